@@ -1,0 +1,2 @@
+//! `dbctl`: the operator's program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The nouns that every crate of db-platform agrees on.

@@ -1,0 +1,1 @@
+//! Everything between a Rust service and PostgreSQL.

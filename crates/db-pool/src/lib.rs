@@ -1,0 +1,1 @@
+//! A pool of PostgreSQL connections for diesel-async.

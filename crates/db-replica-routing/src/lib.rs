@@ -1,0 +1,1 @@
+//! Sends reads to standbys that are alive and fresh enough.

@@ -1,0 +1,1 @@
+//! Retries what may be retried, and never what may not.

@@ -1,0 +1,1 @@
+//! Fills a database with deterministic data, by COPY.

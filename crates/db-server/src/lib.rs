@@ -1,0 +1,1 @@
+//! Finds, fetches, starts and stops PostgreSQL and Redis servers.

@@ -1,0 +1,1 @@
+//! Real PostgreSQL clusters, test databases and faults for tests.
