@@ -1,0 +1,321 @@
+//! The platform's error: one `match` tells a caller what to do.
+//!
+//! Display says what, where and how long; it never carries a password, a bind value or row data. The class says
+//! whether to try again. A variant is a decision that a caller can take, not a layer that failed.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::settings::InvalidSettings;
+use crate::{Class, Classify, Endpoint, ServerReport, SqlState};
+
+/// A result with the platform's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong between the service and PostgreSQL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Every connection of the pool stayed in use for as long as the caller was willing to wait.
+    #[error(
+        "no connection to {endpoint} became free within {waited:?} ({open} open, {idle} idle, {waiting} waiting, at most {max})"
+    )]
+    PoolTimeout {
+        /// The server that the pool connects to.
+        endpoint: Endpoint,
+        /// How long the caller waited.
+        waited: Duration,
+        /// Connections that were open then.
+        open: usize,
+        /// Connections that lay idle then.
+        idle: usize,
+        /// Callers that were waiting then.
+        waiting: usize,
+        /// The most that the pool may open.
+        max: usize,
+    },
+    /// The pool was shut down.
+    #[error("the pool of connections to {endpoint} is closed")]
+    PoolClosed {
+        /// The server that the pool connected to.
+        endpoint: Endpoint,
+    },
+    /// More callers are waiting than the pool lets wait.
+    #[error("{waiting} callers already wait for a connection to {endpoint}, at most {limit} may")]
+    QueueFull {
+        /// The server that the pool connects to.
+        endpoint: Endpoint,
+        /// Callers that were waiting then.
+        waiting: usize,
+        /// The most that may wait.
+        limit: usize,
+    },
+    /// No connection could be opened.
+    #[error(transparent)]
+    Connect(Box<ConnectError>),
+    /// The statement ran into `statement_timeout`, or was cancelled.
+    #[error("statement cancelled: {0}")]
+    QueryTimeout(Box<ServerReport>),
+    /// The caller's deadline passed before the work was done.
+    #[error("not done within {waited:?}")]
+    DeadlineExceeded {
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// A unique constraint or index already has this key.
+    #[error("unique violation: {0}")]
+    UniqueViolation(Box<ServerReport>),
+    /// The row that is referred to does not exist, or is still referred to.
+    #[error("foreign key violation: {0}")]
+    ForeignKeyViolation(Box<ServerReport>),
+    /// A check constraint refused the row.
+    #[error("check violation: {0}")]
+    CheckViolation(Box<ServerReport>),
+    /// A column that must not be null was null.
+    #[error("not-null violation: {0}")]
+    NotNullViolation(Box<ServerReport>),
+    /// An exclusion constraint refused the row.
+    #[error("exclusion violation: {0}")]
+    ExclusionViolation(Box<ServerReport>),
+    /// The transaction could not be serialized; on a standby, replay had to cancel it.
+    #[error("serialization failure: {0}")]
+    SerializationFailure(Box<ServerReport>),
+    /// The transaction was the victim of a deadlock.
+    #[error("deadlock: {0}")]
+    Deadlock(Box<ServerReport>),
+    /// A lock was not to be had within `lock_timeout`, or at all with NOWAIT.
+    #[error("lock not available: {0}")]
+    LockTimeout(Box<ServerReport>),
+    /// A write reached a standby, or a session that is read-only.
+    #[error("read-only server: {0}")]
+    ReadOnly(Box<ServerReport>),
+    /// The server is starting, stopping or recovering.
+    #[error("server shutting down or starting: {0}")]
+    AdminShutdown(Box<ServerReport>),
+    /// The server has no place for another connection.
+    #[error("too many connections: {0}")]
+    TooManyConnections(Box<ServerReport>),
+    /// Any other error of the server's: ask [`Error::sqlstate`].
+    #[error("{0}")]
+    Server(Box<ServerReport>),
+    /// The connection was lost while the statement was under way, before any COMMIT was sent.
+    #[error("connection lost: {reason}")]
+    ConnectionLost {
+        /// What the connection said when it went.
+        reason: String,
+    },
+    /// COMMIT was sent and its answer was lost: the server may have committed, or not.
+    #[error("commit outcome unknown: the connection was lost after COMMIT was sent ({0})")]
+    CommitUnknown(#[source] Box<Error>),
+    /// A query that must find a row found none.
+    #[error("no row found")]
+    NotFound,
+    /// A value could not be sent or read: the Rust type does not fit the column.
+    #[error("value does not fit: {0}")]
+    Value(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The client library refused the request: a query that cannot be built, a misuse of transactions.
+    #[error("query refused by the client: {0}")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Settings are missing or wrong; the message lists all of them.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+}
+
+impl Error {
+    /// What the server said, where the error is the server's.
+    pub fn report(&self) -> Option<&ServerReport> {
+        match self {
+            Error::QueryTimeout(report)
+            | Error::UniqueViolation(report)
+            | Error::ForeignKeyViolation(report)
+            | Error::CheckViolation(report)
+            | Error::NotNullViolation(report)
+            | Error::ExclusionViolation(report)
+            | Error::SerializationFailure(report)
+            | Error::Deadlock(report)
+            | Error::LockTimeout(report)
+            | Error::ReadOnly(report)
+            | Error::AdminShutdown(report)
+            | Error::TooManyConnections(report)
+            | Error::Server(report) => Some(report),
+            Error::Connect(error) => error.report.as_ref(),
+            Error::CommitUnknown(cause) => cause.report(),
+            _ => None,
+        }
+    }
+
+    /// The SQLSTATE, where it is known; [`ServerReport::evidence`] says how.
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.report().and_then(|report| report.code)
+    }
+
+    /// The constraint that was violated, where the server named it.
+    pub fn constraint(&self) -> Option<&str> {
+        self.report().and_then(|report| report.constraint.as_deref())
+    }
+
+    /// The error that a server's report stands for.
+    pub fn from_report(report: ServerReport) -> Error {
+        let kind = match report.code {
+            Some(SqlState::UNIQUE_VIOLATION) => Error::UniqueViolation,
+            Some(SqlState::FOREIGN_KEY_VIOLATION) => Error::ForeignKeyViolation,
+            Some(SqlState::CHECK_VIOLATION) => Error::CheckViolation,
+            Some(SqlState::NOT_NULL_VIOLATION) => Error::NotNullViolation,
+            Some(SqlState::EXCLUSION_VIOLATION) => Error::ExclusionViolation,
+            Some(SqlState::SERIALIZATION_FAILURE) => Error::SerializationFailure,
+            Some(SqlState::DEADLOCK_DETECTED) => Error::Deadlock,
+            Some(SqlState::LOCK_NOT_AVAILABLE) => Error::LockTimeout,
+            Some(SqlState::QUERY_CANCELED) => Error::QueryTimeout,
+            Some(SqlState::READ_ONLY_SQL_TRANSACTION) => Error::ReadOnly,
+            Some(SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW) => {
+                Error::AdminShutdown
+            }
+            Some(SqlState::TOO_MANY_CONNECTIONS) => Error::TooManyConnections,
+            _ => Error::Server,
+        };
+        kind(Box::new(report))
+    }
+}
+
+impl Classify for Error {
+    fn class(&self) -> Class {
+        match self {
+            Error::PoolTimeout { .. } | Error::QueueFull { .. } | Error::DeadlineExceeded { .. } => {
+                Class::Overloaded
+            }
+            Error::PoolClosed { .. } | Error::ConnectionLost { .. } => Class::Unavailable,
+            Error::Connect(error) => error.failure.class(),
+            Error::CommitUnknown(_) => Class::Unknown,
+            Error::NotFound | Error::Value(_) | Error::Client(_) | Error::Settings(_) => Class::Permanent,
+            _ => self.sqlstate().map_or(Class::Permanent, |code| code.class()),
+        }
+    }
+}
+
+/// Why no connection could be opened, and to where.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ConnectError {
+    /// The server that was tried.
+    pub endpoint: Endpoint,
+    /// The database that was asked for.
+    pub database: String,
+    /// The user that was to log in.
+    pub user: String,
+    /// What went wrong.
+    pub failure: ConnectFailure,
+    /// How long it was tried.
+    pub waited: Duration,
+    /// What the server said, where one answered.
+    pub report: Option<ServerReport>,
+    /// The cause in the words of whoever noticed it; never the connection string.
+    pub reason: String,
+}
+
+impl ConnectError {
+    /// An error about connecting to `endpoint` as `user` to `database`.
+    pub fn new(
+        endpoint: Endpoint,
+        (user, database): (impl Into<String>, impl Into<String>),
+        failure: ConnectFailure,
+        waited: Duration,
+        reason: impl Into<String>,
+    ) -> Self {
+        ConnectError {
+            endpoint,
+            database: database.into(),
+            user: user.into(),
+            failure,
+            waited,
+            report: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What stands between us and a connection, as far as someone can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// Nothing listens there.
+    Refused,
+    /// The host name has no address.
+    UnknownHost,
+    /// Nothing answered within the time given.
+    TimedOut,
+    /// The server does not accept this user or password.
+    Login,
+    /// There is no such database.
+    UnknownDatabase,
+    /// The server has no place for another connection.
+    TooManyConnections,
+    /// The server is starting, stopping or recovering.
+    NotReady,
+    /// Encryption was asked for and is not to be had, or the certificate is not trusted.
+    Tls,
+    /// The options sent at start-up were refused.
+    Options,
+    /// Anything else: the reason says what.
+    Other,
+}
+
+impl Classify for ConnectFailure {
+    fn class(&self) -> Class {
+        match self {
+            ConnectFailure::Refused
+            | ConnectFailure::UnknownHost
+            | ConnectFailure::TimedOut
+            | ConnectFailure::NotReady
+            | ConnectFailure::Other => Class::Unavailable,
+            ConnectFailure::TooManyConnections => Class::Overloaded,
+            ConnectFailure::Login
+            | ConnectFailure::UnknownDatabase
+            | ConnectFailure::Tls
+            | ConnectFailure::Options => Class::Permanent,
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConnectError { endpoint, database, user, waited, reason, .. } = self;
+        write!(f, "no connection to {endpoint}: ")?;
+        match self.failure {
+            ConnectFailure::Refused => {
+                write!(
+                    f,
+                    "{reason}; is PostgreSQL running there, and are host and port in DATABASE_URL right?"
+                )
+            }
+            ConnectFailure::UnknownHost => write!(f, "{reason}; check the host name in DATABASE_URL"),
+            ConnectFailure::TimedOut => write!(
+                f,
+                "no answer within {waited:?}; check the host and port, firewalls on the way, and DB_CONNECT_TIMEOUT"
+            ),
+            ConnectFailure::Login => {
+                write!(f, "{reason}; check user {user:?}, its password, and pg_hba.conf on the server")
+            }
+            ConnectFailure::UnknownDatabase => {
+                write!(f, "{reason}; create database {database:?} or correct the name in DATABASE_URL")
+            }
+            ConnectFailure::TooManyConnections => {
+                write!(
+                    f,
+                    "{reason}; lower DB_POOL_MAX in some processes or raise max_connections on the server"
+                )
+            }
+            ConnectFailure::NotReady => write!(f, "{reason}; the server is starting, stopping or recovering"),
+            ConnectFailure::Tls => write!(f, "{reason}; check sslmode in DATABASE_URL"),
+            ConnectFailure::Options => write!(f, "{reason}; check options in DATABASE_URL"),
+            ConnectFailure::Other => f.write_str(reason),
+        }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        Error::Connect(Box::new(error))
+    }
+}

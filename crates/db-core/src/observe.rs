@@ -1,0 +1,99 @@
+//! What a connection tells whoever watches: statements that ran, and links that came and went.
+//!
+//! Observers are called where the bytes are read, in the connection's own task. They must not block, should not
+//! allocate, and must not panic.
+
+use std::time::{Duration, Instant};
+
+use crate::{Endpoint, Role, SqlState};
+
+/// Names one checkout of one connection, so that a statement can be attributed to who ran it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Checkout(pub u64);
+
+/// One statement that ended, well or not.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct QueryEvent<'a> {
+    /// The server that ran it.
+    pub endpoint: &'a Endpoint,
+    /// The checkout that it belongs to, where one was active.
+    pub checkout: Option<Checkout>,
+    /// The statement's text with placeholders; never bind values.
+    pub statement: &'a str,
+    /// When it was sent.
+    pub sent: Instant,
+    /// From sending to the end of the answer.
+    pub elapsed: Duration,
+    /// From sending to the first row, where the instrument can see rows.
+    pub first_row: Option<Duration>,
+    /// Rows that came back, where the instrument can see them.
+    pub rows: Option<u64>,
+    /// Bytes that came back, where the instrument can see them.
+    pub bytes: Option<u64>,
+    /// Whether it ended in an error.
+    pub failed: bool,
+    /// The server's code for that error, where the instrument can see it.
+    pub sqlstate: Option<SqlState>,
+}
+
+impl<'a> QueryEvent<'a> {
+    /// An event with what every instrument knows; the rest is set by those that see more.
+    pub fn new(endpoint: &'a Endpoint, statement: &'a str, sent: Instant, elapsed: Duration) -> Self {
+        QueryEvent {
+            endpoint,
+            checkout: None,
+            statement,
+            sent,
+            elapsed,
+            first_row: None,
+            rows: None,
+            bytes: None,
+            failed: false,
+            sqlstate: None,
+        }
+    }
+}
+
+/// A change of a connection as such.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum LinkEvent<'a> {
+    /// A connection was opened.
+    Opened {
+        /// The server at its other end.
+        endpoint: &'a Endpoint,
+        /// How long it took, from the first packet to being ready.
+        elapsed: Duration,
+    },
+    /// A connection was lost: the server or the network closed it.
+    Lost {
+        /// The server at its other end.
+        endpoint: &'a Endpoint,
+    },
+    /// No connection could be opened.
+    Refused {
+        /// The server that was tried.
+        endpoint: &'a Endpoint,
+    },
+    /// The server at the other end was promoted or demoted.
+    RoleChanged {
+        /// The server at its other end.
+        endpoint: &'a Endpoint,
+        /// The role that it has now.
+        role: Role,
+    },
+}
+
+/// Watches connections. Every method has a default that does nothing.
+pub trait Observe: Send + Sync {
+    /// A statement ended.
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        let _ = event;
+    }
+
+    /// A connection came, went or changed.
+    fn on_link(&self, event: &LinkEvent<'_>) {
+        let _ = event;
+    }
+}

@@ -1,0 +1,422 @@
+//! A PostgreSQL connection URL that never shows its password.
+//!
+//! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***` for the
+//! password, and no method gives a printable text with it.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use crate::Endpoint;
+
+/// How a connection is encrypted (libpq's `sslmode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// Only where the server insists.
+    Allow,
+    /// Where the server can.
+    Prefer,
+    /// Always, whoever the server is.
+    Require,
+    /// Always, and its certificate must come from a trusted authority.
+    VerifyCa,
+    /// Always, and its certificate must also name the host.
+    VerifyFull,
+}
+
+const SSL_MODES: [(&str, SslMode); 6] = [
+    ("disable", SslMode::Disable),
+    ("allow", SslMode::Allow),
+    ("prefer", SslMode::Prefer),
+    ("require", SslMode::Require),
+    ("verify-ca", SslMode::VerifyCa),
+    ("verify-full", SslMode::VerifyFull),
+];
+
+/// Parameters that libpq knows; another name is most often a misspelling, and an error.
+const PARAMETERS: [&str; 30] = [
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "fallback_application_name",
+    "gssencmode",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "options",
+    "passfile",
+    "password",
+    "port",
+    "require_auth",
+    "requiressl",
+    "service",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// A parsed `postgres://` or `postgresql://` URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    hosts: Vec<Endpoint>,
+    user: String,
+    password: Option<String>,
+    database: String,
+    params: BTreeMap<String, String>,
+}
+
+/// What is wrong with a connection URL. The message never quotes the password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidUrl {
+    /// It starts with neither `postgres://` nor `postgresql://`.
+    #[error("does not start with postgres:// or postgresql://")]
+    Scheme,
+    /// A port is not a number from 1 to 65535.
+    #[error("port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+    /// An IPv6 address lacks its closing bracket, or is none.
+    #[error("{0:?} is not an IPv6 address in brackets")]
+    Ipv6(String),
+    /// A percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
+    #[error("the {0} has a percent sign that is not followed by two hexadecimal digits; write % as %25")]
+    Escape(&'static str),
+    /// A parameter that libpq does not know.
+    #[error("unknown parameter {0:?}")]
+    Parameter(String),
+    /// A parameter without a value.
+    #[error("parameter {0:?} has no value")]
+    NoValue(String),
+    /// A value of `sslmode` that does not exist.
+    #[error("sslmode {0:?} is none of disable, allow, prefer, require, verify-ca, verify-full")]
+    SslMode(String),
+    /// Hosts and ports in the parameters do not match in number.
+    #[error("{hosts} hosts and {ports} ports: give one port, or one for each host")]
+    HostsAndPorts {
+        /// How many hosts were given.
+        hosts: usize,
+        /// How many ports were given.
+        ports: usize,
+    },
+    /// A user is missing.
+    #[error("names no user: write postgres://user@host/database")]
+    User,
+}
+
+impl DatabaseUrl {
+    /// A URL from its parts; `hosts` must not be empty, an empty list means localhost.
+    pub fn from_parts(
+        hosts: Vec<Endpoint>,
+        user: impl Into<String>,
+        password: Option<String>,
+        database: impl Into<String>,
+    ) -> Self {
+        let hosts = if hosts.is_empty() { vec![local()] } else { hosts };
+        DatabaseUrl { hosts, user: user.into(), password, database: database.into(), params: BTreeMap::new() }
+    }
+
+    /// The servers, in the order in which they are to be tried; never empty.
+    pub fn hosts(&self) -> &[Endpoint] {
+        &self.hosts
+    }
+
+    /// The user to log in as.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The database to open.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Whether it carries a password.
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// The encryption asked for.
+    pub fn sslmode(&self) -> Option<SslMode> {
+        let text = self.params.get("sslmode")?;
+        SSL_MODES.iter().find(|(name, _)| name == text).map(|&(_, mode)| mode)
+    }
+
+    /// A parameter's value, such as `options` or `application_name`.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.get(name).map(String::as_str)
+    }
+
+    /// The same server and user, another database.
+    pub fn with_database(mut self, database: impl Into<String>) -> Self {
+        self.database = database.into();
+        self
+    }
+
+    /// The same user and database, one other server.
+    pub fn with_endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.hosts = vec![endpoint];
+        self
+    }
+
+    #[cfg(feature = "diesel")]
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = InvalidUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text
+            .strip_prefix("postgres://")
+            .or_else(|| text.strip_prefix("postgresql://"))
+            .ok_or(InvalidUrl::Scheme)?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+        let (user, password) = match userinfo.split_once(':') {
+            Some((user, password)) => (user, Some(password)),
+            None => (userinfo, None),
+        };
+        let mut params = parameters(query)?;
+        let take = |params: &mut BTreeMap<String, String>, name: &str| params.remove(name);
+
+        let hosts = endpoints(hosts, take(&mut params, "host"), take(&mut params, "port"))?;
+        let user = match take(&mut params, "user") {
+            Some(user) => user,
+            None => decode(user, "user")?,
+        };
+        if user.is_empty() {
+            return Err(InvalidUrl::User);
+        }
+        let password = match take(&mut params, "password") {
+            Some(password) => Some(password),
+            None => password.map(|password| decode(password, "password")).transpose()?,
+        };
+        let database = match take(&mut params, "dbname") {
+            Some(database) => database,
+            None => decode(path, "database")?,
+        };
+        let database = if database.is_empty() { user.clone() } else { database };
+        Ok(DatabaseUrl { hosts, user, password, database, params })
+    }
+}
+
+fn local() -> Endpoint {
+    Endpoint::new("localhost", Endpoint::DEFAULT_PORT)
+}
+
+fn parameters(query: &str) -> Result<BTreeMap<String, String>, InvalidUrl> {
+    let mut params = BTreeMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| InvalidUrl::NoValue(decode_lossy(pair)))?;
+        let name = decode(name, "parameter name")?;
+        if !PARAMETERS.contains(&name.as_str()) {
+            return Err(InvalidUrl::Parameter(name));
+        }
+        let value = decode(value, "parameter value")?;
+        if name == "sslmode" && !SSL_MODES.iter().any(|(mode, _)| *mode == value) {
+            return Err(InvalidUrl::SslMode(value));
+        }
+        params.insert(name, value);
+    }
+    Ok(params)
+}
+
+/// Hosts from the authority, or from the parameters `host` and `port` where those are given.
+fn endpoints(
+    authority: &str,
+    host: Option<String>,
+    port: Option<String>,
+) -> Result<Vec<Endpoint>, InvalidUrl> {
+    let mut found: Vec<(String, Option<u16>)> = Vec::new();
+    for part in authority.split(',').filter(|part| !part.is_empty()) {
+        found.push(host_and_port(part)?);
+    }
+    if let Some(hosts) = host {
+        found = hosts.split(',').map(|host| (host.to_owned(), None)).collect();
+    }
+    if found.is_empty() {
+        found.push((local().host().to_owned(), None));
+    }
+    if let Some(ports) = port {
+        let ports = ports.split(',').map(parse_port).collect::<Result<Vec<_>, _>>()?;
+        if ports.len() != 1 && ports.len() != found.len() {
+            return Err(InvalidUrl::HostsAndPorts { hosts: found.len(), ports: ports.len() });
+        }
+        for (index, (_, port)) in found.iter_mut().enumerate() {
+            *port = ports.get(index).or(ports.first()).copied();
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|(host, port)| Endpoint::new(host, port.unwrap_or(Endpoint::DEFAULT_PORT)))
+        .collect())
+}
+
+fn host_and_port(part: &str) -> Result<(String, Option<u16>), InvalidUrl> {
+    if let Some(rest) = part.strip_prefix('[') {
+        let invalid = || InvalidUrl::Ipv6(part.to_owned());
+        let (address, rest) = rest.split_once(']').ok_or_else(invalid)?;
+        // A zone (`fe80::1%25eth0`) is not part of the address proper.
+        let bare = address.split('%').next().unwrap_or(address);
+        bare.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
+        let port = match rest.strip_prefix(':') {
+            Some(port) => Some(parse_port(port)?),
+            None if rest.is_empty() => None,
+            None => return Err(invalid()),
+        };
+        return Ok((decode(address, "host")?, port));
+    }
+    match part.rsplit_once(':') {
+        Some((host, "")) => Ok((decode(host, "host")?, None)),
+        Some((host, port)) => Ok((decode(host, "host")?, Some(parse_port(port)?))),
+        None => Ok((decode(part, "host")?, None)),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, InvalidUrl> {
+    let port = text.parse::<u16>().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| InvalidUrl::Port(text.to_owned()))
+}
+
+fn decode(text: &str, what: &'static str) -> Result<String, InvalidUrl> {
+    let bytes = text.as_bytes();
+    let escapes_are_whole = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
+        bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    });
+    if !escapes_are_whole {
+        return Err(InvalidUrl::Escape(what));
+    }
+    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| InvalidUrl::Escape(what))?;
+    Ok(decoded.into_owned())
+}
+
+fn decode_lossy(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// What must be escaped in a URL's parts.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'+')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b'=')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b']');
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escape = |text| utf8_percent_encode(text, ESCAPED);
+        write!(f, "postgres://{}", escape(&self.user))?;
+        if self.has_password() {
+            f.write_str(":***")?;
+        }
+        for (index, host) in self.hosts.iter().enumerate() {
+            f.write_char(if index == 0 { '@' } else { ',' })?;
+            match host.socket_dir() {
+                Some(_) => write!(f, "{}:{}", escape(host.host()), host.port())?,
+                None => write!(f, "{host}")?,
+            }
+        }
+        write!(f, "/{}", escape(&self.database))?;
+        for (index, (name, value)) in self.params.iter().enumerate() {
+            write!(f, "{}{name}={}", if index == 0 { '?' } else { '&' }, escape(value))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(text: &str, printed: &str) {
+        let url: DatabaseUrl = text.parse().unwrap();
+        assert_eq!(url.to_string(), printed);
+    }
+
+    #[test]
+    fn what_libpq_accepts_is_read_and_printed_without_the_password() {
+        check("postgres://ann@db/app", "postgres://ann@db:5432/app");
+        check("postgresql://ann:pw@db:6432/app", "postgres://ann:***@db:6432/app");
+        check("postgres://ann:p%40w%3A%2F@db", "postgres://ann:***@db:5432/ann");
+        check("postgres://ann:p@w@db/app", "postgres://ann:***@db:5432/app");
+        check("postgres://ann@a,b:6000/app", "postgres://ann@a:5432,b:6000/app");
+        check("postgres://ann@[::1]:6000/app", "postgres://ann@[::1]:6000/app");
+        check("postgres://ann@%2Frun%2Fpg/app", "postgres://ann@%2Frun%2Fpg:5432/app");
+        check("postgres://ann@/app?host=/run/pg&port=6000", "postgres://ann@%2Frun%2Fpg:6000/app");
+        check("postgres:///app?user=ann&password=pw", "postgres://ann:***@localhost:5432/app");
+        check("postgres://ann@a,b/app?port=1,2", "postgres://ann@a:1,b:2/app");
+        check(
+            "postgres://ann@db/app?sslmode=verify-full&options=-c%20search_path%3Dx",
+            "postgres://ann@db:5432/app?options=-c%20search_path%3Dx&sslmode=verify-full",
+        );
+    }
+
+    #[track_caller]
+    fn check_refused(text: &str, error: InvalidUrl) {
+        assert_eq!(text.parse::<DatabaseUrl>().unwrap_err(), error, "{text}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        check_refused("mysql://ann@db/app", InvalidUrl::Scheme);
+        check_refused("postgres://ann@db:99999/app", InvalidUrl::Port("99999".into()));
+        check_refused("postgres://ann@db:0/app", InvalidUrl::Port("0".into()));
+        check_refused("postgres://ann@[::1/app", InvalidUrl::Ipv6("[::1".into()));
+        check_refused("postgres://ann:p%w@db/app", InvalidUrl::Escape("password"));
+        check_refused("postgres://db/app", InvalidUrl::User);
+        check_refused("postgres://ann@db/app?sslmod=require", InvalidUrl::Parameter("sslmod".into()));
+        check_refused("postgres://ann@db/app?sslmode=on", InvalidUrl::SslMode("on".into()));
+        check_refused("postgres://ann@db/app?sslmode", InvalidUrl::NoValue("sslmode".into()));
+        check_refused("postgres://ann@a,b,c/app?port=1,2", InvalidUrl::HostsAndPorts { hosts: 3, ports: 2 });
+    }
+
+    proptest! {
+        #[test]
+        fn the_password_is_never_printed(password in "[a-zA-Z0-9]{12,24}") {
+            let url: DatabaseUrl = format!("postgres://ann:{password}@db/app?sslmode=require").parse().unwrap();
+            let printed = [url.to_string(), format!("{url:?}"), format!("{url:#?}")].concat();
+            prop_assert!(!printed.contains(&password));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in "postgres(ql)?://[ -~]{0,40}") {
+            let _ = text.parse::<DatabaseUrl>();
+        }
+    }
+}
