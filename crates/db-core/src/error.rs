@@ -193,7 +193,7 @@ impl Classify for Error {
 }
 
 /// Why no connection could be opened, and to where.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectError {
     /// The server that was tried.

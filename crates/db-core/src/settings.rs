@@ -24,8 +24,8 @@ pub struct Setting<T: 'static> {
     pub min: T,
     /// The largest value allowed.
     pub max: T,
-    /// Whether a bare number is refused, because people know this setting in another unit than milliseconds.
-    pub unit_required: bool,
+    /// Those of the names under which a bare number is refused, because people know them in seconds.
+    pub unit_required: &'static [&'static str],
 }
 
 impl<T: Value> Setting<T> {
@@ -238,45 +238,43 @@ impl<'a> Reader<'a> {
 
     /// A setting's value, where it is set and right.
     pub fn read_optional<T: Value>(&mut self, setting: &Setting<T>) -> Option<T> {
-        let (name, text) = self.text(setting.name, setting.aliases)?;
-        let text = text.trim().to_ascii_lowercase();
-        if setting.unit_required && text.parse::<f64>().is_ok() {
-            self.problem(name, format!("{text:?} has no unit: write {text}s for seconds or {text}ms"));
-            return None;
-        }
-        match T::parse(&text) {
-            None => self.problem(name, format!("found {text:?}, allowed is {}", T::ALLOWED)),
-            Some(value) if value < setting.min || value > setting.max => {
-                let (min, max) = (setting.min.print(), setting.max.print());
-                self.problem(name, format!("found {}, allowed is {min} to {max}", value.print()));
+        let mut found: Option<(&str, T)> = None;
+        for name in std::iter::once(setting.name).chain(setting.aliases.iter().copied()) {
+            let Some(text) = self.lookup(name) else { continue };
+            match check(setting, name, &text.trim().to_ascii_lowercase()) {
+                Err(what) => self.problem(name, what),
+                Ok(value) => match found {
+                    Some((first, other)) if other != value => self.contradiction(first, name),
+                    Some(_) => {}
+                    None => found = Some((name, value)),
+                },
             }
-            Some(value) => return Some(value),
         }
-        None
+        found.map(|(_, value)| value)
     }
 
     /// The text of a setting and the name that it was found under; an empty text counts as not set.
-    ///
-    /// Two names of one setting that say different things are a problem, which is recorded.
-    pub fn text(&mut self, name: &'static str, aliases: &'static [&'static str]) -> Option<(String, String)> {
+    pub fn text(&mut self, name: &'static str, aliases: &[&'static str]) -> Option<(&'static str, String)> {
         let mut found: Option<(&str, String)> = None;
-        for candidate in std::iter::once(&name).chain(aliases) {
-            let Some(text) = (self.lookup)(candidate).filter(|text| !text.trim().is_empty()) else {
-                continue;
-            };
-            match &found {
-                None => found = Some((candidate, text)),
-                Some((first, value)) if *value != text => {
+        for name in std::iter::once(name).chain(aliases.iter().copied()) {
+            match (self.lookup(name), &found) {
+                (Some(text), None) => found = Some((name, text)),
+                (Some(text), Some((first, other))) if *other != text => {
                     let first = *first;
-                    self.problem(
-                        *candidate,
-                        format!("says something else than {first}, which means the same"),
-                    );
+                    self.contradiction(first, name);
                 }
-                Some(_) => {}
+                _ => {}
             }
         }
-        found.map(|(name, text)| (name.to_owned(), text))
+        found
+    }
+
+    fn lookup(&self, name: &str) -> Option<String> {
+        (self.lookup)(name).filter(|text| !text.trim().is_empty())
+    }
+
+    fn contradiction(&mut self, first: &str, second: &str) {
+        self.problem(second, format!("says something else than {first}, which means the same: unset one"));
     }
 
     /// Records a problem; `what` says what was found and what is allowed, and never a password.
@@ -293,6 +291,21 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Reads and checks one text; the error says what was found and what is allowed.
+fn check<T: Value>(setting: &Setting<T>, name: &str, text: &str) -> Result<T, String> {
+    if setting.unit_required.contains(&name) && text.parse::<f64>().is_ok() {
+        return Err(format!("{text:?} has no unit: write {text}s for seconds or {text}ms for milliseconds"));
+    }
+    match T::parse(text) {
+        None => Err(format!("found {text:?}, allowed is {}", T::ALLOWED)),
+        Some(value) if value < setting.min || value > setting.max => {
+            let (min, max) = (setting.min.print(), setting.max.print());
+            Err(format!("found {}, allowed is {min} to {max}", value.print()))
+        }
+        Some(value) => Ok(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,10 +317,10 @@ mod tests {
         default: [Duration::from_secs(1); 4],
         min: Duration::from_millis(10),
         max: Duration::from_secs(60),
-        unit_required: false,
+        unit_required: &[],
     };
     const SECONDS: Setting<Duration> =
-        Setting { name: "DB_SECONDS", aliases: &[], unit_required: true, ..TIMEOUT };
+        Setting { name: "DB_SECONDS", aliases: &[], unit_required: &["DB_SECONDS"], ..TIMEOUT };
     const SIZE: Setting<Bytes> = Setting {
         name: "DB_SIZE",
         aliases: &[],
@@ -315,7 +328,7 @@ mod tests {
         default: [Bytes(1); 4],
         min: Bytes(1),
         max: Bytes(1 << 40),
-        unit_required: false,
+        unit_required: &[],
     };
 
     fn lookup<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
@@ -362,13 +375,13 @@ mod tests {
         3 settings are wrong:
           DB_TIMEOUT: found "soon", allowed is a duration such as 250ms, 30s, 5m, 1h or bare milliseconds
           DB_SIZE: found 0b, allowed is 1b to 1tb
-          DB_SECONDS: "10" has no unit: write 10s for seconds or 10ms
+          DB_SECONDS: "10" has no unit: write 10s for seconds or 10ms for milliseconds
         "#);
     }
 
     #[test]
     fn an_alias_counts_and_a_contradiction_is_an_error() {
-        let same = [("DB_TIMEOUT", "20ms"), ("DB_WAIT", "20ms")];
+        let same = [("DB_TIMEOUT", "20ms"), ("DB_WAIT", "20")];
         let known = lookup(&same);
         let mut reader = Reader::new(&known, Environment::Test);
         assert_eq!(reader.read(&TIMEOUT), Duration::from_millis(20));

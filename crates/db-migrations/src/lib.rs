@@ -1,1 +1,16 @@
 //! Applies and undoes SQL migrations in diesel's layout, one runner at a time.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod ledger;
+mod lock;
+mod migrator;
+mod plan;
+mod source;
+mod status;
+
+pub use error::MigrationError;
+pub use migrator::{Migrator, MigratorConfig, Step};
+pub use plan::{Plan, Planned};
+pub use source::{Migration, Migrations, Version};
+pub use status::{Status, StatusEntry};

@@ -1,0 +1,91 @@
+//! How connections are opened, and how many are kept.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// How a connection is opened, and what holds for its whole life.
+///
+/// Everything here travels in the start-up packet, so that `RESET ALL` restores it and no statement is spent on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectConfig {
+    /// The longest that opening a connection may take: name lookup, TCP, login and set-up together.
+    ///
+    /// A server that accepts and then says nothing is given up after this time.
+    pub connect_timeout: Duration,
+    /// How long sent data may stay unacknowledged before the kernel gives the connection up (`tcp_user_timeout`).
+    ///
+    /// It notices a network that swallows packets; a stopped server still acknowledges.
+    pub socket_timeout: Option<Duration>,
+    /// The longest that one statement may run on the server (`statement_timeout`).
+    pub statement_timeout: Option<Duration>,
+    /// The longest that one statement may wait for a lock (`lock_timeout`).
+    pub lock_timeout: Option<Duration>,
+    /// The longest that a transaction may lie open and idle (`idle_in_transaction_session_timeout`).
+    ///
+    /// The server's own answer to a client that forgot a transaction: it frees the locks.
+    pub idle_in_transaction_timeout: Option<Duration>,
+    /// Refuse writes with SQLSTATE 25006, as a standby does (`default_transaction_read_only`).
+    pub read_only: bool,
+    /// What `pg_stat_activity` shows as `application_name`.
+    pub application_name: Option<String>,
+    /// Whether statements are prepared by name and kept. Off for a pooler that does not track prepared statements.
+    pub prepared_statements: bool,
+    /// How many prepared statements a connection may keep; with more, all are dropped when it is returned.
+    pub max_prepared_statements: NonZeroUsize,
+}
+
+impl Default for ConnectConfig {
+    fn default() -> Self {
+        ConnectConfig {
+            connect_timeout: Duration::from_secs(5),
+            socket_timeout: Some(Duration::from_secs(30)),
+            statement_timeout: Some(Duration::from_secs(30)),
+            lock_timeout: None,
+            idle_in_transaction_timeout: Some(Duration::from_secs(60)),
+            read_only: false,
+            application_name: None,
+            prepared_statements: true,
+            max_prepared_statements: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// How many connections are kept, for how long, and how long callers wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Connections that are kept open even when nobody needs them.
+    pub min: usize,
+    /// The most that may be open at once, those being opened included.
+    ///
+    /// More is seldom faster: a server with 8 cores is busy with 20.
+    pub max: NonZeroUsize,
+    /// The longest a caller waits for a connection.
+    ///
+    /// Keep this below the request timeout, or callers give up first and the pool reports nothing.
+    pub acquire_timeout: Duration,
+    /// How many callers may wait at once; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
+    ///
+    /// Refusing early keeps the wait of everyone else short when the database cannot keep up.
+    pub max_waiters: usize,
+    /// A connection idle for longer is closed, as long as `min` remain.
+    pub idle_timeout: Duration,
+    /// A connection older than this is closed when it is next idle; each gets up to 5 % less, so that those that were
+    /// opened together are not closed together.
+    pub max_lifetime: Duration,
+    /// A connection idle for longer than this is asked for a sign of life before it is handed out.
+    pub check_after: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        PoolConfig {
+            min: 0,
+            max: NonZeroUsize::new(10).unwrap_or(NonZeroUsize::MIN),
+            acquire_timeout: Duration::from_secs(5),
+            max_waiters: 1_000,
+            idle_timeout: Duration::from_secs(600),
+            max_lifetime: Duration::from_secs(1_800),
+            check_after: Duration::from_millis(500),
+        }
+    }
+}

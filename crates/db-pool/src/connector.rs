@@ -1,0 +1,200 @@
+//! Opens one connection: login, start-up options, and one deadline over all of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use db_core::{
+    Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, LinkEvent, Observe, Result, SslMode,
+};
+use diesel::connection::CacheSize;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+use tokio_postgres::{Client, NoTls};
+
+use crate::ConnectConfig;
+use crate::watch::{Seen, Watch};
+
+/// Opens connections as one user to one database, on whichever server is asked for.
+#[derive(Clone)]
+pub struct Connector {
+    url: DatabaseUrl,
+    config: ConnectConfig,
+    observers: Arc<[Arc<dyn Observe>]>,
+}
+
+/// A connection, and what can be known of it from outside.
+pub(crate) struct Opened {
+    pub(crate) conn: AsyncPgConnection,
+    pub(crate) lost: Arc<AtomicBool>,
+    pub(crate) seen: Arc<Seen>,
+}
+
+impl Connector {
+    /// A connector with this URL's user, password, database and options. Its hosts do not matter: each connection is
+    /// opened to the [`Endpoint`] that is asked for.
+    pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
+        Connector { url, config, observers: Arc::new([]) }
+    }
+
+    /// The same connector, whose connections report to these observers.
+    pub fn observed_by(mut self, observers: impl IntoIterator<Item = Arc<dyn Observe>>) -> Self {
+        self.observers = observers.into_iter().collect();
+        self
+    }
+
+    /// The same connector, whose sessions refuse writes with SQLSTATE 25006, as a standby does.
+    pub fn read_only(mut self) -> Self {
+        self.config.read_only = true;
+        self
+    }
+
+    /// How connections are opened.
+    pub fn config(&self) -> &ConnectConfig {
+        &self.config
+    }
+
+    /// The URL that names user and database.
+    pub fn url(&self) -> &DatabaseUrl {
+        &self.url
+    }
+
+    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened> {
+        let started = Instant::now();
+        let opened = match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started))
+            .await
+        {
+            Ok(result) => result,
+            Err(_) => {
+                Err(self.failed(endpoint, ConnectFailure::TimedOut, self.config.connect_timeout, "timed out"))
+            }
+        };
+        let event = match &opened {
+            Ok(_) => LinkEvent::Opened { endpoint, elapsed: started.elapsed() },
+            Err(_) => LinkEvent::Refused { endpoint },
+        };
+        for observer in self.observers.iter() {
+            observer.on_link(&event);
+        }
+        Ok(opened?)
+    }
+
+    async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
+        if let Some(SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) = self.url.sslmode() {
+            let reason = "this version cannot encrypt connections";
+            return Err(self.failed(endpoint, ConnectFailure::Tls, started.elapsed(), reason));
+        }
+        let mut config = self.url.postgres_config(endpoint);
+        config.options(self.startup_options());
+        if let Some(name) = &self.config.application_name {
+            config.application_name(name);
+        }
+        if let Some(timeout) = self.config.socket_timeout {
+            config.tcp_user_timeout(timeout);
+        }
+        let (client, driver) = config
+            .connect(NoTls)
+            .await
+            .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
+
+        let lost = Arc::new(AtomicBool::new(false));
+        let (flag, observers, at) = (Arc::clone(&lost), Arc::clone(&self.observers), endpoint.clone());
+        tokio::spawn(async move {
+            // The driver ends in good order when the client is dropped, and with an error when the link is lost.
+            let ended = driver.await;
+            flag.store(true, Ordering::Release);
+            if let Err(error) = ended {
+                tracing::debug!(endpoint = %at, %error, "connection lost");
+                for observer in observers.iter() {
+                    observer.on_link(&LinkEvent::Lost { endpoint: &at });
+                }
+            }
+        });
+        let (conn, seen) = self
+            .equip(client, endpoint)
+            .await
+            .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
+        Ok(Opened { conn, lost, seen })
+    }
+
+    async fn equip(
+        &self,
+        client: Client,
+        endpoint: &Endpoint,
+    ) -> Result<(AsyncPgConnection, Arc<Seen>), String> {
+        let mut conn = AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())?;
+        if !self.config.prepared_statements {
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        }
+        let seen = Arc::new(Seen::default());
+        conn.set_instrumentation(Watch {
+            endpoint: endpoint.clone(),
+            seen: Arc::clone(&seen),
+            observers: Arc::clone(&self.observers),
+            sent: None,
+        });
+        Ok((conn, seen))
+    }
+
+    fn failed(
+        &self,
+        endpoint: &Endpoint,
+        failure: ConnectFailure,
+        waited: Duration,
+        reason: &str,
+    ) -> ConnectError {
+        ConnectError::new(endpoint.clone(), (self.url.user(), self.url.database()), failure, waited, reason)
+    }
+
+    /// The session's baseline as `-c name=value`, behind the URL's own options, which therefore yield to it.
+    fn startup_options(&self) -> String {
+        let mut options = self.url.param("options").map(|own| format!("{own} ")).unwrap_or_default();
+        options.push_str("-c TimeZone=UTC");
+        let timeouts = [
+            ("statement_timeout", self.config.statement_timeout),
+            ("lock_timeout", self.config.lock_timeout),
+            ("idle_in_transaction_session_timeout", self.config.idle_in_transaction_timeout),
+        ];
+        for (name, timeout) in timeouts {
+            if let Some(timeout) = timeout {
+                options.push_str(&format!(" -c {name}={}ms", timeout.as_millis()));
+            }
+        }
+        if self.config.read_only {
+            options.push_str(" -c default_transaction_read_only=on");
+        }
+        options
+    }
+}
+
+impl Connect for Connector {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
+        Ok(self.open(endpoint).await?.conn)
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector")
+            .field("url", &self.url)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_baseline_travels_in_the_start_up_options() {
+        let url = "postgres://ann@db/app?options=-c%20search_path%3Dshop".parse().unwrap();
+        let config =
+            ConnectConfig { lock_timeout: Some(Duration::from_millis(1500)), ..ConnectConfig::default() };
+        let connector = Connector::new(url, config).read_only();
+        assert_eq!(
+            connector.startup_options(),
+            "-c search_path=shop -c TimeZone=UTC -c statement_timeout=30000ms -c lock_timeout=1500ms \
+             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on"
+        );
+    }
+}

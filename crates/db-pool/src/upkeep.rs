@@ -1,0 +1,132 @@
+//! The one task that opens a pool's connections, and closes those that are no longer wanted.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use db_core::{Error, Result};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::connector::Opened;
+use crate::pool::Inner;
+
+/// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
+/// that just came up must not be met by a stampede.
+const OPENING_AT_ONCE: usize = 2;
+
+/// Pauses after failed attempts: at most ten attempts a second, and none later than this after the server is back.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+pub(crate) struct Upkeep {
+    pool: Weak<Inner>,
+    demand: Arc<Notify>,
+    opening: JoinSet<Result<Opened>>,
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Upkeep {
+    pub(crate) fn new(pool: Weak<Inner>, demand: Arc<Notify>) -> Self {
+        Upkeep { pool, demand, opening: JoinSet::new(), failures: 0, not_before: Instant::now() }
+    }
+
+    /// Runs until the pool is closed or dropped.
+    pub(crate) async fn run(mut self) {
+        let mut retire_at = Instant::now();
+        loop {
+            let Some(pool) = self.pool.upgrade().filter(|pool| !pool.idle.is_closed()) else { return };
+            if Instant::now() >= retire_at {
+                pool.retire_idle();
+                retire_at = Instant::now() + retire_interval(&pool);
+            }
+            let blocked = self.open_missing(&pool);
+            drop(pool);
+            let wake_at = if blocked { retire_at.min(self.not_before) } else { retire_at };
+            tokio::select! {
+                Some(joined) = self.opening.join_next(), if !self.opening.is_empty() => {
+                    if let Ok(result) = joined {
+                        self.opened(result);
+                    }
+                }
+                () = self.demand.notified() => {}
+                () = tokio::time::sleep_until(wake_at.into()) => {}
+            }
+        }
+    }
+
+    /// Starts to open what is missing; whether more is wanted than may be tried now.
+    fn open_missing(&mut self, pool: &Inner) -> bool {
+        let (open, opening) = (pool.idle.status().size, self.opening.len());
+        let waiting = pool.counters.waiting.load(Ordering::Acquire);
+        let below_min = pool.config.min.saturating_sub(open + opening);
+        let for_waiters = waiting.saturating_sub(opening);
+        let room = pool.config.max.get().saturating_sub(open + opening);
+        let wanted = below_min.max(for_waiters).min(room);
+        if wanted == 0 {
+            return false;
+        }
+        if Instant::now() < self.not_before {
+            return true;
+        }
+        // After a failure one attempt at a time finds out whether the server is back.
+        let at_once = if self.failures > 0 { 1 } else { OPENING_AT_ONCE };
+        for _ in 0..wanted.min(at_once.saturating_sub(opening)) {
+            let (connector, endpoint) = (pool.connector.clone(), pool.endpoint.clone());
+            self.opening.spawn(async move { connector.open(&endpoint).await });
+        }
+        false
+    }
+
+    fn opened(&mut self, result: Result<Opened>) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        match result {
+            Ok(opened) => {
+                if self.failures > 0 {
+                    tracing::info!(endpoint = %pool.endpoint, attempts = self.failures, "connected again");
+                }
+                self.failures = 0;
+                pool.add(opened);
+            }
+            Err(error) => {
+                if self.failures == 0 {
+                    tracing::warn!(endpoint = %pool.endpoint, %error, "cannot open connections");
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.not_before = Instant::now() + pause(self.failures);
+                pool.counters.connect_errors.fetch_add(1, Ordering::Relaxed);
+                if let Error::Connect(error) = error {
+                    pool.failure.send_replace(Some((Instant::now(), *error)));
+                }
+            }
+        }
+    }
+}
+
+/// Grows from the first pause to the longest, and shrinks by up to a fifth, so that processes do not march in step.
+fn pause(failures: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(8));
+    FIRST_PAUSE
+        .saturating_mul(factor)
+        .clamp(FIRST_PAUSE, LONGEST_PAUSE)
+        .mul_f64(rand::random_range(1.0..=1.2))
+}
+
+fn retire_interval(pool: &Inner) -> Duration {
+    let shortest = pool.config.idle_timeout.min(pool.config.max_lifetime);
+    (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_attempts_a_second_are_the_most() {
+        for failures in 1..100 {
+            let pause = pause(failures);
+            assert!(pause >= FIRST_PAUSE && pause <= LONGEST_PAUSE.mul_f64(1.2), "{failures}: {pause:?}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Watches the statements of one connection through diesel's instrumentation.
+//!
+//! It knows whether a statement is under way, which is how a connection that was dropped in the middle of one is
+//! kept from the next user. What it cannot see: rows still streaming after the first, a `BEGIN` sent as text, and
+//! SQLSTATE. The wire tap will.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use db_core::{Checkout, Endpoint, Observe, QueryEvent};
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+
+/// What one connection's instrumentation has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    under_way: AtomicI64,
+    cached: AtomicUsize,
+    checkout: AtomicI64,
+}
+
+impl Seen {
+    /// Whether a statement was sent whose answer nobody has read.
+    pub(crate) fn statement_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) != 0
+    }
+
+    /// Statements prepared and kept since the last [`Seen::forget_cached`].
+    pub(crate) fn cached(&self) -> usize {
+        self.cached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn forget_cached(&self) {
+        self.cached.store(0, Ordering::Relaxed);
+    }
+
+    /// Attributes the statements from now on to a checkout.
+    pub(crate) fn check_out(&self, checkout: Checkout) {
+        self.checkout.store(checkout.0.cast_signed(), Ordering::Relaxed);
+    }
+}
+
+/// The instrumentation of one connection.
+pub(crate) struct Watch {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seen: Arc<Seen>,
+    pub(crate) observers: Arc<[Arc<dyn Observe>]>,
+    pub(crate) sent: Option<Instant>,
+}
+
+impl Instrumentation for Watch {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match event {
+            InstrumentationEvent::StartQuery { .. } => {
+                self.seen.under_way.fetch_add(1, Ordering::AcqRel);
+                self.sent = Some(Instant::now());
+            }
+            InstrumentationEvent::FinishQuery { query, error, .. } => {
+                self.seen.under_way.fetch_sub(1, Ordering::AcqRel);
+                let sent = self.sent.take();
+                if let Some(sent) = sent.filter(|_| !self.observers.is_empty()) {
+                    self.report(&query.to_string(), sent, error.is_some());
+                }
+            }
+            InstrumentationEvent::CacheQuery { .. } => {
+                self.seen.cached.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Watch {
+    fn report(&self, printed: &str, sent: Instant, failed: bool) {
+        // diesel prints the bind values behind this mark; they never leave the process.
+        let statement = printed.split(" -- binds: ").next().unwrap_or_default();
+        let mut event = QueryEvent::new(&self.endpoint, statement, sent, sent.elapsed());
+        event.checkout = Some(Checkout(self.seen.checkout.load(Ordering::Relaxed).cast_unsigned()));
+        event.failed = failed;
+        for observer in self.observers.iter() {
+            observer.on_query(&event);
+        }
+    }
+}

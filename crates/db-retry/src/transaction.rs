@@ -1,0 +1,168 @@
+//! Runs work in a transaction, and the whole transaction again where that may help.
+//!
+//! A failure of BEGIN or of the work left nothing behind, so its class decides. A failure of COMMIT is different: when
+//! the connection was lost after COMMIT was sent, the server may have applied it, and a retry could apply it twice.
+
+use db_core::{Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, Result, Work};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+
+use crate::attempts::Attempts;
+use crate::begin::Begin;
+use crate::retry::Retry;
+
+/// How far one attempt came.
+enum Failed<E> {
+    /// Before the work ran: no connection, or no BEGIN.
+    Before(Error),
+    /// The work failed, and was rolled back.
+    Work(E),
+    /// COMMIT was refused, or its outcome is unknown.
+    Commit(Error),
+}
+
+impl<E: Classify> Failed<E> {
+    fn class(&self) -> Class {
+        match self {
+            Failed::Before(error) | Failed::Commit(error) => error.class(),
+            // A write that was too slow once is too slow again; only waiting for a connection is worth a retry.
+            Failed::Work(error) => match error.class() {
+                Class::Overloaded => Class::Permanent,
+                class => class,
+            },
+        }
+    }
+}
+
+impl<E: From<Error>> Failed<E> {
+    fn into_error(self) -> E {
+        match self {
+            Failed::Before(error) | Failed::Commit(error) => error.into(),
+            Failed::Work(error) => error,
+        }
+    }
+}
+
+impl Retry {
+    /// Runs `work` in a transaction on a connection of `from`; the whole transaction runs again after a conflict, and
+    /// after a lost connection as long as COMMIT was not sent.
+    ///
+    /// # Errors
+    /// The work's own error, as it was; [`Error::CommitUnknown`] where COMMIT was sent and its answer was lost;
+    /// SQLSTATE 25P02 where the work swallowed an error of the server's and the transaction could not commit.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
+    pub async fn transaction<A, T, E>(
+        &self,
+        from: &A,
+        begin: Begin,
+        around: &dyn AroundCommit,
+        work: impl Work<T, E>,
+    ) -> Result<T, E>
+    where
+        A: Acquire,
+        T: Send,
+        E: From<Error> + Classify + Send,
+    {
+        let mut attempts = Attempts::start(self);
+        loop {
+            match attempt(from, begin, around, work.clone()).await {
+                Ok(value) => return Ok(value),
+                Err(failed) if attempts.again(failed.class()).await => {}
+                Err(failed) => return Err(failed.into_error()),
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction, once, whatever happens.
+    ///
+    /// # Errors
+    /// As [`Retry::transaction`].
+    ///
+    /// # Cancel safety
+    /// As [`Retry::transaction`].
+    pub async fn transaction_once<A, T, E>(
+        &self,
+        from: &A,
+        begin: Begin,
+        around: &dyn AroundCommit,
+        work: impl Once<T, E>,
+    ) -> Result<T, E>
+    where
+        A: Acquire,
+        T: Send,
+        E: From<Error> + Classify + Send,
+    {
+        attempt(from, begin, around, work).await.map_err(Failed::into_error)
+    }
+}
+
+async fn attempt<A, T, E>(
+    from: &A,
+    begin: Begin,
+    around: &dyn AroundCommit,
+    work: impl Once<T, E>,
+) -> Result<T, Failed<E>>
+where
+    A: Acquire,
+    T: Send,
+    E: From<Error> + Send,
+{
+    let mut conn = from.acquire().await.map_err(Failed::Before)?;
+    AnsiTransactionManager::begin_transaction_sql(&mut *conn, &begin.sql())
+        .await
+        .map_err(|error| Failed::Before(error.into()))?;
+    let value = match work(&mut conn).await {
+        Ok(value) => value,
+        Err(error) => {
+            roll_back(&mut conn).await;
+            around.after(&mut conn, CommitOutcome::RolledBack).await;
+            return Err(Failed::Work(error));
+        }
+    };
+    if let Err(error) = around.before(&mut conn).await {
+        roll_back(&mut conn).await;
+        around.after(&mut conn, CommitOutcome::RolledBack).await;
+        return Err(Failed::Commit(error));
+    }
+    let committed = commit(&mut conn).await;
+    let outcome = match &committed {
+        Ok(()) => CommitOutcome::Committed,
+        Err(Error::CommitUnknown(_)) => CommitOutcome::Unknown,
+        Err(_) => CommitOutcome::RolledBack,
+    };
+    around.after(&mut conn, outcome).await;
+    committed.map(|()| value).map_err(Failed::Commit)
+}
+
+/// Commits, and notices a transaction that cannot: COMMIT of a failed transaction rolls back and reports success, so a
+/// statement goes before it, in the same message, that fails in a failed transaction.
+async fn commit(conn: &mut AsyncPgConnection) -> Result<()> {
+    match conn.batch_execute("SELECT 1; COMMIT").await {
+        Ok(()) => {
+            outside_transaction(conn);
+            Ok(())
+        }
+        Err(error) => match Error::from(error) {
+            // 57P01 and a lost connection say nothing of the COMMIT that was on its way.
+            error if error.class() == Class::Unavailable => Err(Error::CommitUnknown(Box::new(error))),
+            error => {
+                roll_back(conn).await;
+                Err(error)
+            }
+        },
+    }
+}
+
+/// Rolls back as far as the connection still can; one that cannot is left marked as broken, and its pool closes it.
+async fn roll_back(conn: &mut AsyncPgConnection) {
+    match conn.batch_execute("ROLLBACK").await {
+        Ok(()) => outside_transaction(conn),
+        Err(error) => tracing::debug!(%error, "rollback did not go through, the connection will be closed"),
+    }
+}
+
+/// Tells diesel that the transaction is over, which it cannot see of statements that it did not make itself.
+fn outside_transaction(conn: &mut AsyncPgConnection) {
+    *AnsiTransactionManager::transaction_manager_status_mut(conn) = Default::default();
+}
