@@ -1,2 +1,57 @@
-//! `dbctl`: the operator's program.
-fn main() {}
+//! `dbctl`: the operator's program, one library call per command.
+#![doc = include_str!("../README.md")]
+#![expect(clippy::print_stdout, reason = "results go to standard output")]
+
+mod args;
+mod connect;
+mod error;
+mod migrate;
+mod seed;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Command};
+use crate::error::CliError;
+
+/// The exit status of a command that Ctrl-C ended, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(async {
+        tokio::select! {
+            result = run(args) => match result {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            },
+            // Dropping the command closes its connection, and the server rolls back what was under way.
+            _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
+        }
+    })
+}
+
+async fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Migrate(command) => migrate::run(command, &args.database).await,
+        Command::Seed(options) => seed::run(options, &args.database).await,
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("dbctl: {error}");
+    ExitCode::FAILURE
+}

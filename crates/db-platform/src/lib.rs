@@ -1,1 +1,25 @@
-//! Everything between a Rust service and PostgreSQL.
+//! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod db;
+mod health;
+mod query_log;
+mod settings;
+mod transaction;
+
+pub use config::Config;
+pub use db::Db;
+pub use db_core::{
+    Class, Classify, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Result, ServerReport, SqlState,
+    Work,
+};
+pub use db_pool::{Connection, Drained};
+pub use db_replica_routing::{Freshness, Topology};
+pub use db_retry::{Begin, Isolation, RetryCounts};
+pub use health::{Condition, Health};
+pub use settings::configuration_page;
+pub use transaction::TransactionBuilder;
+
+pub use {db_core as core, db_migrations as migrations, db_pool as pool, db_seeds as seeds};
+pub use {db_replica_routing as replica_routing, db_retry as retry};

@@ -188,6 +188,12 @@ impl Acquire for Pool {
     }
 }
 
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pool").field(&self.status()).finish()
+    }
+}
+
 impl Inner {
     pub(crate) fn status(&self) -> Status {
         let (held, counters) = (self.idle.status(), &self.counters);

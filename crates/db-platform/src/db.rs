@@ -1,0 +1,254 @@
+//! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again where that
+//! helps.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use db_core::{Classify, Connect, Endpoint, Error, Observe, Result, Work};
+use db_pool::{Connection, Connector, Drained, Pool, Status};
+use db_replica_routing::{Freshness, LinkAlarm, Purpose, Router, Topology};
+use db_retry::{Retry, RetryCounts};
+use diesel::sql_types::{Bool, Integer};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::RunQueryDsl;
+
+use crate::config::Config;
+use crate::health::{Condition, Health};
+use crate::query_log::QueryLog;
+use crate::transaction::TransactionBuilder;
+
+/// How long `connect` waits for the standbys to be seen alive, and `health` for the primary to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The database, as a service sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    router: Router<Pool>,
+    retry: Retry,
+}
+
+#[derive(QueryableByName)]
+struct ServerFacts {
+    #[diesel(sql_type = Bool)]
+    in_recovery: bool,
+    #[diesel(sql_type = Integer)]
+    max_connections: i32,
+}
+
+impl Db {
+    /// Connects: finds the primary, starts the pools and the monitors.
+    ///
+    /// Standbys that do not answer are no error: reads go elsewhere until they do.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] where the primary cannot be reached within `connect_timeout`; its message says what to do.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes whatever was opened.
+    pub async fn connect(config: Config) -> Result<Db> {
+        let alarm = LinkAlarm::default();
+        let watchers = Connector::new(config.url.clone(), config.connect.clone());
+        let (primary, facts) = find_primary(&watchers, config.url.hosts()).await?;
+        warn_of_too_many_connections(&config, &facts);
+
+        let observers = observers(&config, &alarm);
+        let writers = watchers.clone().observed_by(observers.clone());
+        let standbys: Vec<(Endpoint, Connector)> = config
+            .read_urls
+            .iter()
+            .flat_map(|url| {
+                let readers =
+                    Connector::new(url.clone(), config.connect.clone()).observed_by(observers.clone());
+                url.hosts().iter().map(move |host| (host.clone(), readers.clone()))
+            })
+            .collect();
+        let open = |endpoint: &Endpoint, purpose: Purpose| match purpose {
+            Purpose::Write => Pool::open(writers.clone(), endpoint.clone(), config.pool.clone()),
+            Purpose::FallbackRead => {
+                // With standbys the primary answers few reads: nothing is kept open for them.
+                let min = if standbys.is_empty() { config.read_pool.min } else { 0 };
+                let pool = db_pool::PoolConfig { min, ..config.read_pool.clone() };
+                Pool::open(writers.clone().read_only(), endpoint.clone(), pool)
+            }
+            Purpose::Read => {
+                let own = standbys.iter().find(|(host, _)| host == endpoint);
+                let readers = own.map_or_else(|| writers.clone(), |(_, readers)| readers.clone());
+                Pool::open(readers, endpoint.clone(), config.read_pool.clone())
+            }
+        };
+        let hosts = standbys.iter().map(|(host, _)| host.clone()).collect();
+        let router = Router::start((primary, hosts), open, watchers, config.router.clone(), alarm);
+        router.settle(PATIENCE).await;
+        Ok(Db { router, retry: Retry::new(config.retry) })
+    }
+
+    /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
+    ///
+    /// A write in it fails with 25006 wherever it lands.
+    ///
+    /// # Errors
+    /// The error of the last attempt.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the statement under way.
+    pub async fn read<T, E>(&self, work: impl Work<T, E>) -> Result<T>
+    where
+        T: Send,
+        E: Into<Error> + Send,
+    {
+        self.read_within(Freshness::Default, work).await
+    }
+
+    /// As [`Db::read`], with a say in how stale the answer may be.
+    ///
+    /// # Errors
+    /// As [`Db::read`].
+    ///
+    /// # Cancel safety
+    /// As [`Db::read`].
+    pub async fn read_within<T, E>(&self, freshness: Freshness, work: impl Work<T, E>) -> Result<T>
+    where
+        T: Send,
+        E: Into<Error> + Send,
+    {
+        self.retry.read(&self.router.reader(freshness), work).await
+    }
+
+    /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, and after a lost
+    /// connection as long as COMMIT was not sent.
+    ///
+    /// # Errors
+    /// The work's own error, as it was; [`Error::CommitUnknown`] where COMMIT was sent and its answer was lost.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
+    pub async fn transaction<T, E>(&self, work: impl Work<T, E>) -> Result<T, E>
+    where
+        T: Send,
+        E: From<Error> + Classify + Send,
+    {
+        self.build_transaction().run(work).await
+    }
+
+    /// A transaction that differs from the default.
+    pub fn build_transaction(&self) -> TransactionBuilder<'_> {
+        TransactionBuilder::new(self)
+    }
+
+    /// One connection to the primary, for what fits no other verb.
+    ///
+    /// # Errors
+    /// As [`Pool::get`].
+    ///
+    /// # Cancel safety
+    /// As [`Pool::get`].
+    pub async fn primary(&self) -> Result<Connection> {
+        self.writer().get().await
+    }
+
+    /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
+    pub async fn health(&self) -> Health {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(PATIENCE, async {
+            let mut conn = self.primary().await?;
+            sql_query("SELECT 1").execute(&mut conn).await?;
+            Ok::<_, Error>(started.elapsed())
+        });
+        let primary = match answer.await {
+            Ok(Ok(elapsed)) => Ok(elapsed),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(Error::DeadlineExceeded { waited: PATIENCE }.to_string()),
+        };
+        let topology = self.topology();
+        let condition = match &primary {
+            Err(_) => Condition::Down,
+            Ok(_) if topology.nodes.iter().all(|node| node.is_up()) => Condition::Up,
+            Ok(_) => Condition::Degraded,
+        };
+        Health { condition, primary, topology, pools: self.pools() }
+    }
+
+    /// What is known of the servers.
+    pub fn topology(&self) -> Topology {
+        self.router.topology()
+    }
+
+    /// What each pool holds and has done: the writers', the one for reads on the primary, and the standbys'.
+    pub fn pools(&self) -> Vec<Status> {
+        self.router.sources().map(Pool::status).collect()
+    }
+
+    /// What was run again so far, by the class of the failure before.
+    pub fn retries(&self) -> RetryCounts {
+        self.retry.counts()
+    }
+
+    /// Closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the waiting; the pools stay closed.
+    pub async fn shutdown(&self, grace: Duration) -> Drained {
+        let until = Instant::now() + grace;
+        let mut drained = Drained::default();
+        for pool in self.router.sources() {
+            drained = drained + pool.shutdown(until.saturating_duration_since(Instant::now())).await;
+        }
+        drained
+    }
+
+    pub(crate) fn retry(&self) -> &Retry {
+        &self.retry
+    }
+
+    pub(crate) fn writer(&self) -> &Pool {
+        self.router.writer()
+    }
+}
+
+fn observers(config: &Config, alarm: &LinkAlarm) -> Vec<Arc<dyn Observe>> {
+    let mut observers: Vec<Arc<dyn Observe>> = vec![Arc::new(alarm.clone())];
+    if config.log_queries || config.slow_query_threshold.is_some() {
+        observers.push(Arc::new(QueryLog { slow: config.slow_query_threshold, all: config.log_queries }));
+    }
+    observers
+}
+
+/// The first host that answers and is no standby; where all are standbys, the first that answers.
+async fn find_primary(connector: &Connector, hosts: &[Endpoint]) -> Result<(Endpoint, ServerFacts)> {
+    let (mut standby, mut failure) = (None, None);
+    for host in hosts {
+        match ask(connector, host).await {
+            Ok(facts) if !facts.in_recovery => return Ok((host.clone(), facts)),
+            Ok(facts) => standby = standby.or(Some((host.clone(), facts))),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match (standby, failure) {
+        (Some((host, facts)), _) => {
+            tracing::warn!(endpoint = %host, "DATABASE_URL leads to a standby only: writes will fail");
+            Ok((host, facts))
+        }
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(Error::ConnectionLost { reason: "the URL names no host".to_owned() }),
+    }
+}
+
+async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
+    let mut conn = connector.connect(host).await?;
+    let facts = sql_query(
+        "SELECT pg_is_in_recovery() AS in_recovery, current_setting('max_connections')::int4 AS max_connections",
+    );
+    Ok(facts.get_result(&mut conn).await?)
+}
+
+fn warn_of_too_many_connections(config: &Config, facts: &ServerFacts) {
+    let pools = config.pool.max.get() + config.read_pool.max.get();
+    let limit = usize::try_from(facts.max_connections).unwrap_or(0);
+    if pools * 5 > limit * 4 {
+        tracing::warn!(
+            pools,
+            max_connections = limit,
+            "the pools of this process alone could take more than 80 % of the server's connections: lower DB_POOL_MAX and DB_READ_POOL_MAX"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Whether the database answers, as a value that a health endpoint can print.
+
+use std::fmt;
+use std::time::Duration;
+
+use db_pool::Status;
+use db_replica_routing::Topology;
+
+/// How the database is, as far as this process can tell.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Health {
+    /// The verdict.
+    pub condition: Condition,
+    /// How long the primary took to answer, or what it said instead. Never a password.
+    pub primary: Result<Duration, String>,
+    /// The servers.
+    pub topology: Topology,
+    /// The pools.
+    pub pools: Vec<Status>,
+}
+
+/// The verdict of a health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// Everything answers.
+    Up,
+    /// The primary answers, but some standby does not.
+    Degraded,
+    /// The primary does not answer.
+    Down,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Condition::Up => "up",
+            Condition::Degraded => "degraded",
+            Condition::Down => "down",
+        })
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.condition)?;
+        match &self.primary {
+            Ok(elapsed) => writeln!(f, "primary answered in {elapsed:?}")?,
+            Err(error) => writeln!(f, "primary: {error}")?,
+        }
+        write!(f, "{}", self.topology)
+    }
+}

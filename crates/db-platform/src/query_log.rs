@@ -1,0 +1,21 @@
+//! Logs statements that are slow, or all of them.
+
+use std::time::Duration;
+
+use db_core::{Observe, QueryEvent};
+
+pub(crate) struct QueryLog {
+    pub(crate) slow: Option<Duration>,
+    pub(crate) all: bool,
+}
+
+impl Observe for QueryLog {
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        let QueryEvent { endpoint, statement, elapsed, failed, .. } = event;
+        if self.slow.is_some_and(|slow| *elapsed >= slow) {
+            tracing::warn!(%endpoint, statement, ?elapsed, failed, "slow statement");
+        } else if self.all {
+            tracing::info!(%endpoint, statement, ?elapsed, failed, "statement");
+        }
+    }
+}
