@@ -1,1 +1,22 @@
 //! Fills a database with deterministic data, by COPY.
+#![doc = include_str!("../README.md")]
+
+mod apply;
+mod csv_file;
+mod draw;
+mod error;
+mod keys;
+mod kind;
+mod ledger;
+mod model;
+mod plan;
+mod source;
+mod spec;
+mod template;
+mod value;
+mod words;
+
+pub use apply::{Applied, Progress};
+pub use error::{Error, Place, Refusal, Result};
+pub use plan::{Plan, SeedOptions, Status, TablePlan};
+pub use source::Seeds;

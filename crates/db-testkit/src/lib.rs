@@ -1,1 +1,27 @@
 //! Real PostgreSQL clusters, test databases and faults for tests.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod background;
+mod cancel;
+mod cluster;
+mod database;
+mod error;
+mod faulty;
+mod hub;
+mod names;
+mod proxy;
+mod redis;
+mod server;
+mod sweep;
+mod template;
+
+pub use cancel::{Polled, cancel_at_each_poll, poll_times};
+pub use cluster::{Cluster, ClusterBuilder};
+pub use database::TestDatabase;
+pub use db_server::Stop;
+pub use error::TestkitError;
+pub use faulty::{Faulty, fail_each, fail_from_each};
+pub use proxy::{CommitCut, Counters, Direction, Proxy};
+pub use redis::{Redis, RedisCluster};

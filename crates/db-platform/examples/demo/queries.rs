@@ -49,6 +49,8 @@ pub(crate) enum Bind {
     UserRole,
     /// A moment 3 to 60 days before the newest audit entry: independent of the clock.
     Since,
+    /// The moment at which some organization was created.
+    OrganizationSince,
     /// A moment 1 to 60 days after the newest audit entry.
     Until,
 }
@@ -119,6 +121,10 @@ pub(crate) const SAMPLES: &[(Bind, &str)] = &[
          FROM audit_logs) newest, generate_series(3, 60) days WHERE newest.at IS NOT NULL LIMIT 200",
     ),
     (
+        Bind::OrganizationSince,
+        "SELECT created_at::text AS value FROM organizations WHERE deleted_at IS NULL ORDER BY id LIMIT 200",
+    ),
+    (
         Bind::Until,
         "SELECT (newest.at + make_interval(days => days))::text AS value FROM (SELECT max(created_at) AS at \
          FROM audit_logs) newest, generate_series(1, 60) days WHERE newest.at IS NOT NULL LIMIT 200",
@@ -153,7 +159,7 @@ pub(crate) const QUERIES: &[LoadQuery] = &[
         index: "organizations_created_idx",
         sql: "SELECT count(*) AS n FROM (SELECT id, name FROM organizations WHERE created_at >= $1::timestamptz \
          AND deleted_at IS NULL ORDER BY created_at DESC LIMIT 50) q",
-        binds: &[Bind::Since],
+        binds: &[Bind::OrganizationSince],
     },
     LoadQuery {
         name: "user_by_email",

@@ -1,0 +1,71 @@
+//! Counts operations and their latencies, from many tasks at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// What a task has just done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    Transaction,
+}
+
+/// Operations and latencies since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) reads: Histogram<u64>,
+    pub(crate) transactions: Histogram<u64>,
+    /// Errors that reached a caller, by their text.
+    pub(crate) errors: BTreeMap<String, u64>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen { reads: microseconds(), transactions: microseconds(), errors: BTreeMap::new() }
+    }
+}
+
+impl Seen {
+    pub(crate) fn all(&self) -> Histogram<u64> {
+        let mut all = self.reads.clone();
+        // Both have the same bounds, so nothing is refused.
+        let _ = all.add(&self.transactions);
+        all
+    }
+
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+/// Three significant digits; grows as far as it must.
+#[expect(clippy::expect_used, reason = "three digits are within the library's bounds")]
+fn microseconds() -> Histogram<u64> {
+    Histogram::new(3).expect("three significant digits are allowed")
+}
+
+impl Meter {
+    pub(crate) fn record(&self, operation: Operation, elapsed: Duration, result: db_platform::Result<()>) {
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => match operation {
+                Operation::Read => seen.reads.saturating_record(micros),
+                Operation::Transaction => seen.transactions.saturating_record(micros),
+            },
+            Err(error) => *seen.errors.entry(format!("{operation:?}: {error}")).or_default() += 1,
+        }
+    }
+
+    pub(crate) fn read(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,150 @@
+//! What the load did, for a person and for a program.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use db_platform::pool::Status;
+use db_platform::{Db, RetryCounts};
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::meter::Seen;
+
+/// What the load did.
+pub(crate) struct Report {
+    pub(crate) errors: u64,
+    pg_version: Option<String>,
+    seconds: f64,
+    reads: Latency,
+    transactions: Latency,
+    all: Latency,
+    reads_by_node: BTreeMap<String, u64>,
+    retries: RetryCounts,
+    pools: Vec<Status>,
+    error_texts: BTreeMap<String, u64>,
+}
+
+struct Latency {
+    count: u64,
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+}
+
+impl Latency {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        Latency { count: histogram.len(), p50_ms: at(0.5), p95_ms: at(0.95), p99_ms: at(0.99) }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "count": self.count, "p50_ms": self.p50_ms, "p95_ms": self.p95_ms, "p99_ms": self.p99_ms })
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        seen: &Seen,
+        elapsed: Duration,
+        db: &Db,
+        reads_by_node: BTreeMap<String, u64>,
+        pg_version: Option<String>,
+    ) -> Self {
+        Report {
+            errors: seen.error_count(),
+            pg_version,
+            seconds: elapsed.as_secs_f64(),
+            reads: Latency::of(&seen.reads),
+            transactions: Latency::of(&seen.transactions),
+            all: Latency::of(&seen.all()),
+            reads_by_node,
+            retries: db.retries(),
+            pools: db.pools(),
+            error_texts: seen.errors.clone(),
+        }
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        (count as f64 / self.seconds * 10.0).round() / 10.0
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let retries: BTreeMap<&str, u64> =
+            self.retries.iter().map(|(class, count)| (class.as_str(), count)).collect();
+        let pools: Vec<Value> = self
+            .pools
+            .iter()
+            .map(|pool| {
+                json!({
+                    "node": pool.endpoint.to_string(),
+                    "open": pool.open,
+                    "max": pool.max,
+                    "acquires": pool.acquires,
+                    "waits": pool.waits,
+                    "waited_ms": pool.waited.as_secs_f64() * 1_000.0,
+                    "timeouts": pool.timeouts,
+                    "creates": pool.creates,
+                })
+            })
+            .collect();
+        json!({
+            "pg_version": self.pg_version,
+            "seconds": self.seconds,
+            "transactions_per_second": self.per_second(self.transactions.count),
+            "reads_per_second": self.per_second(self.reads.count),
+            "p50_ms": self.all.p50_ms,
+            "p95_ms": self.all.p95_ms,
+            "p99_ms": self.all.p99_ms,
+            "reads": self.reads.to_json(),
+            "transactions": self.transactions.to_json(),
+            "reads_by_node": self.reads_by_node,
+            "retries": retries,
+            "pools": pools,
+            "errors": self.errors,
+            "error_texts": self.error_texts,
+        })
+        .to_string()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.pg_version.as_deref().unwrap_or("of unknown version");
+        writeln!(f, "\nPostgreSQL {version}, {:.1} s of load", self.seconds)?;
+        for (name, latency) in [("transactions", &self.transactions), ("reads", &self.reads)] {
+            let Latency { count, p50_ms, p95_ms, p99_ms } = latency;
+            let rate = self.per_second(*count);
+            writeln!(
+                f,
+                "  {name:<13}{rate:>9.1}/s   p50 {p50_ms:>7.2} ms   p95 {p95_ms:>7.2} ms   p99 {p99_ms:>7.2} ms"
+            )?;
+        }
+        writeln!(f, "reads per node")?;
+        for (node, reads) in &self.reads_by_node {
+            writeln!(f, "  {node:<22}{reads:>9}")?;
+        }
+        writeln!(f, "retries by class")?;
+        for (class, count) in self.retries.iter().filter(|(_, count)| *count > 0) {
+            writeln!(f, "  {:<22}{count:>9}", class.as_str())?;
+        }
+        if self.retries.total() == 0 {
+            writeln!(f, "  none")?;
+        }
+        writeln!(f, "pools")?;
+        for pool in &self.pools {
+            let mean = pool.waited.as_secs_f64() * 1_000.0 / pool.waits.max(1) as f64;
+            let (node, open, max) = (pool.endpoint.to_string(), pool.open, pool.max);
+            let (acquires, waits) = (pool.acquires, pool.waits);
+            writeln!(
+                f,
+                "  {node:<22}{open:>3} of {max} open, {acquires} acquires, {waits} waited, {mean:.2} ms on average"
+            )?;
+        }
+        write!(f, "errors that reached a caller: {}", self.errors)?;
+        for (text, count) in &self.error_texts {
+            write!(f, "\n  {count} x {text}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! Retries and transactions on a real server.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use db_core::{Acquire, Class, Classify, Error, Result};
+use db_retry::{Begin, Isolation, Retry, RetryConfig};
+use db_testkit::{CommitCut, Faulty, Proxy, TestDatabase, fail_each};
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use tokio::sync::Barrier;
+
+/// Opens a connection for each acquire.
+#[derive(Clone)]
+struct Direct(String);
+
+impl Acquire for Direct {
+    type Conn = Box<AsyncPgConnection>;
+
+    async fn acquire(&self) -> Result<Self::Conn> {
+        let opened = AsyncPgConnection::establish(&self.0).await;
+        opened.map(Box::new).map_err(|error| Error::ConnectionLost { reason: error.to_string() })
+    }
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+async fn number(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
+    sql_query(sql).get_result::<Number>(conn).await.unwrap().n
+}
+
+async fn ledger() -> (TestDatabase, Direct, AsyncPgConnection) {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut observer = database.connect().await.unwrap();
+    observer
+        .batch_execute("CREATE TABLE ledger (n int PRIMARY KEY); CREATE TABLE counter AS SELECT 0 AS n")
+        .await
+        .unwrap();
+    let direct = Direct(database.url().to_owned());
+    (database, direct, observer)
+}
+
+async fn insert(conn: &mut AsyncPgConnection, n: i32) -> Result<(), Error> {
+    sql_query(format!("INSERT INTO ledger VALUES ({n})")).execute(conn).await?;
+    Ok(())
+}
+
+fn retry() -> Retry {
+    Retry::new(RetryConfig { base: Duration::from_millis(1), ..RetryConfig::default() })
+}
+
+#[tokio::test]
+async fn a_transaction_commits_and_a_failed_one_leaves_nothing() {
+    let (_database, direct, mut observer) = ledger().await;
+    let retry = retry();
+    retry
+        .transaction::<_, _, Error>(&direct, Begin::default(), &(), async |conn| insert(conn, 1).await)
+        .await
+        .unwrap();
+    let failed: Result<()> = retry
+        .transaction(&direct, Begin::default(), &(), async |conn| {
+            insert(conn, 2).await?;
+            Err(Error::NotFound)
+        })
+        .await;
+    assert!(matches!(failed, Err(Error::NotFound)), "the work's own error comes back");
+    assert_eq!(number(&mut observer, "SELECT sum(n) AS n FROM ledger").await, 1);
+}
+
+#[tokio::test]
+async fn an_error_that_the_work_swallowed_is_no_success() {
+    let (_database, direct, mut observer) = ledger().await;
+    let swallowed: Result<()> = retry()
+        .transaction(&direct, Begin::default(), &(), async |conn| {
+            insert(conn, 1).await?;
+            let _ = conn.batch_execute("SELECT 1 / 0").await;
+            Ok(())
+        })
+        .await;
+    let error = swallowed.unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().as_str(), "25P02");
+    assert_eq!(number(&mut observer, "SELECT count(*) AS n FROM ledger").await, 0);
+}
+
+#[tokio::test]
+async fn a_unique_violation_names_its_constraint_and_is_not_tried_again() {
+    let (_database, direct, _observer) = ledger().await;
+    let retry = retry();
+    for expected in [true, false] {
+        let result: Result<()> =
+            retry.transaction(&direct, Begin::default(), &(), async |conn| insert(conn, 1).await).await;
+        assert_eq!(result.is_ok(), expected);
+        if let Err(error) = result {
+            assert!(matches!(error, Error::UniqueViolation(_)), "{error:?}");
+            assert_eq!(error.constraint(), Some("ledger_pkey"));
+            assert!(!format!("{error} {error:?}").contains("(n)=(1)"), "the row is not quoted: {error:?}");
+        }
+    }
+    assert_eq!(retry.counts().total(), 0);
+}
+
+/// All read before any writes: in serializable transactions, all but one must run again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conflicting_transactions_run_again_until_all_have_counted() {
+    let (_database, direct, mut observer) = ledger().await;
+    let retry = Retry::new(RetryConfig { attempts: 50.try_into().unwrap(), ..retry().config().clone() });
+    let (all_have_read, mut tasks) = (Arc::new(Barrier::new(4)), tokio::task::JoinSet::new());
+    for _ in 0..4 {
+        let (direct, retry, barrier) = (direct.clone(), retry.clone(), Arc::clone(&all_have_read));
+        tasks.spawn(async move {
+            let begin = Begin { isolation: Some(Isolation::Serializable), ..Begin::default() };
+            let first = Arc::new(AtomicU32::new(0));
+            retry
+                .transaction::<_, (), Error>(&direct, begin, &(), async |conn| {
+                    number(conn, "SELECT n::bigint AS n FROM counter").await;
+                    if first.fetch_add(1, Ordering::Relaxed) == 0 {
+                        barrier.wait().await;
+                    }
+                    sql_query("UPDATE counter SET n = n + 1").execute(conn).await?;
+                    Ok(())
+                })
+                .await
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap().unwrap();
+    }
+    assert_eq!(number(&mut observer, "SELECT n::bigint AS n FROM counter").await, 4);
+    assert!(retry.counts().of(Class::Conflict) >= 3, "{:?}", retry.counts());
+}
+
+#[tokio::test]
+async fn a_transaction_survives_any_one_acquire_that_fails() {
+    let (_database, direct, mut observer) = ledger().await;
+    let next = Arc::new(AtomicU32::new(0));
+    let lost = || Error::ConnectionLost { reason: "planted".to_owned() };
+    fail_each(direct, lost, async |faulty: Faulty<Direct>| {
+        let n = i32::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+        retry()
+            .transaction::<_, (), Error>(&faulty, Begin::default(), &(), async |conn| insert(conn, n).await)
+            .await
+            .unwrap();
+    })
+    .await
+    .unwrap();
+    let runs = i64::from(AtomicU32::load(&next, Ordering::Relaxed));
+    assert!(runs >= 2);
+    assert_eq!(number(&mut observer, "SELECT count(*) AS n FROM ledger").await, runs);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_unknown_and_not_run_again() {
+    let (database, _, mut observer) = ledger().await;
+    let port = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse::<u16>().unwrap();
+    let proxy = Proxy::start(("127.0.0.1", port)).unwrap();
+    proxy.cut_commits(1, CommitCut::Answered);
+    let (retry, runs) = (retry(), Arc::new(AtomicU32::new(0)));
+    let result: Result<()> = retry
+        .transaction(&Direct(proxy.through(database.url()).unwrap()), Begin::default(), &(), async |conn| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            insert(conn, 1).await
+        })
+        .await;
+    let error = result.unwrap_err();
+    assert_eq!(error.class(), Class::Unknown, "{error}");
+    assert_eq!((AtomicU32::load(&runs, Ordering::Relaxed), retry.counts().total()), (1, 0));
+    assert_eq!(
+        number(&mut observer, "SELECT count(*) AS n FROM ledger").await,
+        1,
+        "the server had committed"
+    );
+}
+
+#[tokio::test]
+async fn a_read_moves_to_another_connection() {
+    let (_database, direct, _observer) = ledger().await;
+    let (retry, runs) = (retry(), Arc::new(AtomicU32::new(0)));
+    let n: i64 = retry
+        .read(&direct, async |conn| {
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())").await?;
+            }
+            Ok::<_, diesel::result::Error>(number(conn, "SELECT 7::bigint AS n").await)
+        })
+        .await
+        .unwrap();
+    assert_eq!((n, retry.counts().of(Class::Unavailable)), (7, 1));
+}
+
+#[tokio::test]
+async fn the_servers_errors_have_their_class() {
+    let (_database, direct, _observer) = ledger().await;
+    let mut conn = direct.acquire().await.unwrap();
+    let cases = [
+        ("SET statement_timeout = 1", "SELECT pg_sleep(10)", "57014", Class::Overloaded),
+        (
+            "SET default_transaction_read_only = on",
+            "INSERT INTO ledger VALUES (1)",
+            "25006",
+            Class::Unavailable,
+        ),
+        ("", "INSERT INTO ledger VALUES (NULL)", "23502", Class::Permanent),
+        ("", "SELEC 1", "42601", Class::Permanent),
+    ];
+    for (setting, sql, code, class) in cases {
+        conn.batch_execute(setting).await.unwrap();
+        let error = Error::from(conn.batch_execute(sql).await.unwrap_err());
+        assert_eq!((error.sqlstate().unwrap().as_str(), error.class()), (code, class), "{sql}: {error}");
+        conn.batch_execute("RESET ALL").await.unwrap();
+    }
+}

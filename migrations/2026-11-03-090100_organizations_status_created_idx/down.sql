@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY organizations_status_created_idx;

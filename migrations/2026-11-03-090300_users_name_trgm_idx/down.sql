@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY users_name_trgm_idx;

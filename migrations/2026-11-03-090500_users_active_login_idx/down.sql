@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY users_active_login_idx;

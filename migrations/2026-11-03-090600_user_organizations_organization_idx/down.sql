@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY user_organizations_organization_idx;

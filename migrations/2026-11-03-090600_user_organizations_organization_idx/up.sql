@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY user_organizations_organization_idx ON user_organizations (organization_id, joined_at DESC);

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY api_keys_organization_idx;

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY sessions_active_user_idx;

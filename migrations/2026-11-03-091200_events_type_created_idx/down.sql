@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY events_type_created_idx;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY events_organization_created_idx ON events (organization_id, created_at DESC);

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY events_correlation_idx ON events (correlation_id, created_at);

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY patients_active_name_idx;

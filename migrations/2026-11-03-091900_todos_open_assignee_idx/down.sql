@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY todos_open_assignee_idx;

@@ -1,0 +1,105 @@
+//! `ci`: exactly what continuous integration runs.
+
+use std::time::Instant;
+
+use db_server::RedisPrograms;
+
+use crate::command::{Command, Options};
+use crate::failure::{Failure, Result};
+use crate::test::Counts;
+use crate::{children, demo, layers, say, table, test, tidy, workspace};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "ci",
+    line: "run exactly what continuous integration runs",
+    help: "
+cargo xtask ci
+
+In this order, and the first failure ends it: Redis (a missing one is installed as root on Debian, else it is a failure),
+fmt, clippy with warnings as errors, layers, tidy, docs with warnings as errors, all tests on PostgreSQL 15, the integration
+tests on PostgreSQL 18, and a short demonstration. Each step says how to run just it again. The last lines are the steps
+with their times and the test runner's counts.",
+    run,
+};
+
+struct Step {
+    name: &'static str,
+    again: &'static str,
+    run: fn(&mut Counts) -> Result,
+}
+
+const STEPS: [Step; 9] = [
+    Step { name: "redis", again: "cargo xtask doctor", run: |_| redis() },
+    Step { name: "fmt", again: "cargo fmt --all", run: |_| cargo(&["fmt", "--all", "--check"]) },
+    Step {
+        name: "clippy",
+        again: "cargo clippy --workspace --all-targets -- -D warnings",
+        run: |_| cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    },
+    Step { name: "layers", again: "cargo xtask layers", run: |_| layers::check_workspace() },
+    Step { name: "tidy", again: "cargo xtask tidy", run: |_| tidy::check_workspace() },
+    Step { name: "doc", again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps", run: |_| doc() },
+    Step {
+        name: "test on PostgreSQL 15",
+        again: "cargo xtask test --pg 15",
+        run: |counts| tests(15, false, counts),
+    },
+    Step {
+        name: "integration on PostgreSQL 18",
+        again: "cargo xtask test --pg 18 --integration",
+        run: |counts| tests(18, true, counts),
+    },
+    Step { name: "demo", again: "cargo xtask demo --seconds 3 --json --profile dev", run: |_| demonstrate() },
+];
+
+fn run(options: Options) -> Result {
+    options.none()?;
+    let begin = Instant::now();
+    let mut counts = Counts::default();
+    let mut rows = Vec::new();
+    let mut outcome = Ok(());
+    for step in &STEPS {
+        say::note(&format!("\n== {}", step.name));
+        let started = Instant::now();
+        let done = (step.run)(&mut counts);
+        let word = if done.is_ok() { "ok" } else { "FAILED" };
+        rows.push(vec![step.name.to_owned(), word.to_owned(), say::seconds(started.elapsed())]);
+        if let Err(failure) = done {
+            let (name, again) = (step.name, step.again);
+            outcome = Err(Failure::said(format!("{name}: {failure}\n  to run just this again: {again}")));
+            break;
+        }
+    }
+    rows.push(vec!["all".to_owned(), String::new(), say::seconds(begin.elapsed())]);
+    say::result(&format!("\n{}\n", table::render(&["step", "", "time"], &rows)));
+    say::result(&counts.to_string());
+    outcome
+}
+
+fn cargo(arguments: &[&str]) -> Result {
+    children::run_aside(children::cargo(arguments).current_dir(workspace::root()))
+}
+
+fn doc() -> Result {
+    let mut doc = children::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    children::run_aside(doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(workspace::root()))
+}
+
+fn redis() -> Result {
+    let found = RedisPrograms::find_or_install(&say::note)?;
+    say::note(&format!("{}", found.server.display()));
+    Ok(())
+}
+
+fn tests(pg: u16, integration: bool, counts: &mut Counts) -> Result {
+    let wishes =
+        test::Wishes { pg: Some(pg), integration, redis_is_required: true, ..test::Wishes::default() };
+    let (more, outcome) = test::test(&wishes);
+    *counts += more;
+    outcome
+}
+
+fn demonstrate() -> Result {
+    let wishes = demo::Wishes { seconds: 3, json: true, pg: None, release: false, install: false };
+    demo::demonstrate(&wishes)
+}

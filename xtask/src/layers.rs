@@ -1,0 +1,172 @@
+//! `layers`: fails when a crate depends on a sibling that it must not know.
+//!
+//! The rule is one ground, one ring, one roof: `db-core` and `db-server` know nobody, the ring knows `db-core`, and only
+//! `db-platform` knows several of the ring.
+
+use std::process::Command as Process;
+
+use crate::command::{Command, Options};
+use crate::failure::{Failure, Result};
+use crate::workspace::Package;
+use crate::{children, say, workspace};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "layers",
+    line: "check that no crate depends on a sibling it must not know",
+    help: "
+cargo xtask layers
+
+Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and db-server on
+none, the ring on db-core only (db-testkit in dev-dependencies), db-platform on ground and ring, db-cli on db-platform,
+db-server and db-core, xtask on db-server. Also fails when db-core without features pulls a database driver.",
+    run,
+};
+
+const RING: [&str; 11] = [
+    "db-pool",
+    "db-retry",
+    "db-cache",
+    "db-loader",
+    "db-replica-routing",
+    "db-migrations",
+    "db-seeds",
+    "db-maintenance",
+    "db-backup",
+    "db-monitoring",
+    "db-insight",
+];
+
+fn run(options: Options) -> Result {
+    options.none()?;
+    check_workspace()
+}
+
+/// Checks this workspace.
+pub(crate) fn check_workspace() -> Result {
+    let packages = workspace::read()?.packages;
+    let mut findings = findings(&packages);
+    findings.extend(ground_is_bare()?);
+    if findings.is_empty() {
+        say::note(&format!("layers: {} crates, each knows only whom it may", packages.len()));
+        return Ok(());
+    }
+    for finding in &findings {
+        say::result(finding);
+    }
+    Err(Failure::said(format!("{} layer violations; the rules are in docs/architecture.md", findings.len())))
+}
+
+fn findings(packages: &[Package]) -> Vec<String> {
+    let ours = |name: &str| packages.iter().any(|package| package.name == name);
+    let mut findings = Vec::new();
+    for package in packages {
+        let Some(rule) = rule(&package.name) else {
+            findings.push(format!("{} has no layer: give it one in xtask/src/layers.rs", package.name));
+            continue;
+        };
+        for dependency in package.dependencies.iter().filter(|dependency| ours(&dependency.name)) {
+            // A crate may name itself in its dev-dependencies, to turn on features for its tests.
+            if !rule(&dependency.name, dependency.dev) && dependency.name != package.name {
+                let kind = if dependency.dev { "dev-depends" } else { "depends" };
+                findings
+                    .push(format!("{} {kind} on {}, which it must not know", package.name, dependency.name));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether a crate of this name may depend on another, given its name and whether only for tests.
+fn rule(name: &str) -> Option<fn(&str, bool) -> bool> {
+    Some(match name {
+        "db-core" | "db-server" => |_, _| false,
+        "db-testkit" => |on, _| matches!(on, "db-core" | "db-server"),
+        "db-platform" => |on, dev| {
+            matches!(on, "db-core" | "db-server") || RING.contains(&on) || (dev && on == "db-testkit")
+        },
+        "db-cli" => {
+            |on, dev| matches!(on, "db-platform" | "db-server" | "db-core") || (dev && on == "db-testkit")
+        }
+        "xtask" => |on, _| on == "db-server",
+        ring if RING.contains(&ring) => {
+            |on, dev| on == "db-core" || (dev && matches!(on, "db-testkit" | "db-server"))
+        }
+        _ => return None,
+    })
+}
+
+/// db-core without features is nouns only, so that a cache alone pulls no driver.
+fn ground_is_bare() -> Result<Vec<String>> {
+    let mut tree: Process = children::cargo(&["tree", "--package", "db-core", "--no-default-features"]);
+    tree.args(["--edges", "normal", "--prefix", "none"]).current_dir(workspace::root());
+    Ok(drivers_in(&children::output(&mut tree)?))
+}
+
+fn drivers_in(tree: &str) -> Vec<String> {
+    let is_driver =
+        |name: &&str| name.starts_with("diesel") || matches!(*name, "tokio-postgres" | "tokio" | "pq-sys");
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(is_driver).map(|name| format!("db-core without features pulls {name}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Dependency;
+
+    fn package(name: &str, on: &[(&str, bool)]) -> Package {
+        let dependencies =
+            on.iter().map(|(name, dev)| Dependency { name: (*name).to_owned(), dev: *dev }).collect();
+        Package { name: name.to_owned(), dependencies, benches: Vec::new() }
+    }
+
+    #[test]
+    fn a_planted_violation_is_found_and_what_is_allowed_is_not() {
+        let check = |name: &str, on: (&str, bool), allowed: bool| {
+            let all = [
+                "db-core",
+                "db-server",
+                "db-testkit",
+                "db-pool",
+                "db-retry",
+                "db-platform",
+                "db-cli",
+                "xtask",
+            ];
+            let mut packages: Vec<Package> =
+                all.iter().filter(|other| **other != name).map(|other| package(other, &[])).collect();
+            packages.push(package(name, &[on]));
+            let found = findings(&packages);
+            assert_eq!(found.is_empty(), allowed, "{name} on {on:?}: {found:?}");
+        };
+        check("db-pool", ("db-core", false), true);
+        check("db-pool", ("db-retry", false), false);
+        check("db-pool", ("db-retry", true), false);
+        check("db-pool", ("db-testkit", true), true);
+        check("db-pool", ("db-testkit", false), false);
+        check("db-pool", ("serde", false), true);
+        check("db-pool", ("db-pool", true), true);
+        check("db-core", ("db-server", false), false);
+        check("db-server", ("db-core", false), false);
+        check("db-testkit", ("db-server", false), true);
+        check("db-testkit", ("db-pool", false), false);
+        check("db-platform", ("db-retry", false), true);
+        check("db-platform", ("db-testkit", false), false);
+        check("db-cli", ("db-platform", false), true);
+        check("db-cli", ("db-pool", false), false);
+        check("xtask", ("db-platform", false), false);
+    }
+
+    #[test]
+    fn a_crate_without_a_layer_is_found() {
+        let found = findings(&[package("db-extra", &[])]);
+        assert_eq!(found, ["db-extra has no layer: give it one in xtask/src/layers.rs"]);
+    }
+
+    #[test]
+    fn a_driver_under_the_ground_is_found() {
+        let tree = "db-core v0.1.0 (/x)\nthiserror v2.0.1\ndiesel v2.3.1\ntokio-postgres v0.7.1\n";
+        assert_eq!(drivers_in(tree).len(), 2);
+        assert_eq!(drivers_in("db-core v0.1.0\nthiserror v2.0.1\n"), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,30 @@
+//! `migrate`: runs dbctl's migrations on the development cluster.
+
+use crate::command::{Command, Options};
+use crate::failure::{Failure, Result};
+use crate::{children, dev, workspace};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "migrate",
+    line: "apply migrations to the development cluster (or plan, status, undo, redo)",
+    help: "
+cargo xtask migrate [apply|plan|status|undo|redo] [FURTHER WORDS FOR dbctl migrate]
+
+Runs `dbctl migrate` on migrations/, on the development cluster, or on the database that DATABASE_URL names. `apply` is
+the default; `plan` shows what it would do. What they mean is in `cargo run -p db-cli -- migrate --help`.",
+    run,
+};
+
+const VERBS: [&str; 5] = ["apply", "plan", "status", "undo", "redo"];
+
+fn run(mut options: Options) -> Result {
+    let mut words = options.rest()?.into_iter().map(|word| word.to_string_lossy().into_owned());
+    let verb = words.next().unwrap_or_else(|| "apply".to_owned());
+    if !VERBS.contains(&verb.as_str()) {
+        return Err(Failure::Usage(format!("migrate {verb}: there are {}", VERBS.join(", "))));
+    }
+    let settings = dev::settings()?;
+    let mut dbctl = children::cargo(&["run", "--quiet", "--package", "db-cli", "--bin", "dbctl", "--"]);
+    dbctl.args(["migrate", &verb, "--dir", "migrations"]).args(words);
+    children::run(dbctl.envs(settings).current_dir(workspace::root()))
+}
