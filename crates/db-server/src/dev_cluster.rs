@@ -138,7 +138,8 @@ impl DevCluster {
     /// Stops every server of it, however it was left, and keeps the data. Says what it ended.
     pub fn down(&self) -> Result<Vec<String>> {
         if !self.dir.exists() {
-            return Ok(Vec::new());
+            // `cargo clean` may have removed the directory and left the servers.
+            return self.end_all();
         }
         let _lock = locked(&self.dir.join("lock"))?;
         self.end_all()
@@ -192,16 +193,16 @@ impl DevCluster {
     /// PostgreSQL does the same when it starts, except where nobody reaps the dead postmaster (a container without
     /// an init): then it takes the dead process for a running one.
     fn sweep(&self) -> Result<()> {
+        let left = process::servers_below(&self.dir);
+        for found in &left {
+            found.stamp.signal(Signal::Continue);
+            found.stamp.signal(Signal::Kill);
+        }
+        if !left.iter().all(|found| found.stamp.wait_gone(END_LIMIT)) {
+            let what = format!("the end of what ran in {}", self.dir.display());
+            return Err(Error::TimedOut { what, waited: END_LIMIT });
+        }
         for entry in fs::read_dir(self.data()).into_iter().flatten().flatten() {
-            let left = process::working_in(&entry.path(), "postgres");
-            for stamp in &left {
-                stamp.signal(Signal::Continue);
-                stamp.signal(Signal::Kill);
-            }
-            if !left.iter().all(|stamp| stamp.wait_gone(END_LIMIT)) {
-                let what = format!("the end of what ran in {}", entry.path().display());
-                return Err(Error::TimedOut { what, waited: END_LIMIT });
-            }
             let is_socket = entry.file_name().to_string_lossy().starts_with(".s.PGSQL.");
             let file = if is_socket { entry.path() } else { entry.path().join("postmaster.pid") };
             if file.exists() {
@@ -218,15 +219,11 @@ impl DevCluster {
             nodes.extend(state.redis);
             nodes.extend(state.nodes.into_iter().rev());
         }
-        // Servers of an `up` that died before it recorded them.
-        for parent in [self.data(), self.dir.join("redis")] {
-            for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if let Some(stamp) = server_in(&entry.path())
-                    && !nodes.iter().any(|node: &DevNode| node.stamp == stamp)
-                {
-                    nodes.push(DevNode { name, stamp, port: 0 });
-                }
+        // Servers of an `up` that died before it recorded them, or whose directory `cargo clean` removed.
+        for found in process::leaders(&process::servers_below(&self.dir)) {
+            if !nodes.iter().any(|node: &DevNode| node.stamp == found.stamp) {
+                let name = found.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                nodes.push(DevNode { name, stamp: found.stamp, port: 0 });
             }
         }
         nodes
@@ -270,13 +267,4 @@ fn parse(value: &Value) -> Option<DevState> {
         nodes: value.get("nodes")?.as_array()?.iter().map(node).collect::<Option<_>>()?,
         redis: if redis.is_null() { None } else { Some(node(redis)?) },
     })
-}
-
-// A pid file outlives a crash and its pid may be a stranger's by now: the process must work in that very directory.
-fn server_in(data: &Path) -> Option<Stamp> {
-    let file =
-        ["postmaster.pid", "redis.pid"].map(|name| data.join(name)).into_iter().find(|path| path.exists())?;
-    let stamp = Stamp::of(fs::read_to_string(file).ok()?.lines().next()?.trim().parse().ok()?)?;
-    let works_in = fs::read_link(format!("/proc/{}/cwd", stamp.pid)).ok()?;
-    (works_in == data.canonicalize().ok()?).then_some(stamp)
 }

@@ -4,7 +4,7 @@
 //! A [`Stamp`] is the pid together with the moment the process started.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::RwLock;
 use std::time::Duration;
@@ -93,15 +93,32 @@ impl Stamp {
     }
 }
 
-/// The processes of this program that work in exactly this directory (on Linux; none elsewhere).
-pub(crate) fn working_in(dir: &Path, program: &str) -> Vec<Stamp> {
-    let Ok(dir) = dir.canonicalize() else { return Vec::new() };
-    let is_one = |stamp: &Stamp| {
-        let link = |name: &str| std::fs::read_link(format!("/proc/{}/{name}", stamp.pid)).ok();
-        link("cwd").is_some_and(|cwd| cwd == dir)
-            && link("exe").is_some_and(|exe| exe.file_name().is_some_and(|name| name == program))
+/// A server process that was found by the directory it works in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) stamp: Stamp,
+    pub(crate) dir: PathBuf,
+    parent: u32,
+}
+
+/// The PostgreSQL and Redis processes that work below this directory, even if it was removed under them.
+///
+/// On Linux; elsewhere none are found.
+pub(crate) fn servers_below(dir: &Path) -> Vec<Found> {
+    let look = |row: Row| {
+        let link = |name: &str| std::fs::read_link(format!("/proc/{}/{name}", row.stamp.pid)).ok();
+        let cwd = link("cwd")?;
+        let cwd = cwd.to_str().map_or(cwd.clone(), |text| PathBuf::from(text.trim_end_matches(" (deleted)")));
+        let program = link("exe")?.file_name()?.to_string_lossy().into_owned();
+        let ours = program == "postgres" || program.starts_with("redis-") || program.starts_with("valkey-");
+        (ours && cwd.starts_with(dir)).then_some(Found { stamp: row.stamp, dir: cwd, parent: row.parent })
     };
-    table::all().into_iter().filter(|row| !row.ended).map(|row| row.stamp).filter(is_one).collect()
+    table::all().into_iter().filter(|row| !row.ended).filter_map(look).collect()
+}
+
+/// Those of them that were not started by another of them: the postmasters, and every Redis.
+pub(crate) fn leaders(found: &[Found]) -> impl Iterator<Item = &Found> {
+    found.iter().filter(|one| !found.iter().any(|other| other.stamp.pid == one.parent))
 }
 
 /// Starts a program in a process group of its own, so that a terminal's Ctrl-C reaches only this process.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use db_platform::{Db, Result};
+use db_platform::{Db, Freshness, Result};
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
@@ -24,7 +24,9 @@ impl Samples {
     pub(crate) async fn take(db: &Db) -> Result<Self> {
         let mut values = HashMap::new();
         for (bind, sql) in SAMPLES {
-            let rows: Vec<Row> = db.read(async |conn| sql_query(*sql).load(conn).await).await?;
+            // The data has just been written: a standby may not have all of it yet.
+            let read = db.read_within(Freshness::Primary, async |conn| sql_query(*sql).load(conn).await);
+            let rows: Vec<Row> = read.await?;
             values.insert(*bind, rows.into_iter().map(|row| row.value).collect());
         }
         Ok(Samples { values })

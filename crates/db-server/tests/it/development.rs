@@ -77,3 +77,16 @@ fn down_ends_a_half_started_cluster_and_up_repairs_a_half_dead_one() {
     assert_eq!(dev.down().unwrap().len(), 2, "found by their directories");
     assert_eq!(processes_in(dev.dir()), Vec::<u32>::new());
 }
+
+#[test]
+fn down_ends_servers_whose_directory_was_removed_under_them() {
+    let (_dir, place) = place();
+    let dev = DevCluster::of(&place);
+    let redis = db_server::RedisPrograms::find().ok();
+    let state = dev.up(Cluster::builder(install()).place(place.clone()), redis.as_ref(), &|_| {}).unwrap();
+    std::fs::remove_dir_all(dev.dir()).unwrap();
+    dev.down().unwrap();
+    for node in state.nodes.iter().chain(&state.redis) {
+        assert!(!node.stamp.is_alive(), "{}", node.name);
+    }
+}

@@ -15,9 +15,9 @@ pub struct Counters {
     pub commits_seen: u64,
     /// COMMITs whose connection was cut.
     pub commits_cut: u64,
-    /// Bytes that reached the server.
+    /// Bytes that were passed on to the server.
     pub bytes_to_server: u64,
-    /// Bytes that reached clients.
+    /// Bytes that were passed on to clients.
     pub bytes_to_client: u64,
 }
 

@@ -206,10 +206,11 @@ impl Pump<'_> {
             }
             let (now, rest) = bytes.split_at(len);
             bytes = rest;
+            // Counted first: whoever has received bytes finds them counted.
+            self.shared.counters.passed(self.direction, len as u64);
             if to.write_all(now).await.is_err() {
                 return Sent::Gone;
             }
-            self.shared.counters.passed(self.direction, len as u64);
             if let (Some(_), Some((_, left))) = (shape.cut_after, left.as_mut()) {
                 *left -= len as u64;
                 if *left == 0 {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use db_testkit::{Cluster, Proxy, TestDatabase};
+use db_testkit::{Cluster, Proxy, TestDatabase, cancel_at_each_poll};
 use diesel_async::SimpleAsyncConnection;
 
 const ROLE: &str = "DB_TESTKIT_TEST_ROLE";
@@ -35,6 +35,15 @@ fn a_child() {
                 let mut conn = database.connect().await.unwrap();
                 conn.batch_execute("CREATE TABLE t ()").await.unwrap();
                 say(&format!("{} {}", database.name(), data_directory(&database).await));
+                hold();
+            }
+            "abandoned clones" => {
+                let first = TestDatabase::empty().await.unwrap();
+                let polls =
+                    cancel_at_each_poll(async || drop(TestDatabase::empty().await.unwrap()), async |_| {});
+                assert!(polls.await.unwrap() > 1);
+                say(first.name().rsplit_once('_').unwrap().0);
+                drop(first);
                 hold();
             }
             "template" => {

@@ -80,6 +80,8 @@ async fn a_standby_whose_replay_is_paused_answers_with_old_data() {
     let received = "SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()";
     crate::until("receiving goes on", async || one(&standby, received).await).await;
     assert!(!one::<bool>(&standby, "SELECT to_regclass('late') IS NOT NULL").await);
+    let caught_up = tokio::time::timeout(crate::SILENCE, cluster.wait_until_caught_up(1)).await;
+    assert!(caught_up.is_err(), "{caught_up:?}");
     cluster.resume_replay(1).await.unwrap();
     cluster.wait_until_caught_up(1).await.unwrap();
     assert!(one::<bool>(&standby, "SELECT to_regclass('late') IS NOT NULL").await);

@@ -1,6 +1,6 @@
 //! Test databases within one process.
 
-use crate::{connect, one};
+use crate::{children, connect, one};
 use db_testkit::{TestDatabase, TestkitError};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use std::panic::AssertUnwindSafe;
@@ -128,32 +128,12 @@ fn a_database_outlives_the_runtime_that_made_it_and_is_dropped_without_one() {
 
 #[tokio::test]
 async fn a_clone_whose_caller_went_away_is_dropped() {
-    let names = async || -> Vec<String> {
-        let other = TestDatabase::empty().await.unwrap();
-        let client = connect(other.url()).await.unwrap();
-        let run = &other.name()[..other.name().rfind('_').unwrap()];
-        let rows = client
-            .query("SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)", &[&run])
-            .await;
-        rows.unwrap().iter().map(|row| row.get(0)).filter(|name: &String| name != other.name()).collect()
-    };
-    // Other tests of this process come and go with theirs, so this one knows its own by its table.
-    let seen = std::sync::Mutex::new(Vec::new());
-    let polls = db_testkit::cancel_at_each_poll(
-        || async {
-            let database = TestDatabase::empty().await.unwrap();
-            seen.lock().unwrap().push(database.name().to_owned());
-        },
-        async |_| {},
-    )
-    .await
-    .unwrap();
-    assert!(polls > 1, "{polls}");
-    let last = seen.lock().unwrap().last().unwrap().clone();
-    let number = |name: &str| name.rsplit('_').next().unwrap().parse::<u64>().unwrap();
-    // Every database of the run up to that number that belongs to nobody goes; what other tests hold goes with them.
-    crate::until("the end of abandoned clones", async || {
-        names().await.iter().all(|name| number(name) > number(&last))
-    })
-    .await;
+    let database = TestDatabase::empty().await.unwrap();
+    let client = connect(database.url()).await.unwrap();
+    // A process of its own, so that every database of its run is one of those.
+    let mut child = children::start("abandoned clones", Some(database.url()), None);
+    let run = child.heard();
+    let left = format!("SELECT count(*) FROM pg_database WHERE starts_with(datname, '{run}')");
+    crate::until("the end of abandoned clones", async || one::<i64>(&client, &left).await == 0).await;
+    assert!(child.child.try_wait().unwrap().is_none(), "it has not ended: no sweeper was needed");
 }
