@@ -83,7 +83,10 @@ impl Seeds {
         }
         for file in &self.files {
             let analyze = format!("ANALYZE {}", quoted(&file.table));
-            transaction.batch_execute(&analyze).await.map_err(|error| rejected(&file.file, error, "analyzing"))?;
+            transaction
+                .batch_execute(&analyze)
+                .await
+                .map_err(|error| rejected(&file.file, error, "analyzing"))?;
         }
         ledger::record(&transaction, plan, rows).await?;
         transaction.commit().await.map_err(Error::database("committing"))?;
@@ -123,7 +126,11 @@ impl Seeds {
             sink.send(Cursor::new(piece)).await.map_err(|error| rejected(&file.file, error, "copying"))?;
             sent += read as u64;
             let rows_done = u128::from(rows_total) * u128::from(sent) / u128::from(length);
-            progress(Progress { table: &file.table, rows_done: (rows_done as u64).min(rows_total), rows_total });
+            progress(Progress {
+                table: &file.table,
+                rows_done: (rows_done as u64).min(rows_total),
+                rows_total,
+            });
         }
         sink.finish().await.map_err(|error| rejected(&file.file, error, "copying"))
     }
@@ -159,8 +166,11 @@ impl Seeds {
         format: &str,
     ) -> Result<CopyInSink<Cursor<Vec<u8>>>> {
         let columns: Vec<String> = self.columns(file).into_iter().map(quoted).collect();
-        let copy =
-            format!("COPY {} ({}) FROM STDIN WITH (FORMAT {format})", quoted(&file.table), columns.join(", "));
+        let copy = format!(
+            "COPY {} ({}) FROM STDIN WITH (FORMAT {format})",
+            quoted(&file.table),
+            columns.join(", ")
+        );
         transaction.copy_in(&copy).await.map_err(|error| rejected(&file.file, error, "copying"))
     }
 }

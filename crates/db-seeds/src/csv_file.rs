@@ -26,7 +26,8 @@ impl CsvFile {
         while reader.read_record(&mut record).map_err(|error| broken(file, error))? {
             if record.len() != columns.len() {
                 let line = record.position().map_or(0, csv::Position::line);
-                let found = format!("{} fields, where the header names {} columns", record.len(), columns.len());
+                let found =
+                    format!("{} fields, where the header names {} columns", record.len(), columns.len());
                 return Err(Error::malformed(Place::line(file, line), found));
             }
             rows += 1;
@@ -40,7 +41,10 @@ fn check_header(file: &Path, columns: &[String]) -> Result<()> {
     for (index, column) in columns.iter().enumerate() {
         let plain = column.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if column.is_empty() || !plain {
-            return Err(Error::malformed(header, format!("{column:?} is no column name (lower case, digits, _)")));
+            return Err(Error::malformed(
+                header,
+                format!("{column:?} is no column name (lower case, digits, _)"),
+            ));
         }
         if columns[..index].contains(column) {
             return Err(Error::malformed(header, format!("column {column} is named twice")));

@@ -41,7 +41,12 @@ impl<'a> Keys<'a> {
     }
 
     /// A key that may be missing.
-    pub(crate) fn optional<T>(&mut self, key: &str, allowed: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Option<T>> {
+    pub(crate) fn optional<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Option<T>> {
         let Some(value) = self.keys.remove(key) else { return Ok(None) };
         let at = value.span().start;
         match read(value.get_ref()) {
@@ -51,7 +56,12 @@ impl<'a> Keys<'a> {
     }
 
     /// A key that must be there.
-    pub(crate) fn required<T>(&mut self, key: &str, allowed: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
+    pub(crate) fn required<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<T> {
         let found = self.optional(key, allowed, read)?;
         found.ok_or_else(|| self.error(format!("{key} is missing ({allowed})")))
     }
@@ -64,7 +74,9 @@ impl<'a> Keys<'a> {
     pub(crate) fn finish(self) -> Result<()> {
         match self.keys.first_key_value() {
             None => Ok(()),
-            Some((key, value)) => Err(self.error_at(value.span().start, format!("{key} has no meaning here"))),
+            Some((key, value)) => {
+                Err(self.error_at(value.span().start, format!("{key} has no meaning here")))
+            }
         }
     }
 

@@ -11,30 +11,76 @@ pub(crate) enum Kind {
     /// A uuid made from the table and the row: what references compute.
     Id,
     /// A random uuid; `every` consecutive rows share one.
-    Uuid { every: u64 },
+    Uuid {
+        every: u64,
+    },
     /// A column of a random row of an earlier table.
-    Reference { table: usize, column: usize, skew: u32, distinct: bool },
+    Reference {
+        table: usize,
+        column: usize,
+        skew: u32,
+        distinct: bool,
+    },
     /// A column of each row of an earlier table in turn, over and over.
-    Each { table: usize, column: usize },
+    Each {
+        table: usize,
+        column: usize,
+    },
     /// Another column of the row that `through` refers to.
-    Follow { through: usize, table: usize, column: usize },
+    Follow {
+        through: usize,
+        table: usize,
+        column: usize,
+    },
     /// A follow whose column is not resolved yet.
-    FollowName { through: usize, column: String },
+    FollowName {
+        through: usize,
+        column: String,
+    },
     /// A uuid shared by consecutive rows, about `mean` of them.
-    Aggregate { mean: u64 },
+    Aggregate {
+        mean: u64,
+    },
     /// 1, 2, 3, … within an aggregate.
-    Version { of: usize },
+    Version {
+        of: usize,
+    },
     /// One of some texts; `upto` are the weights added up.
-    OneOf { values: Vec<String>, upto: Vec<u64> },
-    Integer { min: i64, max: i64 },
-    Boolean { probability: f64 },
+    OneOf {
+        values: Vec<String>,
+        upto: Vec<u64>,
+    },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Boolean {
+        probability: f64,
+    },
     /// A moment in `[from, to)`; within a group, `step` later for each row.
-    Timestamp { from: i64, to: i64, recent: u32, step: i64 },
+    Timestamp {
+        from: i64,
+        to: i64,
+        recent: u32,
+        step: i64,
+    },
     /// A moment from `least` to `within` after another column's.
-    After { column: usize, least: i64, within: i64 },
-    Date { from: i64, to: i64 },
-    Template { template: Template, columns: Vec<(String, usize)> },
-    Bytes { length: u64 },
+    After {
+        column: usize,
+        least: i64,
+        within: i64,
+    },
+    Date {
+        from: i64,
+        to: i64,
+    },
+    Template {
+        template: Template,
+        columns: Vec<(String, usize)>,
+    },
+    Bytes {
+        length: u64,
+    },
 }
 
 const DAY: i64 = 86_400_000_000;
@@ -57,7 +103,8 @@ pub(crate) fn read(keys: &mut Keys<'_>, by: Option<usize>, scope: &Scope<'_>) ->
         "uuid" => Kind::Uuid { every: positive(keys, "every")?.unwrap_or(1) },
         "reference" => {
             let (table, column) = scope.target(keys)?;
-            let skew = keys.optional("skew", "a whole number from 1 (uniform) to 8", keys::power)?.unwrap_or(1);
+            let skew =
+                keys.optional("skew", "a whole number from 1 (uniform) to 8", keys::power)?.unwrap_or(1);
             let distinct = keys.optional("distinct", "true or false", toml::Value::as_bool)?.unwrap_or(false);
             if distinct && by.is_none() {
                 return Err(keys.error("distinct needs by: distinct among the rows of what?"));
@@ -68,7 +115,9 @@ pub(crate) fn read(keys: &mut Keys<'_>, by: Option<usize>, scope: &Scope<'_>) ->
             let (table, column) = scope.target(keys)?;
             Kind::Each { table, column }
         }
-        "follow" => Kind::FollowName { through: scope.column(keys, "through")?, column: keys.text("column")? },
+        "follow" => {
+            Kind::FollowName { through: scope.column(keys, "through")?, column: keys.text("column")? }
+        }
         "aggregate" => Kind::Aggregate { mean: positive(keys, "mean")?.unwrap_or(10) },
         "version" => Kind::Version { of: scope.column(keys, "of")? },
         "one_of" => one_of(keys)?,
@@ -116,7 +165,12 @@ impl Kind {
     pub(crate) fn groups(&self) -> bool {
         matches!(
             self,
-            Kind::Id | Kind::Uuid { .. } | Kind::Reference { .. } | Kind::Each { .. } | Kind::Follow { .. } | Kind::Aggregate { .. }
+            Kind::Id
+                | Kind::Uuid { .. }
+                | Kind::Reference { .. }
+                | Kind::Each { .. }
+                | Kind::Follow { .. }
+                | Kind::Aggregate { .. }
         )
     }
 
@@ -168,7 +222,9 @@ impl Scope<'_> {
         let column = keys.optional("column", "a column of that table", keys::text)?;
         let column = column.unwrap_or_else(|| "id".to_owned());
         let table = self.earlier.iter().position(|table| table.name == name).ok_or_else(|| {
-            keys.error(format!("{name} is no generated table with a lower number (rows of CSV files are not known here)"))
+            keys.error(format!(
+                "{name} is no generated table with a lower number (rows of CSV files are not known here)"
+            ))
         })?;
         let found = self.earlier[table].column(&column);
         Ok((table, found.ok_or_else(|| keys.error(format!("table {name} has no column {column}")))?))
@@ -177,7 +233,12 @@ impl Scope<'_> {
 
 fn one_of(keys: &mut Keys<'_>) -> Result<Kind> {
     let values = keys.required("values", "a list of texts, numbers or booleans", |value| {
-        value.as_array()?.iter().map(plain).collect::<Option<Vec<String>>>().filter(|values| !values.is_empty())
+        value
+            .as_array()?
+            .iter()
+            .map(plain)
+            .collect::<Option<Vec<String>>>()
+            .filter(|values| !values.is_empty())
     })?;
     let weights = keys.optional("weights", "a list of whole numbers above 0", |value| {
         value.as_array()?.iter().map(|weight| keys::unsigned(weight).filter(|weight| *weight > 0)).collect()
@@ -209,7 +270,9 @@ fn timestamp(keys: &mut Keys<'_>, scope: &Scope<'_>) -> Result<Kind> {
 
 fn range(keys: &mut Keys<'_>, anchor: i64) -> Result<(i64, i64)> {
     let allowed = "a span from the anchor such as -30d, or a time such as 2026-01-01T00:00:00Z";
-    let read = |value: &toml::Value| keys::span(value).and_then(|span| anchor.checked_add(span)).or(keys::moment(value));
+    let read = |value: &toml::Value| {
+        keys::span(value).and_then(|span| anchor.checked_add(span)).or(keys::moment(value))
+    };
     let (from, to) = (keys.required("from", allowed, read)?, keys.required("to", allowed, read)?);
     ordered(keys, from, to)?;
     Ok((from, to))

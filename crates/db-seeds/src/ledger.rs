@@ -31,7 +31,9 @@ pub(crate) async fn lock(transaction: &Transaction<'_>) -> Result<()> {
     )";
     match exists(transaction).await? {
         true => Ok(()),
-        false => transaction.batch_execute(create).await.map_err(Error::database("creating the ledger db_seeds")),
+        false => {
+            transaction.batch_execute(create).await.map_err(Error::database("creating the ledger db_seeds"))
+        }
     }
 }
 
@@ -41,7 +43,10 @@ pub(crate) async fn standing(client: &impl GenericClient, plan: &Plan) -> Result
         return Ok(Standing::New);
     }
     let query = "SELECT checksum, seed, scale, applied_at::text FROM db_seeds WHERE name = $1";
-    let row = client.query_opt(query, &[&plan.name]).await.map_err(Error::database("reading the ledger db_seeds"))?;
+    let row = client
+        .query_opt(query, &[&plan.name])
+        .await
+        .map_err(Error::database("reading the ledger db_seeds"))?;
     let Some(row) = row else { return Ok(Standing::New) };
     let (checksum, seed, scale): (String, i64, f64) = (row.get(0), row.get(1), row.get(2));
     let (seed, applied_at) = (seed.cast_unsigned(), row.get(3));

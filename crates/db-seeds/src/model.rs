@@ -86,15 +86,19 @@ impl<'a> Model<'a> {
             Kind::Boolean { probability } => Value::Boolean(draw.unit() < *probability),
             Kind::Timestamp { from, to, recent, step } => {
                 let age = draw.skewed_below(to.abs_diff(*from).max(1), *recent);
-                Value::Timestamp(to.saturating_sub_unsigned(age + 1).saturating_add(step.saturating_mul(position as i64)))
+                Value::Timestamp(
+                    to.saturating_sub_unsigned(age + 1).saturating_add(step.saturating_mul(position as i64)),
+                )
             }
             Kind::After { column, least, within } => match self.value(table, *column, row) {
-                Value::Timestamp(at) => {
-                    Value::Timestamp(at.saturating_add(*least).saturating_add_unsigned(draw.below(within.abs_diff(*least))))
-                }
+                Value::Timestamp(at) => Value::Timestamp(
+                    at.saturating_add(*least).saturating_add_unsigned(draw.below(within.abs_diff(*least))),
+                ),
                 _ => Value::Null,
             },
-            Kind::Date { from, to } => Value::Date(from.saturating_add_unsigned(draw.below(to.abs_diff(*from)))),
+            Kind::Date { from, to } => {
+                Value::Date(from.saturating_add_unsigned(draw.below(to.abs_diff(*from))))
+            }
             Kind::Template { template, columns } => Value::Text(template.fill(row, &mut draw, |name| {
                 let found = columns.iter().find(|(known, _)| known == name);
                 found.map(|(_, column)| self.value(table, *column, row).text()).unwrap_or_default()
@@ -180,7 +184,8 @@ impl<'a> Model<'a> {
     fn check_distinct(&self) -> Result<()> {
         for (table, spec) in self.tables.iter().enumerate() {
             for column in &spec.columns {
-                let (Kind::Reference { table: target, distinct: true, .. }, Some(by)) = (&column.kind, column.by)
+                let (Kind::Reference { table: target, distinct: true, .. }, Some(by)) =
+                    (&column.kind, column.by)
                 else {
                     continue;
                 };
@@ -190,7 +195,10 @@ impl<'a> Model<'a> {
                 };
                 let group = self.rows[table].div_ceil(self.rows[each].max(1));
                 if group > self.rows[*target] {
-                    let found = format!("{group} distinct rows of the {} of {}", self.rows[*target], self.tables[*target].name);
+                    let found = format!(
+                        "{group} distinct rows of the {} of {}",
+                        self.rows[*target], self.tables[*target].name
+                    );
                     return Err(Error::malformed(column.place.clone(), found));
                 }
             }

@@ -154,7 +154,8 @@ impl Seeds {
         let query = "SELECT a.attname::text FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped";
         for file in &self.files {
-            let rows = client.query(query, &[&file.table]).await.map_err(Error::database("reading the catalog"))?;
+            let rows =
+                client.query(query, &[&file.table]).await.map_err(Error::database("reading the catalog"))?;
             let (place, table) = (Place::file(&file.file), file.table.clone());
             if rows.is_empty() {
                 return Ok(Some(Refusal::MissingTable { place, table }));

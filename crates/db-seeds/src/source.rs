@@ -91,7 +91,10 @@ impl Seeds {
             }
             let (table, extension) = numbered(name).ok_or_else(|| {
                 let allowed = "seed.toml, prepare.sql, NN_table.csv and NN_table.toml";
-                Error::malformed(Place::file(&file), format!("no seed file has such a name (allowed: {allowed})"))
+                Error::malformed(
+                    Place::file(&file),
+                    format!("no seed file has such a name (allowed: {allowed})"),
+                )
             })?;
             if let Some(other) = files.iter().find(|other| other.table == table) {
                 let found = format!("table {table} is filled by {} already", other.file.display());
@@ -140,7 +143,8 @@ fn numbered(name: &str) -> Option<(&str, &str)> {
     let (stem, extension) = name.rsplit_once('.')?;
     let (number, table) = stem.split_once('_')?;
     let number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let plain =
+        !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     (number && plain && matches!(extension, "csv" | "toml")).then_some((table, extension))
 }
 
@@ -205,7 +209,15 @@ mod tests {
     fn a_file_name_says_order_table_and_kind() {
         assert_eq!(numbered("10_users.csv"), Some(("users", "csv")));
         assert_eq!(numbered("020_user_organizations.toml"), Some(("user_organizations", "toml")));
-        for wrong in ["users.csv", "_users.csv", "1a_users.csv", "10_.csv", "10_Users.csv", "10_users.json", "10_a b.csv"] {
+        for wrong in [
+            "users.csv",
+            "_users.csv",
+            "1a_users.csv",
+            "10_.csv",
+            "10_Users.csv",
+            "10_users.json",
+            "10_a b.csv",
+        ] {
             assert_eq!(numbered(wrong), None, "{wrong}");
         }
     }

@@ -153,7 +153,10 @@ fn check_groups(spec: &TableSpec) -> Result<()> {
         let Some(by) = versioned else { continue };
         let by = &spec.columns[by];
         if !by.kind.groups() {
-            let found = format!("groups by {}, which is no identity (aggregate, each, reference, follow, uuid)", by.name);
+            let found = format!(
+                "groups by {}, which is no identity (aggregate, each, reference, follow, uuid)",
+                by.name
+            );
             return Err(Error::malformed(column.place.clone(), found));
         }
     }

@@ -141,14 +141,19 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_and_the_rest_is_left_alone() {
-        let template = Template::parse(r#"{"n": ${integer:7:7}, "of": "${column:name}"} ${slug:name}-${row:4}$"#);
+        let template =
+            Template::parse(r#"{"n": ${integer:7:7}, "of": "${column:name}"} ${slug:name}-${row:4}$"#);
         let text = template.unwrap().fill(11, &mut Draw::new(1, 1), |_| "Ada Berg".into());
         assert_eq!(text, r#"{"n": 7, "of": "Ada Berg"} ada-berg-0012$"#);
     }
 
     #[test]
     fn a_wrong_placeholder_is_named() {
-        assert!(Template::parse("${colour}").unwrap_err().starts_with("unknown placeholder ${colour} (allowed: row"));
+        assert!(
+            Template::parse("${colour}")
+                .unwrap_err()
+                .starts_with("unknown placeholder ${colour} (allowed: row")
+        );
         assert_eq!(Template::parse("${row").unwrap_err(), "a placeholder is not closed: ${row");
         assert_eq!(Template::parse("${integer:2:1}").unwrap_err(), "${integer:2:1} is an empty range");
     }

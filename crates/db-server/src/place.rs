@@ -19,9 +19,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place for the current directory's workspace.
+    /// The place for the current directory's workspace, or the directory that `DB_PLATFORM_HOME` names.
     pub fn here() -> Result<Place> {
         let account = Account::for_servers()?;
+        if let Some(home) = crate::environment("DB_PLATFORM_HOME").filter(|home| !home.is_empty()) {
+            return Place::of(Some(Path::new(&home)), account);
+        }
         let cwd = std::env::current_dir().map_err(Error::io("find", Path::new(".")))?;
         Place::of(target_directory(&cwd, &crate::environment).as_deref(), account)
     }

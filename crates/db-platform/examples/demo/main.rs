@@ -6,6 +6,8 @@
 
 mod load;
 mod meter;
+#[cfg(test)]
+mod plans;
 mod queries;
 mod report;
 mod samples;

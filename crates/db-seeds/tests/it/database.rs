@@ -1,69 +1,35 @@
 //! A migrated database of its own for each test.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use db_seeds::{Applied, Plan, Result, SeedOptions, Seeds};
-use tokio_postgres::{Client, Config, NoTls};
+use db_testkit::TestDatabase;
+use diesel_async::SimpleAsyncConnection;
+use tokio_postgres::{Client, NoTls};
 
-static NUMBER: AtomicU32 = AtomicU32::new(0);
-
-pub(crate) struct Database {
-    config: Config,
-    server: Client,
-    name: String,
-}
-
-impl Database {
-    /// A database with all migrations, or nothing where no server is named.
-    pub(crate) async fn migrated() -> Option<Database> {
-        let url = std::env::var("DB_TESTKIT_URL").ok()?;
-        let mut config: Config = url.parse().unwrap();
-        let server = connect(&config).await;
-        let name = format!("seeds_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        server.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        config.dbname(&name);
-        let database = Database { config, server, name };
-        migrate(&database.client().await).await;
-        Some(database)
-    }
-
-    pub(crate) async fn client(&self) -> Client {
-        connect(&self.config).await
-    }
-
-    pub(crate) async fn drop(self) {
-        self.server.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
-    }
-}
-
-/// Runs the test body with a database, and drops the database after it.
-macro_rules! with_database {
-    ($database:ident, $body:block) => {
-        let Some($database) = crate::database::Database::migrated().await else {
-            eprintln!("DB_TESTKIT_URL is not set: not tested");
-            return;
-        };
-        $body
-        $database.drop().await;
-    };
-}
-pub(crate) use with_database;
-
-async fn connect(config: &Config) -> Client {
-    let (client, connection) = config.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-async fn migrate(client: &Client) {
+/// A database with all migrations of the repository.
+pub(crate) async fn migrated() -> TestDatabase {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations");
     let mut ups: Vec<PathBuf> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path().join("up.sql")).collect();
     ups.sort();
-    for up in ups.iter().filter(|up| up.is_file()) {
-        client.batch_execute(&std::fs::read_to_string(up).unwrap()).await.unwrap();
-    }
+    let ups: Vec<String> =
+        ups.iter().filter(|up| up.is_file()).map(|up| std::fs::read_to_string(up).unwrap()).collect();
+    TestDatabase::from_template(&ups.concat(), async |conn| {
+        for up in &ups {
+            conn.batch_execute(up).await?;
+        }
+        diesel::QueryResult::Ok(())
+    })
+    .await
+    .unwrap()
+}
+
+/// A connection that has COPY.
+pub(crate) async fn connect(database: &TestDatabase) -> Client {
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 /// The repository's own sets.
@@ -87,7 +53,11 @@ pub(crate) fn set(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-pub(crate) async fn load(seeds: &Seeds, client: &mut Client, options: &SeedOptions) -> Result<(Plan, Applied)> {
+pub(crate) async fn load(
+    seeds: &Seeds,
+    client: &mut Client,
+    options: &SeedOptions,
+) -> Result<(Plan, Applied)> {
     let plan = seeds.plan(client, options).await?;
     let applied = seeds.apply(client, &plan, |_| {}).await?;
     Ok((plan, applied))

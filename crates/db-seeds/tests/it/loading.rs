@@ -6,26 +6,25 @@ use std::task::{Context, Waker};
 
 use db_seeds::{Progress, SeedOptions, Seeds, Status};
 
-use crate::database::{count, load, scaled, set, sets, with_database};
+use crate::database::{connect, count, load, migrated, scaled, set, sets};
 
 #[tokio::test]
 async fn every_set_of_the_repository_loads_and_leaves_the_rows_it_planned() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        // All three in one database: their keys do not collide.
-        for (name, scale) in [("test", 1.0), ("dev", 1.0), ("staging", 0.01)] {
-            let seeds = Seeds::open(sets(), name).unwrap();
-            let before: Vec<i64> = counts(&client, &seeds).await;
-            let (plan, applied) = load(&seeds, &mut client, &scaled(scale)).await.unwrap();
-            assert_eq!(applied.rows, plan.rows(), "{name}");
-            assert!(!applied.already);
-            let after = counts(&client, &seeds).await;
-            for ((table, before), after) in plan.tables.iter().zip(before).zip(after) {
-                assert_eq!((after - before) as u64, table.rows, "{name}: {}", table.table);
-            }
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    // All three in one database: their keys do not collide.
+    for (name, scale) in [("test", 1.0), ("dev", 1.0), ("staging", 0.01)] {
+        let seeds = Seeds::open(sets(), name).unwrap();
+        let before: Vec<i64> = counts(&client, &seeds).await;
+        let (plan, applied) = load(&seeds, &mut client, &scaled(scale)).await.unwrap();
+        assert_eq!(applied.rows, plan.rows(), "{name}");
+        assert!(!applied.already);
+        let after = counts(&client, &seeds).await;
+        for ((table, before), after) in plan.tables.iter().zip(before).zip(after) {
+            assert_eq!((after - before) as u64, table.rows, "{name}: {}", table.table);
         }
-        check_integrity(&client).await;
-    });
+    }
+    check_integrity(&client).await;
 }
 
 async fn counts(client: &tokio_postgres::Client, seeds: &Seeds) -> Vec<i64> {
@@ -55,124 +54,117 @@ async fn check_integrity(client: &tokio_postgres::Client) {
 
 #[tokio::test]
 async fn the_second_time_there_is_nothing_to_do() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        let seeds = Seeds::open(sets(), "staging").unwrap();
-        let (plan, _) = load(&seeds, &mut client, &scaled(0.001)).await.unwrap();
-        assert_eq!(plan.status, Status::Load);
-        let events = count(&client, "events").await;
-        let again = seeds.plan(&client, &scaled(0.001)).await.unwrap();
-        assert!(matches!(again.status, Status::AlreadyApplied { .. }), "{again}");
-        // Also where the plan is older than the first load.
-        for plan in [plan, again] {
-            let applied = seeds.apply(&mut client, &plan, |_| {}).await.unwrap();
-            assert!(applied.already);
-            assert_eq!(applied.rows, 0);
-        }
-        assert_eq!(count(&client, "events").await, events);
-    });
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    let seeds = Seeds::open(sets(), "staging").unwrap();
+    let (plan, _) = load(&seeds, &mut client, &scaled(0.001)).await.unwrap();
+    assert_eq!(plan.status, Status::Load);
+    let events = count(&client, "events").await;
+    let again = seeds.plan(&client, &scaled(0.001)).await.unwrap();
+    assert!(matches!(again.status, Status::AlreadyApplied { .. }), "{again}");
+    // Also where the plan is older than the first load.
+    for plan in [plan, again] {
+        let applied = seeds.apply(&mut client, &plan, |_| {}).await.unwrap();
+        assert!(applied.already);
+        assert_eq!(applied.rows, 0);
+    }
+    assert_eq!(count(&client, "events").await, events);
 }
 
 #[tokio::test]
 async fn two_runs_at_once_load_the_set_once() {
-    with_database!(database, {
-        let (mut one, mut two) = (database.client().await, database.client().await);
-        let seeds = Seeds::open(sets(), "test").unwrap();
-        let plan = seeds.plan(&one, &SeedOptions::default()).await.unwrap();
-        let (one, two) =
-            tokio::join!(seeds.apply(&mut one, &plan, |_| {}), seeds.apply(&mut two, &plan, |_| {}));
-        assert_ne!(one.unwrap().already, two.unwrap().already);
-    });
+    let database = migrated().await;
+    let (mut one, mut two) = (connect(&database).await, connect(&database).await);
+    let seeds = Seeds::open(sets(), "test").unwrap();
+    let plan = seeds.plan(&one, &SeedOptions::default()).await.unwrap();
+    let (one, two) = tokio::join!(seeds.apply(&mut one, &plan, |_| {}), seeds.apply(&mut two, &plan, |_| {}));
+    assert_ne!(one.unwrap().already, two.unwrap().already);
 }
 
 #[tokio::test]
 async fn the_same_seed_gives_the_same_rows_and_another_seed_others() {
     let digest = async |seed| {
-        let database = crate::database::Database::migrated().await?;
-        let mut client = database.client().await;
+        let database = migrated().await;
+        let mut client = connect(&database).await;
         let seeds = Seeds::open(sets(), "staging").unwrap();
         let options = SeedOptions { seed: Some(seed), scale: 0.001, ..SeedOptions::default() };
         load(&seeds, &mut client, &options).await.unwrap();
         let query = "SELECT md5(string_agg(e::text, '|' ORDER BY id)) FROM events e";
         let digest: String = client.query_one(query, &[]).await.unwrap().get(0);
-        database.drop().await;
-        Some(digest)
+        digest
     };
-    let Some(first) = digest(1).await else { return };
-    assert_eq!(Some(&first), digest(1).await.as_ref());
-    assert_ne!(Some(&first), digest(2).await.as_ref());
+    let first = digest(1).await;
+    assert_eq!(first, digest(1).await);
+    assert_ne!(first, digest(2).await);
 }
 
 #[tokio::test]
 async fn progress_ends_with_all_rows_of_each_table() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        for name in ["dev", "staging"] {
-            let seeds = Seeds::open(sets(), name).unwrap();
-            let plan = seeds.plan(&client, &scaled(0.002)).await.unwrap();
-            let mut last: Vec<(String, u64)> = Vec::new();
-            let progress = |Progress { table, rows_done, .. }: Progress<'_>| match last.last_mut() {
-                Some((known, done)) if known == table => *done = rows_done,
-                _ => last.push((table.to_owned(), rows_done)),
-            };
-            seeds.apply(&mut client, &plan, progress).await.unwrap();
-            let planned: Vec<_> = plan.tables.iter().map(|table| (table.table.clone(), table.rows)).collect();
-            assert_eq!(last, planned);
-        }
-    });
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    for name in ["dev", "staging"] {
+        let seeds = Seeds::open(sets(), name).unwrap();
+        let plan = seeds.plan(&client, &scaled(0.002)).await.unwrap();
+        let mut last: Vec<(String, u64)> = Vec::new();
+        let progress = |Progress { table, rows_done, .. }: Progress<'_>| match last.last_mut() {
+            Some((known, done)) if known == table => *done = rows_done,
+            _ => last.push((table.to_owned(), rows_done)),
+        };
+        seeds.apply(&mut client, &plan, progress).await.unwrap();
+        let planned: Vec<_> = plan.tables.iter().map(|table| (table.table.clone(), table.rows)).collect();
+        assert_eq!(last, planned);
+    }
 }
 
 #[tokio::test]
 async fn a_load_that_is_killed_midway_leaves_nothing() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        let watcher = database.client().await;
-        let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
-        let seeds = Seeds::open(sets(), "staging").unwrap();
-        let plan = seeds.plan(&client, &scaled(0.02)).await.unwrap();
-        let (kill, killed) = tokio::sync::oneshot::channel();
-        let mut kill = Some(kill);
-        let load = seeds.apply(&mut client, &plan, |progress| {
-            if progress.table == "events"
-                && let Some(kill) = kill.take()
-            {
-                kill.send(()).unwrap();
-            }
-        });
-        let killer = async {
-            killed.await.unwrap();
-            watcher.execute("SELECT pg_terminate_backend($1, 10000)", &[&pid]).await.unwrap();
-        };
-        let (loaded, ()) = tokio::join!(load, killer);
-        loaded.unwrap_err();
-        assert_empty(&watcher).await;
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    let watcher = connect(&database).await;
+    let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let seeds = Seeds::open(sets(), "staging").unwrap();
+    let plan = seeds.plan(&client, &scaled(0.02)).await.unwrap();
+    let (kill, killed) = tokio::sync::oneshot::channel();
+    let mut kill = Some(kill);
+    let load = seeds.apply(&mut client, &plan, |progress| {
+        if progress.table == "events"
+            && let Some(kill) = kill.take()
+        {
+            kill.send(()).unwrap();
+        }
     });
+    let killer = async {
+        killed.await.unwrap();
+        watcher.execute("SELECT pg_terminate_backend($1, 10000)", &[&pid]).await.unwrap();
+    };
+    let (loaded, ()) = tokio::join!(load, killer);
+    loaded.unwrap_err();
+    assert_empty(&watcher).await;
 }
 
 #[tokio::test]
 async fn a_load_that_is_dropped_midway_leaves_nothing() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        let seeds = Seeds::open(sets(), "staging").unwrap();
-        let plan = seeds.plan(&client, &scaled(0.005)).await.unwrap();
-        let dropped = std::cell::Cell::new(false);
-        {
-            let mut load = pin!(seeds.apply(&mut client, &plan, |progress| {
-                dropped.set(progress.table == "events");
-            }));
-            std::future::poll_fn(|context| match load.as_mut().poll(context) {
-                _ if dropped.get() => std::task::Poll::Ready(()),
-                poll => poll.map(|_| panic!("the load ended before it was dropped")),
-            })
-            .await;
-            // The future is still alive and waiting here; leaving the block drops it.
-            assert!(load.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        }
-        // The same connection is usable: the rollback is queued before this statement.
-        assert_empty(&client).await;
-        let (_, applied) = load(&seeds, &mut client, &scaled(0.005)).await.unwrap();
-        assert!(!applied.already);
-    });
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    let seeds = Seeds::open(sets(), "staging").unwrap();
+    let plan = seeds.plan(&client, &scaled(0.005)).await.unwrap();
+    let dropped = std::cell::Cell::new(false);
+    {
+        let mut load = pin!(seeds.apply(&mut client, &plan, |progress| {
+            dropped.set(progress.table == "events");
+        }));
+        std::future::poll_fn(|context| match load.as_mut().poll(context) {
+            _ if dropped.get() => std::task::Poll::Ready(()),
+            poll => poll.map(|_| panic!("the load ended before it was dropped")),
+        })
+        .await;
+        // The future is still alive and waiting here; leaving the block drops it.
+        assert!(load.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    // The same connection is usable: the rollback is queued before this statement.
+    assert_empty(&client).await;
+    let (_, applied) = load(&seeds, &mut client, &scaled(0.005)).await.unwrap();
+    assert!(!applied.already);
 }
 
 async fn assert_empty(client: &tokio_postgres::Client) {
@@ -184,13 +176,12 @@ async fn assert_empty(client: &tokio_postgres::Client) {
 
 #[tokio::test]
 async fn an_empty_field_is_null_and_a_quoted_one_is_the_empty_text() {
-    with_database!(database, {
-        let mut client = database.client().await;
-        client.batch_execute("CREATE TABLE pairs (a text, b text)").await.unwrap();
-        let dir = set(&[("10_pairs.csv", "a,b\n,\"\"\n\"x\ny\",\"say \"\"hi\"\"\"\n")]);
-        load(&Seeds::open(dir.path(), "made").unwrap(), &mut client, &SeedOptions::default()).await.unwrap();
-        let read = "SELECT string_agg(format('%L %L', a, b), '; ' ORDER BY a NULLS FIRST) FROM pairs";
-        let read: String = client.query_one(read, &[]).await.unwrap().get(0);
-        assert_eq!(read, "NULL ''; 'x\ny' 'say \"hi\"'");
-    });
+    let database = migrated().await;
+    let mut client = connect(&database).await;
+    client.batch_execute("CREATE TABLE pairs (a text, b text)").await.unwrap();
+    let dir = set(&[("10_pairs.csv", "a,b\n,\"\"\n\"x\ny\",\"say \"\"hi\"\"\"\n")]);
+    load(&Seeds::open(dir.path(), "made").unwrap(), &mut client, &SeedOptions::default()).await.unwrap();
+    let read = "SELECT string_agg(format('%L %L', a, b), '; ' ORDER BY a NULLS FIRST) FROM pairs";
+    let read: String = client.query_one(read, &[]).await.unwrap().get(0);
+    assert_eq!(read, "NULL ''; 'x\ny' 'say \"hi\"'");
 }

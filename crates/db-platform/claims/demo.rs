@@ -1,0 +1,64 @@
+//! `cargo xtask demo`, run as a user runs it.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::{Figure, Size};
+
+/// What the issue asks the summary to name.
+const FIGURES: [&str; 9] = [
+    "pg_version",
+    "transactions_per_second",
+    "reads_per_second",
+    "p50_ms",
+    "p95_ms",
+    "p99_ms",
+    "reads_by_node",
+    "errors",
+    "retries",
+];
+
+/// `cargo xtask demo --json`, not yet started.
+pub(crate) fn command(seconds: u32) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    command.current_dir(root).args(["xtask", "demo", "--json", "--seconds", &seconds.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Whether it ended well, and its one line of JSON.
+fn run(mut command: Command) -> (bool, Value) {
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    let summary = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.success(), summary)
+}
+
+fn seconds(size: Size) -> u32 {
+    match size {
+        Size::Ci => 10,
+        Size::Nightly => 60,
+    }
+}
+
+pub(crate) fn from_a_wheel(size: Size) -> Figure {
+    let mut command = command(seconds(size));
+    command.env("DB_PLATFORM_PG_SOURCE", "wheel").env_remove("DB_PLATFORM_PG_BIN");
+    let (passed, summary) = run(command);
+    let errors = summary["errors"].as_f64().unwrap_or(f64::NAN);
+    let fetched = summary["pg_version"].as_str().is_some_and(|version| version.starts_with("18"));
+    Figure { value: errors, unit: "errors", holds: passed && errors == 0.0 && fetched, detail: summary }
+}
+
+pub(crate) fn every_figure(size: Size) -> Figure {
+    let (passed, summary) = run(command(seconds(size)));
+    let missing: Vec<&str> = FIGURES.into_iter().filter(|name| summary[name].is_null()).collect();
+    let nodes = summary["reads_by_node"].as_object().cloned().unwrap_or_default();
+    let answering = nodes.values().filter(|reads| reads.as_u64().is_some_and(|reads| reads > 0)).count();
+    let holds = passed && missing.is_empty() && nodes.len() == 3 && answering >= 2 && summary["errors"] == 0;
+    let detail = json!({ "missing": missing, "summary": summary });
+    Figure { value: missing.len() as f64, unit: "figures missing", holds, detail }
+}

@@ -1,0 +1,60 @@
+//! The whole stack on a real cluster.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod configuration;
+mod reads;
+mod reporting;
+
+use std::time::{Duration, Instant};
+
+use db_platform::{Config, Db, Environment};
+use db_testkit::Cluster;
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+/// Longer than anything here takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+}
+
+#[derive(QueryableByName)]
+struct Word {
+    #[diesel(sql_type = Text)]
+    word: String,
+}
+
+/// The port of the server that answers: it tells the nodes apart.
+async fn port(conn: &mut AsyncPgConnection) -> diesel::QueryResult<String> {
+    let row = sql_query("SELECT current_setting('port') AS word").get_result::<Word>(conn);
+    Ok(row.await?.word)
+}
+
+fn config(cluster: &Cluster) -> Config {
+    let mut config = Config::new(Environment::Test, cluster.primary_url().parse().unwrap());
+    config.read_urls = cluster.standby_urls().iter().map(|url| url.parse().unwrap()).collect();
+    config.router.probe_interval = Duration::from_millis(100);
+    config
+}
+
+async fn db(cluster: &Cluster) -> Db {
+    Db::connect(config(cluster)).await.unwrap()
+}
+
+fn port_of(url: &str) -> String {
+    let url: db_platform::DatabaseUrl = url.parse().unwrap();
+    url.hosts()[0].port().to_string()
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !condition().await {
+        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
