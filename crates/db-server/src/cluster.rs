@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::account::run_as;
-use crate::home::Home;
+use crate::home::{Home, Medium};
 use crate::process::{self, Stamp};
 use crate::replication::{DROP_IDLE_SLOTS, Follow, create_slot};
 use crate::template;
@@ -73,9 +73,10 @@ impl ClusterBuilder {
         };
         let account = place.account();
         let template = template::template(&self.install, &place, progress)?;
+        let medium = if self.settings.get("fsync") == Some("on") { Medium::Disk } else { Medium::Fast };
         let home = match &self.stays_in {
             Some(dir) => Home::staying(dir, account)?,
-            None => Home::throw_away(account)?,
+            None => Home::throw_away(account, medium)?,
         };
         let node = |index: usize| {
             let special = self.special.iter().rev().find(|(special, _)| *special == index);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::home::Home;
+use crate::home::{Home, Medium};
 use crate::process::{self, Signal, Stamp};
 use crate::{Error, Result, ports, wait_until};
 
@@ -92,7 +92,7 @@ impl Redis {
 
     /// The same with more `--name value` arguments.
     pub fn start_with(programs: &RedisPrograms, arguments: &[&str]) -> Result<Redis> {
-        let home = Home::throw_away(None)?;
+        let home = Home::throw_away(None, Medium::Fast)?;
         let mut redis = Redis::in_directory(programs, home.dir(), "redis", arguments)?;
         redis.home = Some(home);
         redis.run()?;

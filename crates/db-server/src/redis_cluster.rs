@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::home::Home;
+use crate::home::{Home, Medium};
 use crate::{Error, Redis, RedisPrograms, Result, process, wait_until};
 
 const FORM_LIMIT: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ impl RedisCluster {
     /// Starts three servers, joins them, and returns when each of them says that the cluster is complete.
     pub fn start(programs: &RedisPrograms) -> Result<RedisCluster> {
         let client = programs.client.clone().ok_or(Error::NoRedis)?;
-        let home = Home::throw_away(None)?;
+        let home = Home::throw_away(None, Medium::Fast)?;
         let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
         let masters = (1..=3)
             .map(|number| {
