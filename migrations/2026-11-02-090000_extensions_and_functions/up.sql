@@ -14,6 +14,8 @@ COMMENT ON FUNCTION touch_updated_at() IS 'row trigger: sets updated_at on every
 -- LIKE + ATTACH takes SHARE UPDATE EXCLUSIVE on the parent, where CREATE TABLE .. PARTITION OF would take
 -- ACCESS EXCLUSIVE and stop every reader. No default partition is made: with one, later partitions have to scan it
 -- under ACCESS EXCLUSIVE, and DETACH CONCURRENTLY is refused.
+-- Foreign keys make ATTACH take SHARE ROW EXCLUSIVE on the tables they refer to, and their writers wait for the end of
+-- the transaction: keep it short where others work.
 CREATE FUNCTION create_month_partitions(parent regclass, first_month date, months int) RETURNS int
 LANGUAGE plpgsql AS $$
 DECLARE

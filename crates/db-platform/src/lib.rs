@@ -23,3 +23,12 @@ pub use transaction::TransactionBuilder;
 
 pub use {db_core as core, db_migrations as migrations, db_pool as pool, db_seeds as seeds};
 pub use {db_replica_routing as replica_routing, db_retry as retry};
+
+/// The pages whose Rust blocks must compile.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    struct Front;
+    #[doc = include_str!("../../../docs/getting-started.md")]
+    struct GettingStarted;
+}

@@ -52,7 +52,8 @@ fn run(script: &str, home: &Path) -> Result<(), String> {
     command.args(["-euo", "pipefail", "-c", script]).current_dir(root()).env("DB_PLATFORM_HOME", home);
     command.env_remove("DATABASE_URL");
     let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let said =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     if output.status.success() { Ok(()) } else { Err(said) }
 }
 

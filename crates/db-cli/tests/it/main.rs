@@ -1,0 +1,85 @@
+//! `dbctl` as an operator runs it.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+use std::process::{Command, Output};
+
+use db_testkit::TestDatabase;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
+    command.args(arguments).current_dir(ROOT).env_remove("DATABASE_URL").env_remove("APP_ENV");
+    command.envs(settings.iter().copied());
+    // Off this thread: the test's runtime must go on serving what the test holds.
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+#[tokio::test]
+async fn migrations_go_up_and_down_and_say_what_they_did() {
+    let database = TestDatabase::empty().await.unwrap();
+    let at = [("DATABASE_URL", database.url())];
+    let plan = dbctl(&at, &["migrate", "plan", "--json"]).await;
+    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    let pending = plan["pending"].as_array().unwrap().len();
+    assert!(pending > 20, "{plan}");
+
+    let applied = dbctl(&at, &["migrate", "apply"]).await;
+    assert_eq!((applied.code, applied.out), (Some(0), format!("{pending} applied\n")), "{}", applied.err);
+    assert_eq!(dbctl(&at, &["migrate", "apply"]).await.out, "nothing to do\n");
+    assert_eq!(dbctl(&at, &["migrate", "redo"]).await.out, "1 undone, 1 applied\n");
+    assert_eq!(dbctl(&at, &["migrate", "undo", "--count", "2"]).await.out, "2 undone\n");
+    let status = dbctl(&at, &["migrate", "status"]).await.out;
+    assert!(status.ends_with(&format!("{} applied, 2 pending\n", pending - 2)), "{status}");
+
+    dbctl(&at, &["migrate", "apply"]).await;
+    let seeded = dbctl(&at, &["seed", "test"]).await;
+    assert_eq!(seeded.code, Some(0), "{}", seeded.err);
+    assert_eq!(dbctl(&at, &["seed", "test"]).await.out, "test is already loaded\n");
+}
+
+#[tokio::test]
+async fn seeds_are_refused_in_production() {
+    let database = TestDatabase::empty().await.unwrap();
+    let refused =
+        dbctl(&[("DATABASE_URL", database.url()), ("APP_ENV", "production")], &["seed", "test"]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.err.contains("production"), "{}", refused.err);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_and_the_password_is_not() {
+    let missing = dbctl(&[], &["migrate", "status"]).await;
+    assert_eq!(missing.code, Some(1));
+    assert!(missing.err.contains("DATABASE_URL: not set"), "{}", missing.err);
+
+    let dead = [("DATABASE_URL", "postgres://ann:hunter2@127.0.0.1:1/app")];
+    for arguments in [&["migrate", "status"][..], &["seed", "test"]] {
+        let refused = dbctl(&dead, arguments).await;
+        assert_eq!(refused.code, Some(1));
+        assert!(refused.err.contains("is PostgreSQL running there"), "{}", refused.err);
+        assert!(!refused.err.contains("hunter2"), "{}", refused.err);
+    }
+    assert_eq!(dbctl(&[], &["migrate", "fly"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn the_url_can_come_from_a_file() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("url");
+    std::fs::write(&file, format!("{}\n", database.url())).unwrap();
+    let status = dbctl(&[], &["--url-file", file.to_str().unwrap(), "migrate", "status"]).await;
+    assert_eq!(status.code, Some(0), "{}", status.err);
+    let absent = dbctl(&[], &["--url-file", "/no/such/file", "migrate", "status"]).await;
+    assert!(absent.err.contains("/no/such/file"), "{}", absent.err);
+}
