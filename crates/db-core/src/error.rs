@@ -183,10 +183,14 @@ impl Classify for Error {
             Error::PoolTimeout { .. } | Error::QueueFull { .. } | Error::DeadlineExceeded { .. } => {
                 Class::Overloaded
             }
-            Error::PoolClosed { .. } | Error::ConnectionLost { .. } => Class::Unavailable,
+            Error::ConnectionLost { .. } => Class::Unavailable,
             Error::Connect(error) => error.failure.class(),
             Error::CommitUnknown(_) => Class::Unknown,
-            Error::NotFound | Error::Value(_) | Error::Client(_) | Error::Settings(_) => Class::Permanent,
+            Error::PoolClosed { .. }
+            | Error::NotFound
+            | Error::Value(_)
+            | Error::Client(_)
+            | Error::Settings(_) => Class::Permanent,
             _ => self.sqlstate().map_or(Class::Permanent, |code| code.class()),
         }
     }

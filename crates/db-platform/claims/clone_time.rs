@@ -3,7 +3,7 @@
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use db_platform::migrations::{MigrationError, Migrations, Migrator, MigratorConfig};
+use db_migrations::{MigrationError, Migrations, Migrator, MigratorConfig};
 use db_testkit::TestDatabase;
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};

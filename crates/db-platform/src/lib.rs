@@ -21,8 +21,11 @@ pub use health::{Condition, Health};
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
 
-pub use {db_core as core, db_migrations as migrations, db_pool as pool, db_seeds as seeds};
-pub use {db_replica_routing as replica_routing, db_retry as retry};
+#[cfg(feature = "migrations")]
+pub use db_migrations as migrations;
+#[cfg(feature = "seeds")]
+pub use db_seeds as seeds;
+pub use {db_core as core, db_pool as pool, db_replica_routing as replica_routing, db_retry as retry};
 
 /// The pages whose Rust blocks must compile.
 #[cfg(doctest)]

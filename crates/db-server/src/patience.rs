@@ -17,6 +17,7 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
         if now >= deadline {
             return false;
         }
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that waits")]
         thread::sleep(pause.min(deadline - now));
         pause = (pause * 2).min(Duration::from_millis(25));
     }

@@ -1,8 +1,8 @@
 //! Each query of the load uses the index that is there for it.
 
-use db_platform::migrations::{MigrationError, Migrations, Migrator, MigratorConfig};
-use db_platform::seeds::{SeedOptions, Seeds};
+use db_migrations::{MigrationError, Migrations, Migrator, MigratorConfig};
 use db_platform::{Config, Db, Environment};
+use db_seeds::{SeedOptions, Seeds};
 use db_testkit::TestDatabase;
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};

@@ -48,6 +48,19 @@ async fn an_abandoned_statement_is_cancelled_on_the_server() {
 }
 
 #[tokio::test]
+async fn a_connection_whose_statement_failed_is_used_again() {
+    let (_database, pool) = pool(1).await;
+    for wrong in ["SELECT 1 / 0", "SELEC", "SELECT * FROM no_such_table"] {
+        let mut conn = pool.get().await.unwrap();
+        assert!(sql_query(wrong).execute(&mut *conn).await.is_err());
+        assert!(conn.batch_execute(wrong).await.is_err());
+        assert!(conn.transaction(async |conn| sql_query(wrong).execute(conn).await).await.is_err());
+    }
+    pool.get().await.unwrap();
+    assert_eq!((pool.status().creates, pool.status().abandoned), (1, 0));
+}
+
+#[tokio::test]
 async fn wherever_a_transaction_is_dropped_the_next_borrower_finds_no_transaction() {
     let (database, pool) = pool(2).await;
     database.connect().await.unwrap().batch_execute("CREATE TABLE t (n int)").await.unwrap();
