@@ -40,13 +40,11 @@ pub(crate) async fn run(command: Migrate, database: &Database) -> Result<(), Cli
             print_steps(*json, &steps);
         }
         Migrate::Undo { source, count } => {
-            let steps = migrator.undo(&mut conn, *count as usize).await?;
-            steps.iter().for_each(|step| eprintln!("{}", line(step)));
+            let steps = migrator.undo(&mut conn, *count as usize, |step| eprintln!("{}", line(step))).await?;
             print_steps(source.json, &steps);
         }
         Migrate::Redo(Source { json, .. }) => {
-            let steps = migrator.redo(&mut conn).await?;
-            steps.iter().for_each(|step| eprintln!("{}", line(step)));
+            let steps = migrator.redo(&mut conn, |step| eprintln!("{}", line(step))).await?;
             print_steps(*json, &steps);
         }
     }

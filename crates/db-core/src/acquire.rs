@@ -4,7 +4,7 @@ use std::ops::DerefMut;
 
 use diesel_async::AsyncPgConnection;
 
-use crate::{Endpoint, Error, Result};
+use crate::{Endpoint, Result};
 
 /// A place where connections come from.
 ///
@@ -17,7 +17,8 @@ pub trait Acquire: Sync {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// [`Error::PoolTimeout`], [`Error::QueueFull`], [`Error::PoolClosed`] or [`Error::Connect`].
+    /// [`PoolTimeout`](crate::Error::PoolTimeout), [`QueueFull`](crate::Error::QueueFull),
+    /// [`PoolClosed`](crate::Error::PoolClosed) or [`Connect`](crate::Error::Connect).
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue and loses no connection.
@@ -28,10 +29,10 @@ pub trait Acquire: Sync {
         None
     }
 
-    /// Says that connections acquired before now are not to be used again, because of `cause`: the server at their
-    /// other end went away or changed its role.
-    fn evict(&self, cause: &Error) {
-        let _ = cause;
+    /// Says that work on this connection failed because the server at its other end went away or changed its role:
+    /// neither this connection nor, for now, another one to that server should be handed out.
+    fn evict(&self, conn: &mut Self::Conn) {
+        let _ = conn;
     }
 }
 
@@ -46,7 +47,7 @@ impl<A: Acquire + ?Sized> Acquire for &A {
         (**self).endpoint()
     }
 
-    fn evict(&self, cause: &Error) {
-        (**self).evict(cause);
+    fn evict(&self, conn: &mut Self::Conn) {
+        (**self).evict(conn);
     }
 }

@@ -81,31 +81,36 @@ pub struct DatabaseUrl {
     params: BTreeMap<String, String>,
 }
 
-/// What is wrong with a connection URL. The message never quotes the password.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What is wrong with a connection URL.
+///
+/// No message quotes the text: a `/`, `?` or `#` in a password that is not escaped puts the password's rest where a port,
+/// a parameter or a database is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
     /// It starts with neither `postgres://` nor `postgresql://`.
     #[error("does not start with postgres:// or postgresql://")]
     Scheme,
     /// A port is not a number from 1 to 65535.
-    #[error("port {0:?} is not a number from 1 to 65535")]
-    Port(String),
+    #[error(
+        "a port is not a number from 1 to 65535 (in a password, write / as %2F, ? as %3F, # as %23, @ as %40)"
+    )]
+    Port,
     /// An IPv6 address lacks its closing bracket, or is none.
-    #[error("{0:?} is not an IPv6 address in brackets")]
-    Ipv6(String),
+    #[error("a host is not an IPv6 address in brackets")]
+    Ipv6,
     /// A percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
     #[error("the {0} has a percent sign that is not followed by two hexadecimal digits; write % as %25")]
     Escape(&'static str),
-    /// A parameter that libpq does not know.
-    #[error("unknown parameter {0:?}")]
-    Parameter(String),
-    /// A parameter without a value.
-    #[error("parameter {0:?} has no value")]
-    NoValue(String),
+    /// A parameter that libpq does not know, at this place among the parameters, from 1.
+    #[error("parameter {0} is none that libpq knows (in a password, write ? as %3F and & as %26)")]
+    Parameter(usize),
+    /// A parameter without a value, at this place among the parameters, from 1.
+    #[error("parameter {0} has no value (in a password, write ? as %3F and & as %26)")]
+    NoValue(usize),
     /// A value of `sslmode` that does not exist.
-    #[error("sslmode {0:?} is none of disable, allow, prefer, require, verify-ca, verify-full")]
-    SslMode(String),
+    #[error("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full")]
+    SslMode,
     /// Hosts and ports in the parameters do not match in number.
     #[error("{hosts} hosts and {ports} ports: give one port, or one for each host")]
     HostsAndPorts {
@@ -117,6 +122,9 @@ pub enum InvalidUrl {
     /// A user is missing.
     #[error("names no user: write postgres://user@host/database")]
     User,
+    /// The database's name holds what belongs before it.
+    #[error("the database's name holds an @ or ://: give one URL, and in a password write / as %2F")]
+    Database,
 }
 
 impl DatabaseUrl {
@@ -210,6 +218,9 @@ impl FromStr for DatabaseUrl {
             Some(password) => Some(password),
             None => password.map(|password| decode(password, "password")).transpose()?,
         };
+        if path.contains('@') || path.contains("://") {
+            return Err(InvalidUrl::Database);
+        }
         let database = match take(&mut params, "dbname") {
             Some(database) => database,
             None => decode(path, "database")?,
@@ -225,15 +236,15 @@ fn local() -> Endpoint {
 
 fn parameters(query: &str) -> Result<BTreeMap<String, String>, InvalidUrl> {
     let mut params = BTreeMap::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').ok_or_else(|| InvalidUrl::NoValue(decode_lossy(pair)))?;
+    for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+        let (name, value) = pair.split_once('=').ok_or(InvalidUrl::NoValue(place + 1))?;
         let name = decode(name, "parameter name")?;
         if !PARAMETERS.contains(&name.as_str()) {
-            return Err(InvalidUrl::Parameter(name));
+            return Err(InvalidUrl::Parameter(place + 1));
         }
         let value = decode(value, "parameter value")?;
         if name == "sslmode" && !SSL_MODES.iter().any(|(mode, _)| *mode == value) {
-            return Err(InvalidUrl::SslMode(value));
+            return Err(InvalidUrl::SslMode);
         }
         params.insert(name, value);
     }
@@ -273,15 +284,14 @@ fn endpoints(
 
 fn host_and_port(part: &str) -> Result<(String, Option<u16>), InvalidUrl> {
     if let Some(rest) = part.strip_prefix('[') {
-        let invalid = || InvalidUrl::Ipv6(part.to_owned());
-        let (address, rest) = rest.split_once(']').ok_or_else(invalid)?;
+        let (address, rest) = rest.split_once(']').ok_or(InvalidUrl::Ipv6)?;
         // A zone (`fe80::1%25eth0`) is not part of the address proper.
         let bare = address.split('%').next().unwrap_or(address);
-        bare.parse::<std::net::Ipv6Addr>().map_err(|_| invalid())?;
+        bare.parse::<std::net::Ipv6Addr>().map_err(|_| InvalidUrl::Ipv6)?;
         let port = match rest.strip_prefix(':') {
             Some(port) => Some(parse_port(port)?),
             None if rest.is_empty() => None,
-            None => return Err(invalid()),
+            None => return Err(InvalidUrl::Ipv6),
         };
         return Ok((decode(address, "host")?, port));
     }
@@ -294,7 +304,7 @@ fn host_and_port(part: &str) -> Result<(String, Option<u16>), InvalidUrl> {
 
 fn parse_port(text: &str) -> Result<u16, InvalidUrl> {
     let port = text.parse::<u16>().ok().filter(|port| *port != 0);
-    port.ok_or_else(|| InvalidUrl::Port(text.to_owned()))
+    port.ok_or(InvalidUrl::Port)
 }
 
 fn decode(text: &str, what: &'static str) -> Result<String, InvalidUrl> {
@@ -307,10 +317,6 @@ fn decode(text: &str, what: &'static str) -> Result<String, InvalidUrl> {
     }
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| InvalidUrl::Escape(what))?;
     Ok(decoded.into_owned())
-}
-
-fn decode_lossy(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// What must be escaped in a URL's parts.
@@ -395,15 +401,29 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         check_refused("mysql://ann@db/app", InvalidUrl::Scheme);
-        check_refused("postgres://ann@db:99999/app", InvalidUrl::Port("99999".into()));
-        check_refused("postgres://ann@db:0/app", InvalidUrl::Port("0".into()));
-        check_refused("postgres://ann@[::1/app", InvalidUrl::Ipv6("[::1".into()));
+        check_refused("postgres://ann@db:99999/app", InvalidUrl::Port);
+        check_refused("postgres://ann@db:0/app", InvalidUrl::Port);
+        check_refused("postgres://ann@[::1/app", InvalidUrl::Ipv6);
         check_refused("postgres://ann:p%w@db/app", InvalidUrl::Escape("password"));
         check_refused("postgres://db/app", InvalidUrl::User);
-        check_refused("postgres://ann@db/app?sslmod=require", InvalidUrl::Parameter("sslmod".into()));
-        check_refused("postgres://ann@db/app?sslmode=on", InvalidUrl::SslMode("on".into()));
-        check_refused("postgres://ann@db/app?sslmode", InvalidUrl::NoValue("sslmode".into()));
+        check_refused("postgres://ann@db/app?sslmod=require", InvalidUrl::Parameter(1));
+        check_refused("postgres://ann@db/app?sslmode=on", InvalidUrl::SslMode);
+        check_refused("postgres://ann@db/app?sslmode=require&options", InvalidUrl::NoValue(2));
+        check_refused("postgres://ann@db/app,postgres://ann@db2/app", InvalidUrl::Database);
         check_refused("postgres://ann@a,b,c/app?port=1,2", InvalidUrl::HostsAndPorts { hosts: 3, ports: 2 });
+    }
+
+    /// What people forget to escape puts the password's rest where something else is expected.
+    #[test]
+    fn a_password_that_was_not_escaped_is_not_quoted() {
+        for text in
+            ["ann:hunter2/x@db/app", "ann:p?hunter2@db/app", "ann:p#hunter2@db/app", "ann:p?hunter2=1@db/app"]
+        {
+            match format!("postgres://{text}").parse::<DatabaseUrl>() {
+                Ok(url) => assert!(!format!("{url} {url:?}").contains("hunter2"), "{text}"),
+                Err(error) => assert!(!format!("{error} {error:?}").contains("hunter2"), "{text}: {error}"),
+            }
+        }
     }
 
     proptest! {

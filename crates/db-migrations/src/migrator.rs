@@ -11,6 +11,9 @@ use crate::source::{Migration, Migrations, Version};
 use crate::status::Status;
 use crate::{ledger, lock};
 
+/// What was set at start-up, without the timeouts of a service.
+const SESSION: &str = "RESET ALL; SET statement_timeout = 0; SET lock_timeout = 0";
+
 /// How the runner behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigratorConfig {
@@ -77,8 +80,9 @@ impl Migrator {
     /// server refuses a migration: those before it stay applied.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls back the migration under way once the connection is closed, except one that runs
-    /// outside a transaction.
+    /// Dropping the future does not stop the statement under way: cancel it through the connection's cancel token, or
+    /// the server runs the file to its end before it notices that the client is gone. What was not committed is rolled
+    /// back.
     pub async fn apply(
         &self,
         conn: &mut AsyncPgConnection,
@@ -101,7 +105,7 @@ impl Migrator {
         .await
     }
 
-    /// Undoes the newest `count` applied migrations.
+    /// Undoes the newest `count` applied migrations, and calls `on_step` after each.
     ///
     /// # Errors
     /// [`MigrationError::NothingApplied`], [`MigrationError::Unknown`], [`MigrationError::NoDown`], and as
@@ -113,22 +117,29 @@ impl Migrator {
         &self,
         conn: &mut AsyncPgConnection,
         count: usize,
+        on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        self.locked(conn, async |conn: &mut AsyncPgConnection| self.undo_newest(conn, count).await).await
+        self.locked(conn, async |conn: &mut AsyncPgConnection| self.undo_newest(conn, count, on_step).await)
+            .await
     }
 
-    /// Undoes the newest applied migration and applies it again.
+    /// Undoes the newest applied migration and applies it again, and calls `on_step` after each.
     ///
     /// # Errors
     /// As [`Migrator::undo`].
     ///
     /// # Cancel safety
     /// As [`Migrator::apply`].
-    pub async fn redo(&self, conn: &mut AsyncPgConnection) -> Result<Vec<Step>, MigrationError> {
+    pub async fn redo(
+        &self,
+        conn: &mut AsyncPgConnection,
+        mut on_step: impl FnMut(&Step) + Send,
+    ) -> Result<Vec<Step>, MigrationError> {
         self.locked(conn, async |conn: &mut AsyncPgConnection| {
-            let mut steps = self.undo_newest(conn, 1).await?;
+            let mut steps = self.undo_newest(conn, 1, &mut on_step).await?;
             if let Some(migration) = steps.first().and_then(|step| self.migrations.get(&step.version)) {
                 steps.push(up(conn, migration).await?);
+                steps.last().into_iter().for_each(&mut on_step);
             }
             Ok(steps)
         })
@@ -139,6 +150,7 @@ impl Migrator {
         &self,
         conn: &mut AsyncPgConnection,
         count: usize,
+        mut on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
         let applied = ledger::applied(conn).await?;
         if applied.is_empty() {
@@ -149,6 +161,7 @@ impl Migrator {
             let migration = self.migrations.get(version);
             let migration = migration.ok_or_else(|| MigrationError::Unknown { version: version.clone() })?;
             steps.push(down(conn, migration).await?);
+            steps.last().into_iter().for_each(&mut on_step);
         }
         Ok(steps)
     }
@@ -160,12 +173,13 @@ impl Migrator {
     ) -> Result<T, MigrationError> {
         lock::lock(conn, self.config.lock_patience).await?;
         let result = async {
-            conn.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+            conn.batch_execute(SESSION).await?;
             ledger::create(conn).await?;
             work(conn).await
         }
         .await;
-        // A statement of a migration may have set anything for the session; what was set at start-up comes back.
+        // A file outside a transaction may have left one open; a lost connection has already forgotten everything.
+        let _ = conn.batch_execute("ROLLBACK").await;
         let _ = conn.batch_execute("RESET ALL").await;
         lock::unlock(conn).await;
         result
@@ -221,6 +235,8 @@ async fn run_and_record(
     undone: bool,
 ) -> Result<(), diesel::result::Error> {
     conn.batch_execute(sql).await?;
+    // The file may have set anything, even a search_path that hides the ledger: none of it reaches what comes next.
+    conn.batch_execute(SESSION).await?;
     if undone {
         ledger::forget(conn, &migration.version).await
     } else {

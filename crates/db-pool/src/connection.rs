@@ -111,6 +111,13 @@ impl Connection {
         }
     }
 
+    /// Closes the connection when it comes back.
+    pub(crate) fn retire(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.expires = Instant::now();
+        }
+    }
+
     /// Closes the connection; what still runs on it is cancelled.
     pub(crate) fn discard(mut self) {
         if let Some(slot) = self.slot.take() {
@@ -130,6 +137,7 @@ impl Connection {
             });
         }
         self.inner.demand.notify_one();
+        self.inner.returned.notify_waiters();
     }
 }
 
@@ -146,7 +154,6 @@ impl Drop for Connection {
             slot.idle_since = Instant::now();
             drop(slot);
         }
-        self.inner.returned.notify_waiters();
     }
 }
 

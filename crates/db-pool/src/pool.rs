@@ -91,6 +91,17 @@ impl Pool {
     /// Dropping the future gives up the place in the queue and loses no connection.
     pub async fn get(&self) -> Result<Connection> {
         let started = Instant::now();
+        let deadline = started + self.inner.config.acquire_timeout;
+        match tokio::time::timeout_at(deadline.into(), self.get_alive(started)).await {
+            Ok(result) => result,
+            Err(_) => {
+                self.inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
+                Err(self.inner.gave_up(started))
+            }
+        }
+    }
+
+    async fn get_alive(&self, started: Instant) -> Result<Connection> {
         loop {
             let slot = match self.inner.idle.try_get() {
                 Ok(slot) => slot,
@@ -154,15 +165,8 @@ impl Pool {
             biased;
             got = inner.idle.get() => got.map_err(|_| self.closed()),
             error = inner.will_never_connect(started) => Err(error.into()),
-            () = tokio::time::sleep_until((started + inner.config.acquire_timeout).into()) => {
-                inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(inner.gave_up(started))
-            }
         };
         drop(waiting);
-        inner.counters.waits.fetch_add(1, Ordering::Relaxed);
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        inner.counters.waited_micros.fetch_add(micros, Ordering::Relaxed);
         result
     }
 
@@ -182,9 +186,8 @@ impl Acquire for Pool {
         Some(&self.inner.endpoint)
     }
 
-    fn evict(&self, cause: &Error) {
-        tracing::debug!(endpoint = %self.inner.endpoint, %cause, "evicting all connections");
-        self.evict_all();
+    fn evict(&self, conn: &mut Connection) {
+        conn.retire();
     }
 }
 
@@ -284,8 +287,11 @@ impl Drop for Inner {
     }
 }
 
-/// Counts one waiting caller for as long as it lives.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Counts one waiting caller for as long as it lives, and then how long it waited.
+struct Waiting<'a> {
+    counters: &'a Counters,
+    since: Instant,
+}
 
 impl<'a> Waiting<'a> {
     fn enter(inner: &'a Inner) -> Result<Self> {
@@ -293,7 +299,7 @@ impl<'a> Waiting<'a> {
         match count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
             (waiting < limit).then_some(waiting + 1)
         }) {
-            Ok(_) => Ok(Waiting(count)),
+            Ok(_) => Ok(Waiting { counters: &inner.counters, since: Instant::now() }),
             Err(waiting) => {
                 inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
                 Err(Error::QueueFull { endpoint: inner.endpoint.clone(), waiting, limit })
@@ -304,6 +310,9 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.counters.waits.fetch_add(1, Ordering::Relaxed);
+        self.counters.waited_micros.fetch_add(micros, Ordering::Relaxed);
     }
 }

@@ -14,6 +14,11 @@ pub struct LinkAlarm {
 }
 
 impl LinkAlarm {
+    /// Raises it.
+    pub(crate) fn raise(&self) {
+        self.raised.notify_waiters();
+    }
+
     /// Waits until the alarm is raised again.
     pub(crate) async fn raised(&self) {
         self.raised.notified().await;
@@ -23,7 +28,7 @@ impl LinkAlarm {
 impl Observe for LinkAlarm {
     fn on_link(&self, event: &LinkEvent<'_>) {
         if matches!(event, LinkEvent::Lost { .. } | LinkEvent::Refused { .. }) {
-            self.raised.notify_waiters();
+            self.raise();
         }
     }
 }

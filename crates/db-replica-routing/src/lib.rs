@@ -6,6 +6,7 @@ mod config;
 mod freshness;
 mod monitor;
 mod node;
+mod positions;
 mod reader;
 mod router;
 mod topology;

@@ -1,6 +1,7 @@
 //! One node: where it is, what its monitor saw last, and how many reads run on it now.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use db_core::{Endpoint, Role};
@@ -23,6 +24,7 @@ pub(crate) struct Node<A> {
     pub(crate) seen: watch::Sender<Seen>,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) reads: AtomicU64,
+    trouble: Mutex<Option<String>>,
 }
 
 impl<A> Node<A> {
@@ -33,6 +35,7 @@ impl<A> Node<A> {
             seen: watch::Sender::new(Seen::Down),
             in_flight: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
+            trouble: Mutex::new(None),
         }
     }
 
@@ -42,6 +45,21 @@ impl<A> Node<A> {
             Seen::Up { role: Role::Standby, lag } => lag.unwrap_or(Duration::MAX) <= allowed,
             Seen::Up { role: Role::Primary, .. } | Seen::Down => false,
         }
+    }
+
+    /// Takes it out of use until a probe finds it alive.
+    pub(crate) fn suspect(&self) {
+        self.seen.send_replace(Seen::Down);
+    }
+
+    /// Why the last probe failed; none after one that succeeded.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps why the last probe failed, and returns why the one before did.
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) -> Option<String> {
+        std::mem::replace(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
     }
 
     /// Waits until the node is down.

@@ -62,6 +62,8 @@ impl<A: Acquire + Send> Acquire for Reader<'_, A> {
             };
             match acquired {
                 Ok(conn) => return Ok(Routed::new(conn, node)),
+                // It is busy, not gone, and the caller has waited for as long as it was willing to.
+                Err(error @ Error::PoolTimeout { .. }) => return Err(error),
                 Err(error) => {
                     tracing::debug!(endpoint = %node.endpoint, %error, "trying another node");
                 }
@@ -69,6 +71,13 @@ impl<A: Acquire + Send> Acquire for Reader<'_, A> {
         }
         let primary = self.router.primary();
         Ok(Routed::new(primary.source.acquire().await?, primary))
+    }
+
+    /// The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
+    fn evict(&self, conn: &mut Routed<A>) {
+        conn.node.source.evict(&mut conn.conn);
+        conn.node.suspect();
+        self.router.alarm().raise();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::RouterConfig;
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
 use crate::node::{Node, Seen};
+use crate::positions::Positions;
 use crate::reader::Reader;
 use crate::topology::{NodeStatus, Topology};
 
@@ -40,6 +41,7 @@ struct Inner<A> {
     writer: A,
     primary: Arc<Node<A>>,
     standbys: Vec<Arc<Node<A>>>,
+    alarm: LinkAlarm,
     monitors: Vec<AbortHandle>,
 }
 
@@ -51,19 +53,19 @@ impl<A> Clone for Router<A> {
 
 impl<A: Acquire + Send + Sync + 'static> Router<A> {
     /// A router over one primary and its standbys. `open` makes a source of connections to a node for a purpose;
-    /// `connect` opens the monitors' own connections; `alarm` hastens their probes.
+    /// `connect` makes what opens the monitor's own connections to a node; `alarm` hastens the probes.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start<C>(
         (primary, standbys): (Endpoint, Vec<Endpoint>),
         open: impl Fn(&Endpoint, Purpose) -> A,
-        connect: C,
+        connect: impl Fn(&Endpoint) -> C,
         config: RouterConfig,
         alarm: LinkAlarm,
     ) -> Self
     where
-        C: Connect + Clone + 'static,
+        C: Connect + 'static,
     {
         let writer = open(&primary, Purpose::Write);
         let fallback = open(&primary, Purpose::FallbackRead);
@@ -75,15 +77,21 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
                 Arc::new(Node::new(endpoint, source))
             })
             .collect();
-        let monitors = std::iter::once(&primary)
-            .chain(&standbys)
-            .map(|node| {
-                let (node, connect, config) = (Arc::clone(node), connect.clone(), config.clone());
-                let monitor = Monitor { node, connect, config, alarm: alarm.clone() };
-                tokio::spawn(monitor.run()).abort_handle()
-            })
-            .collect();
-        Router { inner: Arc::new(Inner { config, writer, primary, standbys, monitors }) }
+        let positions = Arc::new(Positions::default());
+        let watch = |node: &Arc<Node<A>>, configured| {
+            let monitor = Monitor {
+                node: Arc::clone(node),
+                connect: connect(&node.endpoint),
+                config: config.clone(),
+                alarm: alarm.clone(),
+                positions: Arc::clone(&positions),
+                configured,
+            };
+            tokio::spawn(monitor.run()).abort_handle()
+        };
+        let mut monitors = vec![watch(&primary, Role::Primary)];
+        monitors.extend(standbys.iter().map(|node| watch(node, Role::Standby)));
+        Router { inner: Arc::new(Inner { config, writer, primary, standbys, alarm, monitors }) }
     }
 }
 
@@ -126,6 +134,15 @@ impl<A> Router<A> {
         let _ = tokio::time::timeout(patience, all_up).await;
     }
 
+    /// Ends the monitors: from now on nothing is learned of the nodes.
+    pub fn stop(&self) {
+        self.inner.stop();
+    }
+
+    pub(crate) fn alarm(&self) -> &LinkAlarm {
+        &self.inner.alarm
+    }
+
     pub(crate) fn config(&self) -> &RouterConfig {
         &self.inner.config
     }
@@ -149,13 +166,20 @@ fn status<A>(node: &Node<A>, configured: Role) -> NodeStatus {
         configured,
         role,
         lag,
+        trouble: node.trouble(),
         reads: node.reads.load(Ordering::Relaxed),
         in_flight: node.in_flight.load(Ordering::Relaxed),
     }
 }
 
+impl<A> Inner<A> {
+    fn stop(&self) {
+        self.monitors.iter().for_each(AbortHandle::abort);
+    }
+}
+
 impl<A> Drop for Inner<A> {
     fn drop(&mut self) {
-        self.monitors.iter().for_each(AbortHandle::abort);
+        self.stop();
     }
 }

@@ -24,6 +24,8 @@ pub struct NodeStatus {
     pub role: Option<Role>,
     /// How far it is behind, where that is known.
     pub lag: Option<Duration>,
+    /// Why its last probe failed; none after one that succeeded.
+    pub trouble: Option<String>,
     /// Reads that it was chosen for so far.
     pub reads: u64,
     /// Reads that run on it now.
@@ -40,11 +42,13 @@ impl NodeStatus {
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, node) in self.nodes.iter().enumerate() {
-            let NodeStatus { endpoint, configured, role, lag, reads, .. } = node;
+            let NodeStatus { endpoint, configured, role, lag, trouble, reads, .. } = node;
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{endpoint} {configured}")?;
             match (role, lag) {
-                (None, _) => f.write_str(", down")?,
+                (None, _) => {
+                    write!(f, ", down{}", trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default())?
+                }
                 (Some(role), _) if role != configured => write!(f, ", now a {role}")?,
                 (Some(_), Some(lag)) => write!(f, ", {lag:?} behind")?,
                 (Some(_), None) => f.write_str(", lag unknown")?,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::{Acquire, Classify, Error, Result, Work};
+use db_core::{Acquire, Class, Classify, Error, Result, Work};
 
 use crate::attempts::Attempts;
 use crate::backoff::{Backoff, Jitter};
@@ -25,6 +25,10 @@ pub struct RetryConfig {
     pub jitter: Jitter,
     /// No attempt starts later than this after the first; none means that only `attempts` counts.
     pub deadline: Option<Duration>,
+    /// The longest that one attempt at a read may take once it has its connection; none means for ever.
+    ///
+    /// The caller's own guard against a server that has stopped: `statement_timeout` is the server's.
+    pub read_timeout: Option<Duration>,
 }
 
 impl Default for RetryConfig {
@@ -36,6 +40,7 @@ impl Default for RetryConfig {
             multiplier: 2.0,
             jitter: Jitter::Full,
             deadline: Some(Duration::from_secs(30)),
+            read_timeout: None,
         }
     }
 }
@@ -121,7 +126,15 @@ impl Retry {
         let mut attempts = Attempts::start(self);
         loop {
             let result = match from.acquire().await {
-                Ok(mut conn) => work.clone()(&mut conn).await.map_err(Into::into),
+                Ok(mut conn) => {
+                    let result = self.in_time(work.clone()(&mut conn)).await;
+                    if result.as_ref().is_err_and(|error| error.class() == Class::Unavailable) {
+                        from.evict(&mut conn);
+                    }
+                    result
+                }
+                // Whoever waited for as long as it was willing to is not made to wait again.
+                Err(error @ Error::PoolTimeout { .. }) => return Err(error),
                 Err(error) => Err(error),
             };
             match result {
@@ -129,6 +142,16 @@ impl Retry {
                 Err(error) if attempts.again(error.class()).await => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    async fn in_time<T, E: Into<Error>>(&self, reading: impl Future<Output = Result<T, E>>) -> Result<T> {
+        match self.config.read_timeout {
+            None => reading.await.map_err(Into::into),
+            Some(waited) => match tokio::time::timeout(waited, reading).await {
+                Ok(result) => result.map_err(Into::into),
+                Err(_) => Err(Error::DeadlineExceeded { waited }),
+            },
         }
     }
 }

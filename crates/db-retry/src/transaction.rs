@@ -23,14 +23,18 @@ enum Failed<E> {
 impl<E: Classify> Failed<E> {
     fn class(&self) -> Class {
         match self {
-            Failed::Before(error) | Failed::Commit(error) => error.class(),
-            // A write that was too slow once is too slow again; only waiting for a connection is worth a retry.
-            Failed::Work(error) => match error.class() {
-                Class::Overloaded => Class::Permanent,
-                class => class,
-            },
+            // Whoever waited for as long as it was willing to is not made to wait again.
+            Failed::Before(Error::PoolTimeout { .. }) => Class::Permanent,
+            Failed::Before(error) => error.class(),
+            Failed::Work(error) => not_if_slow(error.class()),
+            Failed::Commit(error) => not_if_slow(error.class()),
         }
     }
+}
+
+/// A write that was too slow once is too slow again.
+fn not_if_slow(class: Class) -> Class {
+    if class == Class::Overloaded { Class::Permanent } else { class }
 }
 
 impl<E: From<Error>> Failed<E> {
@@ -106,32 +110,49 @@ async fn attempt<A, T, E>(
 where
     A: Acquire,
     T: Send,
-    E: From<Error> + Send,
+    E: From<Error> + Classify + Send,
 {
     let mut conn = from.acquire().await.map_err(Failed::Before)?;
-    AnsiTransactionManager::begin_transaction_sql(&mut *conn, &begin.sql())
+    let result = on_connection(&mut conn, begin, around, work).await;
+    if result.as_ref().is_err_and(|failed| matches!(failed.class(), Class::Unavailable | Class::Unknown)) {
+        from.evict(&mut conn);
+    }
+    result
+}
+
+async fn on_connection<T, E>(
+    conn: &mut AsyncPgConnection,
+    begin: Begin,
+    around: &dyn AroundCommit,
+    work: impl Once<T, E>,
+) -> Result<T, Failed<E>>
+where
+    T: Send,
+    E: From<Error> + Classify + Send,
+{
+    AnsiTransactionManager::begin_transaction_sql(conn, &begin.sql())
         .await
         .map_err(|error| Failed::Before(error.into()))?;
-    let value = match work(&mut conn).await {
+    let value = match work(conn).await {
         Ok(value) => value,
         Err(error) => {
-            roll_back(&mut conn).await;
-            around.after(&mut conn, CommitOutcome::RolledBack).await;
+            roll_back(conn).await;
+            around.after(conn, CommitOutcome::RolledBack).await;
             return Err(Failed::Work(error));
         }
     };
-    if let Err(error) = around.before(&mut conn).await {
-        roll_back(&mut conn).await;
-        around.after(&mut conn, CommitOutcome::RolledBack).await;
+    if let Err(error) = around.before(conn).await {
+        roll_back(conn).await;
+        around.after(conn, CommitOutcome::RolledBack).await;
         return Err(Failed::Commit(error));
     }
-    let committed = commit(&mut conn).await;
+    let committed = commit(conn).await;
     let outcome = match &committed {
         Ok(()) => CommitOutcome::Committed,
         Err(Error::CommitUnknown(_)) => CommitOutcome::Unknown,
         Err(_) => CommitOutcome::RolledBack,
     };
-    around.after(&mut conn, outcome).await;
+    around.after(conn, outcome).await;
     committed.map(|()| value).map_err(Failed::Commit)
 }
 
@@ -146,19 +167,25 @@ async fn commit(conn: &mut AsyncPgConnection) -> Result<()> {
         Err(error) => match Error::from(error) {
             // 57P01 and a lost connection say nothing of the COMMIT that was on its way.
             error if error.class() == Class::Unavailable => Err(Error::CommitUnknown(Box::new(error))),
-            error => {
-                roll_back(conn).await;
-                Err(error)
-            }
+            // A connection that is gone now may have gone at COMMIT, whatever the message was.
+            error if !roll_back(conn).await => Err(Error::CommitUnknown(Box::new(error))),
+            error => Err(error),
         },
     }
 }
 
-/// Rolls back as far as the connection still can; one that cannot is left marked as broken, and its pool closes it.
-async fn roll_back(conn: &mut AsyncPgConnection) {
+/// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken, and its pool
+/// closes it.
+async fn roll_back(conn: &mut AsyncPgConnection) -> bool {
     match conn.batch_execute("ROLLBACK").await {
-        Ok(()) => outside_transaction(conn),
-        Err(error) => tracing::debug!(%error, "rollback did not go through, the connection will be closed"),
+        Ok(()) => {
+            outside_transaction(conn);
+            true
+        }
+        Err(error) => {
+            tracing::debug!(%error, "rollback did not go through, the connection will be closed");
+            false
+        }
     }
 }
 

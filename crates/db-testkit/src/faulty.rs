@@ -104,8 +104,8 @@ impl<A: Acquire> Acquire for Faulty<A> {
         self.inner.endpoint()
     }
 
-    fn evict(&self, cause: &Error) {
-        self.inner.evict(cause);
+    fn evict(&self, conn: &mut Self::Conn) {
+        self.inner.evict(conn);
     }
 }
 

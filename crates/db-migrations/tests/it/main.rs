@@ -55,17 +55,18 @@ async fn what_is_pending_is_planned_applied_undone_and_redone() {
     assert_eq!((steps.len(), told), (2, vec!["people".to_owned(), "index".to_owned()]));
     assert!(migrator.apply(&mut conn, |_| ()).await.unwrap().is_empty());
 
-    assert_eq!(migrator.undo(&mut conn, 1).await.unwrap().len(), 1);
+    assert_eq!(migrator.undo(&mut conn, 1, |_| ()).await.unwrap().len(), 1);
     insta::assert_snapshot!(migrator.status(&mut conn).await.unwrap(), @r"
     applied  1_people
     pending  2_index
     1 applied, 1 pending
     ");
     migrator.apply(&mut conn, |_| ()).await.unwrap();
-    let redone: Vec<_> = migrator.redo(&mut conn).await.unwrap().iter().map(|step| step.undone).collect();
+    let redone: Vec<_> =
+        migrator.redo(&mut conn, |_| ()).await.unwrap().iter().map(|step| step.undone).collect();
     assert_eq!(redone, [true, false]);
-    assert_eq!(migrator.undo(&mut conn, 2).await.unwrap().len(), 2);
-    assert!(matches!(migrator.undo(&mut conn, 1).await, Err(MigrationError::NothingApplied)));
+    assert_eq!(migrator.undo(&mut conn, 2, |_| ()).await.unwrap().len(), 2);
+    assert!(matches!(migrator.undo(&mut conn, 1, |_| ()).await, Err(MigrationError::NothingApplied)));
 }
 
 #[tokio::test]
@@ -93,10 +94,14 @@ async fn concurrently_inside_a_transaction_says_what_to_write() {
 }
 
 #[tokio::test]
-async fn a_setting_of_one_migration_does_not_outlive_the_run() {
+async fn a_setting_of_one_migration_reaches_neither_the_next_nor_the_callers_session() {
     let database = TestDatabase::empty().await.unwrap();
     let mut conn = database.connect().await.unwrap();
-    migrator(&[("1_set/up.sql", "SET work_mem = '77MB'")]).apply(&mut conn, |_| ()).await.unwrap();
+    let hides_the_ledger = "SELECT set_config('search_path', '', false); SET work_mem = '77MB'";
+    let next = "CREATE TABLE setting AS SELECT (current_setting('work_mem') = '77MB')::int::bigint AS n";
+    let migrator = migrator(&[("1_set/up.sql", hides_the_ledger), ("2_next/up.sql", next)]);
+    assert_eq!(migrator.apply(&mut conn, |_| ()).await.unwrap().len(), 2);
+    assert_eq!(number(&mut conn, "SELECT n FROM setting").await, 0);
     assert_eq!(number(&mut conn, "SELECT (current_setting('work_mem') = '77MB')::int::bigint AS n").await, 0);
 }
 
@@ -141,7 +146,7 @@ async fn the_reference_migrations_go_up_down_and_up() {
     let relations = "SELECT count(*) AS n FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     let all = migrator.apply(&mut conn, |_| ()).await.unwrap().len();
     let up = number(&mut conn, relations).await;
-    assert_eq!(migrator.undo(&mut conn, all).await.unwrap().len(), all);
+    assert_eq!(migrator.undo(&mut conn, all, |_| ()).await.unwrap().len(), all);
     // Diesel's table and its index remain.
     assert_eq!(number(&mut conn, relations).await, 2);
     assert_eq!(migrator.apply(&mut conn, |_| ()).await.unwrap().len(), all);

@@ -41,7 +41,7 @@ fn router(cluster: &Cluster) -> Router<Direct> {
     let nodes = (endpoint(&cluster.primary_url()), standbys);
     let config = RouterConfig { probe_interval: Duration::from_millis(50), ..RouterConfig::default() };
     let open = |endpoint: &Endpoint, purpose| Direct(endpoint.clone(), purpose);
-    Router::start(nodes, open, Opener, config, LinkAlarm::default())
+    Router::start(nodes, open, |_| Opener, config, LinkAlarm::default())
 }
 
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {

@@ -1,0 +1,82 @@
+//! How far the primary's log was, and when: what makes a standby's position a lag in time.
+//!
+//! A standby's own clocks cannot tell: one that is cut off from an active primary has replayed all that it received, and
+//! one of an idle primary replayed its last transaction long ago. Compared with the primary's positions, the first is as
+//! far behind as the oldest position that it has not reached, and the second is not behind at all.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use db_core::Lsn;
+
+/// Enough for minutes at the usual pauses between probes.
+const MOST: usize = 600;
+
+/// The primary's recent positions, oldest first; none while the primary does not answer.
+#[derive(Debug, Default)]
+pub(crate) struct Positions {
+    samples: Mutex<VecDeque<(Lsn, Instant)>>,
+}
+
+/// What the primary's positions say of a standby's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// By this much time; nothing where it has all.
+    By(Duration),
+    /// By more than the positions reach back.
+    Beyond,
+    /// The primary's positions are not known.
+    Unknown,
+}
+
+impl Positions {
+    pub(crate) fn record(&self, position: Lsn, at: Instant) {
+        let mut samples = self.samples();
+        if samples.len() == MOST {
+            samples.pop_front();
+        }
+        samples.push_back((position, at));
+    }
+
+    /// The primary does not answer: nothing is known of it from now on.
+    pub(crate) fn forget(&self) {
+        self.samples().clear();
+    }
+
+    pub(crate) fn behind(&self, replayed: Lsn, now: Instant) -> Behind {
+        let samples = self.samples();
+        let Some((first, _)) = samples.front() else { return Behind::Unknown };
+        match samples.iter().find(|(position, _)| *position > replayed) {
+            None => Behind::By(Duration::ZERO),
+            Some(_) if *first > replayed => Behind::Beyond,
+            Some((_, at)) => Behind::By(now.saturating_duration_since(*at)),
+        }
+    }
+
+    fn samples(&self) -> MutexGuard<'_, VecDeque<(Lsn, Instant)>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_is_as_far_behind_as_the_oldest_position_that_it_has_not_reached() {
+        let (positions, start) = (Positions::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert_eq!(positions.behind(Lsn(5), start), Behind::Unknown);
+        for (n, position) in [10, 10, 20, 30].into_iter().enumerate() {
+            positions.record(Lsn(position), start + second * u32::try_from(n).unwrap());
+        }
+        let now = start + second * 3;
+        assert_eq!(positions.behind(Lsn(30), now), Behind::By(Duration::ZERO));
+        assert_eq!(positions.behind(Lsn(10), now), Behind::By(second));
+        assert_eq!(positions.behind(Lsn(25), now), Behind::By(Duration::ZERO));
+        assert_eq!(positions.behind(Lsn(9), now), Behind::Beyond);
+        positions.forget();
+        assert_eq!(positions.behind(Lsn(30), now), Behind::Unknown);
+    }
+}
