@@ -22,6 +22,22 @@ pub(crate) fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// What names a database, or tells our programs how to treat one, wherever it was set.
+const DATABASE_SETTINGS: [&str; 8] =
+    ["APP_ENV", "DATABASE_", "DB_", "POSTGRES_", "PG", "REDIS_", "CACHE_", "SLOW_QUERY_THRESHOLD"];
+
+/// Hides the caller's own databases from a program: only what is set from now on reaches it.
+pub(crate) fn without_databases(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        let ours = name.starts_with("DB_PLATFORM_") || name.starts_with("DB_TESTKIT_");
+        if !ours && DATABASE_SETTINGS.iter().any(|start| name.starts_with(start)) {
+            command.env_remove(&*name);
+        }
+    }
+    command
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments)

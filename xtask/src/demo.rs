@@ -87,15 +87,11 @@ pub(crate) fn demonstrate(wishes: &Wishes) -> Result {
         ("DATABASE_READ_URLS", Some(cluster.standby_urls().join(","))),
         ("REDIS_URL", redis.as_ref().map(Redis::url)),
     ];
+    let settings = settings.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let settings: Vec<(&str, String)> = settings.collect();
     let program = |name: &str, arguments: &[&str]| {
         let mut command = children::command(&programs.join(name).display().to_string(), arguments);
-        for (name, value) in &settings {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command.current_dir(workspace::root());
+        children::without_databases(&mut command).envs(settings.clone()).current_dir(workspace::root());
         command
     };
     let aside = |name: &str, arguments: &[&str]| {

@@ -1,9 +1,11 @@
 //! The development cluster, as several commands need it.
 
+use std::process::Command;
+
 use db_server::{DevCluster, DevState, Place};
 
 use crate::failure::{Failure, Result};
-use crate::say;
+use crate::{children, say};
 
 /// The cluster of this workspace, running or not.
 pub(crate) fn cluster() -> Result<DevCluster> {
@@ -18,12 +20,12 @@ pub(crate) fn running() -> Result<DevState> {
     })
 }
 
-/// The database to work on: the one that the environment names, else the development cluster's.
-pub(crate) fn settings() -> Result<Vec<(&'static str, String)>> {
+/// Aims a program at the database that DATABASE_URL names, else at the development cluster and at nothing else.
+pub(crate) fn aim(command: &mut Command) -> Result<&mut Command> {
     if std::env::var("DATABASE_URL").is_ok_and(|url| !url.is_empty()) {
-        return Ok(Vec::new());
+        return Ok(command);
     }
-    Ok(running()?.environment())
+    Ok(children::without_databases(command).envs(running()?.environment()))
 }
 
 /// Prints the settings as a `.env` file holds them.

@@ -23,8 +23,7 @@ fn run(mut options: Options) -> Result {
     if !VERBS.contains(&verb.as_str()) {
         return Err(Failure::Usage(format!("migrate {verb}: there are {}", VERBS.join(", "))));
     }
-    let settings = dev::settings()?;
     let mut dbctl = children::cargo(&["run", "--quiet", "--package", "db-cli", "--bin", "dbctl", "--"]);
     dbctl.args(["migrate", &verb, "--dir", "migrations"]).args(words);
-    children::run(dbctl.envs(settings).current_dir(workspace::root()))
+    children::run(dev::aim(&mut dbctl)?.current_dir(workspace::root()))
 }

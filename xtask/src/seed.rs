@@ -24,11 +24,10 @@ fn run(mut options: Options) -> Result {
     if !SETS.contains(&set.as_str()) {
         return Err(Failure::Usage(format!("seed {set}: there are {}", SETS.join(", "))));
     }
-    let settings = dev::settings()?;
     let mut dbctl = children::cargo(&["run", "--quiet", "--package", "db-cli", "--bin", "dbctl", "--"]);
     dbctl.args(["seed", &set, "--dir", "seeds"]).args(words);
     if std::env::var_os("APP_ENV").is_none() {
         dbctl.env("APP_ENV", "development");
     }
-    children::run(dbctl.envs(settings).current_dir(workspace::root()))
+    children::run(dev::aim(&mut dbctl)?.current_dir(workspace::root()))
 }

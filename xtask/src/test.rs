@@ -93,11 +93,9 @@ fn run_all(wishes: &Wishes, counts: &mut Counts) -> Result {
     let cluster = Cluster::builder(install).place(place).start_with(&progress)?;
     let url = cluster.primary().url("postgres");
     let settings = |command: &mut Process| {
-        command.env("DB_TESTKIT_URL", &url).env("DB_TESTKIT_PG", &major).current_dir(workspace::root());
         // Tests choose their own database: one of the developer's must never reach them.
-        for name in ["DATABASE_URL", "DATABASE_READ_URLS", "REDIS_URL", "APP_ENV"] {
-            command.env_remove(name);
-        }
+        children::without_databases(command).current_dir(workspace::root());
+        command.env("DB_TESTKIT_URL", &url).env("DB_TESTKIT_PG", &major);
         if let Some(redis) = &redis {
             command.env("DB_TESTKIT_REDIS_URL", redis.url());
         }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use db_platform::core::Connect as _;
 use db_platform::core::{ConnectError, ConnectFailure};
 use db_platform::pool::{ConnectConfig, Connector};
-use db_platform::{Config, Error};
+use db_platform::{Config, DatabaseUrl, Endpoint, Error};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::{Client, NoTls};
 
 use crate::args::Database;
 use crate::error::CliError;
+use crate::interrupt;
 
 /// The configuration of the environment, with the URL of the file where one is given.
 pub(crate) fn config(database: &Database) -> Result<Config, CliError> {
@@ -37,28 +38,31 @@ pub(crate) async fn connect(config: &Config) -> Result<AsyncPgConnection, CliErr
         ..config.connect.clone()
     };
     let connector = Connector::new(config.direct_url.clone(), options);
-    let host = &config.direct_url.hosts()[0];
-    Ok(connector.connect(host).await?)
+    let host = db_platform::primary_of(&connector).await?;
+    let conn = connector.connect(&host).await?;
+    interrupt::cancels(conn.cancel_token());
+    Ok(conn)
 }
 
 /// A bare client for COPY, which diesel-async does not have.
 pub(crate) async fn connect_for_copy(config: &Config) -> Result<Client, CliError> {
-    let (url, host) = (&config.direct_url, &config.direct_url.hosts()[0]);
+    let url = &config.direct_url;
+    let host = &db_platform::primary_of(&Connector::new(url.clone(), config.connect.clone())).await?;
     let (started, timeout) = (Instant::now(), config.connect.connect_timeout);
     let mut options = url.postgres_config(host);
     options.application_name("dbctl");
     match tokio::time::timeout(timeout, options.connect(NoTls)).await {
         Ok(Ok((client, driver))) => {
             tokio::spawn(driver);
+            interrupt::cancels(client.cancel_token());
             Ok(client)
         }
         Ok(Err(error)) => Err(Error::from(url.connect_error(host, &error, started.elapsed())).into()),
-        Err(_) => Err(timed_out(config, timeout).into()),
+        Err(_) => Err(timed_out(url, host, timeout).into()),
     }
 }
 
-fn timed_out(config: &Config, waited: Duration) -> Error {
-    let url = &config.direct_url;
+fn timed_out(url: &DatabaseUrl, host: &Endpoint, waited: Duration) -> Error {
     let who = (url.user(), url.database());
-    ConnectError::new(url.hosts()[0].clone(), who, ConnectFailure::TimedOut, waited, "timed out").into()
+    ConnectError::new(host.clone(), who, ConnectFailure::TimedOut, waited, "timed out").into()
 }

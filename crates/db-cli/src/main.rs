@@ -5,6 +5,7 @@
 mod args;
 mod connect;
 mod error;
+mod interrupt;
 mod migrate;
 mod seed;
 
@@ -33,13 +34,18 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
+        let mut command = std::pin::pin!(run(args));
         tokio::select! {
-            result = run(args) => match result {
+            result = &mut command => match result {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error),
             },
-            // Dropping the command closes its connection, and the server rolls back what was under way.
-            _ = tokio::signal::ctrl_c() => ExitCode::from(INTERRUPTED),
+            () = interrupt::interrupted() => {
+                // The server would run the statement to its end: it is told to stop, and what it says is awaited.
+                interrupt::cancel_statement().await;
+                let _ = tokio::time::timeout(interrupt::PATIENCE, command).await;
+                ExitCode::from(INTERRUPTED)
+            }
         }
     })
 }

@@ -35,7 +35,9 @@ pub(crate) fn measure(_: Size) -> Figure {
             let started = Instant::now();
             let error = connect(url).await;
             let elapsed = started.elapsed();
-            let fine = error.as_ref().is_some_and(|error| error.contains(advice) && !error.contains(PASSWORD));
+            // The kit's own password is also its user's name: it shows only between a colon and an at sign.
+            let leaks = |error: &str| error.contains(PASSWORD) || error.contains(":postgres@");
+            let fine = error.as_ref().is_some_and(|error| error.contains(advice) && !leaks(error));
             let holds = fine && elapsed <= TIMEOUT + SLACK;
             right += u32::from(holds);
             seen.push(json!({ "case": case, "ms": elapsed.as_secs_f64() * 1_000.0, "message": error, "holds": holds }));

@@ -57,8 +57,10 @@ pub(crate) fn every_figure(size: Size) -> Figure {
     let (passed, summary) = run(command(seconds(size)));
     let missing: Vec<&str> = FIGURES.into_iter().filter(|name| summary[name].is_null()).collect();
     let nodes = summary["reads_by_node"].as_object().cloned().unwrap_or_default();
-    let answering = nodes.values().filter(|reads| reads.as_u64().is_some_and(|reads| reads > 0)).count();
-    let holds = passed && missing.is_empty() && nodes.len() == 3 && answering >= 2 && summary["errors"] == 0;
+    let standbys = summary["standbys"].as_array().cloned().unwrap_or_default();
+    let reads_of = |standby: &Value| standby.as_str().and_then(|name| nodes.get(name)?.as_u64()).unwrap_or(0);
+    let both_answered = standbys.len() == 2 && standbys.iter().all(|standby| reads_of(standby) > 0);
+    let holds = passed && missing.is_empty() && nodes.len() == 3 && both_answered && summary["errors"] == 0;
     let detail = json!({ "missing": missing, "summary": summary });
     Figure { value: missing.len() as f64, unit: "figures missing", holds, detail }
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use db_core::{Classify, Connect, Endpoint, Error, Observe, Result, Work};
 use db_pool::{Connection, Connector, Drained, Pool, Status};
-use db_replica_routing::{Freshness, LinkAlarm, Purpose, Router, Topology};
-use db_retry::{Retry, RetryCounts};
+use db_replica_routing::{Freshness, LinkAlarm, NodeStatus, Purpose, Router, Topology};
+use db_retry::{Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::health::{Condition, Health};
@@ -76,10 +77,18 @@ impl Db {
                 Pool::open(readers, endpoint.clone(), config.read_pool.clone())
             }
         };
+        // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
+        let watch = |endpoint: &Endpoint| {
+            let own =
+                config.read_urls.iter().find(|url| url.hosts().contains(endpoint) && *endpoint != primary);
+            own.map_or_else(|| watchers.clone(), |url| Connector::new(url.clone(), config.connect.clone()))
+        };
         let hosts = standbys.iter().map(|(host, _)| host.clone()).collect();
-        let router = Router::start((primary, hosts), open, watchers, config.router.clone(), alarm);
+        let router = Router::start((primary.clone(), hosts), open, watch, config.router.clone(), alarm);
         router.settle(PATIENCE).await;
-        Ok(Db { router, retry: Retry::new(config.retry) })
+        // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
+        let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
+        Ok(Db { router, retry: Retry::new(RetryConfig { read_timeout, ..config.retry }) })
     }
 
     /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
@@ -147,6 +156,8 @@ impl Db {
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
+    ///
+    /// A pool that is merely busy is [`Condition::Degraded`], not down: restarting the service would not help.
     pub async fn health(&self) -> Health {
         let started = Instant::now();
         let answer = tokio::time::timeout(PATIENCE, async {
@@ -160,10 +171,13 @@ impl Db {
             Err(_) => Err(Error::DeadlineExceeded { waited: PATIENCE }.to_string()),
         };
         let topology = self.topology();
-        let condition = match &primary {
-            Err(_) => Condition::Down,
-            Ok(_) if topology.nodes.iter().all(|node| node.is_up()) => Condition::Up,
-            Ok(_) => Condition::Degraded,
+        let as_configured = |node: &NodeStatus| node.role == Some(node.configured);
+        let condition = match &topology.nodes[..] {
+            [node, ..] if as_configured(node) => {
+                let all_well = primary.is_ok() && topology.nodes.iter().all(as_configured);
+                if all_well { Condition::Up } else { Condition::Degraded }
+            }
+            _ => Condition::Down,
         };
         Health { condition, primary, topology, pools: self.pools() }
     }
@@ -188,12 +202,13 @@ impl Db {
     /// # Cancel safety
     /// Dropping the future stops the waiting; the pools stay closed.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
-        let until = Instant::now() + grace;
-        let mut drained = Drained::default();
+        self.router.stop();
+        let mut pools = JoinSet::new();
         for pool in self.router.sources() {
-            drained = drained + pool.shutdown(until.saturating_duration_since(Instant::now())).await;
+            let pool = pool.clone();
+            pools.spawn(async move { pool.shutdown(grace).await });
         }
-        drained
+        pools.join_all().await.into_iter().fold(Drained::default(), |all, one| all + one)
     }
 
     pub(crate) fn retry(&self) -> &Retry {
@@ -213,14 +228,29 @@ fn observers(config: &Config, alarm: &LinkAlarm) -> Vec<Arc<dyn Observe>> {
     observers
 }
 
-/// The first host that answers and is no standby; where all are standbys, the first that answers.
+/// The first of a URL's hosts that is a primary; where all that answer are standbys, the first of these.
+///
+/// # Errors
+/// [`Error::Connect`] where none answers within the connector's `connect_timeout`; the last one's error.
+///
+/// # Cancel safety
+/// Dropping the future closes whatever was opened.
+pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
+    Ok(find_primary(connector, connector.url().hosts()).await?.0)
+}
+
 async fn find_primary(connector: &Connector, hosts: &[Endpoint]) -> Result<(Endpoint, ServerFacts)> {
     let (mut standby, mut failure) = (None, None);
     for host in hosts {
         match ask(connector, host).await {
             Ok(facts) if !facts.in_recovery => return Ok((host.clone(), facts)),
             Ok(facts) => standby = standby.or(Some((host.clone(), facts))),
-            Err(error) => failure = Some(error),
+            Err(error) => {
+                if hosts.len() > 1 {
+                    tracing::warn!(endpoint = %host, %error, "trying the next host");
+                }
+                failure = Some(error);
+            }
         }
     }
     match (standby, failure) {
@@ -233,12 +263,19 @@ async fn find_primary(connector: &Connector, hosts: &[Endpoint]) -> Result<(Endp
     }
 }
 
+/// A server that lets us in and then says nothing is given up as one that does not let us in.
 async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
-    let mut conn = connector.connect(host).await?;
-    let facts = sql_query(
-        "SELECT pg_is_in_recovery() AS in_recovery, current_setting('max_connections')::int4 AS max_connections",
-    );
-    Ok(facts.get_result(&mut conn).await?)
+    let waited = connector.config().connect_timeout;
+    let asking = async {
+        let mut conn = connector.connect(host).await?;
+        let facts = sql_query(
+            "SELECT pg_is_in_recovery() AS in_recovery, current_setting('max_connections')::int4 AS max_connections",
+        );
+        Ok(facts.get_result(&mut conn).await?)
+    };
+    tokio::time::timeout(waited * 2, asking)
+        .await
+        .unwrap_or(Err(Error::DeadlineExceeded { waited: waited * 2 }))
 }
 
 fn warn_of_too_many_connections(config: &Config, facts: &ServerFacts) {

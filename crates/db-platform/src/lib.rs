@@ -9,7 +9,7 @@ mod settings;
 mod transaction;
 
 pub use config::Config;
-pub use db::Db;
+pub use db::{Db, primary_of};
 pub use db_core::{
     Class, Classify, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Result, ServerReport, SqlState,
     Work,

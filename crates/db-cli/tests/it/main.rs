@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use db_testkit::TestDatabase;
+use diesel::sql_query;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -15,7 +18,13 @@ struct Run {
 
 async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
-    command.args(arguments).current_dir(ROOT).env_remove("DATABASE_URL").env_remove("APP_ENV");
+    command.args(arguments).current_dir(ROOT);
+    // Whatever database the developer's shell names must not be reached.
+    for (name, _) in std::env::vars().filter(|(name, _)| {
+        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV"].iter().any(|start| name.starts_with(start))
+    }) {
+        command.env_remove(name);
+    }
     command.envs(settings.iter().copied());
     // Off this thread: the test's runtime must go on serving what the test holds.
     let Output { status, stdout, stderr } =
@@ -70,6 +79,38 @@ async fn what_is_wrong_is_said_and_the_password_is_not() {
         assert!(!refused.err.contains("hunter2"), "{}", refused.err);
     }
     assert_eq!(dbctl(&[], &["migrate", "fly"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_the_statement_on_the_server() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut observer = database.connect().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let migration = directory.path().join("1_slow");
+    std::fs::create_dir(&migration).unwrap();
+    std::fs::write(migration.join("metadata.toml"), "run_in_transaction = false").unwrap();
+    std::fs::write(migration.join("up.sql"), "SELECT pg_sleep(600); CREATE TABLE too_late ()").unwrap();
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
+    command.args(["migrate", "apply", "--dir"]).arg(directory.path()).env("DATABASE_URL", database.url());
+    let mut child = command.env_remove("DATABASE_DIRECT_URL").spawn().unwrap();
+    let sessions = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'dbctl' AND datname = current_database() \
+                    AND query LIKE 'SELECT pg_sleep%'";
+    let count = async |conn: &mut AsyncPgConnection| sql_query(sessions).execute(conn).await.unwrap();
+    let started = Instant::now();
+    while count(&mut observer).await == 0 {
+        assert!(started.elapsed() < Duration::from_secs(20), "the migration does not start");
+    }
+    let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert_eq!(status.code(), Some(130));
+    while count(&mut observer).await > 0 {
+        assert!(started.elapsed() < Duration::from_secs(40), "the statement goes on");
+    }
+    let made =
+        sql_query("SELECT 1 FROM pg_class WHERE relname = 'too_late'").execute(&mut observer).await.unwrap();
+    assert_eq!(made, 0);
 }
 
 #[tokio::test]

@@ -58,7 +58,13 @@ impl Load {
                 }
             });
         }
-        let all_done = async { while workers.join_next().await.is_some() {} };
+        let all_done = async {
+            while let Some(ended) = workers.join_next().await {
+                if let Err(panic) = ended {
+                    meter.count_error(format!("a worker ended: {panic}"));
+                }
+            }
+        };
         tokio::select! {
             () = all_done => {}
             () = self.show_progress(&meter, started) => {}

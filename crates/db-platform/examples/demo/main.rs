@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(run(&options)) {
         Ok(Some(report)) => {
-            let clean = report.errors == 0;
+            let clean = report.is_clean();
             println!("{}", if options.json { report.to_json() } else { report.to_string() });
             if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }

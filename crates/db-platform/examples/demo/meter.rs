@@ -65,8 +65,15 @@ impl Meter {
                 // The histogram grows with what it is given; only a value beyond its type would be refused.
                 let _ = histogram.record(micros);
             }
-            Err(error) => *seen.errors.entry(format!("{operation:?}: {error}")).or_default() += 1,
+            Err(error) => {
+                drop(seen);
+                self.count_error(format!("{operation:?}: {error}"));
+            }
         }
+    }
+
+    pub(crate) fn count_error(&self, text: String) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner).errors.entry(text).or_default() += 1;
     }
 
     pub(crate) fn read(&self) -> Seen {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use db_platform::core::Role;
 use db_platform::pool::Status;
 use db_platform::{Db, RetryCounts};
 use hdrhistogram::Histogram;
@@ -13,13 +14,14 @@ use crate::meter::Seen;
 
 /// What the load did.
 pub(crate) struct Report {
-    pub(crate) errors: u64,
+    errors: u64,
     pg_version: Option<String>,
     seconds: f64,
     reads: Latency,
     transactions: Latency,
     all: Latency,
     reads_by_node: BTreeMap<String, u64>,
+    standbys: Vec<String>,
     retries: RetryCounts,
     pools: Vec<Status>,
     error_texts: BTreeMap<String, u64>,
@@ -59,10 +61,16 @@ impl Report {
             transactions: Latency::of(&seen.transactions),
             all: Latency::of(&seen.all()),
             reads_by_node,
+            standbys: standbys(db),
             retries: db.retries(),
             pools: db.pools(),
             error_texts: seen.errors.clone(),
         }
+    }
+
+    /// Whether the whole load ran, and no error reached a caller.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.errors == 0 && self.reads.count > 0 && self.transactions.count > 0
     }
 
     fn per_second(&self, count: u64) -> f64 {
@@ -99,6 +107,7 @@ impl Report {
             "reads": self.reads.to_json(),
             "transactions": self.transactions.to_json(),
             "reads_by_node": self.reads_by_node,
+            "standbys": self.standbys,
             "retries": retries,
             "pools": pools,
             "errors": self.errors,
@@ -106,6 +115,11 @@ impl Report {
         })
         .to_string()
     }
+}
+
+fn standbys(db: &Db) -> Vec<String> {
+    let nodes = db.topology().nodes.into_iter();
+    nodes.filter(|node| node.configured == Role::Standby).map(|node| node.endpoint.to_string()).collect()
 }
 
 impl fmt::Display for Report {

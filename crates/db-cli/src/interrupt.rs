@@ -1,0 +1,37 @@
+//! Ctrl-C and SIGTERM: the statement under way is cancelled on the server, so that its locks go at once.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::{CancelToken, NoTls};
+
+/// How long the cancelling, and then the command's end, may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Cancels what runs on the command's one connection.
+static CANCEL: OnceLock<CancelToken> = OnceLock::new();
+
+/// From now on an interrupt cancels what runs on this connection.
+pub(crate) fn cancels(token: CancelToken) {
+    // A command has one connection: the first is the one.
+    let _ = CANCEL.set(token);
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+/// Asks the server to stop what it is doing for us.
+pub(crate) async fn cancel_statement() {
+    if let Some(token) = CANCEL.get() {
+        // Best effort: a server that cannot be reached cannot be told.
+        let _ = tokio::time::timeout(PATIENCE, token.cancel_query(NoTls)).await;
+    }
+}
