@@ -73,10 +73,11 @@ fn code_of_message(message: &str) -> Option<SqlState> {
         ("canceling statement due to conflict with recovery", SqlState::SERIALIZATION_FAILURE),
         ("terminating connection due to conflict with recovery", SqlState::SERIALIZATION_FAILURE),
         ("canceling statement due to", SqlState::QUERY_CANCELED),
-        ("terminating connection due to administrator command", SqlState::ADMIN_SHUTDOWN),
         ("terminating connection because of crash", SqlState::CRASH_SHUTDOWN),
         ("terminating connection due to idle-in-transaction", SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT),
         ("terminating connection due to idle-session", SqlState::IDLE_SESSION_TIMEOUT),
+        // After a crash of the postmaster each backend says so in other words; the code is the same.
+        ("terminating connection", SqlState::ADMIN_SHUTDOWN),
         ("the database system is", SqlState::CANNOT_CONNECT_NOW),
         ("sorry, too many clients already", SqlState::TOO_MANY_CONNECTIONS),
         ("remaining connection slots are reserved", SqlState::TOO_MANY_CONNECTIONS),
@@ -87,4 +88,41 @@ fn code_of_message(message: &str) -> Option<SqlState> {
         ("syntax error at", SqlState::SYNTAX_ERROR),
     ];
     BY_START.iter().find(|(start, _)| message.starts_with(start)).map(|&(_, code)| code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Class, Classify};
+
+    #[track_caller]
+    fn check(message: &str, code: &str, class: Class) {
+        let error =
+            Error::from(DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(message.to_owned())));
+        assert_eq!(
+            (error.sqlstate().map(|code| code.to_string()).as_deref(), error.class()),
+            (Some(code), class)
+        );
+    }
+
+    #[test]
+    fn the_servers_english_words_have_their_code() {
+        check("deadlock detected", "40P01", Class::Conflict);
+        check("canceling statement due to conflict with recovery", "40001", Class::Conflict);
+        check("canceling statement due to lock timeout", "55P03", Class::Conflict);
+        check("canceling statement due to statement timeout", "57014", Class::Overloaded);
+        check("terminating connection due to administrator command", "57P01", Class::Unavailable);
+        check("terminating connection due to unexpected postmaster exit", "57P01", Class::Unavailable);
+        check("terminating connection due to conflict with recovery", "40001", Class::Conflict);
+        check("terminating connection due to idle-in-transaction timeout", "25P03", Class::Unavailable);
+        check("the database system is starting up", "57P03", Class::Unavailable);
+        check("sorry, too many clients already", "53300", Class::Overloaded);
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_error_of_the_servers() {
+        let error =
+            DieselError::DatabaseError(DatabaseErrorKind::UnableToSendCommand, Box::new("gone".to_owned()));
+        assert!(matches!(Error::from(error), Error::ConnectionLost { .. }));
+    }
 }

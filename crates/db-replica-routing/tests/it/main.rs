@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use db_core::{Acquire, Connect, Endpoint, Error, Result, Role};
 use db_replica_routing::{Freshness, LinkAlarm, Purpose, Router, RouterConfig};
 use db_testkit::{Cluster, Stop};
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -97,4 +97,31 @@ async fn each_source_knows_its_purpose_and_a_promoted_standby_answers_no_reads()
     until("its role is seen", async || router.topology().nodes[1].role == Some(Role::Primary)).await;
     let conn = router.reader(Freshness::Any).acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), router.topology().nodes[0].endpoint, "its data may have gone another way");
+}
+
+/// A standby that is cut off has replayed all that it received: only the primary's position tells that it is behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_cut_off_from_a_busy_primary_lags() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster);
+    router.settle(PATIENCE).await;
+    let mut writer = router.writer().acquire().await.unwrap();
+    let sender = "SELECT pid::bigint AS pid FROM pg_stat_replication";
+    let sender = diesel::sql_query(sender).get_result::<Sender>(&mut writer).await.unwrap().pid.to_string();
+    let signal = |signal: &str| {
+        let told = std::process::Command::new("kill").args([signal, &sender]).status().unwrap();
+        assert!(told.success());
+    };
+    signal("-STOP");
+    writer.batch_execute("CREATE TABLE late ()").await.unwrap();
+    let lag = || router.topology().nodes[1].lag;
+    until("the standby lags", async || lag().is_none_or(|lag| lag > Duration::from_millis(300))).await;
+    signal("-CONT");
+    until("it has caught up", async || lag() == Some(Duration::ZERO)).await;
+}
+
+#[derive(diesel::QueryableByName)]
+struct Sender {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pid: i64,
 }
