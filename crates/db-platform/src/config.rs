@@ -280,6 +280,22 @@ mod tests {
         assert_eq!((small.pool.min, small.pool.max.get()), (4, 4));
     }
 
+    /// Who takes `db-pool` alone gets the same sizes and timeouts.
+    #[test]
+    fn the_defaults_are_the_presets_of_the_pool() {
+        for environment in Environment::ALL {
+            let config = Config::new(environment, placeholder());
+            let preset = PoolConfig::preset(environment);
+            let max = preset.max.min(non_zero(ceiling_by_cores()));
+            assert_eq!(
+                config.pool,
+                PoolConfig { max, min: preset.min.min(max.get()), ..preset },
+                "{environment}"
+            );
+            assert_eq!(config.connect, ConnectConfig::preset(environment), "{environment}");
+        }
+    }
+
     #[test]
     fn zero_turns_off_what_can_be_turned_off() {
         let config = config(&[URL, ("DB_QUERY_TIMEOUT", "0"), ("DB_SLOW_QUERY_THRESHOLD", "0")]).unwrap();

@@ -16,6 +16,7 @@ mod redis;
 mod server;
 mod sweep;
 mod template;
+mod until;
 
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};
@@ -25,3 +26,4 @@ pub use error::TestkitError;
 pub use faulty::{Faulty, fail_each, fail_from_each};
 pub use proxy::{CommitCut, Counters, Direction, Proxy};
 pub use redis::{Redis, RedisCluster};
+pub use until::until;

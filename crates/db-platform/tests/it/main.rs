@@ -5,16 +5,13 @@ mod configuration;
 mod reads;
 mod reporting;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use db_platform::{Config, Db, Environment};
 use db_testkit::Cluster;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(QueryableByName)]
 struct Number {
@@ -48,13 +45,4 @@ async fn db(cluster: &Cluster) -> Db {
 fn port_of(url: &str) -> String {
     let url: db_platform::DatabaseUrl = url.parse().unwrap();
     url.hosts()[0].port().to_string()
-}
-
-/// Waits until a condition holds.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !condition().await {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

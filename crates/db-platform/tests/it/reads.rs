@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use db_platform::{Config, DatabaseUrl, Db, Error, Freshness};
-use db_testkit::{Cluster, Stop, TestDatabase};
+use db_testkit::{Cluster, Stop, TestDatabase, until};
 use diesel::sql_query;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
-use crate::{Number, config, db, port, port_of, until};
+use crate::{Number, config, db, port, port_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_go_to_both_standbys_and_writes_to_the_primary() {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use db_platform::{Condition, Error};
-use db_testkit::{Cluster, Stop};
+use db_testkit::{Cluster, Stop, until};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use crate::{db, until};
+use crate::db;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_follows_the_servers() {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use db_core::{DatabaseUrl, Error};
 use db_pool::PoolConfig;
-use db_testkit::{Direction, Proxy, TestDatabase};
+use db_testkit::{Direction, Proxy, TestDatabase, until};
 use diesel_async::SimpleAsyncConnection;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::{backend, open, pool, pool_config, until};
+use crate::{backend, open, pool, pool_config};
 
 #[tokio::test]
 async fn a_connection_is_used_again() {

@@ -6,17 +6,12 @@ mod handing_out;
 mod returning;
 mod upkeep;
 
-use std::time::{Duration, Instant};
-
 use db_core::DatabaseUrl;
 use db_pool::{ConnectConfig, Connector, Pool, PoolConfig};
 use db_testkit::TestDatabase;
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn pool_config(max: usize) -> PoolConfig {
     PoolConfig { max: max.try_into().unwrap(), ..PoolConfig::default() }
@@ -57,13 +52,4 @@ async fn word(conn: &mut AsyncPgConnection, sql: &str) -> String {
 
 async fn backend(conn: &mut AsyncPgConnection) -> i64 {
     number(conn, "SELECT pg_backend_pid()::bigint AS n").await
-}
-
-/// Waits until a condition holds.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !condition().await {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -1,10 +1,10 @@
 //! What comes back, and what becomes of it: nobody gets a connection that another left in the middle of something.
 
-use db_testkit::cancel_at_each_poll;
+use db_testkit::{cancel_at_each_poll, until};
 use diesel::sql_query;
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
 
-use crate::{backend, number, pool, until};
+use crate::{backend, number, pool};
 
 #[tokio::test]
 async fn an_abandoned_transaction_frees_its_locks_and_its_connection_is_not_handed_out() {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use db_core::DatabaseUrl;
 use db_pool::PoolConfig;
-use db_testkit::{Proxy, TestDatabase};
+use db_testkit::{Proxy, TestDatabase, until};
 use diesel_async::SimpleAsyncConnection;
 
-use crate::{backend, number, open, pool, pool_config, until};
+use crate::{backend, number, open, pool, pool_config};
 
 #[tokio::test]
 async fn the_minimum_is_opened_and_idle_ones_above_it_are_closed() {

@@ -1,11 +1,11 @@
 //! The router on a real cluster.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use db_core::{Acquire, Connect, Endpoint, Error, Result, Role};
 use db_replica_routing::{Freshness, LinkAlarm, Purpose, Router, RouterConfig};
-use db_testkit::{Cluster, Stop};
+use db_testkit::{Cluster, Stop, until};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,14 +42,6 @@ fn router(cluster: &Cluster) -> Router<Direct> {
     let config = RouterConfig { probe_interval: Duration::from_millis(50), ..RouterConfig::default() };
     let open = |endpoint: &Endpoint, purpose| Direct(endpoint.clone(), purpose);
     Router::start(nodes, open, |_| Opener, config, LinkAlarm::default())
-}
-
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !condition().await {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

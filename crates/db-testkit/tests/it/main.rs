@@ -14,21 +14,14 @@ mod proxies;
 mod redis;
 mod users;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use db_testkit::until;
 
 /// The longest that anything here is waited for.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long silence must last to count as silence.
 const SILENCE: Duration = Duration::from_millis(300);
-
-/// Waits for a condition with a deadline.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let start = Instant::now();
-    while !condition().await {
-        assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// A tokio-postgres connection, served by this test's runtime.
 async fn connect(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
