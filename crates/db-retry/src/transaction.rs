@@ -165,11 +165,9 @@ async fn commit(conn: &mut AsyncPgConnection) -> Result<()> {
             Ok(())
         }
         Err(error) => match Error::from(error) {
-            // 57P01 and a lost connection say nothing of the COMMIT that was on its way.
-            error if error.class() == Class::Unavailable => Err(Error::CommitUnknown(Box::new(error))),
-            // A connection that is gone now may have gone at COMMIT, whatever the message was.
-            error if !roll_back(conn).await => Err(Error::CommitUnknown(Box::new(error))),
-            error => Err(error),
+            // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
+            error if roll_back(conn).await => Err(error),
+            error => Err(Error::CommitUnknown(Box::new(error))),
         },
     }
 }

@@ -1,5 +1,7 @@
 //! What comes back, and what becomes of it: nobody gets a connection that another left in the middle of something.
 
+use std::time::{Duration, Instant};
+
 use db_testkit::{cancel_at_each_poll, until};
 use diesel::sql_query;
 use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -39,12 +41,20 @@ async fn an_abandoned_statement_is_cancelled_on_the_server() {
     let running = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND state = 'active' AND pid <> pg_backend_pid()";
 
     let mut conn = pool.get().await.unwrap();
+    let abandoned = backend(&mut conn).await;
     tokio::select! {
         _ = sql_query("SELECT pg_sleep(600)").execute(&mut *conn) => unreachable!("it takes ten minutes"),
         () = until("the statement runs", async || number(&mut observer, running).await == 1) => {}
     }
+    let dropped = Instant::now();
     drop(conn);
+    assert_eq!(pool.status().abandoned, 1);
+    assert_ne!(backend(&mut pool.get().await.unwrap()).await, abandoned);
     until("the statement is cancelled", async || number(&mut observer, running).await == 0).await;
+    assert!(
+        dropped.elapsed() < Duration::from_secs(20),
+        "it was the server's statement_timeout that ended it"
+    );
 }
 
 #[tokio::test]
