@@ -37,9 +37,13 @@ fn endpoint(url: &str) -> Endpoint {
 }
 
 fn router(cluster: &Cluster) -> Router<Direct> {
+    router_probing_every(Duration::from_millis(50), cluster)
+}
+
+fn router_probing_every(probe_interval: Duration, cluster: &Cluster) -> Router<Direct> {
     let standbys = cluster.standby_urls().iter().map(|url| endpoint(url)).collect();
     let nodes = (endpoint(&cluster.primary_url()), standbys);
-    let config = RouterConfig { probe_interval: Duration::from_millis(50), ..RouterConfig::default() };
+    let config = RouterConfig { probe_interval, ..RouterConfig::default() };
     let open = |endpoint: &Endpoint, purpose| Direct(endpoint.clone(), purpose);
     Router::start(nodes, open, |_| Opener, config, LinkAlarm::default())
 }
@@ -89,6 +93,21 @@ async fn each_source_knows_its_purpose_and_a_promoted_standby_answers_no_reads()
     until("its role is seen", async || router.topology().nodes[1].role == Some(Role::Primary)).await;
     let conn = router.reader(Freshness::Any).acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), router.topology().nodes[0].endpoint, "its data may have gone another way");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_failed_a_read_is_out_of_use_until_a_probe_finds_it_alive() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router_probing_every(Duration::from_secs(20), &cluster);
+    router.settle(Duration::from_secs(60)).await;
+    let standby = endpoint(&cluster.standby_urls()[0]);
+    let reader = router.reader(Freshness::Default);
+    let mut conn = reader.acquire().await.unwrap();
+    assert_eq!(*conn.endpoint(), standby);
+    reader.evict(&mut conn);
+    assert_ne!(*reader.acquire().await.unwrap().endpoint(), standby);
+    // The alarm hastens the probe, which is not due for another twenty seconds.
+    until("it answers again", async || *reader.acquire().await.unwrap().endpoint() == standby).await;
 }
 
 /// A standby that is cut off has replayed all that it received: only the primary's position tells that it is behind.
