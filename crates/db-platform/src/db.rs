@@ -58,11 +58,15 @@ impl Db {
             .read_urls
             .iter()
             .flat_map(|url| {
-                let readers =
-                    Connector::new(url.clone(), config.connect.clone()).observed_by(observers.clone());
+                let readers = Connector::new(url.clone(), config.connect.clone());
                 url.hosts().iter().map(move |host| (host.clone(), readers.clone()))
             })
             .collect();
+        // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
+        let watch = |endpoint: &Endpoint| {
+            let own = standbys.iter().find(|(host, _)| host == endpoint);
+            own.map_or_else(|| watchers.clone(), |(_, readers)| readers.clone())
+        };
         let open = |endpoint: &Endpoint, purpose: Purpose| match purpose {
             Purpose::Write => Pool::open(writers.clone(), endpoint.clone(), config.pool.clone()),
             Purpose::FallbackRead => {
@@ -72,19 +76,12 @@ impl Db {
                 Pool::open(writers.clone().read_only(), endpoint.clone(), pool)
             }
             Purpose::Read => {
-                let own = standbys.iter().find(|(host, _)| host == endpoint);
-                let readers = own.map_or_else(|| writers.clone(), |(_, readers)| readers.clone());
+                let readers = watch(endpoint).observed_by(observers.clone());
                 Pool::open(readers, endpoint.clone(), config.read_pool.clone())
             }
         };
-        // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
-        let watch = |endpoint: &Endpoint| {
-            let own =
-                config.read_urls.iter().find(|url| url.hosts().contains(endpoint) && *endpoint != primary);
-            own.map_or_else(|| watchers.clone(), |url| Connector::new(url.clone(), config.connect.clone()))
-        };
         let hosts = standbys.iter().map(|(host, _)| host.clone()).collect();
-        let router = Router::start((primary.clone(), hosts), open, watch, config.router.clone(), alarm);
+        let router = Router::start((primary, hosts), open, watch, config.router.clone(), alarm);
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
@@ -93,7 +90,8 @@ impl Db {
 
     /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
     ///
-    /// A write in it fails with 25006 wherever it lands.
+    /// A write in it fails with 25006 wherever it lands. Each attempt as a whole, however many statements it has, may take
+    /// two seconds more than the statement timeout (`DB_QUERY_TIMEOUT`): a server that has stopped does not hold the caller.
     ///
     /// # Errors
     /// The error of the last attempt.

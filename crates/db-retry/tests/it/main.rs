@@ -195,6 +195,46 @@ async fn a_read_moves_to_another_connection() {
 }
 
 #[tokio::test]
+async fn a_read_that_gets_no_answer_is_given_up_and_tried_elsewhere() {
+    let (_database, direct, _observer) = ledger().await;
+    let limit = Some(Duration::from_millis(200));
+    let retry = Retry::new(RetryConfig { read_timeout: limit, ..retry().config().clone() });
+    let runs = Arc::new(AtomicU32::new(0));
+    let n: i64 = retry
+        .read(&direct, async |conn| {
+            if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+                conn.batch_execute("SELECT pg_sleep(600)").await?;
+            }
+            Ok::<_, diesel::result::Error>(number(conn, "SELECT 7::bigint AS n").await)
+        })
+        .await
+        .unwrap();
+    assert_eq!((n, retry.counts().of(Class::Overloaded)), (7, 1));
+}
+
+#[tokio::test]
+async fn a_caller_that_waited_for_a_connection_in_vain_is_not_made_to_wait_again() {
+    let (_database, direct, _observer) = ledger().await;
+    let faulty = Faulty::new(direct);
+    let in_vain = || Error::PoolTimeout {
+        endpoint: db_core::Endpoint::new("db", 5432),
+        waited: Duration::from_secs(5),
+        open: 1,
+        idle: 0,
+        waiting: 1,
+        max: 1,
+    };
+    faulty.fail_from(1, in_vain);
+    let retry = retry();
+    let read: Result<i64> =
+        retry.read(&faulty, async |conn| Ok::<_, Error>(number(conn, "SELECT 7::bigint AS n").await)).await;
+    let written: Result<()> =
+        retry.transaction(&faulty, Begin::default(), &(), async |conn| insert(conn, 1).await).await;
+    assert!(matches!((read, written), (Err(Error::PoolTimeout { .. }), Err(Error::PoolTimeout { .. }))));
+    assert_eq!(faulty.acquires(), 2, "one each");
+}
+
+#[tokio::test]
 async fn the_servers_errors_have_their_class() {
     let (_database, direct, _observer) = ledger().await;
     let mut conn = direct.acquire().await.unwrap();
