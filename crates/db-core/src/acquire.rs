@@ -1,10 +1,11 @@
 //! A place where connections come from: the trait that pools, breakers and routers have in common.
 
 use std::ops::DerefMut;
+use std::panic::Location;
 
 use diesel_async::AsyncPgConnection;
 
-use crate::{Endpoint, Result};
+use crate::{Endpoint, Result, SqlState};
 
 /// A place where connections come from.
 ///
@@ -24,6 +25,23 @@ pub trait Acquire: Sync {
     /// Dropping the future gives up the place in the queue and loses no connection.
     fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send;
 
+    /// Waits for a connection on behalf of whoever called at `site`, which leak reports then name.
+    ///
+    /// A source that wraps another one passes the site on.
+    ///
+    /// # Errors
+    /// As [`Acquire::acquire`].
+    ///
+    /// # Cancel safety
+    /// As [`Acquire::acquire`].
+    fn acquire_at(
+        &self,
+        site: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Self::Conn>> + Send {
+        let _ = site;
+        self.acquire()
+    }
+
     /// The server that the connections lead to, where there is exactly one.
     fn endpoint(&self) -> Option<&Endpoint> {
         None
@@ -34,6 +52,15 @@ pub trait Acquire: Sync {
     fn evict(&self, conn: &mut Self::Conn) {
         let _ = conn;
     }
+
+    /// The code of the server's error that failed the transaction now open on this connection, where the source reads
+    /// the wire.
+    ///
+    /// It is what the server said, whatever the caller's own error type made of it.
+    fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {
+        let _ = conn;
+        None
+    }
 }
 
 impl<A: Acquire + ?Sized> Acquire for &A {
@@ -43,11 +70,22 @@ impl<A: Acquire + ?Sized> Acquire for &A {
         (**self).acquire()
     }
 
+    fn acquire_at(
+        &self,
+        site: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Self::Conn>> + Send {
+        (**self).acquire_at(site)
+    }
+
     fn endpoint(&self) -> Option<&Endpoint> {
         (**self).endpoint()
     }
 
     fn evict(&self, conn: &mut Self::Conn) {
         (**self).evict(conn);
+    }
+
+    fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {
+        (**self).failed_with(conn)
     }
 }

@@ -1,4 +1,4 @@
-//! What must happen before COMMIT is sent, and after its outcome is known.
+//! What must happen before COMMIT is sent, along with it, and after its outcome is known.
 
 use std::pin::Pin;
 
@@ -9,15 +9,15 @@ use crate::Result;
 /// How a COMMIT ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommitOutcome {
-    /// The server said that it committed.
+    /// It committed: the server said so, or was asked again after the answer was lost.
     Committed,
     /// The transaction was rolled back.
     RolledBack,
-    /// The answer was lost.
+    /// The answer was lost, and what became of the transaction could not be found out.
     Unknown,
 }
 
-/// What must happen around a COMMIT: a read-your-writes token, a marker row, a cache's mark and bump.
+/// What must happen around a COMMIT: a read-your-writes token, a cache's mark and bump.
 ///
 /// The retry layer calls it once per attempt, on the connection of the transaction.
 pub trait AroundCommit: Send + Sync {
@@ -33,10 +33,29 @@ pub trait AroundCommit: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Runs after the outcome is known; the connection may be dead where it is not `Committed`.
+    /// Runs along with COMMIT: what it sends first goes out in the same flush, right behind COMMIT, and the server
+    /// runs it after COMMIT, outside the transaction. It costs no round trip.
+    ///
+    /// Use `&mut &*conn` where diesel wants a `&mut` connection. Its first statement must be one that the connection
+    /// has prepared before (a query type with a static id, or `batch_execute`), or it takes a round trip to prepare.
+    /// It also runs where COMMIT fails: whatever it learns counts only once [`AroundCommit::after`] says
+    /// [`CommitOutcome::Committed`], and its own failure must be no error. Where the answer was lost it is dropped
+    /// half-way, and `after` may have to ask again.
+    fn alongside<'a>(
+        &'a self,
+        conn: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        let _ = conn;
+        None
+    }
+
+    /// Runs after the outcome is known.
+    ///
+    /// The connection is that of the transaction. Where the answer to COMMIT was lost it is the one on which the outcome was found out, or
+    /// none, and it is outside of any transaction.
     fn after<'a>(
         &'a self,
-        conn: &'a mut AsyncPgConnection,
+        conn: Option<&'a mut AsyncPgConnection>,
         outcome: CommitOutcome,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         let _ = (conn, outcome);

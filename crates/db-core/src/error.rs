@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::settings::InvalidSettings;
-use crate::{Class, Classify, Endpoint, ServerReport, SqlState};
+use crate::{CircuitOpen, Class, Classify, Endpoint, Holder, ServerReport, SqlState, UnknownCommit};
 
 /// A result with the platform's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,7 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Every connection of the pool stayed in use for as long as the caller was willing to wait.
     #[error(
-        "no connection to {endpoint} became free within {waited:?} ({open} open, {idle} idle, {waiting} waiting, at most {max})"
+        "no connection to {endpoint} became free within {waited:?} ({open} open, {idle} idle, {waiting} waiting, at most {max}{})",
+        OldestHolder(oldest)
     )]
     PoolTimeout {
         /// The server that the pool connects to.
@@ -33,6 +34,8 @@ pub enum Error {
         waiting: usize,
         /// The most that the pool may open.
         max: usize,
+        /// Who had held a connection for longest.
+        oldest: Option<Box<Holder>>,
     },
     /// The pool was shut down.
     #[error("the pool of connections to {endpoint} is closed")]
@@ -50,6 +53,9 @@ pub enum Error {
         /// The most that may wait.
         limit: usize,
     },
+    /// A circuit breaker refuses callers: the server did not answer too many of the last calls.
+    #[error(transparent)]
+    CircuitOpen(Box<CircuitOpen>),
     /// No connection could be opened.
     #[error(transparent)]
     Connect(Box<ConnectError>),
@@ -104,9 +110,9 @@ pub enum Error {
         /// What the connection said when it went.
         reason: String,
     },
-    /// COMMIT was sent and its answer was lost: the server may have committed, or not.
-    #[error("commit outcome unknown: the connection was lost after COMMIT was sent ({0})")]
-    CommitUnknown(#[source] Box<Error>),
+    /// COMMIT was sent and its answer was lost: the server may have committed, or not, and could not be asked.
+    #[error(transparent)]
+    CommitUnknown(Box<UnknownCommit>),
     /// A query that must find a row found none.
     #[error("no row found")]
     NotFound,
@@ -139,7 +145,7 @@ impl Error {
             | Error::TooManyConnections(report)
             | Error::Server(report) => Some(report),
             Error::Connect(error) => error.report.as_ref(),
-            Error::CommitUnknown(cause) => cause.report(),
+            Error::CommitUnknown(unknown) => unknown.cause.report(),
             _ => None,
         }
     }
@@ -183,7 +189,7 @@ impl Classify for Error {
             Error::PoolTimeout { .. } | Error::QueueFull { .. } | Error::DeadlineExceeded { .. } => {
                 Class::Overloaded
             }
-            Error::ConnectionLost { .. } => Class::Unavailable,
+            Error::ConnectionLost { .. } | Error::CircuitOpen(_) => Class::Unavailable,
             Error::Connect(error) => error.failure.class(),
             Error::CommitUnknown(_) => Class::Unknown,
             Error::PoolClosed { .. }
@@ -192,6 +198,18 @@ impl Classify for Error {
             | Error::Client(_)
             | Error::Settings(_) => Class::Permanent,
             _ => self.sqlstate().map_or(Class::Permanent, |code| code.class()),
+        }
+    }
+}
+
+/// Says who has held a connection for longest, where someone has.
+struct OldestHolder<'a>(&'a Option<Box<Holder>>);
+
+impl fmt::Display for OldestHolder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(holder) => write!(f, "; the oldest was {holder}"),
+            None => Ok(()),
         }
     }
 }
@@ -311,7 +329,9 @@ impl fmt::Display for ConnectError {
                 )
             }
             ConnectFailure::NotReady => write!(f, "{reason}; the server is starting, stopping or recovering"),
-            ConnectFailure::Tls => write!(f, "{reason}; check sslmode in DATABASE_URL"),
+            ConnectFailure::Tls => {
+                write!(f, "{reason}; check sslmode and the other ssl parameters in DATABASE_URL")
+            }
             ConnectFailure::Options => write!(f, "{reason}; check options in DATABASE_URL"),
             ConnectFailure::Other => f.write_str(reason),
         }

@@ -1,12 +1,12 @@
 //! Makes the platform's error from diesel's.
 //!
-//! diesel names eight kinds and keeps the code of none: the rest is recognised by the server's English message, and
-//! the report says so ([`Evidence::Message`]). A server that speaks another language hides those codes until the
-//! wire tap carries them.
+//! diesel keeps no code. On a connection that came through the wire tap the code was noted as it went by
+//! ([`ErrorFields`]) and is exact. Otherwise diesel's eight kinds name some codes, and the server's English messages
+//! some more; the report says which it was ([`Evidence`]).
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
-use crate::{Error, Evidence, ServerReport, SqlState};
+use crate::{Error, ErrorFields, Evidence, ServerReport, SqlState};
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
@@ -27,18 +27,27 @@ impl From<DieselError> for Error {
 
 fn from_database(kind: &DatabaseErrorKind, information: &dyn DatabaseErrorInformation) -> Error {
     let message = information.message();
-    if lost_by_kind(kind) || lost_by_message(message) {
+    let fields = ErrorFields {
+        message,
+        detail: information.details(),
+        hint: information.hint(),
+        table: information.table_name(),
+        column: information.column_name(),
+        constraint: information.constraint_name(),
+    };
+    let exact = fields.recall().map(|code| (code, Evidence::Server));
+    if exact.is_none() && (lost_by_kind(kind) || lost_by_message(message)) {
         return Error::ConnectionLost { reason: message.to_owned() };
     }
-    let code = code_of_kind(kind)
-        .map(|code| (code, Evidence::Kind))
+    let code = exact
+        .or_else(|| code_of_kind(kind).map(|code| (code, Evidence::Kind)))
         .or_else(|| code_of_message(message).map(|code| (code, Evidence::Message)));
     let mut report = ServerReport::new(message, code);
-    report.detail = information.details().map(str::to_owned);
-    report.hint = information.hint().map(str::to_owned);
-    report.table = information.table_name().map(str::to_owned);
-    report.column = information.column_name().map(str::to_owned);
-    report.constraint = information.constraint_name().map(str::to_owned);
+    report.detail = fields.detail.map(str::to_owned);
+    report.hint = fields.hint.map(str::to_owned);
+    report.table = fields.table.map(str::to_owned);
+    report.column = fields.column.map(str::to_owned);
+    report.constraint = fields.constraint.map(str::to_owned);
     report.position = information.statement_position().and_then(|position| usize::try_from(position).ok());
     Error::from_report(report)
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use tokio_postgres::config::SslMode as PgSslMode;
+use tokio_postgres::config::{ChannelBinding, SslMode as PgSslMode};
 use tokio_postgres::error::{DbError, ErrorPosition};
 
 use crate::{
@@ -14,7 +14,8 @@ use crate::{
 impl DatabaseUrl {
     /// The configuration that connects to `endpoint` with this URL's user, password, database and options.
     ///
-    /// tokio-postgres redacts the password in the `Debug` of its configuration.
+    /// It asks for encryption as [`sslmode_to`](DatabaseUrl::sslmode_to) says, so that a client that cannot encrypt
+    /// refuses a server on another machine. tokio-postgres redacts the password in the `Debug` of its configuration.
     pub fn postgres_config(&self, endpoint: &Endpoint) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         match endpoint.socket_dir() {
@@ -31,10 +32,15 @@ impl DatabaseUrl {
         if let Some(name) = self.param("application_name") {
             config.application_name(name);
         }
-        config.ssl_mode(match self.sslmode() {
-            None | Some(SslMode::Prefer | SslMode::Allow) => PgSslMode::Prefer,
-            Some(SslMode::Disable) => PgSslMode::Disable,
-            Some(SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => PgSslMode::Require,
+        config.ssl_mode(match self.sslmode_to(endpoint) {
+            SslMode::Disable => PgSslMode::Disable,
+            SslMode::Allow | SslMode::Prefer => PgSslMode::Prefer,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => PgSslMode::Require,
+        });
+        config.channel_binding(match self.param("channel_binding") {
+            Some("disable") => ChannelBinding::Disable,
+            Some("require") => ChannelBinding::Require,
+            _ => ChannelBinding::Prefer,
         });
         config
     }
@@ -49,6 +55,16 @@ impl DatabaseUrl {
         let report = error.as_db_error().map(report);
         let reason = match (&report, error.source()) {
             (Some(report), _) => report.to_string(),
+            (None, Some(source)) if source.to_string().contains(NO_TLS) => {
+                let mode = self.sslmode_to(endpoint);
+                format!("sslmode={mode} holds for this server, and this program has nothing to encrypt with")
+            }
+            // With TLS 1.3 a server judges the client's certificate only after the handshake.
+            (None, Some(source)) if source.to_string().contains(ALERT) => {
+                format!(
+                    "the server broke off the encrypted connection ({source}); check sslcert, and the server's log"
+                )
+            }
             (None, Some(source)) => source.to_string(),
             (None, None) => error.to_string(),
         };
@@ -58,6 +74,12 @@ impl DatabaseUrl {
         made
     }
 }
+
+/// What tokio-postgres says where encryption is required and it was given `NoTls`.
+const NO_TLS: &str = "no TLS implementation";
+
+/// What rustls says where the other end closed the encrypted stream with an error.
+const ALERT: &str = "received fatal alert";
 
 fn failure(error: &tokio_postgres::Error) -> ConnectFailure {
     if let Some(db) = error.as_db_error() {
@@ -77,7 +99,9 @@ fn failure(error: &tokio_postgres::Error) -> ConnectFailure {
         Some(io::ErrorKind::TimedOut) => ConnectFailure::TimedOut,
         _ if text.contains("lookup address") => ConnectFailure::UnknownHost,
         _ if text.contains("password") => ConnectFailure::Login,
-        _ if text.contains("TLS") => ConnectFailure::Tls,
+        _ if ["TLS", ALERT, "channel binding"].iter().any(|words| text.contains(words)) => {
+            ConnectFailure::Tls
+        }
         _ => ConnectFailure::Other,
     }
 }

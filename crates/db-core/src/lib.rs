@@ -1,15 +1,19 @@
 //! The nouns that every crate of db-platform agrees on.
 #![doc = include_str!("../README.md")]
 
+mod circuit_open;
 mod class;
 mod endpoint;
 mod environment;
 mod error;
+mod holder;
 mod lsn;
 mod observe;
+mod recent_codes;
 mod report;
 pub mod settings;
 mod sqlstate;
+mod unknown_commit;
 mod url;
 
 #[cfg(feature = "diesel")]
@@ -25,14 +29,18 @@ mod from_postgres;
 #[cfg(feature = "diesel")]
 mod work;
 
+pub use circuit_open::CircuitOpen;
 pub use class::{Class, Classify};
 pub use endpoint::{Endpoint, Role};
 pub use environment::{Environment, UnknownEnvironment};
 pub use error::{ConnectError, ConnectFailure, Error, Result};
+pub use holder::Holder;
 pub use lsn::{InvalidLsn, Lsn};
 pub use observe::{Checkout, LinkEvent, Observe, QueryEvent};
+pub use recent_codes::ErrorFields;
 pub use report::{Evidence, ServerReport};
 pub use sqlstate::{InvalidSqlState, SqlState};
+pub use unknown_commit::UnknownCommit;
 pub use url::{DatabaseUrl, InvalidUrl, SslMode};
 
 #[cfg(feature = "diesel")]

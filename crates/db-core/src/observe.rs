@@ -35,6 +35,8 @@ pub struct QueryEvent<'a> {
     pub failed: bool,
     /// The server's code for that error, where the instrument can see it.
     pub sqlstate: Option<SqlState>,
+    /// Whether it was cancelled: by request, by `statement_timeout`, or because its caller went away.
+    pub cancelled: bool,
 }
 
 impl<'a> QueryEvent<'a> {
@@ -51,6 +53,7 @@ impl<'a> QueryEvent<'a> {
             bytes: None,
             failed: false,
             sqlstate: None,
+            cancelled: false,
         }
     }
 }

@@ -3,78 +3,26 @@
 //! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***` for the
 //! password, and no method gives a printable text with it.
 
+mod parameters;
+mod sslmode;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+pub use sslmode::SslMode;
+
 use crate::Endpoint;
-
-/// How a connection is encrypted (libpq's `sslmode`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SslMode {
-    /// Never.
-    Disable,
-    /// Only where the server insists.
-    Allow,
-    /// Where the server can.
-    Prefer,
-    /// Always, whoever the server is.
-    Require,
-    /// Always, and its certificate must come from a trusted authority.
-    VerifyCa,
-    /// Always, and its certificate must also name the host.
-    VerifyFull,
-}
-
-const SSL_MODES: [(&str, SslMode); 6] = [
-    ("disable", SslMode::Disable),
-    ("allow", SslMode::Allow),
-    ("prefer", SslMode::Prefer),
-    ("require", SslMode::Require),
-    ("verify-ca", SslMode::VerifyCa),
-    ("verify-full", SslMode::VerifyFull),
-];
-
-/// Parameters that libpq knows; another name is most often a misspelling, and an error.
-const PARAMETERS: [&str; 30] = [
-    "application_name",
-    "channel_binding",
-    "client_encoding",
-    "connect_timeout",
-    "dbname",
-    "fallback_application_name",
-    "gssencmode",
-    "host",
-    "hostaddr",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "krbsrvname",
-    "load_balance_hosts",
-    "options",
-    "passfile",
-    "password",
-    "port",
-    "require_auth",
-    "requiressl",
-    "service",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "target_session_attrs",
-    "tcp_user_timeout",
-    "user",
-];
 
 /// A parsed `postgres://` or `postgresql://` URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     hosts: Vec<Endpoint>,
+    /// Where to find hosts whose name is not to be looked up (`hostaddr`).
+    addresses: Vec<(Endpoint, IpAddr)>,
     user: String,
     password: Option<String>,
     database: String,
@@ -102,15 +50,58 @@ pub enum InvalidUrl {
     /// A percent sign is not followed by two hexadecimal digits, or the bytes are not UTF-8.
     #[error("the {0} has a percent sign that is not followed by two hexadecimal digits; write % as %25")]
     Escape(&'static str),
-    /// A parameter that libpq does not know, at this place among the parameters, from 1.
-    #[error("parameter {0} is none that libpq knows (in a password, write ? as %3F and & as %26)")]
+    /// A parameter that does not exist, at this place among the parameters, from 1.
+    #[error("parameter {0} is none that is known (in a password, write ? as %3F and & as %26)")]
     Parameter(usize),
     /// A parameter without a value, at this place among the parameters, from 1.
     #[error("parameter {0} has no value (in a password, write ? as %3F and & as %26)")]
     NoValue(usize),
+    /// A parameter that libpq knows and that is not supported; ignoring it would not do what was asked for.
+    #[error("{name} is not supported: {instead}")]
+    Unsupported {
+        /// The parameter.
+        name: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// A parameter has a value that it cannot have.
+    #[error("{name} is none of {one_of}")]
+    Value {
+        /// The parameter.
+        name: &'static str,
+        /// What it can be.
+        one_of: &'static str,
+    },
     /// A value of `sslmode` that does not exist.
     #[error("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full")]
     SslMode,
+    /// A value of `sslmode` that is too weak for another parameter.
+    #[error("{what} needs sslmode={least} or stronger, or no sslmode")]
+    WeakSslMode {
+        /// The other parameter and its value.
+        what: &'static str,
+        /// The least that it goes together with.
+        least: SslMode,
+    },
+    /// `verify-ca` without saying whom to trust.
+    #[error(
+        "sslmode=verify-ca needs sslrootcert: of the system's authorities anyone can have a certificate; or use verify-full"
+    )]
+    RootCertificate,
+    /// A client certificate without its key, or the other way round.
+    #[error("sslcert and sslkey go together (both may name the same file)")]
+    CertificateAndKey,
+    /// A value of `hostaddr` is not an IP address.
+    #[error("hostaddr is not a list of IP addresses")]
+    Address,
+    /// Hosts and addresses do not match in number.
+    #[error("{hosts} hosts and {addresses} values of hostaddr: give one for each host")]
+    HostsAndAddresses {
+        /// How many hosts were given.
+        hosts: usize,
+        /// How many addresses were given.
+        addresses: usize,
+    },
     /// Hosts and ports in the parameters do not match in number.
     #[error("{hosts} hosts and {ports} ports: give one port, or one for each host")]
     HostsAndPorts {
@@ -136,7 +127,8 @@ impl DatabaseUrl {
         database: impl Into<String>,
     ) -> Self {
         let hosts = if hosts.is_empty() { vec![local()] } else { hosts };
-        DatabaseUrl { hosts, user: user.into(), password, database: database.into(), params: BTreeMap::new() }
+        let (user, database) = (user.into(), database.into());
+        DatabaseUrl { hosts, addresses: Vec::new(), user, password, database, params: BTreeMap::new() }
     }
 
     /// The servers, in the order in which they are to be tried; never empty.
@@ -159,10 +151,10 @@ impl DatabaseUrl {
         self.password.is_some()
     }
 
-    /// The encryption asked for.
-    pub fn sslmode(&self) -> Option<SslMode> {
-        let text = self.params.get("sslmode")?;
-        SSL_MODES.iter().find(|(name, _)| name == text).map(|&(_, mode)| mode)
+    /// The addresses that the URL's `hostaddr` gives for `endpoint`; empty where its name is to be looked up.
+    pub fn addresses_of(&self, endpoint: &Endpoint) -> Vec<IpAddr> {
+        let found = self.addresses.iter().filter(|(host, _)| host == endpoint);
+        found.map(|(_, address)| *address).collect()
     }
 
     /// A parameter's value, such as `options` or `application_name`.
@@ -203,10 +195,15 @@ impl FromStr for DatabaseUrl {
             Some((user, password)) => (user, Some(password)),
             None => (userinfo, None),
         };
-        let mut params = parameters(query)?;
+        let mut params = parameters::parse(query)?;
         let take = |params: &mut BTreeMap<String, String>, name: &str| params.remove(name);
 
-        let hosts = endpoints(hosts, take(&mut params, "host"), take(&mut params, "port"))?;
+        let hostaddr = take(&mut params, "hostaddr").filter(|list| !list.is_empty());
+        // Where only addresses are given, they are the hosts.
+        let named = !hosts.is_empty() || params.contains_key("host");
+        let host = take(&mut params, "host").or_else(|| hostaddr.clone().filter(|_| !named));
+        let hosts = endpoints(hosts, host, take(&mut params, "port"))?;
+        let addresses = hostaddr.map(|list| addresses(&hosts, &list)).transpose()?.unwrap_or_default();
         let user = match take(&mut params, "user") {
             Some(user) => user,
             None => decode(user, "user")?,
@@ -226,29 +223,12 @@ impl FromStr for DatabaseUrl {
             None => decode(path, "database")?,
         };
         let database = if database.is_empty() { user.clone() } else { database };
-        Ok(DatabaseUrl { hosts, user, password, database, params })
+        Ok(DatabaseUrl { hosts, addresses, user, password, database, params })
     }
 }
 
 fn local() -> Endpoint {
     Endpoint::new("localhost", Endpoint::DEFAULT_PORT)
-}
-
-fn parameters(query: &str) -> Result<BTreeMap<String, String>, InvalidUrl> {
-    let mut params = BTreeMap::new();
-    for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
-        let (name, value) = pair.split_once('=').ok_or(InvalidUrl::NoValue(place + 1))?;
-        let name = decode(name, "parameter name")?;
-        if !PARAMETERS.contains(&name.as_str()) {
-            return Err(InvalidUrl::Parameter(place + 1));
-        }
-        let value = decode(value, "parameter value")?;
-        if name == "sslmode" && !SSL_MODES.iter().any(|(mode, _)| *mode == value) {
-            return Err(InvalidUrl::SslMode);
-        }
-        params.insert(name, value);
-    }
-    Ok(params)
 }
 
 /// Hosts from the authority, or from the parameters `host` and `port` where those are given.
@@ -280,6 +260,22 @@ fn endpoints(
         .into_iter()
         .map(|(host, port)| Endpoint::new(host, port.unwrap_or(Endpoint::DEFAULT_PORT)))
         .collect())
+}
+
+/// Which host is at which of the addresses in `list`; an empty one means that the host's name is looked up.
+fn addresses(hosts: &[Endpoint], list: &str) -> Result<Vec<(Endpoint, IpAddr)>, InvalidUrl> {
+    let addresses: Vec<&str> = list.split(',').collect();
+    if addresses.len() != hosts.len() {
+        return Err(InvalidUrl::HostsAndAddresses { hosts: hosts.len(), addresses: addresses.len() });
+    }
+    let mut found = Vec::new();
+    for (host, address) in hosts.iter().zip(addresses).filter(|(_, address)| !address.is_empty()) {
+        let address: IpAddr = address.parse().map_err(|_| InvalidUrl::Address)?;
+        if host.host() != address.to_string() {
+            found.push((host.clone(), address));
+        }
+    }
+    Ok(found)
 }
 
 fn host_and_port(part: &str) -> Result<(String, Option<u16>), InvalidUrl> {
@@ -351,8 +347,16 @@ impl fmt::Display for DatabaseUrl {
             }
         }
         write!(f, "/{}", escape(&self.database))?;
-        for (index, (name, value)) in self.params.iter().enumerate() {
-            write!(f, "{}{name}={}", if index == 0 { '?' } else { '&' }, escape(value))?;
+        let address = |host| self.addresses_of(host).first().map(IpAddr::to_string).unwrap_or_default();
+        let addresses: Vec<String> = self.hosts.iter().map(address).collect();
+        let mut mark = '?';
+        if addresses.iter().any(|address| !address.is_empty()) {
+            write!(f, "{mark}hostaddr={}", addresses.join(","))?;
+            mark = '&';
+        }
+        for (name, value) in &self.params {
+            write!(f, "{mark}{name}={}", escape(value))?;
+            mark = '&';
         }
         Ok(())
     }
@@ -387,6 +391,11 @@ mod tests {
         check("postgres://ann@/app?host=/run/pg&port=6000", "postgres://ann@%2Frun%2Fpg:6000/app");
         check("postgres:///app?user=ann&password=pw", "postgres://ann:***@localhost:5432/app");
         check("postgres://ann@a,b/app?port=1,2", "postgres://ann@a:1,b:2/app");
+        check("postgres:///app?user=ann&hostaddr=10.0.0.7", "postgres://ann@10.0.0.7:5432/app");
+        check(
+            "postgres://ann@a,b/app?hostaddr=,10.0.0.7&sslmode=require",
+            "postgres://ann@a:5432,b:5432/app?hostaddr=,10.0.0.7&sslmode=require",
+        );
         check(
             "postgres://ann@db/app?sslmode=verify-full&options=-c%20search_path%3Dx",
             "postgres://ann@db:5432/app?options=-c%20search_path%3Dx&sslmode=verify-full",
@@ -410,6 +419,11 @@ mod tests {
         check_refused("postgres://ann@db/app?sslmode=on", InvalidUrl::SslMode);
         check_refused("postgres://ann@db/app?sslmode=require&options", InvalidUrl::NoValue(2));
         check_refused("postgres://ann@db/app,postgres://ann@db2/app", InvalidUrl::Database);
+        check_refused("postgres://ann@a/app?hostaddr=b", InvalidUrl::Address);
+        check_refused(
+            "postgres://ann@a,b/app?hostaddr=::1",
+            InvalidUrl::HostsAndAddresses { hosts: 2, addresses: 1 },
+        );
         check_refused("postgres://ann@a,b,c/app?port=1,2", InvalidUrl::HostsAndPorts { hosts: 3, ports: 2 });
     }
 

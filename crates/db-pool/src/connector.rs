@@ -1,31 +1,41 @@
 //! Opens one connection: login, start-up options, and one deadline over all of it.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{
-    Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, LinkEvent, Observe, Result, SslMode,
-};
+use db_core::{Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, LinkEvent, Observe, Result};
 use diesel::connection::CacheSize;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use tokio_postgres::{Client, NoTls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::Client;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 
 use crate::ConnectConfig;
+use crate::transport::dial::Dialer;
 use crate::watch::{Seen, Watch};
+use crate::wire::{BackendKey, HandOver, Tap, Wire};
+
+/// Asks for the password of the day.
+type AskPassword =
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, PasswordError>> + Send>> + Send + Sync;
+/// Why there is no password; its text is shown, so it must not contain one.
+pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens connections as one user to one database, on whichever server is asked for.
 #[derive(Clone)]
 pub struct Connector {
     url: DatabaseUrl,
     config: ConnectConfig,
+    dialer: Dialer,
+    password: Option<Arc<AskPassword>>,
     observers: Arc<[Arc<dyn Observe>]>,
 }
 
 /// A connection, and what can be known of it from outside.
 pub(crate) struct Opened {
     pub(crate) conn: AsyncPgConnection,
-    pub(crate) lost: Arc<AtomicBool>,
+    pub(crate) wire: Arc<Wire>,
     pub(crate) seen: Arc<Seen>,
 }
 
@@ -33,12 +43,25 @@ impl Connector {
     /// A connector with this URL's user, password, database and options. Its hosts do not matter: each connection is
     /// opened to the [`Endpoint`] that is asked for.
     pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
-        Connector { url, config, observers: Arc::new([]) }
+        let dialer = Dialer::new(&url, config.socket_timeout);
+        Connector { url, config, dialer, password: None, observers: Arc::new([]) }
     }
 
     /// The same connector, whose connections report to these observers.
     pub fn observed_by(mut self, observers: impl IntoIterator<Item = Arc<dyn Observe>>) -> Self {
         self.observers = observers.into_iter().collect();
+        self
+    }
+
+    /// The same connector, which asks for the password whenever it opens a connection: for credentials that rotate.
+    ///
+    /// `ask` counts towards `connect_timeout`; its error is shown, so it must not contain a secret.
+    pub fn with_password<F, Fut>(mut self, ask: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, PasswordError>> + Send + 'static,
+    {
+        self.password = Some(Arc::new(move || Box::pin(ask())));
         self
     }
 
@@ -79,41 +102,76 @@ impl Connector {
     }
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
-        if let Some(SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) = self.url.sslmode() {
-            let reason = "this version cannot encrypt connections";
-            return Err(self.failed(endpoint, ConnectFailure::Tls, started.elapsed(), reason));
-        }
+        let failed = |(failure, reason): (ConnectFailure, String)| {
+            self.failed(endpoint, failure, started.elapsed(), &reason)
+        };
+        let config = self.postgres_config(endpoint).await.map_err(failed)?;
+        let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
+        let wire = Wire::new(endpoint.clone(), Arc::clone(&self.observers), self.config.wire_tap);
+        let channel_binding = stream.channel_binding();
+        let (client, driver) = config
+            .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
+            .await
+            .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
+
+        let (ended, at) = (Arc::clone(&wire), endpoint.clone());
+        tokio::spawn(async move {
+            // The driver ends in good order when the client is dropped, and with an error when the link is lost.
+            let result = driver.await;
+            if let Err(error) = &result {
+                tracing::debug!(endpoint = %at, %error, "connection lost");
+            }
+            ended.ended(result.is_ok());
+        });
+        let (conn, seen) =
+            self.equip(client, endpoint).await.map_err(|reason| failed((ConnectFailure::Other, reason)))?;
+        wire.session().begin();
+        Ok(Opened { conn, wire, seen })
+    }
+
+    /// How tokio-postgres logs in over a stream that we have opened.
+    async fn postgres_config(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<tokio_postgres::Config, (ConnectFailure, String)> {
         let mut config = self.url.postgres_config(endpoint);
         config.options(self.startup_options());
         if let Some(name) = &self.config.application_name {
             config.application_name(name);
         }
-        if let Some(timeout) = self.config.socket_timeout {
-            config.tcp_user_timeout(timeout);
+        if let Some(ask) = &self.password {
+            let password = ask().await.map_err(|error| {
+                (ConnectFailure::Login, format!("the password could not be had: {error}"))
+            })?;
+            config.password(password);
         }
-        let (client, driver) = config
-            .connect(NoTls)
-            .await
-            .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
+        // It believes to encrypt the stream itself, and so takes its channel binding.
+        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        Ok(config)
+    }
 
-        let lost = Arc::new(AtomicBool::new(false));
-        let (flag, observers, at) = (Arc::clone(&lost), Arc::clone(&self.observers), endpoint.clone());
-        tokio::spawn(async move {
-            // The driver ends in good order when the client is dropped, and with an error when the link is lost.
-            let ended = driver.await;
-            flag.store(true, Ordering::Release);
-            if let Err(error) = ended {
-                tracing::debug!(endpoint = %at, %error, "connection lost");
-                for observer in observers.iter() {
-                    observer.on_link(&LinkEvent::Lost { endpoint: &at });
-                }
-            }
-        });
-        let (conn, seen) = self
-            .equip(client, endpoint)
-            .await
-            .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
-        Ok(Opened { conn, lost, seen })
+    /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
+    /// closes the connection that asked.
+    pub(crate) async fn cancel(&self, endpoint: &Endpoint, key: BackendKey) -> Result<()> {
+        let started = Instant::now();
+        let failed = |(failure, reason): (ConnectFailure, String)| {
+            self.failed(endpoint, failure, started.elapsed(), &reason)
+        };
+        let mut stream = self.dialer.dial(endpoint).await.map_err(failed)?;
+        // CancelRequest: its length, its code, whose query.
+        let request = [16_i32, 80_877_102, key.pid, key.secret].map(i32::to_be_bytes).concat();
+        let asked = async {
+            stream.write_all(&request).await?;
+            stream.flush().await?;
+            stream.take(1_024).read_to_end(&mut Vec::new()).await
+        };
+        // A reset instead of an orderly end tells as much.
+        if let Err(error) = asked.await
+            && error.kind() != std::io::ErrorKind::ConnectionReset
+        {
+            return Err(failed((ConnectFailure::Other, error.to_string())).into());
+        }
+        Ok(())
     }
 
     async fn equip(
@@ -130,6 +188,7 @@ impl Connector {
             endpoint: endpoint.clone(),
             seen: Arc::clone(&seen),
             observers: Arc::clone(&self.observers),
+            reports: !self.config.wire_tap && !self.observers.is_empty(),
             sent: None,
         });
         Ok((conn, seen))

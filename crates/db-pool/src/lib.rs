@@ -4,14 +4,26 @@
 mod config;
 mod connection;
 mod connector;
+mod counters;
+mod gate;
+mod histogram;
+mod inner;
+mod lease;
 mod pool;
 mod preset;
+mod returning;
+mod slot;
 mod status;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 mod upkeep;
 mod watch;
+mod wire;
 
-pub use config::{ConnectConfig, PoolConfig};
+pub use config::{ConnectConfig, PoolConfig, Reset};
 pub use connection::Connection;
-pub use connector::Connector;
-pub use pool::Pool;
-pub use status::{Drained, Status};
+pub use connector::{Connector, PasswordError};
+pub use histogram::Timings;
+pub use pool::{Pool, Priority};
+pub use status::{Drained, StatementStatus, Status};

@@ -3,19 +3,23 @@
 //! A caller never opens a connection itself. A connection that comes back while another is being opened therefore
 //! serves the longest waiter first, and a database that is down meets one task that backs off, not every caller.
 
+use std::num::NonZeroUsize;
+use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Checkout, Class, Classify, ConnectError, Endpoint, Error, Result};
-use deadpool::unmanaged::{self, PoolError};
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use db_core::{Acquire, Endpoint, Error, Holder, Result, SqlState};
+use deadpool::unmanaged::Object;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-use crate::connection::{Connection, Slot};
-use crate::connector::Opened;
+use crate::connection::Connection;
+use crate::gate::Gate;
+use crate::inner::Inner;
+use crate::returning;
+use crate::slot::Slot;
 use crate::upkeep::Upkeep;
-use crate::{Connector, Drained, PoolConfig, Status};
+use crate::{Connector, Drained, PoolConfig, StatementStatus, Status};
 
 /// Connections to one server, opened on demand and handed out in the order in which callers asked.
 ///
@@ -23,39 +27,24 @@ use crate::{Connector, Drained, PoolConfig, Status};
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
+    priority: Priority,
 }
 
-pub(crate) struct Inner {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) connector: Connector,
-    pub(crate) config: PoolConfig,
-    pub(crate) idle: unmanaged::Pool<Slot>,
-    /// Wakes the upkeep task: someone waits, or a connection went.
-    pub(crate) demand: Arc<Notify>,
-    /// Wakes a shutdown that waits for connections to come back.
-    pub(crate) returned: Notify,
-    /// The last failed attempt to connect, and when it was; none after a success.
-    pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
-    /// Connections of an earlier generation are not used again.
-    pub(crate) generation: AtomicU64,
-    pub(crate) runtime: Handle,
-    pub(crate) counters: Counters,
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) waiting: AtomicUsize,
-    pub(crate) acquires: AtomicU64,
-    pub(crate) waits: AtomicU64,
-    pub(crate) waited_micros: AtomicU64,
-    pub(crate) timeouts: AtomicU64,
-    pub(crate) creates: AtomicU64,
-    pub(crate) destroys: AtomicU64,
-    pub(crate) connect_errors: AtomicU64,
-    pub(crate) abandoned: AtomicU64,
+/// Whose work a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    /// Someone waits for the answer.
+    #[default]
+    Interactive,
+    /// Nobody waits: at most [`PoolConfig::background`] connections at once, so that the rest is always there for
+    /// interactive work.
+    Background,
 }
 
 impl Pool {
+    /// The most connections that any pool may open.
+    pub const LARGEST: usize = 10_000;
+
     /// A pool of connections to `endpoint`, and its upkeep task.
     ///
     /// Returns at once; [`PoolConfig::min`] connections are opened in the background.
@@ -64,20 +53,16 @@ impl Pool {
     /// Outside a tokio runtime.
     pub fn open(connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
         let demand = Arc::new(Notify::new());
-        let inner = Arc::new(Inner {
-            endpoint,
-            connector,
-            idle: unmanaged::Pool::new(config.max.get()),
-            config,
-            demand: Arc::clone(&demand),
-            returned: Notify::new(),
-            failure: watch::Sender::new(None),
-            generation: AtomicU64::new(0),
-            runtime: Handle::current(),
-            counters: Counters::default(),
-        });
+        let inner = Arc::new(Inner::new(connector, endpoint, config, Arc::clone(&demand)));
         tokio::spawn(Upkeep::new(Arc::downgrade(&inner), demand).run());
-        Pool { inner }
+        Pool { inner, priority: Priority::Interactive }
+    }
+
+    /// The same pool for work that nobody waits for.
+    ///
+    /// It waits in the same queue, but takes at most [`PoolConfig::background`] connections at once.
+    pub fn background(&self) -> Pool {
+        Pool { inner: Arc::clone(&self.inner), priority: Priority::Background }
     }
 
     /// Waits for a connection, first come first served.
@@ -89,33 +74,103 @@ impl Pool {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue and loses no connection.
-    pub async fn get(&self) -> Result<Connection> {
+    #[track_caller]
+    pub fn get(&self) -> impl Future<Output = Result<Connection>> + Send {
+        self.get_at(Location::caller())
+    }
+
+    async fn get_at(&self, site: &'static Location<'static>) -> Result<Connection> {
         let started = Instant::now();
+        if let Some(connection) = self.take_fresh(started, site) {
+            self.inner.counters.waits.record(Duration::ZERO);
+            return Ok(connection);
+        }
         let deadline = started + self.inner.config.acquire_timeout;
-        match tokio::time::timeout_at(deadline.into(), self.get_alive(started)).await {
+        match tokio::time::timeout_at(deadline.into(), self.wait(started, site)).await {
             Ok(result) => result,
-            Err(_) => {
-                self.inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(self.inner.gave_up(started))
-            }
+            Err(_) => Err(self.inner.gave_up(started)),
         }
     }
 
-    async fn get_alive(&self, started: Instant) -> Result<Connection> {
-        loop {
-            let slot = match self.inner.idle.try_get() {
-                Ok(slot) => slot,
-                Err(PoolError::Closed) => return Err(self.closed()),
-                Err(_) => self.wait(started).await?,
-            };
-            let mut connection = Connection::new(slot, Arc::clone(&self.inner));
-            if connection.is_alive().await {
-                let number = self.inner.counters.acquires.fetch_add(1, Ordering::Relaxed);
-                connection.check_out(Checkout(number));
-                return Ok(connection);
-            }
-            connection.discard();
+    /// Takes an idle connection that needs no questions asked, without waiting.
+    fn take_fresh(&self, now: Instant, site: &'static Location<'static>) -> Option<Connection> {
+        let inner = &self.inner;
+        if inner.gate.now() != Gate::Open {
+            return None;
         }
+        let place = match self.priority {
+            Priority::Interactive => None,
+            Priority::Background => Some(Arc::clone(&inner.background).try_acquire_owned().ok()?),
+        };
+        let slot = inner.idle.try_get().ok()?;
+        if slot.is_spent(inner, now) || slot.silent_for(now) > inner.config.check_after {
+            // Whoever waits asks it, and closes it where it does not answer.
+            drop(slot);
+            return None;
+        }
+        Some(Connection::new(slot, Arc::clone(inner), place, now, site))
+    }
+
+    async fn wait(&self, started: Instant, site: &'static Location<'static>) -> Result<Connection> {
+        let inner = &self.inner;
+        loop {
+            let place = self.place().await?;
+            let mut slot = match inner.idle.try_get() {
+                Ok(slot) => slot,
+                Err(_) => self.next(started).await?,
+            };
+            let now = Instant::now();
+            let good = !slot.is_spent(inner, now)
+                && (slot.silent_for(now) <= inner.config.check_after || slot.answers().await);
+            if good {
+                inner.counters.waits.record(started.elapsed());
+                return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
+            }
+            returning::close(inner, slot);
+        }
+    }
+
+    /// Waits until a caller of this class may wait for a connection.
+    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>> {
+        let inner = &self.inner;
+        let mut held_back = None;
+        if inner.gate.now() == Gate::Suspended {
+            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+        }
+        if inner.gate.wait_for(&[Gate::Open, Gate::Closed]).await == Gate::Closed {
+            return Err(self.closed());
+        }
+        if self.priority == Priority::Interactive {
+            return Ok(None);
+        }
+        if let Ok(place) = Arc::clone(&inner.background).try_acquire_owned() {
+            return Ok(Some(place));
+        }
+        if held_back.is_none() {
+            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+        }
+        let place = tokio::select! {
+            place = Arc::clone(&inner.background).acquire_owned() => place.map_err(|_| self.closed())?,
+            _ = inner.gate.wait_for(&[Gate::Closed]) => return Err(self.closed()),
+        };
+        drop(held_back);
+        Ok(Some(place))
+    }
+
+    /// Waits for the next connection that comes back or is opened.
+    async fn next(&self, started: Instant) -> Result<Object<Box<Slot>>> {
+        let inner = &*self.inner;
+        let waiting = inner.counters.wait(inner.config.max_waiters).map_err(|n| self.full(n))?;
+        if inner.has_room() {
+            inner.demand.notify_one();
+        }
+        let slot = tokio::select! {
+            biased;
+            slot = inner.idle.get() => slot.map_err(|_| self.closed()),
+            error = inner.no_hope(started) => Err(error),
+        };
+        drop(waiting);
+        slot
     }
 
     /// The server that the connections lead to.
@@ -128,10 +183,42 @@ impl Pool {
         self.inner.status()
     }
 
+    /// Who holds connections now, the longest first.
+    pub fn holders(&self) -> Vec<Holder> {
+        self.inner.leases.holders(Instant::now())
+    }
+
+    /// The prepared statements that the open connections keep, the one that took most time first.
+    pub fn statements(&self) -> Vec<StatementStatus> {
+        StatementStatus::of(&self.inner.leases.alive())
+    }
+
+    /// Hands out no connection until [`Pool::resume`]; callers wait, for their `acquire_timeout` at most.
+    ///
+    /// Connections in use stay in use. For a short interruption that is planned: a switchover, a restart.
+    pub fn suspend(&self) {
+        self.inner.gate.set(Gate::Suspended);
+    }
+
+    /// Hands out connections again.
+    pub fn resume(&self) {
+        self.inner.gate.set(Gate::Open);
+    }
+
+    /// Lets at most `max` connections be open from now on, [`Pool::LARGEST`] at most.
+    ///
+    /// Where more are open, the idle ones are closed now and others when they come back. The share of background work
+    /// stays as it was.
+    pub fn resize(&self, max: NonZeroUsize) {
+        self.inner.limit.store(max.get().min(Pool::LARGEST), Ordering::Relaxed);
+        drop(self.inner.retire_idle());
+        self.inner.demand.notify_one();
+    }
+
     /// Closes the idle connections, and those in use when they come back.
     pub fn evict_all(&self) {
         self.inner.generation.fetch_add(1, Ordering::AcqRel);
-        self.inner.retire_idle();
+        drop(self.inner.retire_idle());
         self.inner.demand.notify_one();
     }
 
@@ -140,46 +227,48 @@ impl Pool {
     /// # Cancel safety
     /// Dropping the future stops the waiting; the pool stays closed.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
-        let before = self.inner.idle.status().size;
-        self.inner.idle.close();
-        self.inner.demand.notify_one();
+        let before = self.inner.open();
+        self.inner.close();
         let drained = async {
             loop {
-                let returned = self.inner.returned.notified();
-                if self.inner.idle.status().size == 0 {
+                let mut returned = std::pin::pin!(self.inner.returned.notified());
+                returned.as_mut().enable();
+                self.inner.close_idle();
+                if self.inner.open() == 0 {
                     return;
                 }
                 returned.await;
             }
         };
         let _ = tokio::time::timeout(grace, drained).await;
-        let abandoned = self.inner.idle.status().size;
+        let abandoned = self.inner.open();
         Drained { closed: before.saturating_sub(abandoned), abandoned }
-    }
-
-    async fn wait(&self, started: Instant) -> Result<unmanaged::Object<Slot>> {
-        let inner = &*self.inner;
-        let waiting = Waiting::enter(inner)?;
-        inner.demand.notify_one();
-        let result = tokio::select! {
-            biased;
-            got = inner.idle.get() => got.map_err(|_| self.closed()),
-            error = inner.will_never_connect(started) => Err(error.into()),
-        };
-        drop(waiting);
-        result
     }
 
     fn closed(&self) -> Error {
         Error::PoolClosed { endpoint: self.inner.endpoint.clone() }
+    }
+
+    fn full(&self, waiting: usize) -> Error {
+        self.inner.counters.timed_out();
+        let limit = self.inner.config.max_waiters;
+        Error::QueueFull { endpoint: self.inner.endpoint.clone(), waiting, limit }
     }
 }
 
 impl Acquire for Pool {
     type Conn = Connection;
 
+    #[track_caller]
     fn acquire(&self) -> impl Future<Output = Result<Connection>> + Send {
-        self.get()
+        self.get_at(Location::caller())
+    }
+
+    fn acquire_at(
+        &self,
+        site: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Connection>> + Send {
+        self.get_at(site)
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -189,130 +278,14 @@ impl Acquire for Pool {
     fn evict(&self, conn: &mut Connection) {
         conn.retire();
     }
+
+    fn failed_with(&self, conn: &Connection) -> Option<SqlState> {
+        conn.failed_with()
+    }
 }
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Pool").field(&self.status()).finish()
-    }
-}
-
-impl Inner {
-    pub(crate) fn status(&self) -> Status {
-        let (held, counters) = (self.idle.status(), &self.counters);
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Status {
-            endpoint: self.endpoint.clone(),
-            max: held.max_size,
-            open: held.size,
-            idle: held.available,
-            waiting: counters.waiting.load(Ordering::Relaxed),
-            acquires: count(&counters.acquires),
-            waits: count(&counters.waits),
-            waited: Duration::from_micros(count(&counters.waited_micros)),
-            timeouts: count(&counters.timeouts),
-            creates: count(&counters.creates),
-            destroys: count(&counters.destroys),
-            connect_errors: count(&counters.connect_errors),
-            abandoned: count(&counters.abandoned),
-        }
-    }
-
-    /// Takes every idle connection in hand once, and keeps those that are still good.
-    pub(crate) fn retire_idle(&self) {
-        let mut kept = Vec::new();
-        let mut open = self.idle.status().size;
-        for _ in 0..self.idle.status().available {
-            let Ok(slot) = self.idle.try_get() else { break };
-            if slot.is_spent(self) || (open > self.config.min && slot.idle_for() > self.config.idle_timeout) {
-                open = open.saturating_sub(1);
-                self.counters.destroys.fetch_add(1, Ordering::Relaxed);
-                drop(unmanaged::Object::take(slot));
-            } else {
-                kept.push(slot);
-            }
-        }
-        // The pool is a stack: last out, first back in, so that the most recently used stays on top.
-        kept.into_iter().rev().for_each(drop);
-    }
-
-    pub(crate) fn add(&self, opened: Opened) {
-        self.counters.creates.fetch_add(1, Ordering::Relaxed);
-        self.failure.send_replace(None);
-        // The upkeep task alone adds, and only where there is room: what does not fit was opened while closing.
-        if self.idle.try_add(Slot::new(opened, self)).is_err() {
-            self.counters.destroys.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Waits until an attempt to connect, made since `started`, shows that none will succeed.
-    async fn will_never_connect(&self, started: Instant) -> ConnectError {
-        let mut failures = self.failure.subscribe();
-        loop {
-            if let Some((at, error)) = &*failures.borrow_and_update() {
-                let hopeless = error.failure.class() == Class::Permanent && self.idle.status().size == 0;
-                if *at >= started && hopeless {
-                    return error.clone();
-                }
-            }
-            if failures.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    fn gave_up(&self, started: Instant) -> Error {
-        if let Some((at, error)) = &*self.failure.borrow()
-            && *at >= started
-            && self.idle.status().size == 0
-        {
-            return error.clone().into();
-        }
-        let status = self.status();
-        Error::PoolTimeout {
-            endpoint: self.endpoint.clone(),
-            waited: self.config.acquire_timeout,
-            open: status.open,
-            idle: status.idle,
-            waiting: status.waiting,
-            max: status.max,
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // The upkeep task finds the pool gone and ends.
-        self.demand.notify_one();
-    }
-}
-
-/// Counts one waiting caller for as long as it lives, and then how long it waited.
-struct Waiting<'a> {
-    counters: &'a Counters,
-    since: Instant,
-}
-
-impl<'a> Waiting<'a> {
-    fn enter(inner: &'a Inner) -> Result<Self> {
-        let (count, limit) = (&inner.counters.waiting, inner.config.max_waiters);
-        match count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
-            (waiting < limit).then_some(waiting + 1)
-        }) {
-            Ok(_) => Ok(Waiting { counters: &inner.counters, since: Instant::now() }),
-            Err(waiting) => {
-                inner.counters.timeouts.fetch_add(1, Ordering::Relaxed);
-                Err(Error::QueueFull { endpoint: inner.endpoint.clone(), waiting, limit })
-            }
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.counters.waiting.fetch_sub(1, Ordering::AcqRel);
-        self.counters.waits.fetch_add(1, Ordering::Relaxed);
-        self.counters.waited_micros.fetch_add(micros, Ordering::Relaxed);
     }
 }

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::connector::Opened;
-use crate::pool::Inner;
+use crate::inner::Inner;
+use crate::returning;
 
 /// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
 /// that just came up must not be met by a stampede.
@@ -22,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 pub(crate) struct Upkeep {
     pool: Weak<Inner>,
     demand: Arc<Notify>,
-    opening: JoinSet<Result<Opened>>,
+    opening: JoinSet<Result<(Opened, Duration)>>,
     failures: u32,
     not_before: Instant,
 }
@@ -36,12 +37,13 @@ impl Upkeep {
     pub(crate) async fn run(mut self) {
         let mut retire_at = Instant::now();
         loop {
-            let Some(pool) = self.pool.upgrade().filter(|pool| !pool.idle.is_closed()) else { return };
+            let Some(pool) = self.pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
             if Instant::now() >= retire_at {
-                pool.retire_idle();
+                look_after(&pool);
                 retire_at = Instant::now() + retire_interval(&pool);
             }
             let blocked = self.open_missing(&pool);
+            pool.opening.store(self.opening.len(), Ordering::Relaxed);
             drop(pool);
             let wake_at = if blocked { retire_at.min(self.not_before) } else { retire_at };
             tokio::select! {
@@ -58,11 +60,11 @@ impl Upkeep {
 
     /// Starts to open what is missing; whether more is wanted than may be tried now.
     fn open_missing(&mut self, pool: &Inner) -> bool {
-        let (open, opening) = (pool.idle.status().size, self.opening.len());
-        let waiting = pool.counters.waiting.load(Ordering::Acquire);
+        let (open, opening) = (pool.open(), self.opening.len());
         let below_min = pool.config.min.saturating_sub(open + opening);
-        let for_waiters = waiting.saturating_sub(opening);
-        let room = pool.config.max.get().saturating_sub(open + opening);
+        // One that has come back is on its way to a waiter who has not looked yet.
+        let for_waiters = pool.counters.waiting().saturating_sub(opening + pool.idle.status().available);
+        let room = pool.limit().saturating_sub(open + opening);
         let wanted = below_min.max(for_waiters).min(room);
         if wanted == 0 {
             return false;
@@ -74,20 +76,25 @@ impl Upkeep {
         let at_once = if self.failures > 0 { 1 } else { OPENING_AT_ONCE };
         for _ in 0..wanted.min(at_once.saturating_sub(opening)) {
             let (connector, endpoint) = (pool.connector.clone(), pool.endpoint.clone());
-            self.opening.spawn(async move { connector.open(&endpoint).await });
+            self.opening.spawn(async move {
+                let started = Instant::now();
+                let opened = connector.open(&endpoint).await?;
+                Ok((opened, started.elapsed()))
+            });
         }
         false
     }
 
-    fn opened(&mut self, result: Result<Opened>) {
+    fn opened(&mut self, result: Result<(Opened, Duration)>) {
         let Some(pool) = self.pool.upgrade() else { return };
         match result {
-            Ok(opened) => {
+            Ok((opened, elapsed)) => {
                 if self.failures > 0 {
                     tracing::info!(endpoint = %pool.endpoint, attempts = self.failures, "connected again");
                 }
                 self.failures = 0;
-                pool.add(opened);
+                pool.opening.store(self.opening.len(), Ordering::Relaxed);
+                pool.add(opened, elapsed);
             }
             Err(error) => {
                 if self.failures == 0 {
@@ -95,7 +102,7 @@ impl Upkeep {
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = Instant::now() + pause(self.failures);
-                pool.counters.connect_errors.fetch_add(1, Ordering::Relaxed);
+                pool.counters.connect_failed();
                 if let Error::Connect(error) = error {
                     pool.failure.send_replace(Some((Instant::now(), *error)));
                 }
@@ -113,8 +120,30 @@ fn pause(failures: u32) -> Duration {
         .mul_f64(rand::random_range(1.0..=1.2))
 }
 
+/// Closes what is no longer wanted, asks those for a sign of life that have long been silent, reports leaks.
+fn look_after(pool: &Arc<Inner>) {
+    for mut slot in pool.retire_idle() {
+        let pool = Arc::clone(pool);
+        tokio::spawn(async move {
+            if slot.answers().await {
+                drop(slot);
+                pool.came_back();
+            } else {
+                returning::close(&pool, slot);
+            }
+        });
+    }
+    if let Some(threshold) = pool.config.leak_threshold {
+        let found = pool.leases.report_leaks(&pool.endpoint, threshold, Instant::now());
+        (0..found).for_each(|_| pool.counters.leaked());
+    }
+}
+
 fn retire_interval(pool: &Inner) -> Duration {
-    let shortest = pool.config.idle_timeout.min(pool.config.max_lifetime);
+    let config = &pool.config;
+    let limits =
+        [Some(config.idle_timeout), Some(config.max_lifetime), config.keepalive, config.leak_threshold];
+    let shortest = limits.into_iter().flatten().min().unwrap_or(config.idle_timeout);
     (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(30))
 }
 

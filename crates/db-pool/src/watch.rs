@@ -1,8 +1,7 @@
 //! Watches the statements of one connection through diesel's instrumentation.
 //!
-//! It knows whether a statement is under way, which is how a connection that was dropped in the middle of one is
-//! kept from the next user. What it cannot see: rows still streaming after the first, a `BEGIN` sent as text, and
-//! SQLSTATE. The wire tap will.
+//! It knows whether a call is under way whose request may still be queued, which the wire tap cannot see, and how many
+//! statements diesel keeps prepared. Where there is no tap it also reports the statements, as far as it sees them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -30,6 +29,11 @@ impl Seen {
         self.cached.load(Ordering::Relaxed)
     }
 
+    /// Nothing is under way any more.
+    pub(crate) fn forget(&self) {
+        self.under_way.store(0, Ordering::Release);
+    }
+
     pub(crate) fn forget_cached(&self) {
         self.cached.store(0, Ordering::Relaxed);
     }
@@ -45,6 +49,8 @@ pub(crate) struct Watch {
     pub(crate) endpoint: Endpoint,
     pub(crate) seen: Arc<Seen>,
     pub(crate) observers: Arc<[Arc<dyn Observe>]>,
+    /// Whether statements are reported from here.
+    pub(crate) reports: bool,
     pub(crate) sent: Option<Instant>,
 }
 
@@ -53,12 +59,11 @@ impl Instrumentation for Watch {
         match event {
             InstrumentationEvent::StartQuery { .. } => {
                 self.seen.under_way.fetch_add(1, Ordering::AcqRel);
-                self.sent = Some(Instant::now());
+                self.sent = self.reports.then(Instant::now);
             }
             InstrumentationEvent::FinishQuery { query, error, .. } => {
                 self.seen.under_way.fetch_sub(1, Ordering::AcqRel);
-                let sent = self.sent.take();
-                if let Some(sent) = sent.filter(|_| !self.observers.is_empty()) {
+                if let Some(sent) = self.sent.take() {
                     self.report(&query.to_string(), sent, error.is_some());
                 }
             }

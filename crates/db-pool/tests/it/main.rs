@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod connecting;
+#[cfg(feature = "tls")]
+mod encrypting;
 mod handing_out;
 mod returning;
 mod upkeep;

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use db_testkit::{cancel_at_each_poll, until};
-use diesel::sql_query;
-use diesel_async::{AsyncConnection, RunQueryDsl, SimpleAsyncConnection};
+use db_core::DatabaseUrl;
+use db_pool::{Connection, Pool, PoolConfig, Reset};
+use db_testkit::{Proxy, TestDatabase, cancel_at_each_poll, until};
+use diesel::{QueryDsl, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::StreamExt;
 
-use crate::{backend, number, pool};
+use crate::{Number, backend, number, open, pool, pool_config, word};
 
 #[tokio::test]
-async fn an_abandoned_transaction_frees_its_locks_and_its_connection_is_not_handed_out() {
+async fn an_abandoned_transaction_frees_its_locks_and_keeps_its_connection() {
     let (database, pool) = pool(2).await;
     let mut observer = database.connect().await.unwrap();
     observer.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
@@ -30,8 +33,9 @@ async fn an_abandoned_transaction_frees_its_locks_and_its_connection_is_not_hand
     }
     drop(conn);
     observer.batch_execute("SET lock_timeout = '10s'; UPDATE t SET n = 3").await.unwrap();
-    assert_ne!(backend(&mut pool.get().await.unwrap()).await, abandoned);
-    assert_eq!(pool.status().abandoned, 1);
+    until("it is back", async || pool.status().salvages == 1).await;
+    assert_eq!(backend(&mut pool.get().await.unwrap()).await, abandoned);
+    assert_eq!((pool.status().abandoned, pool.status().creates()), (0, 1));
 }
 
 #[tokio::test]
@@ -48,8 +52,8 @@ async fn an_abandoned_statement_is_cancelled_on_the_server() {
     }
     let dropped = Instant::now();
     drop(conn);
-    assert_eq!(pool.status().abandoned, 1);
-    assert_ne!(backend(&mut pool.get().await.unwrap()).await, abandoned);
+    until("it is back", async || pool.status().salvages == 1).await;
+    assert_eq!(backend(&mut pool.get().await.unwrap()).await, abandoned);
     until("the statement is cancelled", async || number(&mut observer, running).await == 0).await;
     assert!(
         dropped.elapsed() < Duration::from_secs(20),
@@ -67,7 +71,7 @@ async fn a_connection_whose_statement_failed_is_used_again() {
         assert!(conn.transaction(async |conn| sql_query(wrong).execute(conn).await).await.is_err());
     }
     pool.get().await.unwrap();
-    assert_eq!((pool.status().creates, pool.status().abandoned), (1, 0));
+    assert_eq!((pool.status().creates(), pool.status().abandoned), (1, 0));
 }
 
 #[tokio::test]
@@ -114,5 +118,189 @@ async fn prepared_statements_stay_within_their_bound() {
         let kept = number(&mut conn, prepared).await;
         assert!(kept <= 19, "{kept} statements are kept after round {round}");
     }
-    assert_eq!(pool.status().creates, 1, "the connection itself is kept");
+    assert_eq!(pool.status().creates(), 1, "the connection itself is kept");
+}
+
+/// A query of one number, run on a connection of its own to see what others do.
+async fn count(database: &TestDatabase, sql: &str) -> i64 {
+    number(&mut database.connect().await.unwrap(), sql).await
+}
+
+/// Does something on a connection, drops it, and returns the next one, which must be the same session.
+async fn after(pool: &Pool, left_by: impl AsyncFnOnce(&mut AsyncPgConnection)) -> Connection {
+    let mut conn = pool.get().await.unwrap();
+    let session = backend(&mut conn).await;
+    left_by(&mut conn).await;
+    drop(conn);
+    let mut next = pool.get().await.unwrap();
+    assert_eq!(backend(&mut next).await, session, "the connection was closed instead of cleaned");
+    next
+}
+
+#[tokio::test]
+async fn a_begin_that_was_sent_as_text_is_rolled_back() {
+    let (database, pool) = pool(1).await;
+    database.connect().await.unwrap().batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    let mut next = after(&pool, async |conn| {
+        conn.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    })
+    .await;
+    next.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
+    assert_eq!(
+        count(&database, "SELECT sum(n)::bigint AS n FROM t").await,
+        2,
+        "the next user's write is there"
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_that_failed_is_rolled_back() {
+    let (_database, pool) = pool(1).await;
+    let mut next = after(&pool, async |conn| {
+        conn.batch_execute("BEGIN").await.unwrap();
+        assert!(conn.batch_execute("SELECT 1 / 0").await.is_err());
+    })
+    .await;
+    assert_eq!(next.in_transaction(), Some(false));
+    next.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_of_a_session_is_left_to_the_next_user() {
+    let (database, pool) = pool(1).await;
+    let settings = "SELECT current_setting('search_path') || current_setting('statement_timeout') \
+                    || current_setting('TimeZone') || current_user AS word";
+    let mut conn = pool.get().await.unwrap();
+    let before = word(&mut conn, settings).await;
+    drop(conn);
+    for left in [
+        "SET search_path = evil",
+        "SET statement_timeout = 1234",
+        "SET ROLE pg_monitor",
+        "SET TIME ZONE 'Asia/Tokyo'",
+        "SELECT set_config('search_path', 'evil', false)",
+        "DO $$ BEGIN SET search_path = evil; END $$",
+        "/* hidden; */ SET /* here */ search_path TO evil",
+    ] {
+        let mut next = after(&pool, async |conn| conn.batch_execute(left).await.unwrap()).await;
+        assert_eq!(word(&mut next, settings).await, before, "{left}");
+    }
+    for (left, sign) in [
+        (
+            "SELECT pg_advisory_lock(42)",
+            "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        ),
+        ("CREATE TEMP TABLE secret (n int)", "SELECT count(*) AS n FROM pg_class WHERE relname = 'secret'"),
+        ("LISTEN gossip", "SELECT count(*) AS n FROM pg_listening_channels()"),
+        (
+            "BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1; COMMIT",
+            "SELECT count(*) AS n FROM pg_cursors WHERE name = 'c'",
+        ),
+        ("PREPARE mine AS SELECT 1", "SELECT count(*) AS n FROM pg_prepared_statements WHERE name = 'mine'"),
+    ] {
+        let mut next = after(&pool, async |conn| conn.batch_execute(left).await.unwrap()).await;
+        assert_eq!(number(&mut next, sign).await, 0, "{left}");
+    }
+    assert_eq!(
+        count(&database, "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objid = 42")
+            .await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn what_ends_with_its_transaction_costs_no_reset() {
+    let (_database, pool) = pool(1).await;
+    for clean in [
+        "SELECT 1",
+        "BEGIN; SET LOCAL search_path = x; COMMIT",
+        "BEGIN; SELECT set_config('app.user', 'ann', true); COMMIT",
+        "SELECT pg_advisory_xact_lock(1)",
+    ] {
+        drop(after(&pool, async |conn| conn.batch_execute(clean).await.unwrap()).await);
+    }
+    assert_eq!(pool.status().salvages, 0);
+}
+
+#[tokio::test]
+async fn what_functions_leave_behind_is_reset_where_the_pool_always_resets() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut owner = database.connect().await.unwrap();
+    owner
+        .batch_execute("CREATE FUNCTION sneak() RETURNS void LANGUAGE sql AS $$ SELECT set_config('search_path', 'evil', false) $$")
+        .await
+        .unwrap();
+    let pool = open(database.url(), PoolConfig { reset: Reset::Always, ..pool_config(1) });
+    let mut next = after(&pool, async |conn| conn.batch_execute("SELECT sneak()").await.unwrap()).await;
+    assert_ne!(word(&mut next, "SELECT current_setting('search_path') AS word").await, "evil");
+}
+
+#[tokio::test]
+async fn statements_prepared_before_a_reset_still_work_after_it() {
+    let (database, pool) = pool(1).await;
+    database.connect().await.unwrap().batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    for left in ["SET search_path = public", "DEALLOCATE ALL", "DISCARD ALL"] {
+        for _ in 0..3 {
+            let mut next = after(&pool, async |conn| {
+                assert_eq!(t::table.count().get_result::<i64>(conn).await.unwrap(), 0);
+                conn.batch_execute(left).await.unwrap();
+            })
+            .await;
+            assert_eq!(t::table.count().get_result::<i64>(&mut next).await.unwrap(), 0, "{left}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_statement_whose_table_changed_is_prepared_anew_for_the_next_user() {
+    let (database, pool) = pool(1).await;
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    let all =
+        || t::table.select(diesel::dsl::sql::<diesel::sql_types::Text>("to_json(t.*)::text || t.*::text"));
+    let mut conn = pool.get().await.unwrap();
+    all().load::<String>(&mut conn).await.unwrap();
+    owner.batch_execute("ALTER TABLE t ADD COLUMN more text; INSERT INTO t VALUES (1, 'x')").await.unwrap();
+    let _ = all().load::<String>(&mut conn).await;
+    drop(conn);
+    all().load::<String>(&mut pool.get().await.unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_nobody_waits_for_hold_nobody_up() {
+    let (_database, pool) = pool(1).await;
+    let mut conn = pool.get().await.unwrap();
+    let session = backend(&mut conn).await;
+    {
+        let rows = sql_query("SELECT n::bigint FROM generate_series(1, 100000000) n")
+            .load_stream::<Number>(&mut conn);
+        let mut rows = std::pin::pin!(rows.await.unwrap());
+        assert_eq!(rows.next().await.unwrap().unwrap().n, 1);
+    }
+    drop(conn);
+    let begun = Instant::now();
+    assert_eq!(backend(&mut pool.get().await.unwrap()).await, session);
+    assert!(begun.elapsed() < Duration::from_secs(2), "it waited for the rest: {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_costs_the_connection_and_not_the_callers_time() {
+    let database = TestDatabase::empty().await.unwrap();
+    let url: DatabaseUrl = database.url().parse().unwrap();
+    let proxy = Proxy::start((url.hosts()[0].host(), url.hosts()[0].port())).unwrap();
+    let config = PoolConfig { salvage_timeout: Duration::from_millis(300), ..pool_config(1) };
+    let pool = open(&proxy.through(database.url()).unwrap(), config);
+    let mut conn = pool.get().await.unwrap();
+    conn.batch_execute("BEGIN").await.unwrap();
+    proxy.stall();
+    drop(conn);
+    until("it is closed", async || pool.status().abandoned == 1).await;
+    proxy.heal();
+    pool.get().await.unwrap().batch_execute("SELECT 1").await.unwrap();
+}
+
+diesel::table! {
+    t (id) {
+        id -> Integer,
+    }
 }

@@ -1,0 +1,215 @@
+//! What all handles of one pool, and its upkeep task, have in common.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use db_core::{Class, Classify, ConnectError, Endpoint, Error};
+use deadpool::unmanaged::{self, Object};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::connector::Opened;
+use crate::counters::Counters;
+use crate::gate::{Gate, Gatekeeper};
+use crate::lease::Leases;
+use crate::returning;
+use crate::slot::Slot;
+use crate::{Connector, PoolConfig, Status};
+
+pub(crate) struct Inner {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) connector: Connector,
+    pub(crate) config: PoolConfig,
+    pub(crate) idle: unmanaged::Pool<Box<Slot>>,
+    /// The most connections that may be open now.
+    pub(crate) limit: AtomicUsize,
+    /// Connections that are being opened.
+    pub(crate) opening: AtomicUsize,
+    pub(crate) gate: Gatekeeper,
+    /// Places for background work.
+    pub(crate) background: Arc<Semaphore>,
+    pub(crate) leases: Leases,
+    /// Wakes the upkeep task: someone waits, or a connection went.
+    pub(crate) demand: Arc<Notify>,
+    /// Wakes a shutdown that waits for connections to come back.
+    pub(crate) returned: Notify,
+    /// The last failed attempt to connect, and when it was; none after a success.
+    pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
+    /// Connections of an earlier generation are not used again.
+    pub(crate) generation: AtomicU64,
+    pub(crate) runtime: Handle,
+    pub(crate) counters: Counters,
+}
+
+impl Inner {
+    pub(crate) fn new(
+        connector: Connector,
+        endpoint: Endpoint,
+        config: PoolConfig,
+        demand: Arc<Notify>,
+    ) -> Self {
+        Inner {
+            endpoint,
+            connector,
+            idle: unmanaged::Pool::new(crate::Pool::LARGEST),
+            limit: AtomicUsize::new(config.max.get().min(crate::Pool::LARGEST)),
+            opening: AtomicUsize::new(0),
+            gate: Gatekeeper::default(),
+            background: Arc::new(Semaphore::new(config.background_max().get())),
+            leases: Leases::default(),
+            config,
+            demand,
+            returned: Notify::new(),
+            failure: watch::Sender::new(None),
+            generation: AtomicU64::new(0),
+            runtime: Handle::current(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        AtomicUsize::load(&self.limit, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.now() == Gate::Closed
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.idle.status().size
+    }
+
+    /// Whether more connections are open than may be.
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.open() > self.limit()
+    }
+
+    /// Whether another connection could be opened.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open() + AtomicUsize::load(&self.opening, Ordering::Relaxed) < self.limit()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let held = self.idle.status();
+        let mut status = Status::of(self.endpoint.clone());
+        status.max = self.limit();
+        status.open = held.size;
+        status.idle = held.available;
+        status.creating = AtomicUsize::load(&self.opening, Ordering::Relaxed);
+        self.counters.write_to(&mut status);
+        status
+    }
+
+    /// A connection has come back.
+    pub(crate) fn came_back(&self) {
+        if self.is_closed() {
+            self.close_idle();
+        }
+        self.returned.notify_waiters();
+    }
+
+    /// A connection is gone.
+    pub(crate) fn went(&self) {
+        self.demand.notify_one();
+        self.returned.notify_waiters();
+    }
+
+    /// Takes every idle connection in hand once, and keeps those that are still good; returns those that have been
+    /// silent for so long that the server should be asked for a sign of life.
+    pub(crate) fn retire_idle(self: &Arc<Self>) -> Vec<Object<Box<Slot>>> {
+        let now = Instant::now();
+        let (mut kept, mut silent) = (Vec::new(), Vec::new());
+        for _ in 0..self.idle.status().available {
+            let Ok(slot) = self.idle.try_get() else { break };
+            let idle_for = now.saturating_duration_since(slot.idle_since);
+            let unneeded = self.open() > self.config.min && idle_for > self.config.idle_timeout;
+            if slot.is_spent(self, now) || unneeded || self.is_over_limit() {
+                returning::close(self, slot);
+            } else if self.config.keepalive.is_some_and(|keepalive| slot.silent_for(now) > keepalive) {
+                silent.push(slot);
+            } else {
+                kept.push(slot);
+            }
+        }
+        // The pool is a stack: last out, first back in, so that the most recently used stays on top.
+        kept.into_iter().rev().for_each(drop);
+        silent
+    }
+
+    /// Closes the idle connections.
+    pub(crate) fn close_idle(&self) {
+        while let Ok(slot) = self.idle.try_get() {
+            self.counters.destroyed();
+            drop(Object::take(slot));
+        }
+    }
+
+    /// Hands out no connection ever again.
+    pub(crate) fn close(&self) {
+        self.gate.set(Gate::Closed);
+        // Those who wait for a connection look up.
+        self.failure.send_modify(|_| {});
+        self.close_idle();
+        self.demand.notify_one();
+    }
+
+    pub(crate) fn add(self: &Arc<Self>, opened: Opened, elapsed: Duration) {
+        self.counters.creates.record(elapsed);
+        self.failure.send_replace(None);
+        self.leases.add(&opened.wire);
+        // The upkeep task alone adds, and only where there is room.
+        if self.idle.try_add(Box::new(Slot::new(opened, self))).is_err() {
+            self.counters.destroyed();
+        }
+        self.came_back();
+    }
+
+    /// Waits until it is clear that no connection will come: the pool is closed, or an attempt to connect, made since
+    /// `started`, shows that none will succeed.
+    pub(crate) async fn no_hope(&self, started: Instant) -> Error {
+        let mut failures = self.failure.subscribe();
+        loop {
+            if self.is_closed() {
+                return Error::PoolClosed { endpoint: self.endpoint.clone() };
+            }
+            if let Some((at, error)) = &*failures.borrow_and_update() {
+                let hopeless = error.failure.class() == Class::Permanent && self.open() == 0;
+                if *at >= started && hopeless {
+                    return error.clone().into();
+                }
+            }
+            if failures.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The error of a caller that waited for as long as it was willing to.
+    pub(crate) fn gave_up(&self, started: Instant) -> Error {
+        self.counters.timed_out();
+        if let Some((at, error)) = &*self.failure.borrow()
+            && *at >= started
+            && self.open() == 0
+        {
+            return error.clone().into();
+        }
+        let (status, now) = (self.status(), Instant::now());
+        Error::PoolTimeout {
+            endpoint: self.endpoint.clone(),
+            waited: self.config.acquire_timeout,
+            open: status.open,
+            idle: status.idle,
+            waiting: status.waiting,
+            max: status.max,
+            oldest: self.leases.holders(now).into_iter().next().map(Box::new),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The upkeep task finds the pool gone and ends.
+        self.demand.notify_one();
+    }
+}

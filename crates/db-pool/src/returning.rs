@@ -1,0 +1,207 @@
+//! What becomes of a connection that comes back.
+//!
+//! A clean one goes straight back. One that was left in the middle of something is salvaged in a task of its own, on
+//! nobody's time: what runs is cancelled, what is open is rolled back, what was left behind is reset, and only when the
+//! server has confirmed all of it does the connection go back. Where that does not succeed it is closed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use db_core::Result;
+use deadpool::unmanaged::Object;
+use diesel_async::SimpleAsyncConnection;
+
+use crate::config::Reset;
+use crate::inner::Inner;
+use crate::slot::Slot;
+use crate::wire::{BackendKey, Lease, Leftover, TransactionStatus};
+
+/// How long a request that was written waits for its answer before it is cancelled, where nothing was unanswered when
+/// the connection came back, and between two cancels.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What takes everything away that outlives a transaction, except prepared statements.
+///
+/// `DISCARD ALL` would take these too, and with them the client library's statement cache.
+const RESET: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; \
+                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+
+/// Where a connection goes that came back.
+enum Way {
+    Back,
+    Salvage { orphans: Vec<Box<str>>, unanswered: bool },
+    Close,
+}
+
+/// Takes a connection back that its user has dropped.
+pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
+    let now = Instant::now();
+    let (way, lease) = judge(inner, &mut slot, now);
+    if let Some(lease) = lease {
+        inner.counters.held(now.duration_since(lease.since));
+        if lease.reported {
+            lease.say_returned(&inner.endpoint, now);
+        }
+    }
+    match way {
+        Way::Back => put_back(inner, slot, now),
+        Way::Close => close(inner, slot),
+        Way::Salvage { orphans, unanswered } => {
+            inner.counters.salvaging(1);
+            let inner = Arc::clone(inner);
+            inner.runtime.clone().spawn(salvage(inner, slot, orphans, unanswered));
+        }
+    }
+}
+
+fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
+    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.is_over_limit();
+    let in_the_middle = slot.is_in_the_middle();
+    let mut session = slot.wire.session();
+    let lease = session.lease.take();
+    let unanswered = session.unanswered() > 0;
+    let way = if gone || session.is_broken() {
+        Way::Close
+    } else if !slot.wire.is_tapped() {
+        // Without the tap nobody knows what to clean.
+        if in_the_middle { Way::Close } else { Way::Back }
+    } else if !in_the_middle
+        && session.is_clean()
+        && (inner.config.reset == Reset::WhenSeen || !session.has_run())
+    {
+        Way::Back
+    } else {
+        Way::Salvage { orphans: session.being_prepared(), unanswered }
+    };
+    if matches!(way, Way::Close) && (in_the_middle || unanswered) {
+        inner.counters.abandoned();
+    }
+    (way, lease)
+}
+
+fn put_back(inner: &Inner, mut slot: Object<Box<Slot>>, now: Instant) {
+    if slot.kept_statements() > inner.connector.config().max_prepared_statements.get() {
+        slot.drop_statements();
+    }
+    slot.lie_idle(now);
+    drop(slot);
+    inner.came_back();
+}
+
+/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once.
+pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
+    let busy = slot.is_in_the_middle() || slot.wire.session().unanswered() > 0;
+    let key = slot.wire.session().key().filter(|_| busy && !slot.wire.is_lost());
+    let slot = Object::take(slot);
+    inner.counters.destroyed();
+    if let Some(key) = key {
+        let inner = Arc::clone(inner);
+        inner.runtime.clone().spawn(async move {
+            // Best effort: the server ends the statement anyway once it notices that the client is gone.
+            let _ = cancel(&inner, key).await;
+            drop(slot);
+        });
+    }
+    inner.went();
+}
+
+/// Cancels what runs on the other connection, and returns once the server has dealt with the request.
+async fn cancel(inner: &Inner, key: BackendKey) -> Result<()> {
+    let asked = inner.connector.cancel(&inner.endpoint, key);
+    tokio::time::timeout(inner.config.salvage_timeout, asked).await.unwrap_or(Ok(()))
+}
+
+async fn salvage(inner: Arc<Inner>, mut slot: Object<Box<Slot>>, orphans: Vec<Box<str>>, unanswered: bool) {
+    let cleaned = clean(&inner, &mut slot, &orphans, unanswered);
+    let cleaned = tokio::time::timeout(inner.config.salvage_timeout, cleaned).await;
+    inner.counters.salvaging(-1);
+    let now = Instant::now();
+    let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.is_over_limit();
+    match cleaned {
+        Ok(Ok(())) if reusable => {
+            slot.start_afresh();
+            inner.counters.salvaged();
+            put_back(&inner, slot, now);
+        }
+        result => {
+            if reusable {
+                tracing::debug!(endpoint = %inner.endpoint, ?result, "an abandoned connection could not be salvaged");
+            }
+            inner.counters.abandoned();
+            close(&inner, slot);
+        }
+    }
+}
+
+/// Why a connection cannot go back.
+#[derive(Debug)]
+enum Unclean {
+    /// It could not be asked, or did not do what it was told.
+    Refused,
+    /// The server says that it is still not as it should be.
+    Dirty,
+}
+
+async fn clean(
+    inner: &Inner,
+    slot: &mut Slot,
+    orphans: &[Box<str>],
+    unanswered: bool,
+) -> Result<(), Unclean> {
+    answer_everything(inner, slot, unanswered).await?;
+    let (orders, leftover) = orders(inner, slot, orphans);
+    if leftover.prepared {
+        slot.drop_statements();
+    }
+    if !orders.is_empty() {
+        slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;
+    }
+    slot.wire.settled().await;
+    let mut session = slot.wire.session();
+    session.settle(orphans, leftover.prepared);
+    if session.is_clean() { Ok(()) } else { Err(Unclean::Dirty) }
+}
+
+/// Cancels what runs until the server has answered every request, those included that were queued and not written.
+///
+/// A request of our own goes behind all others: its answer means that theirs have come. It is empty, so that a cancel
+/// which comes late can do no harm.
+async fn answer_everything(inner: &Inner, slot: &mut Slot, unanswered: bool) -> Result<(), Unclean> {
+    let key = slot.wire.session().key().ok_or(Unclean::Refused)?;
+    let mut last = std::pin::pin!(slot.conn.batch_execute(""));
+    let mut patience = if unanswered { Duration::ZERO } else { PATIENCE };
+    loop {
+        match tokio::time::timeout(patience, &mut last).await {
+            Ok(Ok(())) => break,
+            Ok(Err(_)) if slot.wire.is_lost() => return Err(Unclean::Refused),
+            // The cancel came late and met our own request: that is an answer too.
+            Ok(Err(_)) => break,
+            Err(_) => cancel(inner, key).await.map_err(|_| Unclean::Refused)?,
+        }
+        patience = PATIENCE;
+    }
+    slot.wire.settled().await;
+    Ok(())
+}
+
+/// What must be said to the server to make the session as new, and what was found.
+fn orders(inner: &Inner, slot: &Slot, orphans: &[Box<str>]) -> (String, Leftover) {
+    let session = slot.wire.session();
+    let mut leftover = session.leftover();
+    leftover.state |= inner.config.reset == Reset::Always;
+    let mut orders = String::new();
+    if session.status != TransactionStatus::Idle {
+        orders.push_str("ROLLBACK;");
+    }
+    if leftover.state {
+        orders.push_str(RESET);
+    }
+    if leftover.prepared {
+        orders.push_str("DEALLOCATE ALL;");
+    } else {
+        for name in orphans.iter().filter(|name| session.has_prepared(name)) {
+            orders.push_str(&format!("DEALLOCATE \"{}\";", name.replace('"', "\"\"")));
+        }
+    }
+    (orders, leftover)
+}

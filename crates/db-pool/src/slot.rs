@@ -1,0 +1,108 @@
+//! One connection of a pool, idle or in use, and what is known of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use diesel::connection::CacheSize;
+use diesel_async::{
+    AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
+};
+
+use crate::connector::Opened;
+use crate::inner::Inner;
+use crate::watch::Seen;
+use crate::wire::{Lease, Wire};
+
+/// How long a sign of life may take.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// One connection in the pool, and what is known of it.
+pub(crate) struct Slot {
+    pub(crate) conn: AsyncPgConnection,
+    pub(crate) wire: Arc<Wire>,
+    seen: Arc<Seen>,
+    generation: u64,
+    expires: Instant,
+    /// Since when nobody uses it.
+    pub(crate) idle_since: Instant,
+    /// When the server last answered.
+    alive_at: Instant,
+}
+
+impl Slot {
+    pub(crate) fn new(opened: Opened, inner: &Inner) -> Self {
+        let now = Instant::now();
+        let lifetime = inner.config.max_lifetime.mul_f64(rand::random_range(0.95..=1.0));
+        Slot {
+            conn: opened.conn,
+            wire: opened.wire,
+            seen: opened.seen,
+            generation: inner.generation.load(Ordering::Acquire),
+            expires: now + lifetime,
+            idle_since: now,
+            alive_at: now,
+        }
+    }
+
+    /// Whether it must not be used again: lost, evicted or too old.
+    pub(crate) fn is_spent(&self, inner: &Inner, now: Instant) -> bool {
+        self.wire.is_lost()
+            || self.generation < inner.generation.load(Ordering::Acquire)
+            || now >= self.expires
+    }
+
+    /// From now on it belongs to whoever has the lease.
+    pub(crate) fn check_out(&self, lease: Lease) {
+        self.seen.check_out(lease.checkout);
+        self.wire.session().check_out(lease);
+    }
+
+    /// Closes it when it comes back.
+    pub(crate) fn expire(&mut self) {
+        self.expires = Instant::now();
+    }
+
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.alive_at)
+    }
+
+    /// Asks the server for a sign of life.
+    pub(crate) async fn answers(&mut self) -> bool {
+        let sign = tokio::time::timeout(SIGN_OF_LIFE, self.conn.batch_execute("")).await;
+        self.alive_at = Instant::now();
+        matches!(sign, Ok(Ok(())))
+    }
+
+    /// Whether the client library has a call under way or believes to be in a transaction.
+    pub(crate) fn is_in_the_middle(&mut self) -> bool {
+        type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+        self.seen.statement_under_way()
+            || <Manager as TransactionManager<AsyncPgConnection>>::is_broken_transaction_manager(
+                &mut self.conn,
+            )
+    }
+
+    /// The client library forgets the call and the transaction that it was in: the server has none.
+    pub(crate) fn start_afresh(&mut self) {
+        self.seen.forget();
+        *self.conn.transaction_state() = AnsiTransactionManager::default();
+    }
+
+    /// The client library forgets its prepared statements, and closes them on the server.
+    pub(crate) fn drop_statements(&mut self) {
+        self.conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        self.seen.forget_cached();
+    }
+
+    pub(crate) fn kept_statements(&self) -> usize {
+        self.seen.cached()
+    }
+
+    /// From now on nobody uses it.
+    pub(crate) fn lie_idle(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.alive_at = now;
+    }
+}

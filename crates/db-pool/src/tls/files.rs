@@ -1,0 +1,109 @@
+//! The certificates and keys that a URL names, read from PEM files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use db_core::DatabaseUrl;
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Which files a URL names.
+pub(super) struct Files {
+    /// The authorities; none is the system's.
+    root: Option<String>,
+    /// The client's certificate and its key.
+    client: Option<(String, String)>,
+}
+
+/// Whom to trust.
+#[derive(Debug)]
+pub(super) struct Roots {
+    pub(super) store: RootCertStore,
+    /// Certificates that were given by name, and are trusted as they are.
+    pub(super) given: Vec<CertificateDer<'static>>,
+}
+
+impl Files {
+    pub(super) fn of(url: &DatabaseUrl) -> Self {
+        let own = |name: &str| url.param(name).map(str::to_owned);
+        Files {
+            root: own("sslrootcert").filter(|root| root != "system"),
+            client: own("sslcert").zip(own("sslkey")),
+        }
+    }
+
+    /// Where the authorities come from, for messages.
+    pub(super) fn roots_name(&self) -> &str {
+        self.root.as_deref().unwrap_or("the system's store")
+    }
+
+    pub(super) fn roots(&self) -> Result<Roots, String> {
+        let mut store = RootCertStore::empty();
+        let Some(path) = &self.root else {
+            let found = rustls_native_certs::load_native_certs();
+            store.add_parsable_certificates(found.certs);
+            if store.is_empty() {
+                return Err("the system has no trusted certificates: install ca-certificates, or name the authority's \
+                            with sslrootcert"
+                    .to_owned());
+            }
+            return Ok(Roots { store, given: Vec::new() });
+        };
+        let given = certificates("sslrootcert", path)?;
+        for certificate in &given {
+            store.add(certificate.clone()).map_err(|error| {
+                format!("sslrootcert {path:?} holds a certificate that cannot be used: {error}")
+            })?;
+        }
+        Ok(Roots { store, given })
+    }
+
+    pub(super) fn client(
+        &self,
+    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>, String> {
+        let Some((certificate, key)) = &self.client else { return Ok(None) };
+        Ok(Some((certificates("sslcert", certificate)?, private_key(key)?)))
+    }
+}
+
+fn certificates(parameter: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(found) if found.is_empty() => {
+            Err(format!("{parameter} {path:?} holds no certificate: it must be a PEM file"))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("{parameter} {path:?} cannot be read: {}", words(&error))),
+    }
+}
+
+/// The key, unless others can read it too: as with libpq, the group may where root owns the file.
+fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
+    let about = fs::metadata(path).map_err(|error| format!("sslkey {path:?} cannot be read: {error}"))?;
+    if !about.is_file() {
+        return Err(format!("sslkey {path:?} is not a file"));
+    }
+    let forbidden = if about.uid() == 0 { 0o037 } else { 0o077 };
+    if about.mode() & forbidden != 0 {
+        return Err(format!(
+            "sslkey {path:?} can be read by others (mode {:04o}): make it 0600, or 0640 where root owns it",
+            about.mode() & 0o7777
+        ));
+    }
+    match PrivateKeyDer::from_pem_file(path) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => {
+            Err(format!("sslkey {path:?} holds no private key that is not encrypted: it must be a PEM file"))
+        }
+        Err(error) => Err(format!("sslkey {path:?} cannot be read: {}", words(&error))),
+    }
+}
+
+/// What went wrong, without the file's content.
+fn words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        _ => "it is no well-formed PEM file".to_owned(),
+    }
+}

@@ -1,0 +1,149 @@
+//! What the bytes of one connection have shown: exact error codes, the transaction's state, what is unanswered.
+//!
+//! The [`Tap`] feeds it from the connection's own task; the pool asks it when a connection comes back. The server's
+//! word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What it cannot see is a
+//! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
+
+mod fingerprint;
+mod frames;
+mod leftover;
+mod request;
+mod session;
+mod tap;
+mod tokens;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use db_core::{Endpoint, LinkEvent, Observe, QueryEvent};
+use tokio::sync::Notify;
+
+pub(crate) use fingerprint::fingerprint;
+pub(crate) use leftover::Leftover;
+use request::Finished;
+pub(crate) use session::{BackendKey, Lease, Session, TransactionStatus};
+pub(crate) use tap::{HandOver, Tap};
+
+use frames::Frames;
+
+/// Observers that panicked, in all connections of the process.
+static OBSERVER_PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// What is known of one connection from its bytes.
+pub(crate) struct Wire {
+    endpoint: Endpoint,
+    observers: Arc<[Arc<dyn Observe>]>,
+    session: Mutex<Session>,
+    settled: Notify,
+    lost: AtomicBool,
+    /// Whether the bytes are read at all.
+    tapped: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(endpoint: Endpoint, observers: Arc<[Arc<dyn Observe>]>, tapped: bool) -> Arc<Self> {
+        Arc::new(Wire {
+            endpoint,
+            observers,
+            session: Mutex::default(),
+            settled: Notify::new(),
+            lost: AtomicBool::new(false),
+            tapped,
+        })
+    }
+
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.tapped
+    }
+
+    pub(crate) fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the link is gone.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Waits until every request that was written has been answered, or the link is gone.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if self.is_lost() || self.session().is_settled() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// The link has ended; `in_order` where we ended it.
+    pub(crate) fn ended(&self, in_order: bool) {
+        self.lost.store(true, Ordering::Release);
+        let (finished, now) = (self.session().end(), Instant::now());
+        self.report(&finished, now);
+        if !in_order {
+            self.tell(|observer| observer.on_link(&LinkEvent::Lost { endpoint: &self.endpoint }));
+        }
+        self.settled.notify_waiters();
+    }
+
+    fn sent(&self, frames: &mut Frames, bytes: &[u8]) {
+        let mut session = self.session();
+        frames.feed(bytes, session::wanted_of_client, |frame| session.client_said(frame));
+        session.check(frames);
+    }
+
+    fn received(&self, frames: &mut Frames, bytes: &[u8]) {
+        let mut session = self.session();
+        frames.feed(bytes, session::wanted_of_server, |frame| session.server_said(frame));
+        session.check(frames);
+        let (finished, role, settled) = (session.finished(), session.changed_role(), session.is_settled());
+        drop(session);
+        if !finished.is_empty() {
+            self.report(&finished, Instant::now());
+        }
+        if let Some(role) = role {
+            self.tell(|observer| {
+                observer.on_link(&LinkEvent::RoleChanged { endpoint: &self.endpoint, role })
+            });
+        }
+        if settled {
+            self.settled.notify_waiters();
+        }
+    }
+
+    fn report(&self, finished: &[Finished], now: Instant) {
+        for request in finished {
+            request.count(now);
+            if self.observers.is_empty() || !request.is_query() {
+                continue;
+            }
+            let elapsed = now.duration_since(request.sent);
+            let mut event = QueryEvent::new(&self.endpoint, request.text(), request.sent, elapsed);
+            event.checkout = request.checkout;
+            event.first_row = request.first_row.map(|at| at.duration_since(request.sent));
+            event.rows = Some(request.rows);
+            event.bytes = Some(request.bytes);
+            event.failed = request.failed;
+            event.sqlstate = request.code;
+            event.cancelled = request.is_cancelled();
+            self.tell(|observer| observer.on_query(&event));
+        }
+    }
+
+    /// Tells every observer; one that panics must not take the connection with it.
+    fn tell(&self, what: impl Fn(&dyn Observe)) {
+        for observer in self.observers.iter() {
+            if catch_unwind(AssertUnwindSafe(|| what(&**observer))).is_err()
+                && OBSERVER_PANICS.fetch_add(1, Ordering::Relaxed) == 0
+            {
+                tracing::error!(
+                    "an observer of connections panicked; it is called again, and this is said once"
+                );
+            }
+        }
+    }
+}

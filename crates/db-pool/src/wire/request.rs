@@ -1,0 +1,129 @@
+//! One request of the client, from its first byte to the server's ReadyForQuery.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use db_core::{Checkout, SqlState};
+
+use super::Leftover;
+
+/// What a request does, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// It closes a prepared statement, or nothing at all: nobody waits for it.
+    Close,
+    /// It prepares a statement.
+    Prepare,
+    /// It runs something.
+    Run,
+}
+
+/// A statement that a client has named or sent, and how it went so far.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) text: Box<str>,
+    pub(crate) leftover: Leftover,
+    uses: AtomicU64,
+    busy_nanos: AtomicU64,
+    /// When it last ended, in nanoseconds since `born`.
+    last_nanos: AtomicU64,
+    born: Instant,
+}
+
+impl Statement {
+    pub(crate) fn new(text: &str, cut: bool) -> Arc<Self> {
+        Arc::new(Statement {
+            leftover: if cut { Leftover::ANYTHING } else { Leftover::of(text) },
+            text: text.into(),
+            uses: AtomicU64::new(0),
+            busy_nanos: AtomicU64::new(0),
+            last_nanos: AtomicU64::new(0),
+            born: Instant::now(),
+        })
+    }
+
+    fn count(&self, elapsed: Duration, now: Instant) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        self.busy_nanos.fetch_add(nanos(elapsed), Ordering::Relaxed);
+        self.last_nanos.store(nanos(now.duration_since(self.born)), Ordering::Relaxed);
+    }
+
+    pub(crate) fn uses(&self) -> u64 {
+        AtomicU64::load(&self.uses, Ordering::Relaxed)
+    }
+
+    pub(crate) fn busy(&self) -> Duration {
+        Duration::from_nanos(AtomicU64::load(&self.busy_nanos, Ordering::Relaxed))
+    }
+
+    pub(crate) fn last_used(&self) -> Instant {
+        self.born + Duration::from_nanos(AtomicU64::load(&self.last_nanos, Ordering::Relaxed))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    pub(crate) statement: Option<Arc<Statement>>,
+    /// The statements that it names, in case it fails.
+    pub(crate) names: Vec<Box<str>>,
+    pub(crate) sent: Instant,
+    pub(crate) checkout: Option<Checkout>,
+    pub(crate) first_row: Option<Instant>,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) failed: bool,
+    pub(crate) code: Option<SqlState>,
+}
+
+impl Request {
+    pub(crate) fn new(checkout: Option<Checkout>) -> Self {
+        Request {
+            kind: Kind::Close,
+            statement: None,
+            names: Vec::new(),
+            sent: Instant::now(),
+            checkout,
+            first_row: None,
+            rows: 0,
+            bytes: 0,
+            failed: false,
+            code: None,
+        }
+    }
+
+    pub(crate) fn does(&mut self, kind: Kind) {
+        self.kind = self.kind.max(kind);
+    }
+}
+
+/// A request that was answered.
+pub(crate) type Finished = Request;
+
+impl Finished {
+    /// Whether observers hear of it: what ran, and what could not even be prepared.
+    pub(crate) fn is_query(&self) -> bool {
+        self.kind == Kind::Run || (self.kind == Kind::Prepare && self.failed)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.statement.as_deref().map_or("", |statement| &statement.text)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.code == Some(SqlState::QUERY_CANCELED)
+    }
+
+    /// Counts it among the uses of its statement.
+    pub(crate) fn count(&self, now: Instant) {
+        if let (Kind::Run, Some(statement)) = (self.kind, &self.statement) {
+            statement.count(now.duration_since(self.sent), now);
+        }
+    }
+}

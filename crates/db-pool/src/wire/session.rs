@@ -1,0 +1,407 @@
+//! The session as the messages show it.
+//!
+//! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
+//! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Instant;
+
+use db_core::{Checkout, ErrorFields, Role, SqlState};
+
+use super::Leftover;
+use super::frames::{Frame, Frames, text};
+use super::request::{Finished, Kind, Request, Statement};
+
+/// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
+const LONGEST_TEXT: usize = 64 * 1024;
+const LONGEST_ERROR: usize = 256 * 1024;
+
+/// The server's word on the transaction (the status byte of ReadyForQuery).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TransactionStatus {
+    /// `I`: none is open.
+    #[default]
+    Idle,
+    /// `T`: one is open.
+    Open,
+    /// `E`: one is open and can only be rolled back.
+    Failed,
+}
+
+/// What a cancel request names (BackendKeyData).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BackendKey {
+    pub(crate) pid: i32,
+    pub(crate) secret: i32,
+}
+
+/// Who has the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Lease {
+    pub(crate) checkout: Checkout,
+    pub(crate) since: Instant,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) span: tracing::Span,
+    /// Whether it was reported as held for too long.
+    pub(crate) reported: bool,
+}
+
+/// What one connection's messages have shown.
+#[derive(Default)]
+pub(crate) struct Session {
+    pub(crate) status: TransactionStatus,
+    /// The code that failed the transaction which is open, or was open last on this checkout.
+    pub(crate) failed_with: Option<SqlState>,
+    pub(crate) leftover: Leftover,
+    pub(crate) lease: Option<Lease>,
+    key: Option<BackendKey>,
+    /// Whether login is over.
+    logged_in: bool,
+    /// Whether what the client library sets is over, too: what comes before is the baseline.
+    ready: bool,
+    /// Whether anything ran since it was checked out.
+    ran: bool,
+    requests: VecDeque<Request>,
+    building: Option<Request>,
+    finished: Vec<Finished>,
+    prepared: HashMap<Box<str>, Arc<Statement>>,
+    bound: Option<Arc<Statement>>,
+    last: Option<Arc<Statement>>,
+    baseline: HashMap<Box<str>, Box<str>>,
+    /// Reported settings that differ from the baseline.
+    changed: Vec<Box<str>>,
+    role: Option<Role>,
+    new_role: Option<Role>,
+    /// What came was no PostgreSQL: nothing here can be relied on.
+    broken: bool,
+}
+
+pub(crate) fn wanted_of_client(tag: u8) -> usize {
+    match tag {
+        b'Q' | b'P' => LONGEST_TEXT,
+        b'B' | b'C' => 256,
+        _ => 0,
+    }
+}
+
+pub(crate) fn wanted_of_server(tag: u8) -> usize {
+    match tag {
+        b'E' => LONGEST_ERROR,
+        b'S' => 4_096,
+        b'K' => 8,
+        b'Z' => 1,
+        _ => 0,
+    }
+}
+
+impl Session {
+    /// Requests that were written and not answered, and that do more than close a statement.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.requests.iter().filter(|request| request.kind > Kind::Close).count()
+    }
+
+    /// Whether every request that was written has been answered.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether the next user would find it as new: nothing unanswered, no transaction, nothing left behind.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && !self.broken
+            && self.leftover.is_empty()
+            && self.changed.is_empty()
+            && self.requests.iter().all(|request| request.kind == Kind::Close)
+    }
+
+    /// What was left behind, settings that the server reported included.
+    pub(crate) fn leftover(&self) -> Leftover {
+        let mut leftover = self.leftover;
+        leftover.state |= !self.changed.is_empty();
+        leftover
+    }
+
+    /// Whether what came made no sense.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub(crate) fn key(&self) -> Option<BackendKey> {
+        self.key
+    }
+
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
+    pub(crate) fn being_prepared(&self) -> Vec<Box<str>> {
+        self.requests.iter().flat_map(|request| request.names.iter().cloned()).collect()
+    }
+
+    /// Statements that are prepared by name.
+    pub(crate) fn prepared(&self) -> impl ExactSizeIterator<Item = &Arc<Statement>> {
+        self.prepared.values()
+    }
+
+    pub(crate) fn last_statement(&self) -> Option<&Arc<Statement>> {
+        self.last.as_ref()
+    }
+
+    /// Whether anything ran since it was checked out.
+    pub(crate) fn has_run(&self) -> bool {
+        self.ran
+    }
+
+    pub(crate) fn has_prepared(&self, name: &str) -> bool {
+        self.prepared.contains_key(name)
+    }
+
+    /// From now on it belongs to whoever has the lease.
+    pub(crate) fn check_out(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+        self.failed_with = None;
+        self.ran = false;
+    }
+
+    /// The login and what the client library sets are over: from now on the session has a baseline.
+    pub(crate) fn begin(&mut self) {
+        self.ready = true;
+        self.leftover = Leftover::default();
+    }
+
+    /// It was reset, and of the prepared statements these are gone, or all.
+    pub(crate) fn settle(&mut self, dropped: &[Box<str>], all: bool) {
+        self.leftover = Leftover::default();
+        self.ran = false;
+        self.prepared.retain(|name, _| !all && !dropped.contains(name));
+    }
+
+    pub(super) fn check(&mut self, frames: &Frames) {
+        self.broken |= frames.is_broken();
+    }
+
+    pub(super) fn finished(&mut self) -> Vec<Finished> {
+        std::mem::take(&mut self.finished)
+    }
+
+    pub(super) fn changed_role(&mut self) -> Option<Role> {
+        self.new_role.take()
+    }
+
+    /// The link is gone: nothing that is under way will be answered.
+    pub(super) fn end(&mut self) -> Vec<Finished> {
+        let mut cut_off: Vec<Finished> = self.requests.drain(..).collect();
+        cut_off.iter_mut().for_each(|request| request.failed = true);
+        cut_off
+    }
+
+    pub(super) fn client_said(&mut self, frame: Frame<'_>) {
+        match frame.tag {
+            b'Q' => {
+                let mut request = self.take_building();
+                request.does(Kind::Run);
+                let statement = Statement::new(leading_text(frame.body), frame.is_cut());
+                self.runs(&mut request, statement);
+                self.requests.push_back(request);
+            }
+            b'P' => {
+                let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
+                let statement = Statement::new(leading_text(rest), frame.is_cut());
+                let request = self.building();
+                request.does(Kind::Prepare);
+                request.statement = Some(Arc::clone(&statement));
+                request.names.push(name.into());
+                self.prepared.insert(name.into(), statement);
+            }
+            b'B' => {
+                let names = text(frame.body).and_then(|(_, rest)| text(rest));
+                self.bound = names.and_then(|(name, _)| self.prepared.get(name)).cloned();
+                self.building().does(Kind::Prepare);
+            }
+            b'E' => {
+                let bound = self.bound.clone();
+                let mut request = self.take_building();
+                request.does(Kind::Run);
+                match bound {
+                    Some(statement) => self.runs(&mut request, statement),
+                    None => self.leftover.add(Leftover::ANYTHING),
+                }
+                self.building = Some(request);
+            }
+            b'C' => {
+                if let [b'S', name @ ..] = frame.body
+                    && let Some((name, _)) = text(name)
+                {
+                    self.prepared.remove(name);
+                }
+            }
+            b'S' => {
+                let request = self.take_building();
+                self.requests.push_back(request);
+            }
+            b'F' => {
+                let mut request = self.take_building();
+                request.does(Kind::Run);
+                self.leftover.add(Leftover::ANYTHING);
+                self.requests.push_back(request);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn server_said(&mut self, frame: Frame<'_>) {
+        match frame.tag {
+            b'D' => {
+                if let Some(request) = self.requests.front_mut() {
+                    request.rows += 1;
+                    request.bytes += frame.len as u64;
+                    request.first_row.get_or_insert_with(Instant::now);
+                }
+            }
+            b'E' => self.failed(ServerError::read(frame.body)),
+            b'S' => {
+                if let Some((name, rest)) = text(frame.body)
+                    && let Some((value, _)) = text(rest)
+                {
+                    self.reported(name, value);
+                }
+            }
+            b'K' => {
+                if let Some((pid, rest)) = frame.body.split_first_chunk()
+                    && let Some((secret, _)) = rest.split_first_chunk()
+                {
+                    let (pid, secret) = (i32::from_be_bytes(*pid), i32::from_be_bytes(*secret));
+                    self.key = Some(BackendKey { pid, secret });
+                }
+            }
+            b'Z' => self.ready_for_query(frame.body),
+            _ => {}
+        }
+    }
+
+    fn ready_for_query(&mut self, body: &[u8]) {
+        let before = self.status;
+        self.status = match body {
+            b"I" => TransactionStatus::Idle,
+            b"T" => TransactionStatus::Open,
+            b"E" => TransactionStatus::Failed,
+            _ => return self.lose_track(),
+        };
+        let Some(request) = self.requests.pop_front() else {
+            // The end of the login; at any other time an answer to nothing.
+            self.broken |= self.logged_in;
+            self.logged_in = true;
+            return;
+        };
+        match self.status {
+            TransactionStatus::Open if before == TransactionStatus::Idle => self.failed_with = None,
+            TransactionStatus::Failed => self.failed_with = self.failed_with.or(request.code),
+            _ => {}
+        }
+        if request.failed {
+            for name in &request.names {
+                self.prepared.remove(name);
+            }
+        }
+        self.finished.push(request);
+    }
+
+    fn failed(&mut self, error: ServerError<'_>) {
+        if let Some(code) = error.code {
+            error.fields.note(code);
+            if self.status == TransactionStatus::Open {
+                self.failed_with.get_or_insert(code);
+            }
+            // Prepared statements whose table changed, or that someone deallocated: none of them is to be relied on.
+            self.leftover.prepared |= matches!(code.as_str(), "0A000" | "26000");
+        }
+        if let Some(request) = self.requests.front_mut() {
+            request.failed = true;
+            request.code = request.code.or(error.code);
+        }
+    }
+
+    fn reported(&mut self, name: &str, value: &str) {
+        if name == "in_hot_standby" {
+            let role = if value == "on" { Role::Standby } else { Role::Primary };
+            if self.role.replace(role).is_some_and(|before| before != role) {
+                self.new_role = Some(role);
+            }
+            return;
+        }
+        if !self.ready {
+            self.baseline.insert(name.into(), value.into());
+        } else if self.baseline.get(name).is_some_and(|baseline| **baseline == *value) {
+            self.changed.retain(|changed| **changed != *name);
+        } else if !self.changed.iter().any(|changed| **changed == *name) {
+            self.changed.push(name.into());
+        }
+    }
+
+    fn runs(&mut self, request: &mut Request, statement: Arc<Statement>) {
+        self.leftover.add(statement.leftover);
+        self.last = Some(Arc::clone(&statement));
+        self.ran = true;
+        request.statement = Some(statement);
+    }
+
+    fn building(&mut self) -> &mut Request {
+        let checkout = self.checkout();
+        self.building.get_or_insert_with(|| Request::new(checkout))
+    }
+
+    fn take_building(&mut self) -> Request {
+        let checkout = self.checkout();
+        self.building.take().unwrap_or_else(|| Request::new(checkout))
+    }
+
+    fn checkout(&self) -> Option<Checkout> {
+        self.lease.as_ref().map(|lease| lease.checkout)
+    }
+
+    /// A message could not be read: whoever asks must not rely on anything here.
+    fn lose_track(&mut self) {
+        self.broken = true;
+    }
+}
+
+/// What an ErrorResponse says.
+struct ServerError<'a> {
+    code: Option<SqlState>,
+    fields: ErrorFields<'a>,
+}
+
+impl<'a> ServerError<'a> {
+    fn read(mut body: &'a [u8]) -> Self {
+        let mut error = ServerError { code: None, fields: ErrorFields::default() };
+        while let [field, rest @ ..] = body
+            && *field != 0
+            && let Some((value, after)) = text(rest)
+        {
+            match field {
+                b'C' => error.code = value.parse().ok(),
+                b'M' => error.fields.message = value,
+                b'D' => error.fields.detail = Some(value),
+                b'H' => error.fields.hint = Some(value),
+                b't' => error.fields.table = Some(value),
+                b'c' => error.fields.column = Some(value),
+                b'n' => error.fields.constraint = Some(value),
+                _ => {}
+            }
+            body = after;
+        }
+        error
+    }
+}
+
+/// The text at the beginning, up to its end or to where it was cut.
+fn leading_text(bytes: &[u8]) -> &str {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    match std::str::from_utf8(&bytes[..end]) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}

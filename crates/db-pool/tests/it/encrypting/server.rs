@@ -1,0 +1,98 @@
+//! A server whose certificate and pg_hba.conf a test chooses, and the files that a client names.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use db_core::{Connect, DatabaseUrl, Error};
+use db_pool::{ConnectConfig, Connector};
+use db_testkit::Cluster;
+use diesel_async::AsyncPgConnection;
+use tempfile::TempDir;
+
+use super::authority::{Authority, Issued};
+
+/// Anyone with a password, encrypted or not.
+pub(super) const WITH_PASSWORD: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
+pub(super) struct Server {
+    cluster: Cluster,
+    files: TempDir,
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        Server::of(Cluster::builder().start().await.unwrap())
+    }
+
+    /// One of this major version.
+    pub(super) async fn start_version(major: u16) -> Self {
+        Server::of(Cluster::builder().version(major).start().await.unwrap())
+    }
+
+    fn of(cluster: Cluster) -> Self {
+        Server { cluster, files: TempDir::new().unwrap() }
+    }
+
+    /// From now on encrypts with this certificate, or not at all.
+    pub(super) async fn show(&self, certificate: Option<&Issued>) {
+        self.demand(certificate, None, WITH_PASSWORD).await;
+    }
+
+    /// From now on also knows clients by certificates of this authority, and lets in whom pg_hba.conf says.
+    pub(super) async fn demand(&self, shown: Option<&Issued>, clients: Option<&Authority>, hba: &str) {
+        let mut settings = String::new();
+        if let Some(Issued { certificate, key }) = shown {
+            self.write("server.crt", certificate);
+            self.write("server.key", key);
+            settings.push_str("ssl = on\n");
+        }
+        if let Some(authority) = clients {
+            self.write("clients.crt", &authority.pem());
+            settings.push_str("ssl_ca_file = 'clients.crt'\n");
+        }
+        self.write("postgresql.auto.conf", &settings);
+        self.write("pg_hba.conf", hba);
+        self.cluster.restart(0).await.unwrap();
+    }
+
+    /// Writes a file that only the server's account can read.
+    fn write(&self, name: &str, text: &str) {
+        let data = self.cluster.dir().join("node1");
+        let (path, owner) = (data.join(name), fs::metadata(&data).unwrap());
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+
+    /// A file of the client's that only its owner can read.
+    pub(super) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.files.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    pub(super) fn socket_dir(&self) -> &Path {
+        self.cluster.dir()
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.cluster.address_of(0).unwrap().port()
+    }
+
+    /// The server under a name of its own, which is not looked up.
+    pub(super) fn url(&self, host: &str, params: &str) -> String {
+        self.url_at(host, self.port(), params)
+    }
+
+    pub(super) fn url_at(&self, host: &str, port: u16, params: &str) -> String {
+        format!("postgres://postgres:postgres@{host}:{port}/app?hostaddr=127.0.0.1&{params}")
+    }
+}
+
+pub(super) async fn connect(url: &str) -> Result<AsyncPgConnection, Error> {
+    let url: DatabaseUrl = url.parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    Connector::new(url, ConnectConfig::default()).connect(&endpoint).await
+}
