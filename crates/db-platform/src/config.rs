@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use db_core::settings::{InvalidSettings, Reader, Setting};
 use db_core::{DatabaseUrl, Endpoint, Environment};
-use db_pool::{ConnectConfig, PoolConfig};
+use db_pool::{ConnectConfig, PoolConfig, Reset};
 use db_replica_routing::RouterConfig;
 use db_retry::RetryConfig;
 
@@ -90,9 +90,10 @@ impl Config {
         let connect = ConnectConfig {
             connect_timeout: reader.read(&names::CONNECT_TIMEOUT),
             socket_timeout: Some(reader.read(&names::SOCKET_TIMEOUT)),
-            statement_timeout: Some(reader.read(&names::QUERY_TIMEOUT)).filter(|timeout| !timeout.is_zero()),
+            statement_timeout: unless_zero(reader.read(&names::QUERY_TIMEOUT)),
             prepared_statements: reader.read(&names::PREPARED_STATEMENTS),
             max_prepared_statements: non_zero(reader.read(&names::MAX_PREPARED_STATEMENTS)),
+            wire_tap: reader.read(&names::WIRE_TAP),
             ..ConnectConfig::default()
         };
         let ceiling = ceiling_by_cores();
@@ -100,6 +101,11 @@ impl Config {
             acquire_timeout: reader.read(&names::POOL_CONNECTION_TIMEOUT),
             idle_timeout: reader.read(&names::POOL_IDLE_TIMEOUT),
             max_lifetime: reader.read(&names::POOL_MAX_LIFETIME),
+            keepalive: unless_zero(reader.read(&names::POOL_KEEPALIVE)),
+            leak_threshold: unless_zero(reader.read(&names::POOL_LEAK_THRESHOLD)),
+            background: NonZeroUsize::new(reader.read(&names::POOL_BACKGROUND) as usize),
+            salvage_timeout: reader.read(&names::POOL_SALVAGE_TIMEOUT),
+            reset: if reader.read(&names::POOL_RESET_ALWAYS) { Reset::Always } else { Reset::WhenSeen },
             ..PoolConfig::default()
         };
         let mut size = |min: &Setting<u32>, max: &Setting<u32>| {
@@ -122,7 +128,6 @@ impl Config {
             probe_interval: reader.read(&names::HEALTH_CHECK_INTERVAL),
             ..RouterConfig::default()
         };
-        let slow = reader.read(&names::SLOW_QUERY_THRESHOLD);
         Config {
             environment: reader.environment(),
             direct_url: url.clone(),
@@ -133,7 +138,7 @@ impl Config {
             read_pool,
             retry,
             router,
-            slow_query_threshold: Some(slow).filter(|threshold| !threshold.is_zero()),
+            slow_query_threshold: unless_zero(reader.read(&names::SLOW_QUERY_THRESHOLD)),
             log_queries: reader.read(&names::LOG_QUERIES),
         }
     }
@@ -143,6 +148,10 @@ impl Config {
 fn ceiling_by_cores() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     u32::try_from(cores).unwrap_or(u32::MAX).saturating_mul(8).max(16)
+}
+
+fn unless_zero(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
 }
 
 fn non_zero(number: u32) -> NonZeroUsize {
@@ -297,8 +306,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_for_the_pools_reaches_both() {
+        let pairs = [
+            URL,
+            ("DB_POOL_BACKGROUND", "3"),
+            ("DB_POOL_SALVAGE_TIMEOUT", "2s"),
+            ("DB_POOL_RESET_ALWAYS", "yes"),
+            ("DB_WIRE_TAP", "off"),
+        ];
+        let config = config(&pairs).unwrap();
+        for pool in [&config.pool, &config.read_pool] {
+            assert_eq!(pool.background, NonZeroUsize::new(3));
+            assert_eq!((pool.salvage_timeout, pool.reset), (Duration::from_secs(2), Reset::Always));
+        }
+        assert!(!config.connect.wire_tap);
+    }
+
+    #[test]
     fn zero_turns_off_what_can_be_turned_off() {
-        let config = config(&[URL, ("DB_QUERY_TIMEOUT", "0"), ("DB_SLOW_QUERY_THRESHOLD", "0")]).unwrap();
+        let off =
+            ["DB_QUERY_TIMEOUT", "DB_SLOW_QUERY_THRESHOLD", "DB_POOL_KEEPALIVE", "DB_POOL_LEAK_THRESHOLD"];
+        let pairs: Vec<_> = off.into_iter().map(|name| (name, "0")).chain([URL]).collect();
+        let config = config(&pairs).unwrap();
         assert_eq!((config.connect.statement_timeout, config.slow_query_threshold), (None, None));
+        assert_eq!((config.pool.keepalive, config.read_pool.leak_threshold), (None, None));
     }
 }

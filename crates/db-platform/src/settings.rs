@@ -143,6 +143,55 @@ pub(crate) const POOL_MAX_LIFETIME: Setting<Duration> = Setting {
     max: DAY,
     unit_required: &[],
 };
+pub(crate) const POOL_KEEPALIVE: Setting<Duration> = Setting {
+    name: "DB_POOL_KEEPALIVE",
+    aliases: &[],
+    meaning: "A connection idle for longer is asked for a sign of life, so that no firewall forgets it; 0 is never.",
+    default: [Duration::from_secs(120); 4],
+    min: Duration::ZERO,
+    max: DAY,
+    unit_required: &[],
+};
+pub(crate) const POOL_LEAK_THRESHOLD: Setting<Duration> = Setting {
+    name: "DB_POOL_LEAK_THRESHOLD",
+    aliases: &[],
+    meaning: "A connection held for longer is logged once as a warning, with where it was taken and the shape of its \
+              last statement, and again when it comes back; 0 is never.",
+    default: [Duration::from_secs(60); 4],
+    min: Duration::ZERO,
+    max: DAY,
+    unit_required: &[],
+};
+pub(crate) const POOL_BACKGROUND: Setting<u32> = Setting {
+    name: "DB_POOL_BACKGROUND",
+    aliases: &[],
+    meaning: "The most connections of a pool that background work may hold at once, so that the rest is there for \
+              whoever waits; 0 is half of the pool.",
+    default: [0; 4],
+    min: 0,
+    max: 10_000,
+    unit_required: &[],
+};
+pub(crate) const POOL_SALVAGE_TIMEOUT: Setting<Duration> = Setting {
+    name: "DB_POOL_SALVAGE_TIMEOUT",
+    aliases: &[],
+    meaning: "The longest that cleaning a connection may take which came back in the middle of something; then it is \
+              closed.",
+    default: [SECOND; 4],
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(60),
+    unit_required: &[],
+};
+pub(crate) const POOL_RESET_ALWAYS: Setting<bool> = Setting {
+    name: "DB_POOL_RESET_ALWAYS",
+    aliases: &[],
+    meaning: "Reset a session after every use, and not only where a statement was seen that leaves something behind. \
+              For services whose SQL functions change settings or take advisory locks.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
 pub(crate) const CONNECT_TIMEOUT: Setting<Duration> = Setting {
     name: "DB_CONNECT_TIMEOUT",
     aliases: &[],
@@ -252,6 +301,16 @@ pub(crate) const MAX_PREPARED_STATEMENTS: Setting<u32> = Setting {
     max: 100_000,
     unit_required: &[],
 };
+pub(crate) const WIRE_TAP: Setting<bool> = Setting {
+    name: "DB_WIRE_TAP",
+    aliases: &[],
+    meaning: "Read the bytes of every connection as they go by. Without it SQLSTATEs are guessed from English \
+              messages, and a connection left in the middle of something is closed instead of cleaned.",
+    default: [true; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
 
 /// Names that teams bring from elsewhere, and what to use here.
 const NOT_READ: [(&str, &str); 5] = [
@@ -305,6 +364,11 @@ pub fn configuration_page() -> String {
         row(&POOL_CONNECTION_TIMEOUT),
         row(&POOL_IDLE_TIMEOUT),
         row(&POOL_MAX_LIFETIME),
+        row(&POOL_KEEPALIVE),
+        row(&POOL_LEAK_THRESHOLD),
+        row(&POOL_BACKGROUND),
+        row(&POOL_SALVAGE_TIMEOUT),
+        row(&POOL_RESET_ALWAYS),
         row(&CONNECT_TIMEOUT),
         row(&SOCKET_TIMEOUT),
         row(&QUERY_TIMEOUT),
@@ -316,6 +380,7 @@ pub fn configuration_page() -> String {
         row(&HEALTH_CHECK_INTERVAL),
         row(&PREPARED_STATEMENTS),
         row(&MAX_PREPARED_STATEMENTS),
+        row(&WIRE_TAP),
     ];
     rows.iter().for_each(|row| page.push_str(row));
     page.push_str("\n## Not read\n\n| variable | use |\n|---|---|\n");

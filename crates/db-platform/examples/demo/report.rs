@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use db_platform::core::Role;
-use db_platform::pool::Status;
+use db_platform::pool::{Status, Timings};
 use db_platform::{Db, RetryCounts};
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -89,10 +89,17 @@ impl Report {
                     "open": pool.open,
                     "max": pool.max,
                     "acquires": pool.acquires,
-                    "waits": pool.waits,
-                    "waited_ms": pool.waited.as_secs_f64() * 1_000.0,
+                    "releases": pool.releases(),
+                    "wait_ms": timings(&pool.wait_times),
+                    "hold_ms": timings(&pool.hold_times),
+                    "create_ms": timings(&pool.create_times),
                     "timeouts": pool.timeouts,
-                    "creates": pool.creates,
+                    "creates": pool.creates(),
+                    "destroys": pool.destroys,
+                    "connect_errors": pool.connect_errors,
+                    "salvages": pool.salvages,
+                    "abandoned": pool.abandoned,
+                    "leaks": pool.leaks,
                 })
             })
             .collect();
@@ -115,6 +122,15 @@ impl Report {
         })
         .to_string()
     }
+}
+
+fn timings(timings: &Timings) -> Value {
+    let (p50, p99) = (timings.quantile(0.5), timings.quantile(0.99));
+    json!({ "mean": ms(timings.mean()), "p50": ms(p50), "p99": ms(p99) })
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 fn standbys(db: &Db) -> Vec<String> {
@@ -147,12 +163,11 @@ impl fmt::Display for Report {
         }
         writeln!(f, "pools")?;
         for pool in &self.pools {
-            let mean = pool.waited.as_secs_f64() * 1_000.0 / pool.waits.max(1) as f64;
-            let (node, open, max) = (pool.endpoint.to_string(), pool.open, pool.max);
-            let (acquires, waits) = (pool.acquires, pool.waits);
+            let (node, open, max, acquires) = (pool.endpoint.to_string(), pool.open, pool.max, pool.acquires);
+            let (waited, held) = (ms(pool.wait_times.quantile(0.99)), ms(pool.hold_times.quantile(0.99)));
             writeln!(
                 f,
-                "  {node:<22}{open:>3} of {max} open, {acquires} acquires, {waits} waited, {mean:.2} ms on average"
+                "  {node:<22}{open:>3} of {max} open, {acquires} acquires, p99 {waited:.2} ms waited, {held:.2} ms held"
             )?;
         }
         write!(f, "errors that reached a caller: {}", self.errors)?;
