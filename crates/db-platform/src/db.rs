@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use db_core::{Classify, Connect, Endpoint, Error, Observe, Result, Work};
 use db_pool::{Connection, Connector, Drained, Pool, Status};
 use db_replica_routing::{Freshness, LinkAlarm, NodeStatus, Purpose, Router, Topology};
-use db_retry::{Retry, RetryConfig, RetryCounts};
+use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
@@ -121,11 +121,12 @@ impl Db {
         self.retry.read(&self.router.reader(freshness), work).await
     }
 
-    /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, and after a lost
-    /// connection as long as COMMIT was not sent.
+    /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after a lost
+    /// connection, and where the answer to COMMIT was lost and it turns out not to have committed.
     ///
     /// # Errors
-    /// The work's own error, as it was; [`Error::CommitUnknown`] where COMMIT was sent and its answer was lost.
+    /// The work's own error, as it was; [`Error::CommitUnknown`] where the answer to COMMIT was lost and it could not be
+    /// found out what became of it ([`TransactionBuilder::marked`] helps across a failover).
     ///
     /// # Cancel safety
     /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
@@ -207,6 +208,16 @@ impl Db {
             pools.spawn(async move { pool.shutdown(grace).await });
         }
         pools.join_all().await.into_iter().fold(Drained::default(), |all, one| all + one)
+    }
+
+    /// What became so far of COMMITs whose answer was lost.
+    pub fn lost_commits(&self) -> CommitCounts {
+        self.retry.commits()
+    }
+
+    /// What retries may still cost, and how many were refused, where there is a budget.
+    pub fn retry_budget(&self) -> Option<BudgetStatus> {
+        self.retry.budget()
     }
 
     pub(crate) fn retry(&self) -> &Retry {

@@ -16,7 +16,7 @@ pub use db_core::{
 };
 pub use db_pool::{Connection, Drained};
 pub use db_replica_routing::{Freshness, Topology};
-pub use db_retry::{Begin, Isolation, RetryCounts};
+pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
 pub use health::{Condition, Health};
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;

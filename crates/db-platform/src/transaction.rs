@@ -1,7 +1,10 @@
-//! A transaction that differs from the default: isolation, read-only, a name for logs.
+//! A transaction that differs from the default: isolation, limits, how a lost COMMIT is dealt with, a name for logs.
+
+use std::borrow::Cow;
+use std::time::Duration;
 
 use db_core::{Classify, Error, Once, Work};
-use db_retry::{Begin, Isolation};
+use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
 use tracing::Instrument;
 
 use crate::db::Db;
@@ -12,12 +15,14 @@ use crate::db::Db;
 pub struct TransactionBuilder<'a> {
     db: &'a Db,
     begin: Begin,
+    retry: Option<RetryConfig>,
+    timeout: Option<Duration>,
     name: Option<&'static str>,
 }
 
 impl<'a> TransactionBuilder<'a> {
     pub(crate) fn new(db: &'a Db) -> Self {
-        TransactionBuilder { db, begin: Begin::default(), name: None }
+        TransactionBuilder { db, begin: Begin::default(), retry: None, timeout: None, name: None }
     }
 
     /// As if transactions had run one after another; conflicts are run again.
@@ -44,6 +49,34 @@ impl<'a> TransactionBuilder<'a> {
         self
     }
 
+    /// Write a row with it, so that it is known even after a failover whether it committed.
+    ///
+    /// The row goes out with COMMIT and costs no round trip. Its table is made by a migration with
+    /// [`db_retry::marker::TABLE`], and old rows are removed by [`db_retry::marker::forget`].
+    pub fn marked(self) -> Self {
+        self.resolve(Resolve::ByMarker)
+    }
+
+    /// How it is found out whether it committed, where the answer to COMMIT is lost; by its id if this is not called.
+    pub fn resolve(mut self, resolve: Resolve) -> Self {
+        self.begin.resolve = resolve;
+        self
+    }
+
+    /// The longest that one attempt may take, from BEGIN to the answer to COMMIT; without it, for ever.
+    ///
+    /// Before COMMIT is sent it ends with [`Error::DeadlineExceeded`]; after that, it is found out what became of it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Try again as `config` says, in place of what the [`Config`](crate::Config) says. The budget stays the common one.
+    pub fn retry(mut self, config: RetryConfig) -> Self {
+        self.retry = Some(config);
+        self
+    }
+
     /// A name for the tracing span around all of its attempts.
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = Some(name);
@@ -62,7 +95,7 @@ impl<'a> TransactionBuilder<'a> {
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let (retry, writer, span) = (self.db.retry(), self.db.writer(), self.span());
+        let (retry, writer, span) = (self.retries(), self.db.writer(), self.span());
         retry.transaction(writer, self.begin, &(), work).instrument(span).await
     }
 
@@ -78,8 +111,18 @@ impl<'a> TransactionBuilder<'a> {
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let (retry, writer, span) = (self.db.retry(), self.db.writer(), self.span());
+        let (retry, writer, span) = (self.retries(), self.db.writer(), self.span());
         retry.transaction_once(writer, self.begin, &(), work).instrument(span).await
+    }
+
+    fn retries(&self) -> Cow<'a, Retry> {
+        let common = self.db.retry();
+        if self.retry.is_none() && self.timeout.is_none() {
+            return Cow::Borrowed(common);
+        }
+        let mut config = self.retry.clone().unwrap_or_else(|| common.config().clone());
+        config.transaction_timeout = self.timeout.or(config.transaction_timeout);
+        Cow::Owned(common.with(config))
     }
 
     fn span(&self) -> tracing::Span {

@@ -2,24 +2,62 @@
 
 use std::time::Duration;
 
-use db_core::Class;
+use db_core::{Acquire, Class, Error, Result};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::retry::Retry;
+use crate::config::RetryConfig;
+use crate::deadline;
+use crate::retry::{Retry, Shared};
 
 /// The attempts of one call.
 pub(crate) struct Attempts<'a> {
-    retry: &'a Retry,
+    config: &'a RetryConfig,
+    shared: &'a Shared,
     backoff: Backoff,
     started: Instant,
+    deadline: Option<Instant>,
+    /// When the attempt under way began.
+    attempt_started: Instant,
+    /// How long the quickest attempt took: another one will hardly take less.
+    quickest: Duration,
     made: u32,
     conflicts: u32,
 }
 
 impl<'a> Attempts<'a> {
-    pub(crate) fn start(retry: &'a Retry) -> Self {
-        Attempts { retry, backoff: retry.config().backoff(), started: Instant::now(), made: 0, conflicts: 0 }
+    pub(crate) fn start<C>(retry: &'a Retry<C>) -> Self {
+        let (config, started) = (retry.config(), Instant::now());
+        let own = config.deadline.map(|deadline| started + deadline);
+        Attempts {
+            config,
+            shared: retry.shared(),
+            backoff: config.backoff(),
+            started,
+            deadline: deadline::earlier(own, deadline::current()),
+            attempt_started: started,
+            quickest: Duration::MAX,
+            made: 0,
+            conflicts: 0,
+        }
+    }
+
+    /// By when everything must have been tried.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Waits for a connection, until the deadline at the latest.
+    pub(crate) async fn acquire<A: Acquire>(&self, from: &A) -> Result<A::Conn> {
+        let acquired = deadline::until(self.deadline, deadline::scope(self.deadline, from.acquire())).await;
+        acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
+    }
+
+    /// Notes that the call has succeeded, which pays for retries.
+    pub(crate) fn succeeded(&self) {
+        if let Some(budget) = self.shared.budget() {
+            budget.pay_in();
+        }
     }
 
     /// Waits for the next attempt after a failure of `class`; false where there is none.
@@ -29,18 +67,19 @@ impl<'a> Attempts<'a> {
     pub(crate) async fn again(&mut self, class: Class) -> bool {
         let Some(pause) = self.next_pause(class) else { return false };
         tracing::debug!(%class, attempt = self.made, ?pause, "trying again");
-        self.retry.counter().add(class);
+        self.shared.counter().add(class);
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
+        self.attempt_started = Instant::now();
         true
     }
 
     fn next_pause(&mut self, class: Class) -> Option<Duration> {
         self.made += 1;
-        let config = self.retry.config();
+        self.quickest = self.quickest.min(self.attempt_started.elapsed());
         let worth_it = matches!(class, Class::Conflict | Class::Unavailable | Class::Overloaded);
-        if !worth_it || self.made >= config.attempts.get() {
+        if !worth_it || self.made >= self.config.attempts.get() {
             return None;
         }
         self.conflicts += u32::from(class == Class::Conflict);
@@ -49,7 +88,13 @@ impl<'a> Attempts<'a> {
             (Class::Conflict, 1) => Duration::ZERO,
             _ => self.backoff.next_pause(&mut rand::rng()),
         };
-        let in_time = config.deadline.is_none_or(|deadline| self.started.elapsed() + pause < deadline);
-        in_time.then_some(pause)
+        let in_time = |deadline| Instant::now() + pause + self.quickest < deadline;
+        (self.deadline.is_none_or(in_time) && self.affords(class)).then_some(pause)
+    }
+
+    fn affords(&self, class: Class) -> bool {
+        // Another transaction came through, so the server is well, and one of those that conflict always does.
+        let free = class == Class::Conflict || self.config.budget.is_none();
+        free || self.shared.budget().is_none_or(|budget| budget.take())
     }
 }

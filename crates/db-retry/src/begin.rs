@@ -1,4 +1,4 @@
-//! How a transaction begins: its isolation and what it may do.
+//! How a transaction begins: its isolation, what it may do, and how a lost answer to its COMMIT is dealt with.
 
 /// The isolation level of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,6 +11,27 @@ pub enum Isolation {
     Serializable,
 }
 
+/// How it is found out what became of a transaction when the answer to its COMMIT was lost.
+///
+/// | | same server | the server crashed | another server took over |
+/// |---|---|---|---|
+/// | `ByTransactionId` | found out | found out, unless it seems to have committed | unknown |
+/// | `ByMarker` | found out | found out | found out |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Resolve {
+    /// Not at all: such a COMMIT is [`CommitUnknown`](db_core::Error::CommitUnknown).
+    ///
+    /// For a transaction whose first statement must come before its snapshot is taken, such as `LOCK TABLE` under
+    /// [`Isolation::RepeatableRead`], or `SET TRANSACTION`: the other two ask the server something along with BEGIN.
+    Never,
+    /// By the transaction's id, which is asked for in the same round trip as BEGIN.
+    #[default]
+    ByTransactionId,
+    /// By that, and by a row in [`marker::TABLE`](crate::marker::TABLE) that is written in the same transaction and
+    /// the same round trip as COMMIT. A server that took over has it or has not.
+    ByMarker,
+}
+
 /// How a transaction begins. The default is the server's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Begin {
@@ -20,6 +41,8 @@ pub struct Begin {
     pub read_only: bool,
     /// Whether a serializable, read-only transaction waits until it can run without any risk of failing.
     pub deferrable: bool,
+    /// How a lost answer to COMMIT is dealt with; without effect where `read_only`, which has nothing to lose.
+    pub resolve: Resolve,
 }
 
 impl Begin {
@@ -40,5 +63,13 @@ impl Begin {
             sql.push_str(" DEFERRABLE");
         }
         sql
+    }
+
+    pub(crate) fn is_identified(&self) -> bool {
+        !self.read_only && self.resolve != Resolve::Never
+    }
+
+    pub(crate) fn is_marked(&self) -> bool {
+        !self.read_only && self.resolve == Resolve::ByMarker
     }
 }

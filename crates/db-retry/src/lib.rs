@@ -1,14 +1,28 @@
 //! Retries what may be retried, and never what may not.
 #![doc = include_str!("../README.md")]
 
+mod attempt;
 mod attempts;
 mod backoff;
 mod begin;
+mod breaker;
+mod budget;
+mod condition;
+mod config;
 mod counts;
+mod deadline;
+pub mod marker;
+mod receipt;
+mod resolve;
 mod retry;
 mod transaction;
 
 pub use backoff::{Backoff, Jitter};
-pub use begin::{Begin, Isolation};
-pub use counts::RetryCounts;
-pub use retry::{Retry, RetryConfig};
+pub use begin::{Begin, Isolation, Resolve};
+pub use breaker::{BreakerChange, BreakerConfig, BreakerState, BreakerStatus, Guarded, GuardedConnection};
+pub use budget::{BudgetConfig, BudgetStatus};
+pub use condition::{ByClass, Condition, If};
+pub use config::RetryConfig;
+pub use counts::{CommitCounts, RetryCounts};
+pub use deadline::time_left;
+pub use retry::Retry;

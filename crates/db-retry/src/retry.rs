@@ -1,74 +1,80 @@
 //! Runs an operation again while its failure says that this may help.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use db_core::{Acquire, Class, Classify, Error, Result, Work};
+use tokio::time::Instant;
 
 use crate::attempts::Attempts;
-use crate::backoff::{Backoff, Jitter};
-use crate::counts::{Counter, RetryCounts};
-
-/// How often, and how far apart.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RetryConfig {
-    /// How many attempts there are at most, the first included.
-    pub attempts: NonZeroU32,
-    /// The first pause.
-    pub base: Duration,
-    /// The longest pause.
-    pub max: Duration,
-    /// How much longer each pause is than the one before.
-    pub multiplier: f64,
-    /// How pauses are spread.
-    pub jitter: Jitter,
-    /// No attempt starts later than this after the first; none means that only `attempts` counts.
-    pub deadline: Option<Duration>,
-    /// The longest that one attempt at a read may take once it has its connection; none means for ever.
-    ///
-    /// The caller's own guard against a server that has stopped: `statement_timeout` is the server's.
-    pub read_timeout: Option<Duration>,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        RetryConfig {
-            attempts: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
-            base: Duration::from_millis(50),
-            max: Duration::from_secs(2),
-            multiplier: 2.0,
-            jitter: Jitter::Full,
-            deadline: Some(Duration::from_secs(30)),
-            read_timeout: None,
-        }
-    }
-}
-
-impl RetryConfig {
-    /// One attempt only.
-    pub fn never() -> Self {
-        RetryConfig { attempts: NonZeroU32::MIN, ..RetryConfig::default() }
-    }
-
-    pub(crate) fn backoff(&self) -> Backoff {
-        Backoff::new(self.base, self.max, self.multiplier, self.jitter)
-    }
-}
+use crate::budget::{Budget, BudgetStatus};
+use crate::condition::{ByClass, Condition, If};
+use crate::config::RetryConfig;
+use crate::counts::{CommitCounts, Counter, RetryCounts};
+use crate::deadline;
 
 /// Runs operations again while their failure says that this may help.
 ///
-/// Cheap to clone; clones count together. The caller always gets the error of the last attempt, unchanged.
-#[derive(Debug, Clone, Default)]
-pub struct Retry {
+/// One for each target: clones, and those made from it by [`Retry::with`] and [`Retry::retry_if`], are cheap, count
+/// together and share one budget. The caller always gets the error of the last attempt, unchanged.
+#[derive(Debug, Clone)]
+pub struct Retry<C = ByClass> {
     config: RetryConfig,
-    counter: Arc<Counter>,
+    condition: C,
+    shared: Arc<Shared>,
+}
+
+/// What all calls to one target share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    counter: Counter,
+    budget: Option<Budget>,
+}
+
+impl Shared {
+    fn new(config: &RetryConfig) -> Self {
+        Shared { counter: Counter::default(), budget: config.budget.map(Budget::new) }
+    }
+
+    pub(crate) fn counter(&self) -> &Counter {
+        &self.counter
+    }
+
+    pub(crate) fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
 }
 
 impl Retry {
     /// Retries as `config` says.
     pub fn new(config: RetryConfig) -> Self {
-        Retry { config, counter: Arc::default() }
+        Retry { shared: Arc::new(Shared::new(&config)), config, condition: ByClass }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry::new(RetryConfig::default())
+    }
+}
+
+impl<C> Retry<C> {
+    /// The same target with another configuration, for one call or for many.
+    pub fn with(&self, config: RetryConfig) -> Self
+    where
+        C: Clone,
+    {
+        Retry { config, condition: self.condition.clone(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// The same target, where `condition` alone says which failures are worth another attempt.
+    ///
+    /// A read is judged by the platform's [`Error`], a transaction by the work's own. A COMMIT whose outcome is
+    /// unknown is never run again, whatever the condition says.
+    pub fn retry_if<E, F>(&self, condition: F) -> Retry<If<F>>
+    where
+        F: Fn(&E) -> bool + Send + Sync,
+    {
+        Retry { config: self.config.clone(), condition: If(condition), shared: Arc::clone(&self.shared) }
     }
 
     /// How often, and how far apart.
@@ -78,14 +84,29 @@ impl Retry {
 
     /// What was run again so far, by the class of the failure before.
     pub fn counts(&self) -> RetryCounts {
-        self.counter.read()
+        self.shared.counter.retries()
     }
 
-    pub(crate) fn counter(&self) -> &Counter {
-        &self.counter
+    /// What became so far of COMMITs that were left without an answer.
+    pub fn commits(&self) -> CommitCounts {
+        self.shared.counter.commits()
     }
 
-    /// Runs `operation` until it succeeds, its failure is not worth another attempt, or attempts or time run out.
+    /// What retries may still cost, where there is a budget.
+    pub fn budget(&self) -> Option<BudgetStatus> {
+        self.shared.budget().map(Budget::status)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn condition(&self) -> &C {
+        &self.condition
+    }
+
+    /// Runs `operation` until it succeeds, its failure is not worth another attempt, or attempts, time or the budget
+    /// run out.
     ///
     /// The operation must be one that may run twice. It is given the number of the attempt, from 0.
     ///
@@ -96,15 +117,21 @@ impl Retry {
     /// That of the operation; between attempts nothing is lost.
     pub async fn run<T, E, Fut>(&self, mut operation: impl FnMut(u32) -> Fut) -> Result<T, E>
     where
+        C: Condition<E>,
         E: Classify,
         Fut: Future<Output = Result<T, E>>,
     {
         let mut attempts = Attempts::start(self);
         let mut number = 0;
         loop {
-            match operation(number).await {
-                Ok(value) => return Ok(value),
-                Err(error) if attempts.again(error.class()).await => number += 1,
+            match deadline::scope(attempts.deadline(), operation(number)).await {
+                Ok(value) => {
+                    attempts.succeeded();
+                    return Ok(value);
+                }
+                Err(error) if attempts.again(judge(&self.condition, &error, error.class())).await => {
+                    number += 1
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -119,53 +146,97 @@ impl Retry {
     /// Dropping the future abandons the statement under way; the pool deals with the connection.
     pub async fn read<A, T, E>(&self, from: &A, work: impl Work<T, E>) -> Result<T>
     where
+        C: Condition<Error>,
         A: Acquire,
         T: Send,
         E: Into<Error> + Send,
     {
         let mut attempts = Attempts::start(self);
         loop {
-            let result = match from.acquire().await {
-                Ok(mut conn) => {
-                    let result = self.in_time(work.clone()(&mut conn)).await;
-                    if result.as_ref().is_err_and(|error| error.class() == Class::Unavailable) {
-                        from.evict(&mut conn);
+            let (error, class) = match attempts.acquire(from).await {
+                Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
+                    Ok(value) => {
+                        attempts.succeeded();
+                        return Ok(value);
                     }
-                    result
+                    Err(error) => {
+                        let class = error.class();
+                        (error, class)
+                    }
+                },
+                Err(error) => {
+                    let class = class_of_acquire(&error);
+                    (error, class)
                 }
-                // Whoever waited for as long as it was willing to is not made to wait again.
-                Err(error @ Error::PoolTimeout { .. }) => return Err(error),
-                Err(error) => Err(error),
             };
-            match result {
-                Ok(value) => return Ok(value),
-                Err(error) if attempts.again(error.class()).await => {}
-                Err(error) => return Err(error),
+            if !attempts.again(judge(&self.condition, &error, class)).await {
+                return Err(error);
             }
         }
     }
 
-    async fn in_time<T, E: Into<Error>>(&self, reading: impl Future<Output = Result<T, E>>) -> Result<T> {
-        match self.config.read_timeout {
-            None => reading.await.map_err(Into::into),
-            Some(waited) => match tokio::time::timeout(waited, reading).await {
-                Ok(result) => result.map_err(Into::into),
-                Err(_) => Err(Error::DeadlineExceeded { waited }),
-            },
+    async fn read_on<A, T, E>(
+        &self,
+        attempts: &Attempts<'_>,
+        from: &A,
+        conn: &mut A::Conn,
+        work: impl Work<T, E>,
+    ) -> Result<T>
+    where
+        A: Acquire,
+        T: Send,
+        E: Into<Error> + Send,
+    {
+        let started = Instant::now();
+        let limit = self.config.read_timeout.map(|timeout| started + timeout);
+        let reading = deadline::scope(deadline::earlier(limit, attempts.deadline()), work(conn));
+        match deadline::until(limit, reading).await {
+            Some(result) => result.map_err(Into::into).inspect_err(|error: &Error| {
+                if error.class() == Class::Unavailable {
+                    from.evict(conn);
+                }
+            }),
+            // The server should have ended the statement by itself: it has stopped, or nobody hears it.
+            None => {
+                from.evict(conn);
+                Err(Error::DeadlineExceeded { waited: started.elapsed() })
+            }
         }
     }
+}
+
+/// What a failure to get a connection means for whoever tries again.
+pub(crate) fn class_of_acquire(error: &Error) -> Class {
+    match error {
+        // Whoever waited for as long as it was willing to is not made to wait again, and whoever a breaker turns away
+        // is to fail at once: trying again is the breaker's own business.
+        Error::PoolTimeout { .. } | Error::CircuitOpen(_) => Class::Permanent,
+        error => error.class(),
+    }
+}
+
+/// Asks the condition, except where it is not to be asked.
+pub(crate) fn judge<E>(condition: &impl Condition<E>, error: &E, class: Class) -> Class {
+    if class == Class::Unknown { class } else { condition.judge(error, class) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::Jitter;
     use std::cell::Cell;
+    use std::num::NonZeroU32;
+    use std::time::Duration;
 
     fn conflict() -> Error {
         Error::SerializationFailure(Box::new(db_core::ServerReport::new(
             "could not serialize",
             Some((db_core::SqlState::SERIALIZATION_FAILURE, db_core::Evidence::Server)),
         )))
+    }
+
+    fn lost() -> Error {
+        Error::ConnectionLost { reason: "reset".to_owned() }
     }
 
     #[track_caller]
@@ -185,10 +256,13 @@ mod tests {
     #[test]
     fn only_what_may_help_is_run_again() {
         check(conflict, 4);
-        check(|| Error::ConnectionLost { reason: "reset".to_owned() }, 4);
+        check(lost, 4);
         check(|| Error::DeadlineExceeded { waited: Duration::ZERO }, 4);
         check(|| Error::NotFound, 1);
-        check(|| Error::CommitUnknown(Box::new(Error::ConnectionLost { reason: "reset".to_owned() })), 1);
+        check(
+            || Error::CommitUnknown(Box::new(db_core::UnknownCommit::new(lost(), None, "nobody knows"))),
+            1,
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -201,8 +275,7 @@ mod tests {
             ..RetryConfig::default()
         });
         let started = tokio::time::Instant::now();
-        let result: Result<()> =
-            retry.run(|_| async { Err(Error::ConnectionLost { reason: "reset".to_owned() }) }).await;
+        let result: Result<()> = retry.run(|_| async { Err(lost()) }).await;
         assert!(result.is_err());
         assert!(started.elapsed() < deadline);
         assert_eq!(retry.counts().total(), 1, "a pause of 50 ms fits, one of 100 ms more does not");

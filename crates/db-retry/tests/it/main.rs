@@ -1,13 +1,19 @@
 //! Retries and transactions on a real server.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod breaker;
+mod commit_outcome;
+mod crashes;
+mod limits;
+
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use db_core::{Acquire, Class, Classify, Error, Result};
 use db_retry::{Begin, Isolation, Retry, RetryConfig};
-use db_testkit::{CommitCut, Faulty, Proxy, TestDatabase, fail_each};
+use db_testkit::{Faulty, Proxy, TestDatabase, fail_each};
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -24,6 +30,41 @@ impl Acquire for Direct {
         let opened = AsyncPgConnection::establish(&self.0).await;
         opened.map(Box::new).map_err(|error| Error::ConnectionLost { reason: error.to_string() })
     }
+}
+
+/// Opens a connection for each acquire, wherever `url` says for the nth (from 0), which may do something first.
+#[derive(Clone)]
+struct Steered {
+    acquires: Arc<AtomicU32>,
+    url: Arc<dyn Fn(u32) -> Address + Send + Sync>,
+}
+
+type Address = Pin<Box<dyn Future<Output = String> + Send>>;
+
+impl Steered {
+    fn new<F>(url: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = String> + Send + 'static,
+    {
+        Steered { acquires: Arc::default(), url: Arc::new(move |nth| Box::pin(url(nth))) }
+    }
+}
+
+impl Acquire for Steered {
+    type Conn = Box<AsyncPgConnection>;
+
+    async fn acquire(&self) -> Result<Self::Conn> {
+        let nth = self.acquires.fetch_add(1, Ordering::Relaxed);
+        Direct((self.url)(nth).await).acquire().await
+    }
+}
+
+/// A proxy before a database's server, and the database's URL through it.
+fn proxied(database: &TestDatabase) -> (Proxy, String) {
+    let port = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse::<u16>().unwrap();
+    let proxy = Proxy::start(("127.0.0.1", port)).unwrap();
+    let url = proxy.through(database.url()).unwrap();
+    (proxy, url)
 }
 
 #[derive(QueryableByName)]
@@ -156,29 +197,6 @@ async fn a_transaction_survives_any_one_acquire_that_fails() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_answer_was_lost_is_unknown_and_not_run_again() {
-    let (database, _, mut observer) = ledger().await;
-    let port = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse::<u16>().unwrap();
-    let proxy = Proxy::start(("127.0.0.1", port)).unwrap();
-    proxy.cut_commits(1, CommitCut::Answered);
-    let (retry, runs) = (retry(), Arc::new(AtomicU32::new(0)));
-    let result: Result<()> = retry
-        .transaction(&Direct(proxy.through(database.url()).unwrap()), Begin::default(), &(), async |conn| {
-            runs.fetch_add(1, Ordering::Relaxed);
-            insert(conn, 1).await
-        })
-        .await;
-    let error = result.unwrap_err();
-    assert_eq!(error.class(), Class::Unknown, "{error}");
-    assert_eq!((AtomicU32::load(&runs, Ordering::Relaxed), retry.counts().total()), (1, 0));
-    assert_eq!(
-        number(&mut observer, "SELECT count(*) AS n FROM ledger").await,
-        1,
-        "the server had committed"
-    );
-}
-
-#[tokio::test]
 async fn a_read_moves_to_another_connection() {
     let (_database, direct, _observer) = ledger().await;
     let (retry, runs) = (retry(), Arc::new(AtomicU32::new(0)));
@@ -223,6 +241,7 @@ async fn a_caller_that_waited_for_a_connection_in_vain_is_not_made_to_wait_again
         idle: 0,
         waiting: 1,
         max: 1,
+        oldest: None,
     };
     faulty.fail_from(1, in_vain);
     let retry = retry();

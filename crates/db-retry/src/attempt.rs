@@ -1,0 +1,207 @@
+//! One attempt at a transaction: BEGIN, the work, COMMIT, on one connection.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+
+use db_core::{Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, SqlState};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::begin::Begin;
+use crate::deadline;
+use crate::marker;
+use crate::receipt::{self, Receipt, outside_transaction};
+
+/// How much longer than the attempt's limit a ROLLBACK may take: the server may be well and the work too slow.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How an attempt is to be made.
+pub(crate) struct Plan<'a> {
+    pub(crate) begin: Begin,
+    pub(crate) around: &'a dyn AroundCommit,
+    pub(crate) started: Instant,
+    /// When it must have ended.
+    pub(crate) limit: Option<Instant>,
+}
+
+impl Plan<'_> {
+    fn too_late(&self) -> Error {
+        Error::DeadlineExceeded { waited: self.started.elapsed() }
+    }
+}
+
+/// How an attempt ended.
+pub(crate) enum Ended<T, E> {
+    Committed(T),
+    /// Nothing is left of it.
+    Failed(Failed<E>),
+    /// COMMIT was sent and its answer was lost.
+    Lost(T, Lost),
+}
+
+/// A failure, and what it means for whoever tries again.
+pub(crate) struct Failed<E> {
+    pub(crate) error: E,
+    pub(crate) class: Class,
+    /// Whether the server at the other end went away, or does not answer.
+    pub(crate) gone: bool,
+}
+
+/// A COMMIT whose answer was lost, and what there is to find out its outcome with.
+pub(crate) struct Lost {
+    pub(crate) cause: Error,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) marker: Option<Uuid>,
+}
+
+/// Runs `work` in a transaction.
+pub(crate) async fn run<A, T, E>(
+    from: &A,
+    conn: &mut A::Conn,
+    plan: &Plan<'_>,
+    work: impl Once<T, E>,
+) -> Ended<T, E>
+where
+    A: Acquire,
+    T: Send,
+    E: From<Error> + Classify + Send,
+{
+    let receipt = match deadline::until(plan.limit, receipt::begin(conn, plan.begin)).await {
+        Some(Ok(receipt)) => receipt,
+        Some(Err(error)) => {
+            let class = error.class();
+            let alive = roll_back(conn, plan).await;
+            return Ended::Failed(Failed {
+                error: error.into(),
+                class,
+                gone: !alive || class == Class::Unavailable,
+            });
+        }
+        None => return unanswered(plan, Class::Overloaded),
+    };
+    let value = match deadline::until(plan.limit, work(conn)).await {
+        Some(Ok(value)) => value,
+        Some(Err(error)) => {
+            let class = error.class();
+            return refused(from, conn, plan, error, class).await;
+        }
+        // A write that was too slow once is too slow again.
+        None => return unanswered(plan, Class::Permanent),
+    };
+    match deadline::until(plan.limit, plan.around.before(conn)).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            let class = error.class();
+            return refused(from, conn, plan, error.into(), class).await;
+        }
+        None => return unanswered(plan, Class::Permanent),
+    }
+    let marker = plan.begin.is_marked().then(marker::new_id);
+    let cause = match commit(conn, plan, marker).await {
+        Some(Ok(())) => {
+            outside_transaction(conn);
+            plan.around.after(Some(conn), CommitOutcome::Committed).await;
+            return Ended::Committed(value);
+        }
+        Some(Err(error)) => {
+            let error = Error::from(error);
+            let said = from.failed_with(conn);
+            // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
+            if roll_back(conn, plan).await {
+                plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
+                let class = overruled(error.class(), said);
+                return Ended::Failed(Failed {
+                    error: error.into(),
+                    class,
+                    gone: class == Class::Unavailable,
+                });
+            }
+            error
+        }
+        None => plan.too_late(),
+    };
+    Ended::Lost(value, Lost { cause, receipt, marker })
+}
+
+/// Commits, and lets the caller's own statement go out behind; none where no answer came in time.
+///
+/// COMMIT of a failed transaction rolls back and reports success, so a statement goes before it, in the same message,
+/// that fails in a failed transaction: the marker's, or one that does nothing.
+async fn commit(
+    conn: &AsyncPgConnection,
+    plan: &Plan<'_>,
+    marker: Option<Uuid>,
+) -> Option<diesel::QueryResult<()>> {
+    let guard = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
+    let sql = format!("{guard}; COMMIT");
+    let mut sender = conn;
+    let committing = sender.batch_execute(&sql);
+    let Some(alongside) = plan.around.alongside(conn) else {
+        return deadline::until(plan.limit, committing).await;
+    };
+    let (mut committing, mut alongside) = (pin!(committing), pin!(alongside));
+    let mut answered = false;
+    let both = poll_fn(|context| {
+        let committed = committing.as_mut().poll(context);
+        answered = answered || alongside.as_mut().poll(context).is_ready();
+        committed
+    });
+    let committed = deadline::until(plan.limit, both).await;
+    if !answered && matches!(committed, Some(Ok(()))) {
+        // Its answer is right behind that of COMMIT; where it is not, the transaction has committed all the same.
+        let _ = deadline::until(plan.limit, alongside).await;
+    }
+    committed
+}
+
+/// Deals with a failure that the server or the caller put before COMMIT.
+async fn refused<A, T, E>(
+    from: &A,
+    conn: &mut A::Conn,
+    plan: &Plan<'_>,
+    error: E,
+    class: Class,
+) -> Ended<T, E>
+where
+    A: Acquire,
+    E: Send,
+{
+    let class = overruled(class, from.failed_with(conn));
+    let alive = roll_back(conn, plan).await;
+    plan.around.after(alive.then_some(&mut **conn), CommitOutcome::RolledBack).await;
+    Ended::Failed(Failed { error, class, gone: !alive || class == Class::Unavailable })
+}
+
+/// Nobody answers, so nobody can be told to roll back: the server will, when the connection is gone.
+fn unanswered<T, E: From<Error>>(plan: &Plan<'_>, class: Class) -> Ended<T, E> {
+    Ended::Failed(Failed { error: plan.too_late().into(), class, gone: true })
+}
+
+/// The class of a failure, where the server may have said more than the caller's error lets on.
+fn overruled(class: Class, said: Option<SqlState>) -> Class {
+    match (said.map(|code| code.class()), class) {
+        (Some(said @ (Class::Conflict | Class::Unavailable)), _) => said,
+        // A write that was too slow once is too slow again.
+        (_, Class::Overloaded) => Class::Permanent,
+        (_, class) => class,
+    }
+}
+
+/// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken, and its pool
+/// closes it.
+async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
+    let limit = plan.limit.map(|limit| limit + GRACE);
+    match deadline::until(limit, conn.batch_execute("ROLLBACK")).await {
+        Some(Ok(())) => {
+            outside_transaction(conn);
+            true
+        }
+        Some(Err(error)) => {
+            tracing::debug!(%error, "rollback did not go through, the connection will be closed");
+            false
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,93 @@
+//! Begins a transaction and learns its id on the way, without a round trip more.
+//!
+//! The id alone proves nothing once the server has crashed or another one has taken over: both may give the same id
+//! to another transaction (seen on PostgreSQL 15, one timeline: 725, `kill -9` of a backend, 725 again). So the server's
+//! history is noted with it: its timeline, and when its statistics were begun anew, which every crash recovery does and
+//! no orderly restart.
+
+use db_core::Result;
+use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
+use diesel::sql_types::Text;
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
+};
+
+use crate::begin::Begin;
+
+/// The server's timeline; fails on a standby.
+pub(crate) const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+
+/// When the server's statistics were begun anew, as text that no session setting changes.
+pub(crate) const INCARNATION: &str =
+    "coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text, '')";
+
+/// What identifies a transaction after its connection is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    /// Its id, as the server writes it.
+    pub(crate) transaction: String,
+    pub(crate) timeline: String,
+    pub(crate) incarnation: String,
+}
+
+/// Asks for the receipt of the transaction that it runs in; no row where that cannot write.
+///
+/// A query type of its own, because a connection prepares one of those once and finds it again.
+#[derive(Debug, Clone, Copy, QueryId)]
+struct Identify;
+
+impl QueryFragment<Pg> for Identify {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT pg_current_xact_id()::text, ");
+        out.push_sql(TIMELINE);
+        out.push_sql(", ");
+        out.push_sql(INCARNATION);
+        out.push_sql(" WHERE NOT current_setting('transaction_read_only')::bool");
+        Ok(())
+    }
+}
+
+impl Query for Identify {
+    type SqlType = (Text, Text, Text);
+}
+
+/// Begins a transaction, and asks for its receipt in the same flush where `begin` wants one.
+pub(crate) async fn begin(conn: &mut AsyncPgConnection, begin: Begin) -> Result<Option<Receipt>> {
+    inside_transaction(conn)?;
+    let sql = begin.sql();
+    if !begin.is_identified() {
+        conn.batch_execute(&sql).await?;
+        return Ok(None);
+    }
+    let (mut beginning, mut asking) = (&*conn, &*conn);
+    let (begun, row) = tokio::join!(
+        biased;
+        beginning.batch_execute(&sql),
+        Identify.get_result::<(String, String, String)>(&mut asking),
+    );
+    begun?;
+    let row = row.optional()?;
+    Ok(row.map(|(transaction, timeline, incarnation)| Receipt { transaction, timeline, incarnation }))
+}
+
+/// Tells diesel that a transaction is open, which it cannot see of statements that it did not make itself.
+///
+/// Before BEGIN is sent: whoever is dropped while it is under way leaves a connection that is known to be unusable.
+fn inside_transaction(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+    match status {
+        TransactionManagerStatus::Valid(valid) if valid.transaction_depth().is_none() => {
+            valid.change_transaction_depth(TransactionDepthChange::IncreaseDepth)
+        }
+        TransactionManagerStatus::Valid(_) => Err(DieselError::AlreadyInTransaction),
+        TransactionManagerStatus::InError => Err(DieselError::BrokenTransactionManager),
+    }
+}
+
+/// Tells diesel that the transaction is over.
+pub(crate) fn outside_transaction(conn: &mut AsyncPgConnection) {
+    *AnsiTransactionManager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
+}

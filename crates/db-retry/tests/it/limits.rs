@@ -1,0 +1,191 @@
+//! What limits retries and transactions: budgets, deadlines, conditions, and servers that have stopped.
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use db_core::SqlState;
+use db_retry::{BudgetConfig, time_left};
+use db_testkit::Cluster;
+
+use super::*;
+
+#[tokio::test]
+async fn a_transaction_on_a_server_that_stopped_ends_in_time() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let direct = Direct(cluster.primary_url());
+    let limit = Duration::from_millis(400);
+    let retry = retry().with(RetryConfig {
+        transaction_timeout: Some(limit),
+        resolve_timeout: Duration::from_millis(300),
+        ..retry().config().clone()
+    });
+    let started = Instant::now();
+    let result: Result<()> = retry
+        .transaction(&direct, Begin::default(), &(), async |conn| {
+            cluster.pause(0).await.unwrap();
+            conn.batch_execute("SELECT 1").await?;
+            Ok(())
+        })
+        .await;
+    let elapsed = started.elapsed();
+    cluster.resume(0).await.unwrap();
+    assert!(matches!(result, Err(Error::DeadlineExceeded { .. })), "{result:?}");
+    assert!(elapsed < limit * 4, "{elapsed:?}");
+    assert_eq!(retry.commits().lost(), 0);
+
+    let result: Result<()> = retry
+        .transaction(&direct, Begin::default(), &(), async |_conn| {
+            cluster.pause(0).await.unwrap();
+            Ok(())
+        })
+        .await;
+    cluster.resume(0).await.unwrap();
+    assert_eq!(result.unwrap_err().class(), Class::Unknown, "COMMIT was sent");
+    assert_eq!(retry.commits().unknown, 1);
+}
+
+#[tokio::test]
+async fn what_failed_again_and_again_is_retried_until_the_budget_is_spent() {
+    let (_database, direct, _observer) = ledger().await;
+    let faulty = Faulty::new(direct);
+    faulty.fail_from(1, || Error::ConnectionLost { reason: "planted".to_owned() });
+    let budget = BudgetConfig { reserve: 5, ..BudgetConfig::default() };
+    let retry = Retry::new(RetryConfig { budget: Some(budget), ..retry().config().clone() });
+    let read = async |retry: &Retry| {
+        retry.read(&faulty, async |conn| Ok::<_, Error>(number(conn, "SELECT 7::bigint AS n").await)).await
+    };
+    for _ in 0..100 {
+        read(&retry.clone()).await.unwrap_err();
+    }
+    assert_eq!(faulty.acquires(), 105);
+    assert_eq!(retry.budget().unwrap().refused, 99, "the second call had two retries");
+    let free = retry.with(RetryConfig { budget: None, ..retry.config().clone() });
+    read(&free).await.unwrap_err();
+    assert_eq!(faulty.acquires(), 109, "one call alone is not bound by it");
+    faulty.heal();
+    for _ in 0..10 {
+        read(&retry).await.unwrap();
+    }
+    assert!(retry.budget().unwrap().available >= 1.0, "ten successes pay for one retry");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_could_not_end_in_time_does_not_start() {
+    let deadline = Some(Duration::from_secs(10));
+    let retry = Retry::new(RetryConfig { deadline, base: Duration::ZERO, ..RetryConfig::default() });
+    let left = Mutex::new(Vec::new());
+    let started = tokio::time::Instant::now();
+    let result: Result<()> = retry
+        .run(|_| async {
+            left.lock().unwrap().push(time_left().unwrap().as_secs());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            Err(Error::ConnectionLost { reason: "planted".to_owned() })
+        })
+        .await;
+    assert!(result.is_err());
+    assert_eq!(*left.lock().unwrap(), [10, 6], "what is left of ten seconds is known inside");
+    assert_eq!(started.elapsed(), Duration::from_secs(8), "a third one would take four");
+    assert_eq!(time_left(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_inside_another_ends_with_it() {
+    let outer = Retry::new(RetryConfig { deadline: Some(Duration::from_secs(3)), ..RetryConfig::never() });
+    let inner = Retry::new(RetryConfig { attempts: 1_000.try_into().unwrap(), ..RetryConfig::connecting() });
+    let started = tokio::time::Instant::now();
+    let lost = || Error::ConnectionLost { reason: "planted".to_owned() };
+    let result: Result<()> = outer.run(|_| inner.run(|_| async { Err(lost()) })).await;
+    assert!(result.is_err());
+    assert!(started.elapsed() <= Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_connection_beyond_the_deadline() {
+    #[derive(Clone)]
+    struct Never;
+    impl Acquire for Never {
+        type Conn = Box<AsyncPgConnection>;
+
+        async fn acquire(&self) -> Result<Self::Conn> {
+            std::future::pending().await
+        }
+    }
+    let started = tokio::time::Instant::now();
+    let result: Result<()> = Retry::default().read(&Never, async |_| Ok::<_, Error>(())).await;
+    assert!(matches!(result, Err(Error::DeadlineExceeded { .. })), "{result:?}");
+    assert_eq!(started.elapsed(), Duration::from_secs(30));
+}
+
+#[derive(Debug)]
+struct Coarse(Error);
+
+impl From<Error> for Coarse {
+    fn from(error: Error) -> Self {
+        Coarse(error)
+    }
+}
+
+impl Classify for Coarse {
+    fn class(&self) -> Class {
+        Class::Permanent
+    }
+}
+
+#[tokio::test]
+async fn a_condition_of_the_callers_own_decides() {
+    let (_database, direct, _observer) = ledger().await;
+    let runs = AtomicU32::new(0);
+    let run = async |retry: &Retry<_>, sql: &'static str| {
+        runs.store(0, Ordering::Relaxed);
+        let result: Result<(), Coarse> = retry
+            .transaction(&direct, Begin::default(), &(), async |conn| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                Ok(conn.batch_execute(sql).await.map_err(Error::from)?)
+            })
+            .await;
+        result.unwrap_err();
+        AtomicU32::load(&runs, Ordering::Relaxed)
+    };
+    let divided =
+        retry().retry_if(|error: &Coarse| error.0.sqlstate().is_some_and(|code| code.as_str() == "23505"));
+    let duplicate = "CREATE TEMP TABLE once (n int PRIMARY KEY); INSERT INTO once VALUES (1), (1)";
+    assert_eq!(run(&divided, duplicate).await, 4);
+    assert_eq!(run(&divided, "SELECT nothing").await, 1);
+}
+
+/// Knows what the server said, as one does that reads the wire.
+#[derive(Clone)]
+struct Wiretapped(Direct, Option<SqlState>);
+
+impl Acquire for Wiretapped {
+    type Conn = Box<AsyncPgConnection>;
+
+    async fn acquire(&self) -> Result<Self::Conn> {
+        self.0.acquire().await
+    }
+
+    fn failed_with(&self, _: &Self::Conn) -> Option<SqlState> {
+        self.1
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
+    let (_database, direct, _observer) = ledger().await;
+    for (said, attempts) in [
+        (None, 1),
+        (Some(SqlState::UNIQUE_VIOLATION), 1),
+        (Some(SqlState::SERIALIZATION_FAILURE), 4),
+        (Some(SqlState::DEADLOCK_DETECTED), 4),
+    ] {
+        let (pool, runs) = (Wiretapped(direct.clone(), said), AtomicU32::new(0));
+        let failed: Result<(), Coarse> = retry()
+            .transaction(&pool, Begin::default(), &(), async |_| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                Err(Coarse(Error::NotFound))
+            })
+            .await;
+        failed.unwrap_err();
+        assert_eq!(AtomicU32::load(&runs, Ordering::Relaxed), attempts, "{said:?}");
+    }
+}
