@@ -1,6 +1,7 @@
 //! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again where that
 //! helps.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 use tokio::task::JoinSet;
 
+use crate::call_site::CalledAt;
 use crate::config::Config;
 use crate::health::{Condition, Health};
 use crate::query_log::QueryLog;
@@ -98,12 +100,13 @@ impl Db {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the statement under way.
-    pub async fn read<T, E>(&self, work: impl Work<T, E>) -> Result<T>
+    #[track_caller]
+    pub fn read<T, E>(&self, work: impl Work<T, E>) -> impl Future<Output = Result<T>>
     where
         T: Send,
         E: Into<Error> + Send,
     {
-        self.read_within(Freshness::Default, work).await
+        self.read_within(Freshness::Default, work)
     }
 
     /// As [`Db::read`], with a say in how stale the answer may be.
@@ -113,12 +116,18 @@ impl Db {
     ///
     /// # Cancel safety
     /// As [`Db::read`].
-    pub async fn read_within<T, E>(&self, freshness: Freshness, work: impl Work<T, E>) -> Result<T>
+    #[track_caller]
+    pub fn read_within<T, E>(
+        &self,
+        freshness: Freshness,
+        work: impl Work<T, E>,
+    ) -> impl Future<Output = Result<T>>
     where
         T: Send,
         E: Into<Error> + Send,
     {
-        self.retry.read(&self.router.reader(freshness), work).await
+        let site = Location::caller();
+        async move { self.retry.read(&CalledAt(&self.router.reader(freshness), site), work).await }
     }
 
     /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after a lost
@@ -130,12 +139,13 @@ impl Db {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
-    pub async fn transaction<T, E>(&self, work: impl Work<T, E>) -> Result<T, E>
+    #[track_caller]
+    pub fn transaction<T, E>(&self, work: impl Work<T, E>) -> impl Future<Output = Result<T, E>>
     where
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        self.build_transaction().run(work).await
+        self.build_transaction().run(work)
     }
 
     /// A transaction that differs from the default.
@@ -150,8 +160,9 @@ impl Db {
     ///
     /// # Cancel safety
     /// As [`Pool::get`].
-    pub async fn primary(&self) -> Result<Connection> {
-        self.writer().get().await
+    #[track_caller]
+    pub fn primary(&self) -> impl Future<Output = Result<Connection>> + Send {
+        self.writer().get()
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.

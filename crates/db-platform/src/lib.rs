@@ -1,6 +1,7 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+mod call_site;
 mod config;
 mod db;
 mod health;

@@ -1,12 +1,14 @@
 //! A transaction that differs from the default: isolation, limits, how a lost COMMIT is dealt with, a name for logs.
 
 use std::borrow::Cow;
+use std::panic::Location;
 use std::time::Duration;
 
 use db_core::{Classify, Error, Once, Work};
 use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
 use tracing::Instrument;
 
+use crate::call_site::CalledAt;
 use crate::db::Db;
 
 /// A transaction that is about to run; made by [`Db::build_transaction`].
@@ -90,13 +92,18 @@ impl<'a> TransactionBuilder<'a> {
     ///
     /// # Cancel safety
     /// As [`Db::transaction`].
-    pub async fn run<T, E>(self, work: impl Work<T, E>) -> Result<T, E>
+    #[track_caller]
+    pub fn run<T, E>(self, work: impl Work<T, E>) -> impl Future<Output = Result<T, E>>
     where
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let (retry, writer, span) = (self.retries(), self.db.writer(), self.span());
-        retry.transaction(writer, self.begin, &(), work).instrument(span).await
+        let (site, span) = (Location::caller(), self.span());
+        let running = async move {
+            let writer = CalledAt(self.db.writer(), site);
+            self.retries().transaction(&writer, self.begin, &(), work).await
+        };
+        running.instrument(span)
     }
 
     /// Runs `work` once, whatever happens; it need not be cloneable.
@@ -106,13 +113,18 @@ impl<'a> TransactionBuilder<'a> {
     ///
     /// # Cancel safety
     /// As [`Db::transaction`].
-    pub async fn run_once<T, E>(self, work: impl Once<T, E>) -> Result<T, E>
+    #[track_caller]
+    pub fn run_once<T, E>(self, work: impl Once<T, E>) -> impl Future<Output = Result<T, E>>
     where
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let (retry, writer, span) = (self.retries(), self.db.writer(), self.span());
-        retry.transaction_once(writer, self.begin, &(), work).instrument(span).await
+        let (site, span) = (Location::caller(), self.span());
+        let running = async move {
+            let writer = CalledAt(self.db.writer(), site);
+            self.retries().transaction_once(&writer, self.begin, &(), work).await
+        };
+        running.instrument(span)
     }
 
     fn retries(&self) -> Cow<'a, Retry> {

@@ -4,11 +4,12 @@
 //! reader that cannot be sure reads from the primary.
 
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use db_core::{Acquire, Endpoint, Error, Result};
+use db_core::{Acquire, Endpoint, Error, Result, SqlState};
 use diesel_async::AsyncPgConnection;
 use rand::seq::IndexedRandom;
 
@@ -52,12 +53,17 @@ fn choose<A>(candidates: &[&Arc<Node<A>>]) -> Option<usize> {
 impl<A: Acquire + Send> Acquire for Reader<'_, A> {
     type Conn = Routed<A>;
 
-    async fn acquire(&self) -> Result<Routed<A>> {
+    #[track_caller]
+    fn acquire(&self) -> impl Future<Output = Result<Routed<A>>> + Send {
+        self.acquire_at(Location::caller())
+    }
+
+    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Routed<A>> {
         let mut candidates = self.candidates();
         while let Some(index) = choose(&candidates) {
             let node = candidates.swap_remove(index);
             let acquired = tokio::select! {
-                acquired = node.source.acquire() => acquired,
+                acquired = node.source.acquire_at(site) => acquired,
                 () = node.went_down() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
             };
             match acquired {
@@ -70,7 +76,7 @@ impl<A: Acquire + Send> Acquire for Reader<'_, A> {
             }
         }
         let primary = self.router.primary();
-        Ok(Routed::new(primary.source.acquire().await?, primary))
+        Ok(Routed::new(primary.source.acquire_at(site).await?, primary))
     }
 
     /// The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
@@ -78,6 +84,10 @@ impl<A: Acquire + Send> Acquire for Reader<'_, A> {
         conn.node.source.evict(&mut conn.conn);
         conn.node.suspect();
         self.router.alarm().raise();
+    }
+
+    fn failed_with(&self, conn: &Routed<A>) -> Option<SqlState> {
+        conn.node.source.failed_with(&conn.conn)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decides after each failure whether there is another attempt, and waits for it.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use db_core::{Acquire, Class, Error, Result};
@@ -9,6 +10,9 @@ use crate::backoff::Backoff;
 use crate::config::RetryConfig;
 use crate::deadline;
 use crate::retry::{Retry, Shared};
+
+/// Who called, for reports about its connection.
+pub(crate) type Site = &'static Location<'static>;
 
 /// The attempts of one call.
 pub(crate) struct Attempts<'a> {
@@ -48,8 +52,9 @@ impl<'a> Attempts<'a> {
     }
 
     /// Waits for a connection, until the deadline at the latest.
-    pub(crate) async fn acquire<A: Acquire>(&self, from: &A) -> Result<A::Conn> {
-        let acquired = deadline::until(self.deadline, deadline::scope(self.deadline, from.acquire())).await;
+    pub(crate) async fn acquire<A: Acquire>(&self, from: &A, site: Site) -> Result<A::Conn> {
+        let acquiring = deadline::scope(self.deadline, from.acquire_at(site));
+        let acquired = deadline::until(self.deadline, acquiring).await;
         acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
     }
 

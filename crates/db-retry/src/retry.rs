@@ -1,11 +1,12 @@
 //! Runs an operation again while its failure says that this may help.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use db_core::{Acquire, Class, Classify, Error, Result, Work};
 use tokio::time::Instant;
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, Site};
 use crate::budget::{Budget, BudgetStatus};
 use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
@@ -144,7 +145,18 @@ impl<C> Retry<C> {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the statement under way; the pool deals with the connection.
-    pub async fn read<A, T, E>(&self, from: &A, work: impl Work<T, E>) -> Result<T>
+    #[track_caller]
+    pub fn read<A, T, E>(&self, from: &A, work: impl Work<T, E>) -> impl Future<Output = Result<T>>
+    where
+        C: Condition<Error>,
+        A: Acquire,
+        T: Send,
+        E: Into<Error> + Send,
+    {
+        self.read_at(Location::caller(), from, work)
+    }
+
+    async fn read_at<A, T, E>(&self, site: Site, from: &A, work: impl Work<T, E>) -> Result<T>
     where
         C: Condition<Error>,
         A: Acquire,
@@ -153,7 +165,7 @@ impl<C> Retry<C> {
     {
         let mut attempts = Attempts::start(self);
         loop {
-            let (error, class) = match attempts.acquire(from).await {
+            let (error, class) = match attempts.acquire(from, site).await {
                 Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
                     Ok(value) => {
                         attempts.succeeded();

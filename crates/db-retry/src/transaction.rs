@@ -4,13 +4,15 @@
 //! the connection was lost after COMMIT was sent, the server may have applied it, and a retry could apply it twice. So
 //! the server is asked first what became of it.
 
+use std::panic::Location;
+
 use db_core::{
     Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, Result, UnknownCommit, Work,
 };
 use tokio::time::Instant;
 
 use crate::attempt::{self, Ended, Failed, Plan};
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, Site};
 use crate::begin::Begin;
 use crate::condition::Condition;
 use crate::deadline;
@@ -31,8 +33,26 @@ impl<C> Retry<C> {
     ///
     /// # Cancel safety
     /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
-    pub async fn transaction<A, T, E>(
+    #[track_caller]
+    pub fn transaction<A, T, E>(
         &self,
+        from: &A,
+        begin: Begin,
+        around: &dyn AroundCommit,
+        work: impl Work<T, E>,
+    ) -> impl Future<Output = Result<T, E>>
+    where
+        C: Condition<E>,
+        A: Acquire,
+        T: Send,
+        E: From<Error> + Classify + Send,
+    {
+        self.until_done(Location::caller(), from, begin, around, work)
+    }
+
+    async fn until_done<A, T, E>(
+        &self,
+        site: Site,
         from: &A,
         begin: Begin,
         around: &dyn AroundCommit,
@@ -46,7 +66,7 @@ impl<C> Retry<C> {
     {
         let mut attempts = Attempts::start(self);
         loop {
-            match self.attempt(&attempts, from, begin, around, work.clone()).await {
+            match self.attempt(&attempts, site, from, begin, around, work.clone()).await {
                 Ok(value) => {
                     attempts.succeeded();
                     return Ok(value);
@@ -68,26 +88,31 @@ impl<C> Retry<C> {
     ///
     /// # Cancel safety
     /// As [`Retry::transaction`].
-    pub async fn transaction_once<A, T, E>(
+    #[track_caller]
+    pub fn transaction_once<A, T, E>(
         &self,
         from: &A,
         begin: Begin,
         around: &dyn AroundCommit,
         work: impl Once<T, E>,
-    ) -> Result<T, E>
+    ) -> impl Future<Output = Result<T, E>>
     where
         A: Acquire,
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let attempts = Attempts::start(self);
-        let result = self.attempt(&attempts, from, begin, around, work).await;
-        result.inspect(|_| attempts.succeeded()).map_err(|failed| failed.error)
+        let site = Location::caller();
+        async move {
+            let attempts = Attempts::start(self);
+            let result = self.attempt(&attempts, site, from, begin, around, work).await;
+            result.inspect(|_| attempts.succeeded()).map_err(|failed| failed.error)
+        }
     }
 
     async fn attempt<A, T, E>(
         &self,
         attempts: &Attempts<'_>,
+        site: Site,
         from: &A,
         begin: Begin,
         around: &dyn AroundCommit,
@@ -98,7 +123,7 @@ impl<C> Retry<C> {
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let mut conn = attempts.acquire(from).await.map_err(|error| {
+        let mut conn = attempts.acquire(from, site).await.map_err(|error| {
             let class = class_of_acquire(&error);
             Failed { error: error.into(), class, gone: false }
         })?;

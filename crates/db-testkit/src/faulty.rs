@@ -1,8 +1,9 @@
 //! Fails chosen acquires, and finds by itself which ones there are to fail.
 
 use crate::error::TestkitError;
-use db_core::{Acquire, Endpoint, Error, Result};
+use db_core::{Acquire, Endpoint, Error, Result, SqlState};
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// More acquires than any scenario should make.
@@ -93,10 +94,15 @@ impl<A> Faulty<A> {
 impl<A: Acquire> Acquire for Faulty<A> {
     type Conn = A::Conn;
 
-    async fn acquire(&self) -> Result<Self::Conn> {
+    #[track_caller]
+    fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
+        self.acquire_at(Location::caller())
+    }
+
+    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Self::Conn> {
         match self.next_failure() {
             Some(error) => Err(error),
-            None => self.inner.acquire().await,
+            None => self.inner.acquire_at(site).await,
         }
     }
 
@@ -106,6 +112,10 @@ impl<A: Acquire> Acquire for Faulty<A> {
 
     fn evict(&self, conn: &mut Self::Conn) {
         self.inner.evict(conn);
+    }
+
+    fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {
+        self.inner.failed_with(conn)
     }
 }
 

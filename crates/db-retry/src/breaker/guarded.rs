@@ -1,6 +1,7 @@
 //! A place where connections come from, behind a breaker.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -149,7 +150,12 @@ impl<A: Acquire> Guarded<A> {
 impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
     type Conn = GuardedConnection<A>;
 
-    async fn acquire(&self) -> Result<Self::Conn> {
+    #[track_caller]
+    fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
+        self.acquire_at(Location::caller())
+    }
+
+    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Self::Conn> {
         let shared = &self.shared;
         loop {
             // Listening before asking: it may open in between.
@@ -165,7 +171,7 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
             let started = shared.now();
             let acquired = tokio::select! {
                 biased;
-                acquired = shared.inner.acquire() => acquired,
+                acquired = shared.inner.acquire_at(site) => acquired,
                 () = opened => continue,
             };
             let guard = Arc::clone(shared) as Arc<dyn Guard>;

@@ -110,16 +110,23 @@ async fn the_identity_and_the_marker_cost_no_round_trip() {
     };
     // Prepares the statements.
     run(BEGINS[1], 0).await;
-    let one_way = Duration::from_millis(150);
+    let one_way = Duration::from_millis(100);
     proxy.delay(Direction::ToServer, one_way, Duration::ZERO);
     let mut n = 0;
     for begin in [Begin { resolve: Resolve::Never, ..Begin::default() }, BEGINS[0], BEGINS[1]] {
-        n += 1;
-        let started = Instant::now();
-        run(begin, n).await;
+        let mut least = f64::INFINITY;
+        // A busy machine may add to it, and nothing takes away from it.
+        for _ in 0..10 {
+            n += 1;
+            let started = Instant::now();
+            run(begin, n).await;
+            least = least.min(started.elapsed().as_secs_f64() / one_way.as_secs_f64());
+            if least < 5.0 {
+                break;
+            }
+        }
         // BEGIN, the insert (two: it is never cached), COMMIT.
-        let trips = started.elapsed().as_secs_f64() / one_way.as_secs_f64();
-        assert!((4.0..4.9).contains(&trips), "{begin:?}: {trips}");
+        assert!((4.0..5.0).contains(&least), "{begin:?}: {least} round trips");
     }
 }
 
