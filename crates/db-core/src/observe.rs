@@ -79,6 +79,11 @@ pub enum LinkEvent<'a> {
         /// The server that was tried.
         endpoint: &'a Endpoint,
     },
+    /// The server has stopped: it neither answers what it was asked nor whoever knocks.
+    Stalled {
+        /// The server.
+        endpoint: &'a Endpoint,
+    },
     /// The server at the other end was promoted or demoted.
     RoleChanged {
         /// The server at its other end.

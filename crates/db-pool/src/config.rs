@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::AdaptiveConfig;
+
 /// How a connection is opened, and what holds for its whole life.
 ///
 /// Everything here travels in the start-up packet, so that `RESET ALL` restores it and no statement is spent on it.
@@ -93,6 +95,9 @@ pub struct PoolConfig {
     pub salvage_timeout: Duration,
     /// When a session is reset that comes back.
     pub reset: Reset,
+    /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
+    /// to `max` whenever callers wait.
+    pub adaptive: Option<AdaptiveConfig>,
 }
 
 /// When a session that comes back is reset: settings, roles, advisory locks, temporary tables, LISTEN, cursors.
@@ -108,6 +113,12 @@ pub enum Reset {
 }
 
 impl PoolConfig {
+    /// The limit that a pool begins with.
+    pub(crate) fn first_limit(&self) -> usize {
+        let max = self.max.get().min(crate::Pool::LARGEST);
+        self.adaptive.as_ref().map_or(max, |adaptive| adaptive.start.max(adaptive.min).get().min(max))
+    }
+
     pub(crate) fn background_max(&self) -> NonZeroUsize {
         let half = NonZeroUsize::new(self.max.get() / 2).unwrap_or(NonZeroUsize::MIN);
         self.background.unwrap_or(half)
@@ -129,6 +140,7 @@ impl Default for PoolConfig {
             leak_threshold: Some(Duration::from_secs(60)),
             salvage_timeout: Duration::from_secs(1),
             reset: Reset::WhenSeen,
+            adaptive: None,
         }
     }
 }

@@ -95,10 +95,19 @@ impl Connector {
             Ok(_) => LinkEvent::Opened { endpoint, elapsed: started.elapsed() },
             Err(_) => LinkEvent::Refused { endpoint },
         };
-        for observer in self.observers.iter() {
-            observer.on_link(&event);
-        }
+        self.tell(&event);
         Ok(opened?)
+    }
+
+    pub(crate) fn tell(&self, event: &LinkEvent<'_>) {
+        for observer in self.observers.iter() {
+            observer.on_link(event);
+        }
+    }
+
+    /// Whether a server is there at all, without logging in.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), (ConnectFailure, String)> {
+        self.dialer.knock(endpoint).await
     }
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {

@@ -31,6 +31,12 @@ impl Histogram {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// How many were counted, and how long they took together.
+    pub(crate) fn totals(&self) -> (u64, Duration) {
+        let count = self.buckets.iter().map(|bucket| AtomicU64::load(bucket, Ordering::Relaxed)).sum();
+        (count, Duration::from_nanos(AtomicU64::load(&self.nanos, Ordering::Relaxed)))
+    }
+
     pub(crate) fn read(&self) -> Timings {
         let counts: Vec<u64> =
             self.buckets.iter().map(|bucket| AtomicU64::load(bucket, Ordering::Relaxed)).collect();

@@ -1,7 +1,7 @@
 //! What all handles of one pool, and its upkeep task, have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, ConnectError, Endpoint, Error};
@@ -9,6 +9,7 @@ use deadpool::unmanaged::{self, Object};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
+use crate::adaptive::{Parked, Question};
 use crate::connector::Opened;
 use crate::counters::Counters;
 use crate::gate::{Gate, Gatekeeper};
@@ -22,10 +23,17 @@ pub(crate) struct Inner {
     pub(crate) connector: Connector,
     pub(crate) config: PoolConfig,
     pub(crate) idle: unmanaged::Pool<Box<Slot>>,
-    /// The most connections that may be open now.
+    /// The most connections that may be open, ever.
+    pub(crate) max: AtomicUsize,
+    /// The most connections that may be in service now.
     pub(crate) limit: AtomicUsize,
+    /// Connections above the limit, kept open for a pool that adapts it.
+    pub(crate) parked: Parked,
+    pub(crate) question: Question,
     /// Connections that are being opened.
     pub(crate) opening: AtomicUsize,
+    /// Whether the server has stopped answering.
+    pub(crate) stalled: AtomicBool,
     pub(crate) gate: Gatekeeper,
     /// Places for background work.
     pub(crate) background: Arc<Semaphore>,
@@ -53,8 +61,12 @@ impl Inner {
             endpoint,
             connector,
             idle: unmanaged::Pool::new(crate::Pool::LARGEST),
-            limit: AtomicUsize::new(config.max.get().min(crate::Pool::LARGEST)),
+            max: AtomicUsize::new(config.max.get().min(crate::Pool::LARGEST)),
+            limit: AtomicUsize::new(config.first_limit()),
+            parked: Parked::default(),
+            question: Question::default(),
             opening: AtomicUsize::new(0),
+            stalled: AtomicBool::new(false),
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_max().get())),
             leases: Leases::default(),
@@ -76,18 +88,32 @@ impl Inner {
         self.gate.now() == Gate::Closed
     }
 
+    pub(crate) fn is_stalled(&self) -> bool {
+        AtomicBool::load(&self.stalled, Ordering::Acquire)
+    }
+
     pub(crate) fn open(&self) -> usize {
         self.idle.status().size
     }
 
-    /// Whether more connections are open than may be.
+    /// Connections that are open and not parked.
+    pub(crate) fn in_service(&self) -> usize {
+        self.open().saturating_sub(self.parked.count())
+    }
+
+    /// Whether more connections are in service than may be.
     pub(crate) fn is_over_limit(&self) -> bool {
-        self.open() > self.limit()
+        self.in_service() > self.limit()
+    }
+
+    /// Whether a connection that comes back is one too many. Where the limit adapts, it is parked instead.
+    pub(crate) fn has_too_many(&self) -> bool {
+        self.config.adaptive.is_none() && self.is_over_limit()
     }
 
     /// Whether another connection could be opened.
     pub(crate) fn has_room(&self) -> bool {
-        self.open() + AtomicUsize::load(&self.opening, Ordering::Relaxed) < self.limit()
+        self.in_service() + AtomicUsize::load(&self.opening, Ordering::Relaxed) < self.limit()
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -96,9 +122,20 @@ impl Inner {
         status.max = self.limit();
         status.open = held.size;
         status.idle = held.available;
+        status.parked = self.parked.count();
         status.creating = AtomicUsize::load(&self.opening, Ordering::Relaxed);
+        status.stalled = self.is_stalled();
         self.counters.write_to(&mut status);
         status
+    }
+
+    pub(crate) fn resize(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
+        if self.config.adaptive.is_some() {
+            self.limit.fetch_min(max, Ordering::Relaxed);
+        } else {
+            self.limit.store(max, Ordering::Relaxed);
+        }
     }
 
     /// A connection has come back.
@@ -124,7 +161,7 @@ impl Inner {
             let Ok(slot) = self.idle.try_get() else { break };
             let idle_for = now.saturating_duration_since(slot.idle_since);
             let unneeded = self.open() > self.config.min && idle_for > self.config.idle_timeout;
-            if slot.is_spent(self, now) || unneeded || self.is_over_limit() {
+            if slot.is_spent(self, now) || unneeded || self.has_too_many() {
                 returning::close(self, slot);
             } else if self.config.keepalive.is_some_and(|keepalive| slot.silent_for(now) > keepalive) {
                 silent.push(slot);
@@ -139,7 +176,7 @@ impl Inner {
 
     /// Closes the idle connections.
     pub(crate) fn close_idle(&self) {
-        while let Ok(slot) = self.idle.try_get() {
+        while let Some(slot) = self.idle.try_get().ok().or_else(|| self.parked.take_out()) {
             self.counters.destroyed();
             drop(Object::take(slot));
         }

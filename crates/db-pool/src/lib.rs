@@ -1,6 +1,7 @@
 //! A pool of PostgreSQL connections for diesel-async.
 #![doc = include_str!("../README.md")]
 
+mod adaptive;
 mod config;
 mod connection;
 mod connector;
@@ -13,6 +14,7 @@ mod pool;
 mod preset;
 mod returning;
 mod slot;
+mod stall;
 mod status;
 #[cfg(feature = "tls")]
 mod tls;
@@ -21,6 +23,7 @@ mod upkeep;
 mod watch;
 mod wire;
 
+pub use adaptive::AdaptiveConfig;
 pub use config::{ConnectConfig, PoolConfig, Reset};
 pub use connection::Connection;
 pub use connector::{Connector, PasswordError};

@@ -208,9 +208,9 @@ impl Pool {
     /// Lets at most `max` connections be open from now on, [`Pool::LARGEST`] at most.
     ///
     /// Where more are open, the idle ones are closed now and others when they come back. The share of background work
-    /// stays as it was.
+    /// stays as it was. An [adaptive limit](crate::AdaptiveConfig) stays below `max`.
     pub fn resize(&self, max: NonZeroUsize) {
-        self.inner.limit.store(max.get().min(Pool::LARGEST), Ordering::Relaxed);
+        self.inner.resize(max.get().min(Pool::LARGEST));
         drop(self.inner.retire_idle());
         self.inner.demand.notify_one();
     }

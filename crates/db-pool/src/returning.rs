@@ -11,6 +11,7 @@ use db_core::Result;
 use deadpool::unmanaged::Object;
 use diesel_async::SimpleAsyncConnection;
 
+use crate::adaptive::Question;
 use crate::config::Reset;
 use crate::inner::Inner;
 use crate::slot::Slot;
@@ -55,7 +56,7 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
-    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.is_over_limit();
+    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
     let in_the_middle = slot.is_in_the_middle();
     let mut session = slot.wire.session();
     let lease = session.lease.take();
@@ -79,11 +80,17 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     (way, lease)
 }
 
-fn put_back(inner: &Inner, mut slot: Object<Box<Slot>>, now: Instant) {
+/// Puts a clean connection back where the next caller finds it, or where the adaptive limit wants it.
+pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Instant) {
     if slot.kept_statements() > inner.connector.config().max_prepared_statements.get() {
         slot.drop_statements();
     }
     slot.lie_idle(now);
+    if inner.config.adaptive.is_some() {
+        let kept = Question::offer(inner, slot).and_then(|slot| inner.parked.take_in(inner, slot));
+        let Some(free) = kept else { return };
+        slot = free;
+    }
     drop(slot);
     inner.came_back();
 }
@@ -116,7 +123,7 @@ async fn salvage(inner: Arc<Inner>, mut slot: Object<Box<Slot>>, orphans: Vec<Bo
     let cleaned = tokio::time::timeout(inner.config.salvage_timeout, cleaned).await;
     inner.counters.salvaging(-1);
     let now = Instant::now();
-    let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.is_over_limit();
+    let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.has_too_many();
     match cleaned {
         Ok(Ok(())) if reusable => {
             slot.start_afresh();

@@ -15,7 +15,7 @@ use crate::wire::Wire;
 pub struct Status {
     /// The server that the pool connects to.
     pub endpoint: Endpoint,
-    /// The most connections that it may open now.
+    /// The most connections that may be in service now: open, and not parked.
     pub max: usize,
     /// Connections that are open: idle, in use, or being salvaged.
     pub open: usize,
@@ -25,8 +25,12 @@ pub struct Status {
     pub creating: usize,
     /// Connections that came back in the middle of something and are being cleaned.
     pub salvaging: usize,
+    /// Open connections above the [adaptive limit](crate::AdaptiveConfig), which nobody gets for the moment.
+    pub parked: usize,
     /// Callers that wait for a connection.
     pub waiting: usize,
+    /// Whether the server has stopped: it answers neither statements nor new connections.
+    pub stalled: bool,
     /// Connections handed out so far.
     pub acquires: u64,
     /// Acquires that gave up: timeouts, and callers refused because the queue was full.
@@ -59,7 +63,9 @@ impl Status {
             idle: 0,
             creating: 0,
             salvaging: 0,
+            parked: 0,
             waiting: 0,
+            stalled: false,
             acquires: 0,
             timeouts: 0,
             destroys: 0,
@@ -75,7 +81,7 @@ impl Status {
 
     /// Connections that are in use.
     pub fn in_use(&self) -> usize {
-        self.open.saturating_sub(self.idle + self.salvaging)
+        self.open.saturating_sub(self.idle + self.salvaging + self.parked)
     }
 
     /// Connections opened so far.

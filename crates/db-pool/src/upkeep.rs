@@ -8,9 +8,11 @@ use db_core::{Error, Result};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::adaptive::Driver;
 use crate::connector::Opened;
 use crate::inner::Inner;
 use crate::returning;
+use crate::stall::{self, StallWatch};
 
 /// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
 /// that just came up must not be met by a stampede.
@@ -24,33 +26,57 @@ pub(crate) struct Upkeep {
     pool: Weak<Inner>,
     demand: Arc<Notify>,
     opening: JoinSet<Result<(Opened, Duration)>>,
+    opening_since: Option<Instant>,
+    stalls: StallWatch,
+    adaptive: Option<Driver>,
     failures: u32,
     not_before: Instant,
 }
 
 impl Upkeep {
     pub(crate) fn new(pool: Weak<Inner>, demand: Arc<Notify>) -> Self {
-        Upkeep { pool, demand, opening: JoinSet::new(), failures: 0, not_before: Instant::now() }
+        Upkeep {
+            pool,
+            demand,
+            opening: JoinSet::new(),
+            opening_since: None,
+            stalls: StallWatch::default(),
+            adaptive: None,
+            failures: 0,
+            not_before: Instant::now(),
+        }
     }
 
     /// Runs until the pool is closed or dropped.
     pub(crate) async fn run(mut self) {
-        let mut retire_at = Instant::now();
+        let (mut retire_at, mut look_at) = (Instant::now(), Instant::now());
         loop {
             let Some(pool) = self.pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
             if Instant::now() >= retire_at {
                 look_after(&pool);
                 retire_at = Instant::now() + retire_interval(&pool);
             }
+            if Instant::now() >= look_at {
+                self.stalls.look(&pool, self.opening_since);
+                look_at = Instant::now() + stall::INTERVAL;
+            }
+            let adapt_at = self.adapt(&pool);
             let blocked = self.open_missing(&pool);
+            self.opening_since =
+                (!self.opening.is_empty()).then(|| self.opening_since.unwrap_or_else(Instant::now));
             pool.opening.store(self.opening.len(), Ordering::Relaxed);
             drop(pool);
-            let wake_at = if blocked { retire_at.min(self.not_before) } else { retire_at };
+            let next = retire_at.min(look_at).min(adapt_at.unwrap_or(look_at));
+            let wake_at = if blocked { next.min(self.not_before) } else { next };
             tokio::select! {
                 Some(joined) = self.opening.join_next(), if !self.opening.is_empty() => {
                     if let Ok(result) = joined {
                         self.opened(result);
                     }
+                }
+                answered = self.stalls.answered() => {
+                    let Some(pool) = self.pool.upgrade() else { return };
+                    stall::note(&pool, answered);
                 }
                 () = self.demand.notified() => {}
                 () = tokio::time::sleep_until(wake_at.into()) => {}
@@ -58,13 +84,19 @@ impl Upkeep {
         }
     }
 
+    /// Adapts the limit where that was asked for; returns when it wants to look at it again.
+    fn adapt(&mut self, pool: &Arc<Inner>) -> Option<Instant> {
+        let config = pool.config.adaptive.as_ref()?;
+        Some(self.adaptive.get_or_insert_with(|| Driver::new(config.clone())).drive(pool))
+    }
+
     /// Starts to open what is missing; whether more is wanted than may be tried now.
     fn open_missing(&mut self, pool: &Inner) -> bool {
-        let (open, opening) = (pool.open(), self.opening.len());
-        let below_min = pool.config.min.saturating_sub(open + opening);
+        let (in_service, opening) = (pool.in_service(), self.opening.len());
+        let below_min = pool.config.min.saturating_sub(in_service + opening);
         // One that has come back is on its way to a waiter who has not looked yet.
         let for_waiters = pool.counters.waiting().saturating_sub(opening + pool.idle.status().available);
-        let room = pool.limit().saturating_sub(open + opening);
+        let room = pool.limit().saturating_sub(in_service + opening);
         let wanted = below_min.max(for_waiters).min(room);
         if wanted == 0 {
             return false;

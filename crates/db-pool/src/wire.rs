@@ -97,14 +97,14 @@ impl Wire {
     }
 
     fn received(&self, frames: &mut Frames, bytes: &[u8]) {
+        let now = Instant::now();
         let mut session = self.session();
+        session.heard(now);
         frames.feed(bytes, session::wanted_of_server, |frame| session.server_said(frame));
         session.check(frames);
         let (finished, role, settled) = (session.finished(), session.changed_role(), session.is_settled());
         drop(session);
-        if !finished.is_empty() {
-            self.report(&finished, Instant::now());
-        }
+        self.report(&finished, now);
         if let Some(role) = role {
             self.tell(|observer| {
                 observer.on_link(&LinkEvent::RoleChanged { endpoint: &self.endpoint, role })

@@ -5,6 +5,7 @@
 mod address;
 mod background;
 mod cancel;
+pub mod claims;
 mod cluster;
 mod database;
 mod error;

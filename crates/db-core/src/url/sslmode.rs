@@ -14,7 +14,7 @@ use crate::{DatabaseUrl, Endpoint};
 pub enum SslMode {
     /// Never.
     Disable,
-    /// Only where the server insists.
+    /// Only where the server insists; the pool takes it as [`Prefer`](SslMode::Prefer).
     Allow,
     /// Where the server can.
     Prefer,

@@ -1,7 +1,8 @@
 //! Opens the stream to a server: looks up its name, connects, and encrypts as `sslmode` says.
 //!
-//! Source: the PostgreSQL manual, "SSL Session Encryption" in the protocol chapter. `allow` is taken as `prefer`: whether
-//! a server insists is told only by a login that failed, and encryption where it can be had is never less.
+//! Source: the PostgreSQL manual, "SSL Session Encryption" in the protocol chapter. Unlike libpq, nothing is tried again
+//! after a login that the server refused: `allow` is therefore taken as `prefer`, which encrypts where it can and is never
+//! less, and `prefer` does not reach a server that offers encryption and lets nobody in with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::Transport;
@@ -105,6 +107,18 @@ impl Dialer {
         })
     }
 
+    /// Whether someone is there: asks for encryption, which every server answers before anything else, and leaves.
+    ///
+    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. It has no
+    /// deadline: the caller has.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), Failed> {
+        let mut stream = match endpoint.socket_dir() {
+            Some(directory) => unix(directory, endpoint.port()).await?,
+            None => Transport::Tcp(self.tcp(endpoint).await?),
+        };
+        ask(&mut stream).await.map(|_| ())
+    }
+
     async fn tcp(&self, endpoint: &Endpoint) -> Result<TcpStream, Failed> {
         let mut failures = Vec::new();
         for address in self.addresses(endpoint).await? {
@@ -193,7 +207,6 @@ impl Dialer {
 }
 
 /// What a server says to the request for encryption.
-#[cfg(feature = "tls")]
 enum Answer {
     Yes,
     No,
@@ -202,10 +215,7 @@ enum Answer {
 
 /// Sends an SSLRequest and reads the one byte of its answer. Whatever follows that byte in the clear goes into the
 /// handshake, which fails on it: nothing sent before encryption is taken for the server's.
-#[cfg(feature = "tls")]
-async fn ask(stream: &mut TcpStream) -> Result<Answer, Failed> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Answer, Failed> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     let exchange = async {
         stream.write_all(&SSL_REQUEST).await?;

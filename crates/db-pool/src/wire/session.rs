@@ -72,6 +72,7 @@ pub(crate) struct Session {
     baseline: HashMap<Box<str>, Box<str>>,
     /// Reported settings that differ from the baseline.
     changed: Vec<Box<str>>,
+    heard: Option<Instant>,
     role: Option<Role>,
     new_role: Option<Role>,
     /// What came was no PostgreSQL: nothing here can be relied on.
@@ -100,6 +101,21 @@ impl Session {
     /// Requests that were written and not answered, and that do more than close a statement.
     pub(crate) fn unanswered(&self) -> usize {
         self.requests.iter().filter(|request| request.kind > Kind::Close).count()
+    }
+
+    /// The server has said something.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the server said something last.
+    pub(crate) fn last_heard(&self) -> Option<Instant> {
+        self.heard
+    }
+
+    /// When the request was sent that is answered next, and that someone may wait for.
+    pub(crate) fn waiting_since(&self) -> Option<Instant> {
+        self.requests.iter().find(|request| request.kind > Kind::Close).map(|request| request.sent)
     }
 
     /// Whether every request that was written has been answered.

@@ -6,14 +6,16 @@ mod server;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, ConnectFailure, Error, SslMode};
-use diesel_async::AsyncPgConnection;
+use db_testkit::until;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::number;
-use authority::{Authority, self_signed};
+use crate::{backend, number, open, pool_config};
+use authority::{Authority, self_signed, self_signed_expired};
 use server::{Server, connect};
 
 const HOST: &str = "db.example";
@@ -144,6 +146,45 @@ async fn a_certificate_that_signed_itself_is_trusted_where_it_is_named() {
     let another = root(&server.file("another.pem", &self_signed(&[HOST]).certificate));
     let another = server.url(HOST, &format!("sslmode=verify-full&{another}"));
     check_refused(&another, ConnectFailure::Tls, &["not the one that sslrootcert names"]).await;
+
+    let old = self_signed_expired(&[HOST]);
+    server.show(Some(&old)).await;
+    let named = root(&server.file("old.pem", &old.certificate));
+    let url = server.url(HOST, &format!("sslmode=verify-full&{named}"));
+    check_refused(&url, ConnectFailure::Tls, &["expired", "days ago"]).await;
+}
+
+/// The tap sits above the encryption, and the request to cancel goes the same way as the connection.
+#[tokio::test]
+async fn a_pool_that_encrypts_knows_and_does_what_any_other_does() {
+    let (server, authority) = (Server::start().await, Authority::new("ours"));
+    server
+        .demand(Some(&authority.issue(&[HOST])), None, "hostssl all all 127.0.0.1/32 scram-sha-256\n")
+        .await;
+    let root = root(&server.file("ca.pem", &authority.pem()));
+    let pool = open(&server.url(HOST, &format!("sslmode=verify-full&{root}")), pool_config(2));
+    let (mut conn, mut observer) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    assert!(is_encrypted(&mut conn).await);
+    conn.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(conn.in_transaction(), Some(true));
+    assert!(conn.batch_execute("SELECT 1 / 0").await.is_err());
+    conn.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(conn.failed_with().unwrap().as_str(), "22012");
+
+    let abandoned = backend(&mut conn).await;
+    let running = "SELECT count(*) AS n FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'";
+    tokio::select! {
+        _ = conn.batch_execute("SELECT pg_sleep(600)") => unreachable!("it takes ten minutes"),
+        () = until("the statement runs", async || number(&mut observer, running).await == 1) => {}
+    }
+    let dropped = Instant::now();
+    drop(conn);
+    until("it is back", async || pool.status().salvages == 1).await;
+    assert!(
+        dropped.elapsed() < Duration::from_secs(20),
+        "it was the server's statement_timeout that ended it"
+    );
+    assert_eq!(backend(&mut pool.get().await.unwrap()).await, abandoned);
 }
 
 /// What `openssl x509 -req` made for twenty years, and with it the PostgreSQL manual's example.
@@ -156,6 +197,14 @@ async fn a_certificate_of_version_1_encrypts_where_none_is_verified() {
     check(&server.url(HOST, "sslmode=require&channel_binding=require"), true).await;
     let verified = server.url(HOST, &format!("sslmode=verify-full&{named}"));
     check_refused(&verified, ConnectFailure::Tls, &["version 1; issue one of version 3"]).await;
+}
+
+#[tokio::test]
+async fn encryption_that_is_not_safe_any_more_is_none() {
+    let (server, authority) = (Server::start().await, Authority::new("ours"));
+    server.show_its_age(&authority.issue(&[HOST])).await;
+    check_refused(&server.url(HOST, "sslmode=require"), ConnectFailure::Tls, &["handshake"]).await;
+    check(&server.url(HOST, "sslmode=prefer"), false).await;
 }
 
 /// An attacker on the way can answer in the server's place; what comes before encryption is nobody's word.

@@ -1,10 +1,12 @@
 //! The pool on a real server.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod adapting;
 mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
 mod handing_out;
+mod operating;
 mod returning;
 mod upkeep;
 

@@ -46,9 +46,7 @@ impl Authority {
 
     /// A certificate for these hosts that was valid a long time ago.
     pub(super) fn issue_expired(&self, hosts: &[&str]) -> Issued {
-        let mut params = called("server", hosts);
-        (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
-        self.sign(params)
+        self.sign(long_ago(called("server", hosts)))
     }
 
     /// A certificate for a user of the database.
@@ -65,10 +63,22 @@ impl Authority {
 
 /// What `openssl req -x509` makes: its own authority.
 pub(super) fn self_signed(hosts: &[&str]) -> Issued {
+    sign_oneself(called("server", hosts))
+}
+
+pub(super) fn self_signed_expired(hosts: &[&str]) -> Issued {
+    sign_oneself(long_ago(called("server", hosts)))
+}
+
+fn sign_oneself(mut params: CertificateParams) -> Issued {
     let key = KeyPair::generate().unwrap();
-    let mut params = called("server", hosts);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     Issued { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+}
+
+fn long_ago(mut params: CertificateParams) -> CertificateParams {
+    (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+    params
 }
 
 fn called(name: &str, hosts: &[&str]) -> CertificateParams {

@@ -41,17 +41,29 @@ impl Server {
 
     /// From now on also knows clients by certificates of this authority, and lets in whom pg_hba.conf says.
     pub(super) async fn demand(&self, shown: Option<&Issued>, clients: Option<&Authority>, hba: &str) {
-        let mut settings = String::new();
-        if let Some(Issued { certificate, key }) = shown {
-            self.write("server.crt", certificate);
-            self.write("server.key", key);
-            settings.push_str("ssl = on\n");
-        }
+        let mut settings = shown.map_or_else(String::new, |shown| self.keep(shown));
         if let Some(authority) = clients {
             self.write("clients.crt", &authority.pem());
             settings.push_str("ssl_ca_file = 'clients.crt'\n");
         }
-        self.write("postgresql.auto.conf", &settings);
+        self.restart_with(&settings, hba).await;
+    }
+
+    /// From now on encrypts as nobody should any more.
+    pub(super) async fn show_its_age(&self, certificate: &Issued) {
+        let settings = "ssl_min_protocol_version = 'TLSv1'\nssl_max_protocol_version = 'TLSv1.1'\n";
+        self.restart_with(&(self.keep(certificate) + settings), WITH_PASSWORD).await;
+    }
+
+    /// Stores a certificate; what to set so that it is used.
+    fn keep(&self, Issued { certificate, key }: &Issued) -> String {
+        self.write("server.crt", certificate);
+        self.write("server.key", key);
+        "ssl = on\n".to_owned()
+    }
+
+    async fn restart_with(&self, settings: &str, hba: &str) {
+        self.write("postgresql.auto.conf", settings);
         self.write("pg_hba.conf", hba);
         self.cluster.restart(0).await.unwrap();
     }

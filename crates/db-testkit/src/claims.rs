@@ -1,0 +1,98 @@
+//! What a crate claims of itself, and the program that measures it.
+//!
+//! A crate has a bench target `claims` whose `main` is a call of [`run`]; `cargo xtask prove` starts it as
+//! `claims list`, or `claims run ID … [--nightly]`, and reads one JSON object a line.
+#![expect(clippy::print_stdout, reason = "figures go to standard output, one JSON object a line")]
+#![expect(
+    clippy::print_stderr,
+    reason = "it is a program: what is wrong with its arguments goes to standard error"
+)]
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+/// One claim: what it says, what it asks for, and how it is measured.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its name, such as `pool-3`.
+    pub id: &'static str,
+    /// What it says, in the user's words.
+    pub sentence: &'static str,
+    /// What the figure must be.
+    pub target: &'static str,
+    /// Measures it. What cannot be measured panics.
+    pub measure: fn(Size) -> Figure,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Enough to see a regression, in minutes.
+    Ci,
+    /// All that the claim says.
+    Nightly,
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Figure {
+    /// The figure.
+    pub value: f64,
+    /// What it counts.
+    pub unit: &'static str,
+    /// Whether the claim holds.
+    pub holds: bool,
+    /// Whatever else was seen.
+    pub detail: Value,
+}
+
+/// Lists or measures `claims` as the program's arguments say.
+pub fn run(claims: &[Claim]) -> ExitCode {
+    // `cargo bench` adds --bench for the standard harness.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    let size =
+        if arguments.iter().any(|argument| argument == "--nightly") { Size::Nightly } else { Size::Ci };
+    match words.split_first() {
+        Some((&"list", _)) => {
+            for Claim { id, sentence, target, .. } in claims {
+                println!("{}", json!({ "claim": id, "sentence": sentence, "target": target }));
+            }
+            ExitCode::SUCCESS
+        }
+        Some((&"run", ids)) => measure(claims.iter().filter(|claim| ids.contains(&claim.id)), size),
+        _ => {
+            eprintln!("usage: claims list | claims run ID … [--nightly]");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn measure<'a>(claims: impl Iterator<Item = &'a Claim>, size: Size) -> ExitCode {
+    let mut all_hold = true;
+    for claim in claims {
+        let figure = (claim.measure)(size);
+        all_hold &= figure.holds;
+        let printed = json!({
+            "claim": claim.id,
+            "sentence": claim.sentence,
+            "figure": figure.value,
+            "unit": figure.unit,
+            "target": claim.target,
+            "holds": figure.holds,
+            "size": if size == Size::Nightly { "nightly" } else { "ci" },
+            "load": load(),
+            "detail": figure.detail,
+        });
+        println!("{printed}");
+    }
+    if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The machine's load over the last minute; 0 where the system does not say.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
