@@ -2,22 +2,26 @@
 //! helps.
 
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use db_core::{Classify, Connect, Endpoint, Error, Observe, Result, Work};
 use db_pool::{Connection, Connector, Drained, Pool, Status};
-use db_replica_routing::{Freshness, LinkAlarm, NodeStatus, Purpose, Router, Topology};
+use db_replica_routing::{Freshness, LinkAlarm, NodeStatus, Purpose, Reader, Router, Topology};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::task::JoinSet;
 
+use crate::batch::{Batch, BatchError};
 use crate::call_site::CalledAt;
 use crate::config::Config;
 use crate::health::{Condition, Health};
+use crate::query::Returns;
 use crate::query_log::QueryLog;
+use crate::stream::{Asked, Rows};
+use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
 /// How long `connect` waits for the standbys to be seen alive, and `health` for the primary to answer.
@@ -28,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Db {
     router: Router<Pool>,
     retry: Retry,
+    /// The longest that one call may take as a whole.
+    timeout: Option<Duration>,
 }
 
 #[derive(QueryableByName)]
@@ -87,7 +93,8 @@ impl Db {
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
-        Ok(Db { router, retry: Retry::new(RetryConfig { read_timeout, ..config.retry }) })
+        let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
+        Ok(Db { router, retry, timeout: None })
     }
 
     /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
@@ -127,7 +134,81 @@ impl Db {
         E: Into<Error> + Send,
     {
         let site = Location::caller();
-        async move { self.retry.read(&CalledAt(&self.router.reader(freshness), site), work).await }
+        // Boxed: futures that wrap one another would grow to many kilobytes.
+        within(
+            self.timeout,
+            Box::pin(
+                async move { self.retry.read(&CalledAt(&self.router.reader(freshness), site), work).await },
+            ),
+        )
+    }
+
+    /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.
+    ///
+    /// ```no_run
+    /// # use db_platform::{BatchError, Db, batch};
+    /// # use diesel::prelude::*;
+    /// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+    /// # async fn page(db: Db) -> Result<(), BatchError> {
+    /// let newest = todos::table.order(todos::id.desc()).limit(20);
+    /// let (page, total): (Vec<(i32, String)>, i64) =
+    ///     db.batch((batch::rows(newest), batch::row(todos::table.count()))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Writes go in a transaction: `db.transaction(async |conn| (…, …).run(conn).await)`, see [`Batch::run`].
+    ///
+    /// # Errors
+    /// The first statement's that failed, and which one it was.
+    ///
+    /// # Cancel safety
+    /// As [`Db::read`].
+    #[track_caller]
+    pub fn batch<B: Batch>(&self, batch: B) -> impl Future<Output = Result<B::Output, BatchError>> {
+        let failed = Arc::new(Mutex::new(None));
+        let at = Arc::clone(&failed);
+        let read = self.read(async move |conn: &mut AsyncPgConnection| {
+            batch.run(conn).await.inspect_err(|error| *lock(&at) = error.statement)
+        });
+        async move { read.await.map_err(|error| BatchError::of_last_attempt(*lock(&failed), error)) }
+    }
+
+    /// The rows of a query, however many: `batch_size` of them at a time, the next while the caller works on these.
+    ///
+    /// They are read by a cursor in a read-only transaction, on a server that is chosen as for [`Db::read`]. All rows
+    /// are as of the same moment.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Result};
+    /// # use diesel::prelude::*;
+    /// # use futures_util::TryStreamExt;
+    /// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+    /// # async fn export(db: Db) -> Result<()> {
+    /// let mut rows = db.stream::<(i32, String)>(todos::table, 1_000);
+    /// while let Some((id, title)) = rows.try_next().await? {
+    ///     println!("{id},{title}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The transaction lies idle while the caller works on a batch: for at most `idle_in_transaction_timeout`, a minute
+    /// unless set, else the server ends it. A stream that is open for longer than the pool's leak threshold is reported
+    /// as any other connection is.
+    ///
+    /// # Errors
+    /// The last item is an error where something failed. It is tried again only before the first row.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[track_caller]
+    pub fn stream<U: Send + 'static>(
+        &self,
+        query: impl Returns<U, Query: 'static, SqlType: 'static> + 'static,
+        batch_size: u32,
+    ) -> Rows<U> {
+        Rows::start(Asked { db: self.clone(), site: Location::caller() }, query, batch_size)
     }
 
     /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after a lost
@@ -162,7 +243,7 @@ impl Db {
     /// As [`Pool::get`].
     #[track_caller]
     pub fn primary(&self) -> impl Future<Output = Result<Connection>> + Send {
-        self.writer().get()
+        within(self.timeout, self.writer().get())
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
@@ -190,6 +271,18 @@ impl Db {
             _ => Condition::Down,
         };
         Health { condition, primary, topology, pools: self.pools() }
+    }
+
+    /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection, every attempt
+    /// and every pause between them.
+    ///
+    /// A call that is not done by then ends with [`Error::DeadlineExceeded`], and its statement is cancelled on the
+    /// server. Only a COMMIT that was already sent is waited for, for at most twice as long again: what became of it must
+    /// be known.
+    /// Of a [`Db::stream`], each batch is a call.
+    pub fn with_timeout(&self, timeout: Duration) -> Db {
+        let config = RetryConfig { deadline: Some(timeout), ..self.retry.config().clone() };
+        Db { router: self.router.clone(), retry: self.retry.with(config), timeout: Some(timeout) }
     }
 
     /// What is known of the servers.
@@ -231,6 +324,14 @@ impl Db {
         self.retry.budget()
     }
 
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(crate) fn reader(&self) -> Reader<'_, Pool> {
+        self.router.reader(Freshness::Default)
+    }
+
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
     }
@@ -238,6 +339,10 @@ impl Db {
     pub(crate) fn writer(&self) -> &Pool {
         self.router.writer()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn observers(config: &Config, alarm: &LinkAlarm) -> Vec<Arc<dyn Observe>> {

@@ -1,14 +1,19 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+pub mod batch;
 mod call_site;
 mod config;
 mod db;
 mod health;
+mod query;
 mod query_log;
 mod settings;
+mod stream;
+mod timeout;
 mod transaction;
 
+pub use batch::{Batch, BatchError};
 pub use config::Config;
 pub use db::{Db, primary_of};
 pub use db_core::{
@@ -19,7 +24,9 @@ pub use db_pool::{Connection, Drained};
 pub use db_replica_routing::{Freshness, Topology};
 pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
 pub use health::{Condition, Health};
+pub use query::Returns;
 pub use settings::configuration_page;
+pub use stream::Rows;
 pub use transaction::TransactionBuilder;
 
 #[cfg(feature = "migrations")]

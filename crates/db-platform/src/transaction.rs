@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::panic::Location;
+use std::pin::pin;
 use std::time::Duration;
 
 use db_core::{Classify, Error, Once, Work};
@@ -10,6 +11,7 @@ use tracing::Instrument;
 
 use crate::call_site::CalledAt;
 use crate::db::Db;
+use crate::timeout::{Committing, within_until_commit};
 
 /// A transaction that is about to run; made by [`Db::build_transaction`].
 #[derive(Debug, Clone)]
@@ -99,10 +101,12 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send,
     {
         let (site, span) = (Location::caller(), self.span());
-        let running = async move {
-            let writer = CalledAt(self.db.writer(), site);
-            self.retries().transaction(&writer, self.begin, &(), work).await
-        };
+        let running = Box::pin(async move {
+            let (writer, committing) = (CalledAt(self.db.writer(), site), Committing::default());
+            let retries = self.retries();
+            let running = pin!(retries.transaction(&writer, self.begin, &committing, work));
+            within_until_commit(self.db.timeout(), &committing, running).await
+        });
         running.instrument(span)
     }
 
@@ -120,20 +124,28 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send,
     {
         let (site, span) = (Location::caller(), self.span());
-        let running = async move {
-            let writer = CalledAt(self.db.writer(), site);
-            self.retries().transaction_once(&writer, self.begin, &(), work).await
-        };
+        let running = Box::pin(async move {
+            let (writer, committing) = (CalledAt(self.db.writer(), site), Committing::default());
+            let retries = self.retries();
+            let running = pin!(retries.transaction_once(&writer, self.begin, &committing, work));
+            within_until_commit(self.db.timeout(), &committing, running).await
+        });
         running.instrument(span)
     }
 
     fn retries(&self) -> Cow<'a, Retry> {
         let common = self.db.retry();
-        if self.retry.is_none() && self.timeout.is_none() {
+        if self.retry.is_none() && self.timeout.is_none() && self.db.timeout().is_none() {
             return Cow::Borrowed(common);
         }
         let mut config = self.retry.clone().unwrap_or_else(|| common.config().clone());
         config.transaction_timeout = self.timeout.or(config.transaction_timeout);
+        if let Some(whole) = self.db.timeout() {
+            // Whoever waits goes after that time; this is left for a COMMIT that is under way then.
+            let most = whole * 2;
+            config.deadline = Some(config.deadline.map_or(most, |deadline| deadline.max(most)));
+            config.transaction_timeout = Some(config.transaction_timeout.map_or(most, |own| own.min(most)));
+        }
         Cow::Owned(common.with(config))
     }
 

@@ -1,14 +1,18 @@
 //! The whole stack on a real cluster.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod batch;
 mod configuration;
+mod leaks;
 mod reads;
 mod reporting;
+mod stream;
+mod timeouts;
 
 use std::time::Duration;
 
 use db_platform::{Config, Db, Environment};
-use db_testkit::Cluster;
+use db_testkit::{Cluster, TestDatabase};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -40,6 +44,13 @@ fn config(cluster: &Cluster) -> Config {
 
 async fn db(cluster: &Cluster) -> Db {
     Db::connect(config(cluster)).await.unwrap()
+}
+
+/// A handle on one throw-away database.
+async fn alone(database: &TestDatabase, configure: impl FnOnce(&mut Config)) -> Db {
+    let mut config = Config::new(Environment::Test, database.url().parse().unwrap());
+    configure(&mut config);
+    Db::connect(config).await.unwrap()
 }
 
 fn port_of(url: &str) -> String {

@@ -1,0 +1,226 @@
+//! Several statements on one connection in one round trip.
+//!
+//! They are sent one behind the other without waiting for answers, and the server runs them in that order. Each is a
+//! statement of its own: outside a transaction, one that fails does not keep those behind it from running.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use db_core::{Class, Classify, Error};
+use diesel::pg::Pg;
+use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+
+use crate::query::{self, Returns};
+
+/// A statement of a batch: made by [`rows`], [`row`], [`maybe_row`] and [`affected`].
+pub trait Statement: Clone + Send {
+    /// What it answers.
+    type Output: Send;
+
+    /// Sends it, when the future is first polled.
+    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Self::Output>>;
+}
+
+/// Statements that are sent together: a tuple of up to eight, or an array or vector of one kind.
+pub trait Batch: Clone + Send {
+    /// What they answer, in their order.
+    type Output: Send;
+
+    /// Sends them all and waits for all answers.
+    ///
+    /// Inside a transaction, all or none of them will have happened.
+    ///
+    /// # Errors
+    /// The first statement's that failed; in a transaction those behind it fail with it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the statements; those that were sent may have run.
+    fn run(self, conn: &AsyncPgConnection) -> impl Future<Output = Result<Self::Output, BatchError>> + Send;
+}
+
+/// All rows of a query.
+pub fn rows<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = Vec<U>> {
+    Rows { query, read_as: PhantomData }
+}
+
+/// The only row of a query that finds one; [`Error::NotFound`] where it finds none.
+pub fn row<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = U> {
+    Row(Rows { query, read_as: PhantomData })
+}
+
+/// The only row of a query, where it finds one.
+pub fn maybe_row<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = Option<U>> {
+    MaybeRow(Row(Rows { query, read_as: PhantomData }))
+}
+
+/// How many rows an INSERT, UPDATE or DELETE affected.
+pub fn affected(
+    statement: impl QueryFragment<Pg> + QueryId + Clone + Send,
+) -> impl Statement<Output = usize> {
+    Affected(statement)
+}
+
+struct Rows<Q, U> {
+    query: Q,
+    read_as: PhantomData<fn() -> U>,
+}
+
+#[derive(Clone)]
+struct Row<R>(R);
+
+#[derive(Clone)]
+struct MaybeRow<R>(R);
+
+#[derive(Clone)]
+struct Affected<S>(S);
+
+impl<Q: Clone, U> Clone for Rows<Q, U> {
+    fn clone(&self) -> Self {
+        Rows { query: self.query.clone(), read_as: PhantomData }
+    }
+}
+
+impl<Q: Returns<U>, U: Send + 'static> Statement for Rows<Q, U> {
+    type Output = Vec<U>;
+
+    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Vec<U>>> {
+        query::rows::<Q, U, Q>(conn, self.query)
+    }
+}
+
+impl<U: Send + 'static, R: Statement<Output = Vec<U>>> Statement for Row<R> {
+    type Output = U;
+
+    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<U>> {
+        let rows = self.0.send(conn);
+        async move { rows.await?.into_iter().next().ok_or(DieselError::NotFound) }.boxed()
+    }
+}
+
+impl<U: Send + 'static, R: Statement<Output = U>> Statement for MaybeRow<R> {
+    type Output = Option<U>;
+
+    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Option<U>>> {
+        let row = self.0.send(conn);
+        async move { row.await.optional() }.boxed()
+    }
+}
+
+impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
+    type Output = usize;
+
+    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<usize>> {
+        let mut conn = conn;
+        conn.execute_returning_count(self.0)
+    }
+}
+
+impl<S: Statement> Batch for Vec<S> {
+    type Output = Vec<S::Output>;
+
+    async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
+        let answers = join_all(self.into_iter().map(|statement| statement.send(conn))).await;
+        answers.into_iter().enumerate().map(|(number, answer)| of(number, answer)).collect()
+    }
+}
+
+impl<S: Statement, const N: usize> Batch for [S; N] {
+    type Output = Vec<S::Output>;
+
+    fn run(self, conn: &AsyncPgConnection) -> impl Future<Output = Result<Self::Output, BatchError>> + Send {
+        Vec::from(self).run(conn)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($statement:ident $number:tt),+))+) => {$(
+        impl<$($statement: Statement),+> Batch for ($($statement,)+) {
+            type Output = ($($statement::Output,)+);
+
+            async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
+                // In their order: the first poll of each sends it.
+                let answers = tokio::join!(biased; $(self.$number.send(conn)),+);
+                Ok(($(of($number, answers.$number)?,)+))
+            }
+        }
+    )+};
+}
+
+tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
+    (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}
+
+fn of<T>(statement: usize, answer: QueryResult<T>) -> Result<T, BatchError> {
+    answer.map_err(|error| BatchError { statement: Some(statement), error: error.into() })
+}
+
+/// Why a batch did not succeed, and which of its statements was at fault.
+///
+/// It turns into an [`Error`] where the caller does not care which.
+#[derive(Debug)]
+pub struct BatchError {
+    /// The first statement that failed, counted from 0; none where it was not a statement's fault.
+    pub statement: Option<usize>,
+    /// What went wrong.
+    pub error: Error,
+}
+
+impl BatchError {
+    /// `failed` is the statement that failed in the last attempt that came so far as to run one.
+    pub(crate) fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
+        let before = matches!(
+            error,
+            Error::PoolTimeout { .. }
+                | Error::PoolClosed { .. }
+                | Error::QueueFull { .. }
+                | Error::CircuitOpen(_)
+                | Error::Connect(_)
+                | Error::DeadlineExceeded { .. }
+        );
+        BatchError { statement: failed.filter(|_| !before), error }
+    }
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.statement {
+            Some(statement) => write!(f, "statement number {} of the batch was refused", statement + 1),
+            None => f.write_str("the batch was not run"),
+        }
+    }
+}
+
+impl std::error::Error for BatchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Classify for BatchError {
+    fn class(&self) -> Class {
+        self.error.class()
+    }
+}
+
+impl From<Error> for BatchError {
+    fn from(error: Error) -> Self {
+        BatchError { statement: None, error }
+    }
+}
+
+impl From<BatchError> for Error {
+    fn from(error: BatchError) -> Self {
+        error.error
+    }
+}

@@ -1,0 +1,42 @@
+//! A query whose rows are read as one type, as batches and streams send it.
+
+use diesel::deserialize::FromSqlRow;
+use diesel::pg::Pg;
+use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
+use diesel::query_dsl::CompatibleType;
+use diesel::result::{Error as DieselError, QueryResult};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+
+/// A query of diesel's whose rows are read as `U`: whatever `load` of diesel-async would take.
+pub trait Returns<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send> + Clone + Send {
+    /// Reads one row.
+    #[doc(hidden)]
+    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U>;
+}
+
+impl<Q, U, ST> Returns<U> for Q
+where
+    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send> + Clone + Send,
+    Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+    U: FromSqlRow<ST, Pg>,
+{
+    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U> {
+        U::build_from_row(row).map_err(DieselError::DeserializationError)
+    }
+}
+
+/// Sends a query and reads its rows as those of `Q`; what is sent must return the same columns.
+///
+/// It is sent when the future is first polled, where the connection has it prepared.
+pub(crate) fn rows<'c, Q, U, S>(conn: &'c AsyncPgConnection, query: S) -> BoxFuture<'c, QueryResult<Vec<U>>>
+where
+    Q: Returns<U>,
+    U: Send + 'c,
+    S: AsQuery<Query: QueryFragment<Pg> + QueryId>,
+{
+    let mut conn = conn;
+    let answer = AsyncConnectionCore::load(&mut conn, query);
+    Box::pin(async move { answer.await?.and_then(|row| async move { Q::read(&row) }).try_collect().await })
+}
