@@ -14,7 +14,7 @@ use crate::deadline;
 use crate::marker;
 use crate::receipt::{self, Receipt, outside_transaction};
 
-/// How much longer than the attempt's limit a ROLLBACK may take: the server may be well and the work too slow.
+/// How much longer than the attempt's limit a ROLLBACK may take.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How an attempt is to be made.
@@ -45,7 +45,7 @@ pub(crate) enum Ended<T, E> {
 pub(crate) struct Failed<E> {
     pub(crate) error: E,
     pub(crate) class: Class,
-    /// Whether the server at the other end went away, or does not answer.
+    /// Whether the server at the other end went away.
     pub(crate) gone: bool,
 }
 
@@ -79,7 +79,14 @@ where
                 gone: !alive || class == Class::Unavailable,
             });
         }
-        None => return unanswered(plan, Class::Overloaded),
+        // BEGIN has nothing to wait for: whoever does not answer it is gone, and nothing has happened.
+        None => {
+            return Ended::Failed(Failed {
+                error: plan.too_late().into(),
+                class: Class::Overloaded,
+                gone: true,
+            });
+        }
     };
     let value = match deadline::until(plan.limit, work(conn)).await {
         Some(Ok(value)) => value,
@@ -87,8 +94,7 @@ where
             let class = error.class();
             return refused(from, conn, plan, error, class).await;
         }
-        // A write that was too slow once is too slow again.
-        None => return unanswered(plan, Class::Permanent),
+        None => return too_slow(plan).await,
     };
     match deadline::until(plan.limit, plan.around.before(conn)).await {
         Some(Ok(())) => {}
@@ -96,7 +102,7 @@ where
             let class = error.class();
             return refused(from, conn, plan, error.into(), class).await;
         }
-        None => return unanswered(plan, Class::Permanent),
+        None => return too_slow(plan).await,
     }
     let marker = plan.begin.is_marked().then(marker::new_id);
     let cause = match commit(conn, plan, marker).await {
@@ -174,9 +180,11 @@ where
     Ended::Failed(Failed { error, class, gone: !alive || class == Class::Unavailable })
 }
 
-/// Nobody answers, so nobody can be told to roll back: the server will, when the connection is gone.
-fn unanswered<T, E: From<Error>>(plan: &Plan<'_>, class: Class) -> Ended<T, E> {
-    Ended::Failed(Failed { error: plan.too_late().into(), class, gone: true })
+/// Gives up what took too long, which it would again. A slow statement and a server that is gone look the same from here, so
+/// nothing is said against the server: the pool takes the connection back, cancels what is under way, and finds out.
+async fn too_slow<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
+    plan.around.after(None, CommitOutcome::RolledBack).await;
+    Ended::Failed(Failed { error: plan.too_late().into(), class: Class::Permanent, gone: false })
 }
 
 /// The class of a failure, where the server may have said more than the caller's error lets on.

@@ -1,11 +1,15 @@
 //! The time that a call has left, for whatever runs inside it.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use pin_project_lite::pin_project;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 tokio::task_local! {
-    static DEADLINE: Instant;
+    static DEADLINE: Option<Instant>;
 }
 
 /// How long the call of a [`Retry`](crate::Retry) that this runs in may still take: until its deadline, or until the
@@ -17,15 +21,7 @@ pub fn time_left() -> Option<Duration> {
 }
 
 pub(crate) fn current() -> Option<Instant> {
-    DEADLINE.try_with(|deadline| *deadline).ok()
-}
-
-/// Runs something that has until `deadline`.
-pub(crate) async fn scope<F: Future>(deadline: Option<Instant>, running: F) -> F::Output {
-    match deadline {
-        Some(deadline) => DEADLINE.scope(deadline, running).await,
-        None => running.await,
-    }
+    DEADLINE.try_with(|deadline| *deadline).ok().flatten()
 }
 
 /// The earlier of two, where none means never.
@@ -36,10 +32,42 @@ pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
     }
 }
 
+/// Runs something that has until `deadline`, which is no later than that of whatever it runs in.
+pub(crate) fn scope<F: Future>(deadline: Option<Instant>, running: F) -> impl Future<Output = F::Output> {
+    DEADLINE.scope(deadline, running)
+}
+
 /// Runs something until `deadline` at the latest; none where it was not done by then.
-pub(crate) async fn until<F: Future>(deadline: Option<Instant>, running: F) -> Option<F::Output> {
-    match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, running).await.ok(),
-        None => Some(running.await),
+pub(crate) fn until<F: Future>(
+    deadline: Option<Instant>,
+    running: F,
+) -> impl Future<Output = Option<F::Output>> {
+    Until { running, timer: deadline.map(|deadline| unconstrained(sleep_until(deadline))) }
+}
+
+pin_project! {
+    /// An `async fn` would hold what it runs twice: as its argument, and as what it awaits. Around one another they
+    /// would double it again and again.
+    struct Until<F> {
+        #[pin]
+        running: F,
+        #[pin]
+        // Work that never has to wait must not keep the timer from being looked at.
+        timer: Option<Unconstrained<Sleep>>,
+    }
+}
+
+impl<F: Future> Future for Until<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let parts = self.project();
+        if let Poll::Ready(output) = parts.running.poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        match parts.timer.as_pin_mut() {
+            Some(timer) => timer.poll(context).map(|()| None),
+            None => Poll::Pending,
+        }
     }
 }

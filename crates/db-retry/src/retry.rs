@@ -201,8 +201,8 @@ impl<C> Retry<C> {
     {
         let started = Instant::now();
         let limit = self.config.read_timeout.map(|timeout| started + timeout);
-        let reading = deadline::scope(deadline::earlier(limit, attempts.deadline()), work(conn));
-        match deadline::until(limit, reading).await {
+        let inside = deadline::earlier(limit, attempts.deadline());
+        match deadline::until(limit, deadline::scope(inside, work(conn))).await {
             Some(result) => result.map_err(Into::into).inspect_err(|error: &Error| {
                 if error.class() == Class::Unavailable {
                     from.evict(conn);

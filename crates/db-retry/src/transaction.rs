@@ -130,8 +130,8 @@ impl<C> Retry<C> {
         let started = Instant::now();
         let limit = self.config().transaction_timeout.map(|timeout| started + timeout);
         let plan = Plan { begin, around, started, limit };
-        let running = attempt::run(from, &mut conn, &plan, work);
-        let lost = match deadline::scope(deadline::earlier(limit, attempts.deadline()), running).await {
+        let inside = deadline::earlier(limit, attempts.deadline());
+        let lost = match deadline::scope(inside, attempt::run(from, &mut conn, &plan, work)).await {
             Ended::Committed(value) => return Ok(value),
             Ended::Failed(failed) => {
                 if failed.gone {

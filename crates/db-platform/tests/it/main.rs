@@ -8,6 +8,7 @@ mod reads;
 mod reporting;
 mod stream;
 mod timeouts;
+mod transactions;
 
 use std::time::Duration;
 

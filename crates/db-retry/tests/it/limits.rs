@@ -189,3 +189,22 @@ async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
         assert_eq!(AtomicU32::load(&runs, Ordering::Relaxed), attempts, "{said:?}");
     }
 }
+
+/// What runs on the connection is held once, however many layers are around it.
+#[tokio::test]
+async fn the_future_of_a_call_is_hardly_larger_than_that_of_its_work() {
+    const LARGE: usize = 100_000;
+    async fn large(conn: &mut AsyncPgConnection) -> Result<()> {
+        let held = [1_u8; LARGE];
+        conn.batch_execute("SELECT 1").await?;
+        assert_eq!(held.iter().filter(|byte| **byte == 1).count(), LARGE);
+        Ok(())
+    }
+    let (retry, direct) = (retry(), Direct(String::new()));
+    let sizes = [
+        size_of_val(&retry.read(&direct, large)),
+        size_of_val(&retry.transaction(&direct, Begin::default(), &(), large)),
+        size_of_val(&retry.transaction_once(&direct, Begin::default(), &(), large)),
+    ];
+    assert!(sizes.iter().all(|size| *size < LARGE + 10_000), "{sizes:?}");
+}
