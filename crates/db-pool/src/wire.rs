@@ -10,6 +10,8 @@ mod leftover;
 mod request;
 mod session;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

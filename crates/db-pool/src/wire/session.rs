@@ -17,6 +17,8 @@ use super::request::{Finished, Kind, Request, Statement};
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
+/// More settings than any server reports.
+const MOST_PARAMETERS: usize = 500;
 
 /// The server's word on the transaction (the status byte of ReadyForQuery).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -348,7 +350,9 @@ impl Session {
             }
             return;
         }
-        if !self.ready {
+        if self.baseline.len() + self.changed.len() > MOST_PARAMETERS {
+            self.lose_track();
+        } else if !self.ready {
             self.baseline.insert(name.into(), value.into());
         } else if self.baseline.get(name).is_some_and(|baseline| **baseline == *value) {
             self.changed.retain(|changed| **changed != *name);

@@ -50,7 +50,7 @@ async fn each_way_to_fail_says_what_to_do() {
     check(&refused, ConnectFailure::Refused, "is PostgreSQL running there");
     assert_eq!(refused.class(), Class::Unavailable);
     check(
-        &connect_error("postgres://ann:hunter2@no.such.host.invalid/app").await,
+        &connect_error("postgres://ann:hunter2@no.such.host.invalid/app?sslmode=disable").await,
         ConnectFailure::UnknownHost,
         "host",
     );

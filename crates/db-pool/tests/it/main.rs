@@ -6,8 +6,11 @@ mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
 mod handing_out;
+mod metrics;
+mod observing;
 mod operating;
 mod returning;
+mod telling;
 mod upkeep;
 
 use db_core::DatabaseUrl;

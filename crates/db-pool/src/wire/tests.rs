@@ -1,0 +1,157 @@
+//! The wire as a whole, fed with messages that are right and with bytes that are not.
+
+use std::sync::{Arc, Mutex};
+
+use db_core::{Endpoint, Observe, QueryEvent, SqlState};
+use proptest::prelude::*;
+
+use super::frames::Frames;
+use super::{TransactionStatus, Wire};
+
+/// Both directions of a connection.
+struct Link {
+    wire: Arc<Wire>,
+    client: Frames,
+    server: Frames,
+}
+
+#[derive(Default)]
+struct Ear(Mutex<Vec<(String, u64, Option<SqlState>)>>);
+
+impl Observe for Ear {
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        let heard = (event.statement.to_owned(), event.rows.unwrap(), event.sqlstate);
+        self.0.lock().unwrap().push(heard);
+    }
+}
+
+impl Link {
+    fn observed_by(ear: &Arc<Ear>) -> Self {
+        let observers: Vec<Arc<dyn Observe>> = vec![Arc::clone(ear) as Arc<dyn Observe>];
+        let wire = Wire::new(Endpoint::new("db", 5432), observers.into(), true);
+        Link { wire, client: Frames::of_server(), server: Frames::of_server() }
+    }
+
+    /// A link after its login.
+    fn ready() -> (Self, Arc<Ear>) {
+        let ear = Arc::new(Ear::default());
+        let mut link = Link::observed_by(&ear);
+        link.server(b'S', b"TimeZone\0UTC\0");
+        link.server(b'K', &[0, 0, 0, 7, 0, 0, 0, 9]);
+        link.server(b'Z', b"I");
+        link.wire.session().begin();
+        (link, ear)
+    }
+
+    fn client(&mut self, tag: u8, body: &[u8]) {
+        self.wire.sent(&mut self.client, &message(tag, body));
+    }
+
+    fn server(&mut self, tag: u8, body: &[u8]) {
+        self.wire.received(&mut self.server, &message(tag, body));
+    }
+
+    fn status(&self) -> (TransactionStatus, usize, bool) {
+        let session = self.wire.session();
+        (session.status, session.unanswered(), session.is_clean())
+    }
+}
+
+fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+    [&[tag][..], &length, body].concat()
+}
+
+#[test]
+fn a_request_is_unanswered_until_the_server_is_ready_for_the_next() {
+    let (mut link, ear) = Link::ready();
+    link.client(b'P', b"s0\0SELECT $1\0\0\0");
+    link.client(b'S', b"");
+    assert_eq!(link.status(), (TransactionStatus::Idle, 1, false));
+    link.server(b'1', b"");
+    link.server(b'Z', b"I");
+    assert_eq!(link.status(), (TransactionStatus::Idle, 0, true));
+    for _ in 0..2 {
+        link.client(b'B', b"\0s0\0\0\0\0\0\0\0");
+        link.client(b'E', b"\0\0\0\0\0");
+        link.client(b'S', b"");
+    }
+    link.server(b'D', b"\0\0");
+    link.server(b'D', b"\0\0");
+    link.server(b'C', b"SELECT 2\0");
+    assert_eq!(link.status().1, 2);
+    link.server(b'Z', b"I");
+    link.server(b'E', b"C22012\0Mdivision by zero\0\0");
+    link.server(b'Z', b"I");
+    assert_eq!(link.status(), (TransactionStatus::Idle, 0, true));
+    let zero = Some("22012".parse().unwrap());
+    assert_eq!(
+        *ear.0.lock().unwrap(),
+        [("SELECT $1".to_owned(), 2, None), ("SELECT $1".to_owned(), 0, zero)]
+    );
+}
+
+#[test]
+fn closing_a_statement_makes_nobody_wait() {
+    let (mut link, _) = Link::ready();
+    link.client(b'C', b"Ss0\0");
+    link.client(b'S', b"");
+    assert_eq!(link.status(), (TransactionStatus::Idle, 0, true));
+}
+
+#[test]
+fn the_first_error_of_a_transaction_is_remembered_until_the_next_begins() {
+    let (mut link, _) = Link::ready();
+    let mut ask = |sql: &[u8], answers: &[(u8, &[u8])]| {
+        link.client(b'Q', sql);
+        answers.iter().for_each(|(tag, body)| link.server(*tag, body));
+        link.wire.session().failed_with.map(|code| code.to_string())
+    };
+    assert_eq!(ask(b"BEGIN\0", &[(b'Z', b"T")]), None);
+    let deadlock: (u8, &[u8]) = (b'E', b"C40P01\0Mdeadlock detected\0\0");
+    assert_eq!(ask(b"UPDATE t\0", &[deadlock, (b'Z', b"E")]).as_deref(), Some("40P01"));
+    let aborted: (u8, &[u8]) = (b'E', b"C25P02\0Mcurrent transaction is aborted\0\0");
+    assert_eq!(ask(b"SELECT 1\0", &[aborted, (b'Z', b"E")]).as_deref(), Some("40P01"));
+    assert_eq!(ask(b"ROLLBACK\0", &[(b'Z', b"I")]).as_deref(), Some("40P01"));
+    assert_eq!(ask(b"BEGIN\0", &[(b'Z', b"T")]), None);
+}
+
+#[test]
+fn settings_that_the_server_reports_are_left_behind_until_they_are_as_before() {
+    let (mut link, _) = Link::ready();
+    link.server(b'S', b"TimeZone\0Asia/Tokyo\0");
+    assert!(link.wire.session().leftover().state && !link.status().2);
+    link.server(b'S', b"TimeZone\0UTC\0");
+    assert!(link.status().2);
+}
+
+#[test]
+fn what_makes_no_sense_is_not_relied_on() {
+    for nonsense in [(b'Z', &b"X"[..]), (b'Z', b""), (b'Z', b"I")] {
+        let (mut link, _) = Link::ready();
+        link.server(nonsense.0, nonsense.1);
+        assert!(link.wire.session().is_broken(), "{nonsense:?}: an answer to nothing, or no answer");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_makes_it_panic_and_it_keeps_no_more_than_it_must(
+        messages in prop::collection::vec(
+            (any::<bool>(), prop::sample::select(&b"QPBECSFDZKENTtnsGHWAIR123dcfpX\0\xff"[..]), prop::collection::vec(any::<u8>(), 0..40)),
+            0..60,
+        ),
+        noise in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let (mut link, _) = Link::ready();
+        for (from_client, tag, body) in &messages {
+            if *from_client { link.client(*tag, body) } else { link.server(*tag, body) }
+        }
+        link.wire.sent(&mut link.client, &noise);
+        link.wire.received(&mut link.server, &noise);
+        let sent = messages.iter().filter(|(from_client, ..)| *from_client).count();
+        prop_assert!(link.wire.session().unanswered() <= sent + noise.len());
+        link.wire.ended(false);
+        prop_assert_eq!(link.wire.session().unanswered(), 0);
+    }
+}
