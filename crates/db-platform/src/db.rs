@@ -295,6 +295,15 @@ impl Db {
         self.router.sources().map(Pool::status).collect()
     }
 
+    /// Reports what every pool does to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
+    #[cfg(feature = "otel")]
+    pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
+        let purposes = ["writes", "reads-on-primary"].into_iter().chain(std::iter::repeat("reads"));
+        for (purpose, pool) in purposes.zip(self.router.sources()) {
+            pool.observe_with(meter, format!("{purpose} {}", pool.endpoint()));
+        }
+    }
+
     /// What was run again so far, by the class of the failure before.
     pub fn retries(&self) -> RetryCounts {
         self.retry.counts()

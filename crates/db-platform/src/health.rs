@@ -48,6 +48,23 @@ impl fmt::Display for Health {
             Ok(elapsed) => writeln!(f, "primary answered in {elapsed:?}")?,
             Err(error) => writeln!(f, "primary: {error}")?,
         }
-        write!(f, "{}", self.topology)
+        write!(f, "{}", self.topology)?;
+        for pool in &self.pools {
+            let (open, idle, waiting) = (pool.open, pool.idle, pool.waiting);
+            let waited = pool.wait_times.quantile(0.99);
+            write!(
+                f,
+                "\npool of {}: {open} of {} open, {idle} idle, {waiting} waiting; 99 % waited at most {waited:.1?}",
+                pool.endpoint, pool.max
+            )?;
+            for (count, what) in
+                [(pool.timeouts, "timeouts"), (pool.connect_errors, "connect errors"), (pool.leaks, "leaks")]
+            {
+                if count > 0 {
+                    write!(f, ", {count} {what}")?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -14,11 +14,19 @@ const BUCKETS: usize = (STEPS as usize) * 36;
 pub(crate) struct Histogram {
     buckets: Box<[AtomicU64]>,
     nanos: AtomicU64,
+    /// Where else each of them is recorded.
+    #[cfg(feature = "otel")]
+    pub(crate) instrument: std::sync::OnceLock<crate::metrics::Instrument>,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(), nanos: AtomicU64::new(0) }
+        Histogram {
+            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            nanos: AtomicU64::new(0),
+            #[cfg(feature = "otel")]
+            instrument: std::sync::OnceLock::new(),
+        }
     }
 }
 
@@ -29,6 +37,10 @@ impl Histogram {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        #[cfg(feature = "otel")]
+        if let Some(instrument) = self.instrument.get() {
+            instrument.record(duration);
+        }
     }
 
     /// How many were counted, and how long they took together.

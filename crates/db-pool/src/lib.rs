@@ -10,6 +10,8 @@ mod gate;
 mod histogram;
 mod inner;
 mod lease;
+#[cfg(feature = "otel")]
+mod metrics;
 mod pool;
 mod preset;
 mod returning;

@@ -26,7 +26,7 @@ use crate::{Connector, Drained, PoolConfig, StatementStatus, Status};
 /// Cheap to clone; all clones are the same pool. The last one to go closes the idle connections.
 #[derive(Clone)]
 pub struct Pool {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     priority: Priority,
 }
 

@@ -6,7 +6,11 @@ use db_platform::{Condition, Error};
 use db_testkit::{Cluster, Stop, until};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use crate::db;
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
+
+use crate::{db, port_of};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_follows_the_servers() {
@@ -20,6 +24,34 @@ async fn health_follows_the_servers() {
     let text = db.health().await.to_string();
     assert!(text.starts_with("down\n") && text.contains("standby, down"), "{text}");
     assert!(!text.contains("postgres:postgres"), "{text}");
+    assert_eq!(text.matches("\npool of 127.0.0.1:").count(), 3, "{text}");
+    assert!(text.contains(" connect errors"), "{text}");
+}
+
+/// The names of the pools, as an exporter gets them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_pool_is_observed_under_a_name_of_its_own() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let db = db(&cluster).await;
+    let exporter = InMemoryMetricExporter::default();
+    let provider =
+        SdkMeterProvider::builder().with_reader(PeriodicReader::builder(exporter.clone()).build()).build();
+    db.observe_with(&provider.meter("test"));
+    provider.force_flush().unwrap();
+    let metrics = exporter.get_finished_metrics().unwrap().pop().unwrap();
+    let mut metrics = metrics.scope_metrics().flat_map(|scope| scope.metrics());
+    let max = metrics.find(|metric| metric.name() == "db.client.connection.max").unwrap();
+    let AggregatedMetrics::I64(MetricData::Sum(sum)) = max.data() else { panic!("{max:?}") };
+    let mut names: Vec<String> =
+        sum.data_points().flat_map(|point| point.attributes().map(|pair| pair.value.to_string())).collect();
+    names.sort();
+    let (primary, standby) = (port_of(&cluster.primary_url()), port_of(&cluster.standby_urls()[0]));
+    let expected = [
+        format!("reads 127.0.0.1:{standby}"),
+        format!("reads-on-primary 127.0.0.1:{primary}"),
+        format!("writes 127.0.0.1:{primary}"),
+    ];
+    assert_eq!(names, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
