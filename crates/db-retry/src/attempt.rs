@@ -47,6 +47,8 @@ pub(crate) struct Failed<E> {
     pub(crate) class: Class,
     /// Whether the server at the other end went away.
     pub(crate) gone: bool,
+    /// Whether it was there, and another attempt would meet with the same.
+    pub(crate) answered: bool,
 }
 
 /// A COMMIT whose answer was lost, and what there is to find out its outcome with.
@@ -77,6 +79,7 @@ where
                 error: error.into(),
                 class,
                 gone: !alive || class == Class::Unavailable,
+                answered: false,
             });
         }
         // BEGIN has nothing to wait for: whoever does not answer it is gone, and nothing has happened.
@@ -85,6 +88,7 @@ where
                 error: plan.too_late().into(),
                 class: Class::Overloaded,
                 gone: true,
+                answered: false,
             });
         }
     };
@@ -122,6 +126,7 @@ where
                     error: error.into(),
                     class,
                     gone: class == Class::Unavailable,
+                    answered: class == Class::Permanent,
                 });
             }
             error
@@ -177,14 +182,24 @@ where
     let class = overruled(class, from.failed_with(conn));
     let alive = roll_back(conn, plan).await;
     plan.around.after(alive.then_some(&mut **conn), CommitOutcome::RolledBack).await;
-    Ended::Failed(Failed { error, class, gone: !alive || class == Class::Unavailable })
+    Ended::Failed(Failed {
+        error,
+        class,
+        gone: !alive || class == Class::Unavailable,
+        answered: alive && class == Class::Permanent,
+    })
 }
 
 /// Gives up what took too long, which it would again. A slow statement and a server that is gone look the same from here, so
 /// nothing is said against the server: the pool takes the connection back, cancels what is under way, and finds out.
 async fn too_slow<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     plan.around.after(None, CommitOutcome::RolledBack).await;
-    Ended::Failed(Failed { error: plan.too_late().into(), class: Class::Permanent, gone: false })
+    Ended::Failed(Failed {
+        error: plan.too_late().into(),
+        class: Class::Permanent,
+        gone: false,
+        answered: false,
+    })
 }
 
 /// The class of a failure, where the server may have said more than the caller's error lets on.

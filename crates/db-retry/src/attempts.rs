@@ -58,8 +58,8 @@ impl<'a> Attempts<'a> {
         acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
     }
 
-    /// Notes that the call has succeeded, which pays for retries.
-    pub(crate) fn succeeded(&self) {
+    /// Notes that the server has answered the call, well or not, which pays for retries.
+    pub(crate) fn answered(&self) {
         if let Some(budget) = self.shared.budget() {
             budget.pay_in();
         }

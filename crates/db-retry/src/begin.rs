@@ -22,7 +22,8 @@ pub enum Resolve {
     /// Not at all: such a COMMIT is [`CommitUnknown`](db_core::Error::CommitUnknown).
     ///
     /// For a transaction whose first statement must come before its snapshot is taken, such as `LOCK TABLE` under
-    /// [`Isolation::RepeatableRead`], or `SET TRANSACTION`: the other two ask the server something along with BEGIN.
+    /// [`Isolation::RepeatableRead`], or `SET TRANSACTION`: the other two ask the server something along with BEGIN. And
+    /// for a server that refuses `pg_walfile_name`.
     Never,
     /// By the transaction's id, which is asked for in the same round trip as BEGIN.
     #[default]

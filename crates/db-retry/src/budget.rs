@@ -1,7 +1,7 @@
 //! What retries may cost one target, all its callers together.
 //!
-//! A token bucket: each call that succeeds pays in a fraction of a token, each retry takes a whole one. While nothing
-//! succeeds nothing is paid in, so an outage costs what was saved before it, once. Source: M. Brooker, "Fixing retries
+//! A token bucket: each call that the server answers pays in a fraction of a token, each retry takes a whole one. While
+//! nothing is answered nothing is paid in, so an outage costs what was saved before it, once. Source: M. Brooker, "Fixing retries
 //! with token buckets and circuit breakers", 2022. Tokens are counted in millionths: a bucket in whole tokens would make 30 %
 //! of 33 % (tower 0.5 does).
 
@@ -18,9 +18,10 @@ const TOKEN: u64 = 1_000_000;
 /// Retries of conflicts are free: a conflict means that another transaction came through, so the server is well.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BudgetConfig {
-    /// How many retries each call that succeeds pays for: 0.1 for one retry to ten calls. Exact to a millionth.
+    /// How many retries each call pays for that the server answers, well or not: 0.1 for one retry to ten calls. Exact
+    /// to a millionth.
     pub fraction: f64,
-    /// How many retries a second are paid for at the least, as long as calls succeed now and then.
+    /// How many retries a second are paid for at the least, as long as calls are answered now and then.
     ///
     /// Without it a service with few calls could not retry at all.
     pub floor_per_second: f64,
@@ -78,7 +79,7 @@ impl Budget {
         }
     }
 
-    /// Pays in for a call that succeeded.
+    /// Pays in for a call that was answered.
     pub(crate) fn pay_in(&self) {
         let before = AtomicU64::load(&self.tokens, Ordering::Relaxed);
         // The usual case: nothing to write, so nothing for cores to quarrel about.

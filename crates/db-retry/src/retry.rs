@@ -127,13 +127,18 @@ impl<C> Retry<C> {
         loop {
             match deadline::scope(attempts.deadline(), operation(number)).await {
                 Ok(value) => {
-                    attempts.succeeded();
+                    attempts.answered();
                     return Ok(value);
                 }
                 Err(error) if attempts.again(judge(&self.condition, &error, error.class())).await => {
                     number += 1
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.class() == Class::Permanent {
+                        attempts.answered();
+                    }
+                    return Err(error);
+                }
             }
         }
     }
@@ -168,11 +173,14 @@ impl<C> Retry<C> {
             let (error, class) = match attempts.acquire(from, site).await {
                 Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
                     Ok(value) => {
-                        attempts.succeeded();
+                        attempts.answered();
                         return Ok(value);
                     }
                     Err(error) => {
                         let class = error.class();
+                        if class == Class::Permanent {
+                            attempts.answered();
+                        }
                         (error, class)
                     }
                 },

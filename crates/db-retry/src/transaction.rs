@@ -68,10 +68,13 @@ impl<C> Retry<C> {
         loop {
             match self.attempt(&attempts, site, from, begin, around, work.clone()).await {
                 Ok(value) => {
-                    attempts.succeeded();
+                    attempts.answered();
                     return Ok(value);
                 }
-                Err(Failed { error, class, .. }) => {
+                Err(Failed { error, class, answered, .. }) => {
+                    if answered {
+                        attempts.answered();
+                    }
                     let class = judge(self.condition(), &error, class);
                     if !attempts.again(class).await {
                         return Err(error);
@@ -105,7 +108,7 @@ impl<C> Retry<C> {
         async move {
             let attempts = Attempts::start(self);
             let result = self.attempt(&attempts, site, from, begin, around, work).await;
-            result.inspect(|_| attempts.succeeded()).map_err(|failed| failed.error)
+            result.inspect(|_| attempts.answered()).map_err(|failed| failed.error)
         }
     }
 
@@ -125,7 +128,7 @@ impl<C> Retry<C> {
     {
         let mut conn = attempts.acquire(from, site).await.map_err(|error| {
             let class = class_of_acquire(&error);
-            Failed { error: error.into(), class, gone: false }
+            Failed { error: error.into(), class, gone: false, answered: false }
         })?;
         let started = Instant::now();
         let limit = self.config().transaction_timeout.map(|timeout| started + timeout);
@@ -156,14 +159,19 @@ impl<C> Retry<C> {
             }
             Verdict::RolledBack(mut conn) => {
                 around.after(Some(&mut conn), CommitOutcome::RolledBack).await;
-                Err(Failed { error: lost.cause.into(), class: Class::Unavailable, gone: true })
+                Err(Failed {
+                    error: lost.cause.into(),
+                    class: Class::Unavailable,
+                    gone: true,
+                    answered: false,
+                })
             }
             Verdict::Unknown(why) => {
                 around.after(None, CommitOutcome::Unknown).await;
                 let transaction = lost.receipt.and_then(|receipt| receipt.transaction.parse().ok());
                 let unknown = UnknownCommit::new(lost.cause, transaction, why);
                 let error = Error::CommitUnknown(Box::new(unknown)).into();
-                Err(Failed { error, class: Class::Unknown, gone: true })
+                Err(Failed { error, class: Class::Unknown, gone: true, answered: false })
             }
         }
     }

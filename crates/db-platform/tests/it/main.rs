@@ -3,6 +3,7 @@
 
 mod batch;
 mod configuration;
+mod guarded;
 mod leaks;
 mod reads;
 mod reporting;

@@ -1,0 +1,54 @@
+//! A pool behind a breaker: what callers see while the server is gone, and when it is back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use db_platform::core::Acquire;
+use db_platform::pool::{ConnectConfig, Connector, Pool, PoolConfig};
+use db_platform::retry::{BreakerConfig, BreakerState, Guarded, Retry, RetryConfig};
+use db_platform::{Class, Classify, DatabaseUrl, Error};
+use db_testkit::{Stop, until};
+use diesel_async::SimpleAsyncConnection;
+use tokio::sync::Barrier;
+
+use super::*;
+
+async fn select(guarded: &Guarded<Pool>, retry: &Retry) -> Result<(), Error> {
+    retry.read(guarded, async |conn| Ok::<_, Error>(conn.batch_execute("SELECT 1").await?)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_behind_a_breaker_fails_at_once_and_serves_again_soon() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let url: DatabaseUrl = cluster.primary_url().parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    let config = PoolConfig { acquire_timeout: Duration::from_millis(500), ..PoolConfig::default() };
+    let pool = Pool::open(Connector::new(url, ConnectConfig::default()), endpoint.clone(), config);
+    let guarded = Guarded::new(pool, BreakerConfig::default());
+    assert_eq!(guarded.endpoint(), Some(&endpoint));
+    let once = Retry::new(RetryConfig::never());
+    select(&guarded, &once).await.unwrap();
+
+    cluster.stop(0, Stop::Immediate).await.unwrap();
+    let (mut calls, together) = (tokio::task::JoinSet::new(), Arc::new(Barrier::new(20)));
+    for _ in 0..20 {
+        let (guarded, once, together) = (guarded.clone(), once.clone(), Arc::clone(&together));
+        calls.spawn(async move {
+            together.wait().await;
+            select(&guarded, &once).await.unwrap_err().class()
+        });
+    }
+    assert!(calls.join_all().await.iter().all(|class| *class == Class::Unavailable));
+    assert_ne!(guarded.status().state, BreakerState::Closed);
+    let started = Instant::now();
+    for _ in 0..100 {
+        let error = select(&guarded, &Retry::default()).await.unwrap_err();
+        assert!(matches!(error, Error::CircuitOpen(_)), "{error}");
+    }
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?} for a hundred calls", started.elapsed());
+
+    cluster.start(0).await.unwrap();
+    until("calls are served again", async || select(&guarded, &once).await.is_ok()).await;
+
+    assert_eq!(guarded.status().opened, 1);
+}
