@@ -1,10 +1,16 @@
 //! Several statements on one connection in one round trip.
 //!
 //! They are sent one behind the other without waiting for answers, and the server runs them in that order. Each is a
-//! statement of its own: outside a transaction, one that fails does not keep those behind it from running.
+//! statement of its own: outside a transaction, one that fails does not keep those behind it from running, and each
+//! sees what others committed before it began.
+//!
+//! A connection prepares a statement when it first meets it, which takes a round trip of its own, every time for
+//! [`sql_query`](diesel::sql_query). And it looks up a type that the database itself defines, such as an enum, when it
+//! first binds a value of that: so that those behind do not overtake it, they wait for the answer of such a statement.
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use db_core::{Class, Classify, Error};
 use diesel::pg::Pg;
@@ -13,6 +19,7 @@ use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::watch;
 
 use crate::query::{self, Returns};
 
@@ -21,8 +28,21 @@ pub trait Statement: Clone + Send {
     /// What it answers.
     type Output: Send;
 
-    /// Sends it, when the future is first polled.
-    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Self::Output>>;
+    /// Makes it ready to be sent.
+    fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Self::Output>;
+}
+
+/// A statement that is sent when its answer is first asked for.
+pub struct Sending<'c, T> {
+    answer: BoxFuture<'c, QueryResult<T>>,
+    /// Whether those behind it wait for its answer.
+    holds_up: bool,
+}
+
+impl<'c, T: Send + 'c> Sending<'c, T> {
+    fn map<U>(self, change: impl FnOnce(QueryResult<T>) -> QueryResult<U> + Send + 'c) -> Sending<'c, U> {
+        Sending { answer: self.answer.map(change).boxed(), holds_up: self.holds_up }
+    }
 }
 
 /// Statements that are sent together: a tuple of up to eight, or an array or vector of one kind.
@@ -87,35 +107,35 @@ impl<Q: Clone, U> Clone for Rows<Q, U> {
 impl<Q: Returns<U>, U: Send + 'static> Statement for Rows<Q, U> {
     type Output = Vec<U>;
 
-    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Vec<U>>> {
-        query::rows::<Q, U, Q>(conn, self.query)
+    fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Vec<U>> {
+        let query = self.query.as_query();
+        let holds_up = query::binds_own_type(&query);
+        Sending { answer: query::rows::<Q, U, Q::Query>(conn, query), holds_up }
     }
 }
 
 impl<U: Send + 'static, R: Statement<Output = Vec<U>>> Statement for Row<R> {
     type Output = U;
 
-    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<U>> {
-        let rows = self.0.send(conn);
-        async move { rows.await?.into_iter().next().ok_or(DieselError::NotFound) }.boxed()
+    fn send(self, conn: &AsyncPgConnection) -> Sending<'_, U> {
+        self.0.send(conn).map(|rows| rows?.into_iter().next().ok_or(DieselError::NotFound))
     }
 }
 
 impl<U: Send + 'static, R: Statement<Output = U>> Statement for MaybeRow<R> {
     type Output = Option<U>;
 
-    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<Option<U>>> {
-        let row = self.0.send(conn);
-        async move { row.await.optional() }.boxed()
+    fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Option<U>> {
+        self.0.send(conn).map(OptionalExtension::optional)
     }
 }
 
 impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
     type Output = usize;
 
-    fn send(self, conn: &AsyncPgConnection) -> BoxFuture<'_, QueryResult<usize>> {
-        let mut conn = conn;
-        conn.execute_returning_count(self.0)
+    fn send(self, conn: &AsyncPgConnection) -> Sending<'_, usize> {
+        let (mut conn, holds_up) = (conn, query::binds_own_type(&self.0));
+        Sending { answer: conn.execute_returning_count(self.0), holds_up }
     }
 }
 
@@ -123,7 +143,8 @@ impl<S: Statement> Batch for Vec<S> {
     type Output = Vec<S::Output>;
 
     async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
-        let answers = join_all(self.into_iter().map(|statement| statement.send(conn))).await;
+        let mut line = Line::default();
+        let answers = join_all(self.into_iter().map(|statement| line.join(statement.send(conn)))).await;
         answers.into_iter().enumerate().map(|(number, answer)| of(number, answer)).collect()
     }
 }
@@ -142,8 +163,10 @@ macro_rules! tuples {
             type Output = ($($statement::Output,)+);
 
             async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
+                let mut line = Line::default();
+                let statements = ($(line.join(self.$number.send(conn)),)+);
                 // In their order: the first poll of each sends it.
-                let answers = tokio::join!(biased; $(self.$number.send(conn)),+);
+                let answers = tokio::join!(biased; $(statements.$number),+);
                 Ok(($(of($number, answers.$number)?,)+))
             }
         }
@@ -159,6 +182,34 @@ tuples! {
     (A 0, B 1, C 2, D 3, E 4, F 5)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6)
     (A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7)
+}
+
+/// Statements that are sent in the order in which they joined.
+#[derive(Default)]
+struct Line {
+    /// Those so far that hold up whoever is behind.
+    holding_up: usize,
+    /// How many of these have been answered.
+    answered: Arc<watch::Sender<usize>>,
+}
+
+impl Line {
+    fn join<'c, T: Send + 'c>(&mut self, statement: Sending<'c, T>) -> BoxFuture<'c, QueryResult<T>> {
+        let Sending { answer, holds_up } = statement;
+        let before = self.holding_up;
+        self.holding_up += usize::from(holds_up);
+        if self.holding_up == 0 {
+            return answer;
+        }
+        let answered = Arc::clone(&self.answered);
+        Box::pin(async move {
+            // The sender lives as long as this does.
+            let _ = answered.subscribe().wait_for(|answered| *answered >= before).await;
+            let answer = answer.await;
+            answered.send_modify(|answered| *answered += usize::from(holds_up));
+            answer
+        })
+    }
 }
 
 fn of<T>(statement: usize, answer: QueryResult<T>) -> Result<T, BatchError> {

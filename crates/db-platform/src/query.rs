@@ -1,7 +1,8 @@
 //! A query whose rows are read as one type, as batches and streams send it.
 
 use diesel::deserialize::FromSqlRow;
-use diesel::pg::Pg;
+use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
+use diesel::query_builder::bind_collector::RawBytesBindCollector;
 use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
 use diesel::result::{Error as DieselError, QueryResult};
@@ -24,6 +25,26 @@ where
 {
     fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U> {
         U::build_from_row(row).map_err(DieselError::DeserializationError)
+    }
+}
+
+/// Whether a statement binds a value of a type that the database itself defines: a connection looks such a type up when
+/// it first meets it, before it sends the statement.
+pub(crate) fn binds_own_type(statement: &impl QueryFragment<Pg>) -> bool {
+    let mut types = OwnTypes(false);
+    let mut binds = RawBytesBindCollector::<Pg>::new();
+    // What cannot be bound is refused when it is sent.
+    let _ = statement.collect_binds(&mut binds, &mut types, &Pg);
+    types.0
+}
+
+/// Whether a type was asked for.
+struct OwnTypes(bool);
+
+impl PgMetadataLookup for OwnTypes {
+    fn lookup_type(&mut self, _: &str, _: Option<&str>) -> PgTypeMetadata {
+        self.0 = true;
+        PgTypeMetadata::new(0, 0)
     }
 }
 

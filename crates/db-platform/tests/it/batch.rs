@@ -1,5 +1,6 @@
 //! Several statements in one round trip: answers in order, and the first that fails has a number.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -7,7 +8,9 @@ use db_platform::core::{Observe, QueryEvent};
 use db_platform::pool::{ConnectConfig, Connector, Pool, PoolConfig};
 use db_platform::{Batch, BatchError, Classify, Db, Error, Result, batch};
 use db_testkit::TestDatabase;
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::serialize::{IsNull, Output, ToSql};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::alone;
@@ -78,6 +81,48 @@ async fn writes_in_a_transaction_happen_in_order_or_not_at_all_and_the_refused_o
         .await
         .unwrap();
     assert_eq!((count, last), (4, Item { id: 4, name: "quattro".to_owned() }));
+}
+
+#[derive(Debug, Clone, Copy, diesel::expression::AsExpression)]
+#[diesel(sql_type = schema::MoodType)]
+struct Good;
+
+impl ToSql<schema::MoodType, Pg> for Good {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
+        out.write_all(b"good")?;
+        Ok(IsNull::No)
+    }
+}
+
+mod schema {
+    #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "mood"))]
+    pub struct MoodType;
+
+    diesel::table! { use diesel::sql_types::Integer; use super::MoodType; people (id) { id -> Integer, mood -> MoodType, } }
+    diesel::table! { friends (id) { id -> Integer, } }
+}
+
+/// A connection looks up a type of the database's own when it first meets it.
+#[tokio::test]
+async fn no_statement_overtakes_one_whose_types_must_be_looked_up_first() {
+    use schema::{friends, people};
+    let database = TestDatabase::empty().await.unwrap();
+    let create = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE people (id int PRIMARY KEY, mood mood);
+                  CREATE TABLE friends (id int REFERENCES people)";
+    database.connect().await.unwrap().batch_execute(create).await.unwrap();
+    let person = |id: i32| {
+        batch::affected(diesel::insert_into(people::table).values((people::id.eq(id), people::mood.eq(Good))))
+    };
+    let friend = |id: i32| batch::affected(diesel::insert_into(friends::table).values(friends::id.eq(id)));
+
+    let db = alone(&database, |_| {}).await;
+    let both = (person(1), friend(1));
+    let added = db.transaction::<_, BatchError>(async |conn| both.clone().run(conn).await).await;
+    assert_eq!(added.unwrap(), (1, 1), "whoever has a friend exists");
+    let many: Vec<_> = (2..42).map(person).collect();
+    let added = db.transaction::<_, BatchError>(async |conn| many.clone().run(conn).await).await;
+    assert_eq!(added.unwrap(), [1; 40]);
 }
 
 #[tokio::test]
