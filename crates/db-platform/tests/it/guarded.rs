@@ -27,7 +27,7 @@ async fn a_pool_behind_a_breaker_fails_at_once_and_serves_again_soon() {
     let guarded = Guarded::new(pool, BreakerConfig::default());
     assert_eq!(guarded.endpoint(), Some(&endpoint));
     let once = Retry::new(RetryConfig::never());
-    select(&guarded, &once).await.unwrap();
+    until("the pool has logged in", async || select(&guarded, &once).await.is_ok()).await;
 
     cluster.stop(0, Stop::Immediate).await.unwrap();
     let (mut calls, together) = (tokio::task::JoinSet::new(), Arc::new(Barrier::new(20)));
