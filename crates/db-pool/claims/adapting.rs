@@ -21,9 +21,9 @@ const SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const CALLERS: usize = 96;
 /// How long a new pool may adapt before it is measured.
 const ADAPTS: Duration = Duration::from_secs(8);
-const FIXED: Duration = Duration::from_millis(600);
+const FIXED: Duration = Duration::from_millis(300);
 /// Long enough for the pool to go on trying other limits: what that costs is measured, too.
-const ADAPTIVE: Duration = Duration::from_secs(2);
+const ADAPTIVE: Duration = Duration::from_millis(800);
 /// Not counted at the beginning of a turn.
 const WARMS_UP: Duration = Duration::from_millis(100);
 
@@ -52,7 +52,6 @@ impl Load {
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
-    let rounds = if size == Size::Nightly { 24 } else { 6 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = Cluster::builder().setting("max_connections", "400").start().await.unwrap();
@@ -61,10 +60,10 @@ pub(crate) fn measure(size: Size) -> Figure {
         conn.batch_execute(hot).await.unwrap();
         let mut compared = Vec::new();
         for load in [Load::Cpu, Load::HotRow, Load::Sleep] {
-            compared.push(compare(&cluster.primary_url(), load, rounds).await);
+            compared.push(compare(&cluster.primary_url(), load, size).await);
         }
         let shared = share(Duration::from_secs(10)).await;
-        let worst = compared.iter().map(|load| load.ratio).fold(f64::INFINITY, f64::min);
+        let worst = compared.iter().map(Compared::ratio).fold(f64::INFINITY, f64::min);
         Figure {
             value: worst,
             unit: "of the best fixed size's throughput, the worst of three loads",
@@ -77,59 +76,73 @@ pub(crate) fn measure(size: Size) -> Figure {
     })
 }
 
-/// The adaptive pool beside pools of fixed sizes, on one load.
+/// The adaptive pool against the best of the fixed sizes, on one load.
 struct Compared {
     load: Load,
     /// The median throughput of each size, a second.
-    fixed: Vec<f64>,
-    adaptive: f64,
-    /// The median over the rounds, each against the best size's own turn in that round.
-    ratio: f64,
-    ratios: Vec<f64>,
+    swept: Vec<f64>,
+    /// The two best sizes; and against each, how often the throughput the adaptive pool had, turn by turn.
+    rivals: [usize; 2],
+    ratios: [Vec<f64>; 2],
     limits: Vec<usize>,
 }
 
 impl Compared {
+    /// The median against the stronger rival.
+    fn ratio(&self) -> f64 {
+        self.ratios.iter().map(|ratios| median(ratios)).fold(f64::INFINITY, f64::min)
+    }
+
     fn shown(&self) -> Value {
+        let rivals = self.rivals.iter().zip(&self.ratios).map(|(size, ratios)| {
+            json!({ "size": size, "ratio": median(ratios), "interval": interval(ratios), "pairs": ratios.len() })
+        });
         json!({
             "load": format!("{:?}", self.load),
-            "ratio": self.ratio,
-            "ratios": self.ratios,
-            "adaptive_per_second": self.adaptive.round(),
+            "ratio": self.ratio(),
+            "rivals": rivals.collect::<Vec<_>>(),
             "limits": self.limits,
             "sizes": SIZES,
-            "fixed_per_second": self.fixed.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
+            "swept_per_second": self.swept.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
         })
     }
 }
 
-async fn compare(url: &str, load: Load, rounds: usize) -> Compared {
+async fn compare(url: &str, load: Load, size: Size) -> Compared {
+    let (sweeps, pairs) = if size == Size::Nightly { (8, 120) } else { (2, 30) };
     let fixed = SIZES.map(|size| open(url, fixed_config(size)));
     for (pool, size) in fixed.iter().zip(SIZES) {
         until("all connections are open", async || pool.status().open == size).await;
     }
-    let adaptive = open(url, adaptive_config());
-    run(&adaptive, load, ADAPTS).await;
     let mut turns: Vec<Vec<f64>> = vec![Vec::new(); SIZES.len()];
-    let (mut adapted, mut limits) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        // Each round begins with another size, so that none is always next to the adaptive one.
-        for turn in 0..SIZES.len() {
-            let index = (turn + round) % SIZES.len();
-            turns[index].push(run(&fixed[index], load, FIXED).await);
-            if turn == SIZES.len() / 2 {
-                adapted.push(run(&adaptive, load, ADAPTIVE).await);
-                limits.push(adaptive.status().max);
-            }
+    for _ in 0..sweeps {
+        for (pool, rates) in fixed.iter().zip(&mut turns) {
+            rates.push(run(pool, load, FIXED).await);
         }
     }
-    let medians: Vec<f64> = turns.iter().map(|rates| median(rates)).collect();
-    let best = (0..SIZES.len()).max_by(|one, other| medians[*one].total_cmp(&medians[*other])).unwrap();
-    let ratios: Vec<f64> = adapted.iter().zip(&turns[best]).map(|(ours, best)| ours / best).collect();
+    let swept: Vec<f64> = turns.iter().map(|rates| median(rates)).collect();
+    let mut order: Vec<usize> = (0..SIZES.len()).collect();
+    order.sort_by(|one, other| swept[*other].total_cmp(&swept[*one]));
+    let rivals = [order[0], order[1]];
+
+    let adaptive = open(url, adaptive_config());
+    run(&adaptive, load, ADAPTS).await;
+    let (mut ratios, mut limits) = ([Vec::new(), Vec::new()], Vec::new());
+    // Each turn of the adaptive pool lies between one of each rival, so that noise hits all alike.
+    let mut before = run(&fixed[rivals[0]], load, FIXED).await;
+    for pair in 0..pairs {
+        let ours = run(&adaptive, load, ADAPTIVE).await;
+        limits.push(adaptive.status().max);
+        let next = (pair + 1) % 2;
+        let after = run(&fixed[rivals[next]], load, FIXED).await;
+        ratios[1 - next].push(ours / before);
+        ratios[next].push(ours / after);
+        before = after;
+    }
     for pool in fixed.iter().chain([&adaptive]) {
         assert!(pool.shutdown(Duration::from_secs(10)).await.is_clean());
     }
-    Compared { load, fixed: medians, adaptive: median(&adapted), ratio: median(&ratios), ratios, limits }
+    Compared { load, swept, rivals: rivals.map(|index| SIZES[index]), ratios, limits }
 }
 
 /// Three pools on one server that has not room enough for what they could use.
@@ -238,6 +251,16 @@ fn call(callers: &mut JoinSet<()>, pool: &Pool, load: Load, stop: &Arc<AtomicBoo
             }
         });
     }
+}
+
+/// In which the median lies with 95 % certainty, whatever the distribution is.
+fn interval(values: &[f64]) -> [f64; 2] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (count, last) = (sorted.len() as f64, sorted.len() - 1);
+    let margin = 0.98 * count.sqrt();
+    [(count / 2.0 - margin).floor().max(0.0) as usize, ((count / 2.0 + margin).ceil() as usize).min(last)]
+        .map(|rank| sorted[rank])
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -4,6 +4,8 @@
 //! with a limit. Connections above the limit are parked, not closed. Every now and then the server is asked, on one of
 //! the pool's own connections, how many it has left.
 
+mod background;
+mod kinds;
 mod parked;
 mod question;
 mod room;
@@ -19,6 +21,9 @@ use std::time::{Duration, Instant};
 
 use db_core::ConnectFailure;
 
+use background::Background;
+pub(crate) use kinds::Returns;
+use kinds::{Kinds, Site};
 pub(crate) use parked::Parked;
 use question::Answer;
 pub(crate) use question::Question;
@@ -67,20 +72,20 @@ pub(crate) struct Driver {
     room: Room,
     sampled_at: Instant,
     asked_at: Option<Instant>,
-    releases: u64,
-    held: Duration,
+    kinds: Kinds<Site>,
+    background: Background,
 }
 
 impl Driver {
-    pub(crate) fn new(config: AdaptiveConfig) -> Self {
+    pub(crate) fn new(config: AdaptiveConfig, pool: &Inner) -> Self {
         Driver {
             search: Adaptive::new(config.min.get(), config.start.get()),
             room: Room::new(config.leave_free, config.start.get().max(config.min.get())),
             config,
             sampled_at: Instant::now(),
             asked_at: None,
-            releases: 0,
-            held: Duration::ZERO,
+            kinds: Kinds::default(),
+            background: Background::new(pool),
         }
     }
 
@@ -92,13 +97,14 @@ impl Driver {
             self.look_for_room(pool);
             let before = pool.limit();
             let sample = self.sample(pool, elapsed);
-            let limit = self.search.sample(&sample);
+            let limit = self.search.sample(&sample).min(self.room.granted());
             pool.limit.store(limit, Ordering::Relaxed);
             if limit != before {
                 tracing::debug!(endpoint = %pool.endpoint, limit, best = self.search.base(), "another limit");
             }
             let reach = self.search.reach().min(self.ceiling(pool));
             pool.parked.rebalance(pool, reach.saturating_sub(limit));
+            self.background.follow(pool, self.search.base());
             self.ask(pool, now);
             self.sampled_at = now;
         }
@@ -110,17 +116,18 @@ impl Driver {
     }
 
     fn sample(&mut self, pool: &Inner, elapsed: Duration) -> Sample {
-        let (releases, held) = pool.counters.holds.totals();
-        let sample = Sample {
+        let seen = pool.returns.take();
+        let releases = seen.values().map(|held| held.count as u64).sum();
+        let held = Duration::from_secs_f64(seen.values().map(|held| held.seconds).sum());
+        Sample {
             elapsed,
-            releases: releases.saturating_sub(self.releases),
-            held: held.saturating_sub(self.held),
+            releases,
+            work: self.kinds.work(seen, self.search.is_at_rest()),
+            held,
             waiting: pool.counters.waiting(),
             in_service: pool.in_service(),
             ceiling: self.ceiling(pool),
-        };
-        (self.releases, self.held) = (releases, held);
-        sample
+        }
     }
 
     /// Notes what the server has said about its room, asked or not.
@@ -141,7 +148,7 @@ impl Driver {
     /// Asks the server how many connections it has left, if it is time to.
     fn ask(&mut self, pool: &Arc<Inner>, now: Instant) {
         let wanted = self.search.reach().min(AtomicUsize::load(&pool.max, Ordering::Relaxed));
-        let bound = self.room.most() < wanted;
+        let bound = self.room.granted() < wanted;
         let pause = if bound { ASK_SOON.min(self.config.ask_interval) } else { self.config.ask_interval };
         if self.asked_at.is_none_or(|asked| now.saturating_duration_since(asked) >= pause) {
             self.asked_at = Some(now);

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::AdaptiveConfig;
+use crate::{AdaptiveConfig, Pool};
 
 /// How a connection is opened, and what holds for its whole life.
 ///
@@ -87,7 +87,7 @@ pub struct PoolConfig {
     /// A connection idle for longer than this is asked for a sign of life, so that no firewall forgets it.
     pub keepalive: Option<Duration>,
     /// The most connections that background work may hold at once ([`Pool::background`](crate::Pool::background)); none
-    /// means half of `max`.
+    /// means half of `max`, or of the limit where that is [adaptive](PoolConfig::adaptive).
     pub background: Option<NonZeroUsize>,
     /// A connection held for longer than this is reported once, with who holds it, and again when it is returned.
     pub leak_threshold: Option<Duration>,
@@ -115,13 +115,15 @@ pub enum Reset {
 impl PoolConfig {
     /// The limit that a pool begins with.
     pub(crate) fn first_limit(&self) -> usize {
-        let max = self.max.get().min(crate::Pool::LARGEST);
+        let max = self.max.get().min(Pool::LARGEST);
         self.adaptive.as_ref().map_or(max, |adaptive| adaptive.start.max(adaptive.min).get().min(max))
     }
 
-    pub(crate) fn background_max(&self) -> NonZeroUsize {
-        let half = NonZeroUsize::new(self.max.get() / 2).unwrap_or(NonZeroUsize::MIN);
-        self.background.unwrap_or(half)
+    /// How many connections background work may hold at this limit: half of it, unless configured. Where the limit adapts
+    /// itself it is never all of it.
+    pub(crate) fn background_within(&self, limit: usize) -> usize {
+        let most = if self.adaptive.is_some() { limit.saturating_sub(1) } else { Pool::LARGEST };
+        self.background.map_or(limit / 2, NonZeroUsize::get).min(most).max(1)
     }
 }
 

@@ -43,12 +43,6 @@ impl Histogram {
         }
     }
 
-    /// How many were counted, and how long they took together.
-    pub(crate) fn totals(&self) -> (u64, Duration) {
-        let count = self.buckets.iter().map(|bucket| AtomicU64::load(bucket, Ordering::Relaxed)).sum();
-        (count, Duration::from_nanos(AtomicU64::load(&self.nanos, Ordering::Relaxed)))
-    }
-
     pub(crate) fn read(&self) -> Timings {
         let counts: Vec<u64> =
             self.buckets.iter().map(|bucket| AtomicU64::load(bucket, Ordering::Relaxed)).collect();

@@ -9,7 +9,7 @@ use deadpool::unmanaged::{self, Object};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
-use crate::adaptive::{Parked, Question};
+use crate::adaptive::{Parked, Question, Returns};
 use crate::connector::Opened;
 use crate::counters::Counters;
 use crate::gate::{Gate, Gatekeeper};
@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     /// Connections above the limit, kept open for a pool that adapts it.
     pub(crate) parked: Parked,
     pub(crate) question: Question,
+    pub(crate) returns: Returns,
     /// Connections that are being opened.
     pub(crate) opening: AtomicUsize,
     /// Whether the server has stopped answering.
@@ -65,10 +66,11 @@ impl Inner {
             limit: AtomicUsize::new(config.first_limit()),
             parked: Parked::default(),
             question: Question::default(),
+            returns: Returns::default(),
             opening: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
             gate: Gatekeeper::default(),
-            background: Arc::new(Semaphore::new(config.background_max().get())),
+            background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
             leases: Leases::default(),
             config,
             demand,

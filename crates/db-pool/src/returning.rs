@@ -39,7 +39,11 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
     let now = Instant::now();
     let (way, lease) = judge(inner, &mut slot, now);
     if let Some(lease) = lease {
-        inner.counters.held(now.duration_since(lease.since));
+        let held = now.duration_since(lease.since);
+        inner.counters.held(held);
+        if inner.config.adaptive.is_some() {
+            inner.returns.note(lease.site, held);
+        }
         if lease.reported {
             lease.say_returned(&inner.endpoint, now);
         }

@@ -87,7 +87,7 @@ impl Upkeep {
     /// Adapts the limit where that was asked for; returns when it wants to look at it again.
     fn adapt(&mut self, pool: &Arc<Inner>) -> Option<Instant> {
         let config = pool.config.adaptive.as_ref()?;
-        Some(self.adaptive.get_or_insert_with(|| Driver::new(config.clone())).drive(pool))
+        Some(self.adaptive.get_or_insert_with(|| Driver::new(config.clone(), pool)).drive(pool))
     }
 
     /// Starts to open what is missing; whether more is wanted than may be tried now.

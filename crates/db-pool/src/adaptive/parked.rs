@@ -26,7 +26,7 @@ impl Parked {
     pub(crate) fn take_in(&self, inner: &Inner, slot: Object<Box<Slot>>) -> Option<Object<Box<Slot>>> {
         let mut slots = self.slots();
         // Asked again under the lock: of two that come back at once only one may be too many.
-        if !inner.is_over_limit() {
+        if inner.is_closed() || !inner.is_over_limit() {
             return Some(slot);
         }
         slots.push(slot);

@@ -86,7 +86,7 @@ async fn ask(inner: Arc<Inner>, mut slot: Object<Box<Slot>>) {
         Ok(Err(_)) | Err(_) => None,
     };
     *inner.question.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
-    if answer.is_some() && !slot.is_in_the_middle() {
+    if answer.is_some() && !slot.is_in_the_middle() && !inner.is_closed() {
         returning::put_back(&inner, slot, Instant::now());
     } else {
         returning::close(&inner, slot);

@@ -3,45 +3,76 @@
 //! Several processes find the limit of one server without knowing each other: each takes a part of what is left, and when
 //! too little is left each gives a part of its own back, so that those with more give more and all end up alike.
 
-/// The share of what is left that one pool may take before it asks again: three that ask at once cannot take too much.
+/// The part of what is left that one pool may take before it asks again: three that ask at once cannot take too much.
 const SHARE: usize = 4;
 /// What a pool gives back: this part of what it has.
 const TENTH: usize = 10;
+
+/// After how many answers at most a pool that was refused asks for more again.
+const LONGEST_WAIT: u32 = 64;
 
 /// The most connections that the server lets this pool have.
 #[derive(Debug)]
 pub(crate) struct Room {
     leave_free: usize,
     most: usize,
+    granted: usize,
+    /// After a refusal: how many answers to let pass, and how many after the next one.
+    wait: u32,
+    next_wait: u32,
 }
 
 impl Room {
     /// Until the server has said how many it has left, `most` are the most.
     pub(crate) fn new(leave_free: usize, most: usize) -> Self {
-        Room { leave_free, most }
+        Room { leave_free, most, granted: most, wait: 0, next_wait: 1 }
     }
 
+    /// What it may have in the end, if nobody else takes it.
     pub(crate) fn most(&self) -> usize {
         self.most
     }
 
+    /// What it may have before it has asked again.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
+    }
+
     /// The server has `free` connections left, while this pool has `open`.
     pub(crate) fn has(&mut self, free: usize, open: usize) {
-        self.most = match free.checked_sub(self.leave_free) {
-            // One more even where nothing is left: those that have much then give back more than those that have little.
-            Some(left) => open + left.div_ceil(SHARE).max(1),
-            None => open - (open + TENTH / 2) / TENTH,
-        };
+        match free.checked_sub(self.leave_free) {
+            Some(left) => {
+                // One more even where nothing is left: of those that then give back, those with much give more.
+                self.may_have(open + left.max(1), open + left.div_ceil(SHARE).max(1));
+            }
+            None => {
+                let fewer = open - (open + TENTH / 2) / TENTH;
+                (self.most, self.granted) = (fewer, fewer);
+            }
+        }
     }
 
     /// The server refused a connection because it had none left (SQLSTATE 53300), while this pool had `open`.
     pub(crate) fn is_full(&mut self, open: usize) {
-        self.most = (open - open.div_ceil(TENTH)).max(1);
+        let fewer = (open - open.div_ceil(TENTH)).max(1);
+        (self.most, self.granted) = (fewer, fewer);
+        self.wait = self.next_wait;
+        self.next_wait = (self.next_wait * 2).min(LONGEST_WAIT);
     }
 
     /// The server does not say how many it has left: only a refusal bounds the pool.
     pub(crate) fn is_unknown(&mut self) {
-        self.most = usize::MAX;
+        self.may_have(usize::MAX, usize::MAX);
+    }
+
+    /// What a refusal took away comes back later: there are limits that the server does not tell, as that of a role.
+    fn may_have(&mut self, most: usize, granted: usize) {
+        if self.wait == 0 {
+            (self.most, self.granted) = (most, granted);
+        } else {
+            self.wait -= 1;
+            (self.most, self.granted) = (most.min(self.most), granted.min(self.granted));
+        }
     }
 }
 
@@ -58,7 +89,7 @@ mod tests {
                 let seen = if at_once { &before[..] } else { &pools[..] };
                 let free = slots.saturating_sub(seen.iter().sum());
                 rooms[index].has(free, pools[index]);
-                pools[index] = rooms[index].most();
+                pools[index] = rooms[index].granted();
                 assert!(pools.iter().sum::<usize>() <= slots, "{pools:?} of {slots}");
             }
         }
@@ -90,6 +121,21 @@ mod tests {
         assert_eq!(room.most(), 36);
         room.is_full(1);
         assert_eq!(room.most(), 1);
+    }
+
+    #[test]
+    fn after_each_refusal_it_waits_longer_until_it_asks_for_more() {
+        let (mut room, mut waits) = (Room::new(3, 100), Vec::new());
+        for _ in 0..8 {
+            room.is_full(6);
+            assert_eq!((room.most(), room.granted()), (5, 5));
+            let answers = (1..).find(|_| {
+                room.has(90, 5);
+                room.granted() > 5
+            });
+            waits.extend(answers);
+        }
+        assert_eq!(waits, [2, 3, 5, 9, 17, 33, 65, 65]);
         room.is_unknown();
         assert_eq!(room.most(), usize::MAX);
     }

@@ -21,7 +21,7 @@ const SHORT_STRIDE: f64 = 1.5;
 /// A neighbour that is closer than this is not worth a trial.
 const SHORTEST_STRIDE: f64 = 1.1;
 /// How long it rests once neither a smaller nor a larger limit was better; the rest doubles while that stays so.
-const SHORTEST_REST: Duration = Duration::from_millis(500);
+const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(16);
 /// A throughput that differs by this much from what it was (as a logarithm) means that the load is another one.
 const ANOTHER_LOAD: f64 = 0.35;
@@ -33,6 +33,8 @@ pub(crate) struct Sample {
     pub(crate) elapsed: Duration,
     /// Connections that came back.
     pub(crate) releases: u64,
+    /// The work that was done with these, in units of what is usual for one.
+    pub(crate) work: f64,
     /// How long these had been held, added up.
     pub(crate) held: Duration,
     /// Callers that wait now.
@@ -63,9 +65,8 @@ pub(crate) struct Adaptive {
     stays: u32,
     rest: Duration,
     rested: Duration,
-    /// What the throughput was when the base was last found to be the best.
-    usual: Option<f64>,
-    unusual: u32,
+    /// How many connections came back while it rests: usually, and lately; none while it does not rest.
+    pace: Option<Pace>,
     noise: f64,
 }
 
@@ -74,6 +75,7 @@ pub(crate) struct Adaptive {
 struct Window {
     elapsed: Duration,
     releases: u64,
+    work: f64,
     held: Duration,
 }
 
@@ -81,6 +83,7 @@ impl Window {
     fn add(&mut self, sample: &Sample) {
         self.elapsed += sample.elapsed;
         self.releases += sample.releases;
+        self.work += sample.work;
         self.held += sample.held;
     }
 
@@ -94,10 +97,21 @@ impl Window {
         let long_enough = self.elapsed >= WINDOW.max(self.mean_hold().min(LONG_WINDOW) * 2);
         long_enough && (self.releases >= ENOUGH || self.elapsed >= LONG_WINDOW && self.releases >= FEW)
     }
+}
 
-    /// The logarithm of the throughput.
-    fn rate(&self) -> f64 {
-        (self.releases.max(1) as f64 / self.elapsed.as_secs_f64().max(1e-3)).ln()
+/// How many connections come back in a second, as a logarithm.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    usual: f64,
+    lately: f64,
+}
+
+impl Pace {
+    /// Whether it is no longer what it was.
+    fn is_another(&mut self, now: f64) -> bool {
+        self.lately += (now - self.lately) * 0.3;
+        self.usual += (now - self.usual) * 0.03;
+        (self.lately - self.usual).abs() > ANOTHER_LOAD
     }
 }
 
@@ -118,20 +132,19 @@ impl Adaptive {
             stays: 0,
             rest: Duration::ZERO,
             rested: Duration::ZERO,
-            usual: None,
-            unusual: 0,
+            pace: None,
             noise: 0.06,
         }
     }
 
     /// The limit that the search has settled on, or is on its way from.
-    #[cfg(test)]
-    pub(super) fn noise(&self) -> f64 {
-        self.noise
-    }
-
     pub(crate) fn base(&self) -> usize {
         self.base
+    }
+
+    /// Whether the limit stays for now as it is, so that what is seen is usual.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.trial.is_none() && self.settling.is_none()
     }
 
     /// The largest limit that it may want before long.
@@ -144,11 +157,10 @@ impl Adaptive {
     pub(crate) fn sample(&mut self, sample: &Sample) -> usize {
         let ceiling = sample.ceiling.max(1);
         if self.base.max(self.limit) > ceiling {
+            // What it got on the way to a larger limit it keeps, until a trial shows that it is not worth it.
+            self.base = self.base.max(self.limit).min(ceiling);
             self.give_up();
-            self.base = self.base.min(ceiling);
-            self.change_to(self.base);
         }
-        self.rested += sample.elapsed;
         if self.is_settled(sample) {
             self.measure(sample, ceiling);
         }
@@ -164,6 +176,8 @@ impl Adaptive {
             self.give_up();
             return;
         }
+        // Time in which nobody waited is no rest: nothing could have been tried.
+        self.rested += sample.elapsed;
         self.window.add(sample);
         if !self.window.is_full() {
             if self.window.elapsed >= LONGEST_WINDOW {
@@ -171,16 +185,17 @@ impl Adaptive {
             }
             return;
         }
-        let rate = std::mem::take(&mut self.window).rate();
+        let window = std::mem::take(&mut self.window);
+        let rate = per_second(window.work, window.elapsed);
         let Some(trial) = &mut self.trial else {
-            self.at_rest(rate);
+            self.at_rest(rate, per_second(window.releases as f64, window.elapsed));
             return self.try_another(ceiling);
         };
         match trial.record(self.limit, rate, self.noise) {
             Verdict::Open { next } => self.change_to(next),
             Verdict::Won { by } => self.conclude(by),
         }
-        if self.trial.is_none() && self.settling.is_none() {
+        if self.is_at_rest() {
             self.try_another(ceiling);
         }
     }
@@ -205,20 +220,14 @@ impl Adaptive {
         false
     }
 
-    fn at_rest(&mut self, rate: f64) {
+    fn at_rest(&mut self, rate: f64, releases: f64) {
         if self.recent.len() >= 2 {
             self.recent.remove(0);
         }
         self.recent.push(rate);
-        let Some(usual) = &mut self.usual else { return };
-        if (rate - *usual).abs() <= ANOTHER_LOAD.max(4.0 * self.noise) {
-            *usual += (rate - *usual) * 0.1;
-            self.unusual = 0;
-            return;
-        }
-        self.unusual += 1;
-        if self.unusual >= 2 {
-            self.usual = None;
+        // Not the work: what is usual for a kind that was never seen is what it does now.
+        if self.pace.get_or_insert(Pace { usual: releases, lately: releases }).is_another(releases) {
+            self.pace = None;
             self.rest = Duration::ZERO;
             self.stays = 0;
             self.stride = LONG_STRIDE;
@@ -244,6 +253,7 @@ impl Adaptive {
             neighbour(self.upwards)
         });
         let Some(limit) = found else { return };
+        self.rested = Duration::ZERO;
         self.trial = Some(Trial::new(self.base, std::mem::take(&mut self.recent), limit));
         self.change_to(limit);
     }
@@ -261,7 +271,6 @@ impl Adaptive {
             if self.stays >= 2 {
                 self.stays = 0;
                 self.rest = (self.rest * 2).clamp(SHORTEST_REST, LONGEST_REST);
-                self.usual = self.recent.first().copied();
                 self.recent.clear();
             }
         } else {
@@ -269,9 +278,9 @@ impl Adaptive {
             self.stride = LONG_STRIDE;
             self.stays = 0;
             self.rest = Duration::ZERO;
-            self.usual = None;
         }
         self.rested = Duration::ZERO;
+        self.pace = None;
         self.change_to(winner);
     }
 
@@ -290,6 +299,11 @@ impl Adaptive {
             self.window = Window::default();
         }
     }
+}
+
+/// As a logarithm.
+fn per_second(amount: f64, elapsed: Duration) -> f64 {
+    (amount.max(1e-3) / elapsed.as_secs_f64().max(1e-3)).ln()
 }
 
 fn above(limit: usize, stride: f64) -> usize {

@@ -119,3 +119,52 @@ impl Trial {
 fn mean(rates: &[f64]) -> f64 {
     rates.iter().sum::<f64>() / (rates.len().max(1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOISE: f64 = 0.05;
+
+    /// Runs a trial to its end; `rate` is the throughput at a limit, in the given window.
+    fn run(base: usize, other: usize, rate: impl Fn(usize, usize) -> f64) -> (usize, usize) {
+        let mut trial = Trial::new(base, vec![rate(base, 0).ln(), rate(base, 1).ln()], other);
+        let mut limit = other;
+        for window in 2..100 {
+            match trial.record(limit, rate(limit, window).ln(), NOISE) {
+                Verdict::Open { next } => limit = next,
+                Verdict::Won { by } => return (by, window - 1),
+            }
+        }
+        panic!("it has no end");
+    }
+
+    #[test]
+    fn twice_the_throughput_is_clear_at_once() {
+        assert_eq!(run(8, 16, |limit, _| limit as f64), (16, 1));
+        assert_eq!(run(16, 8, |limit, _| limit as f64), (16, 1));
+    }
+
+    #[test]
+    fn where_both_are_as_good_the_smaller_one_wins() {
+        assert_eq!(run(8, 16, |_, _| 100.0).0, 8);
+        assert_eq!(run(16, 8, |_, _| 100.0).0, 8);
+    }
+
+    #[test]
+    fn a_gain_that_is_hardly_worth_it_is_left() {
+        assert_eq!(run(8, 16, |limit, _| if limit == 16 { 102.0 } else { 100.0 }).0, 8);
+        assert_eq!(run(8, 16, |limit, _| if limit == 16 { 105.0 } else { 100.0 }).0, 16);
+    }
+
+    #[test]
+    fn what_changes_at_both_alike_does_not_count() {
+        // Falls by half while the trial runs; the larger limit gives a fifth more all along.
+        let falling = |window: usize| 0.94_f64.powi(window as i32);
+        let (winner, windows) =
+            run(8, 16, |limit, window| falling(window) * if limit == 16 { 1.2 } else { 1.0 });
+        assert_eq!(winner, 16, "after {windows} windows");
+        let (winner, _) = run(8, 16, |limit, window| if limit == 16 { 0.85 } else { 1.0 } / falling(window));
+        assert_eq!(winner, 8);
+    }
+}
