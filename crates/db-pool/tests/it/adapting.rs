@@ -75,11 +75,8 @@ async fn connections_that_bring_nothing_are_given_back() {
     let config = AdaptiveConfig { start: 16.try_into().unwrap(), ..AdaptiveConfig::default() };
     let pool = open(database.url(), PoolConfig { adaptive: Some(config), ..adaptive(16) });
     // One at a time, whatever the limit is.
-    let callers = Callers::of(
-        &pool,
-        32,
-        "BEGIN; SELECT pg_advisory_xact_lock(1); SELECT pg_sleep(0.002); COMMIT",
-    );
+    let callers =
+        Callers::of(&pool, 32, "BEGIN; SELECT pg_advisory_xact_lock(1); SELECT pg_sleep(0.002); COMMIT");
     until("sixteen are in service", async || pool.status().open == 16).await;
     until("only a few are", async || pool.status().open <= 8).await;
     callers.end().await;
