@@ -6,6 +6,7 @@
 
 mod clone_time;
 mod connect_errors;
+mod database_down;
 mod demo;
 mod interruptions;
 mod lost_commits;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, Figure, Size};
 
-const CLAIMS: [Claim; 6] = [
+const CLAIMS: [Claim; 7] = [
     Claim {
         id: "first-1",
         sentence: "On a machine with no PostgreSQL, `cargo xtask demo --seconds 10` fetches one and passes.",
@@ -44,6 +45,12 @@ const CLAIMS: [Claim; 6] = [
         sentence: "A test database of the reference schema is cloned in at most 60 ms on PostgreSQL 15.",
         target: "median at most 60 ms, best of three runs",
         measure: clone_time::measure,
+    },
+    Claim {
+        id: "pool-6",
+        sentence: "A database that is down sees few attempts to connect, callers fail at once, and it is found when it is back.",
+        target: "at most 10 connects a second, 5 ms at the 99th percentile, first success at most 500 ms after it is back",
+        measure: database_down::measure,
     },
     Claim {
         id: "pool-8",

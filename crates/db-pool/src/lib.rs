@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adaptive;
+mod backoff;
 mod config;
 mod connection;
 mod connector;

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::adaptive::Driver;
+use crate::backoff;
 use crate::connector::Opened;
 use crate::inner::Inner;
 use crate::returning;
@@ -17,10 +18,6 @@ use crate::stall::{self, StallWatch};
 /// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
 /// that just came up must not be met by a stampede.
 const OPENING_AT_ONCE: usize = 2;
-
-/// Pauses after failed attempts: at most ten attempts a second, and none later than this after the server is back.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 pub(crate) struct Upkeep {
     pool: Weak<Inner>,
@@ -133,7 +130,7 @@ impl Upkeep {
                     tracing::warn!(endpoint = %pool.endpoint, %error, "cannot open connections");
                 }
                 self.failures = self.failures.saturating_add(1);
-                self.not_before = Instant::now() + pause(self.failures);
+                self.not_before = backoff::next_attempt(self.failures);
                 pool.counters.connect_failed();
                 if let Error::Connect(error) = error {
                     pool.failure.send_replace(Some((Instant::now(), *error)));
@@ -141,15 +138,6 @@ impl Upkeep {
             }
         }
     }
-}
-
-/// Grows from the first pause to the longest, and shrinks by up to a fifth, so that processes do not march in step.
-fn pause(failures: u32) -> Duration {
-    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(8));
-    FIRST_PAUSE
-        .saturating_mul(factor)
-        .clamp(FIRST_PAUSE, LONGEST_PAUSE)
-        .mul_f64(rand::random_range(1.0..=1.2))
 }
 
 /// Closes what is no longer wanted, asks those for a sign of life that have long been silent, reports leaks.
@@ -177,17 +165,4 @@ fn retire_interval(pool: &Inner) -> Duration {
         [Some(config.idle_timeout), Some(config.max_lifetime), config.keepalive, config.leak_threshold];
     let shortest = limits.into_iter().flatten().min().unwrap_or(config.idle_timeout);
     (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(30))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_attempts_a_second_are_the_most() {
-        for failures in 1..100 {
-            let pause = pause(failures);
-            assert!(pause >= FIRST_PAUSE && pause <= LONGEST_PAUSE.mul_f64(1.2), "{failures}: {pause:?}");
-        }
-    }
 }

@@ -272,8 +272,8 @@ async fn rows_that_nobody_waits_for_hold_nobody_up() {
     let mut conn = pool.get().await.unwrap();
     let session = backend(&mut conn).await;
     {
-        let rows = sql_query("SELECT generate_series(1, 100000000)::bigint AS n")
-            .load_stream::<Number>(&mut conn);
+        let rows =
+            sql_query("SELECT generate_series(1, 100000000)::bigint AS n").load_stream::<Number>(&mut conn);
         let mut rows = std::pin::pin!(rows.await.unwrap());
         assert_eq!(rows.next().await.unwrap().unwrap().n, 1);
     }
