@@ -5,7 +5,9 @@ mod config;
 mod db;
 mod health;
 mod query_log;
+mod read;
 mod settings;
+mod source;
 mod transaction;
 
 pub use config::Config;
@@ -15,7 +17,7 @@ pub use db_core::{
     Work,
 };
 pub use db_pool::{Connection, Drained};
-pub use db_replica_routing::{Freshness, Topology};
+pub use db_replica_routing::{Freshness, Session, Token, Topology};
 pub use db_retry::{Begin, Isolation, RetryCounts};
 pub use health::{Condition, Health};
 pub use settings::configuration_page;

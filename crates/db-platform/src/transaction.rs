@@ -1,6 +1,7 @@
 //! A transaction that differs from the default: isolation, read-only, a name for logs.
 
-use db_core::{Classify, Error, Once, Work};
+use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_replica_routing::Session;
 use db_retry::{Begin, Isolation};
 use tracing::Instrument;
 
@@ -13,11 +14,12 @@ pub struct TransactionBuilder<'a> {
     db: &'a Db,
     begin: Begin,
     name: Option<&'static str>,
+    session: Option<Session>,
 }
 
 impl<'a> TransactionBuilder<'a> {
     pub(crate) fn new(db: &'a Db) -> Self {
-        TransactionBuilder { db, begin: Begin::default(), name: None }
+        TransactionBuilder { db, begin: Begin::default(), name: None, session: None }
     }
 
     /// As if transactions had run one after another; conflicts are run again.
@@ -50,6 +52,12 @@ impl<'a> TransactionBuilder<'a> {
         self
     }
 
+    /// In a session, whose later reads see what it commits.
+    pub fn session(mut self, session: &Session) -> Self {
+        self.session = Some(session.clone());
+        self
+    }
+
     /// Runs `work`, and the whole transaction again where that may help.
     ///
     /// # Errors
@@ -63,7 +71,8 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send,
     {
         let (retry, writer, span) = (self.db.retry(), self.db.writer(), self.span());
-        retry.transaction(writer, self.begin, &(), work).instrument(span).await
+        let around = self.around();
+        retry.transaction(&writer, self.begin, around, work).instrument(span).await
     }
 
     /// Runs `work` once, whatever happens; it need not be cloneable.
@@ -79,7 +88,12 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send,
     {
         let (retry, writer, span) = (self.db.retry(), self.db.writer(), self.span());
-        retry.transaction_once(writer, self.begin, &(), work).instrument(span).await
+        let around = self.around();
+        retry.transaction_once(&writer, self.begin, around, work).instrument(span).await
+    }
+
+    fn around(&self) -> &dyn AroundCommit {
+        self.session.as_ref().map_or(&(), |session| session)
     }
 
     fn span(&self) -> tracing::Span {

@@ -230,7 +230,8 @@ impl<A: Acquire> Cluster<A> {
         }
         match current {
             Some(index) => {
-                state.memory.settled = nodes[index].seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
+                state.memory.settled =
+                    nodes[index].seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
                 let (endpoint, timeline) = (nodes[index].endpoint(), state.memory.settled);
                 match state.lost.take() {
                     Some((since, lost)) if lost != index => {
@@ -285,6 +286,9 @@ impl<A> fmt::Debug for Cluster<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nodes = self.nodes();
         let endpoints: Vec<_> = nodes.iter().map(|node| node.endpoint()).collect();
-        f.debug_struct("Cluster").field("config", &self.config).field("nodes", &endpoints).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("config", &self.config)
+            .field("nodes", &endpoints)
+            .finish_non_exhaustive()
     }
 }

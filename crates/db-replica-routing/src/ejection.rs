@@ -50,7 +50,8 @@ impl Ejection {
             state.row = 0;
         }
         state.row += 1;
-        let lasts = config.base.saturating_mul(state.row).min(config.max).mul_f64(rng.random_range(0.75..1.25));
+        let lasts =
+            config.base.saturating_mul(state.row).min(config.max).mul_f64(rng.random_range(0.75..1.25));
         (state.until, state.slow_looks) = (Some(now + lasts), 0);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.active.store(true, Ordering::Relaxed);

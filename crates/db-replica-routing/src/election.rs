@@ -33,7 +33,8 @@ pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
     let claims = |known: bool| {
         seen.iter().enumerate().filter_map(move |(index, seen)| {
             let claim = seen.primary()?;
-            let holds = if known { claim.timeline > 0 && claim.timeline >= memory.best } else { claim.timeline == 0 };
+            let holds =
+                if known { claim.timeline > 0 && claim.timeline >= memory.best } else { claim.timeline == 0 };
             holds.then_some((index, claim))
         })
     };
@@ -137,7 +138,10 @@ mod tests {
         assert_eq!(elect(&seen, memory(2, 2, Some(1))), Verdict::Writer(1));
         assert_eq!(elect(&[s.primary(1, 1, 20), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
         // A standby that follows the new primary gives the old one away, too.
-        assert_eq!(elect(&[s.primary(1, 1, 20), s.standby(2, 3, 30)], memory(2, 1, Some(0))), Verdict::Nobody);
+        assert_eq!(
+            elect(&[s.primary(1, 1, 20), s.standby(2, 3, 30)], memory(2, 1, Some(0))),
+            Verdict::Nobody
+        );
     }
 
     #[test]

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_writers_positions_come_first_and_the_standbys_own_word_last() {
-        let check = |answer: Answer, behind, writer, expected| assert_eq!(lag(&answer, behind, writer), expected);
+        let check =
+            |answer: Answer, behind, writer, expected| assert_eq!(lag(&answer, behind, writer), expected);
         check(answer(1, Some(1), true), Behind::By(SECOND), Some(1), Some(SECOND));
         check(answer(1, None, true), Behind::Beyond, Some(1), AGE);
         check(answer(1, Some(1), true), Behind::Unknown, Some(1), Some(Duration::ZERO));

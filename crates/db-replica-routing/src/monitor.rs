@@ -58,19 +58,22 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
     async fn probe(&mut self, started: Instant) -> Result<Answer> {
         let timeout = self.cluster.config.probe_timeout;
         let too_late = |waited: Duration| move |_| Error::DeadlineExceeded { waited };
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
+        // The first statement of a connection is no measure: the server reads its catalogues for it.
+        let (mut conn, is_warm) = match self.conn.take() {
+            Some(conn) => (conn, true),
             None => {
                 let connecting = self.connect.connect(self.node.endpoint());
-                tokio::time::timeout(timeout * 2, connecting).await.map_err(too_late(timeout * 2))??
+                (tokio::time::timeout(timeout * 2, connecting).await.map_err(too_late(timeout * 2))??, false)
             }
         };
         let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.extent));
         let answer = asked.await.map_err(too_late(timeout))??;
         // A connection whose probe failed is not used again.
         self.conn = Some(conn);
-        if !self.node.vitals.has_answered_since(started - self.cluster.config.probe_interval) {
-            self.node.vitals.answered(Instant::now(), Some(answer.asked.elapsed()));
+        let elapsed = answer.asked.elapsed();
+        let since = started.checked_sub(self.cluster.config.probe_interval).unwrap_or(started);
+        if is_warm && !self.node.vitals.has_answered_since(since) {
+            self.node.vitals.measured(Instant::now(), elapsed);
         }
         Ok(answer)
     }
@@ -138,7 +141,8 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
     /// Ejects the node where it is much slower than its peers.
     fn judge(&self) {
         let (node, nodes) = (&self.node, self.cluster.nodes());
-        if node.ejection.is_active() || self.back.is_some_and(|back| back.elapsed() < self.cluster.config.slow_start)
+        if node.ejection.is_active()
+            || self.back.is_some_and(|back| back.elapsed() < self.cluster.config.slow_start)
         {
             return;
         }

@@ -16,6 +16,9 @@ use crate::vitals::Vitals;
 /// More nodes than any cluster has; they are told apart by the bits of a word.
 pub(crate) const MOST_NODES: usize = 64;
 
+/// Latencies below this do not tell nodes apart: on a busy machine they are its scheduler's.
+const NOISE_MICROS: f32 = 1_000.0;
+
 #[derive(Debug)]
 pub(crate) struct Node<A> {
     /// Its place among the nodes.
@@ -99,7 +102,7 @@ impl<A> Node<A> {
     pub(crate) fn load(&self) -> f32 {
         let in_flight = AtomicUsize::load(&self.in_flight, Ordering::Relaxed) as f32 + 1.0;
         let share = f32::from_bits(AtomicU32::load(&self.share, Ordering::Relaxed));
-        in_flight * self.vitals.latency_micros() / (self.config.weight.get() as f32 * share)
+        in_flight * self.vitals.latency_micros().max(NOISE_MICROS) / (self.config.weight.get() as f32 * share)
     }
 
     /// Sets the share of its weight that it gets from now on.
@@ -109,7 +112,8 @@ impl<A> Node<A> {
 
     /// Whether another server answers than the last time, or the same one after a restart.
     pub(crate) fn is_another_server(&self, started: Option<i64>) -> bool {
-        let before = std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), started);
+        let before =
+            std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), started);
         before.is_some() && before != started
     }
 

@@ -71,7 +71,9 @@ impl<A: Acquire + Send> Reader<'_, A> {
         loop {
             let candidates = self.candidates(&nodes, freshness, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let Some(number) = choose(&nodes, candidates, zone_bias, &mut rand::rng()) else { return Ok(None) };
+            let Some(number) = choose(&nodes, candidates, zone_bias, &mut rand::rng()) else {
+                return Ok(None);
+            };
             let node = &nodes[number];
             without.add(number);
             let acquired = tokio::select! {
@@ -143,8 +145,10 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 return Ok(conn);
             }
         }
-        if reason == Reason::Fallback && cluster.config.fallback == Fallback::Error && cluster.has_standbys() {
-            let reason = "no standby is up and fresh enough, and reads may not fall back to the primary".to_owned();
+        if reason == Reason::Fallback && cluster.config.fallback == Fallback::Error && cluster.has_standbys()
+        {
+            let reason =
+                "no standby is up and fresh enough, and reads may not fall back to the primary".to_owned();
             return Err(Error::NoServer { role: Role::Standby, reason, waited: Duration::ZERO });
         }
         let conn = cluster.on_writer(Purpose::ReadOnly).await?;

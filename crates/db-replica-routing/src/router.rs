@@ -68,13 +68,15 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
     {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
-            let monitor = Monitor { node, cluster, connect, conn: None, extent: Extent::default(), back: None };
+            let monitor =
+                Monitor { node, cluster, connect, conn: None, extent: Extent::default(), back: None };
             tokio::spawn(monitor.run()).abort_handle()
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));
         // All are known before the first is asked: none of them may be elected before the others had their say.
         let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
-        let router = Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
+        let router =
+            Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
         added.into_iter().for_each(|node| router.watch(node));
         router
     }

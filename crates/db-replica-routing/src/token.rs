@@ -99,7 +99,8 @@ impl FromStr for Token {
         if next()? != Token::VERSION {
             return Err(InvalidToken);
         }
-        let (system, timeline, position) = (hexadecimal(next()?)?, hexadecimal(next()?)?, hexadecimal(next()?)?);
+        let (system, timeline, position) =
+            (hexadecimal(next()?)?, hexadecimal(next()?)?, hexadecimal(next()?)?);
         let timeline = u32::try_from(timeline).map_err(|_| InvalidToken)?;
         match (next().is_err(), timeline) {
             (true, 1..) => Ok(Token { system, timeline, position: Lsn(position) }),
@@ -143,7 +144,18 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["", "1", "1.a.1", "2.a.1.1", "1.a.0.1", "1.a.1.1.1", "1.A.1.1", "1.+a.1.1", "1.a.100000000.1", "1..1.1"] {
+        for text in [
+            "",
+            "1",
+            "1.a.1",
+            "2.a.1.1",
+            "1.a.0.1",
+            "1.a.1.1.1",
+            "1.A.1.1",
+            "1.+a.1.1",
+            "1.a.100000000.1",
+            "1..1.1",
+        ] {
             assert_eq!(text.parse::<Token>(), Err(InvalidToken), "{text:?}");
         }
     }

@@ -106,7 +106,10 @@ impl NodeStatus {
             ejections: node.ejection.count(),
             timeline: sighting.map(|sighting| sighting.timeline).filter(|timeline| *timeline > 0),
             lag: sighting.and_then(|sighting| sighting.lag),
-            lag_bytes: cluster.written().zip(position).map(|(written, position)| written.bytes_since(position)),
+            lag_bytes: cluster
+                .written()
+                .zip(position)
+                .map(|(written, position)| written.bytes_since(position)),
             latency: Duration::from_secs_f32(node.vitals.latency_micros() / 1e6),
             trouble: node.trouble(),
             reads: AtomicU64::load(&node.reads, Ordering::Relaxed),

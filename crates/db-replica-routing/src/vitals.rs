@@ -23,7 +23,7 @@ impl Vitals {
     pub(crate) fn answered(&self, at: Instant, elapsed: Option<Duration>) {
         self.answered.set(at);
         if let Some(elapsed) = elapsed {
-            self.add_latency(at, elapsed);
+            self.measured(at, elapsed);
         }
     }
 
@@ -60,9 +60,9 @@ impl Vitals {
         }
     }
 
-    /// The mean of recent latencies in microseconds; never 0, so that the number of calls counts.
+    /// The mean of recent latencies in microseconds; 0 where none is known.
     pub(crate) fn latency_micros(&self) -> f32 {
-        mean(AtomicU64::load(&self.latency, Ordering::Relaxed)).max(1.0)
+        mean(AtomicU64::load(&self.latency, Ordering::Relaxed))
     }
 
     /// Forgets how fast it was.
@@ -70,7 +70,8 @@ impl Vitals {
         self.latency.store(0, Ordering::Relaxed);
     }
 
-    fn add_latency(&self, at: Instant, elapsed: Duration) {
+    /// It took this long to answer.
+    pub(crate) fn measured(&self, at: Instant, elapsed: Duration) {
         // The lower half wraps after 71 minutes: probes come more often.
         let now = low_half(micros(at));
         let sample = elapsed.as_secs_f32() * 1e6;
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn the_mean_follows_recent_answers_however_many_there_were_before() {
         let (vitals, start) = (Vitals::default(), Instant::now());
-        let add = |at: Duration, millis| vitals.add_latency(start + at, Duration::from_millis(millis));
+        let add = |at: Duration, millis| vitals.measured(start + at, Duration::from_millis(millis));
         for n in 0..1_000 {
             add(SECOND * n / 1_000, 2);
         }

@@ -55,7 +55,8 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
         let (node, mut leader) = (Arc::clone(conn.node()), self.cluster.leader.subscribe());
         async move {
             let number = node.number;
-            let other = leader.wait_for(|leader| matches!(leader, Leader::Node(node) if node.number != number));
+            let other =
+                leader.wait_for(|leader| matches!(leader, Leader::Node(node) if node.number != number));
             tokio::select! {
                 () = node.went_down() => {}
                 Ok(_) = other => {}

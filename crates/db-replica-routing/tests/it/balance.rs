@@ -21,7 +21,8 @@ async fn shares(router: &Router<Kept>, reads: usize) -> BTreeMap<Endpoint, usize
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_stay_in_the_own_zone_while_it_answers() {
     let cluster = Cluster::builder().standbys(2).start().await.unwrap();
-    let zone = |server: usize| NodeConfig { zone: Some(format!("z{server}")), ..node(&cluster, server).into() };
+    let zone =
+        |server: usize| NodeConfig { zone: Some(format!("z{server}")), ..node(&cluster, server).into() };
     let settings = RouterConfig { zone: Some("z2".to_owned()), ..config() };
     let signals = Signals::default();
     let router = Router::start((0..3).map(zone), Kept::open(&signals), |_| Opener, settings, signals);
@@ -29,7 +30,10 @@ async fn reads_stay_in_the_own_zone_while_it_answers() {
     let shared = shares(&router, 100).await;
     assert!(shared.get(&node(&cluster, 2)).is_some_and(|share| *share > 90), "{shared:?}");
     cluster.kill(2).await.unwrap();
-    until("the other zone answers", async || answering(&router, Freshness::Default).await == node(&cluster, 1)).await;
+    until("the other zone answers", async || {
+        answering(&router, Freshness::Default).await == node(&cluster, 1)
+    })
+    .await;
 }
 
 /// Its probes succeed, and its pool cannot connect: only the reads know.

@@ -66,7 +66,8 @@ async fn a_planned_switchover_moves_the_writer_and_the_old_one_comes_back_as_a_s
     let conn = router.writer().acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), node(&cluster, 1));
     cluster.rejoin(0).await.unwrap();
-    until("it answers reads", async || answering(&router, Freshness::Default).await == node(&cluster, 0)).await;
+    until("it answers reads", async || answering(&router, Freshness::Default).await == node(&cluster, 0))
+        .await;
     assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
 }
 
@@ -112,7 +113,8 @@ async fn a_frozen_node_is_noticed_within_a_second_and_whoever_waits_for_its_answ
     assert!(noticed < Duration::from_millis(1_000), "{noticed:?}");
     assert_eq!(answering(&defaults, Freshness::Default).await, node(&cluster, 0));
     cluster.resume(1).await.unwrap();
-    until("it answers again", async || answering(&defaults, Freshness::Default).await == node(&cluster, 1)).await;
+    until("it answers again", async || answering(&defaults, Freshness::Default).await == node(&cluster, 1))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,7 +19,8 @@ async fn a_reader_leaves_a_standby_that_died_and_comes_back_to_it() {
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 0));
     assert_eq!(router.topology().reads.fallback, 1);
     cluster.start(1).await.unwrap();
-    until("it answers again", async || answering(&router, Freshness::Default).await == node(&cluster, 1)).await;
+    until("it answers again", async || answering(&router, Freshness::Default).await == node(&cluster, 1))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

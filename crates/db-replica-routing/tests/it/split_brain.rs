@@ -26,8 +26,12 @@ async fn an_old_primary_that_comes_back_gets_no_write_from_whoever_has_seen_or_c
         assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
         assert_eq!(answering(router, Freshness::Any).await, node(&cluster, 1), "nor does it answer reads");
     }
-    let evictions = witness.sources(|_, kept| (kept.endpoint.clone(), kept.evictions.load(Ordering::Relaxed)));
-    assert!(evictions.contains(&(node(&cluster, 0), 1)), "its open connections were cut: {evictions:?}");
+    let evictions =
+        witness.sources(|_, kept| (kept.endpoint.clone(), kept.evictions.load(Ordering::Relaxed)));
+    assert!(
+        evictions.iter().any(|(at, count)| *at == node(&cluster, 0) && *count > 0),
+        "its connections were cut: {evictions:?}"
+    );
 
     // Whoever has seen the new one waits for it rather than write to the old one.
     cluster.stop(1, Stop::Immediate).await.unwrap();
@@ -72,7 +76,8 @@ async fn a_node_of_another_cluster_is_not_used() {
     router.add(stranger.clone());
     router.add(stranger.clone());
     let trouble = || router.topology().node(&stranger).and_then(|node| node.trouble.clone());
-    until("it is seen through", async || trouble().is_some_and(|text| text.contains("another cluster"))).await;
+    until("it is seen through", async || trouble().is_some_and(|text| text.contains("another cluster")))
+        .await;
     assert_eq!(router.topology().nodes.len(), 3, "it is listed once");
     assert_eq!(router.topology().writer, Some(node(&cluster, 0)));
 }

@@ -18,14 +18,20 @@ async fn write(router: &Router<Kept>, session: &Session, sql: &str) {
 /// With `synchronous_commit = off` the position that is written lies behind the one that is committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_reads_its_own_writes_on_standbys_that_lag() {
-    let cluster = Cluster::builder().standbys(1).setting_of(1, "recovery_min_apply_delay", "30ms").start().await.unwrap();
+    let cluster = Cluster::builder()
+        .standbys(1)
+        .setting_of(1, "recovery_min_apply_delay", "30ms")
+        .start()
+        .await
+        .unwrap();
     let settings = RouterConfig { token_wait: Duration::from_secs(2), ..config() };
     let router = router_with(nodes(&cluster), settings).await;
     write(&router, &Session::new(), "CREATE TABLE counter (n int8); INSERT INTO counter VALUES (0)").await;
     let session = Session::new();
     for round in 0..40 {
         let off = if round % 2 == 0 { "off" } else { "on" };
-        write(&router, &session, &format!("SET synchronous_commit = {off}; UPDATE counter SET n = n + 1")).await;
+        write(&router, &session, &format!("SET synchronous_commit = {off}; UPDATE counter SET n = n + 1"))
+            .await;
         let mut conn = router.reader(session.freshness()).acquire().await.unwrap();
         assert_eq!(number(&mut conn, "SELECT n FROM counter").await, round + 1);
     }
@@ -43,7 +49,8 @@ async fn a_token_that_no_standby_reaches_in_time_costs_a_read_from_the_primary()
     let router = router(&cluster).await;
     let session = Session::new();
     write(&router, &session, "CREATE TABLE early ()").await;
-    until("it is replayed", async || answering(&router, session.freshness()).await == node(&cluster, 1)).await;
+    until("it is replayed", async || answering(&router, session.freshness()).await == node(&cluster, 1))
+        .await;
     let early = session.token().unwrap();
 
     cluster.pause_replay(1).await.unwrap();
@@ -63,7 +70,8 @@ async fn a_token_that_no_standby_reaches_in_time_costs_a_read_from_the_primary()
     assert_eq!(router.topology().reads.token_fallback, before + 3);
 
     cluster.resume_replay(1).await.unwrap();
-    until("it has caught up", async || answering(&router, session.freshness()).await == node(&cluster, 1)).await;
+    until("it has caught up", async || answering(&router, session.freshness()).await == node(&cluster, 1))
+        .await;
     let mut conn = router.reader(session.freshness()).acquire().await.unwrap();
     assert!(replayed(&mut conn).await >= session.token().unwrap().position);
 }
@@ -99,5 +107,6 @@ async fn a_commit_without_a_token_sends_the_session_to_the_primary() {
     session.after(&mut standby, CommitOutcome::Committed).await;
     assert_eq!(answering(&router, session.freshness()).await, node(&cluster, 0));
     write(&router, &session, "CREATE TABLE t ()").await;
-    until("the standby has it", async || answering(&router, session.freshness()).await == node(&cluster, 1)).await;
+    until("the standby has it", async || answering(&router, session.freshness()).await == node(&cluster, 1))
+        .await;
 }
