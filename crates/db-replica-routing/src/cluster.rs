@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Endpoint, Lsn, Role};
@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use crate::config::{NodeConfig, RouterConfig};
 use crate::counts::Counts;
 use crate::election::{Memory, Verdict, elect};
-use crate::node::{MOST_NODES, Node};
+use crate::node::Node;
+use crate::nodes::Nodes;
 use crate::positions::Positions;
 use crate::router::Purpose;
 use crate::seen::Seen;
@@ -48,10 +49,12 @@ pub(crate) struct Cluster<A> {
     /// Reads that wait for a standby to catch up.
     pub(crate) for_token: Room,
     pub(crate) leader: watch::Sender<Leader<A>>,
+    /// Wakes the monitors of standbys: a read waits for one to catch up. Counts these reads.
+    pub(crate) awaited: watch::Sender<u64>,
     /// Wakes whoever waits for something to change.
     pub(crate) news: Notify,
     open: Box<Open<A>>,
-    nodes: RwLock<Arc<[Arc<Node<A>>]>>,
+    pub(crate) nodes: Nodes<A>,
     state: Mutex<State>,
 }
 
@@ -62,6 +65,8 @@ struct State {
     system: Option<u64>,
     /// When the last writer went, and who it was.
     lost: Option<(Instant, usize)>,
+    /// Whether some standby may answer ordinary reads; none before all were asked.
+    answered: Option<bool>,
 }
 
 impl<A> Cluster<A> {
@@ -78,33 +83,23 @@ impl<A> Cluster<A> {
             positions: Positions::default(),
             counts: Counts::default(),
             leader: watch::Sender::new(Leader::Nobody(Instant::now())),
+            awaited: watch::Sender::new(0),
             news: Notify::new(),
             open: Box::new(open),
-            nodes: RwLock::new(Arc::new([])),
+            nodes: Nodes::default(),
             state: Mutex::default(),
         }
     }
 
-    pub(crate) fn nodes(&self) -> Arc<[Arc<Node<A>>]> {
-        Arc::clone(&self.nodes.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Adds a node; none where it is known already, or where there is no room for it.
-    pub(crate) fn add(&self, config: NodeConfig) -> Option<Arc<Node<A>>> {
-        let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        if nodes.iter().any(|node| node.config.endpoint == config.endpoint) {
-            return None;
-        }
-        if nodes.len() == MOST_NODES {
-            tracing::error!(endpoint = %config.endpoint, "a node beyond the {MOST_NODES}th is not used");
-            return None;
-        }
-        let near = self.config.zone.is_none() || self.config.zone == config.zone;
-        let vitals = self.signals.vitals(&config.endpoint);
-        let plain = (self.open)(&config.endpoint, Purpose::Plain);
-        let node = Arc::new(Node::new(nodes.len(), config, near, plain, vitals));
-        *nodes = nodes.iter().cloned().chain([Arc::clone(&node)]).collect();
-        Some(node)
+    pub(crate) fn add(&self, config: NodeConfig) -> Option<&Arc<Node<A>>> {
+        let endpoint = config.endpoint.clone();
+        self.nodes.add(&endpoint, |number| {
+            let near = self.config.zone.is_none() || self.config.zone == config.zone;
+            let vitals = self.signals.vitals(&endpoint);
+            let plain = (self.open)(&endpoint, Purpose::Plain);
+            Node::new(number, config, near, plain, vitals)
+        })
     }
 
     /// The source for reads on this node while it is the primary.
@@ -119,14 +114,18 @@ impl<A> Cluster<A> {
         }
     }
 
-    /// Whether probes are due at once: the writer is being looked for, or reads wait for a standby.
-    pub(crate) fn is_in_haste(&self) -> bool {
-        if self.for_token.is_occupied() {
-            return true;
-        }
-        match &*self.leader.borrow() {
+    /// The pause between two probes of this node, as things are.
+    pub(crate) fn pause(&self, node: &Node<A>) -> Duration {
+        let searching = match &*self.leader.borrow() {
             Leader::Nobody(since) => since.elapsed() < HASTE || self.for_writer.is_occupied(),
             Leader::Node(_) | Leader::Conflict(_) => false,
+        };
+        if searching {
+            self.config.search_interval
+        } else if self.for_token.is_occupied() && node.is_fresh(Duration::MAX) {
+            self.config.token_interval
+        } else {
+            self.config.probe_interval
         }
     }
 
@@ -135,7 +134,6 @@ impl<A> Cluster<A> {
         if let Leader::Conflict(text) = &*self.leader.borrow() {
             return text.clone();
         }
-        let nodes = self.nodes();
         let say = |node: &Arc<Node<A>>| {
             let endpoint = node.endpoint();
             match *node.seen.borrow() {
@@ -145,12 +143,12 @@ impl<A> Cluster<A> {
                 Seen::Up(_) => format!("{endpoint} is an old primary"),
             }
         };
-        nodes.iter().map(say).collect::<Vec<_>>().join(", ")
+        self.nodes.iter().map(say).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether there is any node that may be a standby.
     pub(crate) fn has_standbys(&self) -> bool {
-        self.nodes().len() > 1
+        self.nodes.len() > 1
     }
 
     /// The position that the writer's log had when it was last asked.
@@ -174,7 +172,7 @@ impl<A: Acquire> Cluster<A> {
     pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) {
         let mut state = self.state();
         let seen = state.admit(node, seen);
-        let before = node.seen.send_replace(seen);
+        let before = node.see(seen);
         let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
         if let Some(is) = seen.up() {
             let demoted = before.primary().is_some() && is.role == Role::Standby;
@@ -184,13 +182,14 @@ impl<A: Acquire> Cluster<A> {
                 node.read_only.get().into_iter().for_each(Acquire::evict_all);
             }
         }
-        let nodes = self.nodes();
+        let nodes: Vec<&Arc<Node<A>>> = self.nodes.iter().collect();
         let sights: Vec<Seen> = nodes.iter().map(|node| *node.seen.borrow()).collect();
         let known = sights.iter().filter_map(|seen| seen.up()).map(|sighting| sighting.timeline).max();
         state.memory.best = state.memory.best.max(known.unwrap_or(0));
         let verdict = elect(&sights, state.memory);
         let changed = self.follow(&mut state, &nodes, verdict);
-        self.fence(&nodes, &sights, state.memory);
+        self.fence(&sights, state.memory);
+        self.note_fallback(&mut state, &sights);
         let writes = state.memory.current == Some(node.number);
         drop(state);
         if writes && let Some(position) = seen.primary().and_then(|sighting| sighting.position) {
@@ -206,12 +205,12 @@ impl<A: Acquire> Cluster<A> {
     }
 
     /// Acts on a verdict; true where it changed anything.
-    fn follow(&self, state: &mut State, nodes: &[Arc<Node<A>>], verdict: Verdict) -> bool {
+    fn follow(&self, state: &mut State, nodes: &[&Arc<Node<A>>], verdict: Verdict) -> bool {
         let before = state.memory.current;
         let now = Instant::now();
         let (leader, current) = match verdict {
             Verdict::Writer(index) if before == Some(index) => return false,
-            Verdict::Writer(index) => (Leader::Node(Arc::clone(&nodes[index])), Some(index)),
+            Verdict::Writer(index) => (Leader::Node(Arc::clone(nodes[index])), Some(index)),
             Verdict::Nobody if matches!(&*self.leader.borrow(), Leader::Nobody(_)) => return false,
             Verdict::Nobody => (Leader::Nobody(now), None),
             Verdict::Conflict(..) if matches!(&*self.leader.borrow(), Leader::Conflict(_)) => return false,
@@ -254,9 +253,24 @@ impl<A: Acquire> Cluster<A> {
         true
     }
 
+    /// Says once when reads begin to fall back, and once when they end to.
+    fn note_fallback(&self, state: &mut State, sights: &[Seen]) {
+        if sights.len() < 2 || sights.contains(&Seen::Nothing) || state.memory.current.is_none() {
+            return;
+        }
+        let answered = self.nodes.iter().any(|node| node.is_fresh(self.config.max_lag));
+        match (state.answered.replace(answered), answered) {
+            (Some(true) | None, false) => {
+                tracing::warn!(fallback = ?self.config.fallback, "no standby is up and fresh enough: reads fall back");
+            }
+            (Some(false), true) => tracing::info!("standbys answer reads again"),
+            _ => {}
+        }
+    }
+
     /// Cuts off every primary that is not the writer: what is sent to it would be lost.
-    fn fence(&self, nodes: &[Arc<Node<A>>], sights: &[Seen], memory: Memory) {
-        for (node, seen) in nodes.iter().zip(sights) {
+    fn fence(&self, sights: &[Seen], memory: Memory) {
+        for (node, seen) in self.nodes.iter().zip(sights) {
             let old = seen.primary().is_some_and(|claim| claim.timeline > 0 && claim.timeline < memory.best);
             if node.fenced.swap(old, Ordering::Relaxed) != old && old {
                 tracing::error!(endpoint = %node.endpoint(), "an old primary takes writes: none is sent to it");
@@ -284,8 +298,7 @@ impl State {
 
 impl<A> fmt::Debug for Cluster<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = self.nodes();
-        let endpoints: Vec<_> = nodes.iter().map(|node| node.endpoint()).collect();
+        let endpoints: Vec<_> = self.nodes.iter().map(|node| node.endpoint()).collect();
         f.debug_struct("Cluster")
             .field("config", &self.config)
             .field("nodes", &endpoints)

@@ -51,8 +51,11 @@ pub struct RouterConfig {
     /// The longest that one probe may take; a node that does not answer in time counts as down. Opening the probe's own
     /// connection may take twice as long.
     pub probe_timeout: Duration,
-    /// The pause between two probes while the writer is looked for, or a read waits for a standby to catch up.
+    /// The pause between two probes while the writer is looked for.
     pub search_interval: Duration,
+    /// The pause between two probes of a standby while a read waits for it to catch up. However many reads wait, they share
+    /// the probes.
+    pub token_interval: Duration,
     /// How long a caller waits for a writer where there is none.
     ///
     /// Longer than a planned switchover takes, so that it costs no error; shorter than callers' own deadlines.
@@ -94,6 +97,7 @@ impl Default for RouterConfig {
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_millis(500),
             search_interval: Duration::from_millis(25),
+            token_interval: Duration::from_millis(50),
             writer_wait: Duration::from_secs(5),
             max_waiting: 1_000,
             token_wait: Duration::from_millis(100),

@@ -11,6 +11,7 @@ mod freshness;
 mod lag;
 mod monitor;
 mod node;
+mod nodes;
 mod positions;
 mod probe;
 mod reader;

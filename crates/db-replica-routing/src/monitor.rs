@@ -5,6 +5,7 @@
 //! answering others says nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Connect, Error, Result, Role};
@@ -27,36 +28,46 @@ pub(crate) struct Monitor<A, C> {
     pub(crate) back: Option<Instant>,
 }
 
+/// What ends the pause between two probes early.
+struct Wakers {
+    alarms: watch::Receiver<u64>,
+    awaited: watch::Receiver<u64>,
+}
+
 impl<A: Acquire, C: Connect> Monitor<A, C> {
     /// Runs until it is aborted.
     pub(crate) async fn run(mut self) {
-        let mut alarms = self.cluster.signals.alarms();
+        let mut wakers =
+            Wakers { alarms: self.cluster.signals.alarms(), awaited: self.cluster.awaited.subscribe() };
         loop {
             let started = Instant::now();
-            alarms.mark_unchanged();
+            wakers.alarms.mark_unchanged();
+            wakers.awaited.mark_unchanged();
             let seen = match self.probe(started).await {
                 Ok(answer) => self.up(&answer),
                 Err(error) => self.went_wrong(started, &error),
             };
             self.note(seen);
             self.cluster.report(&self.node, seen);
-            self.pause(started, &mut alarms).await;
+            self.pause(started, &mut wakers).await;
         }
     }
 
-    async fn pause(&self, started: Instant, alarms: &mut watch::Receiver<u64>) {
-        let config = &self.cluster.config;
-        let soon = started + config.search_interval;
-        let due = if self.cluster.is_in_haste() { soon } else { started + config.probe_interval };
+    async fn pause(&self, started: Instant, wakers: &mut Wakers) {
+        let soon = started + self.cluster.config.search_interval;
+        let due = started + self.cluster.pause(&self.node);
+        let is_standby = self.node.is_fresh(Duration::MAX);
         tokio::select! {
             // The alarm may be another node's, and may ring often: the short pause bounds the probes.
-            Ok(()) = alarms.changed() => tokio::time::sleep_until(soon.into()).await,
+            Ok(()) = wakers.alarms.changed() => tokio::time::sleep_until(soon.into()).await,
+            Ok(()) = wakers.awaited.changed(), if is_standby => tokio::time::sleep_until(soon.into()).await,
             () = tokio::time::sleep_until(due.into()) => {}
         }
     }
 
     async fn probe(&mut self, started: Instant) -> Result<Answer> {
         let timeout = self.cluster.config.probe_timeout;
+        self.node.probes.fetch_add(1, Ordering::Relaxed);
         let too_late = |waited: Duration| move |_| Error::DeadlineExceeded { waited };
         // The first statement of a connection is no measure: the server reads its catalogues for it.
         let (mut conn, is_warm) = match self.conn.take() {
@@ -140,7 +151,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
 
     /// Ejects the node where it is much slower than its peers.
     fn judge(&self) {
-        let (node, nodes) = (&self.node, self.cluster.nodes());
+        let node = &self.node;
         if node.ejection.is_active()
             || self.back.is_some_and(|back| back.elapsed() < self.cluster.config.slow_start)
         {
@@ -150,7 +161,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
         if !serves(node) {
             return;
         }
-        let peers = nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
+        let peers = self.cluster.nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
         let mut peers: Vec<f32> = peers.map(|peer| peer.vitals.latency_micros()).collect();
         let own = node.vitals.latency_micros();
         if node.ejection.is_outlier(&self.cluster.config.ejection, own, &mut peers) {

@@ -9,15 +9,18 @@ use tokio::sync::watch;
 
 use crate::config::NodeConfig;
 use crate::ejection::Ejection;
-use crate::seen::Seen;
+use crate::seen::{Seen, Sighting};
 use crate::token::Token;
 use crate::vitals::Vitals;
 
-/// More nodes than any cluster has; they are told apart by the bits of a word.
-pub(crate) const MOST_NODES: usize = 64;
-
 /// Latencies below this do not tell nodes apart: on a busy machine they are its scheduler's.
 const NOISE_MICROS: f32 = 1_000.0;
+
+/// It is down, or no standby.
+const NOT_USABLE: u64 = u64::MAX;
+
+/// It is a standby, and nobody knows how far behind.
+const UNKNOWN: u64 = u64::MAX - 1;
 
 #[derive(Debug)]
 pub(crate) struct Node<A> {
@@ -31,6 +34,8 @@ pub(crate) struct Node<A> {
     /// Its sessions refuse writes; opened when the node first answers a read as the primary.
     pub(crate) read_only: OnceLock<A>,
     pub(crate) seen: watch::Sender<Seen>,
+    /// How far behind it is in microseconds, where it may answer reads at all; else `NOT_USABLE`. What every read looks at.
+    lag_micros: AtomicU64,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) ejection: Ejection,
     /// The share of its weight that it gets now, as an `f32`: less than 1 after it came back.
@@ -39,6 +44,7 @@ pub(crate) struct Node<A> {
     pub(crate) fenced: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) reads: AtomicU64,
+    pub(crate) probes: AtomicU64,
     trouble: Mutex<Option<String>>,
     /// Which server answered last, by when it was started.
     server: Mutex<Option<i64>>,
@@ -53,12 +59,14 @@ impl<A> Node<A> {
             plain,
             read_only: OnceLock::new(),
             seen: watch::Sender::new(Seen::Nothing),
+            lag_micros: AtomicU64::new(NOT_USABLE),
             vitals,
             ejection: Ejection::default(),
             share: AtomicU32::new(1.0_f32.to_bits()),
             fenced: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             server: Mutex::new(None),
         }
@@ -70,8 +78,21 @@ impl<A> Node<A> {
 
     /// Whether it is a standby that is alive and no staler than `allowed`.
     pub(crate) fn is_fresh(&self, allowed: Duration) -> bool {
-        let standby = self.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
-        standby.is_some_and(|sighting| sighting.lag.unwrap_or(Duration::MAX) <= allowed)
+        let lag = AtomicU64::load(&self.lag_micros, Ordering::Acquire);
+        // Compared in the coarser unit: what is allowed without bound is allowed where the lag is unknown, too.
+        lag != NOT_USABLE
+            && u128::from(lag) <= if allowed == Duration::MAX { u128::MAX } else { allowed.as_micros() }
+    }
+
+    /// Takes in what was seen of it, and returns what was seen before.
+    pub(crate) fn see(&self, seen: Seen) -> Seen {
+        let micros = |lag: Duration| u64::try_from(lag.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN);
+        let lag = match seen.up() {
+            Some(Sighting { role: Role::Standby, lag, .. }) => lag.map_or(UNKNOWN, micros),
+            _ => NOT_USABLE,
+        };
+        self.lag_micros.store(lag, Ordering::Release);
+        self.seen.send_replace(seen)
     }
 
     /// Whether it is a standby that has surely replayed what the token stands for.
@@ -93,6 +114,7 @@ impl<A> Node<A> {
             let up = matches!(seen, Seen::Up(_));
             if up {
                 *seen = Seen::Suspect;
+                self.lag_micros.store(NOT_USABLE, Ordering::Release);
             }
             up
         });

@@ -40,10 +40,10 @@ impl<'a, A> Reader<'a, A> {
     }
 
     /// The standbys that may answer, those in `without` left out.
-    fn candidates(&self, nodes: &[Arc<Node<A>>], freshness: Freshness, without: Set) -> Set {
+    fn candidates(&self, freshness: Freshness, without: Set) -> Set {
         let max_lag = self.cluster.config.max_lag;
         let (mut all, mut in_favour) = (Set::default(), Set::default());
-        for node in nodes.iter().filter(|node| !without.contains(node.number)) {
+        for node in self.cluster.nodes.iter().filter(|node| !without.contains(node.number)) {
             let qualifies = match freshness {
                 Freshness::Primary => false,
                 Freshness::Default => node.is_fresh(max_lag),
@@ -66,16 +66,13 @@ impl<'a, A> Reader<'a, A> {
 impl<A: Acquire + Send> Reader<'_, A> {
     /// A connection to one of the standbys that may answer; none where no standby may.
     async fn on_standby(&self, freshness: Freshness) -> Result<Option<Routed<A>>> {
-        let nodes = self.cluster.nodes();
+        let nodes = &self.cluster.nodes;
         let mut without = self.avoided();
         loop {
-            let candidates = self.candidates(&nodes, freshness, without);
+            let candidates = self.candidates(freshness, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let Some(number) = choose(&nodes, candidates, zone_bias, &mut rand::rng()) else {
-                return Ok(None);
-            };
-            let node = &nodes[number];
-            without.add(number);
+            let Some(node) = choose(nodes, candidates, zone_bias, &mut rand::rng()) else { return Ok(None) };
+            without.add(node.number);
             let acquired = tokio::select! {
                 biased;
                 acquired = node.plain.acquire() => acquired,
@@ -108,7 +105,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
 
     /// Waits until some standby has replayed the token, but not for long.
     async fn caught_up(&self, token: Token) -> bool {
-        let (cluster, nodes) = (self.cluster, self.cluster.nodes());
+        let cluster = self.cluster;
         let may_catch_up = |node: &Arc<Node<A>>| {
             let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
             node.config.one_server
@@ -117,16 +114,16 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 })
         };
         let Ok(_place) = cluster.for_token.enter() else { return false };
-        if !nodes.iter().any(may_catch_up) {
+        if !cluster.nodes.iter().any(may_catch_up) {
             return false;
         }
-        cluster.signals.raise();
+        cluster.awaited.send_modify(|count| *count += 1);
         let caught_up = async {
             loop {
                 let news = cluster.news.notified();
                 tokio::pin!(news);
                 news.as_mut().enable();
-                if !self.candidates(&nodes, self.freshness, self.avoided()).is_empty() {
+                if !self.candidates(self.freshness, self.avoided()).is_empty() {
                     return;
                 }
                 news.await;

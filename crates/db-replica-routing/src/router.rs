@@ -74,7 +74,7 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));
         // All are known before the first is asked: none of them may be elected before the others had their say.
-        let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
+        let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into()).cloned()).collect();
         let router =
             Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
         added.into_iter().for_each(|node| router.watch(node));
@@ -85,7 +85,7 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
     pub fn add(&self, node: impl Into<NodeConfig>) {
         if let Some(node) = self.inner.cluster.add(node.into()) {
             tracing::info!(endpoint = %node.endpoint(), "a new node");
-            self.watch(node);
+            self.watch(Arc::clone(node));
         }
     }
 
@@ -109,7 +109,7 @@ impl<A> Router<A> {
     /// What `look` makes of each source of connections that is open: each node's own, and the one for reads on a primary.
     pub fn sources<T>(&self, mut look: impl FnMut(Purpose, &A) -> T) -> Vec<T> {
         let mut seen = Vec::new();
-        for node in self.inner.cluster.nodes().iter() {
+        for node in self.inner.cluster.nodes.iter() {
             seen.push(look(Purpose::Plain, &node.plain));
             seen.extend(node.read_only.get().map(|source| look(Purpose::ReadOnly, source)));
         }
@@ -126,7 +126,7 @@ impl<A> Router<A> {
     pub async fn settle(&self, patience: Duration) {
         let cluster = &self.inner.cluster;
         let settled = async {
-            for node in cluster.nodes().iter() {
+            for node in cluster.nodes.iter() {
                 let mut seen = node.seen.subscribe();
                 let _ = seen.wait_for(|seen| *seen != Seen::Nothing).await;
             }

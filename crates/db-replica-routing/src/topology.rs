@@ -58,6 +58,8 @@ pub struct NodeStatus {
     pub trouble: Option<String>,
     /// Reads that it was chosen for so far.
     pub reads: u64,
+    /// How often its monitor has asked it.
+    pub probes: u64,
     /// Connections to it that are in use now.
     pub in_flight: usize,
 }
@@ -79,7 +81,7 @@ impl Topology {
         Topology {
             writer,
             conflict,
-            nodes: cluster.nodes().iter().map(|node| NodeStatus::of(cluster, node)).collect(),
+            nodes: cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect(),
             reads: cluster.counts.reads(),
             failovers: cluster.counts.failovers(),
             last_failover: cluster.counts.last_failover(),
@@ -113,6 +115,7 @@ impl NodeStatus {
             latency: Duration::from_secs_f32(node.vitals.latency_micros() / 1e6),
             trouble: node.trouble(),
             reads: AtomicU64::load(&node.reads, Ordering::Relaxed),
+            probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
             in_flight: AtomicUsize::load(&node.in_flight, Ordering::Relaxed),
         }
     }

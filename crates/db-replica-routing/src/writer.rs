@@ -107,7 +107,7 @@ impl<A: Acquire + Send> Cluster<A> {
 
     async fn await_writer(&self, search: &mut Option<Instant>) -> Result<()> {
         let started = *search.get_or_insert_with(Instant::now);
-        let _place = self.for_writer.enter().map_err(|waiting| match self.nodes().iter().next() {
+        let _place = self.for_writer.enter().map_err(|waiting| match self.nodes.iter().next() {
             Some(node) => Error::QueueFull {
                 endpoint: node.endpoint().clone(),
                 waiting,
