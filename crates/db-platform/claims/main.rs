@@ -99,6 +99,12 @@ const CLAIMS: &[Claim] = &[
         measure: routing::split_brain::measure,
     },
     Claim {
+        id: "routing-6",
+        sentence: "Under Patroni with three nodes and etcd, the leader's machine is killed under load: writes go on right after Patroni's own election.",
+        target: "first write at most 150 ms after the promotion; 0 failed, doubled or lost",
+        measure: routing::patroni::measure,
+    },
+    Claim {
         id: "routing-7",
         sentence: "With all standbys gone the primary answers reads at once, with one warning; when they come back, so do reads.",
         target: "0 failed reads, 1 warning, no read longer than 500 ms",

@@ -89,6 +89,9 @@ impl Db {
             }
         };
         let router = Router::start(nodes, open, watch, config.router.clone(), signals);
+        if !config.patroni.is_empty() {
+            router.follow_patroni(config.patroni);
+        }
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);

@@ -12,6 +12,8 @@ mod lag;
 mod monitor;
 mod node;
 mod nodes;
+#[cfg(feature = "patroni")]
+mod patroni;
 mod positions;
 mod probe;
 mod reader;
@@ -29,6 +31,8 @@ mod writer;
 pub use config::{EjectionConfig, Fallback, NodeConfig, RouterConfig};
 pub use counts::ReadCounts;
 pub use freshness::Freshness;
+#[cfg(feature = "patroni")]
+pub use patroni::{InvalidPatroniUrl, PatroniUrl};
 pub use reader::Reader;
 pub use routed::Routed;
 pub use router::{Purpose, Router};

@@ -89,6 +89,28 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         }
     }
 
+    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[cfg(feature = "patroni")]
+    pub fn follow_patroni(&self, known: impl IntoIterator<Item = crate::PatroniUrl>) {
+        // A strong reference would keep the router alive for ever.
+        let inner = Arc::downgrade(&self.inner);
+        let mut leader = None;
+        let watch = crate::patroni::Patroni::new(known).watch(move |description| {
+            let Some(inner) = inner.upgrade() else { return };
+            let router = Router { inner };
+            description.nodes().for_each(|node| router.add(node));
+            let leads = description.leader();
+            if leads.is_some() && leads != leader {
+                leader = leads;
+                router.inner.cluster.signals.raise();
+            }
+        });
+        self.inner.tasks().push(tokio::spawn(watch).abort_handle());
+    }
+
     fn watch(&self, node: Arc<Node<A>>) {
         let task = (self.inner.watch)(Arc::clone(&self.inner.cluster), node);
         self.inner.tasks().push(task);
