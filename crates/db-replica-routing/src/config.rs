@@ -56,6 +56,9 @@ pub struct RouterConfig {
     /// The pause between two probes of a standby while a read waits for it to catch up. However many reads wait, they share
     /// the probes.
     pub token_interval: Duration,
+    /// Whether a pooler in transaction mode (PgBouncer) stands before each node: probes then run in a transaction each, at
+    /// the price of two round trips.
+    pub pooled: bool,
     /// How long a caller waits for a writer where there is none.
     ///
     /// Longer than a planned switchover takes, so that it costs no error; shorter than callers' own deadlines.
@@ -98,6 +101,7 @@ impl Default for RouterConfig {
             probe_timeout: Duration::from_millis(500),
             search_interval: Duration::from_millis(25),
             token_interval: Duration::from_millis(50),
+            pooled: false,
             writer_wait: Duration::from_secs(5),
             max_waiting: 1_000,
             token_wait: Duration::from_millis(100),

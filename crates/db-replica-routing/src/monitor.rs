@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::cluster::Cluster;
 use crate::lag::lag;
 use crate::node::Node;
-use crate::probe::{Answer, Extent, ask};
+use crate::probe::{Answer, Manner, ask};
 use crate::seen::{Seen, Sighting};
 
 pub(crate) struct Monitor<A, C> {
@@ -23,7 +23,7 @@ pub(crate) struct Monitor<A, C> {
     pub(crate) cluster: Arc<Cluster<A>>,
     pub(crate) connect: C,
     pub(crate) conn: Option<AsyncPgConnection>,
-    pub(crate) extent: Extent,
+    pub(crate) manner: Manner,
     /// When it was first seen again after it had been down.
     pub(crate) back: Option<Instant>,
 }
@@ -77,7 +77,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
                 (tokio::time::timeout(timeout * 2, connecting).await.map_err(too_late(timeout * 2))??, false)
             }
         };
-        let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.extent));
+        let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.manner));
         let answer = asked.await.map_err(too_late(timeout))??;
         // A connection whose probe failed is not used again.
         self.conn = Some(conn);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use db_core::{Class, Classify, Error, Lsn, Result, Role};
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 /// All that a server can tell.
 ///
@@ -78,35 +78,55 @@ pub(crate) struct Answer {
     pub(crate) asked: Instant,
 }
 
+/// How a server is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Manner {
+    pub(crate) extent: Extent,
+    /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even between
+    /// preparing one and running it.
+    pub(crate) in_transaction: bool,
+}
+
 /// Asks; falls back to the basic question, for good, where the server refuses the full one.
 ///
 /// # Errors
-/// The connection's.
+/// The connection's: do not use it again.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the statement under way: do not use the connection again.
-pub(crate) async fn ask(conn: &mut AsyncPgConnection, extent: &mut Extent) -> Result<Answer> {
-    let asked = Instant::now();
-    let row: Row = match extent {
-        Extent::Basic => sql_query(BASIC).get_result(conn).await?,
-        Extent::Full => match sql_query(FULL).get_result(conn).await.map_err(Error::from) {
-            Ok(row) => row,
-            Err(error) if error.class() == Class::Permanent && error.report().is_some() => {
-                // A promotion between two of its functions makes it fail as well: only what fails again is refused.
-                match sql_query(FULL).get_result(conn).await.map_err(Error::from) {
-                    Ok(row) => row,
-                    Err(error) if error.class() == Class::Permanent => {
-                        tracing::warn!(%error, "the server does not tell its log position: lag is known in time only");
-                        *extent = Extent::Basic;
-                        sql_query(BASIC).get_result(conn).await?
-                    }
-                    Err(error) => return Err(error),
-                }
+pub(crate) async fn ask(conn: &mut AsyncPgConnection, manner: &mut Manner) -> Result<Answer> {
+    // A promotion between two of its functions makes the full question fail as well: only what fails twice is refused.
+    for _ in 0..2 {
+        match put(conn, *manner).await {
+            Err(error) if manner.extent == Extent::Full && is_refusal(&error) => {
+                tracing::debug!(%error, "the full question was refused");
             }
-            Err(error) => return Err(error),
-        },
+            answered => return answered,
+        }
+    }
+    tracing::warn!("the server does not tell its log position: lag is known in time only");
+    manner.extent = Extent::Basic;
+    put(conn, *manner).await
+}
+
+fn is_refusal(error: &Error) -> bool {
+    error.class() == Class::Permanent && error.report().is_some()
+}
+
+async fn put(conn: &mut AsyncPgConnection, manner: Manner) -> Result<Answer> {
+    let question = match manner.extent {
+        Extent::Full => FULL,
+        Extent::Basic => BASIC,
     };
-    Ok(Answer::new(row, asked))
+    let asked = Instant::now();
+    if !manner.in_transaction {
+        return Ok(Answer::new(sql_query(question).get_result(conn).await?, asked));
+    }
+    conn.batch_execute("BEGIN").await?;
+    let row = sql_query(question).get_result(conn).await;
+    // After an error it rolls back.
+    conn.batch_execute("COMMIT").await?;
+    Ok(Answer::new(row?, asked))
 }
 
 impl Answer {

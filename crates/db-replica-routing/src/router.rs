@@ -12,7 +12,7 @@ use crate::config::{NodeConfig, RouterConfig};
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
 use crate::node::Node;
-use crate::probe::Extent;
+use crate::probe::Manner;
 use crate::reader::Reader;
 use crate::seen::Seen;
 use crate::signals::Signals;
@@ -68,8 +68,8 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
     {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
-            let monitor =
-                Monitor { node, cluster, connect, conn: None, extent: Extent::default(), back: None };
+            let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
+            let monitor = Monitor { node, cluster, connect, conn: None, manner, back: None };
             tokio::spawn(monitor.run()).abort_handle()
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));

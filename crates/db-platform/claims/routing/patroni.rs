@@ -229,7 +229,10 @@ impl Managed {
             "TERM",
             program,
         ]);
-        arguments(&mut command).current_dir(&self.directory).stdin(Stdio::null());
+        arguments(&mut command)
+            .current_dir(&self.directory)
+            .env("HOME", &self.directory)
+            .stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.children.push(command.spawn().unwrap());
     }
