@@ -61,9 +61,25 @@ pub trait Acquire: Sync {
         let _ = conn;
         None
     }
+
+    /// Says that the server's role changed: connections that lie idle are closed, and those in use when they come back.
+    fn evict_all(&self) {}
+
+    /// Says that work on this connection was cancelled by what its server does besides (40001 on a standby, where replay
+    /// was in the way): the next acquire should lead to another server.
+    fn avoid(&self, conn: &mut Self::Conn) {
+        let _ = conn;
+    }
+
+    /// Resolves when the server at the other end is known to be gone, which the connection itself may never notice (a
+    /// stopped server, a network that swallows packets): whoever waits for an answer may give up and go elsewhere.
+    fn gone(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<Self> {
+        let _ = conn;
+        std::future::pending()
+    }
 }
 
-impl<A: Acquire + ?Sized> Acquire for &A {
+impl<'a, A: Acquire + ?Sized> Acquire for &'a A {
     type Conn = A::Conn;
 
     fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
@@ -87,5 +103,17 @@ impl<A: Acquire + ?Sized> Acquire for &A {
 
     fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {
         (**self).failed_with(conn)
+    }
+
+    fn evict_all(&self) {
+        (**self).evict_all();
+    }
+
+    fn avoid(&self, conn: &mut Self::Conn) {
+        (**self).avoid(conn);
+    }
+
+    fn gone(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<'a, A> {
+        (**self).gone(conn)
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::settings::InvalidSettings;
-use crate::{CircuitOpen, Class, Classify, Endpoint, Holder, ServerReport, SqlState, UnknownCommit};
+use crate::{CircuitOpen, Class, Classify, Endpoint, Holder, Role, ServerReport, SqlState, UnknownCommit};
 
 /// A result with the platform's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,6 +59,16 @@ pub enum Error {
     /// No connection could be opened.
     #[error(transparent)]
     Connect(Box<ConnectError>),
+    /// No server may take the work: none takes writes, or none that may answer is fresh enough.
+    #[error("no {role} may take the work: {reason} (waited {waited:?})")]
+    NoServer {
+        /// What was looked for.
+        role: Role,
+        /// What stands in the way.
+        reason: String,
+        /// How long the caller waited for one.
+        waited: Duration,
+    },
     /// The statement ran into `statement_timeout`, or was cancelled.
     #[error("statement cancelled: {0}")]
     QueryTimeout(Box<ServerReport>),
@@ -189,7 +199,9 @@ impl Classify for Error {
             Error::PoolTimeout { .. } | Error::QueueFull { .. } | Error::DeadlineExceeded { .. } => {
                 Class::Overloaded
             }
-            Error::ConnectionLost { .. } | Error::CircuitOpen(_) => Class::Unavailable,
+            Error::ConnectionLost { .. } | Error::CircuitOpen(_) | Error::NoServer { .. } => {
+                Class::Unavailable
+            }
             Error::Connect(error) => error.failure.class(),
             Error::CommitUnknown(_) => Class::Unknown,
             Error::PoolClosed { .. }

@@ -7,7 +7,7 @@ use db_core::{Acquire, Endpoint, Result, SqlState};
 /// A source whose acquires are all made for the same caller.
 pub(crate) struct CalledAt<'a, A>(pub(crate) &'a A, pub(crate) &'static Location<'static>);
 
-impl<A: Acquire> Acquire for CalledAt<'_, A> {
+impl<'a, A: Acquire> Acquire for CalledAt<'a, A> {
     type Conn = A::Conn;
 
     fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
@@ -20,6 +20,18 @@ impl<A: Acquire> Acquire for CalledAt<'_, A> {
 
     fn evict(&self, conn: &mut Self::Conn) {
         self.0.evict(conn);
+    }
+
+    fn evict_all(&self) {
+        self.0.evict_all();
+    }
+
+    fn avoid(&self, conn: &mut Self::Conn) {
+        self.0.avoid(conn);
+    }
+
+    fn gone(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<'a, A> {
+        self.0.gone(conn)
     }
 
     fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use db_core::settings::{InvalidSettings, Reader, Setting};
 use db_core::{DatabaseUrl, Endpoint, Environment};
 use db_pool::{ConnectConfig, PoolConfig, Reset};
-use db_replica_routing::RouterConfig;
+use db_replica_routing::{PatroniUrl, RouterConfig};
 use db_retry::RetryConfig;
 
 use crate::settings as names;
@@ -22,6 +22,8 @@ pub struct Config {
     pub direct_url: DatabaseUrl,
     /// The standbys that answer reads.
     pub read_urls: Vec<DatabaseUrl>,
+    /// Where Patronis listen that tell of more nodes; none without Patroni.
+    pub patroni: Vec<PatroniUrl>,
     /// How connections are opened.
     pub connect: ConnectConfig,
     /// The pool of connections to the primary.
@@ -133,6 +135,7 @@ impl Config {
             direct_url: url.clone(),
             url,
             read_urls: Vec::new(),
+            patroni: Vec::new(),
             connect,
             pool,
             read_pool,

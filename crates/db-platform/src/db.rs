@@ -5,9 +5,9 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Classify, Connect, Endpoint, Error, Observe, Result, Work};
-use db_pool::{Connection, Connector, Drained, Pool, Status};
-use db_replica_routing::{Freshness, LinkAlarm, NodeStatus, Purpose, Reader, Router, Topology};
+use db_core::{Acquire, Classify, Connect, Endpoint, Error, Observe, Result, Work};
+use db_pool::{Connection, Connector, Drained, Pool, PoolConfig, Status};
+use db_replica_routing::{Freshness, NodeStatus, Purpose, Reader, Router, Signals, Topology, Writer};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
@@ -55,14 +55,13 @@ impl Db {
     /// # Cancel safety
     /// Dropping the future closes whatever was opened.
     pub async fn connect(config: Config) -> Result<Db> {
-        let alarm = LinkAlarm::default();
+        let signals = Signals::default();
         let watchers = Connector::new(config.url.clone(), config.connect.clone());
-        let (primary, facts) = find_primary(&watchers, config.url.hosts()).await?;
+        let (_, facts) = find_primary(&watchers, config.url.hosts()).await?;
         warn_of_too_many_connections(&config, &facts);
 
-        let observers = observers(&config, &alarm);
-        let writers = watchers.clone().observed_by(observers.clone());
-        let standbys: Vec<(Endpoint, Connector)> = config
+        let observers = observers(&config, &signals);
+        let readers: Vec<(Endpoint, Connector)> = config
             .read_urls
             .iter()
             .flat_map(|url| {
@@ -70,26 +69,34 @@ impl Db {
                 url.hosts().iter().map(move |host| (host.clone(), readers.clone()))
             })
             .collect();
+        let nodes: Vec<Endpoint> =
+            config.url.hosts().iter().cloned().chain(readers.iter().map(|(host, _)| host.clone())).collect();
         // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
-        let watch = |endpoint: &Endpoint| {
-            let own = standbys.iter().find(|(host, _)| host == endpoint);
+        let watch = move |endpoint: &Endpoint| {
+            let own = readers.iter().find(|(host, _)| host == endpoint);
             own.map_or_else(|| watchers.clone(), |(_, readers)| readers.clone())
         };
-        let open = |endpoint: &Endpoint, purpose: Purpose| match purpose {
-            Purpose::Write => Pool::open(writers.clone(), endpoint.clone(), config.pool.clone()),
-            Purpose::FallbackRead => {
-                // With standbys the primary answers few reads: nothing is kept open for them.
-                let min = if standbys.is_empty() { config.read_pool.min } else { 0 };
-                let pool = db_pool::PoolConfig { min, ..config.read_pool.clone() };
-                Pool::open(writers.clone().read_only(), endpoint.clone(), pool)
-            }
-            Purpose::Read => {
-                let readers = watch(endpoint).observed_by(observers.clone());
-                Pool::open(readers, endpoint.clone(), config.read_pool.clone())
+        let open = {
+            let (watch, writes, reads) = (watch.clone(), config.pool.clone(), config.read_pool.clone());
+            let writers = config.url.hosts().to_vec();
+            move |endpoint: &Endpoint, purpose: Purpose| {
+                let connector = watch(endpoint).observed_by(observers.clone());
+                let (connector, pool) = match purpose {
+                    // Whoever is a standby now may take the writes later.
+                    Purpose::Plain if writers.contains(endpoint) => (connector, writes.clone()),
+                    Purpose::Plain => {
+                        (connector, PoolConfig { max: reads.max.max(writes.max), ..reads.clone() })
+                    }
+                    // With standbys the primary answers few reads: nothing is kept open for them.
+                    Purpose::ReadOnly => (connector.read_only(), PoolConfig { min: 0, ..reads.clone() }),
+                };
+                Pool::open(connector, endpoint.clone(), pool)
             }
         };
-        let hosts = standbys.iter().map(|(host, _)| host.clone()).collect();
-        let router = Router::start((primary, hosts), open, watch, config.router.clone(), alarm);
+        let router = Router::start(nodes, open, watch, config.router.clone(), signals);
+        if !config.patroni.is_empty() {
+            router.follow_patroni(config.patroni);
+        }
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
@@ -243,7 +250,8 @@ impl Db {
     /// As [`Pool::get`].
     #[track_caller]
     pub fn primary(&self) -> impl Future<Output = Result<Connection>> + Send {
-        within(self.timeout, self.writer().get())
+        let site = Location::caller();
+        within(self.timeout, async move { Ok(self.writer().acquire_at(site).await?.into_inner()) })
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
@@ -262,13 +270,10 @@ impl Db {
             Err(_) => Err(Error::DeadlineExceeded { waited: PATIENCE }.to_string()),
         };
         let topology = self.topology();
-        let as_configured = |node: &NodeStatus| node.role == Some(node.configured);
-        let condition = match &topology.nodes[..] {
-            [node, ..] if as_configured(node) => {
-                let all_well = primary.is_ok() && topology.nodes.iter().all(as_configured);
-                if all_well { Condition::Up } else { Condition::Degraded }
-            }
-            _ => Condition::Down,
+        let condition = match (&topology.writer, &primary) {
+            (None, _) => Condition::Down,
+            (Some(_), Ok(_)) if topology.nodes.iter().all(NodeStatus::is_up) => Condition::Up,
+            (Some(_), _) => Condition::Degraded,
         };
         Health { condition, primary, topology, pools: self.pools() }
     }
@@ -292,14 +297,14 @@ impl Db {
 
     /// What each pool holds and has done: the writers', the one for reads on the primary, and the standbys'.
     pub fn pools(&self) -> Vec<Status> {
-        self.router.sources().map(Pool::status).collect()
+        self.router.sources(|_, pool| pool.status())
     }
 
     /// Reports what every pool does to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
     #[cfg(feature = "otel")]
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
         let purposes = ["writes", "reads-on-primary"].into_iter().chain(std::iter::repeat("reads"));
-        for (purpose, pool) in purposes.zip(self.router.sources()) {
+        for (purpose, pool) in purposes.zip(self.router.sources(|_, pool| pool.clone())) {
             pool.observe_with(meter, format!("{purpose} {}", pool.endpoint()));
         }
     }
@@ -316,8 +321,7 @@ impl Db {
     pub async fn shutdown(&self, grace: Duration) -> Drained {
         self.router.stop();
         let mut pools = JoinSet::new();
-        for pool in self.router.sources() {
-            let pool = pool.clone();
+        for pool in self.router.sources(|_, pool| pool.clone()) {
             pools.spawn(async move { pool.shutdown(grace).await });
         }
         pools.join_all().await.into_iter().fold(Drained::default(), |all, one| all + one)
@@ -345,7 +349,7 @@ impl Db {
         &self.retry
     }
 
-    pub(crate) fn writer(&self) -> &Pool {
+    pub(crate) fn writer(&self) -> Writer<'_, Pool> {
         self.router.writer()
     }
 }
@@ -354,8 +358,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn observers(config: &Config, alarm: &LinkAlarm) -> Vec<Arc<dyn Observe>> {
-    let mut observers: Vec<Arc<dyn Observe>> = vec![Arc::new(alarm.clone())];
+fn observers(config: &Config, signals: &Signals) -> Vec<Arc<dyn Observe>> {
+    let mut observers: Vec<Arc<dyn Observe>> = vec![Arc::new(signals.clone())];
     if config.log_queries || config.slow_query_threshold.is_some() {
         observers.push(Arc::new(QueryLog { slow: config.slow_query_threshold, all: config.log_queries }));
     }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use db_core::{AroundCommit, CommitOutcome, Error, Result};
+use db_replica_routing::Session;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
@@ -19,7 +20,7 @@ pub(crate) async fn within<T>(
 /// As [`within`], for a transaction that says where it stands: once COMMIT is sent, what became of it is waited for.
 pub(crate) async fn within_until_commit<T, E: From<Error>>(
     timeout: Option<Duration>,
-    committing: &Committing,
+    committing: &Committing<'_>,
     running: impl Future<Output = Result<T, E>> + Unpin,
 ) -> Result<T, E> {
     let Some(waited) = timeout else { return running.await };
@@ -34,33 +35,43 @@ pub(crate) async fn within_until_commit<T, E: From<Error>>(
     }
 }
 
-/// Whether a COMMIT is under way, or about to be sent.
-#[derive(Default)]
-pub(crate) struct Committing(watch::Sender<bool>);
+/// Whether a COMMIT is under way, or about to be sent; and the session that learns what it wrote.
+pub(crate) struct Committing<'s> {
+    under_way: watch::Sender<bool>,
+    session: Option<&'s Session>,
+}
 
-impl Committing {
+impl<'s> Committing<'s> {
+    pub(crate) fn of(session: Option<&'s Session>) -> Self {
+        Committing { under_way: watch::Sender::new(false), session }
+    }
+
     /// Waits until none is.
     async fn not(&self) {
         // The sender lives as long as this does.
-        let _ = self.0.subscribe().wait_for(|committing| !committing).await;
+        let _ = self.under_way.subscribe().wait_for(|committing| !committing).await;
     }
 }
 
-impl AroundCommit for Committing {
+impl AroundCommit for Committing<'_> {
     fn before<'a>(
         &'a self,
         _: &'a mut AsyncPgConnection,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        self.0.send_replace(true);
+        self.under_way.send_replace(true);
         Box::pin(async { Ok(()) })
     }
 
     fn after<'a>(
         &'a self,
-        _: Option<&'a mut AsyncPgConnection>,
-        _: CommitOutcome,
+        conn: Option<&'a mut AsyncPgConnection>,
+        outcome: CommitOutcome,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        self.0.send_replace(false);
-        Box::pin(async {})
+        Box::pin(async move {
+            if let Some(session) = self.session {
+                session.after(conn, outcome).await;
+            }
+            self.under_way.send_replace(false);
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use db_core::{Classify, Error, Once, Work};
+use db_replica_routing::Session;
 use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
 use tracing::Instrument;
 
@@ -22,11 +23,19 @@ pub struct TransactionBuilder<'a> {
     retry: Option<RetryConfig>,
     timeout: Option<Duration>,
     name: Option<&'static str>,
+    session: Option<Session>,
 }
 
 impl<'a> TransactionBuilder<'a> {
     pub(crate) fn new(db: &'a Db) -> Self {
-        TransactionBuilder { db, begin: Begin::default(), retry: None, timeout: None, name: None }
+        TransactionBuilder {
+            db,
+            begin: Begin::default(),
+            retry: None,
+            timeout: None,
+            name: None,
+            session: None,
+        }
     }
 
     /// As if transactions had run one after another; conflicts are run again.
@@ -87,6 +96,12 @@ impl<'a> TransactionBuilder<'a> {
         self
     }
 
+    /// In a session, whose later reads see what it commits.
+    pub fn session(mut self, session: &Session) -> Self {
+        self.session = Some(session.clone());
+        self
+    }
+
     /// Runs `work`, and the whole transaction again where that may help.
     ///
     /// # Errors
@@ -102,7 +117,8 @@ impl<'a> TransactionBuilder<'a> {
     {
         let (site, span) = (Location::caller(), self.span());
         let running = Box::pin(async move {
-            let (writer, committing) = (CalledAt(self.db.writer(), site), Committing::default());
+            let writer = self.db.writer();
+            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
             let retries = self.retries();
             let running = pin!(retries.transaction(&writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
@@ -125,7 +141,8 @@ impl<'a> TransactionBuilder<'a> {
     {
         let (site, span) = (Location::caller(), self.span());
         let running = Box::pin(async move {
-            let (writer, committing) = (CalledAt(self.db.writer(), site), Committing::default());
+            let writer = self.db.writer();
+            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
             let retries = self.retries();
             let running = pin!(retries.transaction_once(&writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await

@@ -279,6 +279,10 @@ impl Acquire for Pool {
         conn.retire();
     }
 
+    fn evict_all(&self) {
+        Pool::evict_all(self);
+    }
+
     fn failed_with(&self, conn: &Connection) -> Option<SqlState> {
         conn.failed_with()
     }

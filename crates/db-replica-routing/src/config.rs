@@ -1,24 +1,126 @@
-//! How nodes are watched, and how stale a read may be.
+//! Which nodes there are, how they are watched, and how stale a read may be.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use db_core::Endpoint;
+
+/// One node: a place where a server of the cluster listens. Which role it plays is found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// The zone it stands in; reads prefer nodes of [`RouterConfig::zone`].
+    pub zone: Option<String>,
+    /// How many reads it gets, relative to the others, when all are equally fast.
+    pub weight: NonZeroU32,
+    /// Whether the name always leads to one and the same server. It does not where it is a load balancer's, or the
+    /// reader name of a managed service: then what one connection has seen says nothing of the next, and reads with a
+    /// token go elsewhere.
+    pub one_server: bool,
+}
+
+impl From<Endpoint> for NodeConfig {
+    fn from(endpoint: Endpoint) -> Self {
+        NodeConfig { endpoint, zone: None, weight: NonZeroU32::MIN, one_server: true }
+    }
+}
+
+/// Who answers a read that no standby may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Fallback {
+    /// The primary.
+    #[default]
+    Primary,
+    /// Nobody: the caller gets [`NoServer`](db_core::Error::NoServer), and the primary is spared.
+    Error,
+}
 
 /// How nodes are watched, and how stale a read may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterConfig {
     /// The lag up to which a standby answers ordinary reads.
     pub max_lag: Duration,
+    /// Who answers when no standby may.
+    pub fallback: Fallback,
     /// The pause between two probes of one node.
+    ///
+    /// With `probe_timeout` it bounds how long a node that says nothing goes unnoticed; one that closes its connections is
+    /// noticed at once.
     pub probe_interval: Duration,
-    /// The longest that one probe may take; a node that does not answer in time counts as down.
+    /// The longest that one probe may take; a node that does not answer in time counts as down. Opening the probe's own
+    /// connection may take twice as long.
     pub probe_timeout: Duration,
+    /// The pause between two probes while the writer is looked for.
+    pub search_interval: Duration,
+    /// The pause between two probes of a standby while a read waits for it to catch up. However many reads wait, they share
+    /// the probes.
+    pub token_interval: Duration,
+    /// Whether a pooler in transaction mode (PgBouncer) stands before each node: probes then run in a transaction each, at
+    /// the price of two round trips.
+    pub pooled: bool,
+    /// How long a caller waits for a writer where there is none.
+    ///
+    /// Longer than a planned switchover takes, so that it costs no error; shorter than callers' own deadlines.
+    pub writer_wait: Duration,
+    /// How many callers may wait for a writer at once; the next one is refused.
+    pub max_waiting: usize,
+    /// How long a read with a token waits for a standby to catch up, before the primary answers.
+    pub token_wait: Duration,
+    /// The zone that this process runs in.
+    pub zone: Option<String>,
+    /// A node of another zone answers when it is this many times less loaded than the best of our own.
+    pub zone_bias: NonZeroU32,
+    /// How long a node that came back gets fewer reads than its share, growing from a tenth: its caches are cold.
+    pub slow_start: Duration,
+    /// When a standby that is up gets no reads for a while.
+    pub ejection: EjectionConfig,
+}
+
+/// When a standby that answers its probes gets no reads for a while. Never all of them, and never the writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EjectionConfig {
+    /// So many failures in a row to get a connection, or to keep one.
+    pub consecutive_failures: u32,
+    /// So many times slower than the median of the other standbys, in three looks in a row.
+    pub latency_ratio: NonZeroU32,
+    /// Differences below this are no reason.
+    pub latency_floor: Duration,
+    /// How long the first ejection lasts; the nth in a row lasts n times that, give or take a quarter.
+    pub base: Duration,
+    /// The longest that one lasts.
+    pub max: Duration,
 }
 
 impl Default for RouterConfig {
     fn default() -> Self {
         RouterConfig {
             max_lag: Duration::from_secs(10),
-            probe_interval: Duration::from_millis(500),
-            probe_timeout: Duration::from_secs(1),
+            fallback: Fallback::default(),
+            probe_interval: Duration::from_millis(250),
+            probe_timeout: Duration::from_millis(500),
+            search_interval: Duration::from_millis(25),
+            token_interval: Duration::from_millis(50),
+            pooled: false,
+            writer_wait: Duration::from_secs(5),
+            max_waiting: 1_000,
+            token_wait: Duration::from_millis(100),
+            zone: None,
+            zone_bias: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            slow_start: Duration::from_secs(2),
+            ejection: EjectionConfig::default(),
+        }
+    }
+}
+
+impl Default for EjectionConfig {
+    fn default() -> Self {
+        EjectionConfig {
+            consecutive_failures: 5,
+            latency_ratio: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
+            latency_floor: Duration::from_millis(20),
+            base: Duration::from_secs(2),
+            max: Duration::from_secs(30),
         }
     }
 }

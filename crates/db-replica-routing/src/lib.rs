@@ -1,19 +1,43 @@
-//! Sends reads to standbys that are alive and fresh enough, else to the primary.
+//! Sends writes to the node that takes them, and reads to standbys that are alive and fresh enough.
 #![doc = include_str!("../README.md")]
 
-mod alarm;
+mod balance;
+mod cluster;
 mod config;
+mod counts;
+mod ejection;
+mod election;
 mod freshness;
+mod lag;
 mod monitor;
 mod node;
+mod nodes;
+#[cfg(feature = "patroni")]
+mod patroni;
 mod positions;
+mod probe;
 mod reader;
+mod routed;
 mod router;
+mod seen;
+mod session;
+mod signals;
+mod token;
 mod topology;
+mod vitals;
+mod waiting;
+mod writer;
 
-pub use alarm::LinkAlarm;
-pub use config::RouterConfig;
+pub use config::{EjectionConfig, Fallback, NodeConfig, RouterConfig};
+pub use counts::ReadCounts;
 pub use freshness::Freshness;
-pub use reader::{Reader, Routed};
+#[cfg(feature = "patroni")]
+pub use patroni::{InvalidPatroniUrl, PatroniUrl};
+pub use reader::Reader;
+pub use routed::Routed;
 pub use router::{Purpose, Router};
+pub use session::Session;
+pub use signals::Signals;
+pub use token::{InvalidToken, Token};
 pub use topology::{NodeStatus, Topology};
+pub use writer::Writer;

@@ -1,128 +1,171 @@
 //! Asks one node, again and again, whether it is alive, what its role is, and how far behind it is.
 //!
 //! Each node has one task with one connection of its own and a hard deadline per probe. A probe that fails, for
-//! whatever reason, means that the node is down until one succeeds.
+//! whatever reason, means that the node is down until one succeeds; only one that came too late while the node went on
+//! answering others says nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Connect, Error, Lsn, Result, Role};
-use diesel::sql_types::{Bool, Double, Nullable, Text};
-use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use db_core::{Acquire, Connect, Error, Result, Role};
+use diesel_async::AsyncPgConnection;
+use tokio::sync::watch;
 
-use crate::alarm::LinkAlarm;
-use crate::config::RouterConfig;
-use crate::node::{Node, Seen};
-use crate::positions::{Behind, Positions};
-
-/// The role, the log position (flushed on a primary, replayed on a standby), and what a standby itself can say of its lag
-/// in seconds: since its last transaction, and whether it has replayed all that it received from a connected primary.
-///
-/// Source: the PostgreSQL manual, "Recovery Information Functions" and `pg_stat_wal_receiver`.
-const PROBE: &str = "SELECT pg_is_in_recovery() AS in_recovery, \
-    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS position, \
-    extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS age_seconds, \
-    coalesce(pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn(), false) \
-        AND EXISTS (SELECT FROM pg_stat_wal_receiver) AS has_all_received";
-
-#[derive(QueryableByName)]
-struct Answer {
-    #[diesel(sql_type = Bool)]
-    in_recovery: bool,
-    #[diesel(sql_type = Nullable<Text>)]
-    position: Option<String>,
-    #[diesel(sql_type = Nullable<Double>)]
-    age_seconds: Option<f64>,
-    #[diesel(sql_type = Bool)]
-    has_all_received: bool,
-}
+use crate::cluster::Cluster;
+use crate::lag::lag;
+use crate::node::Node;
+use crate::probe::{Answer, Manner, ask};
+use crate::seen::{Seen, Sighting};
 
 pub(crate) struct Monitor<A, C> {
     pub(crate) node: Arc<Node<A>>,
+    pub(crate) cluster: Arc<Cluster<A>>,
     pub(crate) connect: C,
-    pub(crate) config: RouterConfig,
-    pub(crate) alarm: LinkAlarm,
-    pub(crate) positions: Arc<Positions>,
-    pub(crate) configured: Role,
+    pub(crate) conn: Option<AsyncPgConnection>,
+    pub(crate) manner: Manner,
+    /// When it was first seen again after it had been down.
+    pub(crate) back: Option<Instant>,
 }
 
-impl<A, C: Connect> Monitor<A, C> {
+/// What ends the pause between two probes early.
+struct Wakers {
+    alarms: watch::Receiver<u64>,
+    awaited: watch::Receiver<u64>,
+}
+
+impl<A: Acquire, C: Connect> Monitor<A, C> {
     /// Runs until it is aborted.
-    pub(crate) async fn run(self) {
-        let mut conn = None;
+    pub(crate) async fn run(mut self) {
+        let mut wakers =
+            Wakers { alarms: self.cluster.signals.alarms(), awaited: self.cluster.awaited.subscribe() };
         loop {
-            let probed = tokio::time::timeout(self.config.probe_timeout, self.probe(&mut conn)).await;
-            let seen = match probed {
-                Ok(Ok(seen)) => seen,
-                Ok(Err(error)) => self.went_wrong(&mut conn, &error),
-                Err(_) => {
-                    self.went_wrong(&mut conn, &Error::DeadlineExceeded { waited: self.config.probe_timeout })
-                }
+            let started = Instant::now();
+            wakers.alarms.mark_unchanged();
+            wakers.awaited.mark_unchanged();
+            let seen = match self.probe(started).await {
+                Ok(answer) => self.up(&answer),
+                Err(error) => self.went_wrong(started, &error),
             };
-            self.record(seen);
-            tokio::select! {
-                () = self.alarm.raised() => {}
-                () = tokio::time::sleep(self.config.probe_interval) => continue,
+            self.note(seen);
+            self.cluster.report(&self.node, seen);
+            self.pause(started, &mut wakers).await;
+        }
+    }
+
+    async fn pause(&self, started: Instant, wakers: &mut Wakers) {
+        let soon = started + self.cluster.config.search_interval;
+        let due = started + self.cluster.pause(&self.node);
+        let is_standby = self.node.is_fresh(Duration::MAX);
+        tokio::select! {
+            // The alarm may be another node's, and may ring often: the short pause bounds the probes.
+            Ok(()) = wakers.alarms.changed() => tokio::time::sleep_until(soon.into()).await,
+            Ok(()) = wakers.awaited.changed(), if is_standby => tokio::time::sleep_until(soon.into()).await,
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+    }
+
+    async fn probe(&mut self, started: Instant) -> Result<Answer> {
+        let timeout = self.cluster.config.probe_timeout;
+        self.node.probes.fetch_add(1, Ordering::Relaxed);
+        let too_late = |waited: Duration| move |_| Error::DeadlineExceeded { waited };
+        // The first statement of a connection is no measure: the server reads its catalogues for it.
+        let (mut conn, is_warm) = match self.conn.take() {
+            Some(conn) => (conn, true),
+            None => {
+                let connecting = self.connect.connect(self.node.endpoint());
+                (tokio::time::timeout(timeout * 2, connecting).await.map_err(too_late(timeout * 2))??, false)
             }
-            // The alarm may be another node's, and may ring often: a short pause bounds the probes.
-            tokio::time::sleep(self.config.probe_interval / 10).await;
+        };
+        let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.manner));
+        let answer = asked.await.map_err(too_late(timeout))??;
+        // A connection whose probe failed is not used again.
+        self.conn = Some(conn);
+        let elapsed = answer.asked.elapsed();
+        let since = started.checked_sub(self.cluster.config.probe_interval).unwrap_or(started);
+        if is_warm && !self.node.vitals.has_answered_since(since) {
+            self.node.vitals.measured(Instant::now(), elapsed);
         }
+        Ok(answer)
     }
 
-    async fn probe(&self, conn: &mut Option<AsyncPgConnection>) -> Result<Seen> {
-        let conn = match conn {
-            Some(conn) => conn,
-            None => conn.insert(self.connect.connect(&self.node.endpoint).await?),
-        };
-        let answer: Answer = sql_query(PROBE).get_result(conn).await?;
-        let role = if answer.in_recovery { Role::Standby } else { Role::Primary };
-        let position = answer.position.as_ref().and_then(|text| text.parse::<Lsn>().ok());
-        if let (Role::Primary, Role::Primary, Some(position)) = (self.configured, role, position) {
-            self.positions.record(position, Instant::now());
-        }
-        let lag = match role {
+    fn up(&self, answer: &Answer) -> Seen {
+        let lag = match answer.role {
             Role::Primary => Some(Duration::ZERO),
-            Role::Standby => position.and_then(|position| self.lag(position, &answer)),
+            Role::Standby => {
+                let behind = |position| self.cluster.positions.behind(position, Instant::now());
+                let behind = answer.position.map(behind).unwrap_or_default();
+                let writer = self.cluster.writer().and_then(|writer| writer.seen.borrow().primary());
+                lag(answer, behind, writer.map(|writer| writer.timeline))
+            }
         };
-        Ok(Seen::Up { role, lag })
+        let Answer { role, system, started, timeline, position, asked, .. } = *answer;
+        Seen::Up(Sighting { role, system, started, timeline, position, lag, asked })
     }
 
-    /// A standby's lag by the primary's positions; by its own clock where they do not reach.
-    fn lag(&self, replayed: Lsn, answer: &Answer) -> Option<Duration> {
-        let age = answer.age_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-        match self.positions.behind(replayed, Instant::now()) {
-            Behind::By(lag) => Some(lag),
-            Behind::Beyond => age,
-            Behind::Unknown if answer.has_all_received => Some(Duration::ZERO),
-            Behind::Unknown => age,
-        }
-    }
-
-    fn went_wrong(&self, conn: &mut Option<AsyncPgConnection>, error: &Error) -> Seen {
-        *conn = None;
-        if self.configured == Role::Primary {
-            self.positions.forget();
+    fn went_wrong(&self, started: Instant, error: &Error) -> Seen {
+        // It answered others in the second half of the time that it had for us: busy, not gone.
+        let half = started + started.elapsed() / 2;
+        let busy = self.node.vitals.has_answered_since(half) && !self.node.vitals.is_doubted();
+        if let (true, Error::DeadlineExceeded { .. }, Seen::Up(last)) =
+            (busy, error, *self.node.seen.borrow())
+        {
+            let known = (last.role == Role::Primary).then_some(Duration::ZERO);
+            return Seen::Up(Sighting { lag: known, position: None, ..last });
         }
         if self.node.set_trouble(Some(error.to_string())).is_none() {
-            tracing::warn!(endpoint = %self.node.endpoint, %error, "node does not answer");
+            tracing::warn!(endpoint = %self.node.endpoint(), %error, "node does not answer");
         }
         Seen::Down
     }
 
-    /// Publishes what was seen, and logs a change of state once.
-    fn record(&self, seen: Seen) {
-        let before = self.node.seen.send_replace(seen);
-        if seen != Seen::Down {
-            self.node.set_trouble(None);
-        }
-        let endpoint = &self.node.endpoint;
-        match (before, seen) {
-            (Seen::Down, Seen::Up { role, .. }) => tracing::info!(%endpoint, %role, "node is up"),
-            (Seen::Up { role: old, .. }, Seen::Up { role, .. }) if old != role => {
-                tracing::warn!(%endpoint, %role, "node changed its role");
+    /// Logs a change of state once, and keeps the books for the balance.
+    fn note(&mut self, seen: Seen) {
+        let (node, config, now) = (&self.node, &self.cluster.config, Instant::now());
+        let endpoint = node.endpoint();
+        let Seen::Up(sighting) = seen else {
+            self.back = None;
+            return;
+        };
+        let was_down = node.set_trouble(None).is_some();
+        let before = node.seen.borrow().up();
+        match before {
+            Some(before) if before.role != sighting.role => {
+                tracing::warn!(%endpoint, role = %sighting.role, "node changed its role");
             }
-            _ => {}
+            None => tracing::info!(%endpoint, role = %sighting.role, "node is up"),
+            Some(_) => {}
+        }
+        if was_down {
+            self.back = Some(now);
+            node.vitals.forget_latency();
+        }
+        if node.ejection.readmit(now) {
+            tracing::info!(%endpoint, "node gets reads again");
+            self.back = Some(now);
+        }
+        let since = self.back.map_or(config.slow_start, |back| now.saturating_duration_since(back));
+        node.set_share(since.as_secs_f32() / config.slow_start.as_secs_f32().max(f32::MIN_POSITIVE));
+        self.judge();
+    }
+
+    /// Ejects the node where it is much slower than its peers.
+    fn judge(&self) {
+        let node = &self.node;
+        if node.ejection.is_active()
+            || self.back.is_some_and(|back| back.elapsed() < self.cluster.config.slow_start)
+        {
+            return;
+        }
+        let serves = |node: &Node<A>| node.is_fresh(Duration::MAX) && !node.ejection.is_active();
+        if !serves(node) {
+            return;
+        }
+        let peers = self.cluster.nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
+        let mut peers: Vec<f32> = peers.map(|peer| peer.vitals.latency_micros()).collect();
+        let own = node.vitals.latency_micros();
+        if node.ejection.is_outlier(&self.cluster.config.ejection, own, &mut peers) {
+            self.cluster.eject(node, "it is much slower than the others");
         }
     }
 }

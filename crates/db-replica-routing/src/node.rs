@@ -1,55 +1,142 @@
-//! One node: where it is, what its monitor saw last, and how many reads run on it now.
+//! One node: where it is, where its connections come from, what was seen of it, and how many reads run on it now.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use db_core::{Endpoint, Role};
 use tokio::sync::watch;
 
-/// What a monitor saw of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Seen {
-    /// Nothing yet, or the last probe failed.
-    #[default]
-    Down,
-    /// It answered. A lag that is unknown counts as infinite.
-    Up { role: Role, lag: Option<Duration> },
-}
+use crate::config::NodeConfig;
+use crate::ejection::Ejection;
+use crate::seen::{Seen, Sighting};
+use crate::token::Token;
+use crate::vitals::Vitals;
+
+/// Latencies below this do not tell nodes apart: on a busy machine they are its scheduler's.
+const NOISE_MICROS: f32 = 1_000.0;
+
+/// It is down, or no standby.
+const NOT_USABLE: u64 = u64::MAX;
+
+/// It is a standby, and nobody knows how far behind.
+const UNKNOWN: u64 = u64::MAX - 1;
 
 #[derive(Debug)]
 pub(crate) struct Node<A> {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) source: A,
+    /// Its place among the nodes.
+    pub(crate) number: usize,
+    pub(crate) config: NodeConfig,
+    /// Whether it stands in our own zone.
+    pub(crate) near: bool,
+    /// Opens plain: it serves reads while the node is a standby, and writes once it is the primary.
+    pub(crate) plain: A,
+    /// Its sessions refuse writes; opened when the node first answers a read as the primary.
+    pub(crate) read_only: OnceLock<A>,
     pub(crate) seen: watch::Sender<Seen>,
+    /// How far behind it is in microseconds, where it may answer reads at all; else `NOT_USABLE`. What every read looks at.
+    lag_micros: AtomicU64,
+    pub(crate) vitals: Arc<Vitals>,
+    pub(crate) ejection: Ejection,
+    /// The share of its weight that it gets now, as an `f32`: less than 1 after it came back.
+    share: AtomicU32,
+    /// Whether it is a primary that must not be written to.
+    pub(crate) fenced: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) reads: AtomicU64,
+    pub(crate) probes: AtomicU64,
     trouble: Mutex<Option<String>>,
+    /// Which server answered last, by when it was started.
+    server: Mutex<Option<i64>>,
 }
 
 impl<A> Node<A> {
-    pub(crate) fn new(endpoint: Endpoint, source: A) -> Self {
+    pub(crate) fn new(number: usize, config: NodeConfig, near: bool, plain: A, vitals: Arc<Vitals>) -> Self {
         Node {
-            endpoint,
-            source,
-            seen: watch::Sender::new(Seen::Down),
+            number,
+            config,
+            near,
+            plain,
+            read_only: OnceLock::new(),
+            seen: watch::Sender::new(Seen::Nothing),
+            lag_micros: AtomicU64::new(NOT_USABLE),
+            vitals,
+            ejection: Ejection::default(),
+            share: AtomicU32::new(1.0_f32.to_bits()),
+            fenced: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
+            probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
+            server: Mutex::new(None),
         }
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.config.endpoint
     }
 
     /// Whether it is a standby that is alive and no staler than `allowed`.
     pub(crate) fn is_fresh(&self, allowed: Duration) -> bool {
-        match *self.seen.borrow() {
-            Seen::Up { role: Role::Standby, lag } => lag.unwrap_or(Duration::MAX) <= allowed,
-            Seen::Up { role: Role::Primary, .. } | Seen::Down => false,
+        let lag = AtomicU64::load(&self.lag_micros, Ordering::Acquire);
+        // Compared in the coarser unit: what is allowed without bound is allowed where the lag is unknown, too.
+        lag != NOT_USABLE
+            && u128::from(lag) <= if allowed == Duration::MAX { u128::MAX } else { allowed.as_micros() }
+    }
+
+    /// Takes in what was seen of it, and returns what was seen before.
+    pub(crate) fn see(&self, seen: Seen) -> Seen {
+        let micros = |lag: Duration| u64::try_from(lag.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN);
+        let lag = match seen.up() {
+            Some(Sighting { role: Role::Standby, lag, .. }) => lag.map_or(UNKNOWN, micros),
+            _ => NOT_USABLE,
+        };
+        self.lag_micros.store(lag, Ordering::Release);
+        self.seen.send_replace(seen)
+    }
+
+    /// Whether it is a standby that has surely replayed what the token stands for.
+    pub(crate) fn has_replayed(&self, token: &Token) -> bool {
+        // A lost connection may mean that the server crashed, and came back to an earlier position.
+        if !self.config.one_server || self.vitals.is_doubted() {
+            return false;
         }
+        let seen = self.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
+        seen.is_some_and(|sighting| {
+            let same_log = sighting.system == Some(token.system) && sighting.timeline == token.timeline;
+            same_log && sighting.position.is_some_and(|position| position >= token.position)
+        })
     }
 
     /// Takes it out of use until a probe finds it alive.
     pub(crate) fn suspect(&self) {
-        self.seen.send_replace(Seen::Down);
+        self.seen.send_if_modified(|seen| {
+            let up = matches!(seen, Seen::Up(_));
+            if up {
+                *seen = Seen::Suspect;
+                self.lag_micros.store(NOT_USABLE, Ordering::Release);
+            }
+            up
+        });
+    }
+
+    /// How loaded it is, relative to what it can take.
+    pub(crate) fn load(&self) -> f32 {
+        let in_flight = AtomicUsize::load(&self.in_flight, Ordering::Relaxed) as f32 + 1.0;
+        let share = f32::from_bits(AtomicU32::load(&self.share, Ordering::Relaxed));
+        in_flight * self.vitals.latency_micros().max(NOISE_MICROS) / (self.config.weight.get() as f32 * share)
+    }
+
+    /// Sets the share of its weight that it gets from now on.
+    pub(crate) fn set_share(&self, share: f32) {
+        self.share.store(share.clamp(0.1, 1.0).to_bits(), Ordering::Relaxed);
+    }
+
+    /// Whether another server answers than the last time, or the same one after a restart.
+    pub(crate) fn is_another_server(&self, started: Option<i64>) -> bool {
+        let before =
+            std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), started);
+        before.is_some() && before != started
     }
 
     /// Why the last probe failed; none after one that succeeded.
@@ -62,10 +149,19 @@ impl<A> Node<A> {
         std::mem::replace(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
     }
 
-    /// Waits until the node is down.
+    /// Waits until it is out of use.
+    pub(crate) async fn left(&self) {
+        self.until(|seen| !matches!(seen, Seen::Up(_))).await;
+    }
+
+    /// Waits until a probe has failed.
     pub(crate) async fn went_down(&self) {
+        self.until(|seen| *seen == Seen::Down).await;
+    }
+
+    async fn until(&self, condition: impl FnMut(&Seen) -> bool) {
         let mut seen = self.seen.subscribe();
-        if seen.wait_for(|seen| *seen == Seen::Down).await.is_err() {
+        if seen.wait_for(condition).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! How far the primary's log was, and when: what makes a standby's position a lag in time.
+//! How far the writer's log was, and when: what makes a standby's position a lag in time.
 //!
 //! A standby's own clocks cannot tell: one that is cut off from an active primary has replayed all that it received, and
 //! one of an idle primary replayed its last transaction long ago. Compared with the primary's positions, the first is as
@@ -13,20 +13,21 @@ use db_core::Lsn;
 /// Enough for minutes at the usual pauses between probes.
 const MOST: usize = 600;
 
-/// The primary's recent positions, oldest first; none while the primary does not answer.
+/// The writer's recent positions, oldest first; none while there is no writer.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     samples: Mutex<VecDeque<(Lsn, Instant)>>,
 }
 
 /// What the primary's positions say of a standby's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Behind {
     /// By this much time; nothing where it has all.
     By(Duration),
     /// By more than the positions reach back.
     Beyond,
     /// The primary's positions are not known.
+    #[default]
     Unknown,
 }
 
@@ -39,7 +40,12 @@ impl Positions {
         samples.push_back((position, at));
     }
 
-    /// The primary does not answer: nothing is known of it from now on.
+    /// The latest.
+    pub(crate) fn last(&self) -> Option<Lsn> {
+        self.samples().back().map(|(position, _)| *position)
+    }
+
+    /// The writer is gone: nothing is known of it from now on.
     pub(crate) fn forget(&self) {
         self.samples().clear();
     }

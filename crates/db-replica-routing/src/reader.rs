@@ -1,56 +1,163 @@
-//! Chooses which standby may answer a read.
+//! Chooses which node may answer a read.
 //!
 //! A standby qualifies when it is alive and its lag is known and small enough. Unknown lag counts as infinite: a
 //! reader that cannot be sure reads from the primary.
 
-use std::ops::{Deref, DerefMut};
+use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Error, Result, SqlState};
-use diesel_async::AsyncPgConnection;
-use rand::seq::IndexedRandom;
+use db_core::{Acquire, Error, Result, Role, SqlState};
 
+use crate::balance::{Set, choose};
+use crate::cluster::Cluster;
+use crate::config::Fallback;
+use crate::counts::Reason;
 use crate::freshness::Freshness;
 use crate::node::Node;
-use crate::router::Router;
+use crate::routed::{Routed, Site};
+use crate::router::Purpose;
+use crate::token::Token;
 
 /// A place where connections for reads come from; each acquire chooses a node anew.
-#[derive(Debug)]
+///
+/// Make one for each read, and use it for all attempts at that read: it remembers which standbys are to be
+/// [avoided](Acquire::avoid).
 pub struct Reader<'a, A> {
-    router: &'a Router<A>,
+    cluster: &'a Cluster<A>,
     freshness: Freshness,
+    avoided: AtomicU64,
 }
 
 impl<'a, A> Reader<'a, A> {
-    pub(crate) fn new(router: &'a Router<A>, freshness: Freshness) -> Self {
-        Reader { router, freshness }
+    pub(crate) fn new(cluster: &'a Cluster<A>, freshness: Freshness) -> Self {
+        Reader { cluster, freshness, avoided: AtomicU64::new(0) }
     }
 
-    /// The standbys that may answer; empty where only the primary may.
-    fn candidates(&self) -> Vec<&'a Arc<Node<A>>> {
-        let allowed = match self.freshness {
-            Freshness::Primary => return Vec::new(),
-            Freshness::Default => self.router.config().max_lag,
-            Freshness::Within(lag) => lag,
-            Freshness::Any => Duration::MAX,
+    fn avoided(&self) -> Set {
+        Set::from_bits(AtomicU64::load(&self.avoided, Ordering::Relaxed))
+    }
+
+    /// The standbys that may answer, those in `without` left out.
+    fn candidates(&self, freshness: Freshness, without: Set) -> Set {
+        let max_lag = self.cluster.config.max_lag;
+        let (mut all, mut in_favour) = (Set::default(), Set::default());
+        for node in self.cluster.nodes.iter().filter(|node| !without.contains(node.number)) {
+            let qualifies = match freshness {
+                Freshness::Primary => false,
+                Freshness::Default => node.is_fresh(max_lag),
+                Freshness::Within(lag) => node.is_fresh(lag),
+                Freshness::AtLeast(token) => node.has_replayed(&token) && node.is_fresh(max_lag),
+                Freshness::Any => node.is_fresh(Duration::MAX),
+            };
+            if qualifies {
+                all.add(node.number);
+                if !node.ejection.is_active() {
+                    in_favour.add(node.number);
+                }
+            }
+        }
+        // Never all: where every candidate is out of favour, they are used as they are.
+        if in_favour.is_empty() { all } else { in_favour }
+    }
+}
+
+impl<A: Acquire + Send> Reader<'_, A> {
+    /// A connection to one of the standbys that may answer; none where no standby may.
+    async fn on_standby(&self, freshness: Freshness, site: Site) -> Result<Option<Routed<A>>> {
+        let nodes = &self.cluster.nodes;
+        let mut without = self.avoided();
+        loop {
+            let candidates = self.candidates(freshness, without);
+            let zone_bias = self.cluster.config.zone_bias.get() as f32;
+            let Some(node) = choose(nodes, candidates, zone_bias, &mut rand::rng()) else { return Ok(None) };
+            without.add(node.number);
+            let acquired = tokio::select! {
+                biased;
+                acquired = node.plain.acquire_at(site) => acquired,
+                () = node.left() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
+            };
+            match acquired {
+                // While it waited for a connection the server may have gone back to an earlier position.
+                Ok(_) if matches!(freshness, Freshness::AtLeast(token) if !node.has_replayed(&token)) => {}
+                Ok(conn) => {
+                    node.vitals.succeeded();
+                    return Ok(Some(Routed::new(conn, Arc::clone(node))));
+                }
+                // It is busy, not gone, and the caller has waited for as long as it was willing to.
+                Err(error @ Error::PoolTimeout { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(endpoint = %node.endpoint(), %error, "trying another node");
+                    self.failed(node);
+                }
+            }
+        }
+    }
+
+    fn failed(&self, node: &Node<A>) {
+        let limit = self.cluster.config.ejection.consecutive_failures;
+        if node.vitals.failed() >= limit && !node.ejection.is_active() {
+            node.vitals.succeeded();
+            self.cluster.eject(node, "too many failures in a row");
+        }
+    }
+
+    /// Waits until some standby has replayed the token, but not for long.
+    async fn caught_up(&self, token: Token) -> bool {
+        let cluster = self.cluster;
+        let may_catch_up = |node: &Arc<Node<A>>| {
+            let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
+            node.config.one_server
+                && sighting.is_some_and(|sighting| {
+                    sighting.system == Some(token.system) && sighting.timeline == token.timeline
+                })
         };
-        self.router.standbys().iter().filter(|node| node.is_fresh(allowed)).collect()
+        let Ok(_place) = cluster.for_token.enter() else { return false };
+        if !cluster.nodes.iter().any(may_catch_up) {
+            return false;
+        }
+        cluster.awaited.send_modify(|count| *count += 1);
+        let caught_up = async {
+            loop {
+                let news = cluster.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if !self.candidates(self.freshness, self.avoided()).is_empty() {
+                    return;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(cluster.config.token_wait, caught_up).await.is_ok()
+    }
+
+    /// The primary in the place of a standby, or what the configuration says.
+    async fn fall_back(&self, reason: Reason, site: Site) -> Result<Routed<A>> {
+        let cluster = self.cluster;
+        if reason != Reason::Asked && cluster.writer().is_none() && self.freshness == Freshness::Default {
+            // Nobody knows of anything newer: what a standby has is the best there is.
+            if let Some(conn) = self.on_standby(Freshness::Any, site).await? {
+                cluster.counts.read(Reason::Fresh);
+                return Ok(conn);
+            }
+        }
+        if reason == Reason::Fallback && cluster.config.fallback == Fallback::Error && cluster.has_standbys()
+        {
+            let reason =
+                "no standby is up and fresh enough, and reads may not fall back to the primary".to_owned();
+            return Err(Error::NoServer { role: Role::Standby, reason, waited: Duration::ZERO });
+        }
+        let conn = cluster.on_writer(Purpose::ReadOnly, site).await?;
+        cluster.counts.read(reason);
+        // All standbys were tried: the next round starts anew.
+        self.avoided.store(0, Ordering::Relaxed);
+        Ok(conn)
     }
 }
 
-/// Of two random candidates the one with fewer reads under way (the power of two choices: Mitzenmacher, 2001).
-fn choose<A>(candidates: &[&Arc<Node<A>>]) -> Option<usize> {
-    let picks: Vec<usize> = (0..candidates.len()).collect();
-    picks
-        .sample(&mut rand::rng(), 2)
-        .copied()
-        .min_by_key(|&index| candidates[index].in_flight.load(Ordering::Relaxed))
-}
-
-impl<A: Acquire + Send> Acquire for Reader<'_, A> {
+impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
     type Conn = Routed<A>;
 
     #[track_caller]
@@ -58,74 +165,64 @@ impl<A: Acquire + Send> Acquire for Reader<'_, A> {
         self.acquire_at(Location::caller())
     }
 
-    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Routed<A>> {
-        let mut candidates = self.candidates();
-        while let Some(index) = choose(&candidates) {
-            let node = candidates.swap_remove(index);
-            let acquired = tokio::select! {
-                acquired = node.source.acquire_at(site) => acquired,
-                () = node.went_down() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
-            };
-            match acquired {
-                Ok(conn) => return Ok(Routed::new(conn, node)),
-                // It is busy, not gone, and the caller has waited for as long as it was willing to.
-                Err(error @ Error::PoolTimeout { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::debug!(endpoint = %node.endpoint, %error, "trying another node");
-                }
+    async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
+        let (at_once, after_wait, in_vain) = match self.freshness {
+            Freshness::Primary => return self.fall_back(Reason::Asked, site).await,
+            Freshness::AtLeast(_) => (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback),
+            _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
+        };
+        let mut found = self.on_standby(self.freshness, site).await?.map(|conn| (conn, at_once));
+        if let (None, Freshness::AtLeast(token)) = (&found, self.freshness)
+            && self.caught_up(token).await
+        {
+            found = self.on_standby(self.freshness, site).await?.map(|conn| (conn, after_wait));
+        }
+        match found {
+            Some((conn, reason)) => {
+                conn.node().reads.fetch_add(1, Ordering::Relaxed);
+                self.cluster.counts.read(reason);
+                Ok(conn)
+            }
+            None => {
+                let conn = self.fall_back(in_vain, site).await?;
+                conn.node().reads.fetch_add(1, Ordering::Relaxed);
+                Ok(conn)
             }
         }
-        let primary = self.router.primary();
-        Ok(Routed::new(primary.source.acquire_at(site).await?, primary))
     }
 
     /// The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
     fn evict(&self, conn: &mut Routed<A>) {
-        conn.node.source.evict(&mut conn.conn);
-        conn.node.suspect();
-        self.router.alarm().raise();
+        let node = Arc::clone(conn.node());
+        let is_primary = node.seen.borrow().primary().is_some();
+        let source = if is_primary { self.cluster.read_only(&node) } else { &node.plain };
+        source.evict(&mut conn.conn);
+        if is_primary {
+            node.vitals.doubt(Instant::now());
+        } else {
+            self.failed(&node);
+            node.suspect();
+        }
+        self.cluster.signals.raise();
+    }
+
+    /// The next attempt goes to another standby, and after the last one to the primary.
+    fn avoid(&self, conn: &mut Routed<A>) {
+        self.avoided.fetch_or(1 << conn.node().number, Ordering::Relaxed);
     }
 
     fn failed_with(&self, conn: &Routed<A>) -> Option<SqlState> {
-        conn.node.source.failed_with(&conn.conn)
+        conn.node().plain.failed_with(&conn.conn)
+    }
+
+    fn gone(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+        let node = Arc::clone(conn.node());
+        async move { node.went_down().await }
     }
 }
 
-/// A connection for reads, and the node that it leads to.
-pub struct Routed<A: Acquire> {
-    conn: A::Conn,
-    node: Arc<Node<A>>,
-}
-
-impl<A: Acquire> Routed<A> {
-    fn new(conn: A::Conn, node: &Arc<Node<A>>) -> Self {
-        node.in_flight.fetch_add(1, Ordering::Relaxed);
-        node.reads.fetch_add(1, Ordering::Relaxed);
-        Routed { conn, node: Arc::clone(node) }
-    }
-
-    /// The node that answers.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.node.endpoint
-    }
-}
-
-impl<A: Acquire> Drop for Routed<A> {
-    fn drop(&mut self) {
-        self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl<A: Acquire> Deref for Routed<A> {
-    type Target = AsyncPgConnection;
-
-    fn deref(&self) -> &AsyncPgConnection {
-        &self.conn
-    }
-}
-
-impl<A: Acquire> DerefMut for Routed<A> {
-    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
-        &mut self.conn
+impl<A> fmt::Debug for Reader<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Reader").field(self.cluster).field(&self.freshness).finish()
     }
 }

@@ -1,48 +1,47 @@
-//! The router: one primary, any number of standbys, and a monitor for each.
+//! The router: nodes, a monitor for each, and where connections for writes and for reads come from.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use db_core::{Acquire, Connect, Endpoint, Role};
+use db_core::{Acquire, Connect, Endpoint};
 use tokio::task::AbortHandle;
 
-use crate::alarm::LinkAlarm;
-use crate::config::RouterConfig;
+use crate::cluster::{Cluster, Leader};
+use crate::config::{NodeConfig, RouterConfig};
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
-use crate::node::{Node, Seen};
-use crate::positions::Positions;
+use crate::node::Node;
+use crate::probe::Manner;
 use crate::reader::Reader;
-use crate::topology::{NodeStatus, Topology};
+use crate::seen::Seen;
+use crate::signals::Signals;
+use crate::topology::Topology;
+use crate::writer::Writer;
 
 /// What the connections of a source are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Writes, on the primary.
-    Write,
-    /// Reads, on a standby.
-    Read,
-    /// Reads on the primary, when no standby may answer: its sessions must refuse writes, as a standby's do.
-    FallbackRead,
+    /// Whatever the node's role allows: reads while it is a standby, writes once it is the primary. Sessions open plain:
+    /// those of a standby become the writer's when it is promoted, without a new login.
+    Plain,
+    /// Reads on the primary, where no standby may answer: sessions must refuse writes, as a standby's do.
+    ReadOnly,
 }
 
-/// Sends writes to the primary, and reads to standbys that are alive and fresh enough.
+/// Sends writes to the node that takes them, and reads to standbys that are alive and fresh enough.
 ///
 /// Cheap to clone; the monitors end with the last clone.
-#[derive(Debug)]
 pub struct Router<A> {
     inner: Arc<Inner<A>>,
 }
 
-#[derive(Debug)]
+type Watch<A> = dyn Fn(Arc<Cluster<A>>, Arc<Node<A>>) -> AbortHandle + Send + Sync;
+
 struct Inner<A> {
-    config: RouterConfig,
-    writer: A,
-    primary: Arc<Node<A>>,
-    standbys: Vec<Arc<Node<A>>>,
-    alarm: LinkAlarm,
-    monitors: Vec<AbortHandle>,
+    cluster: Arc<Cluster<A>>,
+    watch: Box<Watch<A>>,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl<A> Clone for Router<A> {
@@ -52,134 +51,137 @@ impl<A> Clone for Router<A> {
 }
 
 impl<A: Acquire + Send + Sync + 'static> Router<A> {
-    /// A router over one primary and its standbys. `open` makes a source of connections to a node for a purpose;
-    /// `connect` makes what opens the monitor's own connections to a node; `alarm` hastens the probes.
+    /// A router over nodes whose roles it finds out. `open` makes a source of connections to a node for a purpose;
+    /// `connect` makes what opens the monitor's own connections to a node; `signals` hears from all others.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start<C>(
-        (primary, standbys): (Endpoint, Vec<Endpoint>),
-        open: impl Fn(&Endpoint, Purpose) -> A,
-        connect: impl Fn(&Endpoint) -> C,
+        nodes: impl IntoIterator<Item = impl Into<NodeConfig>>,
+        open: impl Fn(&Endpoint, Purpose) -> A + Send + Sync + 'static,
+        connect: impl Fn(&Endpoint) -> C + Send + Sync + 'static,
         config: RouterConfig,
-        alarm: LinkAlarm,
+        signals: Signals,
     ) -> Self
     where
         C: Connect + 'static,
     {
-        let writer = open(&primary, Purpose::Write);
-        let fallback = open(&primary, Purpose::FallbackRead);
-        let primary = Arc::new(Node::new(primary, fallback));
-        let standbys: Vec<_> = standbys
-            .into_iter()
-            .map(|endpoint| {
-                let source = open(&endpoint, Purpose::Read);
-                Arc::new(Node::new(endpoint, source))
-            })
-            .collect();
-        let positions = Arc::new(Positions::default());
-        let watch = |node: &Arc<Node<A>>, configured| {
-            let monitor = Monitor {
-                node: Arc::clone(node),
-                connect: connect(&node.endpoint),
-                config: config.clone(),
-                alarm: alarm.clone(),
-                positions: Arc::clone(&positions),
-                configured,
-            };
+        let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
+            let connect = connect(node.endpoint());
+            let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
+            let monitor = Monitor { node, cluster, connect, conn: None, manner, back: None };
             tokio::spawn(monitor.run()).abort_handle()
         };
-        let mut monitors = vec![watch(&primary, Role::Primary)];
-        monitors.extend(standbys.iter().map(|node| watch(node, Role::Standby)));
-        Router { inner: Arc::new(Inner { config, writer, primary, standbys, alarm, monitors }) }
+        let cluster = Arc::new(Cluster::new(config, signals, open));
+        // All are known before the first is asked: none of them may be elected before the others had their say.
+        let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into()).cloned()).collect();
+        let router =
+            Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
+        added.into_iter().for_each(|node| router.watch(node));
+        router
+    }
+
+    /// Adds a node while the router runs; nothing happens where it is known already.
+    pub fn add(&self, node: impl Into<NodeConfig>) {
+        if let Some(node) = self.inner.cluster.add(node.into()) {
+            tracing::info!(endpoint = %node.endpoint(), "a new node");
+            self.watch(Arc::clone(node));
+        }
+    }
+
+    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[cfg(feature = "patroni")]
+    pub fn follow_patroni(&self, known: impl IntoIterator<Item = crate::PatroniUrl>) {
+        // A strong reference would keep the router alive for ever.
+        let inner = Arc::downgrade(&self.inner);
+        let mut leader = None;
+        let watch = crate::patroni::Patroni::new(known).watch(move |description| {
+            let Some(inner) = inner.upgrade() else { return };
+            let router = Router { inner };
+            description.nodes().for_each(|node| router.add(node));
+            let leads = description.leader();
+            if leads.is_some() && leads != leader {
+                leader = leads;
+                router.inner.cluster.signals.raise();
+            }
+        });
+        self.inner.tasks().push(tokio::spawn(watch).abort_handle());
+    }
+
+    fn watch(&self, node: Arc<Node<A>>) {
+        let task = (self.inner.watch)(Arc::clone(&self.inner.cluster), node);
+        self.inner.tasks().push(task);
     }
 }
 
 impl<A> Router<A> {
     /// Where connections for writes come from.
-    pub fn writer(&self) -> &A {
-        &self.inner.writer
+    pub fn writer(&self) -> Writer<'_, A> {
+        Writer::new(&self.inner.cluster)
     }
 
-    /// Where connections for reads come from.
+    /// Where connections for one read come from.
     pub fn reader(&self, freshness: Freshness) -> Reader<'_, A> {
-        Reader::new(self, freshness)
+        Reader::new(&self.inner.cluster, freshness)
     }
 
-    /// Every source of connections: the writer's, the one for reads on the primary, and the standbys'.
-    pub fn sources(&self) -> impl Iterator<Item = &A> {
-        let nodes = std::iter::once(&self.inner.primary).chain(&self.inner.standbys);
-        std::iter::once(&self.inner.writer).chain(nodes.map(|node| &node.source))
+    /// What `look` makes of each source of connections that is open: each node's own, and the one for reads on a primary.
+    pub fn sources<T>(&self, mut look: impl FnMut(Purpose, &A) -> T) -> Vec<T> {
+        let mut seen = Vec::new();
+        for node in self.inner.cluster.nodes.iter() {
+            seen.push(look(Purpose::Plain, &node.plain));
+            seen.extend(node.read_only.get().map(|source| look(Purpose::ReadOnly, source)));
+        }
+        seen
     }
 
     /// What the router sees now.
     pub fn topology(&self) -> Topology {
-        let primary = std::iter::once((&self.inner.primary, Role::Primary));
-        let standbys = self.inner.standbys.iter().map(|node| (node, Role::Standby));
-        Topology {
-            nodes: primary.chain(standbys).map(|(node, configured)| status(node, configured)).collect(),
-        }
+        Topology::of(&self.inner.cluster)
     }
 
-    /// Waits until every node was reached once, but no longer than `patience`: right after a start no standby is known
-    /// to be alive, and reads would go to the primary.
+    /// Waits until every node has been asked once and there is a writer, but no longer than `patience`: right after a start
+    /// nothing is known.
     pub async fn settle(&self, patience: Duration) {
-        let nodes = std::iter::once(&self.inner.primary).chain(&self.inner.standbys);
-        let all_up = async {
-            for node in nodes {
+        let cluster = &self.inner.cluster;
+        let settled = async {
+            for node in cluster.nodes.iter() {
                 let mut seen = node.seen.subscribe();
-                let _ = seen.wait_for(|seen| *seen != Seen::Down).await;
+                let _ = seen.wait_for(|seen| *seen != Seen::Nothing).await;
             }
+            let mut leader = cluster.leader.subscribe();
+            let _ = leader.wait_for(|leader| !matches!(leader, Leader::Nobody(_))).await;
         };
-        let _ = tokio::time::timeout(patience, all_up).await;
+        let _ = tokio::time::timeout(patience, settled).await;
     }
 
     /// Ends the monitors: from now on nothing is learned of the nodes.
     pub fn stop(&self) {
         self.inner.stop();
     }
-
-    pub(crate) fn alarm(&self) -> &LinkAlarm {
-        &self.inner.alarm
-    }
-
-    pub(crate) fn config(&self) -> &RouterConfig {
-        &self.inner.config
-    }
-
-    pub(crate) fn primary(&self) -> &Arc<Node<A>> {
-        &self.inner.primary
-    }
-
-    pub(crate) fn standbys(&self) -> &[Arc<Node<A>>] {
-        &self.inner.standbys
-    }
-}
-
-fn status<A>(node: &Node<A>, configured: Role) -> NodeStatus {
-    let (role, lag) = match *node.seen.borrow() {
-        Seen::Up { role, lag } => (Some(role), lag),
-        Seen::Down => (None, None),
-    };
-    NodeStatus {
-        endpoint: node.endpoint.clone(),
-        configured,
-        role,
-        lag,
-        trouble: node.trouble(),
-        reads: node.reads.load(Ordering::Relaxed),
-        in_flight: node.in_flight.load(Ordering::Relaxed),
-    }
 }
 
 impl<A> Inner<A> {
+    fn tasks(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stop(&self) {
-        self.monitors.iter().for_each(AbortHandle::abort);
+        self.tasks().iter().for_each(AbortHandle::abort);
     }
 }
 
 impl<A> Drop for Inner<A> {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl<A> fmt::Debug for Router<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Router").field(&self.inner.cluster).finish()
     }
 }

@@ -1,34 +1,66 @@
 //! What the router sees, as a printable value.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use db_core::{Endpoint, Role};
 
+use crate::cluster::{Cluster, Leader};
+use crate::counts::ReadCounts;
+use crate::node::Node;
+
 /// What the router sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Topology {
-    /// The primary first, then the standbys in the order of the configuration.
+    /// The node that takes writes, where there is one.
+    pub writer: Option<Endpoint>,
+    /// Why no node takes writes although two claim to.
+    pub conflict: Option<String>,
+    /// The nodes, in the order in which they became known.
     pub nodes: Vec<NodeStatus>,
+    /// Where reads went, and why.
+    pub reads: ReadCounts,
+    /// How often another node became the writer.
+    pub failovers: u64,
+    /// How long there was no writer, the last time that another node became it.
+    pub last_failover: Option<Duration>,
+    /// How often two nodes claimed to be the writer.
+    pub conflicts: u64,
 }
 
 /// What the router sees of one node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct NodeStatus {
     /// Where it is.
     pub endpoint: Endpoint,
-    /// The role that it was configured with.
-    pub configured: Role,
+    /// The zone that it stands in.
+    pub zone: Option<String>,
     /// The role that it says it has; none while it is down.
     pub role: Option<Role>,
-    /// How far it is behind, where that is known.
+    /// Whether it is an old primary that must not be written to.
+    pub fenced: bool,
+    /// Whether it gets no reads for a while although it is up.
+    pub ejected: bool,
+    /// How often that happened.
+    pub ejections: u64,
+    /// The timeline that it is on, where it tells.
+    pub timeline: Option<u32>,
+    /// How far it is behind in time, where that is known.
     pub lag: Option<Duration>,
+    /// How far it is behind in bytes of log, where that is known.
+    pub lag_bytes: Option<u64>,
+    /// The mean of its recent latencies.
+    pub latency: Duration,
     /// Why its last probe failed; none after one that succeeded.
     pub trouble: Option<String>,
     /// Reads that it was chosen for so far.
     pub reads: u64,
-    /// Reads that run on it now.
+    /// How often its monitor has asked it.
+    pub probes: u64,
+    /// Connections to it that are in use now.
     pub in_flight: usize,
 }
 
@@ -39,22 +71,85 @@ impl NodeStatus {
     }
 }
 
+impl Topology {
+    pub(crate) fn of<A>(cluster: &Cluster<A>) -> Self {
+        let (writer, conflict) = match &*cluster.leader.borrow() {
+            Leader::Node(node) => (Some(node.endpoint().clone()), None),
+            Leader::Conflict(text) => (None, Some(text.clone())),
+            Leader::Nobody(_) => (None, None),
+        };
+        Topology {
+            writer,
+            conflict,
+            nodes: cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect(),
+            reads: cluster.counts.reads(),
+            failovers: cluster.counts.failovers(),
+            last_failover: cluster.counts.last_failover(),
+            conflicts: cluster.counts.conflicts(),
+        }
+    }
+
+    /// The status of the node at this place.
+    pub fn node(&self, endpoint: &Endpoint) -> Option<&NodeStatus> {
+        self.nodes.iter().find(|node| node.endpoint == *endpoint)
+    }
+}
+
+impl NodeStatus {
+    fn of<A>(cluster: &Cluster<A>, node: &Node<A>) -> Self {
+        let sighting = node.seen.borrow().up();
+        let position = sighting.filter(|sighting| sighting.role == Role::Standby).and_then(|s| s.position);
+        NodeStatus {
+            endpoint: node.endpoint().clone(),
+            zone: node.config.zone.clone(),
+            role: sighting.map(|sighting| sighting.role),
+            fenced: AtomicBool::load(&node.fenced, Ordering::Relaxed),
+            ejected: node.ejection.is_active(),
+            ejections: node.ejection.count(),
+            timeline: sighting.map(|sighting| sighting.timeline).filter(|timeline| *timeline > 0),
+            lag: sighting.and_then(|sighting| sighting.lag),
+            lag_bytes: cluster
+                .written()
+                .zip(position)
+                .map(|(written, position)| written.bytes_since(position)),
+            latency: Duration::from_secs_f32(node.vitals.latency_micros() / 1e6),
+            trouble: node.trouble(),
+            reads: AtomicU64::load(&node.reads, Ordering::Relaxed),
+            probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
+            in_flight: AtomicUsize::load(&node.in_flight, Ordering::Relaxed),
+        }
+    }
+}
+
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, node) in self.nodes.iter().enumerate() {
-            let NodeStatus { endpoint, configured, role, lag, trouble, reads, .. } = node;
-            let newline = if index == 0 { "" } else { "\n" };
-            write!(f, "{newline}{endpoint} {configured}")?;
-            match (role, lag) {
-                (None, _) => {
-                    write!(f, ", down{}", trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default())?
-                }
-                (Some(role), _) if role != configured => write!(f, ", now a {role}")?,
-                (Some(_), Some(lag)) => write!(f, ", {lag:?} behind")?,
-                (Some(_), None) => f.write_str(", lag unknown")?,
-            }
-            write!(f, ", {reads} reads")?;
+        match (&self.writer, &self.conflict) {
+            (Some(writer), _) => write!(f, "writes go to {writer}")?,
+            (None, Some(conflict)) => write!(f, "no writes: {conflict}")?,
+            (None, None) => f.write_str("no writes: no node takes them")?,
+        }
+        for node in &self.nodes {
+            write!(f, "\n{node}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for NodeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.endpoint)?;
+        match (self.role, self.lag) {
+            (None, _) => {
+                write!(f, " down{}", self.trouble.as_ref().map(|t| format!(" ({t})")).unwrap_or_default())?;
+            }
+            (Some(Role::Primary), _) if self.fenced => f.write_str(" old primary, fenced")?,
+            (Some(Role::Primary), _) => f.write_str(" primary")?,
+            (Some(Role::Standby), Some(lag)) => write!(f, " standby, {lag:?} behind")?,
+            (Some(Role::Standby), None) => f.write_str(" standby, lag unknown")?,
+        }
+        if self.ejected {
+            f.write_str(", out of use for a while")?;
+        }
+        write!(f, ", {} reads", self.reads)
     }
 }

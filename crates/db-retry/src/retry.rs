@@ -210,11 +210,19 @@ impl<C> Retry<C> {
         let started = Instant::now();
         let limit = self.config.read_timeout.map(|timeout| started + timeout);
         let inside = deadline::earlier(limit, attempts.deadline());
-        match deadline::until(limit, deadline::scope(inside, work(conn))).await {
-            Some(result) => result.map_err(Into::into).inspect_err(|error: &Error| {
-                if error.class() == Class::Unavailable {
-                    from.evict(conn);
-                }
+        let gone = from.gone(conn);
+        let answer = async {
+            tokio::select! {
+                biased;
+                result = deadline::scope(inside, work(conn)) => result.map_err(Into::into),
+                () = gone => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
+            }
+        };
+        match deadline::until(limit, answer).await {
+            Some(result) => result.inspect_err(|error: &Error| match error.class() {
+                Class::Unavailable => from.evict(conn),
+                Class::Conflict => from.avoid(conn),
+                _ => {}
             }),
             // The server should have ended the statement by itself: it has stopped, or nobody hears it.
             None => {
@@ -230,7 +238,7 @@ pub(crate) fn class_of_acquire(error: &Error) -> Class {
     match error {
         // Whoever waited for as long as it was willing to is not made to wait again, and whoever a breaker turns away
         // is to fail at once: trying again is the breaker's own business.
-        Error::PoolTimeout { .. } | Error::CircuitOpen(_) => Class::Permanent,
+        Error::PoolTimeout { .. } | Error::CircuitOpen(_) | Error::NoServer { .. } => Class::Permanent,
         error => error.class(),
     }
 }

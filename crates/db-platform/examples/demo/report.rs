@@ -135,7 +135,7 @@ fn ms(duration: Duration) -> f64 {
 
 fn standbys(db: &Db) -> Vec<String> {
     let nodes = db.topology().nodes.into_iter();
-    nodes.filter(|node| node.configured == Role::Standby).map(|node| node.endpoint.to_string()).collect()
+    nodes.filter(|node| node.role != Some(Role::Primary)).map(|node| node.endpoint.to_string()).collect()
 }
 
 impl fmt::Display for Report {

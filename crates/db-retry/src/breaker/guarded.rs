@@ -201,6 +201,18 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
         });
     }
 
+    fn evict_all(&self) {
+        self.shared.inner.evict_all();
+    }
+
+    fn avoid(&self, guarded: &mut Self::Conn) {
+        self.shared.inner.avoid(&mut guarded.conn);
+    }
+
+    fn gone(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {
+        self.shared.inner.gone(&guarded.conn)
+    }
+
     fn failed_with(&self, guarded: &Self::Conn) -> Option<SqlState> {
         self.shared.inner.failed_with(&guarded.conn)
     }

@@ -1,0 +1,147 @@
+//! Chooses one of the nodes that may answer.
+//!
+//! Of two random ones the less loaded (the power of two choices: Mitzenmacher, 2001), by reads under way times recent
+//! latency. Nodes of our own zone come first, until the best of the others is several times less loaded.
+
+use std::sync::Arc;
+
+use rand::{Rng, RngExt};
+
+use crate::node::Node;
+use crate::nodes::Nodes;
+
+/// Some of the nodes, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Set(u64);
+
+impl Set {
+    pub(crate) fn add(&mut self, number: usize) {
+        self.0 |= 1 << number;
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Set(bits)
+    }
+
+    pub(crate) fn contains(self, number: usize) -> bool {
+        self.0 & (1 << number) != 0
+    }
+
+    fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The nth member, from 0.
+    fn nth(self, n: u32) -> usize {
+        let rest = (0..n).fold(self.0, |bits, _| bits & bits.wrapping_sub(1));
+        rest.trailing_zeros() as usize
+    }
+}
+
+/// One of the candidates; none where there are none.
+pub(crate) fn choose<'a, A>(
+    nodes: &'a Nodes<A>,
+    candidates: Set,
+    zone_bias: f32,
+    rng: &mut impl Rng,
+) -> Option<&'a Arc<Node<A>>> {
+    let near = nodes.near().0;
+    let best_near = two_choices(nodes, Set(candidates.0 & near), rng);
+    let best_far = two_choices(nodes, Set(candidates.0 & !near), rng);
+    match (best_near, best_far) {
+        (Some(near), Some(far)) if near.load() > far.load() * zone_bias => Some(far),
+        (near, far) => near.or(far),
+    }
+}
+
+fn two_choices<'a, A>(nodes: &'a Nodes<A>, candidates: Set, rng: &mut impl Rng) -> Option<&'a Arc<Node<A>>> {
+    match candidates.count() {
+        0 => None,
+        1 => nodes.get(candidates.nth(0)),
+        count => {
+            let first = rng.random_range(0..count);
+            let second = (first + rng.random_range(1..count)) % count;
+            let (first, second) = (nodes.get(candidates.nth(first))?, nodes.get(candidates.nth(second))?);
+            Some(if second.load() < first.load() { second } else { first })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NodeConfig;
+    use db_core::Endpoint;
+    use std::num::NonZeroU32;
+    use std::sync::atomic::Ordering;
+    use std::time::{Duration, Instant};
+
+    /// Nodes of these weights that take so many milliseconds each; the first `near` of them stand in our zone.
+    fn nodes(of: &[(u32, u64)], near: usize) -> Nodes<()> {
+        let nodes = Nodes::default();
+        for (at, (weight, millis)) in of.iter().enumerate() {
+            let endpoint = Endpoint::new("db", at as u16);
+            let weight = NonZeroU32::new(*weight).unwrap();
+            let config = NodeConfig { weight, ..NodeConfig::from(endpoint.clone()) };
+            let added = nodes.add(&endpoint, |n| Node::new(n, config, n < near, (), Arc::default())).unwrap();
+            added.vitals.answered(Instant::now(), Some(Duration::from_millis(*millis)));
+        }
+        nodes
+    }
+
+    fn everyone(nodes: &Nodes<()>) -> Set {
+        nodes.iter().fold(Set::default(), |mut all, node| {
+            all.add(node.number);
+            all
+        })
+    }
+
+    /// How often each is chosen out of a thousand times, when reads end in the order in which they began.
+    fn shares(nodes: &Nodes<()>) -> Vec<u32> {
+        let (mut chosen, mut under_way) = (vec![0; nodes.len()], std::collections::VecDeque::new());
+        for _ in 0..1_000 {
+            let node = choose(nodes, everyone(nodes), 4.0, &mut rand::rng()).unwrap();
+            chosen[node.number] += 1;
+            node.in_flight.fetch_add(1, Ordering::Relaxed);
+            under_way.push_back(node);
+            if under_way.len() > 16 {
+                under_way.pop_front().unwrap().in_flight.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        chosen
+    }
+
+    #[test]
+    fn equals_share_equally_and_a_slow_one_gets_less() {
+        let equal = shares(&nodes(&[(1, 5), (1, 5), (1, 5)], 3));
+        assert!(equal.iter().all(|share| (250..420).contains(share)), "{equal:?}");
+        let slow = shares(&nodes(&[(1, 5), (1, 50), (1, 5)], 3));
+        assert!(slow[1] < slow[0] / 3 && slow[1] < slow[2] / 3, "{slow:?}");
+    }
+
+    #[test]
+    fn a_heavier_node_gets_more_and_one_that_came_back_less() {
+        let heavy = shares(&nodes(&[(3, 5), (1, 5)], 2));
+        assert!(heavy[0] > heavy[1] * 2, "{heavy:?}");
+        let cold = nodes(&[(1, 5), (1, 5)], 2);
+        cold.get(0).unwrap().set_share(0.1);
+        let shared = shares(&cold);
+        assert!(shared[0] < shared[1] / 4, "{shared:?}");
+    }
+
+    #[test]
+    fn the_own_zone_answers_until_it_is_much_more_loaded() {
+        let shared = shares(&nodes(&[(1, 5), (1, 5)], 1));
+        assert!(shared[0] > shared[1] * 2 && shared[1] > 0, "{shared:?}");
+        let idle = nodes(&[(1, 5), (1, 5)], 1);
+        let chosen = |of: Set| choose(&idle, of, 4.0, &mut rand::rng()).map(|node| node.number);
+        assert_eq!(chosen(everyone(&idle)), Some(0));
+        idle.get(0).unwrap().in_flight.store(4, Ordering::Relaxed);
+        assert_eq!(chosen(everyone(&idle)), Some(1));
+        assert_eq!(chosen(Set::default()), None);
+    }
+}

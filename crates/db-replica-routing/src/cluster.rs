@@ -1,0 +1,307 @@
+//! What is known of all nodes together: who the writer is, and what has to be done when that changes.
+//!
+//! Monitors report here. Every report is an election, so that whoever sees the new writer first ends the search for all
+//! callers at once.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use db_core::{Acquire, Endpoint, Lsn, Role};
+use tokio::sync::{Notify, watch};
+
+use crate::config::{NodeConfig, RouterConfig};
+use crate::counts::Counts;
+use crate::election::{Memory, Verdict, elect};
+use crate::node::Node;
+use crate::nodes::Nodes;
+use crate::positions::Positions;
+use crate::router::Purpose;
+use crate::seen::Seen;
+use crate::signals::Signals;
+use crate::waiting::Room;
+
+/// A search that lasts longer than this goes on at the usual pace.
+const HASTE: Duration = Duration::from_secs(30);
+
+/// Makes a source of connections.
+type Open<A> = dyn Fn(&Endpoint, Purpose) -> A + Send + Sync;
+
+/// Who takes writes.
+pub(crate) enum Leader<A> {
+    /// Nobody, since then.
+    Nobody(Instant),
+    /// This node.
+    Node(Arc<Node<A>>),
+    /// Two claim to: nobody gets a write. The text names them.
+    Conflict(String),
+}
+
+pub(crate) struct Cluster<A> {
+    pub(crate) config: RouterConfig,
+    pub(crate) signals: Signals,
+    /// The writer's recent positions.
+    pub(crate) positions: Positions,
+    pub(crate) counts: Counts,
+    /// Callers that wait for a writer.
+    pub(crate) for_writer: Room,
+    /// Reads that wait for a standby to catch up.
+    pub(crate) for_token: Room,
+    pub(crate) leader: watch::Sender<Leader<A>>,
+    /// Wakes the monitors of standbys: a read waits for one to catch up. Counts these reads.
+    pub(crate) awaited: watch::Sender<u64>,
+    /// Wakes whoever waits for something to change.
+    pub(crate) news: Notify,
+    open: Box<Open<A>>,
+    pub(crate) nodes: Nodes<A>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    memory: Memory,
+    /// The cluster's system identifier, as the first node to answer told it.
+    system: Option<u64>,
+    /// When the last writer went, and who it was.
+    lost: Option<(Instant, usize)>,
+    /// Whether some standby may answer ordinary reads; none before all were asked.
+    answered: Option<bool>,
+}
+
+impl<A> Cluster<A> {
+    pub(crate) fn new(
+        config: RouterConfig,
+        signals: Signals,
+        open: impl Fn(&Endpoint, Purpose) -> A + Send + Sync + 'static,
+    ) -> Self {
+        Cluster {
+            for_writer: Room::new(config.max_waiting),
+            for_token: Room::new(config.max_waiting),
+            config,
+            signals,
+            positions: Positions::default(),
+            counts: Counts::default(),
+            leader: watch::Sender::new(Leader::Nobody(Instant::now())),
+            awaited: watch::Sender::new(0),
+            news: Notify::new(),
+            open: Box::new(open),
+            nodes: Nodes::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Adds a node; none where it is known already, or where there is no room for it.
+    pub(crate) fn add(&self, config: NodeConfig) -> Option<&Arc<Node<A>>> {
+        let endpoint = config.endpoint.clone();
+        self.nodes.add(&endpoint, |number| {
+            let near = self.config.zone.is_none() || self.config.zone == config.zone;
+            let vitals = self.signals.vitals(&endpoint);
+            let plain = (self.open)(&endpoint, Purpose::Plain);
+            Node::new(number, config, near, plain, vitals)
+        })
+    }
+
+    /// The source for reads on this node while it is the primary.
+    pub(crate) fn read_only<'a>(&self, node: &'a Node<A>) -> &'a A {
+        node.read_only.get_or_init(|| (self.open)(node.endpoint(), Purpose::ReadOnly))
+    }
+
+    pub(crate) fn writer(&self) -> Option<Arc<Node<A>>> {
+        match &*self.leader.borrow() {
+            Leader::Node(node) => Some(Arc::clone(node)),
+            Leader::Nobody(_) | Leader::Conflict(_) => None,
+        }
+    }
+
+    /// The pause between two probes of this node, as things are.
+    pub(crate) fn pause(&self, node: &Node<A>) -> Duration {
+        let searching = match &*self.leader.borrow() {
+            Leader::Nobody(since) => since.elapsed() < HASTE || self.for_writer.is_occupied(),
+            Leader::Node(_) | Leader::Conflict(_) => false,
+        };
+        if searching {
+            self.config.search_interval
+        } else if self.for_token.is_occupied() && node.is_fresh(Duration::MAX) {
+            self.config.token_interval
+        } else {
+            self.config.probe_interval
+        }
+    }
+
+    /// Why there is no writer.
+    pub(crate) fn why_nobody(&self) -> String {
+        if let Leader::Conflict(text) = &*self.leader.borrow() {
+            return text.clone();
+        }
+        let say = |node: &Arc<Node<A>>| {
+            let endpoint = node.endpoint();
+            match *node.seen.borrow() {
+                Seen::Nothing | Seen::Suspect => format!("{endpoint} has not answered yet"),
+                Seen::Down => format!("{endpoint} does not answer"),
+                Seen::Up(sighting) if sighting.role == Role::Standby => format!("{endpoint} is a standby"),
+                Seen::Up(_) => format!("{endpoint} is an old primary"),
+            }
+        };
+        self.nodes.iter().map(say).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether there is any node that may be a standby.
+    pub(crate) fn has_standbys(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
+    /// The position that the writer's log had when it was last asked.
+    pub(crate) fn written(&self) -> Option<Lsn> {
+        self.positions.last()
+    }
+
+    /// Takes a standby out of use for a while.
+    pub(crate) fn eject(&self, node: &Node<A>, why: &str) {
+        let lasts = node.ejection.eject(&self.config.ejection, Instant::now(), &mut rand::rng());
+        tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A: Acquire> Cluster<A> {
+    /// Takes in what a monitor saw of its node, and holds an election.
+    pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) {
+        let mut state = self.state();
+        let seen = state.admit(node, seen);
+        let before = node.see(seen);
+        let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
+        if let Some(is) = seen.up() {
+            let demoted = before.primary().is_some() && is.role == Role::Standby;
+            // Its name leads elsewhere, or it was restarted: connections to what was there before are of no use.
+            if node.is_another_server(is.started) || demoted {
+                node.plain.evict_all();
+                node.read_only.get().into_iter().for_each(Acquire::evict_all);
+            }
+        }
+        let nodes: Vec<&Arc<Node<A>>> = self.nodes.iter().collect();
+        let sights: Vec<Seen> = nodes.iter().map(|node| *node.seen.borrow()).collect();
+        let known = sights.iter().filter_map(|seen| seen.up()).map(|sighting| sighting.timeline).max();
+        state.memory.best = state.memory.best.max(known.unwrap_or(0));
+        let verdict = elect(&sights, state.memory);
+        let changed = self.follow(&mut state, &nodes, verdict);
+        self.fence(&sights, state.memory);
+        self.note_fallback(&mut state, &sights);
+        let writes = state.memory.current == Some(node.number);
+        drop(state);
+        if writes && let Some(position) = seen.primary().and_then(|sighting| sighting.position) {
+            self.positions.record(position, Instant::now());
+        }
+        if changed || reassured || self.for_token.is_occupied() {
+            self.news.notify_waiters();
+        }
+        if changed {
+            // Whoever has something to say of the new order is asked at once.
+            self.signals.raise();
+        }
+    }
+
+    /// Acts on a verdict; true where it changed anything.
+    fn follow(&self, state: &mut State, nodes: &[&Arc<Node<A>>], verdict: Verdict) -> bool {
+        let before = state.memory.current;
+        let now = Instant::now();
+        let (leader, current) = match verdict {
+            Verdict::Writer(index) if before == Some(index) => return false,
+            Verdict::Writer(index) => (Leader::Node(Arc::clone(nodes[index])), Some(index)),
+            Verdict::Nobody if matches!(&*self.leader.borrow(), Leader::Nobody(_)) => return false,
+            Verdict::Nobody => (Leader::Nobody(now), None),
+            Verdict::Conflict(..) if matches!(&*self.leader.borrow(), Leader::Conflict(_)) => return false,
+            Verdict::Conflict(one, other) => {
+                let (one, other) = (nodes[one].endpoint(), nodes[other].endpoint());
+                let timeline = state.memory.best;
+                tracing::error!(%one, %other, timeline, "two primaries on one timeline: nobody gets a write");
+                self.counts.conflict();
+                let text = format!("{one} and {other} are both primaries on timeline {timeline}");
+                (Leader::Conflict(text), None)
+            }
+        };
+        if let Some(index) = before {
+            state.lost = Some((now, index));
+            self.positions.forget();
+        }
+        match current {
+            Some(index) => {
+                state.memory.settled =
+                    nodes[index].seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
+                let (endpoint, timeline) = (nodes[index].endpoint(), state.memory.settled);
+                match state.lost.take() {
+                    Some((since, lost)) if lost != index => {
+                        let took = now.saturating_duration_since(since);
+                        self.counts.failover(took);
+                        tracing::warn!(%endpoint, timeline, ?took, "another node takes writes now");
+                    }
+                    Some(_) => tracing::info!(%endpoint, timeline, "the writer is back"),
+                    None => tracing::info!(%endpoint, timeline, "found the writer"),
+                }
+            }
+            None if before.is_some() => {
+                let lost = state.lost.map(|(_, index)| nodes[index].endpoint());
+                tracing::warn!(endpoint = lost.map(tracing::field::display), "no node takes writes");
+            }
+            None => {}
+        }
+        state.memory.current = current;
+        self.leader.send_replace(leader);
+        true
+    }
+
+    /// Says once when reads begin to fall back, and once when they end to.
+    fn note_fallback(&self, state: &mut State, sights: &[Seen]) {
+        if sights.len() < 2 || sights.contains(&Seen::Nothing) || state.memory.current.is_none() {
+            return;
+        }
+        let answered = self.nodes.iter().any(|node| node.is_fresh(self.config.max_lag));
+        match (state.answered.replace(answered), answered) {
+            (Some(true) | None, false) => {
+                tracing::warn!(fallback = ?self.config.fallback, "no standby is up and fresh enough: reads fall back");
+            }
+            (Some(false), true) => tracing::info!("standbys answer reads again"),
+            _ => {}
+        }
+    }
+
+    /// Cuts off every primary that is not the writer: what is sent to it would be lost.
+    fn fence(&self, sights: &[Seen], memory: Memory) {
+        for (node, seen) in self.nodes.iter().zip(sights) {
+            let old = seen.primary().is_some_and(|claim| claim.timeline > 0 && claim.timeline < memory.best);
+            if node.fenced.swap(old, Ordering::Relaxed) != old && old {
+                tracing::error!(endpoint = %node.endpoint(), "an old primary takes writes: none is sent to it");
+                node.plain.evict_all();
+            }
+        }
+    }
+}
+
+impl State {
+    /// A node of another cluster is as good as down.
+    fn admit<A>(&mut self, node: &Node<A>, seen: Seen) -> Seen {
+        let Some(system) = seen.up().and_then(|sighting| sighting.system) else { return seen };
+        let expected = *self.system.get_or_insert(system);
+        if expected == system {
+            return seen;
+        }
+        let trouble = format!("it belongs to another cluster: system identifier {system}, not {expected}");
+        if node.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) {
+            tracing::error!(endpoint = %node.endpoint(), "{trouble}");
+        }
+        Seen::Down
+    }
+}
+
+impl<A> fmt::Debug for Cluster<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoints: Vec<_> = self.nodes.iter().map(|node| node.endpoint()).collect();
+        f.debug_struct("Cluster")
+            .field("config", &self.config)
+            .field("nodes", &endpoints)
+            .finish_non_exhaustive()
+    }
+}

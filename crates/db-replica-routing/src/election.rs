@@ -1,0 +1,170 @@
+//! Decides from what was seen of all nodes which of them takes writes.
+//!
+//! A node is the writer only if it is not in recovery and its timeline is at least the best that was ever seen: a promotion
+//! starts a new timeline, so an old primary that comes back is behind and stays fenced. On a timeline that is already
+//! known there can be no proof in a node's own answer, so every other node must have been asked after it: the new
+//! primary may be among them. Two primaries on one timeline cannot both be right, and nothing tells which is wrong.
+
+use crate::seen::{Seen, Sighting};
+
+/// Who takes writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nobody that we know of.
+    Nobody,
+    /// This node.
+    Writer(usize),
+    /// Two nodes claim to, on the same timeline.
+    Conflict(usize, usize),
+}
+
+/// What is remembered between two elections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Memory {
+    /// The best timeline seen so far, on any node.
+    pub(crate) best: u32,
+    /// The timeline of the last writer; 0 before the first.
+    pub(crate) settled: u32,
+    /// The writer as it was.
+    pub(crate) current: Option<usize>,
+}
+
+pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
+    let claims = |known: bool| {
+        seen.iter().enumerate().filter_map(move |(index, seen)| {
+            let claim = seen.primary()?;
+            let holds =
+                if known { claim.timeline > 0 && claim.timeline >= memory.best } else { claim.timeline == 0 };
+            holds.then_some((index, claim))
+        })
+    };
+    // A server that does not tell its timeline is believed where none contradicts it.
+    let known = claims(true).next().is_some();
+    let mut claims = claims(known);
+    let Some(first) = claims.next() else { return Verdict::Nobody };
+    let mut chosen = first;
+    for other in claims {
+        if !same_server(&first.1, &other.1) {
+            return Verdict::Conflict(first.0, other.0);
+        }
+        if memory.current == Some(other.0) {
+            chosen = other;
+        }
+    }
+    let (index, claim) = chosen;
+    let proven = memory.settled > 0 && claim.timeline > memory.settled;
+    let denied_elsewhere = || {
+        seen.iter().enumerate().filter(|(other, _)| *other != index).all(|(_, seen)| match seen {
+            Seen::Nothing | Seen::Suspect => false,
+            Seen::Down => true,
+            Seen::Up(sighting) => sighting.asked >= claim.asked || same_server(sighting, &claim),
+        })
+    };
+    if memory.current == Some(index) || proven || denied_elsewhere() {
+        Verdict::Writer(index)
+    } else {
+        Verdict::Nobody
+    }
+}
+
+fn same_server(a: &Sighting, b: &Sighting) -> bool {
+    a.started.is_some() && a.started == b.started && a.system == b.system
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use db_core::Role;
+    use std::time::{Duration, Instant};
+
+    /// Two nodes differ in when they were started; `asked` is in milliseconds after a common start.
+    struct Scene {
+        start: Instant,
+    }
+
+    impl Scene {
+        fn up(&self, role: Role, timeline: u32, started: i64, asked: u64) -> Seen {
+            Seen::Up(Sighting {
+                role,
+                system: Some(7),
+                started: Some(started),
+                timeline,
+                position: None,
+                lag: None,
+                asked: self.start + Duration::from_millis(asked),
+            })
+        }
+
+        fn primary(&self, timeline: u32, started: i64, asked: u64) -> Seen {
+            self.up(Role::Primary, timeline, started, asked)
+        }
+
+        fn standby(&self, timeline: u32, started: i64, asked: u64) -> Seen {
+            self.up(Role::Standby, timeline, started, asked)
+        }
+    }
+
+    fn scene() -> Scene {
+        Scene { start: Instant::now() }
+    }
+
+    fn memory(best: u32, settled: u32, current: Option<usize>) -> Memory {
+        Memory { best, settled, current }
+    }
+
+    #[test]
+    fn the_first_writer_waits_until_every_node_was_asked_after_it() {
+        let (s, fresh) = (scene(), memory(1, 0, None));
+        let check = |other: Seen, verdict| assert_eq!(elect(&[s.primary(1, 1, 10), other], fresh), verdict);
+        check(Seen::Nothing, Verdict::Nobody);
+        check(Seen::Suspect, Verdict::Nobody);
+        check(s.standby(1, 2, 9), Verdict::Nobody);
+        check(s.standby(1, 2, 10), Verdict::Writer(0));
+        check(Seen::Down, Verdict::Writer(0));
+    }
+
+    #[test]
+    fn a_promoted_standby_is_the_writer_at_once() {
+        let s = scene();
+        let seen = [Seen::Down, s.primary(2, 2, 10), s.standby(1, 3, 1)];
+        assert_eq!(elect(&seen, memory(2, 1, None)), Verdict::Writer(1));
+        assert_eq!(elect(&seen, memory(2, 1, Some(0))), Verdict::Writer(1));
+    }
+
+    #[test]
+    fn an_old_primary_that_comes_back_is_fenced() {
+        let s = scene();
+        let seen = [s.primary(1, 1, 20), s.primary(2, 2, 10)];
+        assert_eq!(elect(&seen, memory(2, 2, Some(1))), Verdict::Writer(1));
+        assert_eq!(elect(&[s.primary(1, 1, 20), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
+        // A standby that follows the new primary gives the old one away, too.
+        assert_eq!(
+            elect(&[s.primary(1, 1, 20), s.standby(2, 3, 30)], memory(2, 1, Some(0))),
+            Verdict::Nobody
+        );
+    }
+
+    #[test]
+    fn two_primaries_on_one_timeline_are_a_conflict_and_two_names_of_one_server_are_not() {
+        let s = scene();
+        let two = [s.primary(3, 1, 10), s.primary(3, 2, 10)];
+        assert_eq!(elect(&two, memory(3, 3, Some(0))), Verdict::Conflict(0, 1));
+        let one = [s.primary(3, 1, 10), s.primary(3, 1, 11)];
+        assert_eq!(elect(&one, memory(3, 3, Some(1))), Verdict::Writer(1));
+        assert_eq!(elect(&one, memory(3, 0, None)), Verdict::Writer(0));
+    }
+
+    #[test]
+    fn the_writer_stays_it_while_it_answers() {
+        let s = scene();
+        let seen = [s.primary(1, 1, 500), s.standby(1, 2, 10), Seen::Suspect];
+        assert_eq!(elect(&seen, memory(1, 1, Some(0))), Verdict::Writer(0));
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_its_timeline_is_believed_where_none_contradicts() {
+        let s = scene();
+        assert_eq!(elect(&[s.primary(0, 1, 1)], memory(0, 0, None)), Verdict::Writer(0));
+        assert_eq!(elect(&[s.primary(0, 1, 9), s.primary(2, 2, 9)], memory(2, 2, None)), Verdict::Writer(1));
+    }
+}

@@ -1,0 +1,61 @@
+//! How far a standby is behind, from its own answer and the writer's positions.
+
+use std::time::Duration;
+
+use crate::positions::Behind;
+use crate::probe::Answer;
+
+/// A standby's lag; none where it is unknown, which counts as infinite.
+///
+/// Its own word is the last resort: one that is cut off has replayed all that it received, and one of an idle primary
+/// replayed its last transaction long ago.
+pub(crate) fn lag(answer: &Answer, behind: Behind, writer_timeline: Option<u32>) -> Option<Duration> {
+    let own_word = if answer.has_all_received { Some(Duration::ZERO) } else { answer.age };
+    let Some(timeline) = writer_timeline.filter(|timeline| *timeline > 0) else { return own_word };
+    match behind {
+        // It follows another primary than we do: how far is no question of time.
+        _ if answer.streamed.is_some_and(|streamed| streamed != timeline) => None,
+        // Positions of two timelines do not compare.
+        _ if answer.timeline != timeline => own_word,
+        Behind::By(lag) => Some(lag),
+        Behind::Beyond => answer.age,
+        Behind::Unknown => own_word,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use db_core::Role;
+    use std::time::Instant;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const AGE: Option<Duration> = Some(Duration::from_secs(60));
+
+    fn answer(timeline: u32, streamed: Option<u32>, has_all_received: bool) -> Answer {
+        Answer {
+            role: Role::Standby,
+            system: None,
+            started: None,
+            timeline,
+            streamed,
+            position: None,
+            age: AGE,
+            has_all_received,
+            asked: Instant::now(),
+        }
+    }
+
+    #[test]
+    fn the_writers_positions_come_first_and_the_standbys_own_word_last() {
+        let check =
+            |answer: Answer, behind, writer, expected| assert_eq!(lag(&answer, behind, writer), expected);
+        check(answer(1, Some(1), true), Behind::By(SECOND), Some(1), Some(SECOND));
+        check(answer(1, None, true), Behind::Beyond, Some(1), AGE);
+        check(answer(1, Some(1), true), Behind::Unknown, Some(1), Some(Duration::ZERO));
+        check(answer(1, Some(1), false), Behind::Unknown, None, AGE);
+        // After a failover: it still streams from the old primary, or has not told where it is.
+        check(answer(1, Some(1), true), Behind::By(Duration::ZERO), Some(2), None);
+        check(answer(1, None, false), Behind::By(Duration::ZERO), Some(2), AGE);
+    }
+}

@@ -1,0 +1,66 @@
+//! A connection, and the node that it leads to.
+
+use std::ops::{Deref, DerefMut};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use db_core::{Acquire, Endpoint};
+use diesel_async::AsyncPgConnection;
+
+use crate::node::Node;
+
+/// Where in the service's own code a connection was acquired.
+pub(crate) type Site = &'static Location<'static>;
+
+/// A connection, and the node that it leads to.
+pub struct Routed<A: Acquire> {
+    pub(crate) conn: A::Conn,
+    under_way: UnderWay<A>,
+}
+
+/// Counts one piece of work on a node for as long as it lives.
+struct UnderWay<A> {
+    node: Arc<Node<A>>,
+}
+
+impl<A: Acquire> Routed<A> {
+    pub(crate) fn new(conn: A::Conn, node: Arc<Node<A>>) -> Self {
+        node.in_flight.fetch_add(1, Ordering::Relaxed);
+        Routed { conn, under_way: UnderWay { node } }
+    }
+
+    /// The node that answers.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.node().endpoint()
+    }
+
+    /// The connection alone, which no longer counts as work on its node.
+    pub fn into_inner(self) -> A::Conn {
+        self.conn
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node<A>> {
+        &self.under_way.node
+    }
+}
+
+impl<A> Drop for UnderWay<A> {
+    fn drop(&mut self) {
+        AtomicUsize::fetch_sub(&self.node.in_flight, 1, Ordering::Relaxed);
+    }
+}
+
+impl<A: Acquire> Deref for Routed<A> {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.conn
+    }
+}
+
+impl<A: Acquire> DerefMut for Routed<A> {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.conn
+    }
+}

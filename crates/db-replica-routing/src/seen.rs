@@ -1,0 +1,52 @@
+//! What a monitor saw of its node.
+
+use std::time::{Duration, Instant};
+
+use db_core::{Lsn, Role};
+
+/// What a monitor saw of its node last.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) enum Seen {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// A read on it failed: out of use until it has been asked.
+    Suspect,
+    /// The last probe failed.
+    Down,
+    /// It answered.
+    Up(Sighting),
+}
+
+/// A node's answer to one probe.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sighting {
+    pub(crate) role: Role,
+    /// The cluster's system identifier, where the server tells.
+    pub(crate) system: Option<u64>,
+    /// When the server was started, in microseconds: two names with the same lead to one server.
+    pub(crate) started: Option<i64>,
+    /// The timeline that it is on; 0 where the server does not tell.
+    pub(crate) timeline: u32,
+    /// How far its log is flushed (a primary) or replayed (a standby).
+    pub(crate) position: Option<Lsn>,
+    /// How far it is behind. Unknown counts as infinite.
+    pub(crate) lag: Option<Duration>,
+    /// When the question was sent.
+    pub(crate) asked: Instant,
+}
+
+impl Seen {
+    /// The answer, where it is up.
+    pub(crate) fn up(self) -> Option<Sighting> {
+        match self {
+            Seen::Up(sighting) => Some(sighting),
+            _ => None,
+        }
+    }
+
+    /// The answer, where it is up and says that it is a primary.
+    pub(crate) fn primary(self) -> Option<Sighting> {
+        self.up().filter(|sighting| sighting.role == Role::Primary)
+    }
+}

@@ -1,0 +1,165 @@
+//! How one node is doing, as told by its connections and its probes: a few numbers that anyone may read at any time.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// An answer counts for less the older it is: after this time for about a third.
+const MEMORY: Duration = Duration::from_secs(2);
+
+/// How one node is doing.
+#[derive(Debug, Default)]
+pub(crate) struct Vitals {
+    /// The mean latency in microseconds as an `f32`, in the upper half, and when it was last changed, in the lower.
+    latency: AtomicU64,
+    answered: Stamp,
+    doubted: Stamp,
+    /// Failures in a row.
+    failures: AtomicU32,
+}
+
+impl Vitals {
+    /// It answered; quickly or not, where that says something.
+    pub(crate) fn answered(&self, at: Instant, elapsed: Option<Duration>) {
+        self.answered.set(at);
+        if let Some(elapsed) = elapsed {
+            self.measured(at, elapsed);
+        }
+    }
+
+    /// Whether it has answered anything since then.
+    pub(crate) fn has_answered_since(&self, since: Instant) -> bool {
+        self.answered.is_at_least(since)
+    }
+
+    /// A connection was lost: whoever depends on what was known of it must wait until it has been asked again.
+    pub(crate) fn doubt(&self, at: Instant) {
+        self.doubted.set(at);
+    }
+
+    /// Whether it must be asked again.
+    pub(crate) fn is_doubted(&self) -> bool {
+        self.doubted.is_set()
+    }
+
+    /// A question that was asked then was answered. True where that ended a doubt.
+    pub(crate) fn reassure(&self, asked: Instant) -> bool {
+        self.doubted.clear_before(asked)
+    }
+
+    /// Counts a failure, and returns how many there were in a row.
+    pub(crate) fn failed(&self) -> u32 {
+        self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Ends a row of failures.
+    pub(crate) fn succeeded(&self) {
+        // Read first: most often there is nothing to change, and writing would take the cache line from everyone.
+        if AtomicU32::load(&self.failures, Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The mean of recent latencies in microseconds; 0 where none is known.
+    pub(crate) fn latency_micros(&self) -> f32 {
+        mean(AtomicU64::load(&self.latency, Ordering::Relaxed))
+    }
+
+    /// Forgets how fast it was.
+    pub(crate) fn forget_latency(&self) {
+        self.latency.store(0, Ordering::Relaxed);
+    }
+
+    /// It took this long to answer.
+    pub(crate) fn measured(&self, at: Instant, elapsed: Duration) {
+        // The lower half wraps after 71 minutes: probes come more often.
+        let now = low_half(micros(at));
+        let sample = elapsed.as_secs_f32() * 1e6;
+        let _ = self.latency.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            let since = now.wrapping_sub(low_half(packed));
+            let keep = if packed == 0 { 0.0 } else { (-(since as f32) / 1e6 / MEMORY.as_secs_f32()).exp() };
+            let mean = mean(packed) * keep + sample * (1.0 - keep);
+            Some(u64::from(mean.to_bits()) << 32 | u64::from(now))
+        });
+    }
+}
+
+fn mean(packed: u64) -> f32 {
+    f32::from_bits(low_half(packed >> 32))
+}
+
+fn low_half(number: u64) -> u32 {
+    (number & u64::from(u32::MAX)) as u32
+}
+
+/// A moment, or none.
+#[derive(Debug, Default)]
+struct Stamp(AtomicU64);
+
+impl Stamp {
+    fn set(&self, at: Instant) {
+        self.0.fetch_max(micros(at), Ordering::AcqRel);
+    }
+
+    fn is_set(&self) -> bool {
+        AtomicU64::load(&self.0, Ordering::Acquire) != 0
+    }
+
+    fn is_at_least(&self, since: Instant) -> bool {
+        AtomicU64::load(&self.0, Ordering::Acquire) >= micros(since)
+    }
+
+    fn clear_before(&self, asked: Instant) -> bool {
+        let asked = micros(asked);
+        let clear = |at: u64| (at != 0 && at <= asked).then_some(0);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, clear).is_ok()
+    }
+}
+
+/// Microseconds since the first call, from 1.
+fn micros(at: Instant) -> u64 {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    let epoch = EPOCH.get_or_init(Instant::now);
+    u64::try_from(at.saturating_duration_since(*epoch).as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_mean_follows_recent_answers_however_many_there_were_before() {
+        let (vitals, start) = (Vitals::default(), Instant::now());
+        let add = |at: Duration, millis| vitals.measured(start + at, Duration::from_millis(millis));
+        for n in 0..1_000 {
+            add(SECOND * n / 1_000, 2);
+        }
+        assert!((vitals.latency_micros() - 2_000.0).abs() < 1.0, "{}", vitals.latency_micros());
+        for n in 1_000..7_000 {
+            add(SECOND * n / 1_000, 50);
+        }
+        assert!(vitals.latency_micros() > 45_000.0, "{}", vitals.latency_micros());
+        add(SECOND * 60, 2);
+        assert!((vitals.latency_micros() - 2_000.0).abs() < 1.0, "{}", vitals.latency_micros());
+    }
+
+    #[test]
+    fn only_an_answer_to_a_question_asked_since_ends_a_doubt() {
+        let (vitals, start) = (Vitals::default(), Instant::now());
+        vitals.doubt(start + SECOND);
+        assert!(!vitals.reassure(start));
+        assert!(vitals.is_doubted());
+        assert!(vitals.reassure(start + SECOND * 2));
+        assert!(!vitals.is_doubted());
+    }
+
+    #[test]
+    fn failures_count_while_they_come_in_a_row() {
+        let vitals = Vitals::default();
+        assert_eq!((vitals.failed(), vitals.failed()), (1, 2));
+        vitals.succeeded();
+        assert_eq!(vitals.failed(), 1);
+    }
+}

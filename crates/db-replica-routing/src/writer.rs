@@ -1,0 +1,168 @@
+//! Where connections for writes come from: whichever node is the writer, and where there is none, a wait for one.
+//!
+//! Only work that has not begun waits here: a transaction that was under way failed with its connection. So a planned
+//! switchover costs time and no error.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use db_core::{Acquire, Class, Classify, Error, Result, Role, SqlState};
+
+use crate::cluster::{Cluster, Leader};
+use crate::node::Node;
+use crate::routed::{Routed, Site};
+use crate::router::Purpose;
+
+/// A place where connections for writes come from; each acquire goes to the node that takes writes then.
+pub struct Writer<'a, A> {
+    cluster: &'a Cluster<A>,
+}
+
+impl<A> Clone for Writer<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A> Copy for Writer<'_, A> {}
+
+impl<'a, A> Writer<'a, A> {
+    pub(crate) fn new(cluster: &'a Cluster<A>) -> Self {
+        Writer { cluster }
+    }
+}
+
+impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
+    type Conn = Routed<A>;
+
+    /// # Errors
+    /// [`Error::NoServer`] where there was no writer for as long as
+    /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where too many wait
+    /// already.
+    #[track_caller]
+    fn acquire(&self) -> impl Future<Output = Result<Routed<A>>> + Send {
+        self.acquire_at(Location::caller())
+    }
+
+    async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
+        self.cluster.on_writer(Purpose::Plain, site).await
+    }
+
+    /// Work that was to write failed: until the node has been asked, nobody gets a connection to it.
+    fn evict(&self, conn: &mut Routed<A>) {
+        conn.node().vitals.doubt(Instant::now());
+        conn.node().clone().plain.evict(&mut conn.conn);
+        self.cluster.signals.raise();
+    }
+
+    fn failed_with(&self, conn: &Routed<A>) -> Option<SqlState> {
+        conn.node().plain.failed_with(&conn.conn)
+    }
+
+    fn gone(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+        let (node, mut leader) = (Arc::clone(conn.node()), self.cluster.leader.subscribe());
+        async move {
+            let number = node.number;
+            let other =
+                leader.wait_for(|leader| matches!(leader, Leader::Node(node) if node.number != number));
+            tokio::select! {
+                () = node.went_down() => {}
+                Ok(_) = other => {}
+            }
+        }
+    }
+}
+
+impl<A: Acquire + Send> Cluster<A> {
+    /// Takes a connection to the writer; waits while there is none.
+    pub(crate) async fn on_writer(&self, purpose: Purpose, site: Site) -> Result<Routed<A>> {
+        let mut search = None;
+        loop {
+            let Some(node) = self.trusted_writer() else {
+                search.get_or_insert_with(Instant::now);
+                self.await_writer(&mut search).await?;
+                continue;
+            };
+            let source = match purpose {
+                Purpose::Plain => &node.plain,
+                Purpose::ReadOnly => self.read_only(&node),
+            };
+            let acquired = tokio::select! {
+                biased;
+                acquired = source.acquire_at(site) => acquired,
+                () = self.lost(&node) => continue,
+            };
+            match acquired {
+                Ok(conn) => return Ok(Routed::new(conn, node)),
+                Err(error) if error.class() == Class::Unavailable => {
+                    tracing::debug!(endpoint = %node.endpoint(), %error, "no connection to the writer");
+                    let started = *search.get_or_insert_with(Instant::now);
+                    if started.elapsed() >= self.config.writer_wait {
+                        return Err(error);
+                    }
+                    node.vitals.doubt(Instant::now());
+                    self.signals.raise();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The writer, unless it must be asked first whether it still is.
+    fn trusted_writer(&self) -> Option<Arc<Node<A>>> {
+        self.writer().filter(|node| !node.vitals.is_doubted())
+    }
+
+    async fn await_writer(&self, search: &mut Option<Instant>) -> Result<()> {
+        let started = *search.get_or_insert_with(Instant::now);
+        let _place = self.for_writer.enter().map_err(|waiting| match self.nodes.iter().next() {
+            Some(node) => Error::QueueFull {
+                endpoint: node.endpoint().clone(),
+                waiting,
+                limit: self.for_writer.limit(),
+            },
+            None => self.no_writer(started.elapsed()),
+        })?;
+        let found = async {
+            loop {
+                let news = self.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if self.trusted_writer().is_some() {
+                    return Ok(());
+                }
+                if let Leader::Conflict(_) = &*self.leader.borrow() {
+                    return Err(());
+                }
+                news.await;
+            }
+        };
+        let deadline = started + self.config.writer_wait;
+        match tokio::time::timeout_at(deadline.into(), found).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(())) | Err(_) => Err(self.no_writer(started.elapsed())),
+        }
+    }
+
+    fn no_writer(&self, waited: Duration) -> Error {
+        Error::NoServer { role: Role::Primary, reason: self.why_nobody(), waited }
+    }
+
+    /// Waits until the node is no longer the writer, or no longer trusted.
+    async fn lost(&self, node: &Node<A>) {
+        let mut leader = self.leader.subscribe();
+        let number = node.number;
+        let other = leader.wait_for(|leader| !matches!(leader, Leader::Node(node) if node.number == number));
+        if other.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl<A> fmt::Debug for Writer<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Writer").field(self.cluster).finish()
+    }
+}

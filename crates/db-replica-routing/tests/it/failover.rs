@@ -1,0 +1,141 @@
+//! The writer changes: it is found, followed, and waited for.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use db_core::{Acquire, Error, Role};
+use db_replica_routing::{Freshness, Purpose, RouterConfig};
+use db_testkit::{Cluster, Stop, until};
+use diesel_async::SimpleAsyncConnection;
+use tokio::task::JoinSet;
+
+use crate::{PATIENCE, answering, backend, config, node, nodes, number, router, router_with};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_are_found_out() {
+    let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+    let router = router(&cluster).await;
+    let topology = router.topology();
+    assert_eq!(topology.writer, Some(node(&cluster, 0)));
+    let roles: Vec<_> = topology.nodes.iter().map(|node| node.role.unwrap()).collect();
+    assert_eq!(roles, [Role::Standby, Role::Standby, Role::Primary]);
+    let mut conn = router.writer().acquire().await.unwrap();
+    conn.batch_execute("CREATE TABLE t ()").await.unwrap();
+    assert_eq!(router.sources(|purpose, _| purpose), [Purpose::Plain; 3]);
+}
+
+/// The connection that a read used before is the one that the first write uses: no login stands between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_writer_is_followed_on_connections_that_are_open() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    let warm = backend(&mut router.reader(Freshness::Any).acquire().await.unwrap()).await;
+    cluster.kill(0).await.unwrap();
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+
+    // Nobody is turned away meanwhile.
+    let mut writers = JoinSet::new();
+    for _ in 0..20 {
+        let router = router.clone();
+        writers.spawn(async move {
+            let mut conn = router.writer().acquire().await?;
+            let read_only = number(&mut conn, "SELECT pg_is_in_recovery()::int4::int8 AS n").await;
+            Ok::<_, Error>((read_only, backend(&mut conn).await))
+        });
+    }
+    cluster.promote(1).await.unwrap();
+    let mut backends = Vec::new();
+    while let Some(wrote) = writers.join_next().await {
+        let (in_recovery, backend) = wrote.unwrap().unwrap();
+        assert_eq!(in_recovery, 0);
+        backends.push(backend);
+    }
+    assert!(backends.contains(&warm), "{warm} {backends:?}");
+    let topology = router.topology();
+    assert_eq!((topology.writer, topology.failovers), (Some(node(&cluster, 1)), 1));
+    assert!(topology.last_failover.unwrap() > Duration::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_switchover_moves_the_writer_and_the_old_one_comes_back_as_a_standby() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    router.writer().acquire().await.unwrap();
+    cluster.stop(0, Stop::Fast).await.unwrap();
+    cluster.promote(1).await.unwrap();
+    let conn = router.writer().acquire().await.unwrap();
+    assert_eq!(*conn.endpoint(), node(&cluster, 1));
+    cluster.rejoin(0).await.unwrap();
+    until("it answers reads", async || answering(&router, Freshness::Default).await == node(&cluster, 0))
+        .await;
+    assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_writer_callers_wait_for_a_bounded_time_and_in_bounded_number() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let wait = Duration::from_millis(300);
+    let settings = RouterConfig { writer_wait: wait, max_waiting: 1, ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    cluster.kill(0).await.unwrap();
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+
+    let started = Instant::now();
+    let (writer, other) = (router.writer(), router.writer());
+    let (first, second) = tokio::join!(writer.acquire(), other.acquire());
+    let mut errors = [first.err().unwrap(), second.err().unwrap()];
+    errors.sort_by_key(|error| matches!(error, Error::NoServer { .. }));
+    let [full, waited] = errors;
+    assert!(matches!(full, Error::QueueFull { waiting: 1, limit: 1, .. }), "{full}");
+    let text = waited.to_string();
+    assert!(text.contains("is a standby") && text.contains("does not answer"), "{text}");
+    assert!(started.elapsed() >= wait && started.elapsed() < PATIENCE);
+    // Reads go on all the while.
+    assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
+}
+
+/// A frozen server keeps its connections open and answers nothing: only a deadline notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_node_is_noticed_within_a_second_and_whoever_waits_for_its_answer_is_told() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let defaults = router_with(nodes(&cluster), RouterConfig::default()).await;
+    let reader = defaults.reader(Freshness::Any);
+    let mut conn = reader.acquire().await.unwrap();
+    assert_eq!(*conn.endpoint(), node(&cluster, 1));
+    let gone = reader.gone(&conn);
+    cluster.pause(1).await.unwrap();
+    let frozen = Instant::now();
+    tokio::select! {
+        () = gone => {}
+        answer = backend(&mut conn) => panic!("a frozen server answered {answer}"),
+    }
+    let noticed = frozen.elapsed();
+    assert!(noticed < Duration::from_millis(1_000), "{noticed:?}");
+    assert_eq!(answering(&defaults, Freshness::Default).await, node(&cluster, 0));
+    cluster.resume(1).await.unwrap();
+    until("it answers again", async || answering(&defaults, Freshness::Default).await == node(&cluster, 1))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_whose_connection_failed_is_asked_before_it_is_used_again() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig { probe_interval: Duration::from_secs(600), ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    let writer = router.writer();
+    let mut conn = writer.acquire().await.unwrap();
+    writer.evict(&mut conn);
+    drop(conn);
+    // The next probe is due in ten minutes: the doubt hastens it.
+    let again = writer.acquire().await.unwrap();
+    assert_eq!(*again.endpoint(), node(&cluster, 0));
+    drop(again);
+
+    let mut conn = writer.acquire().await.unwrap();
+    cluster.kill(0).await.unwrap();
+    writer.evict(&mut conn);
+    cluster.promote(1).await.unwrap();
+    assert_eq!(*writer.acquire().await.unwrap().endpoint(), node(&cluster, 1));
+    let evictions: u64 = router.sources(|_, kept| kept.evictions.load(Ordering::Relaxed)).into_iter().sum();
+    assert_eq!(evictions, 0, "nothing was demoted alive");
+}

@@ -1,0 +1,136 @@
+//! Who answers reads.
+
+use std::time::Duration;
+
+use db_core::{Acquire, Error, Role};
+use db_replica_routing::{Fallback, Freshness, RouterConfig};
+use db_testkit::{Cluster, Stop, until};
+use diesel_async::SimpleAsyncConnection;
+
+use crate::{answering, backend, config, node, nodes, number, router, router_with};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_leaves_a_standby_that_died_and_comes_back_to_it() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
+    cluster.stop(1, Stop::Immediate).await.unwrap();
+    until("it is seen down", async || !router.topology().nodes[0].is_up()).await;
+    assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 0));
+    assert_eq!(router.topology().reads.fallback, 1);
+    cluster.start(1).await.unwrap();
+    until("it answers again", async || answering(&router, Freshness::Default).await == node(&cluster, 1))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn freshness_chooses_who_may_answer() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    let (primary, standby) = (node(&cluster, 0), node(&cluster, 1));
+    assert_eq!(answering(&router, Freshness::Primary).await, primary);
+
+    cluster.pause_replay(1).await.unwrap();
+    let mut writer = router.writer().acquire().await.unwrap();
+    writer.batch_execute("CREATE TABLE late ()").await.unwrap();
+    let lag = || router.topology().nodes[0].lag;
+    until("the standby lags", async || lag().is_none_or(|lag| lag > Duration::from_millis(200))).await;
+    assert!(router.topology().nodes[0].lag_bytes.unwrap() > 0);
+    assert_eq!(answering(&router, Freshness::Within(Duration::from_millis(200))).await, primary);
+    assert_eq!(answering(&router, Freshness::Any).await, standby);
+}
+
+/// A standby's sessions refuse writes by themselves; the primary's must be told to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_in_a_read_is_refused_wherever_it_lands() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    for freshness in [Freshness::Any, Freshness::Primary] {
+        let mut conn = router.reader(freshness).acquire().await.unwrap();
+        let error = Error::from(conn.batch_execute("CREATE TABLE t ()").await.unwrap_err());
+        assert_eq!(error.sqlstate().unwrap().as_str(), "25006", "{freshness:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_failed_a_read_is_out_of_use_until_a_probe_finds_it_alive() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig {
+        probe_interval: Duration::from_secs(20),
+        search_interval: Duration::from_secs(1),
+        ..RouterConfig::default()
+    };
+    let router = router_with(nodes(&cluster), settings).await;
+    let standby = node(&cluster, 1);
+    let reader = router.reader(Freshness::Default);
+    let mut conn = reader.acquire().await.unwrap();
+    assert_eq!(*conn.endpoint(), standby);
+    reader.evict(&mut conn);
+    assert_ne!(*reader.acquire().await.unwrap().endpoint(), standby);
+    // The alarm hastens the probe, which is not due for another twenty seconds.
+    until("it answers again", async || *reader.acquire().await.unwrap().endpoint() == standby).await;
+}
+
+/// A standby that is cut off has replayed all that it received: only the primary's position tells that it is behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_cut_off_from_a_busy_primary_lags() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    let mut writer = router.writer().acquire().await.unwrap();
+    let sender = number(&mut writer, "SELECT pid::bigint AS n FROM pg_stat_replication").await.to_string();
+    let signal = |signal: &str| {
+        let told = std::process::Command::new("kill").args([signal, &sender]).status().unwrap();
+        assert!(told.success());
+    };
+    signal("-STOP");
+    writer.batch_execute("CREATE TABLE late ()").await.unwrap();
+    let lag = || router.topology().nodes[0].lag;
+    until("the standby lags", async || lag().is_none_or(|lag| lag > Duration::from_millis(300))).await;
+    signal("-CONT");
+    until("it has caught up", async || lag() == Some(Duration::ZERO)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_replay_cancelled_goes_to_another_standby_and_then_to_the_primary() {
+    let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+    let router = router(&cluster).await;
+    until("both are up", async || router.topology().nodes.iter().all(|node| node.is_up())).await;
+    let reader = router.reader(Freshness::Any);
+    let mut visited = Vec::new();
+    for _ in 0..3 {
+        let mut conn = reader.acquire().await.unwrap();
+        visited.push(conn.endpoint().clone());
+        reader.avoid(&mut conn);
+    }
+    assert_eq!(visited[2], node(&cluster, 0));
+    assert_ne!(visited[0], visited[1]);
+    assert_ne!(answering(&router, Freshness::Any).await, node(&cluster, 0), "the next read starts anew");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_may_be_kept_from_the_primary() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig { fallback: Fallback::Error, ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
+    cluster.stop(1, Stop::Immediate).await.unwrap();
+    until("it is seen down", async || !router.topology().nodes[0].is_up()).await;
+    let refused = router.reader(Freshness::Default).acquire().await.err().unwrap();
+    assert!(matches!(refused, Error::NoServer { role: Role::Standby, .. }), "{refused}");
+    assert_eq!(answering(&router, Freshness::Primary).await, node(&cluster, 0), "who asks for it gets it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_primary_a_stale_standby_still_answers_ordinary_reads() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig { max_lag: Duration::from_millis(100), ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    cluster.pause_replay(1).await.unwrap();
+    router.writer().acquire().await.unwrap().batch_execute("CREATE TABLE late ()").await.unwrap();
+    until("it is stale", async || answering(&router, Freshness::Default).await == node(&cluster, 0)).await;
+    cluster.kill(0).await.unwrap();
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+    let mut conn = router.reader(Freshness::Default).acquire().await.unwrap();
+    assert_eq!(*conn.endpoint(), node(&cluster, 1));
+    assert!(backend(&mut conn).await > 0);
+}

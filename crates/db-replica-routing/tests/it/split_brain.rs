@@ -1,0 +1,93 @@
+//! Several nodes take writes: at most one of them gets any.
+
+use std::sync::atomic::Ordering;
+
+use db_core::{Acquire, Error};
+use db_replica_routing::Freshness;
+use db_testkit::{Cluster, Stop, until};
+
+use crate::{answering, config, endpoint, node, router, router_with};
+
+/// The old primary comes back and takes writes, on its old timeline.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_primary_that_comes_back_gets_no_write_from_whoever_has_seen_or_can_reach_the_new_one() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let witness = router(&cluster).await;
+    drop(witness.writer().acquire().await.unwrap());
+    cluster.kill(0).await.unwrap();
+    cluster.promote(1).await.unwrap();
+    assert_eq!(*witness.writer().acquire().await.unwrap().endpoint(), node(&cluster, 1));
+
+    cluster.start(0).await.unwrap();
+    let fenced = || witness.topology().node(&node(&cluster, 0)).unwrap().fenced;
+    until("it is fenced", async || fenced()).await;
+    let newcomer = router(&cluster).await;
+    for router in [&witness, &newcomer] {
+        assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
+        assert_eq!(answering(router, Freshness::Any).await, node(&cluster, 1), "nor does it answer reads");
+    }
+    let evictions =
+        witness.sources(|_, kept| (kept.endpoint.clone(), kept.evictions.load(Ordering::Relaxed)));
+    assert!(
+        evictions.iter().any(|(at, count)| *at == node(&cluster, 0) && *count > 0),
+        "its connections were cut: {evictions:?}"
+    );
+
+    // Whoever has seen the new one waits for it rather than write to the old one.
+    cluster.stop(1, Stop::Immediate).await.unwrap();
+    until("the new one is seen down", async || witness.topology().writer.is_none()).await;
+    let wait = config().writer_wait;
+    let refused = witness.writer().acquire().await.err().unwrap();
+    assert!(matches!(refused, Error::NoServer { waited, .. } if waited >= wait), "{refused}");
+}
+
+/// Two clusters of the kit are copies of one template: one system identifier, one timeline, two primaries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_writers_on_one_timeline_get_no_write_until_one_of_them_is_gone() {
+    let (one, two) = tokio::join!(Cluster::builder().start(), Cluster::builder().start());
+    let (one, two) = (one.unwrap(), two.unwrap());
+    let router = router(&one).await;
+    assert_eq!(router.topology().writer, Some(node(&one, 0)));
+    router.add(node(&two, 0));
+    until("both are seen", async || router.topology().conflict.is_some()).await;
+    let refused = router.writer().acquire().await.err().unwrap().to_string();
+    assert!(refused.contains("are both primaries on timeline 1"), "{refused}");
+    assert_eq!(router.topology().conflicts, 1);
+
+    two.stop(0, Stop::Immediate).await.unwrap();
+    until("the conflict is over", async || router.topology().conflict.is_none()).await;
+    assert_eq!(*router.writer().acquire().await.unwrap().endpoint(), node(&one, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_not_used() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    // A place of its own has a template of its own, and so another system identifier.
+    let here = db_server::Place::here().unwrap();
+    let directory = tempfile::tempdir_in(here.root()).unwrap();
+    let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
+    let other = tokio::task::spawn_blocking(move || {
+        let install = db_server::find(None, &|_| ()).unwrap();
+        db_server::Cluster::builder(install).place(place).start().unwrap()
+    });
+    let other = other.await.unwrap();
+    let stranger = endpoint(&other.primary_url());
+    let router = router(&cluster).await;
+    router.add(stranger.clone());
+    router.add(stranger.clone());
+    let trouble = || router.topology().node(&stranger).and_then(|node| node.trouble.clone());
+    until("it is seen through", async || trouble().is_some_and(|text| text.contains("another cluster")))
+        .await;
+    assert_eq!(router.topology().nodes.len(), 3, "it is listed once");
+    assert_eq!(router.topology().writer, Some(node(&cluster, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_server_under_two_names_is_one_writer() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let own = node(&cluster, 0);
+    let alias = db_core::Endpoint::new("localhost", own.port());
+    let router = router_with(vec![own, alias], config()).await;
+    assert!(router.writer().acquire().await.is_ok());
+    assert_eq!(router.topology().conflicts, 0);
+}
