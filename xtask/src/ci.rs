@@ -33,12 +33,16 @@ const STEPS: [Step; 9] = [
     Step { name: "fmt", again: "cargo fmt --all", run: |_| cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
-        again: "cargo clippy --workspace --all-targets -- -D warnings",
-        run: |_| cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        again: "cargo clippy --workspace --exclude db-benches --all-targets -- -D warnings",
+        run: |_| cargo(&[&["clippy"], test::OURS, &["--all-targets", "--", "-D", "warnings"]].concat()),
     },
     Step { name: "layers", again: "cargo xtask layers", run: |_| layers::check_workspace() },
     Step { name: "tidy", again: "cargo xtask tidy", run: |_| tidy::check_workspace() },
-    Step { name: "doc", again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps", run: |_| doc() },
+    Step {
+        name: "doc",
+        again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude db-benches --no-deps",
+        run: |_| doc(),
+    },
     Step {
         name: "test on PostgreSQL 15",
         again: "cargo xtask test --pg 15",
@@ -81,7 +85,7 @@ fn cargo(arguments: &[&str]) -> Result {
 }
 
 fn doc() -> Result {
-    let mut doc = children::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    let mut doc = children::cargo(&[&["doc"], test::OURS, &["--no-deps", "--quiet"]].concat());
     children::run_aside(doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(workspace::root()))
 }
 

@@ -18,7 +18,7 @@ cargo xtask layers
 
 Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and db-server on
 none, the ring on db-core only (db-testkit in dev-dependencies), db-platform on ground and ring, db-cli on db-platform,
-db-server and db-core, xtask on db-server. Also fails when db-core without features pulls a database driver.",
+db-server and db-core, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver.",
     run,
 };
 
@@ -88,6 +88,8 @@ fn rule(name: &str) -> Option<fn(&str, bool) -> bool> {
             |on, dev| matches!(on, "db-platform" | "db-server" | "db-core") || (dev && on == "db-testkit")
         }
         "xtask" => |on, _| on == "db-server",
+        // It measures whatever there is, and nobody depends on it.
+        "db-benches" => |on, _| on != "xtask",
         ring if RING.contains(&ring) => {
             |on, dev| on == "db-core" || (dev && matches!(on, "db-testkit" | "db-server"))
         }
@@ -131,6 +133,7 @@ mod tests {
                 "db-retry",
                 "db-platform",
                 "db-cli",
+                "db-benches",
                 "xtask",
             ];
             let mut packages: Vec<Package> =
@@ -155,6 +158,8 @@ mod tests {
         check("db-cli", ("db-platform", false), true);
         check("db-cli", ("db-pool", false), false);
         check("xtask", ("db-platform", false), false);
+        check("db-benches", ("db-platform", false), true);
+        check("db-platform", ("db-benches", true), false);
     }
 
     #[test]

@@ -26,6 +26,9 @@ Tests that need servers of their own start them; DB_TESTKIT_PG tells them the ve
     run,
 };
 
+/// All packages but the one that compiles other people's pools, which only measuring needs.
+pub(crate) const OURS: &[&str] = &["--workspace", "--exclude", "db-benches"];
+
 /// What the tests are called with.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
@@ -113,14 +116,14 @@ fn run_all(wishes: &Wishes, counts: &mut Counts) -> Result {
     } else {
         children::cargo(&["test", "--no-fail-fast"])
     };
-    runner.arg("--workspace").args(targets(wishes.integration));
+    runner.args(OURS).args(targets(wishes.integration));
     if !nextest && !wishes.filters.is_empty() {
         runner.arg("--");
     }
     settings(runner.args(&wishes.filters));
     let mut outcome = children::watch(&mut runner, |line| read(line, counts));
     if !wishes.integration && wishes.filters.is_empty() {
-        let mut doc = children::cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
+        let mut doc = children::cargo(&[&["test"], OURS, &["--doc", "--no-fail-fast"]].concat());
         settings(&mut doc);
         outcome = outcome.and(children::watch(&mut doc, |line| read(line, counts)));
     }

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use db_platform::core::Acquire;
 use db_platform::pool::{ConnectConfig, Connector, Pool, PoolConfig};
+use db_platform::replica_routing::{LinkAlarm, Purpose, Router, RouterConfig};
 use db_platform::retry::{BreakerConfig, BreakerState, Guarded, Retry, RetryConfig};
-use db_platform::{Class, Classify, DatabaseUrl, Error};
+use db_platform::{Begin, Class, Classify, DatabaseUrl, Endpoint, Error, Freshness};
 use db_testkit::{Stop, until};
 use diesel_async::SimpleAsyncConnection;
 use tokio::sync::Barrier;
@@ -51,4 +52,37 @@ async fn a_pool_behind_a_breaker_fails_at_once_and_serves_again_soon() {
     until("calls are served again", async || select(&guarded, &once).await.is_ok()).await;
 
     assert_eq!(guarded.status().opened, 1);
+}
+
+/// The whole stack: a router over pools, each behind a breaker of its own.
+#[tokio::test]
+async fn a_router_over_guarded_pools_goes_on_when_a_standby_dies() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let urls = [cluster.primary_url(), cluster.standby_urls().remove(0)];
+    let urls: Vec<DatabaseUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
+    let [primary, standby] = [0, 1].map(|node| urls[node].hosts()[0].clone());
+    let connector = |endpoint: &Endpoint| {
+        let url = urls.iter().find(|url| url.hosts()[0] == *endpoint).unwrap();
+        Connector::new(url.clone(), ConnectConfig::default())
+    };
+    let open = |endpoint: &Endpoint, _: Purpose| {
+        let config = PoolConfig { acquire_timeout: Duration::from_secs(2), ..PoolConfig::default() };
+        let pool = Pool::open(connector(endpoint), endpoint.clone(), config);
+        Guarded::new(pool, BreakerConfig::default())
+    };
+    let nodes = (primary.clone(), vec![standby.clone()]);
+    let router = Router::start(nodes, open, connector, RouterConfig::default(), LinkAlarm::default());
+    router.settle(Duration::from_secs(10)).await;
+    let retry = Retry::default();
+    let reader = router.reader(Freshness::Any);
+    let ask = async || retry.read(&reader, async |conn| port(conn).await).await;
+    assert_eq!(ask().await.unwrap(), standby.port().to_string());
+    let written = retry.transaction(router.writer(), Begin::default(), &(), async |conn| {
+        Ok::<_, Error>(conn.batch_execute("CREATE TABLE written (n int)").await?)
+    });
+    written.await.unwrap();
+    cluster.kill(1).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(ask().await.unwrap(), primary.port().to_string());
+    }
 }

@@ -163,10 +163,9 @@ impl std::ops::DerefMut for Loan<'_> {
     }
 }
 
-/// Looks at the ledger right behind COMMIT, and notes what it was told of the outcome.
+/// Counts what others have put into the ledger, right behind COMMIT, and notes what it was told of the outcome.
 #[derive(Default)]
 struct Behind {
-    seen: Mutex<Vec<i64>>,
     outcomes: Mutex<Vec<CommitOutcome>>,
 }
 
@@ -176,10 +175,8 @@ impl AroundCommit for Behind {
         mut conn: &'a AsyncPgConnection,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
         Some(Box::pin(async move {
-            let sql = "SELECT count(*) AS n FROM ledger WHERE pg_current_xact_id_if_assigned() IS NULL";
-            if let Ok(Number { n }) = sql_query(sql).get_result(&mut conn).await {
-                self.seen.lock().unwrap().push(n);
-            }
+            let sql = "INSERT INTO seen SELECT count(*) FROM ledger WHERE xmin <> pg_current_xact_id()::xid";
+            let _ = conn.batch_execute(sql).await;
         }))
     }
 
@@ -199,7 +196,8 @@ impl AroundCommit for Behind {
 
 #[tokio::test]
 async fn what_runs_alongside_sees_what_was_committed() {
-    let (_database, direct, _observer) = ledger().await;
+    let (_database, direct, mut observer) = ledger().await;
+    observer.batch_execute("CREATE TABLE seen (n bigint)").await.unwrap();
     let behind = Behind::default();
     let write = async |n: i32| {
         let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
@@ -208,7 +206,8 @@ async fn what_runs_alongside_sees_what_was_committed() {
     write(1).await.unwrap();
     write(1).await.unwrap_err();
     write(2).await.unwrap();
-    assert_eq!(*behind.seen.lock().unwrap(), [1, 2]);
+    let seen = sql_query("SELECT n FROM seen ORDER BY n").get_results::<Number>(&mut observer).await.unwrap();
+    assert_eq!(seen.iter().map(|row| row.n).collect::<Vec<_>>(), [1, 2], "its own row is another's by then");
     let expected = [CommitOutcome::Committed, CommitOutcome::RolledBack, CommitOutcome::Committed];
     assert_eq!(*behind.outcomes.lock().unwrap(), expected);
 }

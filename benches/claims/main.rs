@@ -1,0 +1,36 @@
+//! Measures those claims of the area `pool` that need a peer beside it, or the whole stack above it.
+//!
+//! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
+
+mod checkout;
+mod overhead;
+mod spike;
+
+use std::process::ExitCode;
+
+use db_testkit::claims::{Claim, run};
+
+const CLAIMS: [Claim; 3] = [
+    Claim {
+        id: "pool-3",
+        sentence: "When 50 callers meet 5 warm connections and opening one takes 150 ms, all are served as quickly as the warm ones can, and hardly a connection is opened.",
+        target: "at most 30 ms more than the ideal 20 ms, and at most 7 connections",
+        measure: spike::measure,
+    },
+    Claim {
+        id: "pool-4",
+        sentence: "Getting a connection and giving it back costs little more than with bare deadpool, all metrics and leak tracking on, and everyone waits alike.",
+        target: "at most 1.3 times deadpool, alone and with 64 tasks on 4; max over median wait at most 3 with 64 tasks on 4",
+        measure: checkout::measure,
+    },
+    Claim {
+        id: "pool-5",
+        sentence: "The wire tap with its QueryEvents hardly costs anything, and neither does all of Db::read.",
+        target: "tap under 2 % on SELECT 1 and on 200,000 rows; SELECT 1 through Db::read at most 1.10 times a bare diesel-async connection",
+        measure: overhead::measure,
+    },
+];
+
+fn main() -> ExitCode {
+    run(&CLAIMS)
+}

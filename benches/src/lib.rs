@@ -1,0 +1,15 @@
+//! Measures ours and other people's pools and drivers side by side; the targets `bench` and `claims` print the figures.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
+#![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
+
+pub mod checkout;
+pub mod door;
+pub mod outage;
+pub mod pairs;
+pub mod peers;
+pub mod server;
+pub mod spike;
+pub mod statement;
+pub mod tap;
+pub mod waits;
