@@ -2,6 +2,8 @@
 //! helps.
 
 use std::panic::Location;
+#[cfg(feature = "otel")]
+use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,9 @@ pub struct Db {
     retry: Retry,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
+    /// What pools report to that are opened later.
+    #[cfg(feature = "otel")]
+    meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,
 }
 
 #[derive(QueryableByName)]
@@ -76,7 +81,11 @@ impl Db {
             let own = readers.iter().find(|(host, _)| host == endpoint);
             own.map_or_else(|| watchers.clone(), |(_, readers)| readers.clone())
         };
+        #[cfg(feature = "otel")]
+        let meter = Arc::new(OnceLock::new());
         let open = {
+            #[cfg(feature = "otel")]
+            let meters: Arc<OnceLock<opentelemetry::metrics::Meter>> = Arc::clone(&meter);
             let (watch, writes, reads) = (watch.clone(), config.pool.clone(), config.read_pool.clone());
             let writers = config.url.hosts().to_vec();
             move |endpoint: &Endpoint, purpose: Purpose| {
@@ -90,7 +99,12 @@ impl Db {
                     // With standbys the primary answers few reads: nothing is kept open for them.
                     Purpose::ReadOnly => (connector.read_only(), PoolConfig { min: 0, ..reads.clone() }),
                 };
-                Pool::open(connector, endpoint.clone(), pool)
+                let pool = Pool::open(connector, endpoint.clone(), pool);
+                #[cfg(feature = "otel")]
+                if let Some(meter) = meters.get() {
+                    pool.observe_with(meter, name_of(&pool, purpose));
+                }
+                pool
             }
         };
         let router = Router::start(nodes, open, watch, config.router.clone(), signals);
@@ -101,7 +115,13 @@ impl Db {
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
         let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
-        Ok(Db { router, retry, timeout: None })
+        Ok(Db {
+            router,
+            retry,
+            timeout: None,
+            #[cfg(feature = "otel")]
+            meter,
+        })
     }
 
     /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
@@ -287,7 +307,7 @@ impl Db {
     /// Of a [`Db::stream`], each batch is a call.
     pub fn with_timeout(&self, timeout: Duration) -> Db {
         let config = RetryConfig { deadline: Some(timeout), ..self.retry.config().clone() };
-        Db { router: self.router.clone(), retry: self.retry.with(config), timeout: Some(timeout) }
+        Db { retry: self.retry.with(config), timeout: Some(timeout), ..self.clone() }
     }
 
     /// What is known of the servers.
@@ -303,10 +323,9 @@ impl Db {
     /// Reports what every pool does to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
     #[cfg(feature = "otel")]
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
-        let purposes = ["writes", "reads-on-primary"].into_iter().chain(std::iter::repeat("reads"));
-        for (purpose, pool) in purposes.zip(self.router.sources(|_, pool| pool.clone())) {
-            pool.observe_with(meter, format!("{purpose} {}", pool.endpoint()));
-        }
+        // Those that are opened later find it here.
+        let _ = self.meter.set(meter.clone());
+        self.router.sources(|purpose, pool| pool.observe_with(meter, name_of(pool, purpose)));
     }
 
     /// What was run again so far, by the class of the failure before.
@@ -351,6 +370,15 @@ impl Db {
 
     pub(crate) fn writer(&self) -> Writer<'_, Pool> {
         self.router.writer()
+    }
+}
+
+/// What tells a pool apart from the process's others.
+#[cfg(feature = "otel")]
+fn name_of(pool: &Pool, purpose: Purpose) -> String {
+    match purpose {
+        Purpose::Plain => pool.endpoint().to_string(),
+        Purpose::ReadOnly => format!("{} read-only", pool.endpoint()),
     }
 }
 

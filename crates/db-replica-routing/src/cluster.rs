@@ -4,11 +4,11 @@
 //! callers at once.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Lsn, Role};
+use db_core::{Acquire, Endpoint, Error, Lsn, Result, Role};
 use tokio::sync::{Notify, watch};
 
 use crate::config::{NodeConfig, RouterConfig};
@@ -53,6 +53,8 @@ pub(crate) struct Cluster<A> {
     pub(crate) awaited: watch::Sender<u64>,
     /// Wakes whoever waits for something to change.
     pub(crate) news: Notify,
+    /// Whether no connection is handed out any more.
+    pub(crate) stopped: AtomicBool,
     open: Box<Open<A>>,
     pub(crate) nodes: Nodes<A>,
     state: Mutex<State>,
@@ -85,6 +87,7 @@ impl<A> Cluster<A> {
             leader: watch::Sender::new(Leader::Nobody(Instant::now())),
             awaited: watch::Sender::new(0),
             news: Notify::new(),
+            stopped: AtomicBool::new(false),
             open: Box::new(open),
             nodes: Nodes::default(),
             state: Mutex::default(),
@@ -160,6 +163,16 @@ impl<A> Cluster<A> {
     pub(crate) fn eject(&self, node: &Node<A>, why: &str) {
         let lasts = node.ejection.eject(&self.config.ejection, Instant::now(), &mut rand::rng());
         tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
+    }
+
+    /// Refuses once the router was stopped.
+    pub(crate) fn check_running(&self) -> Result<()> {
+        match self.nodes.iter().next() {
+            Some(node) if AtomicBool::load(&self.stopped, Ordering::Acquire) => {
+                Err(Error::PoolClosed { endpoint: node.endpoint().clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -166,6 +166,7 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
     }
 
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
+        self.cluster.check_running()?;
         let (at_once, after_wait, in_vain) = match self.freshness {
             Freshness::Primary => return self.fall_back(Reason::Asked, site).await,
             Freshness::AtLeast(_) => (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback),

@@ -1,6 +1,7 @@
 //! The router: nodes, a monitor for each, and where connections for writes and for reads come from.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ impl<A> Router<A> {
         let _ = tokio::time::timeout(patience, settled).await;
     }
 
-    /// Ends the monitors: from now on nothing is learned of the nodes.
+    /// Ends the monitors, and hands out no connection any more: whoever asks is told that the pool is closed.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -170,6 +171,7 @@ impl<A> Inner<A> {
     }
 
     fn stop(&self) {
+        self.cluster.stopped.store(true, Ordering::Release);
         self.tasks().iter().for_each(AbortHandle::abort);
     }
 }

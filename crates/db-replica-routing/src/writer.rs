@@ -47,6 +47,7 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
     }
 
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
+        self.cluster.check_running()?;
         self.cluster.on_writer(Purpose::Plain, site).await
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use db_platform::core::Acquire;
 use db_platform::pool::{ConnectConfig, Connector, Pool, PoolConfig};
-use db_platform::replica_routing::{LinkAlarm, Purpose, Router, RouterConfig};
+use db_platform::replica_routing::{Purpose, Router, RouterConfig, Signals};
 use db_platform::retry::{BreakerConfig, BreakerState, Guarded, Retry, RetryConfig};
 use db_platform::{Begin, Class, Classify, DatabaseUrl, Endpoint, Error, Freshness};
 use db_testkit::{Stop, until};
@@ -61,23 +61,25 @@ async fn a_router_over_guarded_pools_goes_on_when_a_standby_dies() {
     let urls = [cluster.primary_url(), cluster.standby_urls().remove(0)];
     let urls: Vec<DatabaseUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
     let [primary, standby] = [0, 1].map(|node| urls[node].hosts()[0].clone());
-    let connector = |endpoint: &Endpoint| {
+    let connector = move |endpoint: &Endpoint| {
         let url = urls.iter().find(|url| url.hosts()[0] == *endpoint).unwrap();
         Connector::new(url.clone(), ConnectConfig::default())
     };
-    let open = |endpoint: &Endpoint, _: Purpose| {
+    let connect = connector.clone();
+    let open = move |endpoint: &Endpoint, _: Purpose| {
         let config = PoolConfig { acquire_timeout: Duration::from_secs(2), ..PoolConfig::default() };
-        let pool = Pool::open(connector(endpoint), endpoint.clone(), config);
+        let pool = Pool::open(connect(endpoint), endpoint.clone(), config);
         Guarded::new(pool, BreakerConfig::default())
     };
-    let nodes = (primary.clone(), vec![standby.clone()]);
-    let router = Router::start(nodes, open, connector, RouterConfig::default(), LinkAlarm::default());
+    let nodes = [primary.clone(), standby.clone()];
+    let router = Router::start(nodes, open, connector, RouterConfig::default(), Signals::default());
     router.settle(Duration::from_secs(10)).await;
     let retry = Retry::default();
     let reader = router.reader(Freshness::Any);
     let ask = async || retry.read(&reader, async |conn| port(conn).await).await;
     assert_eq!(ask().await.unwrap(), standby.port().to_string());
-    let written = retry.transaction(router.writer(), Begin::default(), &(), async |conn| {
+    let writer = router.writer();
+    let written = retry.transaction(&writer, Begin::default(), &(), async |conn| {
         Ok::<_, Error>(conn.batch_execute("CREATE TABLE written (n int)").await?)
     });
     written.await.unwrap();
