@@ -71,7 +71,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         loop {
             let candidates = self.candidates(freshness, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let Some(node) = choose(nodes, candidates, zone_bias, &mut rand::rng()) else { return Ok(None) };
+            let Some(node) = choose(nodes, candidates, zone_bias) else { return Ok(None) };
             without.add(node.number);
             let acquired = tokio::select! {
                 biased;
