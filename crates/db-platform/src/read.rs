@@ -9,15 +9,16 @@ use db_retry::Retry;
 enum Failed {
     /// Another one may help, as its class says.
     Attempt(Error),
-    /// Whoever waited for as long as it was willing to is not made to wait again.
-    Waited(Error),
+    /// None may: whoever waited for as long as it was willing to is not made to wait again, and a write in a read is refused
+    /// everywhere, which is no fault of the server's.
+    Final(Error),
 }
 
 impl Classify for Failed {
     fn class(&self) -> Class {
         match self {
             Failed::Attempt(error) => error.class(),
-            Failed::Waited(_) => Class::Permanent,
+            Failed::Final(_) => Class::Permanent,
         }
     }
 }
@@ -37,7 +38,7 @@ where
         let mut conn = match from.acquire().await {
             Ok(conn) => conn,
             Err(error @ (Error::PoolTimeout { .. } | Error::NoServer { .. })) => {
-                return Err(Failed::Waited(error));
+                return Err(Failed::Final(error));
             }
             Err(error) => return Err(Failed::Attempt(error)),
         };
@@ -47,14 +48,20 @@ where
             result = in_time(timeout, work.clone()(&mut conn)) => result,
             () = gone => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
         };
-        match &result {
-            Err(error) if error.class() == Class::Unavailable => from.evict(&mut conn),
-            Err(error) if error.class() == Class::Conflict => from.avoid(&mut conn),
-            _ => {}
-        }
-        result.map_err(Failed::Attempt)
+        result.map_err(|error| match error.class() {
+            _ if matches!(error, Error::ReadOnly(_)) => Failed::Final(error),
+            Class::Unavailable => {
+                from.evict(&mut conn);
+                Failed::Attempt(error)
+            }
+            Class::Conflict => {
+                from.avoid(&mut conn);
+                Failed::Attempt(error)
+            }
+            _ => Failed::Attempt(error),
+        })
     };
-    retry.run(attempt).await.map_err(|(Failed::Attempt(error) | Failed::Waited(error))| error)
+    retry.run(attempt).await.map_err(|(Failed::Attempt(error) | Failed::Final(error))| error)
 }
 
 async fn in_time<T, E: Into<Error>>(

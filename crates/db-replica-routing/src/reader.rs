@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use db_core::{Acquire, Error, Result, Role};
 
@@ -191,9 +191,8 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         let is_primary = node.seen.borrow().primary().is_some();
         let source = if is_primary { self.cluster.read_only(&node) } else { &node.plain };
         source.evict(&mut conn.conn);
-        if is_primary {
-            node.vitals.doubt(Instant::now());
-        } else {
+        // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
+        if !is_primary {
             self.failed(&node);
             node.suspect();
         }
