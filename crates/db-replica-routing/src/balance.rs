@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use rand::{Rng, RngExt};
-
 use crate::node::Node;
 use crate::nodes::Nodes;
 
@@ -43,28 +41,23 @@ impl Set {
 }
 
 /// One of the candidates; none where there are none.
-pub(crate) fn choose<'a, A>(
-    nodes: &'a Nodes<A>,
-    candidates: Set,
-    zone_bias: f32,
-    rng: &mut impl Rng,
-) -> Option<&'a Arc<Node<A>>> {
+pub(crate) fn choose<A>(nodes: &Nodes<A>, candidates: Set, zone_bias: f32) -> Option<&Arc<Node<A>>> {
     let near = nodes.near().0;
-    let best_near = two_choices(nodes, Set(candidates.0 & near), rng);
-    let best_far = two_choices(nodes, Set(candidates.0 & !near), rng);
+    let best_near = two_choices(nodes, Set(candidates.0 & near));
+    let best_far = two_choices(nodes, Set(candidates.0 & !near));
     match (best_near, best_far) {
         (Some(near), Some(far)) if near.load() > far.load() * zone_bias => Some(far),
         (near, far) => near.or(far),
     }
 }
 
-fn two_choices<'a, A>(nodes: &'a Nodes<A>, candidates: Set, rng: &mut impl Rng) -> Option<&'a Arc<Node<A>>> {
+fn two_choices<A>(nodes: &Nodes<A>, candidates: Set) -> Option<&Arc<Node<A>>> {
     match candidates.count() {
         0 => None,
         1 => nodes.get(candidates.nth(0)),
         count => {
-            let first = rng.random_range(0..count);
-            let second = (first + rng.random_range(1..count)) % count;
+            let first = fastrand::u32(0..count);
+            let second = (first + fastrand::u32(1..count)) % count;
             let (first, second) = (nodes.get(candidates.nth(first))?, nodes.get(candidates.nth(second))?);
             Some(if second.load() < first.load() { second } else { first })
         }
@@ -104,7 +97,7 @@ mod tests {
     fn shares(nodes: &Nodes<()>) -> Vec<u32> {
         let (mut chosen, mut under_way) = (vec![0; nodes.len()], std::collections::VecDeque::new());
         for _ in 0..1_000 {
-            let node = choose(nodes, everyone(nodes), 4.0, &mut rand::rng()).unwrap();
+            let node = choose(nodes, everyone(nodes), 4.0).unwrap();
             chosen[node.number] += 1;
             node.in_flight.fetch_add(1, Ordering::Relaxed);
             under_way.push_back(node);
@@ -138,7 +131,7 @@ mod tests {
         let shared = shares(&nodes(&[(1, 5), (1, 5)], 1));
         assert!(shared[0] > shared[1] * 2 && shared[1] > 0, "{shared:?}");
         let idle = nodes(&[(1, 5), (1, 5)], 1);
-        let chosen = |of: Set| choose(&idle, of, 4.0, &mut rand::rng()).map(|node| node.number);
+        let chosen = |of: Set| choose(&idle, of, 4.0).map(|node| node.number);
         assert_eq!(chosen(everyone(&idle)), Some(0));
         idle.get(0).unwrap().in_flight.store(4, Ordering::Relaxed);
         assert_eq!(chosen(everyone(&idle)), Some(1));

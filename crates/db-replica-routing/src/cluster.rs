@@ -161,7 +161,7 @@ impl<A> Cluster<A> {
 
     /// Takes a standby out of use for a while.
     pub(crate) fn eject(&self, node: &Node<A>, why: &str) {
-        let lasts = node.ejection.eject(&self.config.ejection, Instant::now(), &mut rand::rng());
+        let lasts = node.ejection.eject(&self.config.ejection, Instant::now());
         tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
     }
 

@@ -51,6 +51,9 @@ pub struct RouterConfig {
     /// The longest that one probe may take; a node that does not answer in time counts as down. Opening the probe's own
     /// connection may take twice as long.
     pub probe_timeout: Duration,
+    /// How often a node's name is resolved anew, by opening the probe's own connection anew: it may lead to another server
+    /// by now, while the old one still answers. An address is not.
+    pub resolve_interval: Duration,
     /// The pause between two probes while the writer is looked for.
     pub search_interval: Duration,
     /// The pause between two probes of a standby while a read waits for it to catch up. However many reads wait, they share
@@ -99,6 +102,7 @@ impl Default for RouterConfig {
             fallback: Fallback::default(),
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_millis(500),
+            resolve_interval: Duration::from_secs(20),
             search_interval: Duration::from_millis(25),
             token_interval: Duration::from_millis(50),
             pooled: false,

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rand::{Rng, RngExt};
-
 use crate::config::EjectionConfig;
 
 /// So many looks in a row must find a node slow.
@@ -43,7 +41,7 @@ impl Ejection {
     }
 
     /// Ejects it, and says for how long.
-    pub(crate) fn eject(&self, config: &EjectionConfig, now: Instant, rng: &mut impl Rng) -> Duration {
+    pub(crate) fn eject(&self, config: &EjectionConfig, now: Instant) -> Duration {
         let mut state = self.state();
         // Whoever has behaved for as long as the longest ejection starts anew.
         if state.back.is_some_and(|back| now.saturating_duration_since(back) > config.max) {
@@ -51,7 +49,7 @@ impl Ejection {
         }
         state.row += 1;
         let lasts =
-            config.base.saturating_mul(state.row).min(config.max).mul_f64(rng.random_range(0.75..1.25));
+            config.base.saturating_mul(state.row).min(config.max).mul_f64(0.75 + fastrand::f64() / 2.0);
         (state.until, state.slow_looks) = (Some(now + lasts), 0);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.active.store(true, Ordering::Relaxed);
@@ -96,9 +94,8 @@ mod tests {
     #[test]
     fn each_ejection_in_a_row_lasts_longer_and_good_conduct_is_rewarded() {
         let (ejection, config, mut now) = (Ejection::default(), EjectionConfig::default(), Instant::now());
-        let rng = &mut rand::rng();
         for n in 1..=20 {
-            let lasts = ejection.eject(&config, now, rng);
+            let lasts = ejection.eject(&config, now);
             let plain = (config.base * n).min(config.max);
             assert!(lasts >= plain.mul_f64(0.75) && lasts <= plain.mul_f64(1.25), "{n}: {lasts:?}");
             assert!(!ejection.readmit(now + lasts / 2));
@@ -108,7 +105,7 @@ mod tests {
             assert!(!ejection.is_active());
         }
         now += config.max * 2;
-        assert!(ejection.eject(&config, now, rng) <= config.base.mul_f64(1.25));
+        assert!(ejection.eject(&config, now) <= config.base.mul_f64(1.25));
         assert_eq!(ejection.count(), 21);
     }
 

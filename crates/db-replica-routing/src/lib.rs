@@ -9,6 +9,8 @@ mod ejection;
 mod election;
 mod freshness;
 mod lag;
+#[cfg(feature = "tower")]
+mod layer;
 mod monitor;
 mod node;
 mod nodes;
@@ -31,6 +33,8 @@ mod writer;
 pub use config::{EjectionConfig, Fallback, NodeConfig, RouterConfig};
 pub use counts::ReadCounts;
 pub use freshness::Freshness;
+#[cfg(feature = "tower")]
+pub use layer::{SessionLayer, SessionService};
 #[cfg(feature = "patroni")]
 pub use patroni::{InvalidPatroniUrl, PatroniUrl};
 pub use reader::Reader;

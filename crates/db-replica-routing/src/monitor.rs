@@ -4,6 +4,7 @@
 //! whatever reason, means that the node is down until one succeeds; only one that came too late while the node went on
 //! answering others says nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub(crate) struct Monitor<A, C> {
     pub(crate) cluster: Arc<Cluster<A>>,
     pub(crate) connect: C,
     pub(crate) conn: Option<AsyncPgConnection>,
+    /// When its connection was opened, or was last tried to be.
+    pub(crate) opened: Option<Instant>,
     pub(crate) manner: Manner,
     /// When it was first seen again after it had been down.
     pub(crate) back: Option<Instant>,
@@ -69,12 +72,21 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
         let timeout = self.cluster.config.probe_timeout;
         self.node.probes.fetch_add(1, Ordering::Relaxed);
         let too_late = |waited: Duration| move |_| Error::DeadlineExceeded { waited };
+        let due = self.opened.is_none_or(|opened| opened.elapsed() > self.cluster.config.resolve_interval);
+        let is_name = self.node.endpoint().host().parse::<IpAddr>().is_err();
         // The first statement of a connection is no measure: the server reads its catalogues for it.
         let (mut conn, is_warm) = match self.conn.take() {
-            Some(conn) => (conn, true),
-            None => {
+            Some(conn) if !(due && is_name) => (conn, true),
+            old => {
                 let connecting = self.connect.connect(self.node.endpoint());
-                (tokio::time::timeout(timeout * 2, connecting).await.map_err(too_late(timeout * 2))??, false)
+                let opened = tokio::time::timeout(timeout * 2, connecting).await;
+                self.opened = Some(Instant::now());
+                match (opened.map_err(too_late(timeout * 2)).and_then(std::convert::identity), old) {
+                    (Ok(conn), _) => (conn, false),
+                    // No place for another connection, say: that is no reason to give this one up.
+                    (Err(_), Some(old)) => (old, true),
+                    (Err(error), None) => return Err(error),
+                }
             }
         };
         let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.manner));

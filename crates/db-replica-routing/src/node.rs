@@ -38,8 +38,8 @@ pub(crate) struct Node<A> {
     lag_micros: AtomicU64,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) ejection: Ejection,
-    /// The share of its weight that it gets now, as an `f32`: less than 1 after it came back.
-    share: AtomicU32,
+    /// One by the weight that it has now, as the bits of an `f32`: it has less after it came back.
+    per_capacity: AtomicU32,
     /// Whether it is a primary that must not be written to.
     pub(crate) fenced: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
@@ -52,6 +52,7 @@ pub(crate) struct Node<A> {
 
 impl<A> Node<A> {
     pub(crate) fn new(number: usize, config: NodeConfig, near: bool, plain: A, vitals: Arc<Vitals>) -> Self {
+        let capacity = per_capacity(&config, 1.0);
         Node {
             number,
             config,
@@ -62,7 +63,7 @@ impl<A> Node<A> {
             lag_micros: AtomicU64::new(NOT_USABLE),
             vitals,
             ejection: Ejection::default(),
-            share: AtomicU32::new(1.0_f32.to_bits()),
+            per_capacity: AtomicU32::new(capacity),
             fenced: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
@@ -123,13 +124,13 @@ impl<A> Node<A> {
     /// How loaded it is, relative to what it can take.
     pub(crate) fn load(&self) -> f32 {
         let in_flight = AtomicUsize::load(&self.in_flight, Ordering::Relaxed) as f32 + 1.0;
-        let share = f32::from_bits(AtomicU32::load(&self.share, Ordering::Relaxed));
-        in_flight * self.vitals.latency_micros().max(NOISE_MICROS) / (self.config.weight.get() as f32 * share)
+        let per_capacity = f32::from_bits(AtomicU32::load(&self.per_capacity, Ordering::Relaxed));
+        in_flight * self.vitals.latency_micros().max(NOISE_MICROS) * per_capacity
     }
 
     /// Sets the share of its weight that it gets from now on.
     pub(crate) fn set_share(&self, share: f32) {
-        self.share.store(share.clamp(0.1, 1.0).to_bits(), Ordering::Relaxed);
+        self.per_capacity.store(per_capacity(&self.config, share), Ordering::Relaxed);
     }
 
     /// Whether another server answers than the last time, or the same one after a restart.
@@ -165,4 +166,8 @@ impl<A> Node<A> {
             std::future::pending::<()>().await;
         }
     }
+}
+
+fn per_capacity(config: &NodeConfig, share: f32) -> u32 {
+    (1.0 / (config.weight.get() as f32 * share.clamp(0.1, 1.0))).to_bits()
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use db_core::{Acquire, Error, Result, Role, SqlState};
 
@@ -72,7 +72,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         loop {
             let candidates = self.candidates(freshness, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let Some(node) = choose(nodes, candidates, zone_bias, &mut rand::rng()) else { return Ok(None) };
+            let Some(node) = choose(nodes, candidates, zone_bias) else { return Ok(None) };
             without.add(node.number);
             let acquired = tokio::select! {
                 biased;
@@ -198,9 +198,8 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         let is_primary = node.seen.borrow().primary().is_some();
         let source = if is_primary { self.cluster.read_only(&node) } else { &node.plain };
         source.evict(&mut conn.conn);
-        if is_primary {
-            node.vitals.doubt(Instant::now());
-        } else {
+        // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
+        if !is_primary {
             self.failed(&node);
             node.suspect();
         }

@@ -77,6 +77,12 @@ impl Session {
         CURRENT.scope(self, future).await
     }
 
+    /// The same for what runs now.
+    #[cfg(feature = "tower")]
+    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+
     /// The session that this task runs in, where it runs in one.
     pub fn current() -> Option<Session> {
         CURRENT.try_with(Session::clone).ok()

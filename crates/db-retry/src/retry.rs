@@ -177,7 +177,7 @@ impl<C> Retry<C> {
                         return Ok(value);
                     }
                     Err(error) => {
-                        let class = error.class();
+                        let class = class_of_read(&error);
                         if class == Class::Permanent {
                             attempts.answered();
                         }
@@ -219,7 +219,7 @@ impl<C> Retry<C> {
             }
         };
         match deadline::until(limit, answer).await {
-            Some(result) => result.inspect_err(|error: &Error| match error.class() {
+            Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {
                 Class::Unavailable => from.evict(conn),
                 Class::Conflict => from.avoid(conn),
                 _ => {}
@@ -231,6 +231,11 @@ impl<C> Retry<C> {
             }
         }
     }
+}
+
+/// What a failure of a read means: a write in it is refused wherever it goes.
+fn class_of_read(error: &Error) -> Class {
+    if matches!(error, Error::ReadOnly(_)) { Class::Permanent } else { error.class() }
 }
 
 /// What a failure to get a connection means for whoever tries again.

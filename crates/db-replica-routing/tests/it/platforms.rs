@@ -8,7 +8,7 @@ use db_replica_routing::{Freshness, NodeConfig, Router, RouterConfig, Session, S
 use db_testkit::{Cluster, Proxy, until};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use crate::{Kept, Opener, PATIENCE, answering, config, node, router_with};
+use crate::{Kept, Opener, PATIENCE, answering, config, node, number, router_with};
 
 /// Logs in as a user who may not ask for log positions, as on platforms that do not offer them.
 #[derive(Clone)]
@@ -66,6 +66,25 @@ async fn a_name_that_moves_to_the_new_primary_is_followed() {
     let mut conn = router.writer().acquire().await.unwrap();
     conn.batch_execute("CREATE TABLE after_it ()").await.unwrap();
     assert_eq!(router.topology().writer, Some(at));
+}
+
+/// Nothing ends on the old server: only a new look at the name tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_moves_while_the_old_server_lives_is_resolved_again() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let name = Proxy::start(cluster.address_of(0).unwrap()).unwrap();
+    let at = Endpoint::new("localhost", name.port());
+    let settings = RouterConfig { resolve_interval: Duration::from_millis(200), ..config() };
+    let router = router_with(vec![at], settings).await;
+    let port = async || {
+        let mut conn = router.writer().acquire().await.unwrap();
+        number(&mut conn, "SELECT current_setting('port')::int8 AS n").await
+    };
+    let port_of = |server: usize| i64::from(node(&cluster, server).port());
+    assert_eq!(port().await, port_of(0));
+    cluster.promote(1).await.unwrap();
+    name.redirect(cluster.address_of(1).unwrap()).unwrap();
+    until("the new server is found", async || port().await == port_of(1)).await;
 }
 
 /// What one connection has seen says nothing of the next.

@@ -108,6 +108,21 @@ async fn a_read_that_replay_cancelled_goes_to_another_standby_and_then_to_the_pr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_failed_on_the_primary_does_not_hold_up_writes() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    // No probe is due within the test: whoever waited for one would wait for longer than it takes.
+    let long = Duration::from_secs(600);
+    let settings = RouterConfig { probe_interval: long, search_interval: long, ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    let reader = router.reader(Freshness::Default);
+    let mut conn = reader.acquire().await.unwrap();
+    reader.evict(&mut conn);
+    let writer = router.writer();
+    let acquired = tokio::time::timeout(Duration::from_secs(2), writer.acquire()).await;
+    assert!(acquired.unwrap().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_may_be_kept_from_the_primary() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let settings = RouterConfig { fallback: Fallback::Error, ..config() };

@@ -33,6 +33,9 @@ pub(crate) struct Kept {
 pub(crate) struct Lent {
     conn: Option<AsyncPgConnection>,
     idle: Arc<Mutex<Vec<AsyncPgConnection>>>,
+    evictions: Arc<AtomicU64>,
+    /// How often all had been evicted when it was lent.
+    lent_after: u64,
 }
 
 impl Kept {
@@ -52,6 +55,7 @@ impl Acquire for Kept {
     type Conn = Lent;
 
     async fn acquire(&self) -> Result<Lent> {
+        let lent_after = AtomicU64::load(&self.evictions, Ordering::Relaxed);
         let kept = self.idle.lock().unwrap().pop();
         let conn = match kept {
             Some(conn) => conn,
@@ -66,7 +70,8 @@ impl Acquire for Kept {
                 conn
             }
         };
-        Ok(Lent { conn: Some(conn), idle: Arc::clone(&self.idle) })
+        let (idle, evictions) = (Arc::clone(&self.idle), Arc::clone(&self.evictions));
+        Ok(Lent { conn: Some(conn), idle, evictions, lent_after })
     }
 
     fn evict(&self, conn: &mut Lent) {
@@ -95,6 +100,8 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.idle.lock().unwrap().extend(self.conn.take());
+        if self.lent_after == AtomicU64::load(&self.evictions, Ordering::Relaxed) {
+            self.idle.lock().unwrap().extend(self.conn.take());
+        }
     }
 }

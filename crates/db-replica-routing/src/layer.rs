@@ -1,0 +1,169 @@
+//! Carries a session's token from one HTTP request to the next, in a header or in a cookie.
+//!
+//! The client keeps the token, so any process may serve the next request. It is no secret and needs no signature: a
+//! forged one costs a read from the primary.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
+use http::{Request, Response};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::session::Session;
+use crate::token::Token;
+
+/// How the token travels.
+#[derive(Debug, Clone)]
+enum Carrier {
+    Header(HeaderName),
+    Cookie(&'static str),
+}
+
+/// Gives each request its [`Session`], as the [current](Session::current) one and among the request's extensions, and the
+/// response the token of what it has written.
+///
+/// With axum: `Router::layer(SessionLayer::header(name))`, and in a handler `Extension(session): Extension<Session>`.
+#[derive(Debug, Clone)]
+pub struct SessionLayer {
+    carrier: Carrier,
+}
+
+impl SessionLayer {
+    /// In a header of this name, which a client sends back as it got it.
+    pub fn header(name: HeaderName) -> Self {
+        SessionLayer { carrier: Carrier::Header(name) }
+    }
+
+    /// In a cookie of this name, which browsers send back by themselves.
+    pub fn cookie(name: &'static str) -> Self {
+        SessionLayer { carrier: Carrier::Cookie(name) }
+    }
+}
+
+impl<S> Layer<S> for SessionLayer {
+    type Service = SessionService<S>;
+
+    fn layer(&self, inner: S) -> SessionService<S> {
+        SessionService { inner, carrier: self.carrier.clone() }
+    }
+}
+
+/// A service whose requests have a session; made by [`SessionLayer`].
+#[derive(Debug, Clone)]
+pub struct SessionService<S> {
+    inner: S,
+    carrier: Carrier,
+}
+
+impl<S, B, R> Service<Request<B>> for SessionService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let carrier = self.carrier.clone();
+        let brought = carrier.take(request.headers());
+        let session = brought.map_or_else(Session::new, Session::resume);
+        request.extensions_mut().insert(session.clone());
+        // Called in the scope as well: a service may do its work here and not in its future.
+        let answering = session.clone().sync_scope(|| self.inner.call(request));
+        Box::pin(async move {
+            let mut response = session.clone().scope(answering).await?;
+            if let Some(token) = session.token().filter(|token| brought != Some(*token)) {
+                carrier.put(token, response.headers_mut());
+            }
+            Ok(response)
+        })
+    }
+}
+
+impl Carrier {
+    /// What is no token counts as none.
+    fn take(&self, headers: &HeaderMap) -> Option<Token> {
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        match self {
+            Carrier::Header(name) => headers.get(name).and_then(text)?.parse().ok(),
+            Carrier::Cookie(name) => headers.get_all(COOKIE).iter().filter_map(text).find_map(|cookies| {
+                cookies.split(';').find_map(|cookie| {
+                    let (key, value) = cookie.trim().split_once('=')?;
+                    (key == *name).then(|| value.parse().ok()).flatten()
+                })
+            }),
+        }
+    }
+
+    fn put(&self, token: Token, headers: &mut HeaderMap) {
+        let (name, text) = match self {
+            Carrier::Header(name) => (name.clone(), token.to_string()),
+            Carrier::Cookie(name) => (SET_COOKIE, format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax")),
+        };
+        let Ok(value) = HeaderValue::from_str(&text) else { return };
+        match self {
+            Carrier::Header(_) => drop(headers.insert(name, value)),
+            Carrier::Cookie(_) => drop(headers.append(name, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use db_core::Lsn;
+    use std::convert::Infallible;
+
+    /// Adds 10 to what the request's session has written, as a handler that writes does.
+    #[derive(Clone)]
+    struct Writes;
+
+    impl Service<Request<()>> for Writes {
+        type Response = Response<()>;
+        type Error = Infallible;
+        type Future = Pin<Box<dyn Future<Output = Result<Response<()>, Infallible>> + Send>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            let own = request.extensions().get::<Session>().unwrap().clone();
+            Box::pin(async move {
+                let session = Session::current().unwrap();
+                assert_eq!(session.token(), own.token(), "both are the same session");
+                let before = session.token().map_or(0, |token| token.position.0);
+                session.merge(Token { system: 10, timeline: 1, position: Lsn(before + 16) });
+                Ok(Response::new(()))
+            })
+        }
+    }
+
+    async fn check(layer: SessionLayer, sent: (HeaderName, &str), got: (HeaderName, &str)) {
+        let mut request = Request::new(());
+        request.headers_mut().insert(sent.0, HeaderValue::from_str(sent.1).unwrap());
+        let response = layer.layer(Writes).call(request).await.unwrap();
+        assert_eq!(response.headers().get(&got.0).unwrap(), got.1, "{}", sent.1);
+    }
+
+    #[tokio::test]
+    async fn the_token_goes_on_where_the_last_response_left_it() {
+        let name = || HeaderName::from_static("db-token");
+        let header = || SessionLayer::header(name());
+        check(header(), (name(), "1.a.1.10"), (name(), "1.a.1.20")).await;
+        check(header(), (name(), "nonsense"), (name(), "1.a.1.10")).await;
+        let cookie = || SessionLayer::cookie("t");
+        let set = |token: &'static str| (SET_COOKIE, token);
+        let (first, second) =
+            ("t=1.a.1.10; Path=/; HttpOnly; SameSite=Lax", "t=1.a.1.20; Path=/; HttpOnly; SameSite=Lax");
+        check(cookie(), (COOKIE, "x=1; t=1.a.1.10; y=2"), set(second)).await;
+        check(cookie(), (COOKIE, "tt=1.a.1.10"), set(first)).await;
+    }
+}
