@@ -96,7 +96,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
         let elapsed = answer.asked.elapsed();
         let since = started.checked_sub(self.cluster.config.probe_interval).unwrap_or(started);
         if is_warm && !self.node.vitals.has_answered_since(since) {
-            self.node.vitals.measured(Instant::now(), elapsed);
+            self.node.vitals.probed(Instant::now(), elapsed);
         }
         Ok(answer)
     }
@@ -174,8 +174,8 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             return;
         }
         let peers = self.cluster.nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
-        let mut peers: Vec<f32> = peers.map(|peer| peer.vitals.latency_micros()).collect();
-        let own = node.vitals.latency_micros();
+        let mut peers: Vec<f32> = peers.map(|peer| peer.vitals.probe_micros()).collect();
+        let own = node.vitals.probe_micros();
         if node.ejection.is_outlier(&self.cluster.config.ejection, own, &mut peers) {
             self.cluster.eject(node, "it is much slower than the others");
         }

@@ -112,7 +112,7 @@ impl NodeStatus {
                 .written()
                 .zip(position)
                 .map(|(written, position)| written.bytes_since(position)),
-            latency: Duration::from_secs_f32(node.vitals.latency_micros() / 1e6),
+            latency: Duration::from_secs_f32(node.vitals.probe_micros() / 1e6),
             trouble: node.trouble(),
             reads: AtomicU64::load(&node.reads, Ordering::Relaxed),
             probes: AtomicU64::load(&node.probes, Ordering::Relaxed),

@@ -7,11 +7,17 @@ use std::time::{Duration, Instant};
 /// An answer counts for less the older it is: after this time for about a third.
 const MEMORY: Duration = Duration::from_secs(2);
 
+/// What is known of a node's answers to statements is forgotten after this time without one. So a node that was slow
+/// once is asked again.
+const STALE: Duration = Duration::from_secs(1);
+
 /// How one node is doing.
 #[derive(Debug, Default)]
 pub(crate) struct Vitals {
-    /// The mean latency in microseconds as an `f32`, in the upper half, and when it was last changed, in the lower.
-    latency: AtomicU64,
+    /// Of statements: what tells how loaded it is.
+    statements: Latency,
+    /// Of probes, which every node answers alike whether it gets statements or not: what nodes are compared by.
+    probes: Latency,
     answered: Stamp,
     doubted: Stamp,
     /// Failures in a row.
@@ -23,7 +29,7 @@ impl Vitals {
     pub(crate) fn answered(&self, at: Instant, elapsed: Option<Duration>) {
         self.answered.set(at);
         if let Some(elapsed) = elapsed {
-            self.measured(at, elapsed);
+            self.statements.measured(at, elapsed);
         }
     }
 
@@ -60,22 +66,59 @@ impl Vitals {
         }
     }
 
-    /// The mean of recent latencies in microseconds; 0 where none is known.
+    /// A probe took this long.
+    pub(crate) fn probed(&self, at: Instant, elapsed: Duration) {
+        self.probes.measured(at, elapsed);
+        self.statements.forget_before(at, STALE);
+    }
+
+    /// The mean latency of recent statements in microseconds; 0 where there was none.
     pub(crate) fn latency_micros(&self) -> f32 {
-        mean(AtomicU64::load(&self.latency, Ordering::Relaxed))
+        self.statements.mean_micros()
+    }
+
+    /// The mean latency of recent probes in microseconds; 0 where there was none.
+    pub(crate) fn probe_micros(&self) -> f32 {
+        self.probes.mean_micros()
     }
 
     /// Forgets how fast it was.
     pub(crate) fn forget_latency(&self) {
-        self.latency.store(0, Ordering::Relaxed);
+        self.statements.forget();
+        self.probes.forget();
+    }
+}
+
+/// The mean of recent latencies.
+#[derive(Debug, Default)]
+struct Latency {
+    /// The mean in microseconds as an `f32`, in the upper half, and when it was last changed, in the lower.
+    packed: AtomicU64,
+}
+
+impl Latency {
+    fn mean_micros(&self) -> f32 {
+        mean(AtomicU64::load(&self.packed, Ordering::Relaxed))
     }
 
-    /// It took this long to answer.
-    pub(crate) fn measured(&self, at: Instant, elapsed: Duration) {
+    fn forget(&self) {
+        self.packed.store(0, Ordering::Relaxed);
+    }
+
+    /// Forgets it where it has not changed for that long.
+    fn forget_before(&self, now: Instant, age: Duration) {
+        let now = low_half(micros(now));
+        let is_old = |packed| u128::from(now.wrapping_sub(low_half(packed))) > age.as_micros();
+        let _ = self.packed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            (packed != 0 && is_old(packed)).then_some(0)
+        });
+    }
+
+    fn measured(&self, at: Instant, elapsed: Duration) {
         // The lower half wraps after 71 minutes: probes come more often.
         let now = low_half(micros(at));
         let sample = elapsed.as_secs_f32() * 1e6;
-        let _ = self.latency.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+        let _ = self.packed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
             let since = now.wrapping_sub(low_half(packed));
             let keep = if packed == 0 { 0.0 } else { (-(since as f32) / 1e6 / MEMORY.as_secs_f32()).exp() };
             let mean = mean(packed) * keep + sample * (1.0 - keep);
@@ -131,18 +174,29 @@ mod tests {
 
     #[test]
     fn the_mean_follows_recent_answers_however_many_there_were_before() {
-        let (vitals, start) = (Vitals::default(), Instant::now());
-        let add = |at: Duration, millis| vitals.measured(start + at, Duration::from_millis(millis));
+        let (latency, start) = (Latency::default(), Instant::now());
+        let add = |at: Duration, millis| latency.measured(start + at, Duration::from_millis(millis));
         for n in 0..1_000 {
             add(SECOND * n / 1_000, 2);
         }
-        assert!((vitals.latency_micros() - 2_000.0).abs() < 1.0, "{}", vitals.latency_micros());
+        assert!((latency.mean_micros() - 2_000.0).abs() < 1.0, "{}", latency.mean_micros());
         for n in 1_000..7_000 {
             add(SECOND * n / 1_000, 50);
         }
-        assert!(vitals.latency_micros() > 45_000.0, "{}", vitals.latency_micros());
+        assert!(latency.mean_micros() > 45_000.0, "{}", latency.mean_micros());
         add(SECOND * 60, 2);
-        assert!((vitals.latency_micros() - 2_000.0).abs() < 1.0, "{}", vitals.latency_micros());
+        assert!((latency.mean_micros() - 2_000.0).abs() < 1.0, "{}", latency.mean_micros());
+    }
+
+    #[test]
+    fn a_node_that_answers_no_statements_is_not_judged_by_old_ones() {
+        let (vitals, start) = (Vitals::default(), Instant::now());
+        vitals.answered(start, Some(SECOND));
+        vitals.probed(start + SECOND / 2, SECOND / 500);
+        assert!(vitals.latency_micros() > 900_000.0);
+        vitals.probed(start + SECOND * 2, SECOND / 500);
+        assert_eq!(vitals.latency_micros(), 0.0);
+        assert!((vitals.probe_micros() - 2_000.0).abs() < 1.0);
     }
 
     #[test]
