@@ -1,6 +1,7 @@
 //! Runs an operation again while its failure says that this may help.
 
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 
 use db_core::{Acquire, Class, Classify, Error, Result, Work};
@@ -210,7 +211,12 @@ impl<C> Retry<C> {
         let started = Instant::now();
         let limit = self.config.read_timeout.map(|timeout| started + timeout);
         let inside = deadline::earlier(limit, attempts.deadline());
-        match deadline::until(limit, deadline::scope(inside, work(conn))).await {
+        let read = {
+            // Pinned here: the future of a query is large, and each layer around it would move it once more.
+            let reading = pin!(work(conn));
+            deadline::until(limit, deadline::scope(inside, reading)).await
+        };
+        match read {
             Some(result) => result.map_err(Into::into).inspect_err(|error: &Error| {
                 if error.class() == Class::Unavailable {
                     from.evict(conn);
