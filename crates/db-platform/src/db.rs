@@ -14,6 +14,7 @@ use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, BatchError};
@@ -135,10 +136,10 @@ impl Db {
     /// # Cancel safety
     /// Dropping the future abandons the statement under way.
     #[track_caller]
-    pub fn read<T, E>(&self, work: impl Work<T, E>) -> impl Future<Output = Result<T>>
+    pub fn read<'a, T, E>(&'a self, work: impl Work<T, E> + 'a) -> BoxFuture<'a, Result<T>>
     where
-        T: Send,
-        E: Into<Error> + Send,
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
     {
         self.read_within(Freshness::Default, work)
     }
@@ -151,23 +152,22 @@ impl Db {
     /// # Cancel safety
     /// As [`Db::read`].
     #[track_caller]
-    pub fn read_within<T, E>(
-        &self,
+    pub fn read_within<'a, T, E>(
+        &'a self,
         freshness: Freshness,
-        work: impl Work<T, E>,
-    ) -> impl Future<Output = Result<T>>
+        work: impl Work<T, E> + 'a,
+    ) -> BoxFuture<'a, Result<T>>
     where
-        T: Send,
-        E: Into<Error> + Send,
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
     {
         let site = Location::caller();
-        // Boxed: futures that wrap one another would grow to many kilobytes.
-        within(
-            self.timeout,
-            Box::pin(
-                async move { self.retry.read(&CalledAt(&self.router.reader(freshness), site), work).await },
-            ),
-        )
+        // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
+        // `select!` meets a future with a closure such as this one in its type.
+        Box::pin(async move {
+            let reader = self.router.reader(freshness);
+            within(self.timeout, self.retry.read(&CalledAt(&reader, site), work)).await
+        })
     }
 
     /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.
@@ -192,13 +192,15 @@ impl Db {
     /// # Cancel safety
     /// As [`Db::read`].
     #[track_caller]
-    pub fn batch<B: Batch>(&self, batch: B) -> impl Future<Output = Result<B::Output, BatchError>> {
+    pub fn batch<'a, B: Batch + 'a>(&'a self, batch: B) -> BoxFuture<'a, Result<B::Output, BatchError>> {
         let failed = Arc::new(Mutex::new(None));
         let at = Arc::clone(&failed);
         let read = self.read(async move |conn: &mut AsyncPgConnection| {
             batch.run(conn).await.inspect_err(|error| *lock(&at) = error.statement)
         });
-        async move { read.await.map_err(|error| BatchError::of_last_attempt(*lock(&failed), error)) }
+        Box::pin(
+            async move { read.await.map_err(|error| BatchError::of_last_attempt(*lock(&failed), error)) },
+        )
     }
 
     /// The rows of a query, however many: `batch_size` of them at a time, the next while the caller works on these.
@@ -248,10 +250,10 @@ impl Db {
     /// # Cancel safety
     /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
     #[track_caller]
-    pub fn transaction<T, E>(&self, work: impl Work<T, E>) -> impl Future<Output = Result<T, E>>
+    pub fn transaction<'a, T, E>(&'a self, work: impl Work<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
-        T: Send,
-        E: From<Error> + Classify + Send,
+        T: Send + 'a,
+        E: From<Error> + Classify + Send + 'a,
     {
         self.build_transaction().run(work)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use db_core::{Classify, Error, Once, Work};
 use db_replica_routing::Session;
 use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
+use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use crate::call_site::CalledAt;
@@ -110,20 +111,20 @@ impl<'a> TransactionBuilder<'a> {
     /// # Cancel safety
     /// As [`Db::transaction`].
     #[track_caller]
-    pub fn run<T, E>(self, work: impl Work<T, E>) -> impl Future<Output = Result<T, E>>
+    pub fn run<T, E>(self, work: impl Work<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
-        T: Send,
-        E: From<Error> + Classify + Send,
+        T: Send + 'a,
+        E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
-        let running = Box::pin(async move {
+        let running = async move {
             let writer = self.db.writer();
             let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
             let retries = self.retries();
             let running = pin!(retries.transaction(&writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
-        });
-        running.instrument(span)
+        };
+        Box::pin(running.instrument(span))
     }
 
     /// Runs `work` once, whatever happens; it need not be cloneable.
@@ -134,20 +135,20 @@ impl<'a> TransactionBuilder<'a> {
     /// # Cancel safety
     /// As [`Db::transaction`].
     #[track_caller]
-    pub fn run_once<T, E>(self, work: impl Once<T, E>) -> impl Future<Output = Result<T, E>>
+    pub fn run_once<T, E>(self, work: impl Once<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
-        T: Send,
-        E: From<Error> + Classify + Send,
+        T: Send + 'a,
+        E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
-        let running = Box::pin(async move {
+        let running = async move {
             let writer = self.db.writer();
             let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
             let retries = self.retries();
             let running = pin!(retries.transaction_once(&writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
-        });
-        running.instrument(span)
+        };
+        Box::pin(running.instrument(span))
     }
 
     fn retries(&self) -> Cow<'a, Retry> {

@@ -125,6 +125,7 @@ impl Driver {
             work: self.kinds.work(seen, self.search.is_at_rest()),
             held,
             waiting: pool.counters.waiting(),
+            in_use: pool.in_service().saturating_sub(pool.idle.status().available),
             in_service: pool.in_service(),
             ceiling: self.ceiling(pool),
         }

@@ -119,11 +119,11 @@ impl Wire {
 
     fn report(&self, finished: &[Finished], now: Instant) {
         for request in finished {
-            request.count(now);
+            let elapsed = now.duration_since(request.sent);
+            request.count(elapsed, now);
             if self.observers.is_empty() || !request.is_query() {
                 continue;
             }
-            let elapsed = now.duration_since(request.sent);
             let mut event = QueryEvent::new(&self.endpoint, request.text(), request.sent, elapsed);
             event.checkout = request.checkout;
             event.first_row = request.first_row.map(|at| at.duration_since(request.sent));

@@ -1,6 +1,7 @@
 //! Decides after each failure whether there is another attempt, and waits for it.
 
 use std::panic::Location;
+use std::pin::pin;
 use std::time::Duration;
 
 use db_core::{Acquire, Class, Error, Result};
@@ -53,8 +54,8 @@ impl<'a> Attempts<'a> {
 
     /// Waits for a connection, until the deadline at the latest.
     pub(crate) async fn acquire<A: Acquire>(&self, from: &A, site: Site) -> Result<A::Conn> {
-        let acquiring = deadline::scope(self.deadline, from.acquire_at(site));
-        let acquired = deadline::until(self.deadline, acquiring).await;
+        let acquiring = pin!(from.acquire_at(site));
+        let acquired = deadline::until(self.deadline, deadline::scope(self.deadline, acquiring)).await;
         acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
     }
 

@@ -1,6 +1,7 @@
 //! Runs an operation again while its failure says that this may help.
 
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 
 use db_core::{Acquire, Class, Classify, Error, Result, Work};
@@ -211,14 +212,19 @@ impl<C> Retry<C> {
         let limit = self.config.read_timeout.map(|timeout| started + timeout);
         let inside = deadline::earlier(limit, attempts.deadline());
         let gone = from.gone(conn);
-        let answer = async {
-            tokio::select! {
-                biased;
-                result = deadline::scope(inside, work(conn)) => result.map_err(Into::into),
-                () = gone => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
-            }
+        let read = {
+            // Pinned here: the future of a query is large, and each layer around it would move it once more.
+            let reading = pin!(work(conn));
+            let answer = async {
+                tokio::select! {
+                    biased;
+                    result = deadline::scope(inside, reading) => result.map_err(Into::into),
+                    () = gone => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
+                }
+            };
+            deadline::until(limit, answer).await
         };
-        match deadline::until(limit, answer).await {
+        match read {
             Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {
                 Class::Unavailable => from.evict(conn),
                 Class::Conflict => from.avoid(conn),

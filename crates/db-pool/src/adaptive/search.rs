@@ -39,7 +39,9 @@ pub(crate) struct Sample {
     pub(crate) held: Duration,
     /// Callers that wait now.
     pub(crate) waiting: usize,
-    /// Connections that may be used or are in use now.
+    /// Connections that are in use now.
+    pub(crate) in_use: usize,
+    /// Connections that are in use or may be used now.
     pub(crate) in_service: usize,
     /// The most that there may be.
     pub(crate) ceiling: usize,
@@ -56,6 +58,8 @@ pub(crate) struct Adaptive {
     trial: Option<Trial>,
     /// Time since the limit changed; none once it is in force.
     settling: Option<Duration>,
+    /// Whether the limit bounded the callers when the last sample was taken.
+    bound: bool,
     window: Window,
     /// The last windows at the base.
     recent: Vec<f64>,
@@ -125,6 +129,7 @@ impl Adaptive {
             limit: start,
             trial: None,
             settling: Some(Duration::ZERO),
+            bound: false,
             window: Window::default(),
             recent: Vec::new(),
             upwards: true,
@@ -169,11 +174,15 @@ impl Adaptive {
 
     fn measure(&mut self, sample: &Sample, ceiling: usize) {
         // With nobody waiting the limit bounds nothing, and the throughput is the callers' doing. At the larger limit of
-        // a trial that is an answer too: it serves everybody.
-        let unbound = sample.waiting == 0;
-        let answers = self.trial.as_ref().is_some_and(|trial| trial.larger() == self.limit);
-        if unbound && !answers {
-            self.give_up();
+        // a trial that is an answer too where it serves everybody, and more than the smaller one could at once.
+        let serves_all = |trial: &Trial| trial.larger() == self.limit && sample.in_use >= trial.smaller();
+        let bound = sample.waiting > 0 || self.trial.as_ref().is_some_and(serves_all);
+        let was_bound = std::mem::replace(&mut self.bound, bound);
+        if !bound {
+            return self.give_up();
+        }
+        if !was_bound {
+            // The callers came while the sample was taken.
             return;
         }
         // Time in which nobody waited is no rest: nothing could have been tried.
@@ -217,6 +226,7 @@ impl Adaptive {
             self.give_up();
         }
         // The sample in which it settled is a mixture.
+        self.bound = sample.waiting > 0;
         false
     }
 

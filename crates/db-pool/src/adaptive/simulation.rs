@@ -201,8 +201,12 @@ impl Run {
 
     /// Lets it run for some seconds; returns the throughput.
     fn run(&mut self, seconds: u32) -> f64 {
+        self.samples(seconds * 10)
+    }
+
+    fn samples(&mut self, count: u32) -> f64 {
         let (before, began) = (self.server.releases, self.server.now);
-        (0..seconds * 10).for_each(|_| self.sample());
+        (0..count).for_each(|_| self.sample());
         self.trail.dedup();
         (self.server.releases - before) as f64 / (self.server.now - began)
     }
@@ -220,6 +224,7 @@ impl Run {
             held: Duration::from_secs_f64(held),
             waiting: server.callers.saturating_sub(server.busy),
             // A connection above the limit is parked when it comes back.
+            in_use: server.busy,
             in_service: server.open.min(self.limit.max(server.busy)),
             ceiling: self.ceiling,
         });
@@ -309,6 +314,38 @@ fn another_load_ends_a_long_rest() {
 }
 
 #[test]
+fn callers_that_come_and_go_teach_nothing_wrong() {
+    for load in [Load::Cpu, Load::HotRow, Load::Sleep] {
+        let best = Server::best(load, 0.0);
+        let mut run = Run::new(Server::new(load, 0.0, 1), 4);
+        run.run(10);
+        let mut served = 0.0;
+        for _ in 0..30 {
+            served += run.samples(9);
+            let callers = std::mem::take(&mut run.server.callers);
+            // Odd times, so that they come and go at any time of a sample.
+            (0..777).for_each(|_| run.server.step(run.limit));
+            run.samples(1);
+            (0..555).for_each(|_| run.server.step(run.limit));
+            run.server.callers = callers;
+            (0..111).for_each(|_| run.server.step(run.limit));
+        }
+        let share = served / 30.0 / best;
+        assert!(share >= 0.85, "{load:?}: {share:.2}, limits {:?}", run.trail);
+    }
+}
+
+#[test]
+fn a_limit_that_serves_everybody_is_as_good_as_it_is() {
+    let mut run = Run::new(Server::new(Load::Sleep, 0.0, 1), 4);
+    run.server.callers = 13;
+    run.run(5);
+    assert!(run.search.base() >= 13, "{:?}", run.trail);
+    run.run(20);
+    assert!((13..=26).contains(&run.search.base()), "{:?}", run.trail);
+}
+
+#[test]
 fn while_nobody_waits_the_limit_stays() {
     for callers in [1, 2, 4] {
         let mut run = Run::new(Server::new(Load::Sleep, 0.0, 1), 4);
@@ -323,7 +360,8 @@ fn a_server_that_answers_nothing_teaches_nothing() {
     let mut search = Adaptive::new(1, 8);
     for _ in 0..600 {
         let elapsed = Duration::from_millis(100);
-        let sample = Sample { elapsed, waiting: 50, in_service: 8, ceiling: MAX, ..Sample::default() };
+        let sample =
+            Sample { elapsed, waiting: 50, in_use: 8, in_service: 8, ceiling: MAX, ..Sample::default() };
         assert_eq!(search.sample(&sample), 8);
     }
 }

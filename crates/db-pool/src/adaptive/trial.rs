@@ -10,11 +10,12 @@
 const WORTH: f64 = 0.05;
 /// Windows at one limit before it is the other one's turn.
 const TURN: usize = 2;
-/// Windows at each limit after which the better one wins, however little it is better.
+/// Windows at each limit after which the trial ends.
 const ENOUGH: usize = 6;
-/// How sure to be, in standard errors, before both limits were measured twice at least, and after that.
+/// How sure to be, in standard errors: before both limits were measured twice at least, after that, and in the end.
 const AT_FIRST: f64 = 3.5;
 const LATER: f64 = 2.0;
+const IN_THE_END: f64 = 1.0;
 /// How many windows the noise seen in earlier trials is worth.
 const PRIOR: f64 = 4.0;
 
@@ -37,6 +38,8 @@ struct Side {
 /// Two limits, and what was measured at each.
 #[derive(Debug, Clone)]
 pub(super) struct Trial {
+    /// The limit that stays where neither is clearly the better one.
+    base: usize,
     smaller: Side,
     larger: Side,
     turn: usize,
@@ -45,9 +48,9 @@ pub(super) struct Trial {
 impl Trial {
     /// A trial of another limit against one where `rates` were just measured.
     pub(super) fn new(base: usize, rates: Vec<f64>, other: usize) -> Self {
-        let (base, other) = (Side { limit: base, rates }, Side { limit: other, rates: Vec::new() });
-        let (smaller, larger) = if base.limit < other.limit { (base, other) } else { (other, base) };
-        Trial { smaller, larger, turn: 0 }
+        let (ours, other) = (Side { limit: base, rates }, Side { limit: other, rates: Vec::new() });
+        let (smaller, larger) = if ours.limit < other.limit { (ours, other) } else { (other, ours) };
+        Trial { base, smaller, larger, turn: 0 }
     }
 
     /// Takes a window measured at one of the limits; `noise` is how much windows at one limit differed in earlier trials.
@@ -63,6 +66,10 @@ impl Trial {
         }
         self.turn = 0;
         Verdict::Open { next: other }
+    }
+
+    pub(super) fn smaller(&self) -> usize {
+        self.smaller.limit
     }
 
     pub(super) fn larger(&self) -> usize {
@@ -89,14 +96,15 @@ impl Trial {
         if limit == self.smaller.limit { &mut self.smaller } else { &mut self.larger }
     }
 
+    /// How much the windows of one turn differ, as a sum of squares with its degrees of freedom. Windows of different
+    /// turns may differ for another reason: something that changes slowly, at both limits alike.
     fn spread(&self) -> (f64, f64) {
-        let sides = [&self.smaller, &self.larger];
-        let squares = sides.iter().map(|side| {
-            let mean = mean(&side.rates);
-            side.rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>()
-        });
-        let freedom = sides.iter().map(|side| side.rates.len().saturating_sub(1) as f64);
-        (squares.sum(), freedom.sum())
+        let turns = [&self.smaller, &self.larger].into_iter().flat_map(|side| side.rates.chunks_exact(TURN));
+        turns.fold((0.0, 0.0), |(squares, freedom), turn| {
+            let mean = mean(turn);
+            let more = turn.iter().map(|rate| (rate - mean).powi(2)).sum::<f64>();
+            (squares + more, freedom + (TURN - 1) as f64)
+        })
     }
 
     fn winner(&self, noise: f64) -> Option<usize> {
@@ -110,9 +118,15 @@ impl Trial {
         let (squares, freedom) = self.spread();
         let variance = (squares + PRIOR * noise * noise) / (freedom + PRIOR);
         let error = (variance * counts.iter().map(|count| 1.0 / *count as f64).sum::<f64>()).sqrt();
-        let sure = if fewer >= 2 && more > 2 { LATER } else { AT_FIRST };
-        let clear = gain.abs() > sure * error || fewer >= ENOUGH;
-        clear.then_some(if gain > 0.0 { self.larger.limit } else { self.smaller.limit })
+        let sure = match fewer {
+            1 => AT_FIRST,
+            ENOUGH.. => IN_THE_END,
+            _ => LATER,
+        };
+        if gain.abs() > sure * error {
+            return Some(if gain > 0.0 { self.larger.limit } else { self.smaller.limit });
+        }
+        (fewer >= ENOUGH).then_some(self.base)
     }
 }
 
@@ -154,7 +168,13 @@ mod tests {
     #[test]
     fn a_gain_that_is_hardly_worth_it_is_left() {
         assert_eq!(run(8, 16, |limit, _| if limit == 16 { 102.0 } else { 100.0 }).0, 8);
-        assert_eq!(run(8, 16, |limit, _| if limit == 16 { 105.0 } else { 100.0 }).0, 16);
+        assert_eq!(run(8, 16, |limit, _| if limit == 16 { 110.0 } else { 100.0 }).0, 16);
+    }
+
+    #[test]
+    fn where_nothing_is_clear_all_stays_as_it_is() {
+        let unclear = |limit, _| if limit == 16 { 105.0 } else { 100.0 };
+        assert_eq!((run(8, 16, unclear).0, run(16, 8, unclear).0), (8, 16));
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl Finished {
     }
 
     /// Counts it among the uses of its statement.
-    pub(crate) fn count(&self, now: Instant) {
+    pub(crate) fn count(&self, elapsed: Duration, now: Instant) {
         if let (Kind::Run, Some(statement)) = (self.kind, &self.statement) {
-            statement.count(now.duration_since(self.sent), now);
+            statement.count(elapsed, now);
         }
     }
 }

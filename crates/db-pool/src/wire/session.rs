@@ -3,7 +3,7 @@
 //! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,7 +68,8 @@ pub(crate) struct Session {
     requests: VecDeque<Request>,
     building: Option<Request>,
     finished: Vec<Finished>,
-    prepared: HashMap<Box<str>, Arc<Statement>>,
+    // A tree: the names are short and few, and a hash of one costs more than to find it.
+    prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
     last: Option<Arc<Statement>>,
     baseline: HashMap<Box<str>, Box<str>>,
@@ -274,9 +275,9 @@ impl Session {
         match frame.tag {
             b'D' => {
                 if let Some(request) = self.requests.front_mut() {
-                    request.rows += 1;
+                    request.rows += frame.count;
                     request.bytes += frame.len as u64;
-                    request.first_row.get_or_insert_with(Instant::now);
+                    request.first_row = request.first_row.or(self.heard);
                 }
             }
             b'E' => self.failed(ServerError::read(frame.body)),

@@ -101,7 +101,6 @@ async fn the_server_keeps_room_for_others_and_gets_back_what_they_need() {
     let callers = Callers::of(&pool, 100, "SELECT pg_sleep(0.02)");
     // 30, less 3 for superusers, less 5 that stay free, less the outsider.
     until("it took what was left", async || pool.status().open >= 18).await;
-    let before = pool.status().open;
     let mut others = Vec::new();
     while number(&mut outsider, taken).await < 27 {
         others.push(cluster.connect(0).await.unwrap());
