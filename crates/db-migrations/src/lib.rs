@@ -7,10 +7,12 @@ mod lock;
 mod migrator;
 mod plan;
 mod source;
+mod split;
 mod status;
 
 pub use error::MigrationError;
 pub use migrator::{Migrator, MigratorConfig, Step};
 pub use plan::{Plan, Planned};
 pub use source::{Migration, Migrations, Version};
+pub use split::{Statement, split};
 pub use status::{Status, StatusEntry};
