@@ -1,6 +1,8 @@
 //! Applies and undoes SQL migrations in diesel's layout, one runner at a time.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "check")]
+pub mod check;
 mod error;
 mod ledger;
 mod lock;
