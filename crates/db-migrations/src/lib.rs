@@ -3,18 +3,29 @@
 
 #[cfg(feature = "check")]
 pub mod check;
+mod direct;
+mod documented_lock;
 mod error;
 mod ledger;
+mod leftovers;
 mod lock;
 mod migrator;
 mod plan;
+mod policy;
+mod repair;
+mod run;
+mod segments;
+mod session;
 mod source;
 mod split;
+mod statement;
 mod status;
 
 pub use error::MigrationError;
 pub use migrator::{Migrator, MigratorConfig, Step};
-pub use plan::{Plan, Planned};
+pub use plan::{Plan, Planned, PlannedStatement};
+pub use policy::Accept;
+pub use repair::Repaired;
 pub use source::{Migration, Migrations, Version};
 pub use split::{Statement, split};
 pub use status::{Status, StatusEntry};

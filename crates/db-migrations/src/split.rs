@@ -19,6 +19,28 @@ pub struct Statement<'a> {
     pub line: usize,
 }
 
+/// How much of a statement an error quotes.
+const HEAD: usize = 60;
+
+impl Statement<'_> {
+    /// How the statement begins: at most 60 characters of its first line.
+    pub fn head(&self) -> String {
+        let line = self.text.lines().next().unwrap_or_default().trim_end();
+        match line.char_indices().nth(HEAD) {
+            Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+            None if line.len() < self.text.len() => format!("{line} …"),
+            None => line.to_owned(),
+        }
+    }
+
+    /// The line of the file that the server points at with a position, in characters from 1; else the first line.
+    pub(crate) fn line_of(&self, position: Option<usize>) -> usize {
+        let end = position.and_then(|position| self.text.char_indices().nth(position.checked_sub(1)?));
+        let before = end.and_then(|(end, _)| self.text.get(..end)).unwrap_or_default();
+        self.line + before.bytes().filter(|byte| *byte == b'\n').count()
+    }
+}
+
 /// Splits a file of SQL; what lies between the statements is white space, comments and semicolons only.
 ///
 /// Never fails: what is not closed reaches to the end of the file, and the server will say so. It is assumed that the
@@ -108,11 +130,7 @@ impl Open {
             Token::Mark(b'(') => self.parentheses += 1,
             Token::Mark(b')') => self.parentheses = self.parentheses.saturating_sub(1),
             _ if self.routine != Routine::Yes || self.parentheses > 0 => {}
-            _ if self.body == 0 => {
-                if is("atomic") && self.before == Before::Begin {
-                    self.body = 1;
-                }
-            }
+            _ if self.body == 0 => self.body = usize::from(is("atomic") && self.before == Before::Begin),
             _ if self.before == Before::Naming => {}
             _ if is("case") => self.body += 1,
             _ if is("end") => self.body -= 1,
