@@ -6,8 +6,22 @@
 
 mod difference;
 mod error;
+mod findings;
 mod fingerprint;
+mod gates;
+mod play;
+mod rehearse;
+mod report;
+mod run;
+mod server;
+mod snapshot;
+mod trace;
 
 pub use difference::{Change, Difference};
 pub use error::CheckError;
+pub use findings::{Finding, Severity};
 pub use fingerprint::Fingerprint;
+pub use report::{CheckReport, MigrationCheck, Outcome, RoundTrip, Summary};
+pub use run::{CheckConfig, check};
+pub use server::Databases;
+pub use trace::{Lock, Mode, Scan, StatementTrace};

@@ -92,7 +92,9 @@ fn changed(
     let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     let differing: Vec<&String> = keys.into_iter().filter(|key| was.get(*key) != is.get(*key)).collect();
     let cosmetic = differing.iter().all(|key| match (was.get(*key), is.get(*key)) {
-        (Some(was), Some(is)) if key.as_str() == ORDER => name.contains("table ") || reordered && same_set(was, is),
+        (Some(was), Some(is)) if key.as_str() == ORDER => {
+            name.contains("table ") || reordered && same_set(was, is)
+        }
         (Some(was), Some(is)) if key.as_str() == "definition" => reordered && same_lines(was, is),
         _ => false,
     });
@@ -102,7 +104,8 @@ fn changed(
         .filter(|key| key.as_str() != ORDER || same_set_of(was.get(**key), is.get(**key)))
         .map(|key| {
             let none = || "none".to_owned();
-            let (was, is) = (was.get(*key).cloned().unwrap_or_else(none), is.get(*key).cloned().unwrap_or_else(none));
+            let (was, is) =
+                (was.get(*key).cloned().unwrap_or_else(none), is.get(*key).cloned().unwrap_or_else(none));
             format!("{key} was {was}, is {is}")
         })
         .collect();

@@ -123,7 +123,7 @@ async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, Ch
     let rows = sql_query(
         "SELECT name, before, prepared FROM (SELECT name, value, current_setting(name) AS before, EXISTS (\
             SELECT FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrations_fingerprint') AS prepared \
-            FROM pg_catalog.unnest($1, $2) setting(name, value) OFFSET 0) settings \
+            FROM unnest($1, $2) setting(name, value) OFFSET 0) settings \
          WHERE set_config(name, value, false) IS NOT NULL",
     )
     .bind::<Array<Text>, _>(names)
