@@ -3,8 +3,10 @@
 
 #[cfg(feature = "check")]
 pub mod check;
+mod diesel_source;
 mod direct;
 mod documented_lock;
+mod embed;
 mod error;
 mod ledger;
 mod leftovers;
@@ -21,6 +23,7 @@ mod split;
 mod statement;
 mod status;
 
+pub use embed::Embedded;
 pub use error::MigrationError;
 pub use migrator::{Migrator, MigratorConfig, Step};
 pub use plan::{Plan, Planned, PlannedStatement};
@@ -29,3 +32,6 @@ pub use repair::Repaired;
 pub use source::{Migration, Migrations, Version};
 pub use split::{Statement, split};
 pub use status::{Status, StatusEntry};
+
+#[doc(hidden)]
+pub use include_dir as __include_dir;

@@ -13,7 +13,7 @@ use crate::error::MigrationError;
 use crate::segments::checksum;
 
 /// How the name of a repeatable migration's file begins.
-const REPEATABLE: &str = "R__";
+pub(crate) const REPEATABLE: &str = "R__";
 
 /// A migration's version: the directory's name up to the first `_`, without dashes, as diesel stores it.
 ///

@@ -7,3 +7,4 @@ mod locks;
 mod policies;
 mod pooler;
 mod runner;
+mod sources;
