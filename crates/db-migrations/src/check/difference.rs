@@ -51,6 +51,9 @@ impl fmt::Display for Difference {
 /// The property that differs whenever a column was dropped and added again.
 const ORDER: &str = "column order";
 
+/// The properties that are lists: only the items that differ are told.
+const LISTS: [&str; 4] = ["grants", "options", "tables", "settings"];
+
 pub(crate) fn between(expected: &Fingerprint, found: &Fingerprint) -> Vec<Difference> {
     let (before, after) = (&expected.objects, &found.objects);
     let reordered = reordered(expected, found);
@@ -102,17 +105,32 @@ fn changed(
     let told: Vec<String> = differing
         .iter()
         .filter(|key| key.as_str() != ORDER || same_set_of(was.get(**key), is.get(**key)))
-        .map(|key| {
-            let none = || "none".to_owned();
-            let (was, is) =
-                (was.get(*key).cloned().unwrap_or_else(none), is.get(*key).cloned().unwrap_or_else(none));
-            format!("{key} was {was}, is {is}")
-        })
+        .map(|key| told(key, was.get(*key), is.get(*key)))
         .collect();
     if told.is_empty() {
         return None;
     }
     Some(Difference { change: Change::Changed, object: name.to_owned(), detail: told.join("; "), cosmetic })
+}
+
+fn told(key: &str, was: Option<&String>, is: Option<&String>) -> String {
+    let one_line = |text: Option<&String>| -> String {
+        text.map_or("none".to_owned(), |text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let (was, is) = (one_line(was), one_line(is));
+    if !LISTS.contains(&key) {
+        return format!("{key} was {was}, is {is}");
+    }
+    let without = |list: &str, other: &str| -> Vec<String> {
+        let other: BTreeSet<&str> = other.split(", ").collect();
+        list.split(", ").filter(|item| *item != "none" && !other.contains(item)).map(str::to_owned).collect()
+    };
+    let parts = [("lost", without(&was, &is)), ("left over", without(&is, &was))];
+    let parts = parts.iter().filter(|(_, items)| !items.is_empty());
+    format!(
+        "{key}: {}",
+        parts.map(|(how, items)| format!("{how} {}", items.join(", "))).collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// Whether some table has the same columns in another order.

@@ -141,7 +141,7 @@ impl<'s, S: Databases> Stage<'s, S> {
         if let Some(down) = down {
             self.reset().await?;
             let Some(undone) = self.undo_and_redo(down, up).await? else {
-                // It may fail only because it is in the up's transaction: a copy will tell.
+                // It may have failed only because it is in the up's transaction: a copy will tell.
                 self.roll_back().await?;
                 return Ok(false);
             };

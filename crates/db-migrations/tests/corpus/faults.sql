@@ -256,7 +256,7 @@ CREATE TABLE people (id int); GRANT SELECT ON people TO pg_monitor;
 REVOKE SELECT ON people FROM pg_monitor;
 --! down
 SELECT 1;
---! lost: grants was
+--! lost: grants: lost
 
 --! case: a table that is made again has no grants
 --! before
@@ -265,7 +265,7 @@ CREATE TABLE people (id int); GRANT SELECT, INSERT ON people TO pg_monitor;
 DROP TABLE people;
 --! down
 CREATE TABLE people (id int);
---! lost: grants was
+--! lost: grants: lost
 
 --! case: a grant on a column is lost
 --! before
@@ -372,7 +372,7 @@ CREATE TABLE people (name text); CREATE VIEW names WITH (security_barrier) AS SE
 DROP VIEW names;
 --! down
 CREATE VIEW names AS SELECT name FROM people;
---! lost: options was security_barrier=true, is none
+--! lost: options: lost security_barrier=true
 
 --! case: a materialized view comes back without its index
 --! before
@@ -464,7 +464,7 @@ CREATE TABLE people (id int) WITH (fillfactor = 70);
 ALTER TABLE people SET (fillfactor = 90);
 --! down
 ALTER TABLE people RESET (fillfactor);
---! lost: options was fillfactor=70, is none
+--! lost: options: lost fillfactor=70
 
 --! case: a replica identity is lost
 --! before
