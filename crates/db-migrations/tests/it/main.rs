@@ -4,7 +4,9 @@
 mod crash;
 mod fixture;
 mod locks;
+mod pgbouncer;
 mod policies;
 mod pooler;
 mod runner;
 mod sources;
+mod splitting;
