@@ -49,6 +49,18 @@ pub enum MigrationError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A `schema.rs` that cannot be read.
+    #[error(
+        "schema.rs, line {line}: found {found:?} where {wanted} must stand; is it as `diesel print-schema` writes it"
+    )]
+    SchemaRs {
+        /// The line.
+        line: usize,
+        /// What stands there.
+        found: String,
+        /// What should.
+        wanted: String,
+    },
     /// An applied migration is not what it was when it was applied.
     #[error(
         "{migration} was edited after it was applied: put its up.sql back and write a new migration; if the database \

@@ -16,11 +16,13 @@ mod plan;
 mod policy;
 mod repair;
 mod run;
+pub mod schema;
 mod segments;
 mod session;
 mod source;
 mod split;
 mod statement;
+mod stats;
 mod status;
 
 pub use embed::Embedded;
@@ -31,6 +33,7 @@ pub use policy::Accept;
 pub use repair::Repaired;
 pub use source::{Migration, Migrations, Version};
 pub use split::{Statement, split};
+pub use stats::{Stats, TableStats};
 pub use status::{Status, StatusEntry};
 
 #[doc(hidden)]

@@ -8,5 +8,6 @@ mod pgbouncer;
 mod policies;
 mod pooler;
 mod runner;
+mod schemas;
 mod sources;
 mod splitting;
