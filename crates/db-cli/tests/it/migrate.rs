@@ -1,0 +1,104 @@
+//! `dbctl migrate` beyond apply and undo.
+
+use std::path::Path;
+
+use db_testkit::TestDatabase;
+use diesel_async::SimpleAsyncConnection;
+use serde_json::Value;
+
+use crate::{Run, dbctl};
+
+fn write(directory: &Path, files: &[(&str, &str)]) {
+    for (file, text) in files {
+        let path = directory.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{} {}", run.out, run.err))
+}
+
+const ONE: (&str, &str) = ("1_one/up.sql", "CREATE TABLE one (id int)");
+const TWO: (&str, &str) = ("2_two/up.sql", "CREATE INDEX CONCURRENTLY one_id ON one (id)");
+
+#[tokio::test]
+async fn findings_are_errors_that_can_be_accepted_or_repaired() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[ONE]);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url())];
+    let pending = dbctl(&at, &["migrate", "plan", "--dir", dir, "--exit-code"]).await;
+    assert_eq!((pending.code, pending.out.lines().count()), (Some(3), 2), "{}", pending.out);
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.code, Some(0));
+    assert_eq!(dbctl(&at, &["migrate", "plan", "--dir", dir, "--exit-code"]).await.code, Some(0));
+
+    write(directory.path(), &[("1_one/up.sql", "CREATE TABLE one (id bigint)"), TWO]);
+    let refused = dbctl(&at, &["migrate", "apply", "--dir", dir, "--json"]).await;
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
+    let said: Value = serde_json::from_str(&refused.err).unwrap();
+    assert!(said["error"].as_str().unwrap().contains("dbctl migrate repair 1"), "{said}");
+    let status = json(&dbctl(&at, &["migrate", "status", "--dir", dir, "--json"]).await);
+    assert_eq!(status["migrations"][0]["edited"], true, "{status}");
+
+    let plan = json(&dbctl(&at, &["migrate", "plan", "--dir", dir, "--json", "--accept", "edited"]).await);
+    let statement = &plan["pending"][0]["statements"][0];
+    assert_eq!(statement["in_transaction"], false, "{plan}");
+    assert_eq!(statement["lock"], "SHARE UPDATE EXCLUSIVE", "{plan}");
+    let repaired = dbctl(&at, &["migrate", "repair", "1", "--dir", dir]).await;
+    assert_eq!((repaired.code, repaired.out.as_str()), (Some(0), "1 accepted\n"));
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.out, "1 applied\n");
+}
+
+#[tokio::test]
+async fn an_old_database_gets_a_baseline_and_a_reset_asks_twice() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("CREATE TABLE one (id int)").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[ONE, TWO]);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url())];
+    let baseline = dbctl(&at, &["migrate", "baseline", "1", "--dir", dir]).await;
+    assert_eq!(
+        (baseline.code, baseline.out.as_str()),
+        (Some(0), "1 recorded as applied\n"),
+        "{}",
+        baseline.err
+    );
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.out, "1 applied\n");
+
+    assert_eq!(dbctl(&at, &["migrate", "reset", "--dir", dir]).await.code, Some(2));
+    let production = [("DATABASE_URL", database.url()), ("APP_ENV", "production")];
+    let refused = dbctl(&production, &["migrate", "reset", "--yes", "--dir", dir]).await;
+    assert!(refused.code == Some(1) && refused.err.contains("production"), "{}", refused.err);
+    assert_eq!(dbctl(&at, &["migrate", "reset", "--yes", "--dir", dir]).await.out, "2 applied\n");
+}
+
+#[tokio::test]
+async fn a_new_migration_can_be_written_from_schema_rs_and_goes_up_and_down() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("migrations");
+    let dir = dir.to_str().unwrap();
+    let schema = directory.path().join("schema.rs");
+    std::fs::write(&schema, "diesel::table! { people (id) { id -> Int8, name -> Text, } }").unwrap();
+    let at = [("DATABASE_URL", database.url())];
+    let new = ["migrate", "new", "people", "--dir", dir, "--diff-schema", schema.to_str().unwrap()];
+    let made = dbctl(&at, &new).await;
+    assert!(made.code == Some(0) && made.out.ends_with("_people\n"), "{}{}", made.out, made.err);
+    let up = std::fs::read_to_string(Path::new(made.out.trim()).join("up.sql")).unwrap();
+    assert!(up.starts_with("CREATE TABLE people (\n    id int8 NOT NULL,"), "{up}");
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.out, "1 applied\n");
+    let nothing = dbctl(&at, &new).await;
+    assert!(nothing.code == Some(1) && nothing.err.contains("already as"), "{}", nothing.err);
+    assert_eq!(dbctl(&at, &["migrate", "undo", "--dir", dir]).await.out, "1 undone\n");
+    // Without a database, and never before one that exists.
+    write(Path::new(dir), &[("2999-01-01-000000_far/up.sql", "")]);
+    let early = dbctl(&[], &["migrate", "new", "early", "--dir", dir]).await;
+    assert!(early.code == Some(1) && early.err.contains("newer version"), "{}", early.err);
+    let wrong = dbctl(&[], &["migrate", "new", "a name", "--dir", dir]).await;
+    assert!(wrong.code == Some(1) && wrong.err.contains("no name"), "{}", wrong.err);
+}
