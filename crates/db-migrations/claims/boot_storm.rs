@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use db_migrations::Migrator;
 use db_testkit::TestDatabase;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use serde_json::json;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -15,8 +16,8 @@ use crate::{Figure, Size};
 const SERVICES: usize = 32;
 
 #[derive(Default)]
-struct Storm {
-    failed: Vec<String>,
+pub(crate) struct Storm {
+    pub(crate) failed: Vec<String>,
     deadlocks: i64,
     /// Migrations that did not run exactly once.
     miscounted: usize,
@@ -60,7 +61,7 @@ async fn one(storm: &mut Storm, half: bool) {
         expected /= 2;
         all.undo(&mut conn, expected, |_| ()).await.unwrap();
     }
-    let ran = boot_all(storm, &database, all).await;
+    let ran = boot_all(storm, database.url(), all).await;
     let recorded = "SELECT count(*) AS n FROM __diesel_schema_migrations";
     let recorded = number(&mut conn, recorded).await as usize;
     storm.miscounted += ran.abs_diff(expected) + recorded.abs_diff(reference().iter().count());
@@ -69,12 +70,12 @@ async fn one(storm: &mut Storm, half: bool) {
 }
 
 /// Boots all services at the same moment; says how many migrations they ran together.
-async fn boot_all(storm: &mut Storm, database: &TestDatabase, migrator: Migrator) -> usize {
+pub(crate) async fn boot_all(storm: &mut Storm, url: &str, migrator: Migrator) -> usize {
     let barrier = Arc::new(Barrier::new(SERVICES));
     let mut boots = JoinSet::new();
     for _ in 0..SERVICES {
         let (migrator, barrier) = (migrator.clone(), Arc::clone(&barrier));
-        let mut conn = database.connect().await.unwrap();
+        let mut conn = AsyncPgConnection::establish(url).await.unwrap();
         boots.spawn(async move {
             barrier.wait().await;
             let started = Instant::now();

@@ -12,6 +12,7 @@ mod kills;
 mod pgbouncer;
 mod policies;
 mod splitter;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,13 @@ const CLAIMS: &[Claim] = &[
                    PgBouncer are each an error of their own that says the way out.",
         target: "7 of 7",
         measure: policies::measure,
+    },
+    Claim {
+        id: "migrations-8",
+        sentence: "The reference migrations go up, down and up, pass their check, and stand a boot storm on PostgreSQL 14, 15, \
+                   16, 17 and 18.",
+        target: "5 of 5 versions",
+        measure: versions::measure,
     },
 ];
 
