@@ -9,6 +9,9 @@ mod error;
 mod findings;
 mod fingerprint;
 mod gates;
+#[cfg(feature = "lint")]
+mod lint;
+mod output;
 mod play;
 mod rehearse;
 mod report;
@@ -21,7 +24,10 @@ pub use difference::{Change, Difference};
 pub use error::CheckError;
 pub use findings::{Finding, Severity};
 pub use fingerprint::Fingerprint;
-pub use report::{CheckReport, MigrationCheck, Outcome, RoundTrip, Summary};
+#[cfg(feature = "lint")]
+pub use lint::lint;
+pub use output::{annotations, human, markdown, sarif};
+pub use report::{CheckReport, FileFinding, MigrationCheck, Outcome, RoundTrip, Summary};
 pub use run::{CheckConfig, check};
 pub use server::Databases;
 pub use trace::{Lock, Mode, Scan, StatementTrace};

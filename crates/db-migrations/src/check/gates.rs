@@ -63,24 +63,21 @@ impl Gates {
         sql: &str,
         origin: &Snapshot,
     ) -> Result<(Seen, diesel::QueryResult<()>), CheckError> {
-        // What asks for a lock once and waits for nobody is shown the strongest lock first.
-        let mode = if waits_for_nobody(sql) { "ACCESS EXCLUSIVE" } else { "ACCESS SHARE" };
+        let mode = if waits_for_nobody(sql) { "SHARE UPDATE EXCLUSIVE" } else { "ACCESS SHARE" };
         let tables = names(origin);
         let mut seen = Seen::default();
         close(&mut self.first, mode, &tables).await;
         let mut statement = Box::pin(conn.batch_execute(sql));
-        let mut waiting_since = None;
         let result = loop {
             if let Ok(result) = tokio::time::timeout(POLL, &mut statement).await {
                 break result;
             }
             if self.look(pid, &mut seen).await? {
-                let since = *waiting_since.get_or_insert_with(Instant::now);
+                let since = Instant::now();
                 close(&mut self.second, "ACCESS SHARE", &tables).await;
                 open(&mut self.first).await?;
                 std::mem::swap(&mut self.first, &mut self.second);
                 seen.waited += since.elapsed();
-                waiting_since = None;
             }
         };
         drop(statement);
@@ -92,9 +89,10 @@ impl Gates {
     /// Notes the locks that the statement has or asks for; says whether it waits for the closed gate.
     async fn look(&mut self, pid: i32, seen: &mut Seen) -> Result<bool, CheckError> {
         let rows: Vec<Row> = sql_query(
-            "SELECT relation::int8, array_agg(mode) AS modes, pg_backend_pid() = ANY (pg_blocking_pids($1)) AS waits_for_us \
-             FROM pg_locks WHERE pid = $1 AND locktype = 'relation' \
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY relation",
+            "SELECT coalesce(held.relation, 0)::int8 AS relation, coalesce(held.modes, '{}') AS modes, waits_for_us \
+             FROM (SELECT pg_backend_pid() = ANY (pg_blocking_pids($1)) AS waits_for_us) waits \
+             LEFT JOIN (SELECT relation, array_agg(mode) AS modes FROM pg_locks WHERE pid = $1 AND locktype = 'relation' \
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY relation) held ON true",
         )
         .bind::<Integer, _>(pid)
         .get_results(&mut self.first)
@@ -110,6 +108,7 @@ impl Gates {
     }
 }
 
+/// Whether a statement takes its locks without waiting for readers: it must meet a lock that stops it.
 fn waits_for_nobody(sql: &str) -> bool {
     sql.split_whitespace()
         .next()

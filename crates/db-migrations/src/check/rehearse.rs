@@ -88,7 +88,7 @@ impl<'s, S: Databases> Stage<'s, S> {
     /// Plays a migration up, down and up; it is applied afterwards, if it can be.
     pub(crate) async fn rehearse(&mut self, migration: &Migration) -> Result<MigrationCheck, CheckError> {
         let started = Instant::now();
-        let mut check = MigrationCheck::new(migration.version.as_str(), &migration.name);
+        let mut check = MigrationCheck::new(migration);
         match Files::of(migration) {
             Err(failure) => failed(&mut check, "up.sql", &failure),
             Ok(files) => {
@@ -97,7 +97,7 @@ impl<'s, S: Databases> Stage<'s, S> {
                     None => false,
                 };
                 if !done {
-                    check = MigrationCheck::new(migration.version.as_str(), &migration.name);
+                    check = MigrationCheck::new(migration);
                     self.on_a_copy(&mut check, &files).await?;
                 }
                 if let Err(failure) = &files.down {

@@ -1,10 +1,13 @@
 //! What a check found, in the shape that scripts read.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::difference::Difference;
 use super::findings::{Finding, Severity};
 use super::trace::StatementTrace;
+use crate::source::Migration;
 
 /// How a direction of a migration went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,6 +47,8 @@ pub struct MigrationCheck {
     pub version: String,
     /// Its name.
     pub name: String,
+    /// Its directory.
+    pub path: PathBuf,
     /// How up.sql went.
     pub up: Outcome,
     /// How down.sql went.
@@ -65,10 +70,11 @@ pub struct MigrationCheck {
 }
 
 impl MigrationCheck {
-    pub(crate) fn new(version: &str, name: &str) -> Self {
+    pub(crate) fn new(migration: &Migration) -> Self {
         MigrationCheck {
-            version: version.to_owned(),
-            name: name.to_owned(),
+            version: migration.version.as_str().to_owned(),
+            name: migration.name.clone(),
+            path: migration.path.clone(),
             up: Outcome::NotChecked,
             down: Outcome::NotChecked,
             round_trip: RoundTrip::NotChecked,
@@ -96,6 +102,16 @@ impl MigrationCheck {
             && self.round_trip != RoundTrip::Differs
             && self.findings.iter().all(|finding| finding.severity < Severity::Error)
     }
+}
+
+/// A finding and the file that it is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileFinding {
+    /// The file.
+    pub file: String,
+    /// What was found there.
+    #[serde(flatten)]
+    pub finding: Finding,
 }
 
 /// The counts of a check.
@@ -135,6 +151,33 @@ pub struct CheckReport {
 }
 
 impl CheckReport {
+    /// Every finding with its file, and every failed direction as a finding.
+    pub fn file_findings(&self) -> Vec<FileFinding> {
+        let mut all = Vec::new();
+        for check in &self.migrations {
+            let file = |name: &str| check.path.join(name).display().to_string();
+            for finding in &check.findings {
+                let name = if finding.rule == "round-trip" { "down.sql" } else { "up.sql" };
+                all.push(FileFinding { file: file(name), finding: finding.clone() });
+            }
+            if let Some(error) = check.error.as_ref().filter(|_| check.round_trip != RoundTrip::Differs) {
+                // The message begins with the file's name and the line.
+                let mut parts = error.splitn(3, ':');
+                let (name, line) = (parts.next().unwrap_or("up.sql"), parts.next().and_then(|line| line.parse().ok()));
+                let message = parts.next().unwrap_or_default().trim().to_owned();
+                let finding = Finding {
+                    rule: "failed".to_owned(),
+                    severity: Severity::Error,
+                    line,
+                    message,
+                    fix: None,
+                };
+                all.push(FileFinding { file: file(name), finding });
+            }
+        }
+        all
+    }
+
     pub(crate) fn summarize(&mut self) {
         let count =
             |test: fn(&MigrationCheck) -> bool| self.migrations.iter().filter(|one| test(one)).count();

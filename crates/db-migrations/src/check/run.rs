@@ -7,10 +7,12 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::error::CheckError;
+use super::findings;
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
 use crate::source::{Migration, Migrations};
+use crate::stats::Stats;
 
 /// What is checked, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,13 +21,17 @@ pub struct CheckConfig {
     pub only: Vec<String>,
     /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
     pub seed: Option<String>,
+    /// The sizes of production's tables, for what a lock would mean there.
+    pub stats: Option<Stats>,
+    /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its locks.
+    pub start_after: Option<String>,
     /// The longest that one statement may take.
     pub statement_timeout: Duration,
 }
 
 impl Default for CheckConfig {
     fn default() -> Self {
-        CheckConfig { only: Vec::new(), seed: None, statement_timeout: Duration::from_secs(600) }
+        CheckConfig { only: Vec::new(), seed: None, stats: None, start_after: None, statement_timeout: Duration::from_secs(600) }
     }
 }
 
@@ -77,7 +83,7 @@ async fn check_on<S: Databases>(
             stale = true;
             report.summary.applied_unchecked += 1;
             if let Some(failure) = stage.apply(migration).await? {
-                let mut check = MigrationCheck::new(migration.version.as_str(), &migration.name);
+                let mut check = MigrationCheck::new(migration);
                 check.up = Outcome::Error;
                 check.error = Some(format!("up.sql:{}: {}", failure.line, failure.message));
                 report.migrations.push(check);
@@ -92,7 +98,13 @@ async fn check_on<S: Databases>(
         if std::mem::take(&mut stale) {
             stage.look().await?;
         }
-        let check = stage.rehearse(migration).await?;
+        let mut check = stage.rehearse(migration).await?;
+        check.findings = findings::of(&check, &migration.up, config.stats.as_ref());
+        #[cfg(feature = "lint")]
+        super::lint::merge(&mut check, migration);
+        if config.start_after.as_deref().is_some_and(|start| migration.version.as_str() <= start) {
+            check.findings.retain(|finding| finding.rule == "round-trip");
+        }
         on_migration(&check);
         report.migrations.push(check);
     }

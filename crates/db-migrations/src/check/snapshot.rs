@@ -15,6 +15,8 @@ use super::trace::{Lock, Mode, Scan, StatementTrace};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) relations: BTreeMap<i64, Relation>,
+    /// The indexes of each table.
+    indexes: BTreeMap<i64, Vec<i64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -99,8 +101,13 @@ impl Snapshot {
             conn.batch_execute(PREPARE).await?;
         }
         let rows: Vec<Row> = sql_query("EXECUTE db_migrations_snapshot").get_results(conn).await?;
-        let relations = rows.into_iter().map(|row| (row.oid, Relation::from(row))).collect();
-        Ok(Snapshot { relations })
+        let relations: BTreeMap<i64, Relation> =
+            rows.into_iter().map(|row| (row.oid, Relation::from(row))).collect();
+        let mut indexes: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (oid, index) in relations.iter().filter(|(_, relation)| relation.kind == Kind::Index) {
+            indexes.entry(index.table).or_default().push(*oid);
+        }
+        Ok(Snapshot { relations, indexes })
     }
 
     /// What a statement between these two moments did to the relations that were there at `origin`.
@@ -184,10 +191,8 @@ impl Snapshot {
     }
 
     fn indexes_of(&self, table: i64) -> impl Iterator<Item = (i64, &Relation)> {
-        self.relations
-            .iter()
-            .filter(move |(_, relation)| relation.kind == Kind::Index && relation.table == table)
-            .map(|(oid, relation)| (*oid, relation))
+        let indexes = self.indexes.get(&table).into_iter().flatten();
+        indexes.filter_map(|oid| Some((*oid, self.relations.get(oid)?)))
     }
 
     /// How many rows of a table were read since, if it was read from end to end: in its own order, or along an index.
@@ -236,7 +241,7 @@ impl Snapshot {
                 let table_is_locked =
                     after.relations.get(&index.table).is_some_and(|table| !table.modes.is_empty());
                 (mode >= Mode::ShareUpdateExclusive && !table_is_locked && origin.relations.contains_key(oid))
-                    .then(|| Lock { relation: index.name.clone(), mode, existed_before: true })
+                    .then(|| Lock { relation: before.name.clone(), mode, existed_before: true })
             })
             .collect()
     }

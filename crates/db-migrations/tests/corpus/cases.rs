@@ -16,25 +16,28 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    pub(crate) fn has(&self, heading: &str) -> bool {
+        self.parts.iter().any(|(name, _)| name == heading)
+    }
+
     pub(crate) fn part(&self, heading: &str) -> &str {
         self.parts.iter().find(|(name, _)| name == heading).map_or("", |(_, text)| text.trim())
     }
-
-    /// All texts under headings of this name.
-    pub(crate) fn parts<'a>(&'a self, heading: &'a str) -> impl Iterator<Item = &'a str> {
-        self.parts.iter().filter(move |(name, _)| name == heading).map(|(_, text)| text.trim())
-    }
 }
 
-/// Reads a corpus; `prefix` begins the names of the schemas.
+/// Reads a corpus; `prefix` begins the names of the schemas, and of roles, which are the whole server's.
 pub(crate) fn read(text: &str, prefix: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
+    let mut ground: Option<String> = None;
     for line in text.lines() {
         if let Some(heading) = line.strip_prefix("--! ") {
-            let (name, value) = heading.split_once(": ").unwrap_or((heading, ""));
-            if name == "case" {
+            let (name, value) = heading.split_once(": ").unwrap_or((heading.trim_end_matches(':'), ""));
+            if name == "ground" {
+                ground = Some(String::new());
+            } else if name == "case" {
                 let schema = format!("{prefix}{}", cases.len() + 1);
-                cases.push(Case { name: value.to_owned(), schema, parts: Vec::new() });
+                let ground = ground.iter().map(|ground| ("ground".to_owned(), ground.clone()));
+                cases.push(Case { name: value.to_owned(), schema, parts: ground.collect() });
             } else if let Some(case) = cases.last_mut() {
                 let value = value.replace("{s}", &case.schema);
                 case.parts.push((name.to_owned(), value));
@@ -45,6 +48,9 @@ pub(crate) fn read(text: &str, prefix: &str) -> Vec<Case> {
                 text.push_str(&line);
                 text.push('\n');
             }
+        } else if let Some(ground) = &mut ground {
+            ground.push_str(line);
+            ground.push('\n');
         }
     }
     cases
@@ -63,10 +69,18 @@ pub(crate) fn migrations(cases: &[Case]) -> Migrations {
     };
     for (number, case) in cases.iter().enumerate() {
         let here = format!("SET search_path = {}, public;", case.schema);
-        let before = format!("CREATE SCHEMA {}; {here} {}", case.schema, case.part("before"));
+        // What the case before left behind would only make the catalogs larger.
+        let former = number.checked_sub(1).and_then(|former| cases.get(former));
+        let drop = former.map(|former| format!("DROP SCHEMA {} CASCADE;", former.schema)).unwrap_or_default();
+        let before = format!(
+            "{drop} CREATE SCHEMA {}; {here} {}\n{}",
+            case.schema,
+            case.part("ground"),
+            case.part("before")
+        );
         write(format!("{:05}_before", 2 * number), before, None);
-        let (up, down) = (case.part("up"), case.part("down"));
-        write(format!("{:05}_case", 2 * number + 1), format!("{here} {up}"), Some(format!("{here} {down}")));
+        let down = case.has("down").then(|| format!("{here} {}", case.part("down")));
+        write(format!("{:05}_case", 2 * number + 1), format!("{here} {}", case.part("up")), down);
     }
     Migrations::read(directory.path()).unwrap()
 }

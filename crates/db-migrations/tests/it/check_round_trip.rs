@@ -39,7 +39,7 @@ async fn every_planted_fault_is_found() {
 
 #[tokio::test]
 async fn what_is_right_is_not_reported() {
-    let cases = cases::read(RIGHT, "right");
+    let cases = cases::read(RIGHT, &format!("right_{}_", std::process::id()));
     assert!(cases.len() >= 60, "{} cases", cases.len());
     let report = check(&cases).await;
     let wrong: Vec<String> = cases

@@ -13,7 +13,7 @@ WITH ns AS (
     FROM pg_class c JOIN ns ON ns.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c', 'i', 'I')
         AND c.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass)
-        AND NOT (c.relkind IN ('r', 'i') AND c.relname ~ '^__(diesel_schema|db_platform)_migrations')
+        AND NOT (c.relkind IN ('r', 'i') AND c.relname ~ '^__(diesel_schema|db)_migrations')
 ), typ AS MATERIALIZED (
     SELECT t.*, ns.prefix || quote_ident(t.typname) AS name
     FROM pg_type t JOIN ns ON ns.oid = t.typnamespace
