@@ -6,11 +6,19 @@
 
 mod blocked;
 mod boot_storm;
+#[path = "../tests/corpus/cases.rs"]
+mod cases;
+#[path = "../tests/it/check_server.rs"]
+mod check_server;
 mod fixture;
+#[path = "../tests/corpus/judge.rs"]
+mod judge;
 mod kills;
+mod lock_traces;
 #[path = "../tests/it/pgbouncer.rs"]
 mod pgbouncer;
 mod policies;
+mod round_trips;
 mod splitter;
 mod versions;
 
@@ -62,6 +70,20 @@ const CLAIMS: &[Claim] = &[
                    done as soon as the table is free.",
         target: "worst read at most lock_timeout + 50 ms, done at most 1 s after the blocker, best of three runs",
         measure: blocked::measure,
+    },
+    Claim {
+        id: "migrations-4",
+        sentence: "300 migrations are played up, down and up, a change of one migration is checked with a server's start, \
+                   every planted fault in a down.sql is found, and nothing is found where there is none.",
+        target: "300 in at most 60 s and one in at most 15 s (best of three runs), 0 faults missed, 0 false findings",
+        measure: round_trips::measure,
+    },
+    Claim {
+        id: "migrations-5",
+        sentence: "The lock trace sees the lock, the rewrite, the reads and the index builds of every statement of known \
+                   effect, on PostgreSQL 15 and 18 (nightly 14 to 18).",
+        target: "100 % of at least 60 statements on each",
+        measure: lock_traces::measure,
     },
     Claim {
         id: "migrations-6",

@@ -74,7 +74,8 @@ pub(crate) fn ignored(sql: &str, finding: &Finding) -> bool {
 
 /// Everything that is to be looked at in one migration.
 pub(crate) fn of(check: &MigrationCheck, sql: &str, stats: Option<&Stats>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = check.statements.iter().flat_map(|trace| of_statement(trace, stats)).collect();
+    let mut findings: Vec<Finding> =
+        check.statements.iter().flat_map(|trace| of_statement(trace, stats)).collect();
     findings.extend(several_tables(&check.statements));
     findings.retain(|finding| !ignored(sql, finding));
     match (check.round_trip, check.down) {
@@ -144,7 +145,8 @@ fn of_statement(trace: &StatementTrace, stats: Option<&Stats>) -> Vec<Finding> {
             );
         }
     }
-    let works = !trace.rewrites.is_empty() || !trace.scans.is_empty() || !trace.blocking_index_build.is_empty();
+    let works =
+        !trace.rewrites.is_empty() || !trace.scans.is_empty() || !trace.blocking_index_build.is_empty();
     if let (true, Some(held)) = (works, trace.while_holding.iter().find(|held| !is_own(trace, held))) {
         findings.push(Finding {
             rule: "trace/work-under-lock".to_owned(),
@@ -165,7 +167,10 @@ fn of_statement(trace: &StatementTrace, stats: Option<&Stats>) -> Vec<Finding> {
 fn several_tables(statements: &[StatementTrace]) -> Option<Finding> {
     let (statement, held, lock) = statements.iter().find_map(|statement| {
         let lock = statement.blocking_locks().find(|lock| lock.mode.stops_readers())?;
-        let held = statement.while_holding.iter().find(|held| held.relation != lock.relation && held.mode.stops_readers())?;
+        let held = statement
+            .while_holding
+            .iter()
+            .find(|held| held.relation != lock.relation && held.mode.stops_readers())?;
         Some((statement, held, lock))
     })?;
     Some(Finding {
@@ -182,11 +187,21 @@ fn several_tables(statements: &[StatementTrace]) -> Option<Finding> {
 
 fn is_own(trace: &StatementTrace, held: &Lock) -> bool {
     let works_on = |relation: &String| *relation == held.relation;
-    trace.rewrites.iter().chain(&trace.blocking_index_build).chain(trace.scans.iter().map(|scan| &scan.relation)).any(works_on)
+    trace
+        .rewrites
+        .iter()
+        .chain(&trace.blocking_index_build)
+        .chain(trace.scans.iter().map(|scan| &scan.relation))
+        .any(works_on)
 }
 
 fn held_on<'a>(trace: &'a StatementTrace, relation: &str) -> Option<&'a Lock> {
-    trace.locks.iter().chain(&trace.while_holding).filter(|lock| lock.relation == relation).max_by_key(|lock| lock.mode)
+    trace
+        .locks
+        .iter()
+        .chain(&trace.while_holding)
+        .filter(|lock| lock.relation == relation)
+        .max_by_key(|lock| lock.mode)
 }
 
 fn under(lock: Option<&Lock>) -> String {

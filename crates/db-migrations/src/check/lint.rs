@@ -51,7 +51,8 @@ pub fn lint(file: &str, sql: &str) -> Vec<FileFinding> {
 /// Adds the static findings to what was seen, as far as that does not overrule them.
 pub(crate) fn merge(check: &mut MigrationCheck, migration: &Migration) {
     for finding in findings(&migration.up) {
-        let statement = finding.line.and_then(|line| check.statements.iter().rev().find(|trace| trace.line <= line));
+        let statement =
+            finding.line.and_then(|line| check.statements.iter().rev().find(|trace| trace.line <= line));
         if statement.is_none_or(|trace| stands(&finding, trace)) {
             check.findings.push(finding);
         }

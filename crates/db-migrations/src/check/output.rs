@@ -35,7 +35,11 @@ pub fn human(report: &CheckReport) -> String {
 
 /// One page for a pull request.
 pub fn markdown(report: &CheckReport) -> String {
-    let mut text = format!("## Migrations: {}\n\n{}\n", if report.summary.passes { "pass" } else { "do not pass" }, summary(report));
+    let mut text = format!(
+        "## Migrations: {}\n\n{}\n",
+        if report.summary.passes { "pass" } else { "do not pass" },
+        summary(report)
+    );
     text.push_str("\n| migration | up | down | round trip | locks on tables with rows | held |\n|---|---|---|---|---|---|\n");
     for check in &report.migrations {
         let held = check.statements.iter().filter(|trace| trace.blocking_locks().next().is_some());
@@ -60,10 +64,18 @@ pub fn markdown(report: &CheckReport) -> String {
         if let Some(error) = check.error.as_ref().filter(|_| check.lost.is_empty()) {
             let _ = writeln!(text, "- **error** {error}");
         }
-        for finding in check.findings.iter().filter(|finding| finding.rule != "round-trip" || check.lost.is_empty()) {
+        for finding in
+            check.findings.iter().filter(|finding| finding.rule != "round-trip" || check.lost.is_empty())
+        {
             let place = finding.line.map(|line| format!("line {line}: ")).unwrap_or_default();
             let fix = finding.fix.as_ref().map(|fix| format!(". *{fix}*")).unwrap_or_default();
-            let _ = writeln!(text, "- **{}** {place}{}{fix} `{}`", level(finding.severity), finding.message, finding.rule);
+            let _ = writeln!(
+                text,
+                "- **{}** {place}{}{fix} `{}`",
+                level(finding.severity),
+                finding.message,
+                finding.rule
+            );
         }
     }
     text
@@ -112,7 +124,11 @@ pub fn annotations(findings: &[FileFinding]) -> String {
         let fix = finding.fix.as_ref().map(|fix| format!("\n{fix}")).unwrap_or_default();
         let (file, title) = (property(file), property(&finding.rule));
         let message = escape(&format!("{}{fix}", finding.message));
-        let _ = writeln!(text, "::{command} file={file},line={},title={title}::{message}", finding.line.unwrap_or(1));
+        let _ = writeln!(
+            text,
+            "::{command} file={file},line={},title={title}::{message}",
+            finding.line.unwrap_or(1)
+        );
     }
     text
 }

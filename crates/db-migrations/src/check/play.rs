@@ -114,11 +114,11 @@ async fn together(
 ) -> Result<Played, CheckError> {
     conn.batch_execute(begin).await?;
     let mut played = inside(conn, &segment.statements, origin).await?;
-    if let (None, Some(last)) = (&played.failure, segment.statements.last()) {
-        if let Err(error) = conn.batch_execute("COMMIT").await {
-            let refused = failure(last, error)?;
-            played.failure = Some(Failure { message: format!("at COMMIT: {}", refused.message), ..refused });
-        }
+    if let (None, Some(last)) = (&played.failure, segment.statements.last())
+        && let Err(error) = conn.batch_execute("COMMIT").await
+    {
+        let refused = failure(last, error)?;
+        played.failure = Some(Failure { message: format!("at COMMIT: {}", refused.message), ..refused });
     }
     Ok(played)
 }

@@ -163,7 +163,8 @@ impl CheckReport {
             if let Some(error) = check.error.as_ref().filter(|_| check.round_trip != RoundTrip::Differs) {
                 // The message begins with the file's name and the line.
                 let mut parts = error.splitn(3, ':');
-                let (name, line) = (parts.next().unwrap_or("up.sql"), parts.next().and_then(|line| line.parse().ok()));
+                let (name, line) =
+                    (parts.next().unwrap_or("up.sql"), parts.next().and_then(|line| line.parse().ok()));
                 let message = parts.next().unwrap_or_default().trim().to_owned();
                 let finding = Finding {
                     rule: "failed".to_owned(),

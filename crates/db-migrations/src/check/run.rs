@@ -31,7 +31,13 @@ pub struct CheckConfig {
 
 impl Default for CheckConfig {
     fn default() -> Self {
-        CheckConfig { only: Vec::new(), seed: None, stats: None, start_after: None, statement_timeout: Duration::from_secs(600) }
+        CheckConfig {
+            only: Vec::new(),
+            seed: None,
+            stats: None,
+            start_after: None,
+            statement_timeout: Duration::from_secs(600),
+        }
     }
 }
 

@@ -120,8 +120,9 @@ impl Snapshot {
             let Some(is) = after.relations.get(&oid) else { continue };
             let read = self.read_between(after, oid);
             let new_file = was.file != is.file;
-            let rewritten = new_file && (outside || read.is_some() || was.tablespace != is.tablespace)
-                || new_file && was.kind == Kind::MaterializedView;
+            // TRUNCATE gives a new file too, and reads nothing.
+            let refilled = outside || read.is_some() || was.kind == Kind::MaterializedView;
+            let rewritten = new_file && (refilled || was.tablespace != is.tablespace);
             let built = !new_file && self.built(after, oid);
             if rewritten {
                 trace.rewrites.push(was.name.clone());

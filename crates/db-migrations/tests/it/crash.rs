@@ -113,6 +113,32 @@ async fn a_build_whose_server_process_is_ended_is_made_anew_by_the_next_boot() {
 }
 
 #[tokio::test]
+async fn a_build_that_was_finished_and_not_recorded_is_taken_for_done() {
+    let database = TestDatabase::empty().await.unwrap();
+    let (mut conn, mut blocker) = (database.connect().await.unwrap(), database.connect().await.unwrap());
+    migrator(&[PEOPLE]).apply(&mut conn, |_| ()).await.unwrap();
+    for (number, index) in ["CONCURRENTLY people_id", "CONCURRENTLY"].iter().enumerate() {
+        let create = format!("CREATE INDEX {index} ON people (id)");
+        let file = format!("{}_index/up.sql", number + 2);
+        let earlier = ("2_index/up.sql", "CREATE INDEX CONCURRENTLY people_id ON people (id)");
+        let migrator = migrator(&[PEOPLE, earlier, (&file, &create)]);
+        blocker.batch_execute("BEGIN; INSERT INTO people VALUES (1)").await.unwrap();
+        cut_off(&database, &migrator, "CREATE INDEX CONCURRENTLY%").await;
+        blocker.batch_execute("COMMIT").await.unwrap();
+        // As if the server had come to the end before it was killed.
+        conn.batch_execute("REINDEX TABLE people").await.unwrap();
+        assert_eq!(number_of_indexes(&mut conn).await, number as i64 + 1);
+        assert_eq!(migrator.apply(&mut conn, |_| ()).await.unwrap().len(), 1);
+        assert_eq!(number_of_indexes(&mut conn).await, number as i64 + 1);
+    }
+}
+
+async fn number_of_indexes(conn: &mut AsyncPgConnection) -> i64 {
+    number(conn, "SELECT count(*) AS n FROM pg_index WHERE indrelid = 'people'::regclass AND indisvalid")
+        .await
+}
+
+#[tokio::test]
 async fn a_drop_and_a_detach_that_were_cut_off_are_finished() {
     let database = TestDatabase::empty().await.unwrap();
     let (mut conn, mut blocker) = (database.connect().await.unwrap(), database.connect().await.unwrap());

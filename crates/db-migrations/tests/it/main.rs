@@ -1,8 +1,14 @@
 //! Migrations on a real server.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+#[path = "../corpus/cases.rs"]
+mod cases;
+mod check_corpus;
+mod check_server;
 mod crash;
 mod fixture;
+#[path = "../corpus/judge.rs"]
+mod judge;
 mod locks;
 mod pgbouncer;
 mod policies;

@@ -27,4 +27,6 @@ async fn a_transaction_pooling_proxy_is_refused() {
 #[tokio::test]
 async fn a_proxy_that_pools_sessions_is_as_good_as_none() {
     assert_eq!(through("pool_mode = session").await.unwrap(), 1);
+    // The only session is the runner's own: nobody else gets one.
+    assert_eq!(through("pool_mode = session\ndefault_pool_size = 1").await.unwrap(), 1);
 }
