@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "results go to standard output")]
 
 mod args;
+mod check;
 mod connect;
 mod error;
 mod interrupt;

@@ -2,66 +2,87 @@
 
 use std::process::ExitCode;
 
-use db_platform::migrations::{Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step};
+use db_platform::migrations::{
+    Accept, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step,
+};
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
 
 use crate::FOUND;
 use crate::args::Options;
+use crate::check;
 use crate::connect;
 use crate::error::CliError;
-use crate::migrate_args::Migrate;
+use crate::migrate_args::{Migrate, Source};
 use crate::new_migration;
 use crate::progress::Progress;
 use crate::say;
 
 pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode, CliError> {
-    if let Migrate::New { source, name, diff_schema } = &command {
-        return new_migration::run(&source.dir, name, diff_schema.as_deref(), options).await;
-    }
-    let migrations = Migrations::read(&command.source().dir)?;
     let accept = command.accepted();
-    let migrator = Migrator::new(migrations, MigratorConfig { accept, ..MigratorConfig::default() });
-    let config = connect::config(options)?;
-    let (mut conn, connector, host) = connect::connect(&config).await?;
-    // The server behind a proxy is noticed only from a second connection.
-    let migrator = migrator.opened_by(connector, host);
-    let (conn, json) = (&mut conn, options.json);
-    match &command {
-        Migrate::Plan { exit_code, .. } => {
-            let plan = migrator.plan(conn).await?;
+    let json = options.json;
+    match command {
+        Migrate::Plan { source, exit_code, .. } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let plan = migrator.plan(&mut conn).await?;
             say::result(json, &say::coloured(&plan.to_string()), &plan_value(&plan));
-            if *exit_code && !plan.is_empty() {
+            if exit_code && !plan.is_empty() {
                 return Ok(ExitCode::from(FOUND));
             }
         }
-        Migrate::Status(_) => {
-            let status = migrator.status(conn).await?;
+        Migrate::Status(source) => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let status = migrator.status(&mut conn).await?;
             say::result(json, &say::coloured(&status.to_string()), &status_value(&status));
         }
-        Migrate::Apply { .. } => {
-            let mut progress = Progress::of(&names(&migrator, conn).await);
-            let steps = migrator.apply(conn, |step| progress.done(step)).await;
+        Migrate::Apply { source, .. } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let mut progress = Progress::of(names(&migrator, &mut conn).await);
+            let steps = migrator.apply(&mut conn, |step| progress.done(step)).await;
             progress.finish();
             print_steps(json, &steps?);
         }
-        Migrate::Undo { count, .. } => {
-            let steps = migrator.undo(conn, *count as usize, |step| Progress::tell(step)).await?;
-            print_steps(json, &steps);
+        Migrate::Undo { source, count } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.undo(&mut conn, count as usize, Progress::tell).await?);
         }
-        Migrate::Redo(_) => {
-            let steps = migrator.redo(conn, |step| Progress::tell(step)).await?;
-            print_steps(json, &steps);
+        Migrate::Redo(source) => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.redo(&mut conn, Progress::tell).await?);
         }
-        Migrate::Reset { .. } => {
-            let steps = migrator.reset(conn, config.environment, |step| Progress::tell(step)).await?;
-            print_steps(json, &steps);
+        Migrate::Reset { source, .. } => {
+            let environment = connect::config(options)?.environment;
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.reset(&mut conn, environment, Progress::tell).await?);
         }
-        Migrate::Repair { versions, .. } => print_repaired(json, &migrator.repair(conn, versions).await?),
-        Migrate::Baseline { version, .. } => print_repaired(json, &migrator.baseline(conn, version).await?),
-        Migrate::New { .. } => {}
+        Migrate::Repair { source, versions } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_repaired(json, &migrator.repair(&mut conn, &versions).await?);
+        }
+        Migrate::Baseline { source, version } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_repaired(json, &migrator.baseline(&mut conn, &version).await?);
+        }
+        Migrate::New { source, name, diff_schema } => {
+            return new_migration::run(&source.dir, &name, diff_schema.as_deref(), options).await;
+        }
+        Migrate::Check(wanted) => return check::run(wanted, options).await,
+        Migrate::Lint(wanted) => return check::lint(&wanted, options),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The runner of a directory's migrations, and the connection that it runs them on.
+async fn open(
+    source: &Source,
+    accept: Accept,
+    options: &Options,
+) -> Result<(Migrator, AsyncPgConnection), CliError> {
+    let migrations = Migrations::read(&source.dir)?;
+    let (conn, connector, host) = connect::connect(&connect::config(options)?).await?;
+    let migrator = Migrator::new(migrations, MigratorConfig { accept, ..MigratorConfig::default() });
+    // A transaction-pooling proxy is noticed only from a second connection.
+    Ok((migrator.opened_by(connector, host), conn))
 }
 
 /// What will run, for the progress bar; whatever is wrong is said by `apply`.

@@ -58,6 +58,13 @@ pub(crate) enum Migrate {
         /// The newest version that the database has already.
         version: String,
     },
+    /// Play every migration up, down and up on a real server, and say what was lost, locked, rewritten and read.
+    ///
+    /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of its own and
+    /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired.
+    Check(Check),
+    /// Read files of SQL for what is dangerous, without a database. Exit status 3 where something was found.
+    Lint(Lint),
     /// Make the directory of a new migration.
     New {
         #[command(flatten)]
@@ -75,6 +82,53 @@ pub(crate) struct Source {
     /// The directory of migrations, in diesel's layout.
     #[arg(long, default_value = "migrations", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Check these versions only; those before them are applied unchecked.
+    #[arg(long, value_name = "VERSION", value_delimiter = ',', num_args = 1..)]
+    pub(crate) only: Vec<String>,
+    /// The major version of the server that is started; by default the one that is installed.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    pub(crate) pg: Option<u16>,
+    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) seed: Option<PathBuf>,
+    /// The sizes of production's tables, as `dbctl stats export` writes them: what the locks would mean there.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) stats: Option<PathBuf>,
+    /// Up to this version judge only the round trip: what has run everywhere is not indicted for its locks.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) start_after: Option<String>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
+    pub(crate) format: Format,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Lint {
+    /// The files of SQL.
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
+    pub(crate) format: Format,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person.
+    Human,
+    /// One page for a pull request.
+    Markdown,
+    /// For code scanners.
+    Sarif,
+    /// For GitHub to show beside the changed lines.
+    Github,
 }
 
 #[derive(clap::Args)]
@@ -106,19 +160,6 @@ impl Policy {
 }
 
 impl Migrate {
-    pub(crate) fn source(&self) -> &Source {
-        match self {
-            Migrate::Status(source) | Migrate::Redo(source) => source,
-            Migrate::Plan { source, .. }
-            | Migrate::Apply { source, .. }
-            | Migrate::Undo { source, .. }
-            | Migrate::Reset { source, .. }
-            | Migrate::Repair { source, .. }
-            | Migrate::Baseline { source, .. }
-            | Migrate::New { source, .. } => source,
-        }
-    }
-
     pub(crate) fn accepted(&self) -> Accept {
         match self {
             Migrate::Plan { policy, .. } | Migrate::Apply { policy, .. } => policy.accepted(),

@@ -12,14 +12,14 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// The progress over these migrations, in order.
-    pub(crate) fn of(names: &[String]) -> Self {
+    pub(crate) fn of(names: Vec<String>) -> Self {
         // indicatif draws on standard error, and only on a terminal.
         let bar = ProgressBar::new(names.len() as u64);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        let mut progress = Progress { bar, next: names.to_vec().into_iter() };
+        let mut progress = Progress { bar, next: names.into_iter() };
         progress.show_next();
         progress
     }

@@ -30,7 +30,8 @@ fn colour(line: &str) -> String {
         line if line.starts_with("pending ") || line.contains("[ACCESS EXCLUSIVE") => {
             AnsiColor::Yellow.on_default()
         }
-        line if line.starts_with("applied ") => AnsiColor::Green.on_default(),
+        line if line.starts_with("wrong ") => AnsiColor::Red.on_default(),
+        line if line.starts_with("applied ") || line.starts_with("ok   ") => AnsiColor::Green.on_default(),
         line if line.starts_with("apply ") => AnsiColor::Cyan.on_default(),
         line => return line.to_owned(),
     };

@@ -102,3 +102,62 @@ async fn a_new_migration_can_be_written_from_schema_rs_and_goes_up_and_down() {
     let wrong = dbctl(&[], &["migrate", "new", "a name", "--dir", dir]).await;
     assert!(wrong.code == Some(1) && wrong.err.contains("no name"), "{}", wrong.err);
 }
+
+#[tokio::test]
+async fn a_check_finds_what_a_down_loses_and_goes_on_behind_a_bad_migration() {
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        &[
+            ("1_one/up.sql", "CREATE TABLE one (id int)"),
+            ("1_one/down.sql", "DROP TABLE one"),
+            ("2_two/up.sql", "CREATE INDEX one_id ON one (id); COMMENT ON TABLE one IS 'two'"),
+            ("2_two/down.sql", "DROP INDEX one_id"),
+            ("3_three/up.sql", "SELECT no_such_function()"),
+            ("4_four/up.sql", "CREATE TABLE four ()"),
+        ],
+    );
+    let dir = directory.path().to_str().unwrap();
+    let checked = dbctl(&[], &["migrate", "check", "--dir", dir, "--json"]).await;
+    assert_eq!(checked.code, Some(3), "{}", checked.err);
+    let report = json(&checked);
+    let of = |key: &str| -> Vec<String> {
+        report["migrations"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one[key].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(of("up"), ["ok", "ok", "error", "ok"], "{report}");
+    assert_eq!(of("round_trip"), ["same", "differs", "not checked", "not checked"], "{report}");
+    assert_eq!(of("down")[3], "missing", "{report}");
+    let only = dbctl(&[], &["migrate", "check", "--dir", dir, "--only", "1"]).await;
+    assert_eq!(only.code, Some(0), "{}{}", only.out, only.err);
+    assert!(only.out.starts_with("ok    1_one"), "{}", only.out);
+}
+
+#[tokio::test]
+async fn lint_needs_no_database() {
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        &[("1_one/up.sql", "CREATE TABLE one (id int);\nDROP TABLE two;\n"), ("2_two/up.sql", "")],
+    );
+    let (bad, good) = (directory.path().join("1_one/up.sql"), directory.path().join("2_two/up.sql"));
+    let (bad, good) = (bad.to_str().unwrap(), good.to_str().unwrap());
+    let found = dbctl(&[], &["migrate", "lint", bad, good, "--json"]).await;
+    assert_eq!(found.code, Some(3), "{}", found.err);
+    let found = json(&found);
+    let first = &found[0];
+    assert_eq!((first["file"].as_str(), first["line"].as_u64()), (Some(bad), Some(2)), "{found}");
+    assert!(
+        first["rule"].is_string() && first["severity"].is_string() && first["message"].is_string(),
+        "{found}"
+    );
+    assert_eq!(dbctl(&[], &["migrate", "lint", good]).await.out, "nothing found\n");
+    let github = dbctl(&[], &["migrate", "lint", bad, "--format", "github"]).await;
+    assert!(github.out.starts_with("::warning file="), "{}", github.out);
+    let sarif = json(&dbctl(&[], &["migrate", "lint", bad, "--format", "sarif"]).await);
+    assert_eq!(sarif["version"], "2.1.0");
+}
