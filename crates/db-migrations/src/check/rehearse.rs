@@ -26,8 +26,44 @@ pub(crate) struct Stage<'s, S> {
     /// None while the database is being copied, which nobody may be connected to then.
     conn: Option<AsyncPgConnection>,
     /// The schema as it is now.
-    schema: Fingerprint,
+    schema: Schema,
+    /// How many migrations were played since the catalogs were vacuumed.
+    played: usize,
 }
+
+/// A schema, as far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Schema {
+    /// Enough to see that nothing differs.
+    Hash(String),
+    /// Enough to say what differs.
+    Full(Fingerprint),
+}
+
+impl Schema {
+    async fn read(conn: &mut AsyncPgConnection, full: bool) -> Result<Self, CheckError> {
+        if full {
+            Ok(Schema::Full(Fingerprint::of(conn).await?))
+        } else {
+            Ok(Schema::Hash(Fingerprint::hash_of(conn).await?))
+        }
+    }
+}
+
+/// What came of playing a migration in one transaction.
+enum Went {
+    /// It was played, and is applied if it can be.
+    Done,
+    /// Something differs: to say what, it must be played again with the schemas read in full.
+    Differs,
+    /// Only a copy can tell.
+    NeedsCopy,
+}
+
+/// What is rolled back stays in the catalogs as dead rows, which the next fingerprint reads.
+const VACUUM_EVERY: usize = 24;
+const VACUUM: &str = "VACUUM (ANALYZE) pg_class, pg_attribute, pg_attrdef, pg_constraint, pg_depend, pg_index, pg_type, \
+    pg_proc, pg_trigger, pg_description, pg_rewrite, pg_shdepend, pg_namespace, pg_enum, pg_sequence, pg_policy";
 
 /// What the server says where a statement only fails because it is in the transaction of the statement before it.
 const NEEDS_COMMIT: [&str; 5] = [
@@ -43,12 +79,14 @@ impl<'s, S: Databases> Stage<'s, S> {
         let opened = async {
             let database = scratch.create(None).await?;
             let mut conn = scratch.connect(&database).await?;
-            let schema = Fingerprint::of(&mut conn).await?;
+            let schema = Schema::read(&mut conn, false).await?;
             Ok((database, conn, schema))
         }
         .await;
         match opened {
-            Ok((database, conn, schema)) => Ok(Stage { scratch, database, conn: Some(conn), schema }),
+            Ok((database, conn, schema)) => {
+                Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0 })
+            }
             Err(error) => Err((scratch, error)),
         }
     }
@@ -81,7 +119,7 @@ impl<'s, S: Databases> Stage<'s, S> {
 
     /// Reads the schema anew, after [`Stage::apply`].
     pub(crate) async fn look(&mut self) -> Result<(), CheckError> {
-        self.schema = Fingerprint::of(self.conn().await?).await?;
+        self.schema = Schema::read(self.conn().await?, false).await?;
         Ok(())
     }
 
@@ -92,68 +130,92 @@ impl<'s, S: Databases> Stage<'s, S> {
         match Files::of(migration) {
             Err(failure) => failed(&mut check, "up.sql", &failure),
             Ok(files) => {
-                let done = match files.in_one_transaction() {
-                    Some((up, down)) => self.in_one_transaction(&mut check, &up, down.as_deref()).await?,
-                    None => false,
-                };
-                if !done {
-                    check = MigrationCheck::new(migration);
-                    self.on_a_copy(&mut check, &files).await?;
-                }
+                check = self.play(migration, &files).await?;
                 if let Err(failure) = &files.down {
                     failed(&mut check, "down.sql", failure);
                 }
             }
         }
+        self.played += 1;
+        if self.played.is_multiple_of(VACUUM_EVERY) {
+            self.conn().await?.batch_execute(VACUUM).await?;
+        }
         check.ms = started.elapsed().as_secs_f64() * 1_000.0;
         Ok(check)
     }
 
-    /// Says false, and leaves nothing behind, where it cannot be done this way.
+    async fn play(&mut self, migration: &Migration, files: &Files<'_>) -> Result<MigrationCheck, CheckError> {
+        if let Some((up, down)) = files.in_one_transaction() {
+            for full in [false, true] {
+                let mut check = MigrationCheck::new(migration);
+                match self.in_one_transaction(&mut check, &up, down.as_deref(), full).await? {
+                    Went::Done => return Ok(check),
+                    Went::Differs => {}
+                    Went::NeedsCopy => break,
+                }
+            }
+        }
+        let mut check = MigrationCheck::new(migration);
+        self.on_a_copy(&mut check, files).await?;
+        Ok(check)
+    }
+
+    /// Leaves nothing behind where it is not done this way.
     async fn in_one_transaction(
         &mut self,
         check: &mut MigrationCheck,
         up: &[Statement<'_>],
         down: Option<&[Statement<'_>]>,
-    ) -> Result<bool, CheckError> {
-        let before = self.schema.clone();
+        full: bool,
+    ) -> Result<Went, CheckError> {
+        let known = self.schema.clone();
         let conn = self.conn().await?;
         conn.batch_execute("BEGIN").await?;
+        let before = if full { Schema::read(conn, true).await? } else { known };
         let origin = Snapshot::take(conn).await?;
         let mut played = play::inside(conn, up, Some(&origin)).await?;
+        if played.failure.is_none() {
+            conn.batch_execute("SAVEPOINT up").await?;
+        }
         // What a COMMIT would check is checked now.
         if let (None, Some(last)) = (&played.failure, up.last())
-            && let Err(error) = conn.batch_execute("SAVEPOINT up; SET CONSTRAINTS ALL IMMEDIATE").await
+            && let Err(error) = conn.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await
         {
             played.failure = Some(play::failure(last, error)?);
         }
         if let Some(failure) = &played.failure {
             self.roll_back().await?;
             if needs_commit(failure) {
-                return Ok(false);
+                return Ok(Went::NeedsCopy);
             }
             failed(check, "up.sql", failure);
-            return Ok(true);
+            return Ok(Went::Done);
         }
         check.up = Outcome::Ok;
         check.statements = played.traces;
-        let applied = Fingerprint::of(conn).await?;
+        let applied = Schema::read(conn, full).await?;
         if let Some(down) = down {
             self.reset().await?;
-            let Some(undone) = self.undo_and_redo(down, up).await? else {
+            let Some(undone) = self.undo_and_redo(down, up, full).await? else {
                 // It may have failed only because it is in the up's transaction: a copy will tell.
                 self.roll_back().await?;
-                return Ok(false);
+                return Ok(Went::NeedsCopy);
             };
-            undone.note(check, &before, &applied);
+            if !undone.note(check, &before, &applied) {
+                self.roll_back().await?;
+                return Ok(Went::Differs);
+            }
             self.conn().await?.batch_execute("ROLLBACK TO SAVEPOINT up").await?;
         } else {
             check.down = Outcome::Missing;
         }
         self.conn().await?.batch_execute("COMMIT").await?;
         self.reset().await?;
-        self.schema = applied;
-        Ok(true)
+        match applied {
+            Schema::Hash(_) => self.schema = applied,
+            Schema::Full(_) => self.look().await?,
+        }
+        Ok(Went::Done)
     }
 
     /// Plays the migration on a copy of the database, then applies it to the database itself.
@@ -184,7 +246,7 @@ impl<'s, S: Databases> Stage<'s, S> {
         let mut gates =
             Gates { first: self.scratch.connect(copy).await?, second: self.scratch.connect(copy).await? };
         // A copy lacks the settings of the database itself, so it is compared with itself.
-        let before = Fingerprint::of(&mut conn).await?;
+        let before = Schema::read(&mut conn, true).await?;
         let origin = Snapshot::take(&mut conn).await?;
         let up = play::committed(&mut conn, &files.up, Some((&origin, &mut gates))).await?;
         if let Some(failure) = &up.failure {
@@ -198,7 +260,7 @@ impl<'s, S: Databases> Stage<'s, S> {
             return Ok(());
         };
         self.scratch.reset(&mut conn).await?;
-        let applied = Fingerprint::of(&mut conn).await?;
+        let applied = Schema::read(&mut conn, true).await?;
         let down = play::committed(&mut conn, down_segments, None).await?;
         if let Some(failure) = &down.failure {
             failed(check, "down.sql", failure);
@@ -206,12 +268,12 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         check.down = Outcome::Ok;
         self.scratch.reset(&mut conn).await?;
-        let undone = Fingerprint::of(&mut conn).await?;
+        let undone = Schema::read(&mut conn, true).await?;
         let again = play::committed(&mut conn, &files.up, None).await?;
         self.scratch.reset(&mut conn).await?;
         let redone = match again.failure {
             Some(failure) => Err(failure),
-            None => Ok(Fingerprint::of(&mut conn).await?),
+            None => Ok(Schema::read(&mut conn, true).await?),
         };
         let worked = redone.is_ok();
         Undone { undone, redone }.note(check, &before, &applied);
@@ -227,18 +289,19 @@ impl<'s, S: Databases> Stage<'s, S> {
         &mut self,
         down: &[Statement<'_>],
         up: &[Statement<'_>],
+        full: bool,
     ) -> Result<Option<Undone>, CheckError> {
         let conn = self.conn().await?;
         if play::inside(conn, down, None).await?.failure.is_some() {
             return Ok(None);
         }
-        let undone = Fingerprint::of(conn).await?;
+        let undone = Schema::read(conn, full).await?;
         self.reset().await?;
         let conn = self.conn().await?;
         if play::inside(conn, up, None).await?.failure.is_some() {
             return Ok(None);
         }
-        let redone = Ok(Fingerprint::of(conn).await?);
+        let redone = Ok(Schema::read(conn, full).await?);
         Ok(Some(Undone { undone, redone }))
     }
 
@@ -257,28 +320,34 @@ impl<'s, S: Databases> Stage<'s, S> {
 
 /// The schema after a down, and after the up behind it.
 struct Undone {
-    undone: Fingerprint,
-    redone: Result<Fingerprint, Failure>,
+    undone: Schema,
+    redone: Result<Schema, Failure>,
 }
 
 impl Undone {
-    /// Notes what is not as it was.
-    fn note(&self, check: &mut MigrationCheck, before: &Fingerprint, applied: &Fingerprint) {
+    /// Notes what is not as it was; says false where something differs and only hashes are known.
+    fn note(&self, check: &mut MigrationCheck, before: &Schema, applied: &Schema) -> bool {
         check.down = Outcome::Ok;
-        check.differs("", &before.diff(&self.undone));
-        match &self.redone {
-            Ok(redone) => {
-                // What down left over is still there: it is not told twice.
-                if check.lost.is_empty() {
-                    check.differs("after up, down, up: ", &applied.diff(redone));
-                }
-            }
-            Err(failure) => {
+        match (before, &self.undone) {
+            (before, undone) if before == undone => {}
+            (Schema::Full(before), Schema::Full(undone)) => check.differs("", &before.diff(undone)),
+            _ => return false,
+        }
+        match (applied, &self.redone) {
+            (_, Err(failure)) => {
                 check.lost.push(format!("up.sql fails after down.sql: {}", failure.message));
                 check.error = Some(format!("up.sql:{}: after down.sql: {}", failure.line, failure.message));
             }
+            (applied, Ok(redone)) if applied == redone => {}
+            // What down left over is still there: it is not told twice.
+            (Schema::Full(_), Ok(Schema::Full(_))) if !check.lost.is_empty() => {}
+            (Schema::Full(applied), Ok(Schema::Full(redone))) => {
+                check.differs("after up, down, up: ", &applied.diff(redone));
+            }
+            _ => return false,
         }
         check.round_trip = if check.lost.is_empty() { RoundTrip::Same } else { RoundTrip::Differs };
+        true
     }
 }
 
