@@ -73,13 +73,13 @@ async fn what_ran_of_a_migration_that_was_cut_off_may_not_be_edited() {
     assert_eq!(lines(&mut conn, tables).await, ["a"]);
 }
 
-/// Ends the session that runs a statement like this, as `kill` of its server process does.
+/// Ends the session that waits half-way in a statement like this, as `kill` of its server process does.
 async fn terminate(conn: &mut AsyncPgConnection, like: &str) {
     let sql = format!(
         "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE '{like}'"
+         AND pid <> pg_backend_pid() AND wait_event_type = 'Lock' AND query LIKE '{like}'"
     );
-    until("the statement runs and is ended", async || number(conn, &sql).await > 0).await;
+    until("the statement waits and is ended", async || number(conn, &sql).await > 0).await;
 }
 
 /// Ends the runner in the statement that is like this, and says what the next one finds.
