@@ -5,6 +5,7 @@
 //! rules of the static layer (feature `lint`) are overruled by what was seen.
 
 mod difference;
+mod drift;
 mod error;
 mod findings;
 mod fingerprint;
@@ -12,6 +13,7 @@ mod gates;
 #[cfg(feature = "lint")]
 mod lint;
 mod output;
+mod past;
 mod play;
 mod rehearse;
 mod report;
@@ -21,12 +23,14 @@ mod snapshot;
 mod trace;
 
 pub use difference::{Change, Difference};
+pub use drift::{Drift, drift};
 pub use error::CheckError;
 pub use findings::{Finding, Severity};
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "lint")]
 pub use lint::lint;
 pub use output::{annotations, human, markdown, sarif};
+pub use past::Past;
 pub use report::{CheckReport, FileFinding, MigrationCheck, Outcome, RoundTrip, Summary};
 pub use run::{CheckConfig, check};
 pub use server::Databases;

@@ -180,7 +180,7 @@ fn headline(properties: &BTreeMap<String, String>) -> String {
     const TELLING: [&str; 9] =
         ["definition", "type", "values", "sequence", ORDER, "version", "settings", "grants", "comment"];
     let telling = TELLING.iter().find_map(|key| properties.get(*key)).cloned().unwrap_or_default();
-    let mut lines = telling.lines();
+    let mut lines = telling.trim().lines();
     let first = lines.next().unwrap_or_default().to_owned();
     if lines.next().is_some() { format!("{first} …") } else { first }
 }

@@ -1,5 +1,7 @@
 //! Why a check could not be carried out. What a check finds is no error: it is in the report.
 
+use std::path::PathBuf;
+
 use db_core::{Class, Classify, Error};
 
 use crate::error::MigrationError;
@@ -25,6 +27,32 @@ pub enum CheckError {
     /// The server gave an answer that this version does not understand.
     #[error("the server's answer is not understood: {0}")]
     Answer(String),
+    /// A migration that the check needs cannot be applied.
+    #[error("{file}:{line}: {message}", file = file.display())]
+    Failed {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// What the server said.
+        message: String,
+    },
+    /// Schemas are printed differently by other versions.
+    #[error("the database is on PostgreSQL {live} and the check on {here}: check on the same major version")]
+    OtherVersion {
+        /// The version of the database that is compared.
+        live: String,
+        /// The version that the check runs on.
+        here: String,
+    },
+    /// The history cannot be asked.
+    #[error("git {command}: {reason}")]
+    Git {
+        /// What was asked.
+        command: String,
+        /// What git said.
+        reason: String,
+    },
     /// A version was asked for that is not in the directory.
     #[error("there is no migration {version} in the directory: name one of its versions")]
     NoSuchVersion {
@@ -52,7 +80,7 @@ impl Classify for CheckError {
             CheckError::Server { source, .. } => source.class(),
             CheckError::Migrations(source) => source.class(),
             CheckError::Database(source) => source.class(),
-            CheckError::Answer(_) | CheckError::NoSuchVersion { .. } => Class::Permanent,
+            _ => Class::Permanent,
         }
     }
 }

@@ -29,6 +29,12 @@ pub fn human(report: &CheckReport) -> String {
             }
         }
     }
+    for missing in &report.missing_for_old_code {
+        let _ = writeln!(
+            text,
+            "wrong the code that still runs needs {missing}: expand first, contract a release later"
+        );
+    }
     let _ = write!(text, "{}", summary(report));
     text
 }
@@ -40,6 +46,12 @@ pub fn markdown(report: &CheckReport) -> String {
         if report.summary.passes { "pass" } else { "do not pass" },
         summary(report)
     );
+    for missing in &report.missing_for_old_code {
+        let _ = write!(
+            text,
+            "\n- **error** the code that still runs needs {missing}: expand first, contract a release later\n"
+        );
+    }
     text.push_str("\n| migration | up | down | round trip | locks on tables with rows | held |\n|---|---|---|---|---|---|\n");
     for check in &report.migrations {
         let held = check.statements.iter().filter(|trace| trace.blocking_locks().next().is_some());

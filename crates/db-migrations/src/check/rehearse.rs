@@ -75,7 +75,7 @@ const NEEDS_COMMIT: [&str; 5] = [
 ];
 
 impl<'s, S: Databases> Stage<'s, S> {
-    pub(crate) async fn open(mut scratch: Scratch<'s, S>) -> Result<Self, (Scratch<'s, S>, CheckError)> {
+    pub(crate) async fn open(mut scratch: Scratch<'s, S>) -> Result<Self, CheckError> {
         let opened = async {
             let database = scratch.create(None).await?;
             let mut conn = scratch.connect(&database).await?;
@@ -87,7 +87,10 @@ impl<'s, S: Databases> Stage<'s, S> {
             Ok((database, conn, schema)) => {
                 Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0 })
             }
-            Err(error) => Err((scratch, error)),
+            Err(error) => {
+                scratch.finish().await?;
+                Err(error)
+            }
         }
     }
 

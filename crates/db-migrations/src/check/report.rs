@@ -146,6 +146,8 @@ pub struct Summary {
 pub struct CheckReport {
     /// The migrations that were checked, in order.
     pub migrations: Vec<MigrationCheck>,
+    /// What the code that still runs needs and these migrations take away.
+    pub missing_for_old_code: Vec<String>,
     /// The counts.
     pub summary: Summary,
 }
@@ -155,7 +157,10 @@ impl CheckReport {
     pub fn file_findings(&self) -> Vec<FileFinding> {
         let mut all = Vec::new();
         for check in &self.migrations {
-            let file = |name: &str| check.path.join(name).display().to_string();
+            let is_file = check.path.extension().is_some_and(|extension| extension == "sql");
+            let file = |name: &str| {
+                if is_file { check.path.clone() } else { check.path.join(name) }.display().to_string()
+            };
             for finding in &check.findings {
                 let name = if finding.rule == "round-trip" { "down.sql" } else { "up.sql" };
                 all.push(FileFinding { file: file(name), finding: finding.clone() });
@@ -197,7 +202,8 @@ impl CheckReport {
             differ: count(|one| one.round_trip == RoundTrip::Differs),
             errors: findings(Severity::Error),
             warnings: findings(Severity::Warning),
-            passes: self.migrations.iter().all(MigrationCheck::passes),
+            passes: self.migrations.iter().all(MigrationCheck::passes)
+                && self.missing_for_old_code.is_empty(),
             ..self.summary.clone()
         };
     }

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::error::CheckError;
 use super::findings;
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
-use crate::source::{Migration, Migrations};
+use crate::schema::Schema;
+use crate::source::{Migration, Migrations, Version};
 use crate::stats::Stats;
 
 /// What is checked, and how.
@@ -19,6 +20,11 @@ use crate::stats::Stats;
 pub struct CheckConfig {
     /// The versions to check, as they are stored; all where it is empty. Those before them are applied unchecked.
     pub only: Vec<String>,
+    /// The versions that have run already where this is going to run ([`Past`](super::Past)): they are applied first,
+    /// whatever their place in the order, and unchecked.
+    pub past: Vec<Version>,
+    /// The `schema.rs` of the code that runs while the migrations do: its columns must still be there afterwards.
+    pub old_schema: Option<String>,
     /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
     pub seed: Option<String>,
     /// The sizes of production's tables, for what a lock would mean there.
@@ -33,6 +39,8 @@ impl Default for CheckConfig {
     fn default() -> Self {
         CheckConfig {
             only: Vec::new(),
+            past: Vec::new(),
+            old_schema: None,
             seed: None,
             stats: None,
             start_after: None,
@@ -58,14 +66,7 @@ pub async fn check<S: Databases>(
 ) -> Result<CheckReport, CheckError> {
     let started = Instant::now();
     let chosen = choose(migrations, config)?;
-    let scratch = Scratch::open(server, config.statement_timeout).await?;
-    let mut stage = match Stage::open(scratch).await {
-        Ok(stage) => stage,
-        Err((scratch, error)) => {
-            scratch.finish().await?;
-            return Err(error);
-        }
-    };
+    let mut stage = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
     let checked = check_on(&mut stage, &chosen, config, &mut on_migration).await;
     stage.close().await?;
     let mut report = checked?;
@@ -81,7 +82,7 @@ async fn check_on<S: Databases>(
     on_migration: &mut (impl FnMut(&MigrationCheck) + Send),
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
-    report.summary.server_version = server_version(stage).await?;
+    report.summary.server_version = server_version(stage.conn().await?).await?;
     let mut seeded = config.seed.is_none();
     let mut stale = false;
     for (migration, checked) in chosen {
@@ -114,6 +115,9 @@ async fn check_on<S: Databases>(
         on_migration(&check);
         report.migrations.push(check);
     }
+    if let Some(old_schema) = &config.old_schema {
+        report.missing_for_old_code = missing_for_old_code(stage.conn().await?, old_schema, chosen).await?;
+    }
     Ok(report)
 }
 
@@ -127,20 +131,56 @@ fn choose<'m>(
     if let Some(version) = config.only.iter().find(known) {
         return Err(CheckError::NoSuchVersion { version: version.clone() });
     }
-    let is_chosen = |migration: &Migration| {
-        config.only.is_empty() || config.only.iter().any(|version| version == migration.version.as_str())
+    let is_past = |migration: &&Migration| config.past.contains(&migration.version);
+    let is_chosen = |migration: &&Migration| {
+        !is_past(migration)
+            && (config.only.is_empty()
+                || config.only.iter().any(|version| version == migration.version.as_str()))
     };
-    let last = migrations.iter().rposition(is_chosen).map_or(0, |last| last + 1);
-    Ok(migrations.iter().take(last).map(|migration| (migration, is_chosen(migration))).collect())
+    // Those of the past ran before the others, even where a branch brought one with a lower version.
+    let order =
+        migrations.iter().filter(is_past).chain(migrations.iter().filter(|migration| !is_past(migration)));
+    let order: Vec<&Migration> = order.collect();
+    let last = order.iter().rposition(is_chosen).map_or(0, |last| last + 1);
+    Ok(order.into_iter().take(last).map(|migration| (migration, is_chosen(&migration))).collect())
 }
 
-async fn server_version<S: Databases>(stage: &mut Stage<'_, S>) -> Result<String, CheckError> {
+/// What the old code reads and the new schema lacks, unless a migration says `-- contract` in a line of its own.
+async fn missing_for_old_code(
+    conn: &mut AsyncPgConnection,
+    old_schema: &str,
+    chosen: &[(&Migration, bool)],
+) -> Result<Vec<String>, CheckError> {
+    let says_so = |sql: &str| {
+        sql.lines().any(|line| line.trim() == "-- contract" || line.trim().starts_with("-- contract:"))
+    };
+    if chosen.iter().any(|(migration, checked)| *checked && says_so(&migration.up)) {
+        return Ok(Vec::new());
+    }
+    let old = Schema::parse(old_schema)?;
+    let names: Vec<&str> = old.tables.iter().filter_map(|table| table.schema.as_deref()).collect();
+    let live = Schema::read(conn, &names).await?;
+    let mut missing = Vec::new();
+    for table in &old.tables {
+        match live.table(table.schema.as_deref(), &table.name) {
+            None => missing.push(format!("table {}", table.name)),
+            Some(now) => {
+                let gone = table.columns.iter().filter(|column| now.column(&column.name).is_none());
+                missing.extend(gone.map(|column| format!("column {}.{}", table.name, column.name)));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// The version of the server, without what its packager adds.
+pub(crate) async fn server_version(conn: &mut AsyncPgConnection) -> Result<String, CheckError> {
     #[derive(QueryableByName)]
     struct Version {
         #[diesel(sql_type = Text)]
         version: String,
     }
     let asked = sql_query("SELECT current_setting('server_version') AS version");
-    let Version { version } = asked.get_result(stage.conn().await?).await?;
+    let Version { version } = asked.get_result(conn).await?;
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }

@@ -4,6 +4,8 @@
 #[path = "../corpus/cases.rs"]
 mod cases;
 mod check_corpus;
+mod check_drift;
+mod check_findings;
 mod check_server;
 mod crash;
 mod fixture;
