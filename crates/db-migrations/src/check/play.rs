@@ -70,7 +70,7 @@ pub(crate) async fn inside(
             break;
         }
         let elapsed = started.elapsed();
-        let after = Snapshot::take(conn).await?;
+        let after = before.next(conn).await?;
         let effects = before.effects(&after, origin, false);
         played.traces.push(filled(effects, statement, elapsed, Some(while_holding)));
         before = after;

@@ -71,19 +71,37 @@ struct Row {
     modes: Vec<String>,
 }
 
-const PREPARE: &str = "PREPARE db_migrations_snapshot AS \
-    SELECT c.oid::int8, CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END \
-        || pg_catalog.quote_ident(c.relname) AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS full_name, c.relkind::text AS kind, \
-        coalesce(i.indrelid, c.oid)::int8 AS of_table, c.relfilenode::int8 AS file, c.reltablespace::int8 AS tablespace, \
-        pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, \
-        c.reltuples::int8 AS estimated_rows, \
-        coalesce(held.modes, '{}') AS modes \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid \
-    LEFT JOIN (SELECT relation, pg_catalog.array_agg(mode) AS modes FROM pg_catalog.pg_locks \
-        WHERE locktype = 'relation' AND pid = pg_catalog.pg_backend_pid() AND granted GROUP BY relation) held ON held.relation = c.oid \
-    WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I') \
-        AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+/// The locks of this session by relation, and a relation's row with them.
+const HELD: &str = "SELECT relation AS oid, pg_catalog.array_agg(mode) AS modes FROM pg_catalog.pg_locks \
+    WHERE locktype = 'relation' AND pid = pg_catalog.pg_backend_pid() AND granted GROUP BY relation";
+const COLUMNS: &str = "CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quote_ident(n.nspname) || '.' END \
+    || pg_catalog.quote_ident(c.relname) AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS full_name, \
+    c.relkind::text AS kind, coalesce(i.indrelid, c.oid)::int8 AS of_table, c.relfilenode::int8 AS file, \
+    c.reltablespace::int8 AS tablespace, pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, \
+    pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, c.reltuples::int8 AS estimated_rows";
+const LOCKABLE: &str = "c.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I') \
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+
+/// All relations; and those that this session has locked, with their indexes. A statement does nothing to the others.
+fn prepare() -> String {
+    let joined = "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid";
+    format!(
+        "PREPARE db_migrations_snapshot AS WITH held AS MATERIALIZED ({HELD}) \
+            SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
+            FROM pg_catalog.pg_class c {joined} LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE}; \
+         PREPARE db_migrations_touched AS WITH held AS MATERIALIZED ({HELD}), touched AS MATERIALIZED (SELECT oid FROM held \
+                UNION SELECT indexrelid FROM pg_catalog.pg_index JOIN held ON held.oid = indrelid) \
+            SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
+            FROM touched JOIN pg_catalog.pg_class c ON c.oid = touched.oid {joined} \
+            LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE} \
+            UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, '{{}}' FROM touched \
+            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid)"
+    )
+}
+
+/// The kind of a relation that is locked and gone.
+const GONE: &str = "";
 
 impl Snapshot {
     /// What this session sees now, in its transaction.
@@ -98,16 +116,31 @@ impl Snapshot {
         );
         let Prepared { prepared } = asked.get_result(conn).await?;
         if !prepared {
-            conn.batch_execute(PREPARE).await?;
+            conn.batch_execute(&prepare()).await?;
         }
         let rows: Vec<Row> = sql_query("EXECUTE db_migrations_snapshot").get_results(conn).await?;
-        let relations: BTreeMap<i64, Relation> =
-            rows.into_iter().map(|row| (row.oid, Relation::from(row))).collect();
-        let mut indexes: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for (oid, index) in relations.iter().filter(|(_, relation)| relation.kind == Kind::Index) {
-            indexes.entry(index.table).or_default().push(*oid);
+        Ok(Snapshot::default().with(rows))
+    }
+
+    /// What this session sees after one more statement of the same transaction.
+    pub(crate) async fn next(&self, conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
+        let rows: Vec<Row> = sql_query("EXECUTE db_migrations_touched").get_results(conn).await?;
+        Ok(self.clone().with(rows))
+    }
+
+    fn with(mut self, rows: Vec<Row>) -> Self {
+        for row in rows {
+            if row.kind == GONE {
+                self.relations.remove(&row.oid);
+            } else {
+                self.relations.insert(row.oid, Relation::from(row));
+            }
         }
-        Ok(Snapshot { relations, indexes })
+        self.indexes = BTreeMap::new();
+        for (oid, index) in self.relations.iter().filter(|(_, relation)| relation.kind == Kind::Index) {
+            self.indexes.entry(index.table).or_default().push(*oid);
+        }
+        self
     }
 
     /// What a statement between these two moments did to the relations that were there at `origin`.
