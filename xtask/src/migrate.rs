@@ -11,13 +11,13 @@ pub(crate) const COMMAND: Command = Command {
 cargo xtask migrate [VERB] [FURTHER WORDS FOR dbctl migrate]
 
 Runs `dbctl migrate` on migrations/, on the development cluster, or on the database that DATABASE_URL names. `apply` is
-the default; `plan` shows what it would do. Further verbs are status, undo, redo, reset, repair, baseline, new, and, on a
+the default; `plan` shows what it would do. Further verbs are status, undo, redo, reset, repair, baseline, new, drift, and, on a
 throw-away server of its own, check. What they mean is in `cargo run -p db-cli -- migrate --help`.",
     run,
 };
 
-const VERBS: [&str; 10] =
-    ["apply", "plan", "status", "undo", "redo", "reset", "repair", "baseline", "new", "check"];
+const VERBS: [&str; 11] =
+    ["apply", "plan", "status", "undo", "redo", "reset", "repair", "baseline", "new", "drift", "check"];
 
 fn run(mut options: Options) -> Result {
     let mut words = options.rest()?.into_iter().map(|word| word.to_string_lossy().into_owned());

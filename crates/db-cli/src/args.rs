@@ -19,7 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 something was found \
-    (check, lint) or is pending (plan --exit-code); 130 interrupted.";
+    (check, drift, lint) or is pending (plan --exit-code); 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -67,6 +67,7 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             return new_migration::run(&source.dir, &name, diff_schema.as_deref(), options).await;
         }
         Migrate::Check(wanted) => return check::run(wanted, options).await,
+        Migrate::Drift(wanted) => return check::drift(wanted, options).await,
         Migrate::Lint(wanted) => return check::lint(&wanted, options),
     }
     Ok(ExitCode::SUCCESS)

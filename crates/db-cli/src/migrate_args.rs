@@ -63,6 +63,10 @@ pub(crate) enum Migrate {
     /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of its own and
     /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired.
     Check(Check),
+    /// Compare the database with what its applied migrations make on a throw-away server, and with schema.rs.
+    ///
+    /// Reads only. Exit status 3 where they differ.
+    Drift(Drift),
     /// Read files of SQL for what is dangerous, without a database. Exit status 3 where something was found.
     Lint(Lint),
     /// Make the directory of a new migration.
@@ -91,6 +95,12 @@ pub(crate) struct Check {
     /// Check these versions only; those before them are applied unchecked.
     #[arg(long, value_name = "VERSION", value_delimiter = ',', num_args = 1..)]
     pub(crate) only: Vec<String>,
+    /// Check what has come since the merge base with this branch or commit, on top of what was there; needs git.
+    #[arg(long, value_name = "REF", conflicts_with = "only")]
+    pub(crate) from: Option<String>,
+    /// The schema.rs of the service: what stood in it at --from must still be there, since old code runs on.
+    #[arg(long, value_name = "FILE", requires = "from", value_hint = ValueHint::FilePath)]
+    pub(crate) schema_rs: Option<PathBuf>,
     /// The major version of the server that is started; by default the one that is installed.
     #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
     pub(crate) pg: Option<u16>,
@@ -106,6 +116,18 @@ pub(crate) struct Check {
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
     pub(crate) format: Format,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Drift {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Compare with this schema.rs, too.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) schema_rs: Option<PathBuf>,
+    /// The major version of the server that is started: that of the database.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    pub(crate) pg: Option<u16>,
 }
 
 #[derive(clap::Args)]

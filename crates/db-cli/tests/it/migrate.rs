@@ -161,3 +161,79 @@ async fn lint_needs_no_database() {
     let sarif = json(&dbctl(&[], &["migrate", "lint", bad, "--format", "sarif"]).await);
     assert_eq!(sarif["version"], "2.1.0");
 }
+
+#[tokio::test]
+async fn drift_tells_what_was_changed_by_hand_and_what_schema_rs_has_otherwise() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[ONE]);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url())];
+    dbctl(&at, &["migrate", "apply", "--dir", dir]).await;
+    let none = dbctl(&at, &["migrate", "drift", "--dir", dir]).await;
+    assert_eq!(
+        (none.code, none.out.as_str()),
+        (Some(0), "the database is what its migrations make\n"),
+        "{}",
+        none.err
+    );
+    database.connect().await.unwrap().batch_execute("ALTER TABLE one ADD COLUMN by_hand int").await.unwrap();
+    let found = dbctl(&at, &["migrate", "drift", "--dir", dir]).await;
+    assert!(found.code == Some(3) && found.out.contains("by_hand"), "{}", found.out);
+    let schema = directory.path().join("schema.rs");
+    std::fs::write(&schema, "diesel::table! { one (id) { id -> Nullable<Int4>, more -> Nullable<Text>, } }")
+        .unwrap();
+    let found =
+        dbctl(&at, &["migrate", "drift", "--dir", dir, "--schema-rs", schema.to_str().unwrap(), "--json"])
+            .await;
+    assert!(json(&found)["schema_rs"].as_str().unwrap().contains("ADD COLUMN more text"), "{}", found.out);
+}
+
+#[tokio::test]
+async fn a_check_from_a_branch_looks_at_what_is_new_and_at_what_old_code_needs() {
+    let place = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"];
+        let mut git = std::process::Command::new("git");
+        assert!(
+            git.current_dir(place.path()).args(identity).args(arguments).output().unwrap().status.success()
+        );
+    };
+    let schema = "diesel::table! { one (id) { id -> Nullable<Int4>, } }";
+    write(
+        place.path(),
+        &[("m/1_one/up.sql", ONE.1), ("m/1_one/down.sql", "DROP TABLE one"), ("schema.rs", schema)],
+    );
+    git(&["init", "-q", "-b", "main"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "first"]);
+    let (dir, file) = (place.path().join("m"), place.path().join("schema.rs"));
+    let arguments = [
+        "migrate",
+        "check",
+        "--dir",
+        dir.to_str().unwrap(),
+        "--from",
+        "main",
+        "--schema-rs",
+        file.to_str().unwrap(),
+    ];
+    let nothing = dbctl(&[], &arguments).await;
+    assert!(
+        nothing.code == Some(0) && nothing.out.starts_with("no migration has come"),
+        "{}{}",
+        nothing.out,
+        nothing.err
+    );
+    write(
+        place.path(),
+        &[
+            ("m/2_two/up.sql", "ALTER TABLE one DROP COLUMN id"),
+            ("m/2_two/down.sql", "ALTER TABLE one ADD COLUMN id int"),
+        ],
+    );
+    let contract = dbctl(&[], &arguments).await;
+    assert_eq!(contract.code, Some(3), "{}{}", contract.out, contract.err);
+    assert!(contract.out.contains("2_two") && !contract.out.contains("1_one"), "{}", contract.out);
+    assert!(contract.out.contains("the code that still runs needs"), "{}", contract.out);
+}
