@@ -121,14 +121,14 @@ impl Runner<'_> {
 
     async fn together(&mut self, job: &Job<'_>, index: usize, segment: &Segment<'_>, begin: &str) -> Attempt {
         self.open(segment, self.config.lock_timeout).await?;
-        self.conn.batch_execute(begin).await.map_err(nowhere)?;
+        self.conn.batch_execute(begin).await.map_err(before(segment))?;
         for statement in &segment.statements {
             self.conn.batch_execute(statement.text).await.map_err(at(statement))?;
         }
-        self.conn.batch_execute(RESET).await.map_err(nowhere)?;
-        self.record(job, index + 1).await.map_err(nowhere)?;
+        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.record(job, index + 1).await.map_err(at_the_end)?;
         // What is deferred until now fails here.
-        self.conn.batch_execute("COMMIT").await.map_err(nowhere)
+        self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
     }
 
     async fn alone(
@@ -147,9 +147,9 @@ impl Runner<'_> {
         if begun.is_none() {
             let indexes = leftovers::indexes_of(self.conn, &alone.what).await.map_err(at(statement))?;
             *begun = Some(indexes);
-            self.conn.batch_execute(RESET).await.map_err(nowhere)?;
+            self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
             let to = UnderWay { begun: begun.clone(), ..job.under_way(index) };
-            self.ledger.came(self.conn, &to).await.map_err(nowhere)?;
+            self.ledger.came(self.conn, &to).await.map_err(at_the_end)?;
             self.open_with(segment, settings, timeout).await?;
         }
         let ran = match &next {
@@ -165,10 +165,10 @@ impl Runner<'_> {
             }
             return Err(failure);
         }
-        self.conn.batch_execute(RESET).await.map_err(nowhere)?;
-        self.conn.batch_execute("BEGIN").await.map_err(nowhere)?;
-        self.record(job, index + 1).await.map_err(nowhere)?;
-        self.conn.batch_execute("COMMIT").await.map_err(nowhere)
+        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.conn.batch_execute("BEGIN").await.map_err(at_the_end)?;
+        self.record(job, index + 1).await.map_err(at_the_end)?;
+        self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
     }
 
     /// Makes the session as the segment's first statement must find it.
@@ -182,7 +182,7 @@ impl Runner<'_> {
         further: &[Statement<'_>],
         lock_timeout: Duration,
     ) -> Attempt {
-        self.session.begin(self.conn, lock_timeout).await.map_err(nowhere)?;
+        self.session.begin(self.conn, lock_timeout).await.map_err(before(segment))?;
         for setting in segment.settings.iter().chain(further) {
             self.conn.batch_execute(setting.text).await.map_err(at(setting))?;
         }
@@ -294,7 +294,14 @@ fn hint(error: &Error) -> Option<String> {
     report.hint.as_deref().map(|hint| hint.trim_end_matches('.').to_owned())
 }
 
-fn nowhere(error: diesel::result::Error) -> Failure {
+/// What fails before the first statement is shown there: the statement did not run.
+fn before<'a>(segment: &'a Segment<'a>) -> impl FnOnce(diesel::result::Error) -> Failure + 'a {
+    let first = segment.statements.first();
+    move |error| Failure { place: first.map(|first| (first.line, first.head())), error: error.into() }
+}
+
+/// What fails behind the last statement is shown at its COMMIT.
+fn at_the_end(error: diesel::result::Error) -> Failure {
     Failure { place: None, error: error.into() }
 }
 
