@@ -212,7 +212,10 @@ impl<'s, S: Databases> Stage<'s, S> {
         } else {
             check.down = Outcome::Missing;
         }
-        self.conn().await?.batch_execute("COMMIT").await?;
+        if self.conn().await?.batch_execute("COMMIT").await.is_err() {
+            self.roll_back().await?;
+            return Ok(Went::NeedsCopy);
+        }
         self.reset().await?;
         match applied {
             Schema::Hash(_) => self.schema = applied,
