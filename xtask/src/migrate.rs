@@ -6,16 +6,18 @@ use crate::{children, dev, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "migrate",
-    line: "apply migrations to the development cluster (or plan, status, undo, redo)",
+    line: "apply migrations to the development cluster (or plan, status, undo, check, …)",
     help: "
-cargo xtask migrate [apply|plan|status|undo|redo] [FURTHER WORDS FOR dbctl migrate]
+cargo xtask migrate [VERB] [FURTHER WORDS FOR dbctl migrate]
 
 Runs `dbctl migrate` on migrations/, on the development cluster, or on the database that DATABASE_URL names. `apply` is
-the default; `plan` shows what it would do. What they mean is in `cargo run -p db-cli -- migrate --help`.",
+the default; `plan` shows what it would do. Further verbs are status, undo, redo, reset, repair, baseline, new, drift, and, on a
+throw-away server of its own, check. What they mean is in `cargo run -p db-cli -- migrate --help`.",
     run,
 };
 
-const VERBS: [&str; 5] = ["apply", "plan", "status", "undo", "redo"];
+const VERBS: [&str; 11] =
+    ["apply", "plan", "status", "undo", "redo", "reset", "repair", "baseline", "new", "drift", "check"];
 
 fn run(mut options: Options) -> Result {
     let mut words = options.rest()?.into_iter().map(|word| word.to_string_lossy().into_owned());
@@ -25,5 +27,7 @@ fn run(mut options: Options) -> Result {
     }
     let mut dbctl = children::cargo(&["run", "--quiet", "--package", "db-cli", "--bin", "dbctl", "--"]);
     dbctl.args(["migrate", &verb, "--dir", "migrations"]).args(words);
-    children::run(dev::aim(&mut dbctl)?.current_dir(workspace::root()))
+    dbctl.current_dir(workspace::root());
+    // A check brings its own server.
+    if verb == "check" { children::run(&mut dbctl) } else { children::run(dev::aim(&mut dbctl)?) }
 }

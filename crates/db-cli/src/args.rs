@@ -2,65 +2,69 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 
-/// Operates a PostgreSQL database: migrations and seeds.
+use crate::migrate_args::Migrate;
+
+/// Operates a PostgreSQL database: migrations, seeds and sizes.
 ///
 /// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all variables.
-/// Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 #[derive(Parser)]
-#[command(name = "dbctl", version)]
+#[command(name = "dbctl", version, after_help = EXIT_STATUS, after_long_help = EXIT_STATUS)]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) database: Database,
+    pub(crate) options: Options,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 something was found \
+    (check, drift, lint) or is pending (plan --exit-code); 130 interrupted.";
+
 #[derive(clap::Args)]
-pub(crate) struct Database {
+pub(crate) struct Options {
     /// Read the database's URL from this file in place of the environment; keeps the password off the command line.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "database_url")]
     pub(crate) url_file: Option<PathBuf>,
+    /// The database's URL, in place of the environment. Without a password: others see the command line.
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// Print one JSON value on standard output, and errors as JSON on standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Apply, undo and inspect migrations.
+    /// Apply, undo, inspect, write and check migrations.
     #[command(subcommand)]
     Migrate(Migrate),
     /// Fill the database with a set of seeds; refused in production.
     Seed(Seed),
+    /// What is known of a database's sizes.
+    #[command(subcommand)]
+    Stats(Stats),
+    /// Print the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual: the page of dbctl to standard output, or all pages into a directory.
+    Man {
+        /// The directory.
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
-pub(crate) enum Migrate {
-    /// Print what `apply` would run; changes nothing.
-    Plan(Source),
-    /// Apply what is pending, in order, under a lock.
-    Apply(Source),
-    /// Print which migrations are applied.
-    Status(Source),
-    /// Undo the newest applied migrations.
-    Undo {
-        #[command(flatten)]
-        source: Source,
-        /// How many.
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        count: u32,
+pub(crate) enum Stats {
+    /// Print the sizes of all tables as JSON: what `migrate check --stats` reads. No data, no names but those of tables.
+    Export {
+        /// Write to this file in place of standard output.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
     },
-    /// Undo the newest applied migration and apply it again.
-    Redo(Source),
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Source {
-    /// The directory of migrations, in diesel's layout.
-    #[arg(long, default_value = "migrations", value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(clap::Args)]
@@ -68,7 +72,7 @@ pub(crate) struct Seed {
     /// The set: a directory below DIR, such as dev, test or staging.
     pub(crate) name: String,
     /// The directory of all sets.
-    #[arg(long, default_value = "seeds", value_name = "DIR")]
+    #[arg(long, default_value = "seeds", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
     /// Generate this many times the set's rows.
     #[arg(long, default_value_t = 1.0)]
@@ -79,7 +83,4 @@ pub(crate) struct Seed {
     /// Print what would be loaded; changes nothing.
     #[arg(long)]
     pub(crate) plan: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
 }

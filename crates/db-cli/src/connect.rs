@@ -9,18 +9,23 @@ use db_platform::{Config, DatabaseUrl, Endpoint, Error};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::{Client, NoTls};
 
-use crate::args::Database;
+use crate::args::Options;
 use crate::error::CliError;
 use crate::interrupt;
 
-/// The configuration of the environment, with the URL of the file where one is given.
-pub(crate) fn config(database: &Database) -> Result<Config, CliError> {
-    let url = match &database.url_file {
-        None => None,
-        Some(path) => {
-            let read = std::fs::read_to_string(path);
-            Some(read.map_err(|source| CliError::UrlFile { path: path.clone(), source })?)
+/// The configuration of the environment, with the URL of the file or the command line where one is given.
+pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
+    let url = match (&options.url_file, &options.database_url) {
+        (Some(path), _) => Some(std::fs::read_to_string(path).map_err(CliError::file(path))?),
+        (None, Some(url)) => {
+            if url.parse::<DatabaseUrl>().is_ok_and(|url| url.has_password()) {
+                eprintln!(
+                    "dbctl: everybody on this machine can read a password on the command line; use --url-file"
+                );
+            }
+            Some(url.clone())
         }
+        (None, None) => None,
     };
     let lookup = |name: &str| match (name, &url) {
         ("DATABASE_URL" | "DATABASE_DIRECT_URL", Some(url)) => Some(url.trim().to_owned()),
@@ -29,8 +34,9 @@ pub(crate) fn config(database: &Database) -> Result<Config, CliError> {
     Ok(Config::from_lookup(&lookup)?)
 }
 
-/// A connection past any pooler, without a statement timeout: what an operator starts may take its time.
-pub(crate) async fn connect(config: &Config) -> Result<AsyncPgConnection, CliError> {
+/// A connection past any pooler, without a statement timeout: what an operator starts may take its time. With it, how it
+/// was opened.
+pub(crate) async fn connect(config: &Config) -> Result<(AsyncPgConnection, Connector, Endpoint), CliError> {
     let options = ConnectConfig {
         statement_timeout: None,
         idle_in_transaction_timeout: None,
@@ -41,7 +47,7 @@ pub(crate) async fn connect(config: &Config) -> Result<AsyncPgConnection, CliErr
     let host = db_platform::primary_of(&connector).await?;
     let conn = connector.connect(&host).await?;
     interrupt::cancels(conn.cancel_token());
-    Ok(conn)
+    Ok((conn, connector, host))
 }
 
 /// A bare client for COPY, which diesel-async does not have.

@@ -1,7 +1,8 @@
 //! What a command can fail with; each message stands for itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
 use db_platform::{migrations, seeds};
 
@@ -15,8 +16,35 @@ pub(crate) enum CliError {
     Migration(#[from] migrations::MigrationError),
     #[error(transparent)]
     Seed(Box<seeds::Error>),
-    #[error("cannot read {path}: {source}", path = path.display())]
-    UrlFile { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Check(Box<migrations::check::CheckError>),
+    #[error(transparent)]
+    Server(#[from] db_server::Error),
+    #[error("the server's URL is not understood: {0}")]
+    Url(InvalidUrl),
+    #[error("{path} is not what `dbctl stats export` writes: {source}", path = path.display())]
+    Stats { path: PathBuf, source: serde_json::Error },
+    #[error("the work was given up")]
+    Interrupted,
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{name:?} is no name for a migration: letters, digits and _, as in create_users")]
+    Name { name: String },
+    #[error("the database is already as {file} says: no migration is needed", file = file.display())]
+    NoDifference { file: PathBuf },
+}
+
+impl CliError {
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| CliError::File { path, source }
+    }
+}
+
+impl From<migrations::check::CheckError> for CliError {
+    fn from(error: migrations::check::CheckError) -> Self {
+        CliError::Check(Box::new(error))
+    }
 }
 
 impl From<seeds::Error> for CliError {

@@ -3,16 +3,24 @@
 #![expect(clippy::print_stdout, reason = "results go to standard output")]
 
 mod args;
+mod check;
 mod connect;
 mod error;
 mod interrupt;
+mod manual;
 mod migrate;
+mod migrate_args;
+mod new_migration;
+mod progress;
+mod say;
 mod seed;
+mod stats;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Command};
@@ -20,6 +28,9 @@ use crate::error::CliError;
 
 /// The exit status of a command that Ctrl-C ended, as shells have it.
 const INTERRUPTED: u8 = 130;
+
+/// The exit status of a command that found what it looked for.
+pub(crate) const FOUND: u8 = 3;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -31,14 +42,15 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
+        Err(error) => return fail(&error, args.options.json),
     };
+    let json = args.options.json;
     runtime.block_on(async {
         let mut command = std::pin::pin!(run(args));
         tokio::select! {
             result = &mut command => match result {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
+                Ok(code) => code,
+                Err(error) => fail(&error, json),
             },
             () = interrupt::interrupted() => {
                 // The server would run the statement to its end: it is told to stop, and what it says is awaited.
@@ -50,14 +62,21 @@ fn main() -> ExitCode {
     })
 }
 
-async fn run(args: Args) -> Result<(), CliError> {
+async fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
-        Command::Migrate(command) => migrate::run(command, &args.database).await,
-        Command::Seed(options) => seed::run(options, &args.database).await,
+        Command::Migrate(command) => migrate::run(command, &args.options).await,
+        Command::Seed(seed) => seed::run(seed, &args.options).await,
+        Command::Stats(command) => stats::run(command, &args.options).await,
+        Command::Completions { shell } => Ok(manual::completions(shell)),
+        Command::Man { out } => manual::man(out.as_deref()),
     }
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("dbctl: {error}");
+fn fail(error: &dyn std::error::Error, json: bool) -> ExitCode {
+    if json {
+        eprintln!("{}", json!({ "error": error.to_string() }));
+    } else {
+        eprintln!("dbctl: {error}");
+    }
     ExitCode::FAILURE
 }

@@ -1,54 +1,134 @@
 //! `dbctl migrate`.
 
-use db_platform::migrations::{Migrations, Migrator, MigratorConfig, Step};
+use std::process::ExitCode;
+
+use db_platform::migrations::{
+    Accept, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step,
+};
+use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
 
-use crate::args::{Database, Migrate, Source};
+use crate::FOUND;
+use crate::args::Options;
+use crate::check;
 use crate::connect;
 use crate::error::CliError;
+use crate::migrate_args::{Migrate, Source};
+use crate::new_migration;
+use crate::progress::Progress;
+use crate::say;
 
-pub(crate) async fn run(command: Migrate, database: &Database) -> Result<(), CliError> {
-    let source = match &command {
-        Migrate::Plan(source) | Migrate::Apply(source) | Migrate::Status(source) | Migrate::Redo(source) => {
-            source
-        }
-        Migrate::Undo { source, .. } => source,
-    };
-    let migrator = Migrator::new(Migrations::read(&source.dir)?, MigratorConfig::default());
-    let mut conn = connect::connect(&connect::config(database)?).await?;
-    match &command {
-        Migrate::Plan(Source { json, .. }) => {
+pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode, CliError> {
+    let accept = command.accepted();
+    let json = options.json;
+    match command {
+        Migrate::Plan { source, exit_code, .. } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
             let plan = migrator.plan(&mut conn).await?;
-            let pending = plan.pending.iter().map(|planned| {
-                json!({
-                    "version": planned.version.as_str(),
-                    "name": planned.name,
-                    "run_in_transaction": planned.run_in_transaction,
-                })
-            });
-            print(*json, &plan.to_string(), json!({ "pending": pending.collect::<Vec<_>>() }));
+            say::result(json, &say::coloured(&plan.to_string()), &plan_value(&plan));
+            if exit_code && !plan.is_empty() {
+                return Ok(ExitCode::from(FOUND));
+            }
         }
-        Migrate::Status(Source { json, .. }) => {
+        Migrate::Status(source) => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
             let status = migrator.status(&mut conn).await?;
-            let entries = status.entries.iter().map(|entry| {
-                json!({ "version": entry.version.as_str(), "name": entry.name, "applied": entry.applied })
-            });
-            print(*json, &status.to_string(), json!({ "migrations": entries.collect::<Vec<_>>() }));
+            say::result(json, &say::coloured(&status.to_string()), &status_value(&status));
         }
-        Migrate::Apply(Source { json, .. }) => {
-            let steps = migrator.apply(&mut conn, |step| eprintln!("{}", line(step))).await?;
-            print_steps(*json, &steps);
+        Migrate::Apply { source, .. } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let mut progress = Progress::of(names(&migrator, &mut conn).await);
+            let steps = migrator.apply(&mut conn, |step| progress.done(step)).await;
+            progress.finish();
+            print_steps(json, &steps?);
         }
         Migrate::Undo { source, count } => {
-            let steps = migrator.undo(&mut conn, *count as usize, |step| eprintln!("{}", line(step))).await?;
-            print_steps(source.json, &steps);
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.undo(&mut conn, count as usize, Progress::tell).await?);
         }
-        Migrate::Redo(Source { json, .. }) => {
-            let steps = migrator.redo(&mut conn, |step| eprintln!("{}", line(step))).await?;
-            print_steps(*json, &steps);
+        Migrate::Redo(source) => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.redo(&mut conn, Progress::tell).await?);
         }
+        Migrate::Reset { source, .. } => {
+            let environment = connect::config(options)?.environment;
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_steps(json, &migrator.reset(&mut conn, environment, Progress::tell).await?);
+        }
+        Migrate::Repair { source, versions } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_repaired(json, &migrator.repair(&mut conn, &versions).await?);
+        }
+        Migrate::Baseline { source, version } => {
+            let (migrator, mut conn) = open(&source, accept, options).await?;
+            print_repaired(json, &migrator.baseline(&mut conn, &version).await?);
+        }
+        Migrate::New { source, name, diff_schema } => {
+            return new_migration::run(&source.dir, &name, diff_schema.as_deref(), options).await;
+        }
+        Migrate::Check(wanted) => return check::run(wanted, options).await,
+        Migrate::Drift(wanted) => return check::drift(wanted, options).await,
+        Migrate::Lint(wanted) => return check::lint(&wanted, options),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The runner of a directory's migrations, and the connection that it runs them on.
+async fn open(
+    source: &Source,
+    accept: Accept,
+    options: &Options,
+) -> Result<(Migrator, AsyncPgConnection), CliError> {
+    let migrations = Migrations::read(&source.dir)?;
+    let (conn, connector, host) = connect::connect(&connect::config(options)?).await?;
+    let migrator = Migrator::new(migrations, MigratorConfig { accept, ..MigratorConfig::default() });
+    // A transaction-pooling proxy is noticed only from a second connection.
+    Ok((migrator.opened_by(connector, host), conn))
+}
+
+/// What will run, for the progress bar; whatever is wrong is said by `apply`.
+async fn names(migrator: &Migrator, conn: &mut AsyncPgConnection) -> Vec<String> {
+    let plan = migrator.plan(conn).await.unwrap_or_default();
+    plan.pending.iter().map(|planned| planned.version.with_name(&planned.name)).collect()
+}
+
+fn plan_value(plan: &Plan) -> Value {
+    let pending = |planned: &Planned| {
+        let statements = planned.statements.iter().map(|statement| {
+            json!({
+                "line": statement.line,
+                "head": statement.head,
+                "part": statement.part,
+                "in_transaction": statement.in_transaction,
+                "lock": statement.lock,
+            })
+        });
+        json!({
+            "version": planned.version.as_str(),
+            "name": planned.name,
+            "run_in_transaction": planned.run_in_transaction,
+            "parts_done": planned.parts_done,
+            "statements": statements.collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "pending": plan.pending.iter().map(pending).collect::<Vec<_>>(),
+        "unfinished_undo": plan.unfinished_undo.iter().map(|version| version.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+fn status_value(status: &Status) -> Value {
+    let entries = status.entries.iter().map(|entry| {
+        json!({
+            "version": entry.version.as_str(),
+            "name": entry.name,
+            "applied": entry.applied,
+            "edited": entry.edited,
+            "out_of_order": entry.out_of_order,
+            "cut_off_after": entry.cut_off_after,
+        })
+    });
+    json!({ "migrations": entries.collect::<Vec<_>>() })
 }
 
 fn print_steps(json: bool, steps: &[Step]) {
@@ -67,18 +147,21 @@ fn print_steps(json: bool, steps: &[Step]) {
             "ms": step.elapsed.as_secs_f64() * 1_000.0,
         })
     });
-    print(json, &text, json!({ "steps": steps.collect::<Vec<_>>() }));
+    say::result(json, &text, &json!({ "steps": steps.collect::<Vec<_>>() }));
 }
 
-fn line(step: &Step) -> String {
-    let verb = if step.undone { "undone " } else { "applied" };
-    format!("{verb}  {}_{}  {:.0?}", step.version, step.name, step.elapsed)
-}
-
-fn print(json: bool, text: &str, value: Value) {
-    if json {
-        println!("{value}");
-    } else {
-        println!("{text}");
-    }
+fn print_repaired(json: bool, repaired: &[Repaired]) {
+    let pairs: Vec<_> = repaired
+        .iter()
+        .filter_map(|one| match one {
+            Repaired::Accepted(version) => Some(("accepted", version)),
+            Repaired::Baselined(version) => Some(("recorded as applied", version)),
+            Repaired::Forgotten(version) => Some(("forgotten", version)),
+            _ => None,
+        })
+        .collect();
+    let lines: Vec<_> = pairs.iter().map(|(what, version)| format!("{version} {what}")).collect();
+    let text = if lines.is_empty() { "nothing to do".to_owned() } else { lines.join("\n") };
+    let values = pairs.iter().map(|(what, version)| json!({ "version": version.as_str(), "what": what }));
+    say::result(json, &text, &json!({ "repaired": values.collect::<Vec<_>>() }));
 }

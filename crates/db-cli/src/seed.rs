@@ -1,21 +1,23 @@
 //! `dbctl seed`.
 
+use std::process::ExitCode;
+
 use db_platform::seeds::{Progress, SeedOptions, Seeds};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{Database, Seed};
+use crate::args::{Options, Seed};
 use crate::connect;
 use crate::error::CliError;
 
-pub(crate) async fn run(options: Seed, database: &Database) -> Result<(), CliError> {
+pub(crate) async fn run(options: Seed, general: &Options) -> Result<ExitCode, CliError> {
     let seeds = Seeds::open(&options.dir, &options.name)?;
-    let config = connect::config(database)?;
+    let config = connect::config(general)?;
     let mut client = connect::connect_for_copy(&config).await?;
     let settings = SeedOptions { scale: options.scale, seed: options.seed, environment: config.environment };
     let plan = seeds.plan(&client, &settings).await?;
     if options.plan {
-        if options.json {
+        if general.json {
             let tables = plan.tables.iter().map(|table| json!({ "table": table.table, "rows": table.rows }));
             println!(
                 "{}",
@@ -24,7 +26,7 @@ pub(crate) async fn run(options: Seed, database: &Database) -> Result<(), CliErr
         } else {
             println!("{plan}");
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let bar = progress_bar(plan.rows());
     let mut before = Before::default();
@@ -32,14 +34,14 @@ pub(crate) async fn run(options: Seed, database: &Database) -> Result<(), CliErr
     bar.finish_and_clear();
     let applied = applied?;
     let seconds = applied.took.as_secs_f64();
-    if options.json {
+    if general.json {
         println!("{}", json!({ "rows": applied.rows, "already": applied.already, "seconds": seconds }));
     } else if applied.already {
         println!("{} is already loaded", plan.name);
     } else {
         println!("{} rows in {seconds:.1} s", applied.rows);
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Rows of the tables that are done, so that one bar serves all tables.

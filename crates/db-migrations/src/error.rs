@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use db_core::{Class, Classify, Error};
+use db_core::{Class, Classify, Environment, Error};
 
 use crate::source::Version;
 
@@ -43,17 +43,86 @@ pub enum MigrationError {
         /// What is wrong with it.
         reason: String,
     },
-    /// There is nothing to undo.
-    #[error("nothing to undo: no migration is applied")]
-    NothingApplied,
-    /// The newest applied migration is not among the files.
-    #[error("migration {version} is applied but not in the directory: undo it from the branch that has it")]
+    /// A foreign migration source could not be read, or holds a migration that is no SQL.
+    #[error("the migration source cannot be used: {reason}")]
+    Source {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A `schema.rs` that cannot be read.
+    #[error(
+        "schema.rs, line {line}: found {found:?} where {wanted} must stand; is it as `diesel print-schema` writes it"
+    )]
+    SchemaRs {
+        /// The line.
+        line: usize,
+        /// What stands there.
+        found: String,
+        /// What should.
+        wanted: String,
+    },
+    /// An applied migration is not what it was when it was applied.
+    #[error(
+        "{migration} was edited after it was applied: put its up.sql back and write a new migration; if the database \
+         already is as the file says, accept it with `dbctl migrate repair {version}`, or let it be with `--accept edited`"
+    )]
+    Edited {
+        /// The version.
+        version: Version,
+        /// Version and name.
+        migration: String,
+    },
+    /// A pending migration comes before one that is applied.
+    #[error(
+        "{migration} is pending, but {newest} is applied: give it a newer version, or apply it with `--accept out-of-order`"
+    )]
+    OutOfOrder {
+        /// Version and name.
+        migration: String,
+        /// The newest version that is applied.
+        newest: Version,
+    },
+    /// A migration is applied that is not among the files.
+    #[error(
+        "migration {version} is applied but not in the directory: deploy or undo from the branch that has it, forget it \
+         with `dbctl migrate repair {version}`, or let it be with `--accept unknown`"
+    )]
     Unknown {
         /// The version.
         version: Version,
     },
+    /// A version was named that is neither in the directory nor applied.
+    #[error("there is no migration {version}: `dbctl migrate status` lists them")]
+    NoSuchVersion {
+        /// The version as it was given.
+        version: String,
+    },
+    /// A migration of which the first part has run was edited in that part.
+    #[error(
+        "{migration} stopped after {done} of its parts, and these were edited since: put them back, or, if the database \
+         already is as they say, accept them with `dbctl migrate repair {version}`"
+    )]
+    EditedUnderWay {
+        /// The version.
+        version: Version,
+        /// Version and name.
+        migration: String,
+        /// How many parts had committed.
+        done: usize,
+    },
+    /// A migration stopped half-way, so nothing can be undone yet.
+    #[error("{migration} stopped half-way: finish it with `dbctl migrate apply` first")]
+    HalfWay {
+        /// Version and name.
+        migration: String,
+    },
+    /// There is nothing to undo.
+    #[error("nothing to undo: no migration is applied")]
+    NothingApplied,
     /// The migration has no down.sql.
-    #[error("migration {version}_{name} has no down.sql, so it cannot be undone")]
+    #[error(
+        "migration {version}_{name} has no down.sql, so it cannot be undone: write one, or a new migration that does it"
+    )]
     NoDown {
         /// The version.
         version: Version,
@@ -68,15 +137,69 @@ pub enum MigrationError {
         /// How long we waited.
         waited: Duration,
     },
-    /// The server refused the migration's SQL.
-    #[error("{file} failed: {source}{hint}", file = file.display(), hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default())]
+    /// The connection goes through a proxy that hands each transaction to any server connection.
+    #[error(
+        "this connection goes through a transaction-pooling proxy, where a lock protects nothing: set \
+         DATABASE_DIRECT_URL to the server itself, or to a pool in session mode"
+    )]
+    Pooled,
+    /// The caller's connection is in a transaction.
+    #[error(
+        "the connection is in a transaction: migrations commit on their own, so give them a connection that is not"
+    )]
+    InTransaction,
+    /// A statement that no migration can have.
+    #[error("{file}:{line}: {head}: {why}", file = file.display())]
+    Refused {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// How the statement begins.
+        head: String,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
+    /// The server refused a statement.
+    #[error("{file}:{line}: {head}: failed: {source}{hint}", file = file.display(), hint = hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     Sql {
         /// The file.
         file: PathBuf,
+        /// The line that the server points at, else the statement's first.
+        line: usize,
+        /// How the statement begins.
+        head: String,
         /// What the server said.
         source: Box<Error>,
-        /// What to do about it.
-        hint: Option<&'static str>,
+        /// What to do about it, in our words or the server's.
+        hint: Option<String>,
+    },
+    /// A lock that a statement needs was never free.
+    #[error(
+        "{file}:{line}: {head}: its lock was not to be had in {attempts} attempts within {waited:?}: end the session that \
+         holds it (pg_blocking_pids), or try again when there is less traffic", file = file.display()
+    )]
+    LockNotFree {
+        /// The file.
+        file: PathBuf,
+        /// The statement's line.
+        line: usize,
+        /// How the statement begins.
+        head: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// How long that took.
+        waited: Duration,
+        /// What the server said last.
+        source: Box<Error>,
+    },
+    /// A reset was asked for where data may matter.
+    #[error(
+        "reset drops everything, so it runs in development and test only; this is {environment} (APP_ENV)"
+    )]
+    ResetRefused {
+        /// Where we are.
+        environment: Environment,
     },
     /// The database could not be asked.
     #[error(transparent)]
@@ -85,6 +208,10 @@ pub enum MigrationError {
 
 impl From<diesel::result::Error> for MigrationError {
     fn from(error: diesel::result::Error) -> Self {
+        // The driver's own statements are missing only where another session answers.
+        if error.to_string().starts_with("prepared statement") {
+            return MigrationError::Pooled;
+        }
         MigrationError::Database(error.into())
     }
 }
@@ -92,7 +219,7 @@ impl From<diesel::result::Error> for MigrationError {
 impl Classify for MigrationError {
     fn class(&self) -> Class {
         match self {
-            MigrationError::Sql { source, .. } => source.class(),
+            MigrationError::Sql { source, .. } | MigrationError::LockNotFree { source, .. } => source.class(),
             MigrationError::Database(source) => source.class(),
             MigrationError::Locked { .. } => Class::Overloaded,
             _ => Class::Permanent,

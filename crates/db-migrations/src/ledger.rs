@@ -1,64 +1,228 @@
-//! Diesel's own table of applied migrations, so that a service can go back to diesel's CLI.
+//! What has been applied: diesel's own table, and ours beside it.
+//!
+//! Diesel's table says which versions are applied, so that a service can go back to diesel's CLI. Ours says what was
+//! applied, when, by whom, and how far a migration came that was cut off; a row of ours without one of diesel's means that
+//! diesel's CLI undid the migration since.
 
-use diesel::sql_types::Text;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::error::MigrationError;
-use crate::source::Version;
+use crate::run::Direction;
+use crate::source::{Migration, Version};
 
-/// As diesel creates it, so that both may.
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (\
-    version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP)";
+/// The runner's name in the ledger.
+const RUNNER: &str = concat!("db-migrations ", env!("CARGO_PKG_VERSION"));
+
+/// The tables, with the schema they are in.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    diesel: String,
+    ours: String,
+    under_way: String,
+}
+
+/// What the tables say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// The applied versions in order.
+    pub(crate) applied: Vec<Version>,
+    /// The checksum of what was applied, where it is known; repeatable migrations among them.
+    pub(crate) checksums: BTreeMap<Version, String>,
+    /// The migrations that were cut off.
+    pub(crate) under_way: Vec<UnderWay>,
+}
+
+/// How far a migration came that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnderWay {
+    pub(crate) version: Version,
+    pub(crate) direction: Direction,
+    /// How many segments have committed.
+    pub(crate) done: usize,
+    /// The hash of what they ran.
+    pub(crate) hash: String,
+    /// Of a segment outside a transaction that was begun: the indexes that its table had before.
+    pub(crate) begun: Option<Vec<i64>>,
+}
 
 #[derive(QueryableByName)]
-struct Row {
+struct Tables {
+    #[diesel(sql_type = Text)]
+    schema: String,
+    #[diesel(sql_type = Bool)]
+    diesel: bool,
+    #[diesel(sql_type = Bool)]
+    ours: bool,
+}
+
+#[derive(QueryableByName)]
+struct AppliedRow {
     #[diesel(sql_type = Text)]
     version: String,
 }
 
-/// Creates the table where it is missing. Only under the lock: `IF NOT EXISTS` does not protect against a race.
-pub(crate) async fn create(conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
-    Ok(conn.batch_execute(CREATE).await?)
+#[derive(QueryableByName)]
+struct OurRow {
+    #[diesel(sql_type = Text)]
+    version: String,
+    #[diesel(sql_type = Text)]
+    checksum: String,
 }
 
-/// The applied versions in order; none where the table does not exist.
-pub(crate) async fn applied(conn: &mut AsyncPgConnection) -> Result<Vec<Version>, MigrationError> {
-    #[derive(QueryableByName)]
-    struct Exists {
-        #[diesel(sql_type = diesel::sql_types::Bool)]
-        found: bool,
-    }
-    let exists: Exists = sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found")
+#[derive(QueryableByName)]
+struct UnderWayRow {
+    #[diesel(sql_type = Text)]
+    version: String,
+    #[diesel(sql_type = Bool)]
+    down: bool,
+    #[diesel(sql_type = Integer)]
+    done: i32,
+    #[diesel(sql_type = Text)]
+    hash: String,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    begun: Option<Vec<i64>>,
+}
+
+impl Ledger {
+    /// Finds the tables, or where they would be made, and reads them.
+    pub(crate) async fn read(conn: &mut AsyncPgConnection) -> Result<(Ledger, State), MigrationError> {
+        let tables: Tables = sql_query(
+            "SELECT quote_ident(schema) AS schema, diesel IS NOT NULL AS diesel, \
+             to_regclass(quote_ident(schema) || '.__db_migrations') IS NOT NULL AS ours \
+             FROM to_regclass('__diesel_schema_migrations') AS diesel, LATERAL (SELECT coalesce((SELECT nspname FROM pg_class \
+             JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = diesel), current_schema(), 'public')) \
+             AS found (schema)",
+        )
         .get_result(conn)
         .await?;
-    if !exists.found {
-        return Ok(Vec::new());
+        let ledger = Ledger {
+            diesel: format!("{}.__diesel_schema_migrations", tables.schema),
+            ours: format!("{}.__db_migrations", tables.schema),
+            under_way: format!("{}.__db_migrations_under_way", tables.schema),
+        };
+        let mut state = State::default();
+        if tables.diesel {
+            let sql = format!("SELECT version FROM {} ORDER BY version COLLATE \"C\"", ledger.diesel);
+            let rows: Vec<AppliedRow> = sql_query(sql).get_results(conn).await?;
+            state.applied = rows.into_iter().map(|row| Version::from_stored(row.version)).collect();
+        }
+        if tables.ours {
+            ledger.read_ours(conn, &mut state).await?;
+        }
+        Ok((ledger, state))
     }
-    let rows: Vec<Row> = sql_query("SELECT version FROM __diesel_schema_migrations ORDER BY version")
-        .get_results(conn)
-        .await?;
-    Ok(rows.into_iter().map(|row| Version::from_stored(row.version)).collect())
-}
 
-pub(crate) async fn record(
-    conn: &mut AsyncPgConnection,
-    version: &Version,
-) -> Result<(), diesel::result::Error> {
-    sql_query("INSERT INTO __diesel_schema_migrations (version) VALUES ($1)")
+    async fn read_ours(&self, conn: &mut AsyncPgConnection, state: &mut State) -> Result<(), MigrationError> {
+        let rows: Vec<OurRow> =
+            sql_query(format!("SELECT version, checksum FROM {}", self.ours)).get_results(conn).await?;
+        let checksums = rows.into_iter().map(|row| (Version::from_stored(row.version), row.checksum));
+        state.checksums = checksums
+            .filter(|(version, _)| version.is_repeatable() || state.applied.contains(version))
+            .collect();
+        let sql = format!("SELECT version, down, done, hash, begun FROM {} ORDER BY version", self.under_way);
+        let rows: Vec<UnderWayRow> = sql_query(sql).get_results(conn).await?;
+        state.under_way = rows
+            .into_iter()
+            .map(|row| UnderWay {
+                version: Version::from_stored(row.version),
+                direction: if row.down { Direction::Down } else { Direction::Up },
+                done: usize::try_from(row.done).unwrap_or_default(),
+                hash: row.hash,
+                begun: row.begun,
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// Creates the tables where they are missing. Only under the lock: `IF NOT EXISTS` does not protect against a race.
+    pub(crate) async fn create(&self, conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
+        let Ledger { diesel, ours, under_way } = self;
+        // The first as diesel creates it, so that both may.
+        let sql = format!(
+            "SET client_min_messages = warning; \
+             CREATE TABLE IF NOT EXISTS {diesel} (\
+             version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
+             CREATE TABLE IF NOT EXISTS {ours} (version text PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, \
+             statements int NOT NULL, duration_ms bigint NOT NULL, how text NOT NULL, runner text NOT NULL, \
+             applied_by text NOT NULL DEFAULT session_user, applied_at timestamptz NOT NULL DEFAULT clock_timestamp()); \
+             CREATE TABLE IF NOT EXISTS {under_way} (version text PRIMARY KEY, down boolean NOT NULL, done int NOT NULL, \
+             hash text NOT NULL, begun bigint[], since timestamptz NOT NULL DEFAULT clock_timestamp())"
+        );
+        Ok(conn.batch_execute(&sql).await?)
+    }
+
+    /// Records that a migration is applied to its end; `how` is `ran`, `baseline` or `repaired`.
+    pub(crate) async fn applied(
+        &self,
+        conn: &mut AsyncPgConnection,
+        migration: &Migration,
+        how: &str,
+        (statements, elapsed): (usize, Duration),
+    ) -> Result<(), diesel::result::Error> {
+        let Ledger { diesel, ours, under_way } = self;
+        let theirs = match (migration.version.is_repeatable(), how) {
+            (true, _) | (false, "repaired") => String::new(),
+            _ => format!("theirs AS (INSERT INTO {diesel} (version) VALUES ($1)), "),
+        };
+        sql_query(format!(
+            "WITH {theirs}cut AS (DELETE FROM {under_way} WHERE version = $1) \
+             INSERT INTO {ours} (version, name, checksum, statements, duration_ms, how, runner) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (version) DO UPDATE SET name = EXCLUDED.name, \
+             checksum = EXCLUDED.checksum, statements = EXCLUDED.statements, duration_ms = EXCLUDED.duration_ms, \
+             how = EXCLUDED.how, runner = EXCLUDED.runner, applied_by = DEFAULT, applied_at = DEFAULT"
+        ))
+        .bind::<Text, _>(migration.version.as_str())
+        .bind::<Text, _>(&migration.name)
+        .bind::<Text, _>(&migration.checksum)
+        .bind::<Integer, _>(i32::try_from(statements).unwrap_or(i32::MAX))
+        .bind::<BigInt, _>(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        .bind::<Text, _>(how)
+        .bind::<Text, _>(RUNNER)
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+
+    /// Records that a migration is applied no more.
+    pub(crate) async fn forget(
+        &self,
+        conn: &mut AsyncPgConnection,
+        version: &Version,
+    ) -> Result<(), diesel::result::Error> {
+        let Ledger { diesel, ours, under_way } = self;
+        sql_query(format!(
+            "WITH ours AS (DELETE FROM {ours} WHERE version = $1), \
+             cut AS (DELETE FROM {under_way} WHERE version = $1) DELETE FROM {diesel} WHERE version = $1"
+        ))
         .bind::<Text, _>(version.as_str())
         .execute(conn)
         .await?;
-    Ok(())
-}
+        Ok(())
+    }
 
-pub(crate) async fn forget(
-    conn: &mut AsyncPgConnection,
-    version: &Version,
-) -> Result<(), diesel::result::Error> {
-    sql_query("DELETE FROM __diesel_schema_migrations WHERE version = $1")
-        .bind::<Text, _>(version.as_str())
+    /// Records how far a migration came.
+    pub(crate) async fn came(
+        &self,
+        conn: &mut AsyncPgConnection,
+        to: &UnderWay,
+    ) -> Result<(), diesel::result::Error> {
+        sql_query(format!(
+            "INSERT INTO {} (version, down, done, hash, begun) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (version) \
+             DO UPDATE SET down = EXCLUDED.down, done = EXCLUDED.done, hash = EXCLUDED.hash, begun = EXCLUDED.begun",
+            self.under_way
+        ))
+        .bind::<Text, _>(to.version.as_str())
+        .bind::<Bool, _>(to.direction == Direction::Down)
+        .bind::<Integer, _>(i32::try_from(to.done).unwrap_or(i32::MAX))
+        .bind::<Text, _>(&to.hash)
+        .bind::<Nullable<Array<BigInt>>, _>(&to.begun)
         .execute(conn)
         .await?;
-    Ok(())
+        Ok(())
+    }
 }

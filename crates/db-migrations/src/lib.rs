@@ -1,16 +1,40 @@
 //! Applies and undoes SQL migrations in diesel's layout, one runner at a time.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "check")]
+pub mod check;
+mod diesel_source;
+mod direct;
+mod documented_lock;
+mod embed;
 mod error;
 mod ledger;
+mod leftovers;
 mod lock;
 mod migrator;
 mod plan;
+mod policy;
+mod repair;
+mod run;
+pub mod schema;
+mod segments;
+mod session;
 mod source;
+mod split;
+mod statement;
+mod stats;
 mod status;
 
+pub use embed::Embedded;
 pub use error::MigrationError;
 pub use migrator::{Migrator, MigratorConfig, Step};
-pub use plan::{Plan, Planned};
+pub use plan::{Plan, Planned, PlannedStatement};
+pub use policy::Accept;
+pub use repair::Repaired;
 pub use source::{Migration, Migrations, Version};
+pub use split::{Statement, split};
+pub use stats::{Stats, TableStats};
 pub use status::{Status, StatusEntry};
+
+#[doc(hidden)]
+pub use include_dir as __include_dir;

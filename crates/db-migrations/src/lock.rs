@@ -3,7 +3,7 @@
 //! The lock is polled for. A runner that waits inside `pg_advisory_lock()` holds a snapshot, and CREATE INDEX
 //! CONCURRENTLY in the runner that has the lock waits for that snapshot: a deadlock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::sql_types::{BigInt, Bool};
 use diesel::{QueryableByName, sql_query};
@@ -14,7 +14,8 @@ use crate::error::MigrationError;
 /// "db-migra" in ASCII: the key is the same for every runner of this crate.
 const KEY: i64 = i64::from_be_bytes(*b"db-migra");
 
-const POLL: Duration = Duration::from_millis(100);
+/// Between two attempts.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 
 #[derive(QueryableByName)]
 struct Answer {
@@ -22,21 +23,15 @@ struct Answer {
     yes: bool,
 }
 
-/// Waits for the lock.
-pub(crate) async fn lock(conn: &mut AsyncPgConnection, patience: Duration) -> Result<(), MigrationError> {
-    let started = Instant::now();
-    let mut told = false;
-    while !ask(conn, "SELECT pg_try_advisory_lock($1) AS yes").await? {
-        if started.elapsed() >= patience {
-            return Err(MigrationError::Locked { waited: patience });
-        }
-        if !told {
-            tracing::info!("another runner is migrating this database, waiting for it");
-            told = true;
-        }
-        tokio::time::sleep(POLL).await;
+/// Takes the lock if it is free.
+pub(crate) async fn try_lock(conn: &mut AsyncPgConnection) -> Result<bool, MigrationError> {
+    if !ask(conn, "SELECT pg_try_advisory_lock($1) AS yes").await? {
+        return Ok(false);
     }
-    Ok(())
+    // Behind a transaction pooler the next statement may run in a session that does not have it.
+    let held = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objsubid = 1 \
+                AND (classid::bigint << 32) + objid::bigint = $1) AS yes";
+    if ask(conn, held).await? { Ok(true) } else { Err(MigrationError::Pooled) }
 }
 
 /// Gives the lock back. A lost connection has already done so.

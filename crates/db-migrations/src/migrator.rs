@@ -2,28 +2,51 @@
 
 use std::time::{Duration, Instant};
 
-use db_core::Error;
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use db_core::{Connect, Endpoint};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
+use crate::direct::Second;
 use crate::error::MigrationError;
+use crate::ledger::{Ledger, State, UnderWay};
+use crate::lock;
 use crate::plan::Plan;
-use crate::source::{Migration, Migrations, Version};
+use crate::policy::{self, Accept};
+use crate::run::{Direction, Runner};
+use crate::session::{RESET, Session};
+use crate::source::{Migrations, Version};
 use crate::status::Status;
-use crate::{ledger, lock};
-
-/// What was set at start-up, without the timeouts of a service.
-const SESSION: &str = "RESET ALL; SET statement_timeout = 0; SET lock_timeout = 0";
 
 /// How the runner behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigratorConfig {
     /// The longest to wait for another runner to finish.
     pub lock_patience: Duration,
+    /// The longest that a statement waits for a table's lock before everything is rolled back and tried again.
+    ///
+    /// Whoever wants the table meanwhile queues behind the waiting statement: this is how long traffic stops.
+    pub lock_timeout: Duration,
+    /// The longest pause between two attempts; the first ones are shorter. At most 0.9 s is sensible: a lock that has
+    /// become free should be taken at once.
+    pub lock_pause: Duration,
+    /// How often a transaction is tried whose locks are not free. The default goes on for about nine minutes.
+    pub lock_attempts: u32,
+    /// The longest that CREATE INDEX CONCURRENTLY and its like wait for older transactions to end. Nobody queues behind
+    /// them.
+    pub concurrently_lock_timeout: Duration,
+    /// What is let be that would otherwise be an error.
+    pub accept: Accept,
 }
 
 impl Default for MigratorConfig {
     fn default() -> Self {
-        MigratorConfig { lock_patience: Duration::from_secs(300) }
+        MigratorConfig {
+            lock_patience: Duration::from_secs(300),
+            lock_timeout: Duration::from_millis(100),
+            lock_pause: Duration::from_millis(800),
+            lock_attempts: 600,
+            concurrently_lock_timeout: Duration::from_secs(600),
+            accept: Accept::default(),
+        }
     }
 }
 
@@ -44,72 +67,77 @@ pub struct Step {
 /// Runs the migrations of one directory.
 #[derive(Debug, Clone)]
 pub struct Migrator {
-    migrations: Migrations,
-    config: MigratorConfig,
+    pub(crate) migrations: Migrations,
+    pub(crate) config: MigratorConfig,
+    second: Option<Second>,
 }
 
 impl Migrator {
     /// A runner of these migrations.
     pub fn new(migrations: Migrations, config: MigratorConfig) -> Self {
-        Migrator { migrations, config }
+        Migrator { migrations, config, second: None }
+    }
+
+    /// With a way to open a second connection like the one that is migrated on: only so can a transaction-pooling proxy
+    /// always be noticed and refused ([`MigrationError::Pooled`]).
+    #[must_use]
+    pub fn opened_by(self, connect: impl Connect + 'static, endpoint: Endpoint) -> Self {
+        Migrator { second: Some(Second::new(connect, endpoint)), ..self }
     }
 
     /// What [`Migrator::apply`] would run now. Reads only.
     ///
     /// # Errors
-    /// [`MigrationError::Database`].
+    /// [`MigrationError::Database`], and what the policies find: [`MigrationError::Edited`],
+    /// [`MigrationError::OutOfOrder`] and [`MigrationError::Unknown`].
     pub async fn plan(&self, conn: &mut AsyncPgConnection) -> Result<Plan, MigrationError> {
-        Ok(Plan::of(&self.migrations, &ledger::applied(conn).await?))
+        let (_, state) = Ledger::read(conn).await?;
+        policy::check(&self.migrations, &state, self.config.accept)?;
+        Ok(Plan::of(&self.migrations, &state))
     }
 
-    /// Which migrations are applied. Reads only.
+    /// Which migrations are applied, and which are not as they should be. Reads only.
     ///
     /// # Errors
     /// [`MigrationError::Database`].
     pub async fn status(&self, conn: &mut AsyncPgConnection) -> Result<Status, MigrationError> {
-        Ok(Status::of(&self.migrations, &ledger::applied(conn).await?))
+        Ok(Status::of(&self.migrations, &Ledger::read(conn).await?.1))
     }
 
-    /// Applies what is pending, in order, and calls `on_step` after each. With nothing pending no lock is taken.
+    /// Applies what is pending, in order, and then the repeatable migrations that changed; calls `on_step` after each.
+    /// What another runner left half-done is finished first. With nothing pending no lock is taken.
     ///
-    /// `conn` must be a direct connection: behind a transaction pooler the lock would protect nothing. Its
-    /// `statement_timeout` and `lock_timeout` are lifted for the run and restored after it.
+    /// `conn` must be a direct connection: behind a transaction pooler the lock would protect nothing. Its session
+    /// settings are those of its start-up afterwards.
     ///
     /// # Errors
-    /// [`MigrationError::Locked`] where another runner does not finish in time; [`MigrationError::Sql`] where the
-    /// server refuses a migration: those before it stay applied.
+    /// As [`Migrator::plan`]; [`MigrationError::Locked`] where another runner does not finish in time;
+    /// [`MigrationError::Sql`] where the server refuses a statement, and [`MigrationError::LockNotFree`] where its lock
+    /// is never free: what committed before it stays, and the next run goes on from there.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the statement under way: cancel it through the connection's cancel token, or
-    /// the server runs the file to its end before it notices that the client is gone. What was not committed is rolled
-    /// back.
+    /// close the connection, and the server stops within a second. What was not committed is rolled back then. The
+    /// connection holds the lock until it is closed: do not put it back into a pool.
     pub async fn apply(
         &self,
         conn: &mut AsyncPgConnection,
         on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        if self.plan(conn).await?.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.locked(conn, async |conn: &mut AsyncPgConnection| {
-            let mut on_step = on_step;
-            let mut steps = Vec::new();
-            for planned in self.plan(conn).await?.pending {
-                if let Some(migration) = self.migrations.get(&planned.version) {
-                    steps.push(up(conn, migration).await?);
-                    steps.last().into_iter().for_each(&mut on_step);
-                }
-            }
-            Ok(steps)
-        })
-        .await
+        let Some((mut runner, state)) = self.lock(conn, Need::Pending).await? else { return Ok(Vec::new()) };
+        let result = match policy::check(&self.migrations, &state, self.config.accept) {
+            Ok(()) => self.apply_pending(&mut runner, &state, on_step).await,
+            Err(error) => Err(error),
+        };
+        runner.unlock().await;
+        result
     }
 
-    /// Undoes the newest `count` applied migrations, and calls `on_step` after each.
+    /// Undoes the newest `count` applied migrations, and calls `on_step` after each. Repeatable ones stay.
     ///
     /// # Errors
-    /// [`MigrationError::NothingApplied`], [`MigrationError::Unknown`], [`MigrationError::NoDown`], and as
-    /// [`Migrator::apply`].
+    /// [`MigrationError::NothingApplied`], [`MigrationError::Unknown`], [`MigrationError::NoDown`],
+    /// [`MigrationError::HalfWay`], and as [`Migrator::apply`].
     ///
     /// # Cancel safety
     /// As [`Migrator::apply`].
@@ -119,8 +147,10 @@ impl Migrator {
         count: usize,
         on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        self.locked(conn, async |conn: &mut AsyncPgConnection| self.undo_newest(conn, count, on_step).await)
-            .await
+        let Some((mut runner, state)) = self.lock(conn, Need::Always).await? else { return Ok(Vec::new()) };
+        let result = self.undo_newest(&mut runner, &state, count, on_step).await;
+        runner.unlock().await;
+        result
     }
 
     /// Undoes the newest applied migration and applies it again, and calls `on_step` after each.
@@ -135,122 +165,158 @@ impl Migrator {
         conn: &mut AsyncPgConnection,
         mut on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        self.locked(conn, async |conn: &mut AsyncPgConnection| {
-            let mut steps = self.undo_newest(conn, 1, &mut on_step).await?;
-            if let Some(migration) = steps.first().and_then(|step| self.migrations.get(&step.version)) {
-                steps.push(up(conn, migration).await?);
-                steps.last().into_iter().for_each(&mut on_step);
-            }
-            Ok(steps)
-        })
-        .await
+        let Some((mut runner, state)) = self.lock(conn, Need::Always).await? else { return Ok(Vec::new()) };
+        let result = self.redo_newest(&mut runner, &state, &mut on_step).await;
+        runner.unlock().await;
+        result
     }
 
-    async fn undo_newest(
+    async fn redo_newest(
         &self,
-        conn: &mut AsyncPgConnection,
-        count: usize,
+        runner: &mut Runner<'_>,
+        state: &State,
         mut on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        let applied = ledger::applied(conn).await?;
-        if applied.is_empty() {
-            return Err(MigrationError::NothingApplied);
-        }
-        let mut steps = Vec::new();
-        for version in applied.iter().rev().take(count) {
-            let migration = self.migrations.get(version);
-            let migration = migration.ok_or_else(|| MigrationError::Unknown { version: version.clone() })?;
-            steps.push(down(conn, migration).await?);
-            steps.last().into_iter().for_each(&mut on_step);
+        let mut steps = self.undo_newest(runner, state, 1, &mut on_step).await?;
+        if let Some(migration) = steps.first().and_then(|step| self.migrations.get(&step.version)) {
+            let step = runner.run(migration, Direction::Up, None).await?;
+            on_step(&step);
+            steps.push(step);
         }
         Ok(steps)
     }
 
-    async fn locked<T>(
+    pub(crate) async fn apply_pending(
         &self,
-        conn: &mut AsyncPgConnection,
-        work: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, MigrationError>,
-    ) -> Result<T, MigrationError> {
-        lock::lock(conn, self.config.lock_patience).await?;
-        let result = async {
-            conn.batch_execute(SESSION).await?;
-            ledger::create(conn).await?;
-            work(conn).await
+        runner: &mut Runner<'_>,
+        state: &State,
+        mut on_step: impl FnMut(&Step) + Send,
+    ) -> Result<Vec<Step>, MigrationError> {
+        let mut steps = Vec::new();
+        let plan = Plan::of(&self.migrations, state);
+        let undos = plan.unfinished_undo.iter().map(|version| (version, Direction::Down));
+        let todo = undos.chain(plan.pending.iter().map(|planned| (&planned.version, Direction::Up)));
+        for (version, direction) in todo {
+            let Some(migration) = self.migrations.get(version) else { continue };
+            let cut_off = state.cut_off(version).filter(|cut_off| cut_off.direction == direction);
+            let step = runner.run(migration, direction, cut_off).await?;
+            on_step(&step);
+            steps.push(step);
         }
-        .await;
-        // A file outside a transaction may have left one open; a lost connection has already forgotten everything.
-        let _ = conn.batch_execute("ROLLBACK").await;
-        let _ = conn.batch_execute("RESET ALL").await;
-        lock::unlock(conn).await;
-        result
+        Ok(steps)
+    }
+
+    async fn undo_newest(
+        &self,
+        runner: &mut Runner<'_>,
+        state: &State,
+        count: usize,
+        mut on_step: impl FnMut(&Step) + Send,
+    ) -> Result<Vec<Step>, MigrationError> {
+        if let Some(half) = state.under_way.iter().find(|half| half.direction == Direction::Up) {
+            let migration = self.migrations.get(&half.version);
+            let migration = migration.map_or_else(|| half.version.to_string(), |migration| migration.label());
+            return Err(MigrationError::HalfWay { migration });
+        }
+        if state.applied.is_empty() {
+            return Err(MigrationError::NothingApplied);
+        }
+        let mut steps = Vec::new();
+        for version in state.applied.iter().rev().take(count) {
+            let migration = self.migrations.get(version);
+            let migration = migration.ok_or_else(|| MigrationError::Unknown { version: version.clone() })?;
+            let step = runner.run(migration, Direction::Down, state.cut_off(version)).await?;
+            on_step(&step);
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+
+    /// Takes the lock and makes the ledger; the runner must be unlocked. None where nothing needs to be done, or not any
+    /// more since another runner did it.
+    pub(crate) async fn lock<'a>(
+        &'a self,
+        conn: &'a mut AsyncPgConnection,
+        need: Need,
+    ) -> Result<Option<(Runner<'a>, State)>, MigrationError> {
+        refuse_a_transaction(conn)?;
+        if !self.needed(conn, need).await? {
+            return Ok(None);
+        }
+        if let Some(second) = &self.second {
+            second.refuse_pooled(conn).await?;
+        }
+        let (started, mut told) = (Instant::now(), false);
+        while !lock::try_lock(conn).await? {
+            if started.elapsed() >= self.config.lock_patience {
+                return Err(MigrationError::Locked { waited: self.config.lock_patience });
+            }
+            if !told {
+                tracing::info!("another runner is migrating this database, waiting for it");
+                told = true;
+            }
+            tokio::time::sleep(lock::POLL).await;
+            if !self.needed(conn, need).await? {
+                return Ok(None);
+            }
+        }
+        match prepare(conn).await {
+            Ok((session, ledger, state)) => {
+                Ok(Some((Runner { conn, config: &self.config, session, ledger }, state)))
+            }
+            Err(error) => {
+                leave(conn).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn needed(&self, conn: &mut AsyncPgConnection, need: Need) -> Result<bool, MigrationError> {
+        Ok(need == Need::Always || !self.plan(conn).await?.is_empty())
     }
 }
 
-async fn up(conn: &mut AsyncPgConnection, migration: &Migration) -> Result<Step, MigrationError> {
-    run(conn, migration, "up.sql", &migration.up).await
+/// Whether there is work to do under the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// There is.
+    Always,
+    /// Only if something is pending.
+    Pending,
 }
 
-async fn down(conn: &mut AsyncPgConnection, migration: &Migration) -> Result<Step, MigrationError> {
-    let Some(sql) = &migration.down else {
-        return Err(MigrationError::NoDown {
-            version: migration.version.clone(),
-            name: migration.name.clone(),
-        });
-    };
-    run(conn, migration, "down.sql", sql).await
+async fn prepare(conn: &mut AsyncPgConnection) -> Result<(Session, Ledger, State), MigrationError> {
+    let session = Session::open(conn).await?;
+    let (ledger, _) = Ledger::read(conn).await?;
+    ledger.create(conn).await?;
+    let (ledger, state) = Ledger::read(conn).await?;
+    Ok((session, ledger, state))
 }
 
-/// Runs one file and records it, both in one transaction where the migration runs in one.
-async fn run(
-    conn: &mut AsyncPgConnection,
-    migration: &Migration,
-    file: &str,
-    sql: &str,
-) -> Result<Step, MigrationError> {
-    let (started, undone) = (Instant::now(), file == "down.sql");
-    let result = if migration.run_in_transaction {
-        conn.transaction(async |conn| run_and_record(conn, migration, sql, undone).await).await
-    } else {
-        run_and_record(conn, migration, sql, undone).await
-    };
-    result.map_err(|error| MigrationError::Sql {
-        file: migration.file(file),
-        hint: hint(&error, migration),
-        source: Box::new(Error::from(error)),
-    })?;
-    let step = Step {
-        version: migration.version.clone(),
-        name: migration.name.clone(),
-        undone,
-        elapsed: started.elapsed(),
-    };
-    tracing::info!(version = %step.version, name = %step.name, undone, elapsed = ?step.elapsed, "migration ran");
-    Ok(step)
+async fn leave(conn: &mut AsyncPgConnection) {
+    // A statement that failed may have left a transaction open; a lost connection has already forgotten everything.
+    let _ = conn.batch_execute("ROLLBACK").await;
+    let _ = conn.batch_execute(RESET).await;
+    lock::unlock(conn).await;
 }
 
-async fn run_and_record(
-    conn: &mut AsyncPgConnection,
-    migration: &Migration,
-    sql: &str,
-    undone: bool,
-) -> Result<(), diesel::result::Error> {
-    conn.batch_execute(sql).await?;
-    // The file may have set anything, even a search_path that hides the ledger: none of it reaches what comes next.
-    conn.batch_execute(SESSION).await?;
-    if undone {
-        ledger::forget(conn, &migration.version).await
-    } else {
-        ledger::record(conn, &migration.version).await
+impl Runner<'_> {
+    /// Leaves the session as it was at its start, and gives the lock back.
+    pub(crate) async fn unlock(self) {
+        leave(self.conn).await;
     }
 }
 
-fn hint(error: &diesel::result::Error, migration: &Migration) -> Option<&'static str> {
-    let concurrently = error.to_string().contains("CONCURRENTLY");
-    match (concurrently, migration.run_in_transaction) {
-        (true, true) => Some("give it a metadata.toml with run_in_transaction = false"),
-        (true, false) => {
-            Some("a migration outside a transaction must be one statement: split it into several")
-        }
-        (false, _) => None,
+impl State {
+    fn cut_off(&self, version: &Version) -> Option<&UnderWay> {
+        self.under_way.iter().find(|under_way| under_way.version == *version)
+    }
+}
+
+fn refuse_a_transaction(conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
+    type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+    match Manager::transaction_manager_status_mut(conn).transaction_depth()? {
+        Some(_) => Err(MigrationError::InTransaction),
+        None => Ok(()),
     }
 }

@@ -1,4 +1,6 @@
 //! Reads migrations from a directory in diesel's layout: `VERSION_NAME/{up.sql,down.sql,metadata.toml}`.
+//!
+//! Beside the directories may stand files `R__NAME.sql`: repeatable migrations, which diesel passes over.
 
 use std::fmt;
 use std::fs;
@@ -8,14 +10,30 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::MigrationError;
+use crate::segments::checksum;
+
+/// How the name of a repeatable migration's file begins.
+pub(crate) const REPEATABLE: &str = "R__";
 
 /// A migration's version: the directory's name up to the first `_`, without dashes, as diesel stores it.
+///
+/// A repeatable migration has none: its file's name without `.sql` stands for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(String);
 
 impl Version {
     pub(crate) fn from_stored(text: String) -> Self {
         Version(text)
+    }
+
+    /// Whether it stands for a repeatable migration.
+    pub fn is_repeatable(&self) -> bool {
+        self.0.starts_with(REPEATABLE)
+    }
+
+    /// The version with a migration's name, as people know it: `20261102090000_create_users`, or `R__views`.
+    pub fn with_name(&self, name: &str) -> String {
+        if name.is_empty() || self.is_repeatable() { self.0.clone() } else { format!("{}_{name}", self.0) }
     }
 
     /// The version as diesel stores it.
@@ -38,19 +56,32 @@ pub struct Migration {
     pub version: Version,
     /// The directory's name behind the version.
     pub name: String,
-    /// The directory.
+    /// The directory; of a repeatable migration, the file.
     pub path: PathBuf,
     /// The SQL that applies it.
     pub up: String,
     /// The SQL that undoes it, where there is one.
     pub down: Option<String>,
-    /// Whether it runs in a transaction. One that does not must be a single statement.
+    /// Whether what can run in one transaction does; else each statement commits by itself.
     pub run_in_transaction: bool,
+    /// A hash of the statements that apply it: comments between them and line ends do not count.
+    pub checksum: String,
 }
 
 impl Migration {
-    pub(crate) fn file(&self, direction: &str) -> PathBuf {
-        self.path.join(direction)
+    /// The file that applies it.
+    pub fn up_file(&self) -> PathBuf {
+        if self.version.is_repeatable() { self.path.clone() } else { self.path.join("up.sql") }
+    }
+
+    /// The file that undoes it.
+    pub fn down_file(&self) -> PathBuf {
+        self.path.join("down.sql")
+    }
+
+    /// Version and name, as people know it.
+    pub fn label(&self) -> String {
+        self.version.with_name(&self.name)
     }
 }
 
@@ -58,6 +89,7 @@ impl Migration {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrations {
     all: Vec<Migration>,
+    repeatable: Vec<Migration>,
 }
 
 #[derive(Deserialize)]
@@ -73,15 +105,27 @@ impl Migrations {
     /// [`MigrationError::Read`], [`MigrationError::Name`], [`MigrationError::DuplicateVersion`] or
     /// [`MigrationError::Metadata`].
     pub fn read(directory: &Path) -> Result<Self, MigrationError> {
-        let mut all = Vec::new();
+        let (mut all, mut repeatable) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
             let path = entry.map_err(unreadable(directory))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if path.is_dir() && !hidden {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_dir() && !name.starts_with('.') {
                 all.push(read_one(path)?);
+            } else if let Some(name) = name.strip_suffix(".sql").filter(|name| name.starts_with(REPEATABLE)) {
+                let up = fs::read_to_string(&path).map_err(unreadable(&path))?;
+                repeatable.push(repeat(name, path, up));
             }
         }
+        Migrations::of(all, repeatable)
+    }
+
+    /// The migrations of any order, in order.
+    pub(crate) fn of(
+        mut all: Vec<Migration>,
+        mut repeatable: Vec<Migration>,
+    ) -> Result<Self, MigrationError> {
         all.sort_by(|a, b| a.version.cmp(&b.version));
+        repeatable.sort_by(|a, b| a.version.cmp(&b.version));
         for pair in all.windows(2) {
             if let [first, second] = pair
                 && first.version == second.version
@@ -93,7 +137,12 @@ impl Migrations {
                 });
             }
         }
-        Ok(Migrations { all })
+        Ok(Migrations { all, repeatable })
+    }
+
+    /// The repeatable migrations, in the order of their names: they run after the others, whenever they changed.
+    pub fn repeatable(&self) -> &[Migration] {
+        &self.repeatable
     }
 
     /// The migrations in the order of their versions.
@@ -103,13 +152,13 @@ impl Migrations {
 
     /// A migration by its version.
     pub fn get(&self, version: &Version) -> Option<&Migration> {
-        self.all.iter().find(|migration| migration.version == *version)
+        self.all.iter().chain(&self.repeatable).find(|migration| migration.version == *version)
     }
 
     /// A hash of everything that applying them does: the same hash, the same schema.
     pub fn content_hash(&self) -> String {
         let mut hash = Sha256::new();
-        for migration in &self.all {
+        for migration in self.all.iter().chain(&self.repeatable) {
             hash.update(migration.version.as_str());
             hash.update([0, u8::from(migration.run_in_transaction)]);
             hash.update(&migration.up);
@@ -129,34 +178,53 @@ impl<'a> IntoIterator for &'a Migrations {
 }
 
 fn read_one(path: PathBuf) -> Result<Migration, MigrationError> {
+    let up_file = path.join("up.sql");
+    let down_file = path.join("down.sql");
+    let up = fs::read_to_string(&up_file).map_err(unreadable(&up_file))?;
+    let down = read_if_there(&down_file)?;
+    let metadata = read_if_there(&path.join("metadata.toml"))?;
+    one(path, up, down, metadata.as_deref())
+}
+
+/// A migration from its texts.
+pub(crate) fn one(
+    path: PathBuf,
+    up: String,
+    down: Option<String>,
+    metadata: Option<&str>,
+) -> Result<Migration, MigrationError> {
     let directory = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let (version, name) = match directory.split_once('_') {
-        Some((version, name)) => (version.replace('-', ""), name.to_owned()),
-        None => (directory.replace('-', ""), String::new()),
-    };
+    let (version, name) = directory.split_once('_').unwrap_or((&directory, ""));
+    let version = version.replace('-', "");
     if version.is_empty() || !version.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(MigrationError::Name { path });
     }
-    let up_file = path.join("up.sql");
-    let up = fs::read_to_string(&up_file).map_err(unreadable(&up_file))?;
-    let down_file = path.join("down.sql");
-    let down = if down_file.exists() {
-        Some(fs::read_to_string(&down_file).map_err(unreadable(&down_file))?)
-    } else {
-        None
+    let metadata = match metadata.map(toml::from_str::<Metadata>) {
+        None => Metadata { run_in_transaction: true },
+        Some(Ok(metadata)) => metadata,
+        Some(Err(error)) => {
+            let reason = error.message().to_owned();
+            return Err(MigrationError::Metadata { path: path.join("metadata.toml"), reason });
+        }
     };
-    let run_in_transaction = read_metadata(&path.join("metadata.toml"))?;
-    Ok(Migration { version: Version(version), name, path, up, down, run_in_transaction })
+    let (name, checksum) = (name.to_owned(), checksum(&up));
+    let run_in_transaction = metadata.run_in_transaction;
+    Ok(Migration { version: Version(version), name, path, up, down, run_in_transaction, checksum })
 }
 
-fn read_metadata(file: &Path) -> Result<bool, MigrationError> {
-    if !file.exists() {
-        return Ok(true);
+/// A repeatable migration from its text; `name` is the file's without `.sql`.
+pub(crate) fn repeat(name: &str, path: PathBuf, up: String) -> Migration {
+    let (version, checksum) = (Version(name.to_owned()), checksum(&up));
+    let name = name.trim_start_matches(REPEATABLE).to_owned();
+    Migration { version, name, path, up, down: None, run_in_transaction: true, checksum }
+}
+
+fn read_if_there(file: &Path) -> Result<Option<String>, MigrationError> {
+    match fs::read_to_string(file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(file)(error)),
     }
-    let text = fs::read_to_string(file).map_err(unreadable(file))?;
-    toml::from_str::<Metadata>(&text).map(|metadata| metadata.run_in_transaction).map_err(|error| {
-        MigrationError::Metadata { path: file.to_owned(), reason: error.message().to_owned() }
-    })
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> MigrationError {
@@ -187,6 +255,7 @@ mod tests {
             ("2026-01-02-000000_second/metadata.toml", "run_in_transaction = false"),
             (".hidden/note", ""),
             ("README.md", ""),
+            ("R__views.sql", "CREATE OR REPLACE VIEW v AS SELECT 1"),
         ]);
         let migrations = Migrations::read(files.path()).unwrap();
         let seen: Vec<_> = migrations
@@ -197,6 +266,8 @@ mod tests {
             seen,
             [("20260101000000", "first", true, true), ("20260102000000", "second", false, false)]
         );
+        let repeatable: Vec<_> = migrations.repeatable().iter().map(Migration::label).collect();
+        assert_eq!(repeatable, ["R__views"]);
     }
 
     #[track_caller]

@@ -71,3 +71,30 @@ impl<F: Future> Future for Until<F> {
         }
     }
 }
+
+/// Runs something unless something else happens first; none where it did.
+pub(crate) fn unless<F: Future, G: Future>(running: F, other: G) -> impl Future<Output = Option<F::Output>> {
+    Unless { running, other }
+}
+
+pin_project! {
+    /// Not `select!`: with a caller's closure in its type, that makes rustc 1.95 fail in incremental builds.
+    struct Unless<F, G> {
+        #[pin]
+        running: F,
+        #[pin]
+        other: G,
+    }
+}
+
+impl<F: Future, G: Future> Future for Unless<F, G> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let parts = self.project();
+        match parts.running.poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => parts.other.poll(context).map(|_| None),
+        }
+    }
+}

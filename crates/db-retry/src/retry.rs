@@ -215,15 +215,12 @@ impl<C> Retry<C> {
         let read = {
             // Pinned here: the future of a query is large, and each layer around it would move it once more.
             let reading = pin!(work(conn));
-            let answer = async {
-                tokio::select! {
-                    biased;
-                    result = deadline::scope(inside, reading) => result.map_err(Into::into),
-                    () = gone => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
-                }
-            };
-            deadline::until(limit, answer).await
+            deadline::until(limit, deadline::unless(deadline::scope(inside, reading), gone)).await
         };
+        let read = read.map(|answer| match answer {
+            Some(result) => result.map_err(Into::into),
+            None => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
+        });
         match read {
             Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {
                 Class::Unavailable => from.evict(conn),

@@ -1,6 +1,9 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod migrate;
+mod program;
+
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 

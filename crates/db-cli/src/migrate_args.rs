@@ -1,0 +1,191 @@
+//! The command line of `dbctl migrate`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum, ValueHint};
+use db_platform::migrations::Accept;
+
+#[derive(Subcommand)]
+pub(crate) enum Migrate {
+    /// Print what `apply` would run, with each statement's lock; changes nothing.
+    Plan {
+        #[command(flatten)]
+        source: Source,
+        #[command(flatten)]
+        policy: Policy,
+        /// Exit with status 3 where something is pending.
+        #[arg(long)]
+        exit_code: bool,
+    },
+    /// Apply what is pending, in order, under a lock.
+    Apply {
+        #[command(flatten)]
+        source: Source,
+        #[command(flatten)]
+        policy: Policy,
+    },
+    /// Print which migrations are applied, and which are not as they should be.
+    Status(Source),
+    /// Undo the newest applied migrations.
+    Undo {
+        #[command(flatten)]
+        source: Source,
+        /// How many.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        count: u32,
+    },
+    /// Undo the newest applied migration and apply it again.
+    Redo(Source),
+    /// Drop everything and apply all migrations; in development and test only (APP_ENV).
+    Reset {
+        #[command(flatten)]
+        source: Source,
+        /// Yes, drop everything that is in this database.
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+    /// Accept what `plan` complains of: edited migrations as they are now, and forget versions that have no file.
+    Repair {
+        #[command(flatten)]
+        source: Source,
+        /// The versions; without any, every edited one is accepted and none is forgotten.
+        versions: Vec<String>,
+    },
+    /// Record every migration up to VERSION as applied without running it: for a database that is older than them.
+    Baseline {
+        #[command(flatten)]
+        source: Source,
+        /// The newest version that the database has already.
+        version: String,
+    },
+    /// Play every migration up, down and up on a real server, and say what was lost, locked, rewritten and read.
+    ///
+    /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of its own and
+    /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired.
+    Check(Check),
+    /// Compare the database with what its applied migrations make on a throw-away server, and with schema.rs.
+    ///
+    /// Reads only. Exit status 3 where they differ.
+    Drift(Drift),
+    /// Read files of SQL for what is dangerous, without a database. Exit status 3 where something was found.
+    Lint(Lint),
+    /// Make the directory of a new migration.
+    New {
+        #[command(flatten)]
+        source: Source,
+        /// What it does, such as create_users.
+        name: String,
+        /// Write what leads from the database to this schema.rs, and back.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        diff_schema: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Source {
+    /// The directory of migrations, in diesel's layout.
+    #[arg(long, default_value = "migrations", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Check these versions only; those before them are applied unchecked.
+    #[arg(long, value_name = "VERSION", value_delimiter = ',', num_args = 1..)]
+    pub(crate) only: Vec<String>,
+    /// Check what has come since the merge base with this branch or commit, on top of what was there; needs git.
+    #[arg(long, value_name = "REF", conflicts_with = "only")]
+    pub(crate) from: Option<String>,
+    /// The schema.rs of the service: what stood in it at --from must still be there, since old code runs on.
+    #[arg(long, value_name = "FILE", requires = "from", value_hint = ValueHint::FilePath)]
+    pub(crate) schema_rs: Option<PathBuf>,
+    /// The major version of the server that is started; by default the one that is installed.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    pub(crate) pg: Option<u16>,
+    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) seed: Option<PathBuf>,
+    /// The sizes of production's tables, as `dbctl stats export` writes them: what the locks would mean there.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) stats: Option<PathBuf>,
+    /// Up to this version judge only the round trip: what has run everywhere is not indicted for its locks.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) start_after: Option<String>,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
+    pub(crate) format: Format,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Drift {
+    #[command(flatten)]
+    pub(crate) source: Source,
+    /// Compare with this schema.rs, too.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) schema_rs: Option<PathBuf>,
+    /// The major version of the server that is started: that of the database.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    pub(crate) pg: Option<u16>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Lint {
+    /// The files of SQL.
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// How the findings are written.
+    #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
+    pub(crate) format: Format,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person.
+    Human,
+    /// One page for a pull request.
+    Markdown,
+    /// For code scanners.
+    Sarif,
+    /// For GitHub to show beside the changed lines.
+    Github,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Policy {
+    /// Let these findings be, which are errors otherwise.
+    #[arg(long, value_delimiter = ',', value_name = "FINDING")]
+    accept: Vec<Finding>,
+}
+
+/// What is an error unless it is accepted.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Finding {
+    /// Applied migrations whose up.sql was edited since.
+    Edited,
+    /// Pending migrations that come before applied ones.
+    OutOfOrder,
+    /// Applied migrations that are not in the directory.
+    Unknown,
+}
+
+impl Policy {
+    pub(crate) fn accepted(&self) -> Accept {
+        Accept {
+            edited: self.accept.contains(&Finding::Edited),
+            out_of_order: self.accept.contains(&Finding::OutOfOrder),
+            unknown: self.accept.contains(&Finding::Unknown),
+        }
+    }
+}
+
+impl Migrate {
+    pub(crate) fn accepted(&self) -> Accept {
+        match self {
+            Migrate::Plan { policy, .. } | Migrate::Apply { policy, .. } => policy.accepted(),
+            _ => Accept::default(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `dbctl migrate new`: makes the directory of a migration, and fills it from `schema.rs` if asked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chrono::Utc;
+use db_platform::migrations::schema::{Schema, SchemaDiff, difference};
+use db_platform::migrations::{MigrationError, Migrations};
+use serde_json::json;
+
+use crate::args::Options;
+use crate::connect;
+use crate::error::CliError;
+use crate::say;
+
+pub(crate) async fn run(
+    directory: &Path,
+    name: &str,
+    schema_rs: Option<&Path>,
+    options: &Options,
+) -> Result<ExitCode, CliError> {
+    if name.is_empty() || !name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_' || one == '-') {
+        return Err(CliError::Name { name: name.to_owned() });
+    }
+    let files = match schema_rs {
+        Some(file) => from_schema(file, options).await?,
+        None => {
+            let files = ["-- What this does, and why.\n", "-- Undoes up.sql exactly.\n"];
+            files.map(str::to_owned)
+        }
+    };
+    let path = write(directory, name, files)?;
+    let shown = path.display().to_string();
+    say::result(options.json, &shown, &json!({ "path": shown }));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn from_schema(file: &Path, options: &Options) -> Result<[String; 2], CliError> {
+    let text = fs::read_to_string(file).map_err(CliError::file(file))?;
+    let wanted = Schema::parse(&text)?;
+    let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
+    let schemas: Vec<&str> = wanted.tables.iter().filter_map(|table| table.schema.as_deref()).collect();
+    let live = Schema::read(&mut conn, &schemas).await?;
+    let migration: SchemaDiff = difference(&live, &wanted);
+    if migration.is_empty() {
+        return Err(CliError::NoDifference { file: file.to_owned() });
+    }
+    Ok([migration.up, migration.down])
+}
+
+/// Writes the files of a migration that comes after all others.
+fn write(directory: &Path, name: &str, files: [String; 2]) -> Result<PathBuf, CliError> {
+    fs::create_dir_all(directory).map_err(CliError::file(directory))?;
+    let version = Utc::now().format("%Y-%m-%d-%H%M%S").to_string();
+    let newest = Migrations::read(directory)?.iter().last().map(|newest| newest.version.clone());
+    if let Some(newest) = newest.filter(|newest| newest.as_str() >= version.replace('-', "").as_str()) {
+        let migration = format!("{version}_{name}");
+        return Err(MigrationError::OutOfOrder { migration, newest }.into());
+    }
+    let path = directory.join(format!("{version}_{name}"));
+    fs::create_dir(&path).map_err(CliError::file(&path))?;
+    for (file, text) in ["up.sql", "down.sql"].iter().zip(files) {
+        let file = path.join(file);
+        fs::write(&file, text).map_err(CliError::file(&file))?;
+    }
+    Ok(path)
+}

@@ -1,0 +1,31 @@
+//! Whether the lock trace sees what each statement of known effect does.
+
+use db_testkit::Cluster;
+use serde_json::json;
+
+use crate::check_server::Server;
+use crate::fixture::runtime;
+use crate::judge;
+use crate::{Figure, Size};
+
+pub(crate) fn measure(size: Size) -> Figure {
+    let majors: &[u16] = if size == Size::Nightly { &[14, 15, 16, 17, 18] } else { &[15, 18] };
+    let mut runs = Vec::new();
+    for major in majors {
+        eprintln!("migrations-5: PostgreSQL {major}");
+        let judgement = runtime().block_on(async {
+            let cluster = Cluster::builder().version(*major).start().await.unwrap();
+            judge::locks(&Server::new(cluster.primary_url())).await
+        });
+        runs.push((major, judgement));
+    }
+    let cases: usize = runs.iter().map(|(_, run)| run.cases).sum();
+    let wrong: usize = runs.iter().map(|(_, run)| run.wrong.len()).sum();
+    let enough = runs.iter().all(|(_, run)| run.cases >= 60);
+    let detail: Vec<_> = runs
+        .iter()
+        .map(|(major, run)| json!({ "pg": major, "statements": run.cases, "wrong": run.wrong }))
+        .collect();
+    let share = 100.0 * (cases - wrong) as f64 / cases as f64;
+    Figure { value: share, unit: "%", holds: wrong == 0 && enough, detail: json!(detail) }
+}

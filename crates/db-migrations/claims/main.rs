@@ -1,0 +1,164 @@
+//! Measures the claims of the area `migrations`.
+//!
+//! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
+#![expect(clippy::print_stdout, reason = "figures go to standard output, one JSON object a line")]
+#![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
+
+mod blocked;
+mod boot_storm;
+#[path = "../tests/corpus/cases.rs"]
+mod cases;
+#[path = "../tests/it/check_server.rs"]
+mod check_server;
+mod fixture;
+#[path = "../tests/corpus/judge.rs"]
+mod judge;
+mod kills;
+mod lock_traces;
+#[path = "../tests/it/pgbouncer.rs"]
+mod pgbouncer;
+mod policies;
+mod round_trips;
+mod splitter;
+mod versions;
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+/// One claim: what it says, what it asks for, and how it is measured.
+struct Claim {
+    id: &'static str,
+    sentence: &'static str,
+    target: &'static str,
+    measure: fn(Size) -> Figure,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Size {
+    Ci,
+    Nightly,
+}
+
+/// What was measured.
+struct Figure {
+    value: f64,
+    unit: &'static str,
+    holds: bool,
+    detail: Value,
+}
+
+const CLAIMS: &[Claim] = &[
+    Claim {
+        id: "migrations-1",
+        sentence: "32 services that boot at once, on a fresh or a half-migrated database, with CONCURRENTLY among the \
+                   migrations, all come up, and each migration runs once (10 rounds of each; nightly 20).",
+        target: "0 failed boots, 0 deadlocks, 0 migrations that ran twice or never",
+        measure: boot_storm::measure,
+    },
+    Claim {
+        id: "migrations-2",
+        sentence: "After kill -9 of the client or of its server process at a random point (100 points; nightly 200) the next \
+                   boot converges by itself.",
+        target: "0 failed boots, 0 different schemas, 0 INVALID indexes",
+        measure: kills::measure,
+    },
+    Claim {
+        id: "migrations-3",
+        sentence: "A migration that waits 6 s for a table's lock holds nobody up for longer than its lock_timeout, and is \
+                   done as soon as the table is free.",
+        target: "worst read at most lock_timeout + 50 ms, done at most 1 s after the blocker, best of three runs",
+        measure: blocked::measure,
+    },
+    Claim {
+        id: "migrations-4",
+        sentence: "300 migrations are played up, down and up, a change of one migration is checked with a server's start, \
+                   every planted fault in a down.sql is found, and nothing is found where there is none.",
+        target: "300 in at most 60 s and one in at most 15 s (best of three runs), 0 faults missed, 0 false findings",
+        measure: round_trips::measure,
+    },
+    Claim {
+        id: "migrations-5",
+        sentence: "The lock trace sees the lock, the rewrite, the reads and the index builds of every statement of known \
+                   effect, on PostgreSQL 15 and 18 (nightly 14 to 18).",
+        target: "100 % of at least 60 statements on each",
+        measure: lock_traces::measure,
+    },
+    Claim {
+        id: "migrations-6",
+        sentence: "The splitter takes a million random texts without a panic and without losing a character (nightly ten \
+                   million), and agrees with squawk-syntax on every statement of our corpus.",
+        target: "0 panics, 0 losses, 0 differences",
+        measure: splitter::measure,
+    },
+    Claim {
+        id: "migrations-7",
+        sentence: "Edited, out of order, unknown, duplicate, an empty or misspelt metadata.toml, and a transaction-pooling \
+                   PgBouncer are each an error of their own that says the way out.",
+        target: "7 of 7",
+        measure: policies::measure,
+    },
+    Claim {
+        id: "migrations-8",
+        sentence: "The reference migrations go up, down and up, pass their check, and stand a boot storm on PostgreSQL 14, 15, \
+                   16, 17 and 18.",
+        target: "5 of 5 versions",
+        measure: versions::measure,
+    },
+];
+
+fn main() -> ExitCode {
+    // `cargo bench` adds --bench for the standard harness.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    let size =
+        if arguments.iter().any(|argument| argument == "--nightly") { Size::Nightly } else { Size::Ci };
+    match words.split_first() {
+        Some((&"list", _)) => {
+            for claim in CLAIMS {
+                println!(
+                    "{}",
+                    json!({ "claim": claim.id, "sentence": claim.sentence, "target": claim.target })
+                );
+            }
+            ExitCode::SUCCESS
+        }
+        Some((&"run", ids)) => run(ids, size),
+        Some((&kills::CHILD, [url])) => kills::boot(url),
+        _ => {
+            eprintln!("usage: claims list | claims run ID … [--nightly]");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(ids: &[&str], size: Size) -> ExitCode {
+    let mut all_hold = true;
+    for claim in CLAIMS.iter().filter(|claim| ids.contains(&claim.id)) {
+        let figure = (claim.measure)(size);
+        all_hold &= figure.holds;
+        println!(
+            "{}",
+            json!({
+                "claim": claim.id,
+                "sentence": claim.sentence,
+                "figure": figure.value,
+                "unit": figure.unit,
+                "target": claim.target,
+                "holds": figure.holds,
+                "size": if size == Size::Nightly { "nightly" } else { "ci" },
+                "load": load(),
+                "detail": figure.detail,
+            })
+        );
+    }
+    if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The machine's load over the last minute; 0 where the system does not say.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,195 @@
+//! Plays one file of a migration on a database of the check's own, and traces each statement.
+
+use std::time::{Duration, Instant};
+
+use db_core::{Class, Classify, Error};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+
+use super::error::CheckError;
+use super::gates::{Gates, pid_of};
+use super::snapshot::Snapshot;
+use super::trace::{Lock, StatementTrace, head};
+use crate::segments::{How, Segment, segments};
+use crate::split::Statement;
+
+/// A statement that the server refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) line: usize,
+    pub(crate) message: String,
+}
+
+/// What was played of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) traces: Vec<StatementTrace>,
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Cuts a file into what commits together.
+pub(crate) fn cut(sql: &str, in_transaction: bool) -> Result<Vec<Segment<'_>>, Failure> {
+    segments(sql, in_transaction, true).map_err(|refusal| Failure {
+        line: refusal.statement.line,
+        message: format!("{}: {}", head(refusal.statement.text), refusal.why),
+    })
+}
+
+/// The statements of a file that is one transaction.
+pub(crate) fn one_transaction<'a>(segments: &[Segment<'a>]) -> Option<Vec<Statement<'a>>> {
+    match segments {
+        [] => Some(Vec::new()),
+        [Segment { statements, how: How::Together(begin), .. }] if begin == "BEGIN" => {
+            Some(statements.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Plays statements in the transaction that is open.
+pub(crate) async fn inside(
+    conn: &mut AsyncPgConnection,
+    statements: &[Statement<'_>],
+    origin: Option<&Snapshot>,
+) -> Result<Played, CheckError> {
+    let mut played = Played::default();
+    let Some(origin) = origin else {
+        for statement in statements {
+            if let Err(error) = conn.batch_execute(statement.text).await {
+                played.failure = Some(failure(statement, error)?);
+                break;
+            }
+        }
+        return Ok(played);
+    };
+    let mut before = Snapshot::take(conn).await?;
+    for statement in statements {
+        let while_holding = before.strong_locks(origin);
+        let started = Instant::now();
+        if let Err(error) = conn.batch_execute(statement.text).await {
+            played.failure = Some(failure(statement, error)?);
+            break;
+        }
+        let elapsed = started.elapsed();
+        let after = before.next(conn).await?;
+        let effects = before.effects(&after, origin, false);
+        played.traces.push(filled(effects, statement, elapsed, Some(while_holding)));
+        before = after;
+    }
+    hold_to_the_end(&mut played.traces);
+    Ok(played)
+}
+
+/// Plays a file as a deployment would: each of its segments commits.
+pub(crate) async fn committed(
+    conn: &mut AsyncPgConnection,
+    segments: &[Segment<'_>],
+    trace: Option<(&Snapshot, &mut Gates)>,
+) -> Result<Played, CheckError> {
+    let mut all = Played::default();
+    let (origin, mut gates) = match trace {
+        Some((origin, gates)) => (Some(origin), Some(gates)),
+        None => (None, None),
+    };
+    for segment in segments {
+        let played = match (&segment.how, origin, &mut gates) {
+            (How::Together(begin), ..) => together(conn, begin, segment, origin).await?,
+            (How::Alone(_), Some(origin), Some(gates)) => alone(conn, segment, origin, gates).await?,
+            (How::Alone(_), ..) => inside(conn, &segment.statements, None).await?,
+        };
+        all.traces.extend(played.traces);
+        if played.failure.is_some() {
+            all.failure = played.failure;
+            let _ = conn.batch_execute("ROLLBACK").await;
+            break;
+        }
+    }
+    Ok(all)
+}
+
+async fn together(
+    conn: &mut AsyncPgConnection,
+    begin: &str,
+    segment: &Segment<'_>,
+    origin: Option<&Snapshot>,
+) -> Result<Played, CheckError> {
+    conn.batch_execute(begin).await?;
+    let mut played = inside(conn, &segment.statements, origin).await?;
+    if let (None, Some(last)) = (&played.failure, segment.statements.last())
+        && let Err(error) = conn.batch_execute("COMMIT").await
+    {
+        let refused = failure(last, error)?;
+        played.failure = Some(Failure { message: format!("at COMMIT: {}", refused.message), ..refused });
+    }
+    Ok(played)
+}
+
+/// A segment outside a transaction: settings, and at last the statement that cannot run in one.
+async fn alone(
+    conn: &mut AsyncPgConnection,
+    segment: &Segment<'_>,
+    origin: &Snapshot,
+    gates: &mut Gates,
+) -> Result<Played, CheckError> {
+    let mut played = Played::default();
+    let Some((statement, settings)) = segment.statements.split_last() else { return Ok(played) };
+    for setting in settings {
+        if let Err(error) = conn.batch_execute(setting.text).await {
+            played.failure = Some(failure(setting, error)?);
+            return Ok(played);
+        }
+    }
+    let before = Snapshot::take(conn).await?;
+    let pid = pid_of(conn).await?;
+    let started = Instant::now();
+    let (seen, result) = gates.watch(conn, pid, statement.text, &before).await?;
+    let elapsed = started.elapsed().saturating_sub(seen.waited);
+    if let Err(error) = result {
+        played.failure = Some(failure(statement, error)?);
+        return Ok(played);
+    }
+    let mut after = Snapshot::take(conn).await?;
+    after.add_locks(&before, &seen.modes);
+    let mut trace = filled(before.effects(&after, origin, true), statement, elapsed, None);
+    trace.held_ms = trace.ms;
+    played.traces.push(trace);
+    Ok(played)
+}
+
+fn filled(
+    effects: StatementTrace,
+    statement: &Statement<'_>,
+    elapsed: Duration,
+    while_holding: Option<Vec<Lock>>,
+) -> StatementTrace {
+    StatementTrace {
+        sql_head: head(statement.text),
+        line: statement.line,
+        in_transaction: while_holding.is_some(),
+        while_holding: while_holding.unwrap_or_default(),
+        ms: elapsed.as_secs_f64() * 1_000.0,
+        ..effects
+    }
+}
+
+/// A lock is held until the transaction ends.
+fn hold_to_the_end(traces: &mut [StatementTrace]) {
+    let mut held = 0.0;
+    for trace in traces.iter_mut().rev() {
+        held += trace.ms;
+        trace.held_ms = held;
+    }
+}
+
+/// What the server said of a statement; a lost connection is no finding.
+pub(crate) fn failure(
+    statement: &Statement<'_>,
+    error: diesel::result::Error,
+) -> Result<Failure, CheckError> {
+    let error = Error::from(error);
+    if error.class() == Class::Unavailable {
+        return Err(error.into());
+    }
+    let hint = error.report().and_then(|report| report.hint.clone());
+    let hint = hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+    Ok(Failure { line: statement.line, message: format!("{}: {error}{hint}", head(statement.text)) })
+}

@@ -1,0 +1,390 @@
+//! Plays one migration up, down and up again, and compares the schemas.
+//!
+//! Where both files are one transaction, all of it happens in one, and a savepoint takes the schema back to where the
+//! up left it: that is ten times faster than copying databases. What cannot be in one transaction (CONCURRENTLY, a new
+//! enum value and its use, waiting trigger events) is played on a copy, and each step commits.
+
+use std::time::Instant;
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+
+use super::error::CheckError;
+use super::fingerprint::Fingerprint;
+use super::gates::Gates;
+use super::play::{self, Failure};
+use super::report::{MigrationCheck, Outcome, RoundTrip};
+use super::server::{Databases, Scratch};
+use super::snapshot::Snapshot;
+use crate::segments::Segment;
+use crate::source::Migration;
+use crate::split::Statement;
+
+/// A database to which migrations are applied one after the other, each after a rehearsal.
+pub(crate) struct Stage<'s, S> {
+    pub(crate) scratch: Scratch<'s, S>,
+    database: String,
+    /// None while the database is being copied, which nobody may be connected to then.
+    conn: Option<AsyncPgConnection>,
+    /// The schema as it is now.
+    schema: Schema,
+    /// How many migrations were played since the catalogs were vacuumed.
+    played: usize,
+}
+
+/// A schema, as far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Schema {
+    /// Enough to see that nothing differs.
+    Hash(String),
+    /// Enough to say what differs.
+    Full(Fingerprint),
+}
+
+impl Schema {
+    async fn read(conn: &mut AsyncPgConnection, full: bool) -> Result<Self, CheckError> {
+        if full {
+            Ok(Schema::Full(Fingerprint::of(conn).await?))
+        } else {
+            Ok(Schema::Hash(Fingerprint::hash_of(conn).await?))
+        }
+    }
+}
+
+/// What came of playing a migration in one transaction.
+enum Went {
+    /// It was played, and is applied if it can be.
+    Done,
+    /// Something differs: to say what, it must be played again with the schemas read in full.
+    Differs,
+    /// Only a copy can tell.
+    NeedsCopy,
+}
+
+/// What is rolled back stays in the catalogs as dead rows, which the next fingerprint reads.
+const VACUUM_EVERY: usize = 24;
+const VACUUM: &str = "VACUUM (ANALYZE) pg_class, pg_attribute, pg_attrdef, pg_constraint, pg_depend, pg_index, pg_type, \
+    pg_proc, pg_trigger, pg_description, pg_rewrite, pg_shdepend, pg_namespace, pg_enum, pg_sequence, pg_policy";
+
+/// What the server says where a statement only fails because it is in the transaction of the statement before it.
+const NEEDS_COMMIT: [&str; 5] = [
+    "unsafe use of new value",
+    "cannot run inside a transaction block",
+    "cannot be executed from a function",
+    "pending trigger events",
+    "being used by active queries in this session",
+];
+
+impl<'s, S: Databases> Stage<'s, S> {
+    pub(crate) async fn open(mut scratch: Scratch<'s, S>) -> Result<Self, CheckError> {
+        let opened = async {
+            let database = scratch.create(None).await?;
+            let mut conn = scratch.connect(&database).await?;
+            let schema = Schema::read(&mut conn, false).await?;
+            Ok((database, conn, schema))
+        }
+        .await;
+        match opened {
+            Ok((database, conn, schema)) => {
+                Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0 })
+            }
+            Err(error) => {
+                scratch.finish().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops everything that the check has made.
+    pub(crate) async fn close(self) -> Result<(), CheckError> {
+        drop(self.conn);
+        self.scratch.finish().await
+    }
+
+    /// The connection to the database, opened again where it was closed.
+    pub(crate) async fn conn(&mut self) -> Result<&mut AsyncPgConnection, CheckError> {
+        if self.conn.is_none() {
+            self.conn = Some(self.scratch.connect(&self.database).await?);
+        }
+        self.conn.as_mut().ok_or_else(|| CheckError::Answer("no connection".to_owned()))
+    }
+
+    /// Applies a migration without looking at it, because later ones need it.
+    pub(crate) async fn apply(&mut self, migration: &Migration) -> Result<Option<Failure>, CheckError> {
+        let segments = match play::cut(&migration.up, migration.run_in_transaction) {
+            Ok(segments) => segments,
+            Err(failure) => return Ok(Some(failure)),
+        };
+        let conn = self.conn().await?;
+        let played = play::committed(conn, &segments, None).await?;
+        self.reset().await?;
+        Ok(played.failure)
+    }
+
+    /// Reads the schema anew, after [`Stage::apply`].
+    pub(crate) async fn look(&mut self) -> Result<(), CheckError> {
+        self.schema = Schema::read(self.conn().await?, false).await?;
+        Ok(())
+    }
+
+    /// Plays a migration up, down and up; it is applied afterwards, if it can be.
+    pub(crate) async fn rehearse(&mut self, migration: &Migration) -> Result<MigrationCheck, CheckError> {
+        let started = Instant::now();
+        let mut check = MigrationCheck::new(migration);
+        match Files::of(migration) {
+            Err(failure) => failed(&mut check, "up.sql", &failure),
+            Ok(files) => {
+                check = self.play(migration, &files).await?;
+                if let Err(failure) = &files.down {
+                    failed(&mut check, "down.sql", failure);
+                }
+            }
+        }
+        self.played += 1;
+        if self.played.is_multiple_of(VACUUM_EVERY) {
+            self.conn().await?.batch_execute(VACUUM).await?;
+        }
+        check.ms = started.elapsed().as_secs_f64() * 1_000.0;
+        Ok(check)
+    }
+
+    async fn play(&mut self, migration: &Migration, files: &Files<'_>) -> Result<MigrationCheck, CheckError> {
+        if let Some((up, down)) = files.in_one_transaction() {
+            for full in [false, true] {
+                let mut check = MigrationCheck::new(migration);
+                match self.in_one_transaction(&mut check, &up, down.as_deref(), full).await? {
+                    Went::Done => return Ok(check),
+                    Went::Differs => {}
+                    Went::NeedsCopy => break,
+                }
+            }
+        }
+        let mut check = MigrationCheck::new(migration);
+        self.on_a_copy(&mut check, files).await?;
+        Ok(check)
+    }
+
+    /// Leaves nothing behind where it is not done this way.
+    async fn in_one_transaction(
+        &mut self,
+        check: &mut MigrationCheck,
+        up: &[Statement<'_>],
+        down: Option<&[Statement<'_>]>,
+        full: bool,
+    ) -> Result<Went, CheckError> {
+        let known = self.schema.clone();
+        let conn = self.conn().await?;
+        conn.batch_execute("BEGIN").await?;
+        let before = if full { Schema::read(conn, true).await? } else { known };
+        let origin = Snapshot::take(conn).await?;
+        let mut played = play::inside(conn, up, Some(&origin)).await?;
+        if played.failure.is_none() {
+            conn.batch_execute("SAVEPOINT up").await?;
+        }
+        // What a COMMIT would check is checked now.
+        if let (None, Some(last)) = (&played.failure, up.last())
+            && let Err(error) = conn.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await
+        {
+            played.failure = Some(play::failure(last, error)?);
+        }
+        if let Some(failure) = &played.failure {
+            self.roll_back().await?;
+            if needs_commit(failure) {
+                return Ok(Went::NeedsCopy);
+            }
+            failed(check, "up.sql", failure);
+            return Ok(Went::Done);
+        }
+        check.up = Outcome::Ok;
+        check.statements = played.traces;
+        let applied = Schema::read(conn, full).await?;
+        if let Some(down) = down {
+            self.reset().await?;
+            let Some(undone) = self.undo_and_redo(down, up, full).await? else {
+                // It may have failed only because it is in the up's transaction: a copy will tell.
+                self.roll_back().await?;
+                return Ok(Went::NeedsCopy);
+            };
+            if !undone.note(check, &before, &applied) {
+                self.roll_back().await?;
+                return Ok(Went::Differs);
+            }
+            self.conn().await?.batch_execute("ROLLBACK TO SAVEPOINT up").await?;
+        } else {
+            check.down = Outcome::Missing;
+        }
+        if self.conn().await?.batch_execute("COMMIT").await.is_err() {
+            self.roll_back().await?;
+            return Ok(Went::NeedsCopy);
+        }
+        self.reset().await?;
+        match applied {
+            Schema::Hash(_) => self.schema = applied,
+            Schema::Full(_) => self.look().await?,
+        }
+        Ok(Went::Done)
+    }
+
+    /// Plays the migration on a copy of the database, then applies it to the database itself.
+    async fn on_a_copy(&mut self, check: &mut MigrationCheck, files: &Files<'_>) -> Result<(), CheckError> {
+        self.conn = None;
+        let copy = self.scratch.create(Some(&self.database)).await?;
+        let rehearsed = self.rehearse_on(&copy, check, files).await;
+        self.scratch.drop(&copy).await?;
+        rehearsed?;
+        if check.up == Outcome::Ok {
+            let conn = self.conn().await?;
+            let played = play::committed(conn, &files.up, None).await?;
+            if let Some(failure) = &played.failure {
+                failed(check, "up.sql", failure);
+            }
+            self.reset().await?;
+        }
+        self.look().await
+    }
+
+    async fn rehearse_on(
+        &self,
+        copy: &str,
+        check: &mut MigrationCheck,
+        files: &Files<'_>,
+    ) -> Result<(), CheckError> {
+        let mut conn = self.scratch.connect(copy).await?;
+        let mut gates =
+            Gates { first: self.scratch.connect(copy).await?, second: self.scratch.connect(copy).await? };
+        // A copy lacks the settings of the database itself, so it is compared with itself.
+        let before = Schema::read(&mut conn, true).await?;
+        let origin = Snapshot::take(&mut conn).await?;
+        let up = play::committed(&mut conn, &files.up, Some((&origin, &mut gates))).await?;
+        if let Some(failure) = &up.failure {
+            failed(check, "up.sql", failure);
+            return Ok(());
+        }
+        check.up = Outcome::Ok;
+        check.statements = up.traces;
+        let Ok(Some(down_segments)) = &files.down else {
+            check.down = Outcome::Missing;
+            return Ok(());
+        };
+        self.scratch.reset(&mut conn).await?;
+        let applied = Schema::read(&mut conn, true).await?;
+        let down = play::committed(&mut conn, down_segments, None).await?;
+        if let Some(failure) = &down.failure {
+            failed(check, "down.sql", failure);
+            return Ok(());
+        }
+        check.down = Outcome::Ok;
+        self.scratch.reset(&mut conn).await?;
+        let undone = Schema::read(&mut conn, true).await?;
+        let again = play::committed(&mut conn, &files.up, None).await?;
+        self.scratch.reset(&mut conn).await?;
+        let redone = match again.failure {
+            Some(failure) => Err(failure),
+            None => Ok(Schema::read(&mut conn, true).await?),
+        };
+        let worked = redone.is_ok();
+        Undone { undone, redone }.note(check, &before, &applied);
+        if worked {
+            // What belongs to the whole server, such as a role, must be gone before the database itself gets the up.
+            play::committed(&mut conn, down_segments, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Plays down and up in the open transaction; none where one of them fails.
+    async fn undo_and_redo(
+        &mut self,
+        down: &[Statement<'_>],
+        up: &[Statement<'_>],
+        full: bool,
+    ) -> Result<Option<Undone>, CheckError> {
+        let conn = self.conn().await?;
+        if play::inside(conn, down, None).await?.failure.is_some() {
+            return Ok(None);
+        }
+        let undone = Schema::read(conn, full).await?;
+        self.reset().await?;
+        let conn = self.conn().await?;
+        if play::inside(conn, up, None).await?.failure.is_some() {
+            return Ok(None);
+        }
+        let redone = Ok(Schema::read(conn, full).await?);
+        Ok(Some(Undone { undone, redone }))
+    }
+
+    pub(crate) async fn reset(&mut self) -> Result<(), CheckError> {
+        match self.conn.as_mut() {
+            Some(conn) => self.scratch.reset(conn).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn roll_back(&mut self) -> Result<(), CheckError> {
+        self.conn().await?.batch_execute("ROLLBACK").await?;
+        self.reset().await
+    }
+}
+
+/// The schema after a down, and after the up behind it.
+struct Undone {
+    undone: Schema,
+    redone: Result<Schema, Failure>,
+}
+
+impl Undone {
+    /// Notes what is not as it was; says false where something differs and only hashes are known.
+    fn note(&self, check: &mut MigrationCheck, before: &Schema, applied: &Schema) -> bool {
+        check.down = Outcome::Ok;
+        match (before, &self.undone) {
+            (before, undone) if before == undone => {}
+            (Schema::Full(before), Schema::Full(undone)) => check.differs("", &before.diff(undone)),
+            _ => return false,
+        }
+        match (applied, &self.redone) {
+            (_, Err(failure)) => {
+                check.lost.push(format!("up.sql fails after down.sql: {}", failure.message));
+                check.error = Some(format!("up.sql:{}: after down.sql: {}", failure.line, failure.message));
+            }
+            (applied, Ok(redone)) if applied == redone => {}
+            // What down left over is still there: it is not told twice.
+            (Schema::Full(_), Ok(Schema::Full(_))) if !check.lost.is_empty() => {}
+            (Schema::Full(applied), Ok(Schema::Full(redone))) => {
+                check.differs("after up, down, up: ", &applied.diff(redone));
+            }
+            _ => return false,
+        }
+        check.round_trip = if check.lost.is_empty() { RoundTrip::Same } else { RoundTrip::Differs };
+        true
+    }
+}
+
+/// Both files of a migration, cut into what commits together.
+struct Files<'a> {
+    up: Vec<Segment<'a>>,
+    down: Result<Option<Vec<Segment<'a>>>, Failure>,
+}
+
+impl<'a> Files<'a> {
+    fn of(migration: &'a Migration) -> Result<Self, Failure> {
+        let cut = |sql: &'a str| play::cut(sql, migration.run_in_transaction);
+        Ok(Files { up: cut(&migration.up)?, down: migration.down.as_deref().map(cut).transpose() })
+    }
+
+    /// The statements of both, where each file is one transaction.
+    fn in_one_transaction(&self) -> Option<(Vec<Statement<'a>>, Option<Vec<Statement<'a>>>)> {
+        let up = play::one_transaction(&self.up)?;
+        match &self.down {
+            Ok(Some(down)) => Some((up, Some(play::one_transaction(down)?))),
+            _ => Some((up, None)),
+        }
+    }
+}
+
+fn needs_commit(failure: &Failure) -> bool {
+    NEEDS_COMMIT.iter().any(|said| failure.message.contains(said))
+}
+
+fn failed(check: &mut MigrationCheck, file: &str, failure: &Failure) {
+    let outcome = if file == "up.sql" { &mut check.up } else { &mut check.down };
+    *outcome = Outcome::Error;
+    check.error = Some(format!("{file}:{}: {}", failure.line, failure.message));
+}

@@ -1,0 +1,186 @@
+//! Checks migrations one after the other, on a server that may be thrown away.
+
+use std::time::{Duration, Instant};
+
+use diesel::sql_types::Text;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use super::error::CheckError;
+use super::findings;
+use super::rehearse::Stage;
+use super::report::{CheckReport, MigrationCheck, Outcome};
+use super::server::{Databases, Scratch};
+use crate::schema::Schema;
+use crate::source::{Migration, Migrations, Version};
+use crate::stats::Stats;
+
+/// What is checked, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckConfig {
+    /// The versions to check, as they are stored; all where it is empty. Those before them are applied unchecked.
+    pub only: Vec<String>,
+    /// The versions that have run already where this is going to run ([`Past`](super::Past)): they are applied first,
+    /// whatever their place in the order, and unchecked.
+    pub past: Vec<Version>,
+    /// The `schema.rs` of the code that runs while the migrations do: its columns must still be there afterwards.
+    pub old_schema: Option<String>,
+    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
+    pub seed: Option<String>,
+    /// The sizes of production's tables, for what a lock would mean there.
+    pub stats: Option<Stats>,
+    /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its locks.
+    pub start_after: Option<String>,
+    /// The longest that one statement may take.
+    pub statement_timeout: Duration,
+}
+
+impl Default for CheckConfig {
+    fn default() -> Self {
+        CheckConfig {
+            only: Vec::new(),
+            past: Vec::new(),
+            old_schema: None,
+            seed: None,
+            stats: None,
+            start_after: None,
+            statement_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Plays every migration up, down and up on databases of its own, and says what each did; `on_migration` hears of each.
+///
+/// A migration that fails stops none of the others.
+///
+/// # Errors
+/// Where the server cannot be used, or [`CheckError::NoSuchVersion`]. What is wrong with a migration is in the report.
+///
+/// # Cancel safety
+/// A dropped future leaves databases behind, whose names begin with `db_migrations_check_`.
+pub async fn check<S: Databases>(
+    server: &S,
+    migrations: &Migrations,
+    config: &CheckConfig,
+    mut on_migration: impl FnMut(&MigrationCheck) + Send,
+) -> Result<CheckReport, CheckError> {
+    let started = Instant::now();
+    let chosen = choose(migrations, config)?;
+    let mut stage = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
+    let checked = check_on(&mut stage, &chosen, config, &mut on_migration).await;
+    stage.close().await?;
+    let mut report = checked?;
+    report.summarize();
+    report.summary.ms = started.elapsed().as_secs_f64() * 1_000.0;
+    Ok(report)
+}
+
+async fn check_on<S: Databases>(
+    stage: &mut Stage<'_, S>,
+    chosen: &[(&Migration, bool)],
+    config: &CheckConfig,
+    on_migration: &mut (impl FnMut(&MigrationCheck) + Send),
+) -> Result<CheckReport, CheckError> {
+    let mut report = CheckReport::default();
+    report.summary.server_version = server_version(stage.conn().await?).await?;
+    let mut seeded = config.seed.is_none();
+    let mut stale = false;
+    for (migration, checked) in chosen {
+        if !checked {
+            stale = true;
+            report.summary.applied_unchecked += 1;
+            if let Some(failure) = stage.apply(migration).await? {
+                let mut check = MigrationCheck::new(migration);
+                check.up = Outcome::Error;
+                check.error = Some(format!("up.sql:{}: {}", failure.line, failure.message));
+                report.migrations.push(check);
+            }
+            continue;
+        }
+        if let (false, Some(seed)) = (seeded, &config.seed) {
+            stage.conn().await?.batch_execute(&format!("{seed}\n;ANALYZE")).await?;
+            stage.reset().await?;
+            seeded = true;
+        }
+        if std::mem::take(&mut stale) {
+            stage.look().await?;
+        }
+        let mut check = stage.rehearse(migration).await?;
+        check.findings = findings::of(&check, &migration.up, config.stats.as_ref());
+        #[cfg(feature = "lint")]
+        super::lint::merge(&mut check, migration);
+        if config.start_after.as_deref().is_some_and(|start| migration.version.as_str() <= start) {
+            check.findings.retain(|finding| finding.rule == "round-trip");
+        }
+        on_migration(&check);
+        report.migrations.push(check);
+    }
+    if let Some(old_schema) = &config.old_schema {
+        report.missing_for_old_code = missing_for_old_code(stage.conn().await?, old_schema, chosen).await?;
+    }
+    Ok(report)
+}
+
+/// The migrations up to the last one that is to be checked, and whether each is.
+fn choose<'m>(
+    migrations: &'m Migrations,
+    config: &CheckConfig,
+) -> Result<Vec<(&'m Migration, bool)>, CheckError> {
+    let known =
+        |version: &&String| !migrations.iter().any(|migration| migration.version.as_str() == **version);
+    if let Some(version) = config.only.iter().find(known) {
+        return Err(CheckError::NoSuchVersion { version: version.clone() });
+    }
+    let is_past = |migration: &&Migration| config.past.contains(&migration.version);
+    let is_chosen = |migration: &&Migration| {
+        !is_past(migration)
+            && (config.only.is_empty()
+                || config.only.iter().any(|version| version == migration.version.as_str()))
+    };
+    // Those of the past ran before the others, even where a branch brought one with a lower version.
+    let order =
+        migrations.iter().filter(is_past).chain(migrations.iter().filter(|migration| !is_past(migration)));
+    let order: Vec<&Migration> = order.collect();
+    let last = order.iter().rposition(is_chosen).map_or(0, |last| last + 1);
+    Ok(order.into_iter().take(last).map(|migration| (migration, is_chosen(&migration))).collect())
+}
+
+/// What the old code reads and the new schema lacks, unless a migration says `-- contract` in a line of its own.
+async fn missing_for_old_code(
+    conn: &mut AsyncPgConnection,
+    old_schema: &str,
+    chosen: &[(&Migration, bool)],
+) -> Result<Vec<String>, CheckError> {
+    let says_so = |sql: &str| {
+        sql.lines().any(|line| line.trim() == "-- contract" || line.trim().starts_with("-- contract:"))
+    };
+    if chosen.iter().any(|(migration, checked)| *checked && says_so(&migration.up)) {
+        return Ok(Vec::new());
+    }
+    let old = Schema::parse(old_schema)?;
+    let names: Vec<&str> = old.tables.iter().filter_map(|table| table.schema.as_deref()).collect();
+    let live = Schema::read(conn, &names).await?;
+    let mut missing = Vec::new();
+    for table in &old.tables {
+        match live.table(table.schema.as_deref(), &table.name) {
+            None => missing.push(format!("table {}", table.name)),
+            Some(now) => {
+                let gone = table.columns.iter().filter(|column| now.column(&column.name).is_none());
+                missing.extend(gone.map(|column| format!("column {}.{}", table.name, column.name)));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// The version of the server, without what its packager adds.
+pub(crate) async fn server_version(conn: &mut AsyncPgConnection) -> Result<String, CheckError> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let asked = sql_query("SELECT current_setting('server_version') AS version");
+    let Version { version } = asked.get_result(conn).await?;
+    Ok(version.split(' ').next().unwrap_or_default().to_owned())
+}

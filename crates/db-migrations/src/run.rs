@@ -1,0 +1,314 @@
+//! Runs one migration, segment by segment, and records each within its own transaction.
+//!
+//! A lock that is not free within `lock_timeout` rolls the whole transaction back before the next attempt: to wait inside
+//! it would keep the locks it already has, with everyone queued behind them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use db_core::{Error, SqlState};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+
+use crate::error::MigrationError;
+use crate::ledger::{Ledger, UnderWay};
+use crate::leftovers::{self, Next};
+use crate::migrator::{MigratorConfig, Step};
+use crate::segments::{How, Segment, hash_of, segments};
+use crate::session::{RESET, Session};
+use crate::source::Migration;
+use crate::split::Statement;
+use crate::statement::Alone;
+
+/// Which way a migration runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Up,
+    Down,
+}
+
+/// A connection that holds the lock, and what is known of its database.
+pub(crate) struct Runner<'a> {
+    pub(crate) conn: &'a mut AsyncPgConnection,
+    pub(crate) config: &'a MigratorConfig,
+    pub(crate) session: Session,
+    pub(crate) ledger: Ledger,
+}
+
+/// One way of one migration, cut into segments.
+struct Job<'a> {
+    migration: &'a Migration,
+    direction: Direction,
+    file: PathBuf,
+    segments: Vec<Segment<'a>>,
+    started: Instant,
+}
+
+/// What went wrong, and at which statement.
+struct Failure {
+    place: Option<(usize, String)>,
+    error: Error,
+}
+
+type Attempt<T = ()> = Result<T, Failure>;
+
+impl Runner<'_> {
+    /// Runs a migration, from where it was cut off if it was.
+    pub(crate) async fn run(
+        &mut self,
+        migration: &Migration,
+        direction: Direction,
+        cut_off: Option<&UnderWay>,
+    ) -> Result<Step, MigrationError> {
+        let job = Job::new(migration, direction, self.session.standard)?;
+        let done = cut_off.map_or(0, |cut_off| cut_off.done);
+        if let Some(cut_off) = cut_off {
+            if cut_off.hash != hash_of(&job.segments, done) {
+                let (version, migration) = (migration.version.clone(), migration.label());
+                return Err(MigrationError::EditedUnderWay { version, migration, done });
+            }
+            tracing::info!(migration = %migration.label(), done, "going on where the last runner was cut off");
+        }
+        if done >= job.segments.len() {
+            self.session.begin(self.conn, self.config.lock_timeout).await?;
+            self.conn.batch_execute("BEGIN").await?;
+            self.record(&job, job.segments.len()).await?;
+            self.conn.batch_execute("COMMIT").await?;
+        }
+        let mut begun = cut_off.and_then(|cut_off| cut_off.begun.clone());
+        for (index, segment) in job.segments.iter().enumerate().skip(done) {
+            self.segment(&job, index, segment, begun.take()).await?;
+        }
+        let step = job.step();
+        tracing::info!(migration = %migration.label(), undone = step.undone, elapsed = ?step.elapsed, "migration ran");
+        Ok(step)
+    }
+
+    /// Runs a segment until it commits, or until its locks were not to be had often enough.
+    async fn segment(
+        &mut self,
+        job: &Job<'_>,
+        index: usize,
+        segment: &Segment<'_>,
+        mut begun: Option<Vec<i64>>,
+    ) -> Result<(), MigrationError> {
+        let most = match &segment.how {
+            How::Alone(alone) if alone.patient => PATIENT_ATTEMPTS,
+            _ => self.config.lock_attempts.max(1),
+        };
+        let (started, mut attempts, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
+        loop {
+            let attempt = match &segment.how {
+                How::Together(begin) => self.together(job, index, segment, begin).await,
+                How::Alone(alone) => self.alone(job, index, segment, alone, &mut begun).await,
+            };
+            let Err(failure) = attempt else { return Ok(()) };
+            attempts += 1;
+            if matches!(failure.error, Error::ConnectionLost { .. }) {
+                return Err(job.error(segment, failure));
+            }
+            self.conn.batch_execute("ROLLBACK").await?;
+            if !failure.is_about_locks() {
+                return Err(job.error(segment, failure));
+            }
+            if attempts >= most {
+                return Err(job.lock_not_free(segment, failure, attempts, started.elapsed()));
+            }
+            tracing::debug!(attempts, error = %failure.error, "a lock is not free: everything back, and once more");
+            tokio::time::sleep(pause.min(self.config.lock_pause)).await;
+            pause *= 2;
+        }
+    }
+
+    async fn together(&mut self, job: &Job<'_>, index: usize, segment: &Segment<'_>, begin: &str) -> Attempt {
+        self.open(segment, self.config.lock_timeout).await?;
+        self.conn.batch_execute(begin).await.map_err(before(segment))?;
+        for statement in &segment.statements {
+            self.conn.batch_execute(statement.text).await.map_err(at(statement))?;
+        }
+        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.record(job, index + 1).await.map_err(at_the_end)?;
+        // What is deferred until now fails here.
+        self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
+    }
+
+    async fn alone(
+        &mut self,
+        job: &Job<'_>,
+        index: usize,
+        segment: &Segment<'_>,
+        alone: &Alone,
+        begun: &mut Option<Vec<i64>>,
+    ) -> Attempt {
+        let Some((statement, settings)) = segment.statements.split_last() else { return Ok(()) };
+        let timeout =
+            if alone.patient { self.config.concurrently_lock_timeout } else { self.config.lock_timeout };
+        self.open_with(segment, settings, timeout).await?;
+        let next = leftovers::next(self.conn, &alone.what, begun.as_deref()).await.map_err(at(statement))?;
+        if begun.is_none() {
+            let indexes = leftovers::indexes_of(self.conn, &alone.what).await.map_err(at(statement))?;
+            *begun = Some(indexes);
+            self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+            let to = UnderWay { begun: begun.clone(), ..job.under_way(index) };
+            self.ledger.came(self.conn, &to).await.map_err(at_the_end)?;
+            self.open_with(segment, settings, timeout).await?;
+        }
+        let ran = match &next {
+            Next::Run => self.conn.batch_execute(statement.text).await,
+            Next::RunInstead(sql) => self.conn.batch_execute(sql).await,
+            Next::Done => Ok(()),
+        };
+        if let Err(error) = ran {
+            let failure = at(statement)(error);
+            if !matches!(failure.error, Error::ConnectionLost { .. }) {
+                // An INVALID index costs every write, so it does not wait for the next attempt.
+                leftovers::clear(self.conn, &alone.what, begun.as_deref()).await.map_err(at(statement))?;
+            }
+            return Err(failure);
+        }
+        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.conn.batch_execute("BEGIN").await.map_err(at_the_end)?;
+        self.record(job, index + 1).await.map_err(at_the_end)?;
+        self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
+    }
+
+    /// Makes the session as the segment's first statement must find it.
+    async fn open(&mut self, segment: &Segment<'_>, lock_timeout: Duration) -> Attempt {
+        self.open_with(segment, &[], lock_timeout).await
+    }
+
+    async fn open_with(
+        &mut self,
+        segment: &Segment<'_>,
+        further: &[Statement<'_>],
+        lock_timeout: Duration,
+    ) -> Attempt {
+        self.session.begin(self.conn, lock_timeout).await.map_err(before(segment))?;
+        for setting in segment.settings.iter().chain(further) {
+            self.conn.batch_execute(setting.text).await.map_err(at(setting))?;
+        }
+        Ok(())
+    }
+
+    /// Records that `done` segments have run: within their transaction, or it would not be true.
+    async fn record(&mut self, job: &Job<'_>, done: usize) -> Result<(), diesel::result::Error> {
+        if done < job.segments.len() {
+            return self.ledger.came(self.conn, &job.under_way(done)).await;
+        }
+        match job.direction {
+            Direction::Down => self.ledger.forget(self.conn, &job.migration.version).await,
+            Direction::Up => {
+                let statements = job.segments.iter().map(|segment| segment.statements.len()).sum();
+                let cost = (statements, job.started.elapsed());
+                self.ledger.applied(self.conn, job.migration, "ran", cost).await
+            }
+        }
+    }
+}
+
+/// The first pause; each is twice as long as the one before, up to `lock_pause`.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A statement that may wait long for its locks is not worth many attempts.
+const PATIENT_ATTEMPTS: u32 = 3;
+
+impl<'a> Job<'a> {
+    fn new(migration: &'a Migration, direction: Direction, standard: bool) -> Result<Self, MigrationError> {
+        let (sql, file) = match direction {
+            Direction::Up => (&migration.up, migration.up_file()),
+            Direction::Down => match &migration.down {
+                Some(down) => (down, migration.down_file()),
+                None => {
+                    let (version, name) = (migration.version.clone(), migration.name.clone());
+                    return Err(MigrationError::NoDown { version, name });
+                }
+            },
+        };
+        match segments(sql, migration.run_in_transaction, standard) {
+            Ok(segments) => Ok(Job { migration, direction, file, segments, started: Instant::now() }),
+            Err(refusal) => Err(MigrationError::Refused {
+                file,
+                line: refusal.statement.line,
+                head: refusal.statement.head(),
+                why: refusal.why,
+            }),
+        }
+    }
+
+    fn under_way(&self, done: usize) -> UnderWay {
+        UnderWay {
+            version: self.migration.version.clone(),
+            direction: self.direction,
+            done,
+            hash: hash_of(&self.segments, done),
+            begun: None,
+        }
+    }
+
+    fn step(&self) -> Step {
+        Step {
+            version: self.migration.version.clone(),
+            name: self.migration.name.clone(),
+            undone: self.direction == Direction::Down,
+            elapsed: self.started.elapsed(),
+        }
+    }
+
+    /// Where a failure is: at its statement, else at the end of its segment.
+    fn place(&self, segment: &Segment<'_>, failure: &Failure) -> (usize, String) {
+        failure.place.clone().unwrap_or_else(|| {
+            let last = segment.statements.last();
+            (last.map_or(1, |last| last.line), "COMMIT".to_owned())
+        })
+    }
+
+    fn error(&self, segment: &Segment<'_>, failure: Failure) -> MigrationError {
+        let (line, head) = self.place(segment, &failure);
+        let hint = hint(&failure.error);
+        MigrationError::Sql { file: self.file.clone(), line, head, source: Box::new(failure.error), hint }
+    }
+
+    fn lock_not_free(
+        &self,
+        segment: &Segment<'_>,
+        failure: Failure,
+        attempts: u32,
+        waited: Duration,
+    ) -> MigrationError {
+        let (line, head) = self.place(segment, &failure);
+        let source = Box::new(failure.error);
+        MigrationError::LockNotFree { file: self.file.clone(), line, head, attempts, waited, source }
+    }
+}
+
+impl Failure {
+    fn is_about_locks(&self) -> bool {
+        matches!(self.error.sqlstate(), Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK_DETECTED))
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    let report = error.report()?;
+    if report.message.starts_with("unsafe use of new value") {
+        return Some("give the migration a metadata.toml with run_in_transaction = false".to_owned());
+    }
+    report.hint.as_deref().map(|hint| hint.trim_end_matches('.').to_owned())
+}
+
+/// What fails before the first statement is shown there: the statement did not run.
+fn before<'a>(segment: &'a Segment<'a>) -> impl FnOnce(diesel::result::Error) -> Failure + 'a {
+    let first = segment.statements.first();
+    move |error| Failure { place: first.map(|first| (first.line, first.head())), error: error.into() }
+}
+
+/// What fails behind the last statement is shown at its COMMIT.
+fn at_the_end(error: diesel::result::Error) -> Failure {
+    Failure { place: None, error: error.into() }
+}
+
+fn at<'a>(statement: &'a Statement<'a>) -> impl FnOnce(diesel::result::Error) -> Failure + 'a {
+    |error| {
+        let error = Error::from(error);
+        let position = error.report().and_then(|report| report.position);
+        Failure { place: Some((statement.line_of(position), statement.head())), error }
+    }
+}
