@@ -85,7 +85,7 @@ pub struct RouterConfig {
 pub struct EjectionConfig {
     /// So many failures in a row to get a connection, or to keep one.
     pub consecutive_failures: u32,
-    /// So many times slower than the median of the other standbys, in three looks in a row.
+    /// So many times slower than the median of the other standbys, at eight probes in a row.
     pub latency_ratio: NonZeroU32,
     /// Differences below this are no reason.
     pub latency_floor: Duration,
@@ -122,7 +122,7 @@ impl Default for EjectionConfig {
         EjectionConfig {
             consecutive_failures: 5,
             latency_ratio: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
-            latency_floor: Duration::from_millis(20),
+            latency_floor: Duration::from_millis(50),
             base: Duration::from_secs(2),
             max: Duration::from_secs(30),
         }

@@ -54,8 +54,11 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Counts a read for its reason; the ordinary ones are what is left of all.
     pub(crate) fn read(&self, reason: Reason) {
-        self.reads[reason as usize].fetch_add(1, Ordering::Relaxed);
+        if reason != Reason::Fresh {
+            self.reads[reason as usize].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn failover(&self, took: Duration) {
@@ -67,16 +70,19 @@ impl Counts {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn reads(&self) -> ReadCounts {
+    /// Where reads went, given how many there were in all.
+    pub(crate) fn reads(&self, total: u64) -> ReadCounts {
         let count = |reason: Reason| AtomicU64::load(&self.reads[reason as usize], Ordering::Relaxed);
-        ReadCounts {
-            fresh: count(Reason::Fresh),
+        let mut reads = ReadCounts {
+            fresh: 0,
             token: count(Reason::Token),
             token_after_wait: count(Reason::TokenAfterWait),
             token_fallback: count(Reason::TokenFallback),
             fallback: count(Reason::Fallback),
             primary: count(Reason::Asked),
-        }
+        };
+        reads.fresh = total.saturating_sub(reads.total());
+        reads
     }
 
     pub(crate) fn failovers(&self) -> u64 {

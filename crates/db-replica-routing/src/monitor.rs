@@ -71,26 +71,9 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
     async fn probe(&mut self, started: Instant) -> Result<Answer> {
         let timeout = self.cluster.config.probe_timeout;
         self.node.probes.fetch_add(1, Ordering::Relaxed);
-        let too_late = |waited: Duration| move |_| Error::DeadlineExceeded { waited };
-        let due = self.opened.is_none_or(|opened| opened.elapsed() > self.cluster.config.resolve_interval);
-        let is_name = self.node.endpoint().host().parse::<IpAddr>().is_err();
-        // The first statement of a connection is no measure: the server reads its catalogues for it.
-        let (mut conn, is_warm) = match self.conn.take() {
-            Some(conn) if !(due && is_name) => (conn, true),
-            old => {
-                let connecting = self.connect.connect(self.node.endpoint());
-                let opened = tokio::time::timeout(timeout * 2, connecting).await;
-                self.opened = Some(Instant::now());
-                match (opened.map_err(too_late(timeout * 2)).and_then(std::convert::identity), old) {
-                    (Ok(conn), _) => (conn, false),
-                    // No place for another connection, say: that is no reason to give this one up.
-                    (Err(_), Some(old)) => (old, true),
-                    (Err(error), None) => return Err(error),
-                }
-            }
-        };
+        let (mut conn, is_warm) = self.connection(timeout).await?;
         let asked = tokio::time::timeout(timeout, ask(&mut conn, &mut self.manner));
-        let answer = asked.await.map_err(too_late(timeout))??;
+        let answer = asked.await.map_err(|_| Error::DeadlineExceeded { waited: timeout })??;
         // A connection whose probe failed is not used again.
         self.conn = Some(conn);
         let elapsed = answer.asked.elapsed();
@@ -99,6 +82,27 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             self.node.vitals.probed(Instant::now(), elapsed);
         }
         Ok(answer)
+    }
+
+    /// The probe's own connection, and whether it is no new one: the first statement of a connection is no measure, because the
+    /// server reads its catalogues for it.
+    async fn connection(&mut self, timeout: Duration) -> Result<(AsyncPgConnection, bool)> {
+        let resolved = self.opened.is_some_and(|at| at.elapsed() < self.cluster.config.resolve_interval);
+        let is_address = self.node.endpoint().host().parse::<IpAddr>().is_ok();
+        let old = match self.conn.take() {
+            Some(conn) if resolved || is_address => return Ok((conn, true)),
+            old => old,
+        };
+        let waited = if old.is_some() { timeout } else { timeout * 2 };
+        let opened = tokio::time::timeout(waited, self.connect.connect(self.node.endpoint())).await;
+        self.opened = Some(Instant::now());
+        match (opened, old) {
+            (Ok(Ok(conn)), _) => Ok((conn, false)),
+            // No place for another connection, say: that is no reason to give this one up.
+            (Ok(Err(_)), Some(old)) => Ok((old, true)),
+            (Ok(Err(error)), None) => Err(error),
+            (Err(_), _) => Err(Error::DeadlineExceeded { waited }),
+        }
     }
 
     fn up(&self, answer: &Answer) -> Seen {

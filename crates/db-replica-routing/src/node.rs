@@ -22,6 +22,16 @@ const NOT_USABLE: u64 = u64::MAX;
 /// It is a standby, and nobody knows how far behind.
 const UNKNOWN: u64 = u64::MAX - 1;
 
+/// The lag that is allowed, in microseconds; without bound it allows an unknown lag, too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed(u64);
+
+impl From<Duration> for Allowed {
+    fn from(lag: Duration) -> Self {
+        Allowed(u64::try_from(lag.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Node<A> {
     /// Its place among the nodes.
@@ -79,17 +89,19 @@ impl<A> Node<A> {
 
     /// Whether it is a standby that is alive and no staler than `allowed`.
     pub(crate) fn is_fresh(&self, allowed: Duration) -> bool {
-        let lag = AtomicU64::load(&self.lag_micros, Ordering::Acquire);
-        // Compared in the coarser unit: what is allowed without bound is allowed where the lag is unknown, too.
-        lag != NOT_USABLE
-            && u128::from(lag) <= if allowed == Duration::MAX { u128::MAX } else { allowed.as_micros() }
+        self.is_fresh_for(Allowed::from(allowed))
+    }
+
+    pub(crate) fn is_fresh_for(&self, allowed: Allowed) -> bool {
+        AtomicU64::load(&self.lag_micros, Ordering::Acquire) <= allowed.0
     }
 
     /// Takes in what was seen of it, and returns what was seen before.
     pub(crate) fn see(&self, seen: Seen) -> Seen {
-        let micros = |lag: Duration| u64::try_from(lag.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN);
         let lag = match seen.up() {
-            Some(Sighting { role: Role::Standby, lag, .. }) => lag.map_or(UNKNOWN, micros),
+            Some(Sighting { role: Role::Standby, lag, .. }) => {
+                lag.map_or(UNKNOWN, |lag| Allowed::from(lag).0)
+            }
             _ => NOT_USABLE,
         };
         self.lag_micros.store(lag, Ordering::Release);

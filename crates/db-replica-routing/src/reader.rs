@@ -4,9 +4,12 @@
 //! reader that cannot be sure reads from the primary.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use db_core::{Acquire, Error, Result, Role, SqlState};
@@ -16,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::config::Fallback;
 use crate::counts::Reason;
 use crate::freshness::Freshness;
-use crate::node::Node;
+use crate::node::{Allowed, Node};
 use crate::routed::{Routed, Site};
 use crate::router::Purpose;
 use crate::token::Token;
@@ -43,16 +46,16 @@ impl<'a, A> Reader<'a, A> {
     /// The standbys that may answer, those in `without` left out.
     fn candidates(&self, freshness: Freshness, without: Set) -> Set {
         let max_lag = self.cluster.config.max_lag;
-        let (mut all, mut in_favour) = (Set::default(), Set::default());
+        let (allowed, token) = match freshness {
+            Freshness::Primary => return Set::default(),
+            Freshness::Default => (max_lag, None),
+            Freshness::Within(lag) => (lag, None),
+            Freshness::AtLeast(token) => (max_lag, Some(token)),
+            Freshness::Any => (Duration::MAX, None),
+        };
+        let (allowed, mut all, mut in_favour) = (Allowed::from(allowed), Set::default(), Set::default());
         for node in self.cluster.nodes.iter().filter(|node| !without.contains(node.number)) {
-            let qualifies = match freshness {
-                Freshness::Primary => false,
-                Freshness::Default => node.is_fresh(max_lag),
-                Freshness::Within(lag) => node.is_fresh(lag),
-                Freshness::AtLeast(token) => node.has_replayed(&token) && node.is_fresh(max_lag),
-                Freshness::Any => node.is_fresh(Duration::MAX),
-            };
-            if qualifies {
+            if node.is_fresh_for(allowed) && token.is_none_or(|token| node.has_replayed(&token)) {
                 all.add(node.number);
                 if !node.ejection.is_active() {
                     in_favour.add(node.number);
@@ -74,16 +77,12 @@ impl<A: Acquire + Send> Reader<'_, A> {
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
             let Some(node) = choose(nodes, candidates, zone_bias) else { return Ok(None) };
             without.add(node.number);
-            let acquired = tokio::select! {
-                biased;
-                acquired = node.plain.acquire_at(site) => acquired,
-                () = node.left() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
-            };
-            match acquired {
+            match acquire_from(node, site).await {
                 // While it waited for a connection the server may have gone back to an earlier position.
                 Ok(_) if matches!(freshness, Freshness::AtLeast(token) if !node.has_replayed(&token)) => {}
                 Ok(conn) => {
                     node.vitals.succeeded();
+                    node.reads.fetch_add(1, Ordering::Relaxed);
                     return Ok(Some(Routed::new(conn, Arc::clone(node))));
                 }
                 // It is busy, not gone, and the caller has waited for as long as it was willing to.
@@ -150,6 +149,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
             return Err(Error::NoServer { role: Role::Standby, reason, waited: Duration::ZERO });
         }
         let conn = cluster.on_writer(Purpose::ReadOnly, site).await?;
+        conn.node().reads.fetch_add(1, Ordering::Relaxed);
         cluster.counts.read(reason);
         // All standbys were tried: the next round starts anew.
         self.avoided.store(0, Ordering::Relaxed);
@@ -172,24 +172,18 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
             Freshness::AtLeast(_) => (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback),
             _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
         };
-        let mut found = self.on_standby(self.freshness, site).await?.map(|conn| (conn, at_once));
-        if let (None, Freshness::AtLeast(token)) = (&found, self.freshness)
+        if let Some(conn) = self.on_standby(self.freshness, site).await? {
+            self.cluster.counts.read(at_once);
+            return Ok(conn);
+        }
+        if let Freshness::AtLeast(token) = self.freshness
             && self.caught_up(token).await
+            && let Some(conn) = self.on_standby(self.freshness, site).await?
         {
-            found = self.on_standby(self.freshness, site).await?.map(|conn| (conn, after_wait));
+            self.cluster.counts.read(after_wait);
+            return Ok(conn);
         }
-        match found {
-            Some((conn, reason)) => {
-                conn.node().reads.fetch_add(1, Ordering::Relaxed);
-                self.cluster.counts.read(reason);
-                Ok(conn)
-            }
-            None => {
-                let conn = self.fall_back(in_vain, site).await?;
-                conn.node().reads.fetch_add(1, Ordering::Relaxed);
-                Ok(conn)
-            }
-        }
+        self.fall_back(in_vain, site).await
     }
 
     /// The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
@@ -218,6 +212,20 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
     fn gone(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
         let node = Arc::clone(conn.node());
         async move { node.went_down().await }
+    }
+}
+
+/// A connection of the node's own source, unless the node goes while it is waited for.
+async fn acquire_from<A: Acquire>(node: &Node<A>, site: Site) -> Result<A::Conn> {
+    let mut acquiring = pin!(node.plain.acquire_at(site));
+    // Most often there is one at once, and nothing has to be set up to hear of the node.
+    if let Poll::Ready(acquired) = poll_fn(|context| Poll::Ready(acquiring.as_mut().poll(context))).await {
+        return acquired;
+    }
+    tokio::select! {
+        biased;
+        acquired = acquiring => acquired,
+        () = node.left() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
     }
 }
 

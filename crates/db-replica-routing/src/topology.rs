@@ -78,11 +78,13 @@ impl Topology {
             Leader::Conflict(text) => (None, Some(text.clone())),
             Leader::Nobody(_) => (None, None),
         };
+        let nodes: Vec<NodeStatus> = cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect();
+        let total = nodes.iter().map(|node| node.reads).sum();
         Topology {
             writer,
             conflict,
-            nodes: cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect(),
-            reads: cluster.counts.reads(),
+            nodes,
+            reads: cluster.counts.reads(total),
             failovers: cluster.counts.failovers(),
             last_failover: cluster.counts.last_failover(),
             conflicts: cluster.counts.conflicts(),
