@@ -21,9 +21,9 @@ const SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const CALLERS: usize = 96;
 /// How long a new pool may adapt before it is measured.
 const ADAPTS: Duration = Duration::from_secs(8);
-const FIXED: Duration = Duration::from_millis(300);
-/// Long enough for the pool to go on trying other limits: what that costs is measured, too.
-const ADAPTIVE: Duration = Duration::from_millis(800);
+/// As long for all: of a throughput that stalls now and then, the median over short turns is higher than over long ones.
+/// Long enough for the adaptive pool to go on trying other limits: what that costs is measured, too.
+const TURN: Duration = Duration::from_millis(600);
 /// Not counted at the beginning of a turn.
 const WARMS_UP: Duration = Duration::from_millis(100);
 
@@ -84,6 +84,8 @@ struct Compared {
     /// The two best sizes; and against each, how often the throughput the adaptive pool had, turn by turn.
     rivals: [usize; 2],
     ratios: [Vec<f64>; 2],
+    /// The first rival against the second: what the machine's noise does to two pools that do not adapt.
+    rivals_ratio: Vec<f64>,
     limits: Vec<usize>,
 }
 
@@ -101,6 +103,8 @@ impl Compared {
             "load": format!("{:?}", self.load),
             "ratio": self.ratio(),
             "rivals": rivals.collect::<Vec<_>>(),
+            "rivals_ratio": median(&self.rivals_ratio),
+            "rivals_interval": interval(&self.rivals_ratio),
             "limits": self.limits,
             "sizes": SIZES,
             "swept_per_second": self.swept.iter().map(|rate| rate.round()).collect::<Vec<_>>(),
@@ -117,7 +121,7 @@ async fn compare(url: &str, load: Load, size: Size) -> Compared {
     let mut turns: Vec<Vec<f64>> = vec![Vec::new(); SIZES.len()];
     for _ in 0..sweeps {
         for (pool, rates) in fixed.iter().zip(&mut turns) {
-            rates.push(run(pool, load, FIXED).await);
+            rates.push(run(pool, load, TURN).await);
         }
     }
     let swept: Vec<f64> = turns.iter().map(|rates| median(rates)).collect();
@@ -127,22 +131,23 @@ async fn compare(url: &str, load: Load, size: Size) -> Compared {
 
     let adaptive = open(url, adaptive_config());
     run(&adaptive, load, ADAPTS).await;
-    let (mut ratios, mut limits) = ([Vec::new(), Vec::new()], Vec::new());
+    let (mut ratios, mut limits, mut rivals_ratio) = ([Vec::new(), Vec::new()], Vec::new(), Vec::new());
     // Each turn of the adaptive pool lies between one of each rival, so that noise hits all alike.
-    let mut before = run(&fixed[rivals[0]], load, FIXED).await;
+    let mut before = run(&fixed[rivals[0]], load, TURN).await;
     for pair in 0..pairs {
-        let ours = run(&adaptive, load, ADAPTIVE).await;
+        let ours = run(&adaptive, load, TURN).await;
         limits.push(adaptive.status().max);
         let next = (pair + 1) % 2;
-        let after = run(&fixed[rivals[next]], load, FIXED).await;
+        let after = run(&fixed[rivals[next]], load, TURN).await;
         ratios[1 - next].push(ours / before);
         ratios[next].push(ours / after);
+        rivals_ratio.push(if next == 1 { before / after } else { after / before });
         before = after;
     }
     for pool in fixed.iter().chain([&adaptive]) {
         assert!(pool.shutdown(Duration::from_secs(10)).await.is_clean());
     }
-    Compared { load, swept, rivals: rivals.map(|index| SIZES[index]), ratios, limits }
+    Compared { load, swept, rivals: rivals.map(|index| SIZES[index]), ratios, rivals_ratio, limits }
 }
 
 /// Three pools on one server that has not room enough for what they could use.
