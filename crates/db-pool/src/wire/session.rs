@@ -223,7 +223,8 @@ impl Session {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
                 let statement = Statement::new(leading_text(frame.body), frame.is_cut());
-                self.runs(&mut request, statement);
+                self.runs(&statement);
+                request.statement = Some(statement);
                 self.requests.push_back(request);
             }
             b'P' => {
@@ -237,18 +238,21 @@ impl Session {
             }
             b'B' => {
                 let names = text(frame.body).and_then(|(_, rest)| text(rest));
-                self.bound = names.and_then(|(name, _)| self.prepared.get(name)).cloned();
+                let bound = names.and_then(|(name, _)| self.prepared.get(name));
+                if bound.map(Arc::as_ptr) != self.bound.as_ref().map(Arc::as_ptr) {
+                    self.bound = bound.cloned();
+                }
                 self.building().does(Kind::Prepare);
             }
             b'E' => {
                 let bound = self.bound.clone();
-                let mut request = self.take_building();
-                request.does(Kind::Run);
-                match bound {
-                    Some(statement) => self.runs(&mut request, statement),
+                match &bound {
+                    Some(statement) => self.runs(statement),
                     None => self.leftover.add(Leftover::ANYTHING),
                 }
-                self.building = Some(request);
+                let request = self.building();
+                request.does(Kind::Run);
+                request.statement = bound.or_else(|| request.statement.take());
             }
             b'C' => {
                 if let [b'S', name @ ..] = frame.body
@@ -362,11 +366,12 @@ impl Session {
         }
     }
 
-    fn runs(&mut self, request: &mut Request, statement: Arc<Statement>) {
+    fn runs(&mut self, statement: &Arc<Statement>) {
         self.leftover.add(statement.leftover);
-        self.last = Some(Arc::clone(&statement));
         self.ran = true;
-        request.statement = Some(statement);
+        if self.last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, statement)) {
+            self.last = Some(Arc::clone(statement));
+        }
     }
 
     fn building(&mut self) -> &mut Request {
