@@ -1,13 +1,10 @@
 //! Finds out which database is meant, and connects to it.
 
-use std::time::{Duration, Instant};
-
 use db_platform::core::Connect as _;
-use db_platform::core::{ConnectError, ConnectFailure};
 use db_platform::pool::{ConnectConfig, Connector};
-use db_platform::{Config, DatabaseUrl, Endpoint, Error};
+use db_platform::{Config, DatabaseUrl, Endpoint};
 use diesel_async::AsyncPgConnection;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::args::Options;
 use crate::error::CliError;
@@ -34,9 +31,24 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
     Ok(Config::from_lookup(&lookup)?)
 }
 
-/// A connection past any pooler, without a statement timeout: what an operator starts may take its time. With it, how it
-/// was opened.
+/// A connection past any pooler. With it, how it was opened.
 pub(crate) async fn connect(config: &Config) -> Result<(AsyncPgConnection, Connector, Endpoint), CliError> {
+    let (connector, host) = primary(config).await?;
+    let conn = connector.connect(&host).await?;
+    interrupt::cancels(&connector, &host, conn.cancel_token());
+    Ok((conn, connector, host))
+}
+
+/// A bare client for COPY, which diesel-async does not have.
+pub(crate) async fn connect_for_copy(config: &Config) -> Result<Client, CliError> {
+    let (connector, host) = primary(config).await?;
+    let client = connector.client(&host).await?;
+    interrupt::cancels(&connector, &host, client.cancel_token());
+    Ok(client)
+}
+
+/// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.
+async fn primary(config: &Config) -> Result<(Connector, Endpoint), CliError> {
     let options = ConnectConfig {
         statement_timeout: None,
         idle_in_transaction_timeout: None,
@@ -45,30 +57,5 @@ pub(crate) async fn connect(config: &Config) -> Result<(AsyncPgConnection, Conne
     };
     let connector = Connector::new(config.direct_url.clone(), options);
     let host = db_platform::primary_of(&connector).await?;
-    let conn = connector.connect(&host).await?;
-    interrupt::cancels(conn.cancel_token());
-    Ok((conn, connector, host))
-}
-
-/// A bare client for COPY, which diesel-async does not have.
-pub(crate) async fn connect_for_copy(config: &Config) -> Result<Client, CliError> {
-    let url = &config.direct_url;
-    let host = &db_platform::primary_of(&Connector::new(url.clone(), config.connect.clone())).await?;
-    let (started, timeout) = (Instant::now(), config.connect.connect_timeout);
-    let mut options = url.postgres_config(host);
-    options.application_name("dbctl");
-    match tokio::time::timeout(timeout, options.connect(NoTls)).await {
-        Ok(Ok((client, driver))) => {
-            tokio::spawn(driver);
-            interrupt::cancels(client.cancel_token());
-            Ok(client)
-        }
-        Ok(Err(error)) => Err(Error::from(url.connect_error(host, &error, started.elapsed())).into()),
-        Err(_) => Err(timed_out(url, host, timeout).into()),
-    }
-}
-
-fn timed_out(url: &DatabaseUrl, host: &Endpoint, waited: Duration) -> Error {
-    let who = (url.user(), url.database());
-    ConnectError::new(host.clone(), who, ConnectFailure::TimedOut, waited, "timed out").into()
+    Ok((connector, host))
 }

@@ -3,19 +3,21 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use db_platform::Endpoint;
+use db_platform::pool::Connector;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::{CancelToken, NoTls};
+use tokio_postgres::CancelToken;
 
 /// How long the cancelling, and then the command's end, may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Cancels what runs on the command's one connection.
-static CANCEL: OnceLock<CancelToken> = OnceLock::new();
+static CANCEL: OnceLock<(Connector, Endpoint, CancelToken)> = OnceLock::new();
 
 /// From now on an interrupt cancels what runs on this connection.
-pub(crate) fn cancels(token: CancelToken) {
+pub(crate) fn cancels(connector: &Connector, host: &Endpoint, token: CancelToken) {
     // A command has one connection: the first is the one.
-    let _ = CANCEL.set(token);
+    let _ = CANCEL.set((connector.clone(), host.clone(), token));
 }
 
 /// Waits for Ctrl-C or SIGTERM.
@@ -30,8 +32,8 @@ pub(crate) async fn interrupted() {
 
 /// Asks the server to stop what it is doing for us.
 pub(crate) async fn cancel_statement() {
-    if let Some(token) = CANCEL.get() {
+    if let Some((connector, host, token)) = CANCEL.get() {
         // Best effort: a server that cannot be reached cannot be told.
-        let _ = tokio::time::timeout(PATIENCE, token.cancel_query(NoTls)).await;
+        let _ = tokio::time::timeout(PATIENCE, connector.cancel(host, token)).await;
     }
 }

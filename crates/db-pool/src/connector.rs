@@ -8,8 +8,8 @@ use db_core::{Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, Link
 use diesel::connection::CacheSize;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_postgres::Client;
 use tokio_postgres::config::{SslMode, SslNegotiation};
+use tokio_postgres::{CancelToken, Client};
 
 use crate::ConnectConfig;
 use crate::transport::dial::Dialer;
@@ -81,6 +81,42 @@ impl Connector {
         &self.url
     }
 
+    /// Opens a bare client, for what diesel-async does not have: COPY.
+    ///
+    /// It logs in and encrypts as every connection does, and has the same start-up options.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](db_core::Error::Connect), within `connect_timeout`.
+    ///
+    /// # Cancel safety
+    /// As [`Connect::connect`].
+    pub async fn client(&self, endpoint: &Endpoint) -> Result<Client> {
+        let (started, limit) = (Instant::now(), self.config.connect_timeout);
+        match tokio::time::timeout(limit, self.log_in(endpoint, started)).await {
+            Ok(logged_in) => Ok(logged_in?.0),
+            Err(_) => Err(self.failed(endpoint, ConnectFailure::TimedOut, limit, "timed out").into()),
+        }
+    }
+
+    /// Asks the server to cancel what runs on a connection of this connector's.
+    ///
+    /// The token's own `cancel_query` cannot: it does not know how the connection was opened.
+    ///
+    /// # Errors
+    /// [`Error::Connect`](db_core::Error::Connect) where the server cannot be asked; it has no deadline of its own.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves it open whether the server was asked.
+    pub async fn cancel(&self, endpoint: &Endpoint, token: &CancelToken) -> Result<()> {
+        let started = Instant::now();
+        let dialed = self.dialer.dial(endpoint).await;
+        let stream =
+            dialed.map_err(|(failure, reason)| self.failed(endpoint, failure, started.elapsed(), &reason))?;
+        let wire = Wire::new(endpoint.clone(), Arc::new([]), false);
+        let asked = token.cancel_query_raw(Tap::new(stream, wire, None), HandOver).await;
+        Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
+    }
+
     pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened> {
         let started = Instant::now();
         let opened = match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started))
@@ -111,6 +147,20 @@ impl Connector {
     }
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
+        let (client, wire) = self.log_in(endpoint, started).await?;
+        let (conn, seen) = self
+            .equip(client, endpoint)
+            .await
+            .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
+        wire.session().begin();
+        Ok(Opened { conn, wire, seen })
+    }
+
+    async fn log_in(
+        &self,
+        endpoint: &Endpoint,
+        started: Instant,
+    ) -> Result<(Client, Arc<Wire>), ConnectError> {
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
         };
@@ -132,10 +182,7 @@ impl Connector {
             }
             ended.ended(result.is_ok());
         });
-        let (conn, seen) =
-            self.equip(client, endpoint).await.map_err(|reason| failed((ConnectFailure::Other, reason)))?;
-        wire.session().begin();
-        Ok(Opened { conn, wire, seen })
+        Ok((client, wire))
     }
 
     /// How tokio-postgres logs in over a stream that we have opened.
@@ -161,7 +208,7 @@ impl Connector {
 
     /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
     /// closes the connection that asked.
-    pub(crate) async fn cancel(&self, endpoint: &Endpoint, key: BackendKey) -> Result<()> {
+    pub(crate) async fn cancel_by_key(&self, endpoint: &Endpoint, key: BackendKey) -> Result<()> {
         let started = Instant::now();
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)

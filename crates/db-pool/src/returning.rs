@@ -118,7 +118,7 @@ pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 
 /// Cancels what runs on the other connection, and returns once the server has dealt with the request.
 async fn cancel(inner: &Inner, key: BackendKey) -> Result<()> {
-    let asked = inner.connector.cancel(&inner.endpoint, key);
+    let asked = inner.connector.cancel_by_key(&inner.endpoint, key);
     tokio::time::timeout(inner.config.salvage_timeout, asked).await.unwrap_or(Ok(()))
 }
 

@@ -74,7 +74,7 @@ impl Wire {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
-            if self.is_lost() || self.session().is_settled() {
+            if self.is_lost() || self.session().is_settled_or_awaited() {
                 return;
             }
             settled.await;
@@ -85,7 +85,7 @@ impl Wire {
     pub(crate) fn ended(&self, in_order: bool) {
         self.lost.store(true, Ordering::Release);
         let (finished, now) = (self.session().end(), Instant::now());
-        self.report(&finished, now);
+        finished.iter().for_each(|request| self.report(request, now));
         if !in_order {
             self.tell(|observer| observer.on_link(&LinkEvent::Lost { endpoint: &self.endpoint }));
         }
@@ -102,38 +102,44 @@ impl Wire {
         let now = Instant::now();
         let mut session = self.session();
         session.heard(now);
-        frames.feed(bytes, session::wanted_of_server, |frame| session.server_said(frame));
+        // Seldom more than one: the others alone need room that is allocated.
+        let (mut finished, mut more) = (None, Vec::new());
+        frames.feed(bytes, session::wanted_of_server, |frame| {
+            let Some(request) = session.server_said(frame) else { return };
+            match &finished {
+                None => finished = Some(request),
+                Some(_) => more.push(request),
+            }
+        });
         session.check(frames);
-        let (finished, role, settled) = (session.finished(), session.changed_role(), session.is_settled());
+        let (role, awaited) = (session.changed_role(), session.ends_a_wait());
         drop(session);
-        self.report(&finished, now);
+        finished.iter().chain(&more).for_each(|request| self.report(request, now));
         if let Some(role) = role {
             self.tell(|observer| {
                 observer.on_link(&LinkEvent::RoleChanged { endpoint: &self.endpoint, role })
             });
         }
-        if settled {
+        if awaited {
             self.settled.notify_waiters();
         }
     }
 
-    fn report(&self, finished: &[Finished], now: Instant) {
-        for request in finished {
-            let elapsed = now.duration_since(request.sent);
-            request.count(elapsed, now);
-            if self.observers.is_empty() || !request.is_query() {
-                continue;
-            }
-            let mut event = QueryEvent::new(&self.endpoint, request.text(), request.sent, elapsed);
-            event.checkout = request.checkout;
-            event.first_row = request.first_row.map(|at| at.duration_since(request.sent));
-            event.rows = Some(request.rows);
-            event.bytes = Some(request.bytes);
-            event.failed = request.failed;
-            event.sqlstate = request.code;
-            event.cancelled = request.is_cancelled();
-            self.tell(|observer| observer.on_query(&event));
+    fn report(&self, request: &Finished, now: Instant) {
+        let elapsed = now.duration_since(request.sent);
+        request.count(elapsed, now);
+        if self.observers.is_empty() || !request.is_query() {
+            return;
         }
+        let mut event = QueryEvent::new(&self.endpoint, request.text(), request.sent, elapsed);
+        event.checkout = request.checkout;
+        event.first_row = request.first_row.map(|at| at.duration_since(request.sent));
+        event.rows = Some(request.rows);
+        event.bytes = Some(request.bytes);
+        event.failed = request.failed;
+        event.sqlstate = request.code;
+        event.cancelled = request.is_cancelled();
+        self.tell(|observer| observer.on_query(&event));
     }
 
     /// Tells every observer; one that panics must not take the connection with it.

@@ -43,9 +43,11 @@ impl Statement {
         })
     }
 
+    // It belongs to one connection, whose own task alone counts: others only read.
     fn count(&self, elapsed: Duration, now: Instant) {
-        self.uses.fetch_add(1, Ordering::Relaxed);
-        self.busy_nanos.fetch_add(nanos(elapsed), Ordering::Relaxed);
+        self.uses.store(self.uses() + 1, Ordering::Relaxed);
+        let busy = AtomicU64::load(&self.busy_nanos, Ordering::Relaxed);
+        self.busy_nanos.store(busy.saturating_add(nanos(elapsed)), Ordering::Relaxed);
         self.last_nanos.store(nanos(now.duration_since(self.born)), Ordering::Relaxed);
     }
 

@@ -66,8 +66,9 @@ pub(crate) struct Session {
     /// Whether anything ran since it was checked out.
     ran: bool,
     requests: VecDeque<Request>,
+    /// Whether someone waits until there are none.
+    awaited: bool,
     building: Option<Request>,
-    finished: Vec<Finished>,
     // A tree: the names are short and few, and a hash of one costs more than to find it.
     prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
@@ -119,6 +120,17 @@ impl Session {
     /// When the request was sent that is answered next, and that someone may wait for.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.requests.iter().find(|request| request.kind > Kind::Close).map(|request| request.sent)
+    }
+
+    /// Whether every request that was written has been answered; where not, [`Session::ends_a_wait`] will say so.
+    pub(super) fn is_settled_or_awaited(&mut self) -> bool {
+        self.awaited = !self.is_settled();
+        !self.awaited
+    }
+
+    /// Whether every request has been answered now, and someone waits for that.
+    pub(super) fn ends_a_wait(&mut self) -> bool {
+        self.is_settled() && std::mem::take(&mut self.awaited)
     }
 
     /// Whether every request that was written has been answered.
@@ -202,10 +214,6 @@ impl Session {
         self.broken |= frames.is_broken();
     }
 
-    pub(super) fn finished(&mut self) -> Vec<Finished> {
-        std::mem::take(&mut self.finished)
-    }
-
     pub(super) fn changed_role(&mut self) -> Option<Role> {
         self.new_role.take()
     }
@@ -275,7 +283,8 @@ impl Session {
         }
     }
 
-    pub(super) fn server_said(&mut self, frame: Frame<'_>) {
+    /// Reads a message of the server; the request that it ends.
+    pub(super) fn server_said(&mut self, frame: Frame<'_>) -> Option<Finished> {
         match frame.tag {
             b'D' => {
                 if let Some(request) = self.requests.front_mut() {
@@ -300,24 +309,28 @@ impl Session {
                     self.key = Some(BackendKey { pid, secret });
                 }
             }
-            b'Z' => self.ready_for_query(frame.body),
+            b'Z' => return self.ready_for_query(frame.body),
             _ => {}
         }
+        None
     }
 
-    fn ready_for_query(&mut self, body: &[u8]) {
+    fn ready_for_query(&mut self, body: &[u8]) -> Option<Finished> {
         let before = self.status;
         self.status = match body {
             b"I" => TransactionStatus::Idle,
             b"T" => TransactionStatus::Open,
             b"E" => TransactionStatus::Failed,
-            _ => return self.lose_track(),
+            _ => {
+                self.lose_track();
+                return None;
+            }
         };
         let Some(request) = self.requests.pop_front() else {
             // The end of the login; at any other time an answer to nothing.
             self.broken |= self.logged_in;
             self.logged_in = true;
-            return;
+            return None;
         };
         match self.status {
             TransactionStatus::Open if before == TransactionStatus::Idle => self.failed_with = None,
@@ -329,7 +342,7 @@ impl Session {
                 self.prepared.remove(name);
             }
         }
-        self.finished.push(request);
+        Some(request)
     }
 
     fn failed(&mut self, error: ServerError<'_>) {
