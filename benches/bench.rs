@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
     if wanted("tap") {
         show("pool-tap-select-1", "without the tap", &tap::on_select_1(30 * PAIRS), Some(1.02));
-        show("pool-tap-200000-rows", "without the tap", &tap::on_200_000_rows(PAIRS), Some(1.02));
+        show("pool-tap-200000-rows", "without the tap", &tap::on_200_000_rows(2 * PAIRS), Some(1.02));
     }
     if wanted("spike") {
         [Peer::Deadpool, Peer::Bb8].into_iter().for_each(a_spike);

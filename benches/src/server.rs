@@ -25,35 +25,36 @@ fn run<T>(runtime: &Runtime, measure: impl AsyncFnOnce(&str) -> T) -> T {
     })
 }
 
-/// Keeps this thread, and every session of the database, on one processor, until it is dropped.
+/// Keeps this thread, and every session that the server opens, on one processor, until it is dropped.
 ///
 /// A client and a server that take turns are up to three times slower on two processors than on one, and where the
 /// system puts which session is a matter of luck that lasts: it would decide every comparison of two connections.
 #[derive(Debug)]
 pub struct OnOneProcessor {
     before: CpuSet,
+    postmaster: Option<Pid>,
 }
 
 impl OnOneProcessor {
-    /// Moves this thread, and the sessions that the database has now.
+    /// Moves this thread, and the sessions that are opened from now on. The server must be on this machine.
     pub async fn keep(url: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let sql = r"SELECT split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int4";
+        let postmaster = Pid::from_raw(client.query_one(sql, &[]).await.unwrap().get(0));
+        driver.abort();
         let before = sched_getaffinity(None).unwrap();
         let mut here = CpuSet::new();
         here.set(sched_getcpu());
         sched_setaffinity(None, &here).unwrap();
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        let driver = tokio::spawn(connection);
-        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
-        for row in client.query(sql, &[]).await.unwrap() {
-            sched_setaffinity(Pid::from_raw(row.get(0)), &here).unwrap();
-        }
-        driver.abort();
-        OnOneProcessor { before }
+        sched_setaffinity(postmaster, &here).unwrap();
+        OnOneProcessor { before, postmaster }
     }
 }
 
 impl Drop for OnOneProcessor {
     fn drop(&mut self) {
         sched_setaffinity(None, &self.before).unwrap();
+        sched_setaffinity(self.postmaster, &self.before).unwrap();
     }
 }

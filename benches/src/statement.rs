@@ -15,9 +15,9 @@ const ROUNDS: u32 = 20;
 /// `Db::read` against a bare diesel-async connection; the statement is prepared and kept on both sides.
 pub fn against_diesel(pairs: usize) -> Compared {
     on_one_thread(async |url| {
+        let _pinned = OnOneProcessor::keep(url).await;
         let db = open(url).await;
         let mut conn = AsyncPgConnection::establish(url).await.unwrap();
-        let _pinned = OnOneProcessor::keep(url).await;
         compare(
             pairs,
             async || through_db(&db).await,
@@ -37,10 +37,10 @@ pub fn against_diesel(pairs: usize) -> Compared {
 /// `Db::read` against tokio-postgres with a statement that is prepared once.
 pub fn against_tokio_postgres(pairs: usize) -> Compared {
     on_one_thread(async |url| {
+        let _pinned = OnOneProcessor::keep(url).await;
         let db = open(url).await;
         let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let driver = tokio::spawn(connection);
-        let _pinned = OnOneProcessor::keep(url).await;
         let statement = client.prepare("SELECT $1::int4").await.unwrap();
         let compared = compare(
             pairs,

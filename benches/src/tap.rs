@@ -59,12 +59,12 @@ pub fn on_200_000_rows(pairs: usize) -> Compared {
 
 fn measure(pairs: usize, operations: u32, rows: u64, run: impl AsyncFn(&mut AsyncPgConnection)) -> Compared {
     on_one_thread(async |url| {
+        let _pinned = OnOneProcessor::keep(url).await;
         let sum = Arc::new(Sum::default());
         let mut tapped = checked_out(url, Some(Arc::clone(&sum))).await;
         // Logging in has run statements that have no rows.
         let before = sum.events();
         let mut bare = checked_out(url, None).await;
-        let _pinned = OnOneProcessor::keep(url).await;
         let compared = compare(
             pairs,
             async || Took::of(operations, run(&mut tapped)).await,
