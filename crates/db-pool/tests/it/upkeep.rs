@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use db_core::DatabaseUrl;
 use db_pool::PoolConfig;
-use db_testkit::{Proxy, TestDatabase, until};
+use db_testkit::{Cluster, Proxy, TestDatabase, until};
 use diesel_async::SimpleAsyncConnection;
 
 use crate::{backend, number, open, pool, pool_config};
@@ -78,4 +78,21 @@ async fn a_server_that_is_down_sees_few_attempts_and_is_found_when_it_is_back() 
     assert!((made as f64) <= allowed, "{made} attempts, {allowed:.1} are the most");
     proxy.heal();
     pool.get().await.unwrap();
+}
+
+/// Nothing is heard of a server that is stopped, and the kernel goes on accepting for it.
+#[tokio::test]
+async fn a_server_that_is_stopped_is_noticed_and_found_again() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let pool = open(&cluster.primary_url(), pool_config(2));
+    let mut conn = pool.get().await.unwrap();
+    conn.batch_execute("SELECT pg_sleep(1)").await.unwrap();
+    assert!(!pool.status().stalled, "a statement that takes long is no sign");
+    cluster.pause(0).await.unwrap();
+    let asking = tokio::spawn(async move { conn.batch_execute("SELECT 1").await });
+    until("it is noticed", async || pool.status().stalled).await;
+    cluster.resume(0).await.unwrap();
+    until("it is found again", async || !pool.status().stalled).await;
+    asking.await.unwrap().unwrap();
+    pool.get().await.unwrap().batch_execute("SELECT 1").await.unwrap();
 }
