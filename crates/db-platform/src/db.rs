@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Classify, Connect, Endpoint, Error, Observe, Result, Work};
 use db_pool::{Connection, Connector, Drained, Pool, PoolConfig, Status};
-use db_replica_routing::{Freshness, NodeStatus, Purpose, Reader, Router, Signals, Topology, Writer};
+use db_replica_routing::{
+    Freshness, NodeStatus, Purpose, Reader, Router, Session, Signals, Topology, Writer,
+};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
@@ -37,6 +39,8 @@ pub struct Db {
     retry: Retry,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
+    /// What the caller has written, so that its reads see it.
+    session: Option<Session>,
     /// What pools report to that are opened later.
     #[cfg(feature = "otel")]
     meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,
@@ -120,6 +124,7 @@ impl Db {
             router,
             retry,
             timeout: None,
+            session: None,
             #[cfg(feature = "otel")]
             meter,
         })
@@ -165,7 +170,7 @@ impl Db {
         // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
-            let reader = self.router.reader(freshness);
+            let reader = self.reader(freshness);
             within(self.timeout, self.retry.read(&CalledAt(&reader, site), work)).await
         })
     }
@@ -312,6 +317,21 @@ impl Db {
         Db { retry: self.retry.with(config), timeout: Some(timeout), ..self.clone() }
     }
 
+    /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
+    /// what its transactions have committed, on standbys that have it and else on the primary.
+    ///
+    /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
+    /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
+    /// knows only when it is [told](Session::forget).
+    pub fn session(&self) -> Db {
+        self.in_session(&Session::current().unwrap_or_default())
+    }
+
+    /// As [`Db::session`], in this one: for whoever carries its [`Token`](db_replica_routing::Token) on.
+    pub fn in_session(&self, session: &Session) -> Db {
+        Db { session: Some(session.clone()), ..self.clone() }
+    }
+
     /// What is known of the servers.
     pub fn topology(&self) -> Topology {
         self.router.topology()
@@ -362,8 +382,17 @@ impl Db {
         self.timeout
     }
 
-    pub(crate) fn reader(&self) -> Reader<'_, Pool> {
-        self.router.reader(Freshness::Default)
+    /// What is asked for by name is what is meant; else a session's own writes are to be seen.
+    pub(crate) fn reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
+        let freshness = match (&self.session, freshness) {
+            (Some(session), Freshness::Default) => session.freshness(),
+            (_, freshness) => freshness,
+        };
+        self.router.reader(freshness)
+    }
+
+    pub(crate) fn own_session(&self) -> Option<&Session> {
+        self.session.as_ref()
     }
 
     pub(crate) fn retry(&self) -> &Retry {
