@@ -1,12 +1,13 @@
 //! Everything that a [`Db`](crate::Db) needs to know, from code or from the environment.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use db_core::settings::{InvalidSettings, Reader, Setting};
 use db_core::{DatabaseUrl, Endpoint, Environment};
 use db_pool::{ConnectConfig, PoolConfig, Reset};
-use db_replica_routing::{PatroniUrl, RouterConfig};
+use db_replica_routing::{InvalidPatroniUrl, PatroniUrl, RouterConfig};
 use db_retry::RetryConfig;
 
 use crate::settings as names;
@@ -22,6 +23,10 @@ pub struct Config {
     pub direct_url: DatabaseUrl,
     /// The standbys that answer reads.
     pub read_urls: Vec<DatabaseUrl>,
+    /// Servers of which any may be the primary, beside `url`.
+    pub nodes: Vec<DatabaseUrl>,
+    /// The zones that servers stand in, by `host` or `host:port`; that of this process is in `router`.
+    pub zones: BTreeMap<String, String>,
     /// Where Patronis listen that tell of more nodes; none without Patroni.
     pub patroni: Vec<PatroniUrl>,
     /// How connections are opened.
@@ -68,9 +73,12 @@ impl Config {
         if let Err(error) = environment {
             reader.problem(names::APP_ENV.name, error.to_string());
         }
-        let url = read_url(&mut reader);
+        let nodes = read_urls(&mut reader, &names::DATABASE_NODES);
+        let url = read_url(&mut reader, nodes.first());
         let direct = read_optional_url(&mut reader, &names::DATABASE_DIRECT_URL);
-        let read_urls = read_standbys(&mut reader);
+        let standbys = read_urls(&mut reader, &names::DATABASE_READ_URLS);
+        let (patroni, zones) = (read_patroni(&mut reader), read_zones(&mut reader));
+        let zone = reader.text(names::ZONE.name, names::ZONE.aliases);
         // A placeholder stands in where the URL is wrong: the settings behind it are still worth checking.
         let mut config = Config::build(&mut reader, url.unwrap_or_else(placeholder));
         if config.pool.min > config.pool.max.get() {
@@ -83,7 +91,9 @@ impl Config {
             );
         }
         config.direct_url = direct.unwrap_or_else(|| config.url.clone());
-        config.read_urls = read_urls;
+        (config.read_urls, config.nodes) = (standbys, nodes);
+        (config.patroni, config.zones) = (patroni, zones);
+        config.router.zone = zone.map(|(_, zone)| zone.trim().to_owned());
         reader.finish()?;
         Ok(config)
     }
@@ -128,6 +138,8 @@ impl Config {
         };
         let router = RouterConfig {
             probe_interval: reader.read(&names::HEALTH_CHECK_INTERVAL),
+            max_lag: reader.read(&names::READ_MAX_LAG),
+            fallback: reader.read(&names::READ_FALLBACK),
             ..RouterConfig::default()
         };
         Config {
@@ -135,6 +147,8 @@ impl Config {
             direct_url: url.clone(),
             url,
             read_urls: Vec::new(),
+            nodes: Vec::new(),
+            zones: BTreeMap::new(),
             patroni: Vec::new(),
             connect,
             pool,
@@ -165,7 +179,7 @@ fn placeholder() -> DatabaseUrl {
     DatabaseUrl::from_parts(Vec::new(), "postgres", None, "postgres")
 }
 
-fn read_url(reader: &mut Reader<'_>) -> Option<DatabaseUrl> {
+fn read_url(reader: &mut Reader<'_>, node: Option<&DatabaseUrl>) -> Option<DatabaseUrl> {
     if let Some((name, text)) = reader.text(names::DATABASE_URL.name, names::DATABASE_URL.aliases) {
         return parse(reader, name, &text);
     }
@@ -174,6 +188,9 @@ fn read_url(reader: &mut Reader<'_>) -> Option<DatabaseUrl> {
     let (user, database) = (text(&names::POSTGRES_USER), text(&names::POSTGRES_DB));
     let password = text(&names::POSTGRES_PASSWORD).map(|(_, password)| password);
     let Some((_, host)) = host else {
+        if let Some(node) = node {
+            return Some(node.clone());
+        }
         let what = "not set: write postgres://user:password@host:5432/database, or set POSTGRES_HOST and its companions";
         reader.problem(names::DATABASE_URL.name, what);
         return None;
@@ -198,8 +215,7 @@ fn read_optional_url(reader: &mut Reader<'_>, setting: &names::Text) -> Option<D
 }
 
 /// A comma separates two URLs only where a scheme follows: within one URL it separates hosts.
-fn read_standbys(reader: &mut Reader<'_>) -> Vec<DatabaseUrl> {
-    let setting = &names::DATABASE_READ_URLS;
+fn read_urls(reader: &mut Reader<'_>, setting: &names::Text) -> Vec<DatabaseUrl> {
     let Some((name, text)) = reader.text(setting.name, setting.aliases) else { return Vec::new() };
     let mut urls: Vec<String> = Vec::new();
     for part in text.split(',').map(str::trim) {
@@ -214,6 +230,28 @@ fn read_standbys(reader: &mut Reader<'_>) -> Vec<DatabaseUrl> {
     urls.iter().filter(|url| !url.is_empty()).filter_map(|url| parse(reader, name, url)).collect()
 }
 
+fn read_patroni(reader: &mut Reader<'_>) -> Vec<PatroniUrl> {
+    let setting = &names::PATRONI_URL;
+    let Some((name, text)) = reader.text(setting.name, setting.aliases) else { return Vec::new() };
+    let parsed = text.split(',').map(str::parse).collect::<Result<_, InvalidPatroniUrl>>();
+    parsed.map_err(|error| reader.problem(name, error.to_string())).unwrap_or_default()
+}
+
+fn read_zones(reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let setting = &names::NODE_ZONES;
+    let Some((name, text)) = reader.text(setting.name, setting.aliases) else { return BTreeMap::new() };
+    let mut zones = BTreeMap::new();
+    for pair in text.split(',').map(str::trim) {
+        match pair.split_once('=') {
+            Some((host, zone)) if !host.is_empty() && !zone.is_empty() => {
+                zones.insert(host.trim().to_owned(), zone.trim().to_owned());
+            }
+            _ => reader.problem(name, format!("found {pair:?}, allowed is host=zone")),
+        }
+    }
+    zones
+}
+
 fn parse(reader: &mut Reader<'_>, name: &str, text: &str) -> Option<DatabaseUrl> {
     // The text may hold a password, so the message never quotes it.
     text.trim().parse().map_err(|error: db_core::InvalidUrl| reader.problem(name, error.to_string())).ok()
@@ -222,6 +260,7 @@ fn parse(reader: &mut Reader<'_>, name: &str, text: &str) -> Option<DatabaseUrl>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use db_replica_routing::Fallback;
 
     fn config(pairs: &[(&str, &str)]) -> Result<Config, InvalidSettings> {
         Config::from_lookup(&|name| {
@@ -275,6 +314,43 @@ mod tests {
         let read = ("DATABASE_READ_URLS", "postgres://ann@s1,s2/app, postgresql://ann@s3/app");
         let urls: Vec<_> = config(&[URL, read]).unwrap().read_urls.iter().map(ToString::to_string).collect();
         assert_eq!(urls, ["postgres://ann@s1:5432,s2:5432/app", "postgres://ann@s3:5432/app"]);
+    }
+
+    #[test]
+    fn a_cluster_is_named_by_its_nodes_its_patroni_and_its_zones() {
+        let pairs = [
+            ("DATABASE_NODES", "postgres://ann@a,b/app,postgres://bob@c/app"),
+            ("PATRONI_URL", "http://a:8008, http://b"),
+            ("DB_ZONE", "east"),
+            ("DB_NODE_ZONES", "a=east, c:5432=west"),
+            ("DB_READ_MAX_LAG", "3s"),
+            ("DB_READ_FALLBACK", "error"),
+        ];
+        let config = config(&pairs).unwrap();
+        let nodes: Vec<_> = config.nodes.iter().map(ToString::to_string).collect();
+        assert_eq!(nodes, ["postgres://ann@a:5432,b:5432/app", "postgres://bob@c:5432/app"]);
+        assert_eq!(config.url, config.nodes[0]);
+        let patroni: Vec<_> = config.patroni.iter().map(ToString::to_string).collect();
+        assert_eq!(patroni, ["http://a:8008", "http://b:8008"]);
+        let zones: Vec<_> = config.zones.into_iter().collect();
+        assert_eq!(zones, [("a", "east"), ("c:5432", "west")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+        let router = config.router;
+        assert_eq!((router.zone.as_deref(), router.max_lag), (Some("east"), Duration::from_secs(3)));
+        assert_eq!((router.fallback, router.probe_interval), (Fallback::Error, Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_cluster_is_said() {
+        let error = config(&[
+            URL,
+            ("PATRONI_URL", "https://a"),
+            ("DB_NODE_ZONES", "a=east,b"),
+            ("DB_READ_FALLBACK", "replica"),
+        ]);
+        let problems = error.unwrap_err().to_string();
+        for part in ["PATRONI_URL: not the address", r#"DB_NODE_ZONES: found "b""#, "primary or error"] {
+            assert!(problems.contains(part), "{part}: {problems}");
+        }
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Classify, Connect, Endpoint, Error, Observe, Result, Work};
-use db_pool::{Connection, Connector, Drained, Pool, PoolConfig, Status};
-use db_replica_routing::{Freshness, NodeStatus, Purpose, Reader, Router, Signals, Topology, Writer};
+use db_core::{Acquire, Classify, Endpoint, Error, Observe, Result, Work};
+use db_pool::{Connection, Drained, Pool, PoolConfig, Status};
+use db_replica_routing::{
+    Freshness, NodeStatus, Purpose, Reader, Router, Session, Signals, Topology, Writer,
+};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
-use diesel::sql_types::{Bool, Integer};
-use diesel::{QueryableByName, sql_query};
+use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::health::{Condition, Health};
 use crate::query::Returns;
 use crate::query_log::QueryLog;
+use crate::servers::{ServerFacts, Servers, find_primary};
 use crate::stream::{Asked, Rows};
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
@@ -37,17 +39,11 @@ pub struct Db {
     retry: Retry,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
+    /// What the caller has written, so that its reads see it.
+    session: Option<Session>,
     /// What pools report to that are opened later.
     #[cfg(feature = "otel")]
     meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,
-}
-
-#[derive(QueryableByName)]
-struct ServerFacts {
-    #[diesel(sql_type = Bool)]
-    in_recovery: bool,
-    #[diesel(sql_type = Integer)]
-    max_connections: i32,
 }
 
 impl Db {
@@ -62,38 +58,25 @@ impl Db {
     /// Dropping the future closes whatever was opened.
     pub async fn connect(config: Config) -> Result<Db> {
         let signals = Signals::default();
-        let watchers = Connector::new(config.url.clone(), config.connect.clone());
-        let (_, facts) = find_primary(&watchers, config.url.hosts()).await?;
+        let servers = Arc::new(Servers::of(&config));
+        let (_, facts) = find_primary(servers.that_may_write()).await?;
         warn_of_too_many_connections(&config, &facts);
 
         let observers = observers(&config, &signals);
-        let readers: Vec<(Endpoint, Connector)> = config
-            .read_urls
-            .iter()
-            .flat_map(|url| {
-                let readers = Connector::new(url.clone(), config.connect.clone());
-                url.hosts().iter().map(move |host| (host.clone(), readers.clone()))
-            })
-            .collect();
-        let nodes: Vec<Endpoint> =
-            config.url.hosts().iter().cloned().chain(readers.iter().map(|(host, _)| host.clone())).collect();
+        let (nodes, opened) = (servers.nodes(), Arc::clone(&servers));
         // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
-        let watch = move |endpoint: &Endpoint| {
-            let own = readers.iter().find(|(host, _)| host == endpoint);
-            own.map_or_else(|| watchers.clone(), |(_, readers)| readers.clone())
-        };
+        let watch = move |endpoint: &Endpoint| servers.connector(endpoint).clone();
         #[cfg(feature = "otel")]
         let meter = Arc::new(OnceLock::new());
         let open = {
             #[cfg(feature = "otel")]
             let meters: Arc<OnceLock<opentelemetry::metrics::Meter>> = Arc::clone(&meter);
-            let (watch, writes, reads) = (watch.clone(), config.pool.clone(), config.read_pool.clone());
-            let writers = config.url.hosts().to_vec();
+            let (servers, writes, reads) = (opened, config.pool.clone(), config.read_pool.clone());
             move |endpoint: &Endpoint, purpose: Purpose| {
-                let connector = watch(endpoint).observed_by(observers.clone());
+                let connector = servers.connector(endpoint).clone().observed_by(observers.clone());
                 let (connector, pool) = match purpose {
                     // Whoever is a standby now may take the writes later.
-                    Purpose::Plain if writers.contains(endpoint) => (connector, writes.clone()),
+                    Purpose::Plain if servers.may_write(endpoint) => (connector, writes.clone()),
                     Purpose::Plain => {
                         (connector, PoolConfig { max: reads.max.max(writes.max), ..reads.clone() })
                     }
@@ -120,6 +103,7 @@ impl Db {
             router,
             retry,
             timeout: None,
+            session: None,
             #[cfg(feature = "otel")]
             meter,
         })
@@ -165,7 +149,7 @@ impl Db {
         // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
-            let reader = self.router.reader(freshness);
+            let reader = self.reader(freshness);
             within(self.timeout, self.retry.read(&CalledAt(&reader, site), work)).await
         })
     }
@@ -312,6 +296,21 @@ impl Db {
         Db { retry: self.retry.with(config), timeout: Some(timeout), ..self.clone() }
     }
 
+    /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
+    /// what its transactions have committed, on standbys that have it and else on the primary.
+    ///
+    /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
+    /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
+    /// knows only when it is [told](Session::forget).
+    pub fn session(&self) -> Db {
+        self.in_session(&Session::current().unwrap_or_default())
+    }
+
+    /// As [`Db::session`], in this one: for whoever carries its [`Token`](db_replica_routing::Token) on.
+    pub fn in_session(&self, session: &Session) -> Db {
+        Db { session: Some(session.clone()), ..self.clone() }
+    }
+
     /// What is known of the servers.
     pub fn topology(&self) -> Topology {
         self.router.topology()
@@ -362,8 +361,17 @@ impl Db {
         self.timeout
     }
 
-    pub(crate) fn reader(&self) -> Reader<'_, Pool> {
-        self.router.reader(Freshness::Default)
+    /// What is asked for by name is what is meant; else a session's own writes are to be seen.
+    pub(crate) fn reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
+        let freshness = match (&self.session, freshness) {
+            (Some(session), Freshness::Default) => session.freshness(),
+            (_, freshness) => freshness,
+        };
+        self.router.reader(freshness)
+    }
+
+    pub(crate) fn own_session(&self) -> Option<&Session> {
+        self.session.as_ref()
     }
 
     pub(crate) fn retry(&self) -> &Retry {
@@ -394,56 +402,6 @@ fn observers(config: &Config, signals: &Signals) -> Vec<Arc<dyn Observe>> {
         observers.push(Arc::new(QueryLog { slow: config.slow_query_threshold, all: config.log_queries }));
     }
     observers
-}
-
-/// The first of a URL's hosts that is a primary; where all that answer are standbys, the first of these.
-///
-/// # Errors
-/// [`Error::Connect`] where none answers within the connector's `connect_timeout`; the last one's error.
-///
-/// # Cancel safety
-/// Dropping the future closes whatever was opened.
-pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
-    Ok(find_primary(connector, connector.url().hosts()).await?.0)
-}
-
-async fn find_primary(connector: &Connector, hosts: &[Endpoint]) -> Result<(Endpoint, ServerFacts)> {
-    let (mut standby, mut failure) = (None, None);
-    for host in hosts {
-        match ask(connector, host).await {
-            Ok(facts) if !facts.in_recovery => return Ok((host.clone(), facts)),
-            Ok(facts) => standby = standby.or(Some((host.clone(), facts))),
-            Err(error) => {
-                if hosts.len() > 1 {
-                    tracing::warn!(endpoint = %host, %error, "trying the next host");
-                }
-                failure = Some(error);
-            }
-        }
-    }
-    match (standby, failure) {
-        (Some((host, facts)), _) => {
-            tracing::warn!(endpoint = %host, "DATABASE_URL leads to a standby only: writes will fail");
-            Ok((host, facts))
-        }
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::ConnectionLost { reason: "the URL names no host".to_owned() }),
-    }
-}
-
-/// A server that lets us in and then says nothing is given up as one that does not let us in.
-async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
-    let waited = connector.config().connect_timeout;
-    let asking = async {
-        let mut conn = connector.connect(host).await?;
-        let facts = sql_query(
-            "SELECT pg_is_in_recovery() AS in_recovery, current_setting('max_connections')::int4 AS max_connections",
-        );
-        Ok(facts.get_result(&mut conn).await?)
-    };
-    tokio::time::timeout(waited * 2, asking)
-        .await
-        .unwrap_or(Err(Error::DeadlineExceeded { waited: waited * 2 }))
 }
 
 fn warn_of_too_many_connections(config: &Config, facts: &ServerFacts) {

@@ -8,6 +8,7 @@ mod db;
 mod health;
 mod query;
 mod query_log;
+mod servers;
 mod settings;
 mod stream;
 mod timeout;
@@ -15,7 +16,7 @@ mod transaction;
 
 pub use batch::{Batch, BatchError};
 pub use config::Config;
-pub use db::{Db, primary_of};
+pub use db::Db;
 pub use db_core::{
     Class, Classify, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Result, ServerReport, SqlState,
     Work,
@@ -25,6 +26,7 @@ pub use db_replica_routing::{Freshness, Session, Token, Topology};
 pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
 pub use health::{Condition, Health};
 pub use query::Returns;
+pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use stream::Rows;
 pub use transaction::TransactionBuilder;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use db_core::settings::{Described, Setting};
+use db_replica_routing::Fallback;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ pub(crate) const DATABASE_URL: Text = Text {
     meaning: "The primary, as `postgres://user:password@host:5432/database`. Several hosts, separated by commas, are \
               tried in order until one is a primary. Where it is not set, it is made of `POSTGRES_HOST`, \
               `POSTGRES_PORT`, `POSTGRES_USER`, `POSTGRES_PASSWORD` and `POSTGRES_DB`.",
-    default: "none: it must be set, or `POSTGRES_HOST`",
+    default: "none: it must be set, or `POSTGRES_HOST`, or `DATABASE_NODES`",
 };
 pub(crate) const POSTGRES_HOST: Text = Text {
     name: "POSTGRES_HOST",
@@ -67,6 +68,33 @@ pub(crate) const DATABASE_READ_URLS: Text = Text {
     meaning: "The standbys that answer reads, separated by commas.",
     default: "none: the primary answers reads",
 };
+pub(crate) const DATABASE_NODES: Text = Text {
+    name: "DATABASE_NODES",
+    aliases: &[],
+    meaning: "All servers of a cluster, separated by commas, whichever of them is the primary now. The first URL stands \
+              in for `DATABASE_URL` where that is not set: give one URL with several hosts where they log in alike.",
+    default: "none",
+};
+pub(crate) const PATRONI_URL: Text = Text {
+    name: "PATRONI_URL",
+    aliases: &[],
+    meaning: "Where Patroni's REST API listens, as `http://host:8008`; several are separated by commas. Its members \
+              become servers, and log in as `DATABASE_URL` says.",
+    default: "none",
+};
+pub(crate) const ZONE: Text = Text {
+    name: "DB_ZONE",
+    aliases: &[],
+    meaning: "The zone that this process runs in: servers of the same zone answer its reads, unless they are much busier \
+              than the others.",
+    default: "none: all are alike",
+};
+pub(crate) const NODE_ZONES: Text = Text {
+    name: "DB_NODE_ZONES",
+    aliases: &[],
+    meaning: "The zones that servers stand in, as `host=zone` or `host:port=zone`, separated by commas.",
+    default: "none",
+};
 
 pub(crate) const POOL_MIN: Setting<u32> = Setting {
     name: "DB_POOL_MIN",
@@ -103,6 +131,24 @@ pub(crate) const READ_POOL_MAX: Setting<u32> = Setting {
     default: [5, 3, 20, 50],
     min: 1,
     max: 10_000,
+    unit_required: &[],
+};
+pub(crate) const READ_MAX_LAG: Setting<Duration> = Setting {
+    name: "DB_READ_MAX_LAG",
+    aliases: &[],
+    meaning: "The lag up to which a standby answers reads that do not say how fresh they must be.",
+    default: [Duration::from_secs(10); 4],
+    min: MS,
+    max: DAY,
+    unit_required: &[],
+};
+pub(crate) const READ_FALLBACK: Setting<Fallback> = Setting {
+    name: "DB_READ_FALLBACK",
+    aliases: &[],
+    meaning: "Who answers a read that no standby may answer: `primary`, or nobody (`error`), which spares the primary.",
+    default: [Fallback::Primary; 4],
+    min: Fallback::Primary,
+    max: Fallback::Error,
     unit_required: &[],
 };
 pub(crate) const POOL_IDLE_TIMEOUT: Setting<Duration> = Setting {
@@ -278,7 +324,7 @@ pub(crate) const HEALTH_CHECK_INTERVAL: Setting<Duration> = Setting {
     name: "DB_HEALTH_CHECK_INTERVAL",
     aliases: &[],
     meaning: "The pause between two probes of one server.",
-    default: [Duration::from_millis(500); 4],
+    default: [Duration::from_millis(250); 4],
     min: Duration::from_millis(50),
     max: Duration::from_secs(60),
     unit_required: &[],
@@ -348,6 +394,10 @@ pub fn configuration_page() -> String {
         &POSTGRES_DB,
         &DATABASE_DIRECT_URL,
         &DATABASE_READ_URLS,
+        &DATABASE_NODES,
+        &PATRONI_URL,
+        &ZONE,
+        &NODE_ZONES,
     ];
     for Text { name, aliases, meaning, default } in texts {
         let _ = writeln!(page, "| {} | {meaning} | {default} |", names(name, aliases, &[]));
@@ -361,6 +411,8 @@ pub fn configuration_page() -> String {
         row(&POOL_MAX),
         row(&READ_POOL_MIN),
         row(&READ_POOL_MAX),
+        row(&READ_MAX_LAG),
+        row(&READ_FALLBACK),
         row(&POOL_CONNECTION_TIMEOUT),
         row(&POOL_IDLE_TIMEOUT),
         row(&POOL_MAX_LIFETIME),

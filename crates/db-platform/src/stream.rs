@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use db_core::{Acquire, Class, Classify, Error, Result};
 use db_pool::Pool;
-use db_replica_routing::Routed;
+use db_replica_routing::{Freshness, Routed};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
@@ -108,7 +108,7 @@ where
         let fetching = async { Ok(query::rows::<Q, U, _>(&conn, fetch).await?) };
         let rows: Vec<U> = within(db.timeout(), fetching).await.inspect_err(|error: &Error| {
             if error.class() == Class::Unavailable {
-                db.reader().evict(&mut conn);
+                db.reader(Freshness::Default).evict(&mut conn);
             }
         })?;
         let last = rows.len() < batch_size as usize;
@@ -134,7 +134,7 @@ where
     let opened = db.retry().run(move |_| {
         let query = query.clone();
         async move {
-            let reader = db.reader();
+            let reader = db.reader(Freshness::Default);
             let mut conn = match reader.acquire_at(site).await {
                 Ok(conn) => conn,
                 // Whoever waited for as long as it was willing to is not made to wait again.

@@ -35,7 +35,7 @@ impl<'a> TransactionBuilder<'a> {
             retry: None,
             timeout: None,
             name: None,
-            session: None,
+            session: db.own_session().cloned(),
         }
     }
 
@@ -97,7 +97,7 @@ impl<'a> TransactionBuilder<'a> {
         self
     }
 
-    /// In a session, whose later reads see what it commits.
+    /// In this session, whose later reads see what it commits, and in no other one.
     pub fn session(mut self, session: &Session) -> Self {
         self.session = Some(session.clone());
         self

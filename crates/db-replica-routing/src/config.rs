@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use db_core::Endpoint;
+use db_core::settings::Value;
 
 /// One node: a place where a server of the cluster listens. Which role it plays is found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +28,32 @@ impl From<Endpoint> for NodeConfig {
 }
 
 /// Who answers a read that no standby may answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Fallback {
     /// The primary.
     #[default]
     Primary,
     /// Nobody: the caller gets [`NoServer`](db_core::Error::NoServer), and the primary is spared.
     Error,
+}
+
+impl Value for Fallback {
+    const ALLOWED: &'static str = "primary or error";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "primary" => Some(Fallback::Primary),
+            "error" => Some(Fallback::Error),
+            _ => None,
+        }
+    }
+
+    fn print(self) -> String {
+        match self {
+            Fallback::Primary => "primary".to_owned(),
+            Fallback::Error => "error".to_owned(),
+        }
+    }
 }
 
 /// How nodes are watched, and how stale a read may be.

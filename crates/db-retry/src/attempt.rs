@@ -70,9 +70,12 @@ where
     T: Send,
     E: From<Error> + Classify + Send,
 {
-    let receipt = match deadline::until(plan.limit, receipt::begin(conn, plan.begin)).await {
-        Some(Ok(receipt)) => receipt,
-        Some(Err(error)) => {
+    let mut gone = pin!(from.gone(conn));
+    let began = deadline::unless(receipt::begin(conn, plan.begin), gone.as_mut());
+    let receipt = match deadline::until(plan.limit, began).await {
+        Some(None) => return abandoned(plan).await,
+        Some(Some(Ok(receipt))) => receipt,
+        Some(Some(Err(error))) => {
             let class = error.class();
             let alive = roll_back(conn, plan).await;
             return Ended::Failed(Failed {
@@ -92,30 +95,34 @@ where
             });
         }
     };
-    let value = match deadline::until(plan.limit, work(conn)).await {
-        Some(Ok(value)) => value,
-        Some(Err(error)) => {
+    let value = match deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await {
+        Some(None) => return abandoned(plan).await,
+        Some(Some(Ok(value))) => value,
+        Some(Some(Err(error))) => {
             let class = error.class();
             return refused(from, conn, plan, error, class).await;
         }
         None => return too_slow(plan).await,
     };
-    match deadline::until(plan.limit, plan.around.before(conn)).await {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
+    match deadline::until(plan.limit, deadline::unless(plan.around.before(conn), gone.as_mut())).await {
+        Some(None) => return abandoned(plan).await,
+        Some(Some(Ok(()))) => {}
+        Some(Some(Err(error))) => {
             let class = error.class();
             return refused(from, conn, plan, error.into(), class).await;
         }
         None => return too_slow(plan).await,
     }
     let marker = plan.begin.is_marked().then(marker::new_id);
-    let cause = match commit(conn, plan, marker).await {
-        Some(Ok(())) => {
+    let cause = match deadline::unless(commit(conn, plan, marker), gone).await {
+        // The server may have it and may yet act on it.
+        None => went_down(),
+        Some(Some(Ok(()))) => {
             outside_transaction(conn);
             plan.around.after(Some(conn), CommitOutcome::Committed).await;
             return Ended::Committed(value);
         }
-        Some(Err(error)) => {
+        Some(Some(Err(error))) => {
             let error = Error::from(error);
             let said = from.failed_with(conn);
             // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
@@ -131,7 +138,7 @@ where
             }
             error
         }
-        None => plan.too_late(),
+        Some(None) => plan.too_late(),
     };
     Ended::Lost(value, Lost { cause, receipt, marker })
 }
@@ -200,6 +207,18 @@ async fn too_slow<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
         gone: false,
         answered: false,
     })
+}
+
+/// Gives up on a server that is known to be gone: COMMIT was not sent, so nothing can come of it.
+async fn abandoned<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
+    plan.around.after(None, CommitOutcome::RolledBack).await;
+    let error = went_down();
+    Ended::Failed(Failed { class: error.class(), error: error.into(), gone: true, answered: false })
+}
+
+/// The server was seen to be gone by somebody else: this connection may never notice.
+pub(crate) fn went_down() -> Error {
+    Error::ConnectionLost { reason: "its server went down".to_owned() }
 }
 
 /// The class of a failure, where the server may have said more than the caller's error lets on.

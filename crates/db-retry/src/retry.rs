@@ -7,6 +7,7 @@ use std::sync::Arc;
 use db_core::{Acquire, Class, Classify, Error, Result, Work};
 use tokio::time::Instant;
 
+use crate::attempt::went_down;
 use crate::attempts::{Attempts, Site};
 use crate::budget::{Budget, BudgetStatus};
 use crate::condition::{ByClass, Condition, If};
@@ -219,7 +220,7 @@ impl<C> Retry<C> {
         };
         let read = read.map(|answer| match answer {
             Some(result) => result.map_err(Into::into),
-            None => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
+            None => Err(went_down()),
         });
         match read {
             Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {

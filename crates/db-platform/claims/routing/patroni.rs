@@ -9,7 +9,7 @@ use db_platform::{Db, Error};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::json;
 
-use crate::routing::failover::{Ledger, Writers};
+use crate::routing::failover::{Ledger, Proof, Writers};
 use crate::routing::{Number, Readers, block_on, config, largest, millis, number, within};
 use crate::{Figure, Size};
 
@@ -87,7 +87,7 @@ async fn load(managed: &mut Managed) -> Round {
     })
     .await
     .unwrap();
-    let (readers, writers) = (Readers::start(&db, 8), Writers::start(&db));
+    let (readers, writers) = (Readers::start(&db, 8), Writers::start(&db, Proof::Id));
     within(Duration::from_secs(20), async || writers.acknowledged() > 200).await.unwrap();
 
     managed.kill(leader);

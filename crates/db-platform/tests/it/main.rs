@@ -7,6 +7,7 @@ mod guarded;
 mod leaks;
 mod reads;
 mod reporting;
+mod sessions;
 mod stream;
 mod timeouts;
 mod transactions;

@@ -160,3 +160,19 @@ async fn work_may_capture_references_and_run_in_a_spawned_task() {
     assert_eq!(spawned.await.unwrap().unwrap(), 9);
     assert!(db.read(port).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_nodes_in_any_order_the_roles_are_found_out() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let (standby, primary) = (cluster.standby_urls()[0].clone(), cluster.primary_url());
+    let nodes = format!("{standby},{primary}");
+    let lookup = |name: &str| match name {
+        "APP_ENV" => Some("test".to_owned()),
+        "DATABASE_NODES" => Some(nodes.clone()),
+        _ => None,
+    };
+    let db = Db::connect(Config::from_lookup(&lookup).unwrap()).await.unwrap();
+    let wrote: String = db.transaction::<_, Error>(async |conn| Ok(port(conn).await?)).await.unwrap();
+    assert_eq!(wrote, port_of(&primary));
+    until("the standby answers reads", async || db.read(port).await.unwrap() == port_of(&standby)).await;
+}

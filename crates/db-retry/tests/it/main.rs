@@ -4,6 +4,7 @@
 mod breaker;
 mod commit_outcome;
 mod crashes;
+mod going;
 mod limits;
 
 use std::pin::Pin;

@@ -1,0 +1,98 @@
+//! A server that is known to be gone, and whose connections never notice.
+
+use db_core::AroundCommit;
+use tokio::sync::Notify;
+
+use super::*;
+
+/// A server that is declared gone while its connections stay open.
+struct Going {
+    direct: Direct,
+    gone: Arc<Notify>,
+}
+
+impl Going {
+    fn new(direct: Direct) -> Self {
+        Going { direct, gone: Arc::default() }
+    }
+}
+
+impl Acquire for Going {
+    type Conn = Box<AsyncPgConnection>;
+
+    async fn acquire(&self) -> Result<Self::Conn> {
+        self.direct.acquire().await
+    }
+
+    fn gone(&self, _: &Self::Conn) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.gone).notified_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_leaves_a_server_that_is_gone_and_runs_again() {
+    let (_database, direct, mut observer) = ledger().await;
+    let (going, retry, attempts) = (Going::new(direct), retry(), AtomicU32::new(0));
+    let done: Result<u32> = retry
+        .transaction(&going, Begin::default(), &(), async |conn| {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed);
+            insert(conn, i32::try_from(attempt).unwrap()).await?;
+            if attempt == 0 {
+                going.gone.notify_waiters();
+                conn.batch_execute("SELECT pg_sleep(3600)").await?;
+            }
+            Ok(attempt)
+        })
+        .await;
+    assert_eq!(done.unwrap(), 1);
+    assert_eq!(number(&mut observer, "SELECT sum(n) AS n FROM ledger").await, 1);
+    assert_eq!((retry.counts().of(Class::Unavailable), retry.commits().lost()), (1, 0));
+}
+
+/// Declares the server gone right before COMMIT is sent.
+struct AtCommit(Arc<Notify>);
+
+impl AroundCommit for AtCommit {
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        self.0.notify_waiters();
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// COMMIT takes an hour there, so the transaction is still open when it is asked for.
+#[tokio::test]
+async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
+    let (_database, direct, mut observer) = ledger().await;
+    observer
+        .batch_execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.n = 0 THEN PERFORM pg_sleep(3600); END IF; RETURN NULL; END $$;
+             CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON ledger DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await
+        .unwrap();
+    let (going, retry, attempts) = (Going::new(direct), retry(), AtomicU32::new(0));
+    let around = AtCommit(Arc::clone(&going.gone));
+    let done: Result<u32> = retry
+        .transaction_once(&going, Begin::default(), &around, async |conn: &mut AsyncPgConnection| {
+            insert(conn, 0).await?;
+            Ok(attempts.fetch_add(1, Ordering::Relaxed))
+        })
+        .await;
+    assert_eq!(done.unwrap_err().class(), Class::Unavailable);
+    assert_eq!((retry.commits().rolled_back, retry.commits().lost()), (1, 1));
+    assert_eq!(number(&mut observer, "SELECT count(*) AS n FROM ledger").await, 0);
+
+    let done: Result<()> = retry
+        .transaction_once(&going, Begin::default(), &around, async |conn: &mut AsyncPgConnection| {
+            insert(conn, 1).await
+        })
+        .await;
+    let kept = number(&mut observer, "SELECT count(*) AS n FROM ledger").await;
+    assert_eq!(kept, i64::from(done.is_ok()), "what is said to have committed has, and nothing else");
+    assert_eq!((retry.commits().unknown, retry.commits().lost()), (0, 2));
+}
