@@ -87,6 +87,9 @@ fn a_spike(peer: Peer) {
         median(spikes.iter().map(|(ours, theirs)| ours.millis / theirs.millis).collect());
     let ours = median(spikes.iter().map(|(ours, _)| ours.millis).collect()).0;
     let theirs = median(spikes.iter().map(|(_, theirs)| theirs.millis).collect()).0;
+    let slowest = |millis: fn(&(spike::Spike, spike::Spike)) -> f64| {
+        round(spikes.iter().map(millis).fold(0.0, f64::max))
+    };
     let most = |connections: fn(&(spike::Spike, spike::Spike)) -> u64| spikes.iter().map(connections).max();
     let connections = most(|(ours, _)| ours.connections);
     let limit = spike::IDEAL_MILLIS + 30.0;
@@ -95,7 +98,8 @@ fn a_spike(peer: Peer) {
         "peer_name": peer.name(), "unit": "ms", "ratio": round(ratio), "interval": [round(low), round(high)],
         "target": format!("at most {limit} ms and 7 connections"),
         "holds": ours <= limit && connections.is_some_and(|connections| connections <= 7),
-        "detail": { "connections": connections, "peer_connections": most(|(_, theirs)| theirs.connections) },
+        "detail": { "connections": connections, "peer_connections": most(|(_, theirs)| theirs.connections),
+            "slowest": slowest(|(ours, _)| ours.millis), "peer_slowest": slowest(|(_, theirs)| theirs.millis) },
     }));
 }
 

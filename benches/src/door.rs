@@ -25,6 +25,7 @@ struct State {
     delay_millis: AtomicU64,
     shut: AtomicBool,
     came: AtomicU64,
+    inside: AtomicU64,
 }
 
 impl Door {
@@ -54,6 +55,14 @@ impl Door {
         self.state.shut.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until everyone who came in has gone.
+    pub async fn emptied(&self) {
+        db_testkit::until("the connections have ended", async || {
+            AtomicU64::load(&self.state.inside, Ordering::Relaxed) == 0
+        })
+        .await;
+    }
+
     /// How many came so far.
     pub fn came(&self) -> u64 {
         AtomicU64::load(&self.state.came, Ordering::Relaxed)
@@ -81,7 +90,13 @@ async fn receive(listener: TcpListener, server: SocketAddr, state: Arc<State>) -
             continue;
         }
         let delay = Duration::from_millis(AtomicU64::load(&state.delay_millis, Ordering::Relaxed));
-        tokio::spawn(pass(client, server, delay));
+        state.inside.fetch_add(1, Ordering::Relaxed);
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            // However it ended: who came has gone.
+            let _ = pass(client, server, delay).await;
+            state.inside.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 }
 

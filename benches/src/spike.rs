@@ -38,14 +38,14 @@ pub fn measure(peer: Peer, runs: usize) -> Vec<(Spike, Spike)> {
             let of_ours = {
                 let door = Door::before(url).await;
                 let pool = peers::ours(&door.through(url), WARM, MAX).await;
-                one(&pool, &door).await
+                one(pool, &door).await
             };
             let door = Door::before(url).await;
             let url = door.through(url);
             let of_peer = match peer {
-                Peer::Deadpool => one(&peers::deadpool(&url, WARM, MAX).await, &door).await,
-                Peer::Bb8 => one(&peers::bb8(&url, WARM, MAX).await, &door).await,
-                Peer::Sqlx => one(&peers::sqlx(&url, WARM, MAX).await, &door).await,
+                Peer::Deadpool => one(peers::deadpool(&url, WARM, MAX).await, &door).await,
+                Peer::Bb8 => one(peers::bb8(&url, WARM, MAX).await, &door).await,
+                Peer::Sqlx => one(peers::sqlx(&url, WARM, MAX).await, &door).await,
             };
             seen.push((of_ours, of_peer));
         }
@@ -60,13 +60,13 @@ pub fn measure_ours(runs: usize) -> Vec<Spike> {
         for _ in 0..runs {
             let door = Door::before(url).await;
             let pool = peers::ours(&door.through(url), WARM, MAX).await;
-            seen.push(one(&pool, &door).await);
+            seen.push(one(pool, &door).await);
         }
         seen
     })
 }
 
-async fn one<S: Source>(pool: &S, door: &Door) -> Spike {
+async fn one<S: Source>(pool: S, door: &Door) -> Spike {
     // On a machine that is busy a pool may have had to try more than once: what counts is what the crowd adds.
     let before = door.came();
     door.delay(CONNECT);
@@ -80,5 +80,9 @@ async fn one<S: Source>(pool: &S, door: &Door) -> Spike {
         });
     }
     callers.join_all().await;
-    Spike { millis: started.elapsed().as_secs_f64() * 1e3, connections: WARM as u64 + door.came() - before }
+    let millis = started.elapsed().as_secs_f64() * 1e3;
+    drop(pool);
+    // What is still being opened must not fall on the next one.
+    door.emptied().await;
+    Spike { millis, connections: WARM as u64 + door.came() - before }
 }
