@@ -1,7 +1,6 @@
 //! Measures the claims of the area `migrations`.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
-#![expect(clippy::print_stdout, reason = "figures go to standard output, one JSON object a line")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
 mod blocked;
@@ -24,30 +23,7 @@ mod versions;
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-/// One claim: what it says, what it asks for, and how it is measured.
-struct Claim {
-    id: &'static str,
-    sentence: &'static str,
-    target: &'static str,
-    measure: fn(Size) -> Figure,
-}
-
-/// How much is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Size {
-    Ci,
-    Nightly,
-}
-
-/// What was measured.
-struct Figure {
-    value: f64,
-    unit: &'static str,
-    holds: bool,
-    detail: Value,
-}
+use db_testkit::claims::{Claim, Figure, Size};
 
 const CLAIMS: &[Claim] = &[
     Claim {
@@ -109,56 +85,9 @@ const CLAIMS: &[Claim] = &[
 ];
 
 fn main() -> ExitCode {
-    // `cargo bench` adds --bench for the standard harness.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let words: Vec<&str> =
-        arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
-    let size =
-        if arguments.iter().any(|argument| argument == "--nightly") { Size::Nightly } else { Size::Ci };
-    match words.split_first() {
-        Some((&"list", _)) => {
-            for claim in CLAIMS {
-                println!(
-                    "{}",
-                    json!({ "claim": claim.id, "sentence": claim.sentence, "target": claim.target })
-                );
-            }
-            ExitCode::SUCCESS
-        }
-        Some((&"run", ids)) => run(ids, size),
-        Some((&kills::CHILD, [url])) => kills::boot(url),
-        _ => {
-            eprintln!("usage: claims list | claims run ID … [--nightly]");
-            ExitCode::from(2)
-        }
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    match &words[..] {
+        [word, url] if word == kills::CHILD => kills::boot(url),
+        _ => db_testkit::claims::run(CLAIMS),
     }
-}
-
-fn run(ids: &[&str], size: Size) -> ExitCode {
-    let mut all_hold = true;
-    for claim in CLAIMS.iter().filter(|claim| ids.contains(&claim.id)) {
-        let figure = (claim.measure)(size);
-        all_hold &= figure.holds;
-        println!(
-            "{}",
-            json!({
-                "claim": claim.id,
-                "sentence": claim.sentence,
-                "figure": figure.value,
-                "unit": figure.unit,
-                "target": claim.target,
-                "holds": figure.holds,
-                "size": if size == Size::Nightly { "nightly" } else { "ci" },
-                "load": load(),
-                "detail": figure.detail,
-            })
-        );
-    }
-    if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// The machine's load over the last minute; 0 where the system does not say.
-fn load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }

@@ -119,6 +119,12 @@ impl Pool {
                 Ok(slot) => slot,
                 Err(_) => self.next(started).await?,
             };
+            if inner.gate.now() == Gate::Suspended {
+                // It was suspended while this caller waited.
+                drop(slot);
+                drop(place);
+                continue;
+            }
             let now = Instant::now();
             let good = !slot.is_spent(inner, now)
                 && (slot.silent_for(now) <= inner.config.check_after || slot.answers().await);

@@ -76,6 +76,23 @@ async fn a_suspended_pool_lets_callers_wait_and_then_serves_them() {
 }
 
 #[tokio::test]
+async fn whoever_waited_already_waits_on_while_a_pool_is_suspended() {
+    let (_database, pool) = pool(1).await;
+    let held = pool.get().await.unwrap();
+    let caller = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get().await.map(drop) }
+    });
+    until("the caller waits", async || pool.status().waiting == 1).await;
+    pool.suspend();
+    drop(held);
+    until("the connection is back", async || pool.status().idle == 1 && pool.status().waiting == 1).await;
+    assert!(!caller.is_finished() && pool.status().acquires == 1);
+    pool.resume();
+    caller.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_suspension_ends_the_wait_at_the_callers_deadline_or_with_the_pool() {
     let database = TestDatabase::empty().await.unwrap();
     let config = PoolConfig { acquire_timeout: Duration::from_millis(50), ..pool_config(1) };
