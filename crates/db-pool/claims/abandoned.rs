@@ -1,10 +1,12 @@
 //! pool-2: an abandoned transaction frees its locks at once and keeps its connection.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use db_pool::{ConnectConfig, Connector, Pool, PoolConfig};
-use db_testkit::TestDatabase;
+use db_testkit::{TestDatabase, until};
+use diesel::dsl::sql;
 use diesel::sql_query;
+use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use hdrhistogram::Histogram;
 use serde_json::json;
@@ -42,7 +44,7 @@ async fn abandon(rounds: u64) -> (f64, f64, f64) {
     let mut times = Histogram::<u64>::new(3).unwrap();
     for round in 0..rounds {
         let mut conn = pool.get().await.unwrap();
-        leave(&mut conn, round % 2 == 0).await;
+        leave(&mut conn, &mut other, round % 2 == 0).await;
         let (dropped, ()) = (Instant::now(), drop(conn));
         other.batch_execute("UPDATE t SET n = n + 1").await.unwrap();
         times.record(u64::try_from(dropped.elapsed().as_micros()).unwrap()).unwrap();
@@ -53,7 +55,7 @@ async fn abandon(rounds: u64) -> (f64, f64, f64) {
     (at(0.99), at(0.5), kept)
 }
 
-async fn leave(conn: &mut AsyncPgConnection, running: bool) {
+async fn leave(conn: &mut AsyncPgConnection, other: &mut AsyncPgConnection, running: bool) {
     let (locked, is_locked) = tokio::sync::oneshot::channel();
     let transaction = conn.transaction(async |conn| {
         sql_query("UPDATE t SET n = 0").execute(conn).await?;
@@ -68,9 +70,15 @@ async fn leave(conn: &mut AsyncPgConnection, running: bool) {
         () = async {
             is_locked.await.unwrap();
             if running {
-                // Long enough for the statement to be prepared, sent and begun.
-                tokio::time::sleep(Duration::from_millis(3)).await;
+                until("the statement runs", async || sleeps(other).await).await;
             }
         } => {}
     }
+}
+
+/// Whether some session of this database runs the statement that is left behind.
+async fn sleeps(other: &mut AsyncPgConnection) -> bool {
+    let running = "EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' \
+                   AND query = 'SELECT pg_sleep(600)')";
+    diesel::select(sql::<Bool>(running)).get_result(other).await.unwrap()
 }
