@@ -22,7 +22,7 @@ pub use db_core::{
     Work,
 };
 pub use db_pool::{Connection, Drained};
-pub use db_replica_routing::{Freshness, Session, Token, Topology};
+pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
 pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
 pub use health::{Condition, Health};
 pub use query::Returns;

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use db_core::{AroundCommit, CommitOutcome, Error, Result};
-use db_replica_routing::Session;
+use db_replica_routing::{Session, SessionCommit};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ pub(crate) async fn within<T>(
 /// As [`within`], for a transaction that says where it stands: once COMMIT is sent, what became of it is waited for.
 pub(crate) async fn within_until_commit<T, E: From<Error>>(
     timeout: Option<Duration>,
-    committing: &Committing<'_>,
+    committing: &Committing,
     running: impl Future<Output = Result<T, E>> + Unpin,
 ) -> Result<T, E> {
     let Some(waited) = timeout else { return running.await };
@@ -35,15 +35,15 @@ pub(crate) async fn within_until_commit<T, E: From<Error>>(
     }
 }
 
-/// Whether a COMMIT is under way, or about to be sent; and the session that learns what it wrote.
-pub(crate) struct Committing<'s> {
+/// Whether a COMMIT is under way, or about to be sent; and what tells the session what it wrote.
+pub(crate) struct Committing {
     under_way: watch::Sender<bool>,
-    session: Option<&'s Session>,
+    session: Option<SessionCommit>,
 }
 
-impl<'s> Committing<'s> {
-    pub(crate) fn of(session: Option<&'s Session>) -> Self {
-        Committing { under_way: watch::Sender::new(false), session }
+impl Committing {
+    pub(crate) fn of(session: Option<&Session>) -> Self {
+        Committing { under_way: watch::Sender::new(false), session: session.map(Session::commit) }
     }
 
     /// Waits until none is.
@@ -53,7 +53,7 @@ impl<'s> Committing<'s> {
     }
 }
 
-impl AroundCommit for Committing<'_> {
+impl AroundCommit for Committing {
     fn before<'a>(
         &'a self,
         _: &'a mut AsyncPgConnection,
@@ -62,13 +62,20 @@ impl AroundCommit for Committing<'_> {
         Box::pin(async { Ok(()) })
     }
 
+    fn alongside<'a>(
+        &'a self,
+        conn: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        self.session.as_ref().and_then(|session| session.alongside(conn))
+    }
+
     fn after<'a>(
         &'a self,
         conn: Option<&'a mut AsyncPgConnection>,
         outcome: CommitOutcome,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            if let Some(session) = self.session {
+            if let Some(session) = &self.session {
                 session.after(conn, outcome).await;
             }
             self.under_way.send_replace(false);

@@ -1,7 +1,7 @@
 //! Which nodes there are, how they are watched, and how stale a read may be.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use db_core::Endpoint;
 use db_core::settings::Value;
@@ -113,6 +113,19 @@ pub struct EjectionConfig {
     pub base: Duration,
     /// The longest that one lasts.
     pub max: Duration,
+}
+
+/// The clocks of two machines differ by less.
+const CLOCKS: Duration = Duration::from_secs(1);
+
+impl RouterConfig {
+    /// A standby with this lag or less has surely replayed what was committed before `moment`; none where no lag is small
+    /// enough yet.
+    pub(crate) fn lag_since(&self, moment: SystemTime) -> Option<Duration> {
+        // Its lag is as of its last probe, and was measured against what the last probe of the writer told.
+        let told = (self.probe_interval + self.probe_timeout) * 2 + CLOCKS;
+        moment.elapsed().ok()?.checked_sub(told).map(|lag| lag.min(self.max_lag))
+    }
 }
 
 impl Default for RouterConfig {

@@ -1,6 +1,6 @@
 //! How stale the answer to a read may be.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::token::Token;
 
@@ -17,6 +17,10 @@ pub enum Freshness {
     Within(Duration),
     /// As [`Default`](Freshness::Default), and not older than what this token stands for: a caller's own writes.
     AtLeast(Token),
+    /// As [`Default`](Freshness::Default), and not older than this moment: a caller's own writes, where their position is
+    /// not known. A standby answers once its lag is surely smaller than the time that has passed since, which takes a few
+    /// seconds; clocks may differ by one.
+    Since(SystemTime),
     /// As stale as any standby that is alive.
     Any,
 }

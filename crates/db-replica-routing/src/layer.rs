@@ -1,6 +1,6 @@
-//! Carries a session's token from one HTTP request to the next, in a header or in a cookie.
+//! Carries what a session has written from one HTTP request to the next, in a header or in a cookie.
 //!
-//! The client keeps the token, so any process may serve the next request. It is no secret and needs no signature: a
+//! The client keeps it, so any process may serve the next request. It is no secret and needs no signature: a
 //! forged one costs a read from the primary.
 
 use std::pin::Pin;
@@ -12,9 +12,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::session::Session;
-use crate::token::Token;
+use crate::written::Written;
 
-/// How the token travels.
+/// How it travels.
 #[derive(Debug, Clone)]
 enum Carrier {
     Header(HeaderName),
@@ -22,7 +22,7 @@ enum Carrier {
 }
 
 /// Gives each request its [`Session`], as the [current](Session::current) one and among the request's extensions, and the
-/// response the token of what it has written.
+/// response what it has [written](Written).
 ///
 /// With axum: `Router::layer(SessionLayer::header(name))`, and in a handler `Extension(session): Extension<Session>`.
 #[derive(Debug, Clone)]
@@ -79,8 +79,8 @@ where
         let answering = session.clone().sync_scope(|| self.inner.call(request));
         Box::pin(async move {
             let mut response = session.clone().scope(answering).await?;
-            if let Some(token) = session.token().filter(|token| brought != Some(*token)) {
-                carrier.put(token, response.headers_mut());
+            if let Some(written) = session.written().filter(|written| brought != Some(*written)) {
+                carrier.put(written, response.headers_mut());
             }
             Ok(response)
         })
@@ -88,8 +88,8 @@ where
 }
 
 impl Carrier {
-    /// What is no token counts as none.
-    fn take(&self, headers: &HeaderMap) -> Option<Token> {
+    /// What cannot be read counts as nothing.
+    fn take(&self, headers: &HeaderMap) -> Option<Written> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         match self {
             Carrier::Header(name) => headers.get(name).and_then(text)?.parse().ok(),
@@ -102,10 +102,10 @@ impl Carrier {
         }
     }
 
-    fn put(&self, token: Token, headers: &mut HeaderMap) {
+    fn put(&self, written: Written, headers: &mut HeaderMap) {
         let (name, text) = match self {
-            Carrier::Header(name) => (name.clone(), token.to_string()),
-            Carrier::Cookie(name) => (SET_COOKIE, format!("{name}={token}; Path=/; HttpOnly; SameSite=Lax")),
+            Carrier::Header(name) => (name.clone(), written.to_string()),
+            Carrier::Cookie(name) => (SET_COOKIE, format!("{name}={written}; Path=/; HttpOnly; SameSite=Lax")),
         };
         let Ok(value) = HeaderValue::from_str(&text) else { return };
         match self {
@@ -118,6 +118,7 @@ impl Carrier {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Token;
     use db_core::Lsn;
     use std::convert::Infallible;
 

@@ -116,8 +116,7 @@ impl<A> Node<A> {
         }
         let seen = self.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
         seen.is_some_and(|sighting| {
-            let same_log = sighting.system == Some(token.system) && sighting.timeline == token.timeline;
-            same_log && sighting.position.is_some_and(|position| position >= token.position)
+            sighting.is_of(token) && sighting.position.is_some_and(|position| position >= token.position)
         })
     }
 

@@ -51,6 +51,10 @@ impl<'a, A> Reader<'a, A> {
             Freshness::Default => (max_lag, None),
             Freshness::Within(lag) => (lag, None),
             Freshness::AtLeast(token) => (max_lag, Some(token)),
+            Freshness::Since(moment) => match self.cluster.config.lag_since(moment) {
+                Some(lag) => (lag, None),
+                None => return Set::default(),
+            },
             Freshness::Any => (Duration::MAX, None),
         };
         let (allowed, mut all, mut in_favour) = (Allowed::from(allowed), Set::default(), Set::default());
@@ -109,9 +113,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         let may_catch_up = |node: &Arc<Node<A>>| {
             let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
             node.config.one_server
-                && sighting.is_some_and(|sighting| {
-                    sighting.system == Some(token.system) && sighting.timeline == token.timeline
-                })
+                && sighting.is_some_and(|sighting| sighting.is_of(&token))
         };
         let Ok(_place) = cluster.for_token.enter() else { return false };
         if !cluster.nodes.iter().any(may_catch_up) {
@@ -169,7 +171,9 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         self.cluster.check_running()?;
         let (at_once, after_wait, in_vain) = match self.freshness {
             Freshness::Primary => return self.fall_back(Reason::Asked, site).await,
-            Freshness::AtLeast(_) => (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback),
+            Freshness::AtLeast(_) | Freshness::Since(_) => {
+                (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback)
+            }
             _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
         };
         if let Some(conn) = self.on_standby(self.freshness, site).await? {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use db_core::{Lsn, Role};
 
+use crate::token::Token;
+
 /// What a monitor saw of its node last.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) enum Seen {
@@ -34,6 +36,16 @@ pub(crate) struct Sighting {
     pub(crate) lag: Option<Duration>,
     /// When the question was sent.
     pub(crate) asked: Instant,
+}
+
+impl Sighting {
+    /// Whether its log can hold what the token stands for.
+    ///
+    /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost in the failover:
+    /// no node has it. So the position decides there, too.
+    pub(crate) fn is_of(&self, token: &Token) -> bool {
+        self.system == Some(token.system) && self.timeline >= token.timeline
+    }
 }
 
 impl Seen {

@@ -1,13 +1,12 @@
 //! What one caller has written, so that its reads see it.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use db_core::{AroundCommit, CommitOutcome};
-use diesel_async::AsyncPgConnection;
+use std::time::SystemTime;
 
 use crate::freshness::Freshness;
+use crate::session_commit::SessionCommit;
 use crate::token::Token;
+use crate::written::Written;
 
 tokio::task_local! {
     static CURRENT: Session;
@@ -15,8 +14,8 @@ tokio::task_local! {
 
 /// What one caller has written: its reads go to standbys that have it, else to the primary.
 ///
-/// Cheap to clone; clones are the same session. As an [`AroundCommit`] it reads a [`Token`] after each COMMIT. Between two
-/// requests it travels as that token's text.
+/// Cheap to clone; clones are the same session. Each of its transactions is run with a [`SessionCommit`], which reads a
+/// [`Token`] along with COMMIT. Between two requests it travels as [`Written`].
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     state: Arc<Mutex<State>>,
@@ -25,8 +24,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     token: Option<Token>,
-    /// A commit whose position is not known: only the primary surely has it.
-    untold: bool,
+    /// When something was written last whose position is not known. What the token stands for was written before.
+    untold: Option<SystemTime>,
 }
 
 impl Session {
@@ -35,36 +34,48 @@ impl Session {
         Session::default()
     }
 
-    /// A session that goes on from a token.
-    pub fn resume(token: Token) -> Self {
-        let session = Session::new();
-        session.merge(token);
-        session
+    /// A session that goes on from what it wrote elsewhere.
+    pub fn resume(written: Written) -> Self {
+        let state = match written {
+            Written::UpTo(token) => State { token: Some(token), untold: None },
+            Written::Before(moment) => State { token: None, untold: Some(moment) },
+        };
+        Session { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// What it has written so far, where that is known.
+    /// What it has written so far, as it travels; none where it has written nothing.
+    pub fn written(&self) -> Option<Written> {
+        let state = self.state();
+        state.untold.map(Written::Before).or(state.token.map(Written::UpTo))
+    }
+
+    /// The position of what it has written so far, where that is known.
     pub fn token(&self) -> Option<Token> {
-        self.state().token
+        let state = self.state();
+        state.token.filter(|_| state.untold.is_none())
     }
 
     /// Adds what another session has written, or the same one elsewhere: its reads see that, too.
     pub fn merge(&self, token: Token) {
         let mut state = self.state();
         state.token = Some(state.token.map_or(token, |own| own.merge(token)));
+        // Whatever was written elsewhere was written before now.
+        state.untold = state.untold.map(|_| SystemTime::now());
     }
 
-    /// Something was written and no token tells where: reads go to the primary until one does.
+    /// Something was written and no token tells where: reads go to the primary until the standbys surely have it.
     pub fn forget(&self) {
-        self.state().untold = true;
+        self.state().untold = Some(SystemTime::now());
     }
 
     /// How fresh the answer to its next read must be.
     pub fn freshness(&self) -> Freshness {
-        match *self.state() {
-            State { untold: true, .. } => Freshness::Primary,
-            State { token: Some(token), .. } => Freshness::AtLeast(token),
-            State { token: None, .. } => Freshness::Default,
-        }
+        self.written().map_or(Freshness::Default, Written::freshness)
+    }
+
+    /// What reads a token along with the COMMIT of one transaction: hand it to whatever commits.
+    pub fn commit(&self) -> SessionCommit {
+        SessionCommit::of(self.clone())
     }
 
     /// Runs `future` with this session as the [current](Session::current) one of its task.
@@ -89,40 +100,15 @@ impl Session {
     }
 
     /// Takes in a token that was read after a commit: it covers every earlier commit of the session, on whatever connection.
-    fn wrote(&self, token: Option<Token>) {
-        let Some(token) = token else { return self.forget() };
+    pub(crate) fn wrote(&self, token: Token) {
         let mut state = self.state();
         // A token of another cluster says nothing of this one.
         let own = state.token.filter(|own| own.system == token.system);
-        *state = State { token: Some(own.map_or(token, |own| own.merge(token))), untold: false };
+        *state = State { token: Some(own.map_or(token, |own| own.merge(token))), untold: None };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl AroundCommit for Session {
-    fn after<'a>(
-        &'a self,
-        conn: Option<&'a mut AsyncPgConnection>,
-        outcome: CommitOutcome,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async move {
-            match outcome {
-                CommitOutcome::RolledBack => {}
-                CommitOutcome::Unknown => self.forget(),
-                CommitOutcome::Committed => {
-                    // Whoever gives up while the answer is under way has written all the same.
-                    self.forget();
-                    let Some(conn) = conn else { return };
-                    let read = Token::read(conn).await.inspect_err(|error| {
-                        tracing::debug!(%error, "no token after a commit: the session reads from the primary");
-                    });
-                    self.wrote(read.unwrap_or_default());
-                }
-            }
-        })
     }
 }
 
@@ -139,27 +125,41 @@ mod tests {
     fn a_session_asks_for_what_it_has_written() {
         let session = Session::new();
         assert_eq!(session.freshness(), Freshness::Default);
-        session.wrote(Some(token(7, 10)));
+        session.wrote(token(7, 10));
         session.merge(token(7, 5));
         assert_eq!(session.clone().freshness(), Freshness::AtLeast(token(7, 10)));
-        session.wrote(None);
-        assert_eq!(session.freshness(), Freshness::Primary, "where it wrote is not known");
+        let before = SystemTime::now();
+        session.forget();
+        let since = |session: &Session| match session.freshness() {
+            Freshness::Since(moment) => moment,
+            other => panic!("{other:?}"),
+        };
+        let forgot = since(&session);
+        assert!(forgot >= before, "where it wrote is not known");
+        assert_eq!((session.token(), session.written()), (None, Some(Written::Before(forgot))));
         session.merge(token(7, 90));
-        assert_eq!(session.freshness(), Freshness::Primary, "a token from elsewhere does not tell");
-        session.wrote(Some(token(7, 20)));
+        assert!(since(&session) >= forgot, "a token from elsewhere does not tell, and is not lost");
+        session.wrote(token(7, 20));
         assert_eq!(session.freshness(), Freshness::AtLeast(token(7, 90)));
     }
 
     #[test]
     fn what_is_written_here_replaces_a_token_of_another_cluster() {
-        let session = Session::resume(token(8, 90));
-        session.wrote(Some(token(7, 10)));
+        let session = Session::resume(Written::UpTo(token(8, 90)));
+        session.wrote(token(7, 10));
         assert_eq!(session.token(), Some(token(7, 10)));
+    }
+
+    #[test]
+    fn a_session_goes_on_from_what_it_wrote_elsewhere() {
+        for written in [Written::UpTo(token(7, 10)), Written::Before(SystemTime::now())] {
+            assert_eq!(Session::resume(written).written(), Some(written));
+        }
     }
 
     #[tokio::test]
     async fn a_scope_carries_its_session_and_ends() {
-        let session = Session::resume(token(7, 10));
+        let session = Session::resume(Written::UpTo(token(7, 10)));
         session.scope(async { assert_eq!(Session::current().unwrap().token(), Some(token(7, 10))) }).await;
         assert!(Session::current().is_none());
     }

@@ -5,15 +5,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use db_core::{Lsn, Result};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Nullable, Text};
-use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 /// A position in the log of one cluster: whoever has replayed it has replayed all that was committed before it was read.
 ///
 /// It travels as `1.<system identifier>.<timeline>.<position>`, each in lower-case hexadecimal: letters, digits and full
 /// stops only, at most 44 characters, fit for a header or a cookie. It holds no secret, and none is needed: one that was
-/// forged, or comes from another cluster or from before a failover, costs its bearer a read from the primary.
+/// forged or comes from another cluster costs its bearer a read from the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The cluster's system identifier.
@@ -31,41 +33,45 @@ pub struct InvalidToken;
 
 /// The position at which this statement runs: not `pg_current_wal_lsn()`, which leaves out what a commit with
 /// `synchronous_commit = off` has not yet written.
-const READ: &str = "SELECT (SELECT system_identifier FROM pg_control_system()) AS system, \
-    left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline, pg_current_wal_insert_lsn()::text AS position";
+const READ: &str = "SELECT (SELECT system_identifier FROM pg_control_system()), \
+    left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_insert_lsn()::text";
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = BigInt)]
-    system: i64,
-    #[diesel(sql_type = Nullable<Text>)]
-    timeline: Option<String>,
-    #[diesel(sql_type = Nullable<Text>)]
-    position: Option<String>,
+/// Its text is always the same, so that each connection prepares it once.
+#[derive(Debug, Clone, Copy, QueryId)]
+struct Read;
+
+impl QueryFragment<Pg> for Read {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(READ);
+        Ok(())
+    }
+}
+
+impl Query for Read {
+    type SqlType = (BigInt, Nullable<Text>, Nullable<Text>);
 }
 
 impl Token {
     /// The only version so far.
-    const VERSION: &'static str = "1";
+    pub(crate) const VERSION: &'static str = "1";
 
     /// Reads the token that stands for all that was committed so far, on a connection to the primary.
     ///
-    /// Read it after COMMIT has returned: one that was read before may not cover the transaction.
+    /// Read it after COMMIT has returned, or send it behind COMMIT on the same connection
+    /// ([`SessionCommit`](crate::SessionCommit) does): one that was read before may not cover the transaction.
     ///
     /// # Errors
     /// The server's; where it offers no position, none is to be had and the session reads from the primary.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the statement to the connection's owner.
-    pub async fn read(conn: &mut AsyncPgConnection) -> Result<Option<Token>> {
-        let row: Row = sql_query(READ).get_result(conn).await?;
-        let timeline = row.timeline.and_then(|text| u32::from_str_radix(&text, 16).ok());
-        let position = row.position.and_then(|text| text.parse().ok());
-        Ok(timeline.zip(position).map(|(timeline, position)| Token {
-            system: row.system.cast_unsigned(),
-            timeline,
-            position,
-        }))
+    pub async fn read(conn: &AsyncPgConnection) -> Result<Option<Token>> {
+        type Row = (i64, Option<String>, Option<String>);
+        let (system, timeline, position): Row = Read.get_result(&mut &*conn).await?;
+        let timeline = timeline.and_then(|text| u32::from_str_radix(&text, 16).ok());
+        let position = position.and_then(|text| text.parse().ok());
+        let system = system.cast_unsigned();
+        Ok(timeline.zip(position).map(|(timeline, position)| Token { system, timeline, position }))
     }
 
     /// The one that covers more: of the later timeline, and there of the greater position. Of two clusters', this one.
@@ -110,7 +116,7 @@ impl FromStr for Token {
 }
 
 /// Only what `Display` prints: one token has one text.
-fn hexadecimal(text: &str) -> Result<u64, InvalidToken> {
+pub(crate) fn hexadecimal(text: &str) -> Result<u64, InvalidToken> {
     let plain = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let shortest = text == "0" || !text.starts_with('0');
     let number = u64::from_str_radix(text, 16).ok().filter(|_| plain && shortest);

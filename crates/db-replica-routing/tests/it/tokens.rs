@@ -1,9 +1,9 @@
 //! A session's reads see its own writes.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use db_core::{Acquire, AroundCommit, CommitOutcome, Lsn};
-use db_replica_routing::{Freshness, Router, RouterConfig, Session, Token};
+use db_replica_routing::{Freshness, Router, RouterConfig, Session, Token, Written};
 use db_testkit::{Cluster, until};
 use diesel_async::SimpleAsyncConnection;
 
@@ -12,7 +12,7 @@ use crate::{Kept, answering, config, node, nodes, number, replayed, router, rout
 async fn write(router: &Router<Kept>, session: &Session, sql: &str) {
     let mut conn = router.writer().acquire().await.unwrap();
     conn.batch_execute(sql).await.unwrap();
-    session.after(Some(&mut conn), CommitOutcome::Committed).await;
+    session.commit().after(Some(&mut conn), CommitOutcome::Committed).await;
 }
 
 /// With `synchronous_commit = off` the position that is written lies behind the one that is committed.
@@ -77,7 +77,7 @@ async fn a_token_that_no_standby_reaches_in_time_costs_a_read_from_the_primary()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_from_before_a_failover_leads_to_the_new_primary() {
+async fn a_token_from_before_a_failover_is_served_by_whoever_follows_the_new_primary() {
     let cluster = Cluster::builder().standbys(2).start().await.unwrap();
     let router = router(&cluster).await;
     let session = Session::new();
@@ -93,7 +93,9 @@ async fn a_token_from_before_a_failover_leads_to_the_new_primary() {
         answering(&router, session.freshness()).await == node(&cluster, 2)
     })
     .await;
-    assert_eq!(answering(&router, Freshness::AtLeast(old)).await, node(&cluster, 1));
+    assert_eq!(answering(&router, Freshness::AtLeast(old)).await, node(&cluster, 2));
+    let lost = Token { position: Lsn(u64::MAX), ..old };
+    assert_eq!(answering(&router, Freshness::AtLeast(lost)).await, node(&cluster, 1), "no standby has that");
 }
 
 /// A write whose position nobody could tell is on the primary for sure.
@@ -104,8 +106,14 @@ async fn a_commit_without_a_token_sends_the_session_to_the_primary() {
     let session = Session::new();
     let mut standby = router.reader(Freshness::Any).acquire().await.unwrap();
     // A standby has no position to tell: the statement fails there.
-    session.after(Some(&mut standby), CommitOutcome::Committed).await;
+    session.commit().after(Some(&mut standby), CommitOutcome::Committed).await;
+    assert_eq!(session.token(), None);
     assert_eq!(answering(&router, session.freshness()).await, node(&cluster, 0));
+    let written = |ago| Session::resume(Written::Before(SystemTime::now() - ago)).freshness();
+    assert_eq!(answering(&router, written(Duration::ZERO)).await, node(&cluster, 0));
+    assert_eq!(answering(&router, written(Duration::from_secs(60))).await, node(&cluster, 1), "long ago");
+    let future = Freshness::Since(SystemTime::now() + Duration::from_secs(60));
+    assert_eq!(answering(&router, future).await, node(&cluster, 0), "forged");
     write(&router, &session, "CREATE TABLE t ()").await;
     until("the standby has it", async || answering(&router, session.freshness()).await == node(&cluster, 1))
         .await;
