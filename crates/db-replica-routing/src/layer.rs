@@ -24,7 +24,7 @@ enum Carrier {
 /// Gives each request its [`Session`], as the [current](Session::current) one and among the request's extensions, and the
 /// response what it has [written](Written).
 ///
-/// With axum: `Router::layer(SessionLayer::header(name))`, and in a handler `Extension(session): Extension<Session>`.
+/// With axum: `Router::layer(SessionLayer::header(name))`. With the feature `axum`, handlers take a [`Session`] as an argument.
 #[derive(Debug, Clone)]
 pub struct SessionLayer {
     carrier: Carrier,
@@ -72,15 +72,14 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let carrier = self.carrier.clone();
-        let brought = carrier.take(request.headers());
-        let session = brought.map_or_else(Session::new, Session::resume);
+        let session = carrier.take(request.headers()).map_or_else(Session::new, Session::resume);
         request.extensions_mut().insert(session.clone());
         // Called in the scope as well: a service may do its work here and not in its future.
         let answering = session.clone().sync_scope(|| self.inner.call(request));
         Box::pin(async move {
             let mut response = session.clone().scope(answering).await?;
-            if let Some(written) = session.written().filter(|written| brought != Some(*written)) {
-                carrier.put(written, response.headers_mut());
+            if let Some(news) = session.news() {
+                carrier.put(news, response.headers_mut());
             }
             Ok(response)
         })

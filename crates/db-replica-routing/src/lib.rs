@@ -7,6 +7,8 @@ mod config;
 mod counts;
 mod ejection;
 mod election;
+#[cfg(feature = "axum")]
+mod extract;
 mod freshness;
 mod lag;
 #[cfg(feature = "tower")]
@@ -24,6 +26,8 @@ mod router;
 mod seen;
 mod session;
 mod session_commit;
+#[cfg(feature = "redis")]
+mod session_store;
 mod signals;
 mod token;
 mod topology;
@@ -44,6 +48,8 @@ pub use routed::Routed;
 pub use router::{Purpose, Router};
 pub use session::Session;
 pub use session_commit::SessionCommit;
+#[cfg(feature = "redis")]
+pub use session_store::SessionStore;
 pub use signals::Signals;
 pub use token::{InvalidToken, Token};
 pub use topology::{NodeStatus, Topology};

@@ -26,6 +26,14 @@ struct State {
     token: Option<Token>,
     /// When something was written last whose position is not known. What the token stands for was written before.
     untold: Option<SystemTime>,
+    /// What it was resumed with.
+    brought: Option<Written>,
+}
+
+impl State {
+    fn written(&self) -> Option<Written> {
+        self.untold.map(Written::Before).or(self.token.map(Written::UpTo))
+    }
 }
 
 impl Session {
@@ -36,17 +44,23 @@ impl Session {
 
     /// A session that goes on from what it wrote elsewhere.
     pub fn resume(written: Written) -> Self {
-        let state = match written {
-            Written::UpTo(token) => State { token: Some(token), untold: None },
-            Written::Before(moment) => State { token: None, untold: Some(moment) },
-        };
+        let mut state = State { brought: Some(written), ..State::default() };
+        match written {
+            Written::UpTo(token) => state.token = Some(token),
+            Written::Before(moment) => state.untold = Some(moment),
+        }
         Session { state: Arc::new(Mutex::new(state)) }
     }
 
     /// What it has written so far, as it travels; none where it has written nothing.
     pub fn written(&self) -> Option<Written> {
+        self.state().written()
+    }
+
+    /// The same, where it has written anything since it was resumed.
+    pub fn news(&self) -> Option<Written> {
         let state = self.state();
-        state.untold.map(Written::Before).or(state.token.map(Written::UpTo))
+        state.written().filter(|written| state.brought != Some(*written))
     }
 
     /// The position of what it has written so far, where that is known.
@@ -104,7 +118,7 @@ impl Session {
         let mut state = self.state();
         // A token of another cluster says nothing of this one.
         let own = state.token.filter(|own| own.system == token.system);
-        *state = State { token: Some(own.map_or(token, |own| own.merge(token))), untold: None };
+        (state.token, state.untold) = (Some(own.map_or(token, |own| own.merge(token))), None);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,7 +167,10 @@ mod tests {
     #[test]
     fn a_session_goes_on_from_what_it_wrote_elsewhere() {
         for written in [Written::UpTo(token(7, 10)), Written::Before(SystemTime::now())] {
-            assert_eq!(Session::resume(written).written(), Some(written));
+            let session = Session::resume(written);
+            assert_eq!((session.written(), session.news()), (Some(written), None));
+            session.wrote(token(7, 20));
+            assert_eq!(session.news(), Some(Written::UpTo(token(7, 20))));
         }
     }
 

@@ -6,6 +6,7 @@ mod failover;
 mod pgbouncer;
 mod platforms;
 mod reads;
+mod session_store;
 mod sources;
 mod split_brain;
 mod tokens;

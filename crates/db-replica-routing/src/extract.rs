@@ -1,0 +1,19 @@
+//! The session of a request as an argument of an axum handler.
+
+use axum_core::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::session::Session;
+
+/// The request's session, which [`SessionLayer`](crate::SessionLayer) opened.
+///
+/// Without the layer a request is refused: nobody would carry on what it writes.
+impl<S: Sync> FromRequestParts<S> for Session {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Session, Self::Rejection> {
+        let session = parts.extensions.get::<Session>().cloned();
+        session.ok_or((StatusCode::INTERNAL_SERVER_ERROR, "this route lacks the SessionLayer"))
+    }
+}
