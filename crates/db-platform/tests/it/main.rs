@@ -11,6 +11,7 @@ mod sessions;
 mod stream;
 mod timeouts;
 mod transactions;
+mod web;
 
 use std::time::Duration;
 
