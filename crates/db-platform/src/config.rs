@@ -25,8 +25,6 @@ pub struct Config {
     pub read_urls: Vec<DatabaseUrl>,
     /// Servers of which any may be the primary, beside `url`.
     pub nodes: Vec<DatabaseUrl>,
-    /// The zones that servers stand in, by `host` or `host:port`; that of this process is in `router`.
-    pub zones: BTreeMap<String, String>,
     /// Where Patronis listen that tell of more nodes; none without Patroni.
     pub patroni: Vec<PatroniUrl>,
     /// How connections are opened.
@@ -92,7 +90,7 @@ impl Config {
         }
         config.direct_url = direct.unwrap_or_else(|| config.url.clone());
         (config.read_urls, config.nodes) = (standbys, nodes);
-        (config.patroni, config.zones) = (patroni, zones);
+        (config.patroni, config.router.zones) = (patroni, zones);
         config.router.zone = zone.map(|(_, zone)| zone.trim().to_owned());
         reader.finish()?;
         Ok(config)
@@ -148,7 +146,6 @@ impl Config {
             url,
             read_urls: Vec::new(),
             nodes: Vec::new(),
-            zones: BTreeMap::new(),
             patroni: Vec::new(),
             connect,
             pool,
@@ -332,7 +329,7 @@ mod tests {
         assert_eq!(config.url, config.nodes[0]);
         let patroni: Vec<_> = config.patroni.iter().map(ToString::to_string).collect();
         assert_eq!(patroni, ["http://a:8008", "http://b:8008"]);
-        let zones: Vec<_> = config.zones.into_iter().collect();
+        let zones: Vec<_> = config.router.zones.clone().into_iter().collect();
         assert_eq!(zones, [("a", "east"), ("c:5432", "west")].map(|(a, b)| (a.to_owned(), b.to_owned())));
         let router = config.router;
         assert_eq!((router.zone.as_deref(), router.max_lag), (Some("east"), Duration::from_secs(3)));

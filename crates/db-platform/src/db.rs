@@ -60,10 +60,10 @@ impl Db {
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
         let (_, facts) = find_primary(servers.that_may_write()).await?;
-        warn_of_too_many_connections(&config, &facts);
+        warn_of_too_many_connections(&config, &servers, &facts);
 
         let observers = observers(&config, &signals);
-        let (nodes, opened) = (servers.nodes(), Arc::clone(&servers));
+        let (nodes, opened) = (servers.nodes().cloned().collect::<Vec<_>>(), Arc::clone(&servers));
         // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
         let watch = move |endpoint: &Endpoint| servers.connector(endpoint).clone();
         #[cfg(feature = "otel")]
@@ -75,8 +75,8 @@ impl Db {
             move |endpoint: &Endpoint, purpose: Purpose| {
                 let connector = servers.connector(endpoint).clone().observed_by(observers.clone());
                 let (connector, pool) = match purpose {
-                    // Whoever is a standby now may take the writes later.
                     Purpose::Plain if servers.may_write(endpoint) => (connector, writes.clone()),
+                    // Whoever is a standby now may take the writes later.
                     Purpose::Plain => {
                         (connector, PoolConfig { max: reads.max.max(writes.max), ..reads.clone() })
                     }
@@ -404,14 +404,45 @@ fn observers(config: &Config, signals: &Signals) -> Vec<Arc<dyn Observe>> {
     observers
 }
 
-fn warn_of_too_many_connections(config: &Config, facts: &ServerFacts) {
-    let pools = config.pool.max.get() + config.read_pool.max.get();
+fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &ServerFacts) {
+    let most = most_connections(config, servers);
     let limit = usize::try_from(facts.max_connections).unwrap_or(0);
-    if pools * 5 > limit * 4 {
+    if most * 5 > limit * 4 {
         tracing::warn!(
-            pools,
+            most,
             max_connections = limit,
-            "the pools of this process alone could take more than 80 % of the server's connections: lower DB_POOL_MAX and DB_READ_POOL_MAX"
+            "this process alone could take more than 80 % of a server's connections: lower DB_POOL_MAX and DB_READ_POOL_MAX"
         );
+    }
+}
+
+/// The most connections that one server may get from us: it is the primary, or becomes it, and answers reads as well.
+fn most_connections(config: &Config, servers: &Servers) -> usize {
+    let (writes, reads) = (config.pool.max.get(), config.read_pool.max.get());
+    let learned = !config.patroni.is_empty();
+    let read_only = learned || servers.nodes().any(|endpoint| !servers.may_write(endpoint));
+    let plain = if read_only { writes.max(reads) } else { writes };
+    // And the monitor's own.
+    plain + reads + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use db_core::Environment;
+    use std::num::NonZeroUsize;
+
+    #[test]
+    fn a_server_that_serves_both_kinds_of_work_has_both_pools() {
+        let check = |read_urls: &[&str], writes, reads, expected| {
+            let mut config = Config::new(Environment::Test, "postgres://ann@a/app".parse().unwrap());
+            config.read_urls = read_urls.iter().map(|url| url.parse().unwrap()).collect();
+            let size = |most| NonZeroUsize::new(most).unwrap();
+            (config.pool.max, config.read_pool.max) = (size(writes), size(reads));
+            assert_eq!(most_connections(&config, &Servers::of(&config)), expected);
+        };
+        check(&[], 10, 20, 31);
+        check(&["postgres://ann@b/app"], 10, 5, 16);
+        check(&["postgres://ann@b/app"], 10, 20, 41);
     }
 }

@@ -1,10 +1,7 @@
 //! Which servers a configuration names, how each is connected to, and which of them is the primary.
 
-use std::collections::BTreeMap;
-
 use db_core::{Connect, DatabaseUrl, Endpoint, Error, Result};
 use db_pool::Connector;
-use db_replica_routing::NodeConfig;
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
@@ -17,7 +14,6 @@ pub(crate) struct Servers {
     known: Vec<Server>,
     /// For those that are learned of later.
     common: Connector,
-    zones: BTreeMap<String, String>,
 }
 
 #[derive(Debug)]
@@ -42,7 +38,7 @@ impl Servers {
                 }
             }
         }
-        Servers { known, common: connector(&config.url), zones: config.zones.clone() }
+        Servers { known, common: connector(&config.url) }
     }
 
     /// How to connect to one of them.
@@ -63,14 +59,9 @@ impl Servers {
             .map(|server| (&server.endpoint, &server.connector))
     }
 
-    /// All of them, and the zone that each stands in.
-    pub(crate) fn nodes(&self) -> Vec<NodeConfig> {
-        let node = |server: &Server| {
-            let endpoint = &server.endpoint;
-            let zone = self.zones.get(&endpoint.to_string()).or_else(|| self.zones.get(endpoint.host()));
-            NodeConfig { zone: zone.cloned(), ..NodeConfig::from(endpoint.clone()) }
-        };
-        self.known.iter().map(node).collect()
+    /// All of them.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Endpoint> {
+        self.known.iter().map(|server| &server.endpoint)
     }
 }
 
@@ -146,26 +137,18 @@ mod tests {
     }
 
     #[test]
-    fn each_server_is_known_once_with_its_own_login_and_zone() {
+    fn each_server_is_known_once_with_its_own_login() {
         let mut config = Config::new(Environment::Test, url("postgres://ann@a,b/app"));
         config.nodes = vec![url("postgres://bob@b/app"), url("postgres://bob@c:6000/app")];
         config.read_urls = vec![url("postgres://eve@c:6000,d/app")];
-        config.zones = [("a", "east"), ("c:6000", "west"), ("d:1", "west")]
-            .map(|(host, zone)| (host.to_owned(), zone.to_owned()))
-            .into();
         let servers = Servers::of(&config);
         let seen: Vec<_> = servers
             .nodes()
-            .iter()
-            .map(|node| {
-                let user = servers.connector(&node.endpoint).url().user();
-                let zone = node.zone.as_deref().unwrap_or("-");
-                format!("{} {user} {zone} {}", node.endpoint, servers.may_write(&node.endpoint))
-            })
+            .map(|node| format!("{node} {} {}", servers.connector(node).url().user(), servers.may_write(node)))
             .collect();
         assert_eq!(
             seen,
-            ["a:5432 ann east true", "b:5432 ann - true", "c:6000 bob west true", "d:5432 eve - false"]
+            ["a:5432 ann true", "b:5432 ann true", "c:6000 bob true", "d:5432 eve false"]
         );
         let learned = Endpoint::new("e", 5432);
         assert_eq!((servers.connector(&learned).url().user(), servers.may_write(&learned)), ("ann", false));

@@ -63,8 +63,8 @@ pub(crate) struct Cluster<A> {
 #[derive(Default)]
 struct State {
     memory: Memory,
-    /// The cluster's system identifier, as the first node to answer told it.
-    system: Option<u64>,
+    /// The cluster's system identifier, and the place of the node that told it.
+    system: Option<(usize, u64)>,
     /// When the last writer went, and who it was.
     lost: Option<(Instant, usize)>,
     /// Whether some standby may answer ordinary reads; none before all were asked.
@@ -96,6 +96,7 @@ impl<A> Cluster<A> {
 
     /// Adds a node; none where it is known already, or where there is no room for it.
     pub(crate) fn add(&self, config: NodeConfig) -> Option<&Arc<Node<A>>> {
+        let config = NodeConfig { zone: self.config.zone_of(&config), ..config };
         let endpoint = config.endpoint.clone();
         self.nodes.add(&endpoint, |number| {
             let near = self.config.zone.is_none() || self.config.zone == config.zone;
@@ -184,7 +185,17 @@ impl<A: Acquire> Cluster<A> {
     /// Takes in what a monitor saw of its node, and holds an election.
     pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) {
         let mut state = self.state();
-        let seen = state.admit(node, seen);
+        let seen = match state.admit(node.number, seen) {
+            Admission::Granted => seen,
+            Admission::Overrules => {
+                self.dismiss_strangers(&mut state);
+                seen
+            }
+            Admission::Stranger { system, expected } => {
+                node.estrange(system, expected);
+                Seen::Down
+            }
+        };
         let before = node.see(seen);
         let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
         if let Some(is) = seen.up() {
@@ -281,6 +292,19 @@ impl<A: Acquire> Cluster<A> {
         }
     }
 
+    /// Forgets what nodes of another cluster told, before it was known to be another.
+    fn dismiss_strangers(&self, state: &mut State) {
+        state.memory.best = 0;
+        let Some((_, expected)) = state.system else { return };
+        for node in self.nodes.iter() {
+            let system = node.seen.borrow().up().and_then(|sighting| sighting.system);
+            if let Some(system) = system.filter(|system| *system != expected) {
+                node.estrange(system, expected);
+                node.see(Seen::Down);
+            }
+        }
+    }
+
     /// Cuts off every primary that is not the writer: what is sent to it would be lost.
     fn fence(&self, sights: &[Seen], memory: Memory) {
         for (node, seen) in self.nodes.iter().zip(sights) {
@@ -293,19 +317,37 @@ impl<A: Acquire> Cluster<A> {
     }
 }
 
+/// Whether a node belongs to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Granted,
+    /// It does, and so do none that were taken in before.
+    Overrules,
+    Stranger {
+        system: u64,
+        expected: u64,
+    },
+}
+
 impl State {
     /// A node of another cluster is as good as down.
-    fn admit<A>(&mut self, node: &Node<A>, seen: Seen) -> Seen {
-        let Some(system) = seen.up().and_then(|sighting| sighting.system) else { return seen };
-        let expected = *self.system.get_or_insert(system);
-        if expected == system {
-            return seen;
+    ///
+    /// Which one is the other, the node says that was named first; but nothing shakes a cluster that has had a writer.
+    fn admit(&mut self, number: usize, seen: Seen) -> Admission {
+        let Some(system) = seen.up().and_then(|sighting| sighting.system) else { return Admission::Granted };
+        let (teller, expected) = *self.system.get_or_insert((number, system));
+        let earlier = number < teller;
+        match (expected == system, earlier && self.memory.settled == 0) {
+            (true, _) => {
+                self.system = Some((number.min(teller), system));
+                Admission::Granted
+            }
+            (false, true) => {
+                self.system = Some((number, system));
+                Admission::Overrules
+            }
+            (false, false) => Admission::Stranger { system, expected },
         }
-        let trouble = format!("it belongs to another cluster: system identifier {system}, not {expected}");
-        if node.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) {
-            tracing::error!(endpoint = %node.endpoint(), "{trouble}");
-        }
-        Seen::Down
     }
 }
 
@@ -316,5 +358,38 @@ impl<A> fmt::Debug for Cluster<A> {
             .field("config", &self.config)
             .field("nodes", &endpoints)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::Sighting;
+
+    fn seen(system: u64) -> Seen {
+        Seen::Up(Sighting {
+            role: Role::Standby,
+            system: Some(system),
+            started: None,
+            timeline: 1,
+            position: None,
+            lag: None,
+            asked: Instant::now(),
+        })
+    }
+
+    #[test]
+    fn the_node_that_was_named_first_says_which_cluster_it_is_until_there_was_a_writer() {
+        let mut state = State::default();
+        let stranger = |system, expected| Admission::Stranger { system, expected };
+        assert_eq!(state.admit(2, seen(8)), Admission::Granted, "nobody else has answered");
+        assert_eq!(state.admit(3, seen(7)), stranger(7, 8));
+        assert_eq!(state.admit(1, seen(7)), Admission::Overrules);
+        assert_eq!(state.admit(2, seen(8)), stranger(8, 7));
+        assert_eq!(state.admit(3, seen(7)), Admission::Granted);
+        assert_eq!(state.admit(2, Seen::Down), Admission::Granted);
+        state.memory.settled = 1;
+        assert_eq!(state.admit(0, seen(9)), stranger(9, 7), "its name leads elsewhere by now");
+        assert_eq!(state.admit(0, seen(7)), Admission::Granted);
     }
 }

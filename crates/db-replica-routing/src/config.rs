@@ -1,5 +1,6 @@
 //! Which nodes there are, how they are watched, and how stale a read may be.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use db_core::settings::Value;
 pub struct NodeConfig {
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The zone it stands in; reads prefer nodes of [`RouterConfig::zone`].
+    /// The zone it stands in, else that of [`RouterConfig::zones`]; reads prefer nodes of [`RouterConfig::zone`].
     pub zone: Option<String>,
     /// How many reads it gets, relative to the others, when all are equally fast.
     pub weight: NonZeroU32,
@@ -19,11 +20,14 @@ pub struct NodeConfig {
     /// reader name of a managed service: then what one connection has seen says nothing of the next, and reads with a
     /// token go elsewhere.
     pub one_server: bool,
+    /// Whether it answers reads while it is a standby. It does not where it is kept for backups or reports; it may become the
+    /// writer all the same.
+    pub reads: bool,
 }
 
 impl From<Endpoint> for NodeConfig {
     fn from(endpoint: Endpoint) -> Self {
-        NodeConfig { endpoint, zone: None, weight: NonZeroU32::MIN, one_server: true }
+        NodeConfig { endpoint, zone: None, weight: NonZeroU32::MIN, one_server: true, reads: true }
     }
 }
 
@@ -92,6 +96,8 @@ pub struct RouterConfig {
     pub token_wait: Duration,
     /// The zone that this process runs in.
     pub zone: Option<String>,
+    /// The zones of nodes by `host:port` or `host`, also of those that are learned of later.
+    pub zones: BTreeMap<String, String>,
     /// A node of another zone answers when it is this many times less loaded than the best of our own.
     pub zone_bias: NonZeroU32,
     /// How long a node that came back gets fewer reads than its share, growing from a tenth: its caches are cold.
@@ -119,6 +125,13 @@ pub struct EjectionConfig {
 const CLOCKS: Duration = Duration::from_secs(1);
 
 impl RouterConfig {
+    /// The zone that a node stands in.
+    pub(crate) fn zone_of(&self, node: &NodeConfig) -> Option<String> {
+        let named = |name: &str| self.zones.get(name).cloned();
+        let endpoint = &node.endpoint;
+        node.zone.clone().or_else(|| named(&endpoint.to_string())).or_else(|| named(endpoint.host()))
+    }
+
     /// A standby with this lag or less has surely replayed what was committed before `moment`; none where no lag is small
     /// enough yet.
     pub(crate) fn lag_since(&self, moment: SystemTime) -> Option<Duration> {
@@ -143,6 +156,7 @@ impl Default for RouterConfig {
             max_waiting: 1_000,
             token_wait: Duration::from_millis(100),
             zone: None,
+            zones: BTreeMap::new(),
             zone_bias: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
             slow_start: Duration::from_secs(2),
             ejection: EjectionConfig::default(),
@@ -159,5 +173,34 @@ impl Default for EjectionConfig {
             base: Duration::from_secs(2),
             max: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_stands_in_its_own_zone_else_in_that_of_its_name() {
+        let zones = [("a", "east"), ("a:6000", "west")].map(|(name, zone)| (name.to_owned(), zone.to_owned()));
+        let config = RouterConfig { zones: zones.into(), ..RouterConfig::default() };
+        let check = |host, port, own: Option<&str>, expected: Option<&str>| {
+            let node = NodeConfig { zone: own.map(str::to_owned), ..Endpoint::new(host, port).into() };
+            assert_eq!(config.zone_of(&node).as_deref(), expected, "{host}:{port}");
+        };
+        check("a", 5432, None, Some("east"));
+        check("a", 6000, None, Some("west"));
+        check("a", 5432, Some("south"), Some("south"));
+        check("b", 5432, None, None);
+    }
+
+    #[test]
+    fn what_was_committed_a_moment_ago_may_be_missing_on_any_standby() {
+        let config = RouterConfig::default();
+        let ago = |seconds| config.lag_since(SystemTime::now() - Duration::from_secs(seconds));
+        assert_eq!(ago(0), None);
+        assert!(ago(4).is_some_and(|lag| lag > Duration::ZERO && lag < Duration::from_secs(2)));
+        assert_eq!(ago(60), Some(config.max_lag));
+        assert_eq!(config.lag_since(SystemTime::now() + Duration::from_secs(60)), None);
     }
 }

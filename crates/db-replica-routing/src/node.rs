@@ -52,6 +52,8 @@ pub(crate) struct Node<A> {
     per_capacity: AtomicU32,
     /// Whether it is a primary that must not be written to.
     pub(crate) fenced: AtomicBool,
+    /// Whether it answers no reads as a standby, by the will of whoever runs it.
+    withheld: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) reads: AtomicU64,
     pub(crate) probes: AtomicU64,
@@ -62,7 +64,7 @@ pub(crate) struct Node<A> {
 
 impl<A> Node<A> {
     pub(crate) fn new(number: usize, config: NodeConfig, near: bool, plain: A, vitals: Arc<Vitals>) -> Self {
-        let capacity = per_capacity(&config, 1.0);
+        let (capacity, withheld) = (per_capacity(&config, 1.0), !config.reads);
         Node {
             number,
             config,
@@ -75,6 +77,7 @@ impl<A> Node<A> {
             ejection: Ejection::default(),
             per_capacity: AtomicU32::new(capacity),
             fenced: AtomicBool::new(false),
+            withheld: AtomicBool::new(withheld),
             in_flight: AtomicUsize::new(0),
             reads: AtomicU64::new(0),
             probes: AtomicU64::new(0),
@@ -99,13 +102,33 @@ impl<A> Node<A> {
     /// Takes in what was seen of it, and returns what was seen before.
     pub(crate) fn see(&self, seen: Seen) -> Seen {
         let lag = match seen.up() {
-            Some(Sighting { role: Role::Standby, lag, .. }) => {
+            Some(Sighting { role: Role::Standby, lag, .. }) if !self.is_withheld() => {
                 lag.map_or(UNKNOWN, |lag| Allowed::from(lag).0)
             }
             _ => NOT_USABLE,
         };
         self.lag_micros.store(lag, Ordering::Release);
         self.seen.send_replace(seen)
+    }
+
+    /// Whether it answers no reads as a standby, by the will of whoever runs it.
+    pub(crate) fn is_withheld(&self) -> bool {
+        AtomicBool::load(&self.withheld, Ordering::Relaxed)
+    }
+
+    /// Keeps it from reads, or lets it answer them, from its next probe on.
+    pub(crate) fn withhold(&self, withheld: bool) {
+        if self.withheld.swap(withheld, Ordering::Relaxed) != withheld {
+            tracing::info!(endpoint = %self.endpoint(), withheld, "node is kept from reads, or no longer");
+        }
+    }
+
+    /// It was found to belong to another cluster.
+    pub(crate) fn estrange(&self, system: u64, expected: u64) {
+        let trouble = format!("it belongs to another cluster: system identifier {system}, not {expected}");
+        if self.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) {
+            tracing::error!(endpoint = %self.endpoint(), "{trouble}");
+        }
     }
 
     /// Whether it is a standby that has surely replayed what the token stands for.

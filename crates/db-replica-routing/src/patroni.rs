@@ -3,13 +3,14 @@
 //! It is a hint, never a verdict: nodes that Patroni names are watched like all others, and a new leader makes the monitors
 //! ask at once. Whether a node takes writes is what its own answer says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use db_core::Endpoint;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -69,11 +70,22 @@ struct Member {
     host: String,
     port: u16,
     api_url: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, Value>,
+}
+
+impl Member {
+    /// Whether it may answer reads.
+    fn reads(&self) -> bool {
+        let tag = self.tags.get("noloadbalance");
+        !tag.is_some_and(|tag| tag == true || tag.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+    }
 }
 
 impl Description {
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = Endpoint> {
-        self.members.iter().map(|member| Endpoint::new(&member.host, member.port))
+    /// Each node, and whether it may answer reads.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (Endpoint, bool)> {
+        self.members.iter().map(|member| (Endpoint::new(&member.host, member.port), member.reads()))
     }
 
     pub(crate) fn leader(&self) -> Option<Endpoint> {
@@ -158,7 +170,8 @@ mod tests {
         "HTTP/1.0 200 OK\r\nServer: BaseHTTP/0.6 Python/3.11.2\r\nContent-Type: application/json\r\n\r\n",
         r#"{"members": [{"name": "n1", "role": "leader", "state": "running", "api_url": "http://127.0.0.1:8011/patroni", "#,
         r#""host": "127.0.0.1", "port": 6011, "timeline": 1}, {"name": "n2", "role": "replica", "state": "streaming", "#,
-        r#""api_url": "http://127.0.0.1:8012/patroni", "host": "127.0.0.1", "port": 6012, "timeline": 1, "lag": 0}], "#,
+        r#""api_url": "http://127.0.0.1:8012/patroni", "host": "127.0.0.1", "port": 6012, "timeline": 1, "lag": 0, "#,
+        r#""tags": {"noloadbalance": true, "clonefrom": false}}], "#,
         r#""scope": "test"}"#,
     );
 
@@ -166,8 +179,8 @@ mod tests {
     fn nodes_leader_and_the_other_patronis_are_read() {
         let description = parse(ANSWER.as_bytes()).unwrap();
         assert_eq!(description.leader(), Some(Endpoint::new("127.0.0.1", 6011)));
-        let nodes: Vec<_> = description.nodes().map(|node| node.port()).collect();
-        assert_eq!(nodes, [6011, 6012]);
+        let nodes: Vec<_> = description.nodes().map(|(node, reads)| (node.port(), reads)).collect();
+        assert_eq!(nodes, [(6011, true), (6012, false)]);
         let apis: Vec<_> = description.apis().map(|api| api.to_string()).collect();
         assert_eq!(apis, ["http://127.0.0.1:8011", "http://127.0.0.1:8012"]);
     }

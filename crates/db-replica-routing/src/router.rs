@@ -90,7 +90,8 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         }
     }
 
-    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs.
+    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs. A member with the tag
+    /// `noloadbalance` answers no reads as a standby.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -102,7 +103,11 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         let watch = crate::patroni::Patroni::new(known).watch(move |description| {
             let Some(inner) = inner.upgrade() else { return };
             let router = Router { inner };
-            description.nodes().for_each(|node| router.add(node));
+            for (endpoint, reads) in description.nodes() {
+                router.add(NodeConfig { reads, ..NodeConfig::from(endpoint.clone()) });
+                let known = router.inner.cluster.nodes.iter().find(|node| *node.endpoint() == endpoint);
+                known.inspect(|node| node.withhold(!reads));
+            }
             let leads = description.leader();
             if leads.is_some() && leads != leader {
                 leader = leads;

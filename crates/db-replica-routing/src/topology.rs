@@ -42,6 +42,8 @@ pub struct NodeStatus {
     pub role: Option<Role>,
     /// Whether it is an old primary that must not be written to.
     pub fenced: bool,
+    /// Whether it answers no reads as a standby, by its configuration or by Patroni's tag `noloadbalance`.
+    pub withheld: bool,
     /// Whether it gets no reads for a while although it is up.
     pub ejected: bool,
     /// How often that happened.
@@ -106,6 +108,7 @@ impl NodeStatus {
             zone: node.config.zone.clone(),
             role: sighting.map(|sighting| sighting.role),
             fenced: AtomicBool::load(&node.fenced, Ordering::Relaxed),
+            withheld: node.is_withheld(),
             ejected: node.ejection.is_active(),
             ejections: node.ejection.count(),
             timeline: sighting.map(|sighting| sighting.timeline).filter(|timeline| *timeline > 0),
@@ -148,6 +151,9 @@ impl fmt::Display for NodeStatus {
             (Some(Role::Primary), _) => f.write_str(" primary")?,
             (Some(Role::Standby), Some(lag)) => write!(f, " standby, {lag:?} behind")?,
             (Some(Role::Standby), None) => f.write_str(" standby, lag unknown")?,
+        }
+        if self.withheld {
+            f.write_str(", kept from reads")?;
         }
         if self.ejected {
             f.write_str(", out of use for a while")?;

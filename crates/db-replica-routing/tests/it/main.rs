@@ -14,7 +14,7 @@ mod tokens;
 use std::time::Duration;
 
 use db_core::{Acquire, Endpoint, Lsn};
-use db_replica_routing::{Freshness, Router, RouterConfig, Signals};
+use db_replica_routing::{Freshness, NodeConfig, Router, RouterConfig, Signals};
 use db_testkit::Cluster;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
@@ -71,7 +71,7 @@ async fn router(cluster: &Cluster) -> Router<Kept> {
     router_with(nodes(cluster), config()).await
 }
 
-async fn router_with(nodes: Vec<Endpoint>, config: RouterConfig) -> Router<Kept> {
+async fn router_with<N: Into<NodeConfig>>(nodes: Vec<N>, config: RouterConfig) -> Router<Kept> {
     let signals = Signals::default();
     let router = Router::start(nodes, Kept::open(&signals), |_| Opener, config, signals);
     router.settle(PATIENCE).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use db_core::{Acquire, Error, Role};
-use db_replica_routing::{Fallback, Freshness, RouterConfig};
+use db_replica_routing::{Fallback, Freshness, NodeConfig, RouterConfig};
 use db_testkit::{Cluster, Stop, until};
 use diesel_async::SimpleAsyncConnection;
 
@@ -38,6 +38,23 @@ async fn freshness_chooses_who_may_answer() {
     assert!(router.topology().nodes[0].lag_bytes.unwrap() > 0);
     assert_eq!(answering(&router, Freshness::Within(Duration::from_millis(200))).await, primary);
     assert_eq!(answering(&router, Freshness::Any).await, standby);
+}
+
+/// It may become the writer all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_kept_from_reads_answers_none() {
+    let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+    let kept = NodeConfig { reads: false, ..node(&cluster, 1).into() };
+    let nodes = vec![node(&cluster, 0).into(), kept, node(&cluster, 2).into()];
+    let router = router_with::<NodeConfig>(nodes, config()).await;
+    for freshness in [Freshness::Default, Freshness::Any].repeat(20) {
+        assert_eq!(answering(&router, freshness).await, node(&cluster, 2));
+    }
+    assert!(router.topology().node(&node(&cluster, 1)).unwrap().withheld);
+    cluster.kill(0).await.unwrap();
+    cluster.promote(1).await.unwrap();
+    let writer = router.writer().acquire().await.unwrap();
+    assert_eq!(*writer.endpoint(), node(&cluster, 1));
 }
 
 /// A standby's sessions refuse writes by themselves; the primary's must be told to.

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use db_core::{Acquire, Error};
-use db_replica_routing::Freshness;
+use db_replica_routing::{Freshness, Router, Signals};
 use db_testkit::{Cluster, Stop, until};
 
-use crate::{answering, config, endpoint, node, router, router_with};
+use crate::{Kept, Opener, answering, config, endpoint, node, router, router_with};
 
 /// The old primary comes back and takes writes, on its old timeline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,16 +62,8 @@ async fn two_writers_on_one_timeline_get_no_write_until_one_of_them_is_gone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_of_another_cluster_is_not_used() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
-    // A place of its own has a template of its own, and so another system identifier.
-    let here = db_server::Place::here().unwrap();
-    let directory = tempfile::tempdir_in(here.root()).unwrap();
-    let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
-    let other = tokio::task::spawn_blocking(move || {
-        let install = db_server::find(None, &|_| ()).unwrap();
-        db_server::Cluster::builder(install).place(place).start().unwrap()
-    });
-    let other = other.await.unwrap();
-    let stranger = endpoint(&other.primary_url());
+    let other = stranger(0).await;
+    let stranger = endpoint(&other.cluster.primary_url());
     let router = router(&cluster).await;
     router.add(stranger.clone());
     router.add(stranger.clone());
@@ -80,6 +72,45 @@ async fn a_node_of_another_cluster_is_not_used() {
         .await;
     assert_eq!(router.topology().nodes.len(), 3, "it is listed once");
     assert_eq!(router.topology().writer, Some(node(&cluster, 0)));
+}
+
+/// It answers first because the others do not answer yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_that_answers_first_does_not_shut_the_others_out() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let other = stranger(1).await;
+    let stranger = endpoint(&other.cluster.standby_urls()[0]);
+    cluster.pause(0).await.unwrap();
+    cluster.pause(1).await.unwrap();
+    let nodes = vec![node(&cluster, 0), node(&cluster, 1), stranger.clone()];
+    let signals = Signals::default();
+    let router = Router::start(nodes, Kept::open(&signals), |_| Opener, config(), signals);
+    until("the stranger was heard", async || router.topology().node(&stranger).unwrap().is_up()).await;
+    cluster.resume(1).await.unwrap();
+    cluster.resume(0).await.unwrap();
+    let writer = router.writer().acquire().await.unwrap();
+    assert_eq!(*writer.endpoint(), node(&cluster, 0));
+    let trouble = router.topology().node(&stranger).unwrap().trouble.clone().unwrap();
+    assert!(trouble.contains("another cluster"), "{trouble}");
+    assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
+}
+
+struct Stranger {
+    cluster: db_server::Cluster,
+    _directory: tempfile::TempDir,
+}
+
+/// A cluster with another system identifier: a place of its own has a template of its own.
+async fn stranger(standbys: usize) -> Stranger {
+    let start = move || {
+        let here = db_server::Place::here().unwrap();
+        let directory = tempfile::tempdir_in(here.root()).unwrap();
+        let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
+        let install = db_server::find(None, &|_| ()).unwrap();
+        let started = db_server::Cluster::builder(install).place(place).standbys(standbys).start().unwrap();
+        Stranger { cluster: started, _directory: directory }
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
