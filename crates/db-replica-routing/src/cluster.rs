@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::{NodeConfig, RouterConfig};
 use crate::counts::Counts;
 use crate::election::{Memory, Verdict, elect};
+use crate::monitor::FIRST_LOOK;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::positions::Positions;
@@ -118,8 +119,8 @@ impl<A> Cluster<A> {
         }
     }
 
-    /// The pause between two probes of this node, as things are.
-    pub(crate) fn pause(&self, node: &Node<A>) -> Duration {
+    /// The pause between two probes of this node, as things are, after so many looks for the sake of a read that waits.
+    pub(crate) fn pause(&self, node: &Node<A>, looks: u32) -> Duration {
         let searching = match &*self.leader.borrow() {
             Leader::Nobody(since) => since.elapsed() < HASTE || self.for_writer.is_occupied(),
             Leader::Node(_) | Leader::Conflict(_) => false,
@@ -127,7 +128,7 @@ impl<A> Cluster<A> {
         if searching {
             self.config.search_interval
         } else if self.for_token.is_occupied() && node.is_fresh(Duration::MAX) {
-            self.config.token_interval
+            FIRST_LOOK.saturating_mul(1 << looks.min(16)).min(self.config.token_interval)
         } else {
             self.config.probe_interval
         }

@@ -80,8 +80,8 @@ pub struct RouterConfig {
     pub resolve_interval: Duration,
     /// The pause between two probes while the writer is looked for.
     pub search_interval: Duration,
-    /// The pause between two probes of a standby while a read waits for it to catch up. However many reads wait, they share
-    /// the probes.
+    /// The longest pause between two probes of a standby while a read waits for it to catch up; the first ones come sooner.
+    /// However many reads wait, they share the probes.
     pub token_interval: Duration,
     /// Whether a pooler in transaction mode (PgBouncer) stands before each node: probes then run in a transaction each, at
     /// the price of two round trips.

@@ -19,6 +19,9 @@ use crate::node::Node;
 use crate::probe::{Answer, Manner, ask};
 use crate::seen::{Seen, Sighting};
 
+/// The pause before the second look at a standby that a read waits for; each further one is twice as long.
+pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(5);
+
 pub(crate) struct Monitor<A, C> {
     pub(crate) node: Arc<Node<A>>,
     pub(crate) cluster: Arc<Cluster<A>>,
@@ -29,6 +32,8 @@ pub(crate) struct Monitor<A, C> {
     pub(crate) manner: Manner,
     /// When it was first seen again after it had been down.
     pub(crate) back: Option<Instant>,
+    /// How many probes there were since a read began to wait for the node to catch up.
+    pub(crate) looks: u32,
 }
 
 /// What ends the pause between two probes early.
@@ -56,16 +61,22 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
         }
     }
 
-    async fn pause(&self, started: Instant, wakers: &mut Wakers) {
-        let soon = started + self.cluster.config.search_interval;
-        let due = started + self.cluster.pause(&self.node);
+    async fn pause(&mut self, started: Instant, wakers: &mut Wakers) {
+        let due = started + self.cluster.pause(&self.node, self.looks);
         let is_standby = self.node.is_fresh(Duration::MAX);
-        tokio::select! {
-            // The alarm may be another node's, and may ring often: the short pause bounds the probes.
-            Ok(()) = wakers.alarms.changed() => tokio::time::sleep_until(soon.into()).await,
-            Ok(()) = wakers.awaited.changed(), if is_standby => tokio::time::sleep_until(soon.into()).await,
-            () = tokio::time::sleep_until(due.into()) => {}
-        }
+        // Alarms may be another node's, and both may come often: a short pause bounds the probes.
+        let soon = tokio::select! {
+            Ok(()) = wakers.alarms.changed() => self.cluster.config.search_interval,
+            Ok(()) = wakers.awaited.changed(), if is_standby => {
+                self.looks = 0;
+                FIRST_LOOK
+            }
+            () = tokio::time::sleep_until(due.into()) => {
+                self.looks = self.looks.saturating_add(1);
+                return;
+            }
+        };
+        tokio::time::sleep_until((started + soon).into()).await;
     }
 
     async fn probe(&mut self, started: Instant) -> Result<Answer> {

@@ -70,7 +70,7 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
             let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
-            let monitor = Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None };
+            let monitor = Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None, looks: 0 };
             tokio::spawn(monitor.run()).abort_handle()
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));

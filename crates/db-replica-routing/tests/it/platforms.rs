@@ -44,7 +44,7 @@ async fn where_no_position_is_to_be_had_lag_is_known_in_time_and_tokens_lead_to_
     assert_eq!((standby.timeline, standby.lag_bytes), (None, None));
     assert!(standby.lag.is_some_and(|lag| lag > Duration::ZERO));
 
-    let token = Token::read(&mut conn).await.unwrap().unwrap();
+    let token = Token::read(&conn).await.unwrap().unwrap();
     assert_eq!(answering(&router, Freshness::AtLeast(token)).await, node(&cluster, 0));
 }
 
@@ -99,7 +99,7 @@ async fn a_name_that_leads_to_several_servers_answers_no_read_with_a_token() {
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
     let session = Session::new();
     let mut conn = router.writer().acquire().await.unwrap();
-    let token = Token::read(&mut conn).await.unwrap().unwrap();
+    let token = Token::read(&conn).await.unwrap().unwrap();
     session.merge(token);
     cluster.wait_until_caught_up(1).await.unwrap();
     assert_eq!(answering(&router, session.freshness()).await, node(&cluster, 0));
