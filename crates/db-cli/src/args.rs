@@ -19,7 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 something was found \
-    (check, drift, lint) or is pending (plan --exit-code); 130 interrupted.";
+    (check, drift, lint, topology) or is pending (plan --exit-code); 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -41,6 +41,11 @@ pub(crate) enum Command {
     Migrate(Migrate),
     /// Fill the database with a set of seeds; refused in production.
     Seed(Seed),
+    /// Which server takes writes, and how the others are doing.
+    ///
+    /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a service does. Exit
+    /// status 3 where no server takes writes, one does not answer, or an old primary is still up.
+    Topology,
     /// What is known of a database's sizes.
     #[command(subcommand)]
     Stats(Stats),

@@ -15,6 +15,7 @@ mod progress;
 mod say;
 mod seed;
 mod stats;
+mod topology;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Stats(command) => stats::run(command, &args.options).await,
+        Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
     }

@@ -1,6 +1,6 @@
 //! What `dbctl` says about itself, and what belongs to no area.
 
-use db_testkit::TestDatabase;
+use db_testkit::{Cluster, TestDatabase};
 use serde_json::Value;
 
 use crate::dbctl;
@@ -45,4 +45,23 @@ async fn sizes_are_exported_as_json() {
     assert_eq!(dbctl(&at, &["stats", "export", "--out", file.to_str().unwrap()]).await.out, "");
     let written: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(written["tables"], sizes["tables"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_topology_says_who_takes_writes_and_what_is_amiss() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let (primary, standby) = (cluster.primary_url(), cluster.standby_urls()[0].clone());
+    let at = [("DATABASE_URL", &*primary), ("DATABASE_READ_URLS", &*standby)];
+    let seen = dbctl(&at, &["topology", "--json"]).await;
+    assert_eq!(seen.code, Some(0), "{}", seen.err);
+    let seen: Value = serde_json::from_str(&seen.out).unwrap();
+    let roles: Vec<_> = seen["nodes"].as_array().unwrap().iter().map(|node| &node["role"]).collect();
+    assert_eq!(roles, ["primary", "standby"]);
+    assert_eq!(seen["writer"], seen["nodes"][0]["endpoint"]);
+    assert_eq!(seen["nodes"][1]["lag_bytes"], 0, "{seen}");
+
+    cluster.kill(1).await.unwrap();
+    let seen = dbctl(&at, &["topology"]).await;
+    assert_eq!(seen.code, Some(3), "{}", seen.err);
+    assert!(seen.out.starts_with("writes go to ") && seen.out.contains(" down"), "{}", seen.out);
 }
