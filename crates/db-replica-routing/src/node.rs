@@ -8,6 +8,7 @@ use db_core::{Endpoint, Role};
 use tokio::sync::watch;
 
 use crate::config::NodeConfig;
+use crate::counts::Reads;
 use crate::ejection::Ejection;
 use crate::seen::{Seen, Sighting};
 use crate::token::Token;
@@ -53,7 +54,7 @@ pub(crate) struct Node<A> {
     /// Whether it is a primary that must not be written to.
     pub(crate) fenced: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
-    pub(crate) reads: AtomicU64,
+    pub(crate) reads: Reads,
     pub(crate) probes: AtomicU64,
     trouble: Mutex<Option<String>>,
     /// Which server answered last, by when it was started.
@@ -76,7 +77,7 @@ impl<A> Node<A> {
             per_capacity: AtomicU32::new(capacity),
             fenced: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
-            reads: AtomicU64::new(0),
+            reads: Reads::default(),
             probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             server: Mutex::new(None),

@@ -34,13 +34,13 @@ pub enum Purpose {
 ///
 /// Cheap to clone; the monitors end with the last clone.
 pub struct Router<A> {
-    inner: Arc<Inner<A>>,
+    pub(crate) inner: Arc<Inner<A>>,
 }
 
 type Watch<A> = dyn Fn(Arc<Cluster<A>>, Arc<Node<A>>) -> AbortHandle + Send + Sync;
 
-struct Inner<A> {
-    cluster: Arc<Cluster<A>>,
+pub(crate) struct Inner<A> {
+    pub(crate) cluster: Arc<Cluster<A>>,
     watch: Box<Watch<A>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }

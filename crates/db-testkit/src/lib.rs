@@ -9,6 +9,8 @@ pub mod claims;
 mod cluster;
 mod database;
 mod error;
+#[cfg(feature = "otel")]
+mod exported;
 mod faulty;
 mod hub;
 mod names;
@@ -24,6 +26,8 @@ pub use cluster::{Cluster, ClusterBuilder};
 pub use database::TestDatabase;
 pub use db_server::Stop;
 pub use error::TestkitError;
+#[cfg(feature = "otel")]
+pub use exported::{Exported, Figure, Kind};
 pub use faulty::{Faulty, fail_each, fail_from_each};
 pub use proxy::{CommitCut, Counters, Direction, Proxy};
 pub use redis::{Redis, RedisCluster};
