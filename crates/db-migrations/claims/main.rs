@@ -14,11 +14,11 @@ mod fixture;
 mod judge;
 mod kills;
 mod lock_traces;
-#[path = "../tests/it/pgbouncer.rs"]
-mod pgbouncer;
 mod policies;
 mod round_trips;
 mod splitter;
+#[path = "../tests/it/to.rs"]
+mod to;
 mod versions;
 
 use std::process::ExitCode;

@@ -2,11 +2,12 @@
 
 use db_core::Endpoint;
 use db_migrations::{MigrationError, Migrations};
-use db_testkit::TestDatabase;
+use db_testkit::{PgBouncer, PoolMode, TestDatabase};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use serde_json::json;
 
 use crate::fixture::{migrations, migrator, runtime, write};
-use crate::pgbouncer::{PgBouncer, To};
+use crate::to::To;
 use crate::{Figure, Size};
 
 const ONE: (&str, &str) = ("1_one/up.sql", "CREATE TABLE one ()");
@@ -77,10 +78,10 @@ async fn unlike_the_database() -> Vec<Case> {
 
 async fn behind_a_pooler() -> Case {
     let database = TestDatabase::empty().await.unwrap();
-    let proxy = PgBouncer::start(&database, "pool_mode = transaction").await;
-    let mut conn = proxy.connect().await;
-    let migrator =
-        migrator(migrations(&[ONE])).opened_by(To(proxy.url.clone()), Endpoint::new("127.0.0.1", 1));
+    let pooler = PgBouncer::start(database.url(), PoolMode::Transaction, &[]).await.unwrap();
+    let mut conn = AsyncPgConnection::establish(pooler.url()).await.unwrap();
+    let to = To(pooler.url().to_owned());
+    let migrator = migrator(migrations(&[ONE])).opened_by(to, Endpoint::new("127.0.0.1", 1));
     let refused = migrator.apply(&mut conn, |_| ()).await.unwrap_err();
     let named = matches!(refused, MigrationError::Pooled);
     ("transaction-pooling proxy", refused, named, "DATABASE_DIRECT_URL")

@@ -321,12 +321,13 @@ impl Db {
         self.router.sources(|_, pool| pool.status())
     }
 
-    /// Reports what every pool does to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
+    /// Reports what every pool and the router do to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
     #[cfg(feature = "otel")]
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
         // Those that are opened later find it here.
         let _ = self.meter.set(meter.clone());
         self.router.sources(|purpose, pool| pool.observe_with(meter, name_of(pool, purpose)));
+        self.router.observe_with(meter);
     }
 
     /// What was run again so far, by the class of the failure before.

@@ -144,12 +144,11 @@ mod tests {
         let servers = Servers::of(&config);
         let seen: Vec<_> = servers
             .nodes()
-            .map(|node| format!("{node} {} {}", servers.connector(node).url().user(), servers.may_write(node)))
+            .map(|node| {
+                format!("{node} {} {}", servers.connector(node).url().user(), servers.may_write(node))
+            })
             .collect();
-        assert_eq!(
-            seen,
-            ["a:5432 ann true", "b:5432 ann true", "c:6000 bob true", "d:5432 eve false"]
-        );
+        assert_eq!(seen, ["a:5432 ann true", "b:5432 ann true", "c:6000 bob true", "d:5432 eve false"]);
         let learned = Endpoint::new("e", 5432);
         assert_eq!((servers.connector(&learned).url().user(), servers.may_write(&learned)), ("ann", false));
     }

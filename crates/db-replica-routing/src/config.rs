@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_node_stands_in_its_own_zone_else_in_that_of_its_name() {
-        let zones = [("a", "east"), ("a:6000", "west")].map(|(name, zone)| (name.to_owned(), zone.to_owned()));
+        let zones =
+            [("a", "east"), ("a:6000", "west")].map(|(name, zone)| (name.to_owned(), zone.to_owned()));
         let config = RouterConfig { zones: zones.into(), ..RouterConfig::default() };
         let check = |host, port, own: Option<&str>, expected: Option<&str>| {
             let node = NodeConfig { zone: own.map(str::to_owned), ..Endpoint::new(host, port).into() };

@@ -1,5 +1,9 @@
 //! Counts what the router did, and why.
 
+use std::iter::Sum;
+use std::ops::Add;
+#[cfg(feature = "otel")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +19,11 @@ pub(crate) enum Reason {
     Asked,
 }
 
-/// Where reads went, and why.
+/// Reads, by why they went where they went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ReadCounts {
-    /// To a standby that was fresh enough.
+    /// To a standby that was fresh enough; while there is no primary, to any that is alive.
     pub fresh: u64,
     /// To a standby known to have replayed the read's token.
     pub token: u64,
@@ -45,44 +49,72 @@ impl ReadCounts {
     }
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    reads: [AtomicU64; 6],
-    failovers: AtomicU64,
-    conflicts: AtomicU64,
-    last_failover: Mutex<Option<Duration>>,
-}
+impl Add for ReadCounts {
+    type Output = ReadCounts;
 
-impl Counts {
-    /// Counts a read for its reason; the ordinary ones are what is left of all.
-    pub(crate) fn read(&self, reason: Reason) {
-        if reason != Reason::Fresh {
-            self.reads[reason as usize].fetch_add(1, Ordering::Relaxed);
+    fn add(self, other: ReadCounts) -> ReadCounts {
+        ReadCounts {
+            fresh: self.fresh + other.fresh,
+            token: self.token + other.token,
+            token_after_wait: self.token_after_wait + other.token_after_wait,
+            token_fallback: self.token_fallback + other.token_fallback,
+            fallback: self.fallback + other.fallback,
+            primary: self.primary + other.primary,
         }
     }
+}
 
-    pub(crate) fn failover(&self, took: Duration) {
-        self.failovers.fetch_add(1, Ordering::Relaxed);
-        *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
+impl Sum for ReadCounts {
+    fn sum<I: Iterator<Item = ReadCounts>>(all: I) -> ReadCounts {
+        all.fold(ReadCounts::default(), Add::add)
+    }
+}
+
+/// Counts the reads of one node.
+#[derive(Debug, Default)]
+pub(crate) struct Reads([AtomicU64; 6]);
+
+impl Reads {
+    pub(crate) fn count(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn conflict(&self) {
-        self.conflicts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Where reads went, given how many there were in all.
-    pub(crate) fn reads(&self, total: u64) -> ReadCounts {
-        let count = |reason: Reason| AtomicU64::load(&self.reads[reason as usize], Ordering::Relaxed);
-        let mut reads = ReadCounts {
-            fresh: 0,
+    pub(crate) fn counted(&self) -> ReadCounts {
+        let count = |reason: Reason| AtomicU64::load(&self.0[reason as usize], Ordering::Relaxed);
+        ReadCounts {
+            fresh: count(Reason::Fresh),
             token: count(Reason::Token),
             token_after_wait: count(Reason::TokenAfterWait),
             token_fallback: count(Reason::TokenFallback),
             fallback: count(Reason::Fallback),
             primary: count(Reason::Asked),
-        };
-        reads.fresh = total.saturating_sub(reads.total());
-        reads
+        }
+    }
+}
+
+/// Counts what happened to all nodes together.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    failovers: AtomicU64,
+    conflicts: AtomicU64,
+    last_failover: Mutex<Option<Duration>>,
+    /// Where the durations of failovers are recorded, too.
+    #[cfg(feature = "otel")]
+    pub(crate) instrument: OnceLock<opentelemetry::metrics::Histogram<f64>>,
+}
+
+impl Counts {
+    pub(crate) fn failover(&self, took: Duration) {
+        self.failovers.fetch_add(1, Ordering::Relaxed);
+        *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
+        #[cfg(feature = "otel")]
+        if let Some(instrument) = self.instrument.get() {
+            instrument.record(took.as_secs_f64(), &[]);
+        }
+    }
+
+    pub(crate) fn conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn failovers(&self) -> u64 {

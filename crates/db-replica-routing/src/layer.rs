@@ -104,7 +104,9 @@ impl Carrier {
     fn put(&self, written: Written, headers: &mut HeaderMap) {
         let (name, text) = match self {
             Carrier::Header(name) => (name.clone(), written.to_string()),
-            Carrier::Cookie(name) => (SET_COOKIE, format!("{name}={written}; Path=/; HttpOnly; SameSite=Lax")),
+            Carrier::Cookie(name) => {
+                (SET_COOKIE, format!("{name}={written}; Path=/; HttpOnly; SameSite=Lax"))
+            }
         };
         let Ok(value) = HeaderValue::from_str(&text) else { return };
         match self {

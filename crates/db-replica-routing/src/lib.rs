@@ -13,6 +13,8 @@ mod freshness;
 mod lag;
 #[cfg(feature = "tower")]
 mod layer;
+#[cfg(feature = "otel")]
+mod metrics;
 mod monitor;
 mod node;
 mod nodes;

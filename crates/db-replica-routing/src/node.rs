@@ -8,6 +8,7 @@ use db_core::{Endpoint, Role};
 use tokio::sync::watch;
 
 use crate::config::NodeConfig;
+use crate::counts::Reads;
 use crate::ejection::Ejection;
 use crate::seen::{Seen, Sighting};
 use crate::token::Token;
@@ -55,7 +56,7 @@ pub(crate) struct Node<A> {
     /// Whether it answers no reads as a standby, by the will of whoever runs it.
     withheld: AtomicBool,
     pub(crate) in_flight: AtomicUsize,
-    pub(crate) reads: AtomicU64,
+    pub(crate) reads: Reads,
     pub(crate) probes: AtomicU64,
     trouble: Mutex<Option<String>>,
     /// Which server answered last, by when it was started.
@@ -79,7 +80,7 @@ impl<A> Node<A> {
             fenced: AtomicBool::new(false),
             withheld: AtomicBool::new(withheld),
             in_flight: AtomicUsize::new(0),
-            reads: AtomicU64::new(0),
+            reads: Reads::default(),
             probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             server: Mutex::new(None),

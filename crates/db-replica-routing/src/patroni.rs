@@ -78,7 +78,9 @@ impl Member {
     /// Whether it may answer reads.
     fn reads(&self) -> bool {
         let tag = self.tags.get("noloadbalance");
-        !tag.is_some_and(|tag| tag == true || tag.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+        !tag.is_some_and(|tag| {
+            tag == true || tag.as_str().is_some_and(|text| text.eq_ignore_ascii_case("true"))
+        })
     }
 }
 

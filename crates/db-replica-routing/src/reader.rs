@@ -73,7 +73,12 @@ impl<'a, A> Reader<'a, A> {
 
 impl<A: Acquire + Send> Reader<'_, A> {
     /// A connection to one of the standbys that may answer; none where no standby may.
-    async fn on_standby(&self, freshness: Freshness, site: Site) -> Result<Option<Routed<A>>> {
+    async fn on_standby(
+        &self,
+        freshness: Freshness,
+        reason: Reason,
+        site: Site,
+    ) -> Result<Option<Routed<A>>> {
         let nodes = &self.cluster.nodes;
         let mut without = self.avoided();
         loop {
@@ -86,7 +91,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 Ok(_) if matches!(freshness, Freshness::AtLeast(token) if !node.has_replayed(&token)) => {}
                 Ok(conn) => {
                     node.vitals.succeeded();
-                    node.reads.fetch_add(1, Ordering::Relaxed);
+                    node.reads.count(reason);
                     return Ok(Some(Routed::new(conn, Arc::clone(node))));
                 }
                 // It is busy, not gone, and the caller has waited for as long as it was willing to.
@@ -112,8 +117,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         let cluster = self.cluster;
         let may_catch_up = |node: &Arc<Node<A>>| {
             let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
-            node.config.one_server
-                && sighting.is_some_and(|sighting| sighting.is_of(&token))
+            node.config.one_server && sighting.is_some_and(|sighting| sighting.is_of(&token))
         };
         let Ok(_place) = cluster.for_token.enter() else { return false };
         if !cluster.nodes.iter().any(may_catch_up) {
@@ -139,8 +143,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         let cluster = self.cluster;
         if reason != Reason::Asked && cluster.writer().is_none() && self.freshness == Freshness::Default {
             // Nobody knows of anything newer: what a standby has is the best there is.
-            if let Some(conn) = self.on_standby(Freshness::Any, site).await? {
-                cluster.counts.read(Reason::Fresh);
+            if let Some(conn) = self.on_standby(Freshness::Any, Reason::Fresh, site).await? {
                 return Ok(conn);
             }
         }
@@ -151,8 +154,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
             return Err(Error::NoServer { role: Role::Standby, reason, waited: Duration::ZERO });
         }
         let conn = cluster.on_writer(Purpose::ReadOnly, site).await?;
-        conn.node().reads.fetch_add(1, Ordering::Relaxed);
-        cluster.counts.read(reason);
+        conn.node().reads.count(reason);
         // All standbys were tried: the next round starts anew.
         self.avoided.store(0, Ordering::Relaxed);
         Ok(conn)
@@ -176,15 +178,13 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
             }
             _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
         };
-        if let Some(conn) = self.on_standby(self.freshness, site).await? {
-            self.cluster.counts.read(at_once);
+        if let Some(conn) = self.on_standby(self.freshness, at_once, site).await? {
             return Ok(conn);
         }
         if let Freshness::AtLeast(token) = self.freshness
             && self.caught_up(token).await
-            && let Some(conn) = self.on_standby(self.freshness, site).await?
+            && let Some(conn) = self.on_standby(self.freshness, after_wait, site).await?
         {
-            self.cluster.counts.read(after_wait);
             return Ok(conn);
         }
         self.fall_back(in_vain, site).await

@@ -34,13 +34,13 @@ pub enum Purpose {
 ///
 /// Cheap to clone; the monitors end with the last clone.
 pub struct Router<A> {
-    inner: Arc<Inner<A>>,
+    pub(crate) inner: Arc<Inner<A>>,
 }
 
 type Watch<A> = dyn Fn(Arc<Cluster<A>>, Arc<Node<A>>) -> AbortHandle + Send + Sync;
 
-struct Inner<A> {
-    cluster: Arc<Cluster<A>>,
+pub(crate) struct Inner<A> {
+    pub(crate) cluster: Arc<Cluster<A>>,
     watch: Box<Watch<A>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -70,7 +70,8 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
             let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
-            let monitor = Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None, looks: 0 };
+            let monitor =
+                Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None, looks: 0 };
             tokio::spawn(monitor.run()).abort_handle()
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));

@@ -65,7 +65,9 @@ impl AroundCommit for SessionCommit {
         match (outcome, state) {
             (CommitOutcome::RolledBack, _) => {}
             (CommitOutcome::Committed, State::Answered(Some(token))) => self.session.wrote(token),
-            (CommitOutcome::Unknown, _) | (CommitOutcome::Committed, State::Answered(None)) => self.session.forget(),
+            (CommitOutcome::Unknown, _) | (CommitOutcome::Committed, State::Answered(None)) => {
+                self.session.forget()
+            }
             // Its answer was lost with that of COMMIT, or nobody asked.
             (CommitOutcome::Committed, State::Sent | State::NotSent) => {
                 // Whoever gives up while the answer is under way has written all the same.

@@ -20,8 +20,10 @@ pub struct Topology {
     pub conflict: Option<String>,
     /// The nodes, in the order in which they became known.
     pub nodes: Vec<NodeStatus>,
-    /// Where reads went, and why.
+    /// The reads of all nodes.
     pub reads: ReadCounts,
+    /// Callers that wait for a node that takes writes.
+    pub waiting: usize,
     /// How often another node became the writer.
     pub failovers: u64,
     /// How long there was no writer, the last time that another node became it.
@@ -58,8 +60,8 @@ pub struct NodeStatus {
     pub latency: Duration,
     /// Why its last probe failed; none after one that succeeded.
     pub trouble: Option<String>,
-    /// Reads that it was chosen for so far.
-    pub reads: u64,
+    /// Reads that it was chosen for so far, and why.
+    pub reads: ReadCounts,
     /// How often its monitor has asked it.
     pub probes: u64,
     /// Connections to it that are in use now.
@@ -81,12 +83,12 @@ impl Topology {
             Leader::Nobody(_) => (None, None),
         };
         let nodes: Vec<NodeStatus> = cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect();
-        let total = nodes.iter().map(|node| node.reads).sum();
         Topology {
             writer,
             conflict,
+            reads: nodes.iter().map(|node| node.reads).sum(),
             nodes,
-            reads: cluster.counts.reads(total),
+            waiting: cluster.for_writer.waiting(),
             failovers: cluster.counts.failovers(),
             last_failover: cluster.counts.last_failover(),
             conflicts: cluster.counts.conflicts(),
@@ -119,7 +121,7 @@ impl NodeStatus {
                 .map(|(written, position)| written.bytes_since(position)),
             latency: Duration::from_secs_f32(node.vitals.probe_micros() / 1e6),
             trouble: node.trouble(),
-            reads: AtomicU64::load(&node.reads, Ordering::Relaxed),
+            reads: node.reads.counted(),
             probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
             in_flight: AtomicUsize::load(&node.in_flight, Ordering::Relaxed),
         }
@@ -158,6 +160,6 @@ impl fmt::Display for NodeStatus {
         if self.ejected {
             f.write_str(", out of use for a while")?;
         }
-        write!(f, ", {} reads", self.reads)
+        write!(f, ", {} reads", self.reads.total())
     }
 }

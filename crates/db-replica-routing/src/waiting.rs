@@ -22,9 +22,14 @@ impl Room {
         self.limit
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        AtomicUsize::load(&self.waiting, Ordering::Relaxed).min(self.limit)
+    }
+
     /// Whether anyone waits.
     pub(crate) fn is_occupied(&self) -> bool {
-        AtomicUsize::load(&self.waiting, Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     /// A place.

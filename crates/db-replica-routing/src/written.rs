@@ -77,7 +77,9 @@ mod tests {
         };
         check(Written::UpTo(Token { system: 10, timeline: 1, position: Lsn(16) }), "1.a.1.10");
         check(Written::Before(UNIX_EPOCH + Duration::from_millis(255)), "1.at.ff");
-        for text in ["1.at.", "1.at.-1", "1.at.FF", "1.at.0ff", "2.at.1", "1.at.1.1", "1.at.10000000000000000"] {
+        for text in
+            ["1.at.", "1.at.-1", "1.at.FF", "1.at.0ff", "2.at.1", "1.at.1.1", "1.at.10000000000000000"]
+        {
             assert_eq!(text.parse::<Written>(), Err(InvalidToken), "{text}");
         }
         let precise = UNIX_EPOCH + Duration::from_micros(1_001);

@@ -161,8 +161,11 @@ pub enum Error {
     /// There is no Redis or Valkey program.
     #[error("no redis-server or valkey-server on PATH: install one (Debian: apt-get install redis-server)")]
     NoRedis,
-    /// The installed PostgreSQL said something that is not a version.
-    #[error("{program} said {said:?}, which is not a PostgreSQL version", program = .program.display())]
+    /// There is no PgBouncer.
+    #[error("no pgbouncer on PATH or in /usr/sbin: install it (Debian: apt-get install pgbouncer)")]
+    NoPgBouncer,
+    /// An installed program said something that is not a version.
+    #[error("{program} said {said:?}, which is not a version", program = .program.display())]
     BadVersion {
         /// The program asked.
         program: PathBuf,

@@ -23,7 +23,7 @@ servers() {
             exe=$(readlink "/proc/$pid/exe") || continue
             exe=${exe%" (deleted)"}
             case ${exe##*/} in
-                postgres | initdb | pg_* | psql | cp | tar | python* | pip* | redis-* | valkey-*) echo "$pid" ;;
+                postgres | initdb | pg_* | psql | cp | tar | python* | pip* | redis-* | valkey-* | pgbouncer) echo "$pid" ;;
             esac
         done
     else
@@ -35,7 +35,7 @@ servers() {
 }
 
 leaders() {
-    for file in "$dir"/*/postmaster.pid "$dir"/*/redis.pid; do
+    for file in "$dir"/*/postmaster.pid "$dir"/*/redis.pid "$dir"/*/pgbouncer.pid; do
         [ -f "$file" ] && head -n 1 "$file"
     done
 }

@@ -1,7 +1,8 @@
-//! Finds, fetches, starts and stops PostgreSQL and Redis servers.
+//! Finds, fetches, starts and stops PostgreSQL, Redis and PgBouncer servers.
 #![doc = include_str!("../README.md")]
 
 mod account;
+mod apt;
 mod cluster;
 mod dev_cluster;
 mod error;
@@ -11,6 +12,7 @@ mod guardian;
 mod home;
 mod install;
 mod patience;
+mod pgbouncer;
 mod place;
 mod ports;
 pub mod process;
@@ -29,6 +31,7 @@ pub use find::{Candidate, Finder, find};
 pub use guardian::end_everything;
 pub use install::{Install, Origin, PROGRAMS, Version};
 pub use patience::wait_until;
+pub use pgbouncer::{PgBouncer, PgBouncerProgram, PoolMode, Upstream};
 pub use place::Place;
 pub use ports::free_port;
 pub use redis::{Redis, RedisPrograms};

@@ -101,7 +101,7 @@ pub(crate) struct Found {
     parent: u32,
 }
 
-/// The PostgreSQL and Redis processes that work below this directory, even if it was removed under them.
+/// The PostgreSQL, Redis and PgBouncer processes that work below this directory, even if it was removed under them.
 ///
 /// On Linux; elsewhere none are found.
 pub(crate) fn servers_below(dir: &Path) -> Vec<Found> {
@@ -110,7 +110,9 @@ pub(crate) fn servers_below(dir: &Path) -> Vec<Found> {
         let cwd = link("cwd")?;
         let cwd = cwd.to_str().map_or(cwd.clone(), |text| PathBuf::from(text.trim_end_matches(" (deleted)")));
         let program = link("exe")?.file_name()?.to_string_lossy().into_owned();
-        let ours = program == "postgres" || program.starts_with("redis-") || program.starts_with("valkey-");
+        let ours = ["postgres", "pgbouncer"].contains(&program.as_str())
+            || program.starts_with("redis-")
+            || program.starts_with("valkey-");
         (ours && cwd.starts_with(dir)).then_some(Found { stamp: row.stamp, dir: cwd, parent: row.parent })
     };
     table::all().into_iter().filter(|row| !row.ended).filter_map(look).collect()

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::home::{Home, Medium};
 use crate::process::{self, Signal, Stamp};
-use crate::{Error, Result, ports, wait_until};
+use crate::{Error, Result, apt, ports, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -47,22 +47,7 @@ impl RedisPrograms {
 
     /// Finds the programs, or installs them with apt-get when this process is root on a Debian.
     pub fn find_or_install(progress: &dyn Fn(&str)) -> Result<RedisPrograms> {
-        if let Ok(found) = RedisPrograms::find() {
-            return Ok(found);
-        }
-        if !rustix::process::geteuid().is_root() || !Path::new("/etc/debian_version").exists() {
-            return Err(Error::NoRedis);
-        }
-        progress("installing redis-server with apt-get");
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            // RUNLEVEL=1 makes the package's script leave the system's own Redis service stopped.
-            command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
-            process::run(&mut command)
-        };
-        apt(&["update", "-qq"])?;
-        apt(&["install", "-y", "-qq", "--no-install-recommends", "redis-server"])?;
-        RedisPrograms::find()
+        apt::find_or_install("redis-server", RedisPrograms::find, progress)
     }
 }
 

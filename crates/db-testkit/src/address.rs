@@ -103,6 +103,18 @@ impl Address {
     }
 }
 
+/// A URL with its host and port replaced by others.
+pub(crate) fn through(url: &str, other: &str) -> Result<String, TestkitError> {
+    let (scheme, rest) = url.split_once("://").ok_or(TestkitError::NotAUrl)?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    if host.is_empty() || host.contains(',') {
+        return Err(TestkitError::NotAUrl);
+    }
+    let at = if user.is_empty() { "" } else { "@" };
+    Ok(format!("{scheme}://{user}{at}{other}{path}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Address;

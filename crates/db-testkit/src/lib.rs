@@ -9,9 +9,12 @@ pub mod claims;
 mod cluster;
 mod database;
 mod error;
+#[cfg(feature = "otel")]
+mod exported;
 mod faulty;
 mod hub;
 mod names;
+mod pgbouncer;
 mod proxy;
 mod redis;
 mod server;
@@ -22,9 +25,12 @@ mod until;
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use database::TestDatabase;
-pub use db_server::Stop;
+pub use db_server::{PoolMode, Stop};
 pub use error::TestkitError;
+#[cfg(feature = "otel")]
+pub use exported::{Exported, Figure, Kind};
 pub use faulty::{Faulty, fail_each, fail_from_each};
+pub use pgbouncer::PgBouncer;
 pub use proxy::{CommitCut, Counters, Direction, Proxy};
 pub use redis::{Redis, RedisCluster};
 pub use until::until;

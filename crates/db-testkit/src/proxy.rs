@@ -16,6 +16,7 @@ mod wire_tests;
 pub use counters::Counters;
 pub use plan::{CommitCut, Direction};
 
+use crate::address;
 use crate::error::TestkitError;
 use plan::{Mode, Plan};
 use std::io;
@@ -104,14 +105,7 @@ impl Proxy {
     /// # Errors
     /// When `url` is no URL with one host. (The error does not show it: it may hold a password.)
     pub fn through(&self, url: &str) -> Result<String, TestkitError> {
-        let (scheme, rest) = url.split_once("://").ok_or(TestkitError::NotAUrl)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
-        if host.is_empty() || host.contains(',') {
-            return Err(TestkitError::NotAUrl);
-        }
-        let at = if user.is_empty() { "" } else { "@" };
-        Ok(format!("{scheme}://{user}{at}{}{path}", self.address))
+        address::through(url, &self.address.to_string())
     }
 
     /// Passes new connections on to another server, as an address that moves in a failover does.

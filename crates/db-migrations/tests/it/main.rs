@@ -12,10 +12,10 @@ mod fixture;
 #[path = "../corpus/judge.rs"]
 mod judge;
 mod locks;
-mod pgbouncer;
 mod policies;
 mod pooler;
 mod runner;
 mod schemas;
 mod sources;
 mod splitting;
+mod to;

@@ -2,23 +2,25 @@
 
 use db_core::Endpoint;
 use db_migrations::MigrationError;
-use db_testkit::TestDatabase;
+use db_testkit::{PgBouncer, PoolMode, TestDatabase};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::fixture::{PEOPLE, migrator};
-use crate::pgbouncer::{PgBouncer, To};
+use crate::to::To;
 
-async fn through(settings: &str) -> Result<usize, MigrationError> {
+async fn through(mode: PoolMode, settings: &[(&str, &str)]) -> Result<usize, MigrationError> {
     let database = TestDatabase::empty().await.unwrap();
-    let proxy = PgBouncer::start(&database, settings).await;
-    let mut conn = proxy.connect().await;
-    let migrator = migrator(&[PEOPLE]).opened_by(To(proxy.url.clone()), Endpoint::new("127.0.0.1", 1));
+    let pooler = PgBouncer::start(database.url(), mode, settings).await.unwrap();
+    let mut conn = AsyncPgConnection::establish(pooler.url()).await.unwrap();
+    let to = To(pooler.url().to_owned());
+    let migrator = migrator(&[PEOPLE]).opened_by(to, Endpoint::new("127.0.0.1", 1));
     migrator.apply(&mut conn, |_| ()).await.map(|steps| steps.len())
 }
 
 #[tokio::test]
 async fn a_transaction_pooling_proxy_is_refused() {
-    for settings in ["", "server_round_robin = 1\nmin_pool_size = 4"] {
-        let refused = through(&format!("pool_mode = transaction\n{settings}")).await.unwrap_err();
+    for settings in [&[][..], &[("server_round_robin", "1"), ("min_pool_size", "4")]] {
+        let refused = through(PoolMode::Transaction, settings).await.unwrap_err();
         assert!(matches!(refused, MigrationError::Pooled), "{refused:?}");
         assert!(refused.to_string().contains("DATABASE_DIRECT_URL"), "{refused}");
     }
@@ -26,7 +28,7 @@ async fn a_transaction_pooling_proxy_is_refused() {
 
 #[tokio::test]
 async fn a_proxy_that_pools_sessions_is_as_good_as_none() {
-    assert_eq!(through("pool_mode = session").await.unwrap(), 1);
+    assert_eq!(through(PoolMode::Session, &[]).await.unwrap(), 1);
     // The only session is the runner's own: nobody else gets one.
-    assert_eq!(through("pool_mode = session\ndefault_pool_size = 1").await.unwrap(), 1);
+    assert_eq!(through(PoolMode::Session, &[("default_pool_size", "1")]).await.unwrap(), 1);
 }

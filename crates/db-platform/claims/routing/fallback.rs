@@ -78,7 +78,7 @@ async fn round() -> Round {
     let urls = urls(&cluster, 3);
     let db = Db::connect(config(&urls)).await.unwrap();
     let at: Vec<_> = urls.iter().map(|url| endpoint(url)).collect();
-    let reads = |node: usize| db.topology().node(&at[node]).unwrap().reads;
+    let reads = |node: usize| db.topology().node(&at[node]).unwrap().reads.total();
     let readers = Readers::start(&db, READERS);
     within(Duration::from_secs(5), async || reads(1) > 100 && reads(2) > 100).await.unwrap();
     let (one, two) = tokio::join!(cluster.kill(1), cluster.kill(2));

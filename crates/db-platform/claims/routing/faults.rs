@@ -47,7 +47,7 @@ async fn round(fault: Fault) -> (usize, bool, Value) {
     urls[2] = proxy.through(&urls[2]).unwrap();
     let db = Db::connect(config(&urls)).await.unwrap();
     let target = Endpoint::new("127.0.0.1", proxy.port());
-    let reads = || db.topology().node(&target).unwrap().reads;
+    let reads = || db.topology().node(&target).unwrap().reads.total();
     let readers = Readers::start(&db, READERS);
     let busy = async || {
         let before = reads();

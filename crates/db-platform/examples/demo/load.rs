@@ -129,7 +129,7 @@ async fn read(db: &Db, samples: &Samples, query: &LoadQuery) -> Option<Result<()
 }
 
 fn reads_by_node(db: &Db) -> BTreeMap<String, u64> {
-    db.topology().nodes.into_iter().map(|node| (node.endpoint.to_string(), node.reads)).collect()
+    db.topology().nodes.into_iter().map(|node| (node.endpoint.to_string(), node.reads.total())).collect()
 }
 
 /// A random number below `limit`, good enough to pick what comes next.

@@ -5,6 +5,7 @@ mod batch;
 mod configuration;
 mod guarded;
 mod leaks;
+mod metrics;
 mod reads;
 mod reporting;
 mod sessions;

@@ -59,7 +59,7 @@ async fn a_standby_that_is_killed_under_load_costs_no_failed_read_and_is_used_ag
             reads
         });
     }
-    let reads_of = |db: &Db, index: usize| db.topology().nodes[index].reads;
+    let reads_of = |db: &Db, index: usize| db.topology().nodes[index].reads.total();
     until("the second standby answers", async || reads_of(&db, 2) > 100).await;
     cluster.kill(2).await.unwrap();
     until("it is seen down", async || !db.topology().nodes[2].is_up()).await;

@@ -80,9 +80,11 @@ async fn a_standby_that_fails_reads_is_ejected_and_readmitted_and_all_are_never_
     faulty(1).heal();
     faulty(2).heal();
     until("both answer again", async || {
-        let (one, two) = (status(1).reads, status(2).reads);
+        let (one, two) = (status(1).reads.total(), status(2).reads.total());
         read().await;
-        !status(1).ejected && !status(2).ejected && (status(1).reads > one || status(2).reads > two)
+        !status(1).ejected
+            && !status(2).ejected
+            && (status(1).reads.total() > one || status(2).reads.total() > two)
     })
     .await;
     assert!(status(1).ejections >= 1);

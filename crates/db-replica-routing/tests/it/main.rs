@@ -3,6 +3,7 @@
 
 mod balance;
 mod failover;
+mod metrics;
 mod pgbouncer;
 mod platforms;
 mod reads;

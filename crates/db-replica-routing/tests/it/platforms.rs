@@ -98,7 +98,7 @@ async fn a_name_that_leads_to_several_servers_answers_no_read_with_a_token() {
     router.settle(PATIENCE).await;
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
     let session = Session::new();
-    let mut conn = router.writer().acquire().await.unwrap();
+    let conn = router.writer().acquire().await.unwrap();
     let token = Token::read(&conn).await.unwrap().unwrap();
     session.merge(token);
     cluster.wait_until_caught_up(1).await.unwrap();

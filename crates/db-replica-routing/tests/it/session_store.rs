@@ -47,7 +47,11 @@ async fn sessions_of_one_name_go_on_from_the_greatest_position_whoever_saved_las
     assert_eq!(store.resume("bob").await.unwrap().written(), None, "nobody else's");
     let elsewhere = Token { system: 8, timeline: 1, position: Lsn(1) };
     store.save("ann", &wrote(Written::UpTo(elsewhere))).await.unwrap();
-    assert_eq!(store.resume("ann").await.unwrap().token(), Some(elsewhere), "the database is another one now");
+    assert_eq!(
+        store.resume("ann").await.unwrap().token(),
+        Some(elsewhere),
+        "the database is another one now"
+    );
 }
 
 #[tokio::test]

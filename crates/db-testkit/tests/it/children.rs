@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use db_testkit::{Cluster, Proxy, TestDatabase, cancel_at_each_poll};
+use db_testkit::{Cluster, PgBouncer, PoolMode, Proxy, TestDatabase, cancel_at_each_poll};
 use diesel_async::SimpleAsyncConnection;
 
 const ROLE: &str = "DB_TESTKIT_TEST_ROLE";
@@ -29,6 +29,12 @@ fn a_child() {
                 say(&format!("{} {}", uid_of(cluster.pid(0).unwrap().unwrap()), cluster.dir().display()));
                 hold();
                 panic!("the owner panics");
+            }
+            "pooler" => {
+                let nowhere = "postgres://nobody@127.0.0.1:1/none";
+                let pooler = PgBouncer::start(nowhere, PoolMode::Session, &[]).await.unwrap();
+                say(&pooler.port().to_string());
+                hold();
             }
             "database" => {
                 let database = TestDatabase::empty().await.unwrap();

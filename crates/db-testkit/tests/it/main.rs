@@ -10,6 +10,7 @@ mod databases;
 mod failing;
 mod leaving;
 mod lost_commits;
+mod pgbouncer;
 mod proxies;
 mod redis;
 mod users;

@@ -1,0 +1,66 @@
+//! What a handle reports to OpenTelemetry, and that the page about it tells the truth.
+
+use std::collections::BTreeSet;
+
+use db_platform::{Error, Freshness};
+use db_testkit::{Cluster, Exported, until};
+
+use crate::{db, port, port_of};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+
+/// The names of the pools, as an exporter gets them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_pool_is_observed_under_a_name_of_its_own() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let db = db(&cluster).await;
+    let exported = Exported::default();
+    db.observe_with(&exported.meter());
+    // The pool for reads on the primary is opened by the first one.
+    db.read_within(Freshness::Primary, port).await.unwrap();
+    let max = exported.figures().into_iter().filter(|figure| figure.name == "db.client.connection.max");
+    let names: BTreeSet<String> =
+        max.map(|figure| figure.attributes["db.client.connection.pool.name"].clone()).collect();
+    let (primary, standby) = (port_of(&cluster.primary_url()), port_of(&cluster.standby_urls()[0]));
+    let expected = [
+        format!("127.0.0.1:{primary}"),
+        format!("127.0.0.1:{primary} read-only"),
+        format!("127.0.0.1:{standby}"),
+    ];
+    assert_eq!(names, BTreeSet::from(expected));
+}
+
+/// A failover on the way: that is what some are recorded by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_lists_every_metric_with_its_kind_and_its_unit() {
+    let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+    let db = db(&cluster).await;
+    let exported = Exported::default();
+    db.observe_with(&exported.meter());
+    db.read_within(Freshness::Primary, port).await.unwrap();
+    cluster.kill(0).await.unwrap();
+    cluster.promote(1).await.unwrap();
+    db.transaction::<_, Error>(async |conn| Ok(port(conn).await?)).await.unwrap();
+    let row = |cells: [&str; 3]| cells.map(|cell| cell.trim().to_owned());
+    let listed: BTreeSet<[String; 3]> = std::fs::read_to_string(PAGE)
+        .unwrap()
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|');
+            Some(row([cells.next()?.trim_end_matches(['`', ' ']), cells.next()?, cells.next()?]))
+        })
+        .collect();
+    // The other standby has said how far behind the new writer it is.
+    let mut reported = BTreeSet::new();
+    until("all that the page lists is reported", async || {
+        reported = exported
+            .figures()
+            .iter()
+            .map(|figure| row([&figure.name, &figure.kind.to_string(), &figure.unit]))
+            .collect();
+        reported.is_superset(&listed)
+    })
+    .await;
+    assert_eq!(reported, listed);
+    assert!(listed.len() > 20, "{listed:?}");
+}
