@@ -81,11 +81,12 @@ impl Frames {
                         && let Some(body) = body_len(head)
                         && let Some((body, after)) = rest.split_at_checked(body)
                     {
-                        let wanted = body.len().min(keep(head[0]));
+                        let most = keep(head[0]);
+                        let wanted = body.len().min(most);
                         let mut frame =
                             Frame { tag: head[0], count: 1, len: body.len() + 5, body: &body[..wanted] };
                         bytes = after;
-                        while wanted == 0
+                        while most == 0
                             && frame.tag == ROW
                             && let Some((row, after)) = whole_row(bytes)
                         {
@@ -218,6 +219,13 @@ mod tests {
             frames.feed(piece, |_| 0, |frame| seen.push((frame.tag, frame.count, frame.len)));
         }
         assert_eq!(seen, [(ROW, 3, 42), (ROW, 1, 14), (ROW, 1, 14), (b'C', 1, 14)]);
+    }
+
+    #[test]
+    fn rows_of_which_something_is_wanted_come_one_by_one() {
+        let bytes = [message(ROW, &[]), message(ROW, &[7])].concat();
+        let seen = cut(&mut Frames::of_server(), &[&bytes], 1);
+        assert_eq!(seen, [(ROW, 5, vec![]), (ROW, 6, vec![7])]);
     }
 
     proptest! {
