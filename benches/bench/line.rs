@@ -25,6 +25,12 @@ pub(crate) fn print(line: &Value) {
     println!("{line}");
 }
 
+/// The least and the greatest.
+pub(crate) fn range(figures: impl IntoIterator<Item = f64>) -> [f64; 2] {
+    let widest = |[low, high]: [f64; 2], figure: f64| [low.min(figure), high.max(figure)];
+    figures.into_iter().fold([f64::INFINITY, f64::NEG_INFINITY], widest).map(round)
+}
+
 /// To four digits.
 pub(crate) fn round(value: f64) -> f64 {
     let factor = 10_f64.powf(3.0 - value.abs().max(1e-6).log10().floor());

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use db_benches::pairs::{Compared, Medians, median};
-use db_benches::routing::failover::{self, Failover, How, Seen};
+use db_benches::routing::failover::{self, Failover, How};
 use db_benches::routing::tokens::{self, Answers, Policy};
 use db_benches::routing::{decision, slow_standby, throughput};
 use serde_json::{Value, json};
 
-use crate::line::{print, round};
+use crate::line::{print, range, round};
 
 /// Of measurements that take a second or two.
 const PAIRS: usize = 30;
@@ -95,13 +95,9 @@ fn a_slow_standby() {
     let seconds = slow_standby::measure(PAIRS);
     let show = |bench: &str, unit: &str, figure: fn(&slow_standby::Served) -> f64| {
         let pairs: Vec<_> = seconds.iter().map(|(ours, peer)| (figure(ours), figure(peer))).collect();
-        let worst = |of: fn(&(f64, f64)) -> f64, fold: fn(f64, f64) -> f64| {
-            round(pairs.iter().map(of).reduce(fold).unwrap_or(f64::NAN))
-        };
         let detail = json!({
             "pairs": pairs.len(),
-            "ours": [worst(|pair| pair.0, f64::min), worst(|pair| pair.0, f64::max)],
-            "peer": [worst(|pair| pair.1, f64::min), worst(|pair| pair.1, f64::max)],
+            "ours": range(pairs.iter().map(|pair| pair.0)), "peer": range(pairs.iter().map(|pair| pair.1)),
         });
         print(&line(bench, "deadpools in turn", unit, &Medians::of(&pairs), &detail));
     };
@@ -137,42 +133,31 @@ fn own_writes() {
 }
 
 fn failovers(bench: &str, how: How, count: usize) {
+    const PEER: &str = "deadpool, read-write URL";
     // Where a frozen server has to be noticed first, nothing is promised.
     let most = (how != How::Frozen).then_some(150.0);
-    const PEER: &str = "deadpool, read-write URL";
     let seen = failover::measure(how, count);
-    let figures = |of: &dyn Fn(&Failover) -> f64| seen.iter().map(of).collect::<Vec<f64>>();
-    let range = |figures: &[f64]| {
-        let end = |fold: fn(f64, f64) -> f64| round(figures.iter().copied().reduce(fold).unwrap_or(f64::NAN));
-        json!([end(f64::min), end(f64::max)])
-    };
-    let times: Vec<_> =
+    let pairs: Vec<_> =
         seen.iter().map(|one| (one.ours.first_write_millis, one.peer.first_write_millis)).collect();
-    let (ours, peer, ideal) = (
-        figures(&|one| one.ours.first_write_millis),
-        figures(&|one| one.peer.first_write_millis),
-        figures(&|one| one.ideal_millis),
-    );
+    let ideals = || seen.iter().map(|one| one.ideal_millis);
     let detail = json!({
-        "pairs": seen.len(), "ours": range(&ours), "peer": range(&peer),
-        "ideal_ms": round(median(ideal.clone()).0), "ideal": range(&ideal),
+        "pairs": pairs.len(),
+        "ours": range(pairs.iter().map(|pair| pair.0)), "peer": range(pairs.iter().map(|pair| pair.1)),
+        "ideal": round(median(ideals().collect()).0), "ideal_range": range(ideals()),
     });
-    let medians = Medians::of(&times);
+    let medians = Medians::of(&pairs);
     let line = line(bench, PEER, "ms", &medians, &detail);
     print(&match most {
         Some(most) => promised(line, &format!("ours at most {most} ms"), medians.ours <= most),
         None => line,
     });
 
-    let sum = |of: fn(&Seen) -> usize, side: fn(&Failover) -> &Seen| -> usize {
-        seen.iter().map(|one| of(side(one))).sum()
-    };
-    let (ours, peer) = (sum(|seen| seen.errors, |one| &one.ours), sum(|seen| seen.errors, |one| &one.peer));
+    let sum = |figure: &dyn Fn(&Failover) -> usize| seen.iter().map(figure).sum::<usize>();
+    let (ours, peer) = (sum(&|one| one.ours.errors), sum(&|one| one.peer.errors));
     let each = |errors: usize| round(errors as f64 / seen.len() as f64);
     print(&json!({
         "bench": format!("routing-{bench}-errors"), "ours": each(ours), "peer": each(peer), "peer_name": PEER,
         "unit": "errors each", "target": "ours none", "holds": ours == 0,
-        "detail": { "failovers": seen.len(), "ours": ours, "peer": peer,
-            "unknown": sum(|seen| seen.unknown, |one| &one.ours) },
+        "detail": { "failovers": seen.len(), "ours": ours, "peer": peer, "unknown": sum(&|one| one.ours.unknown) },
     }));
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_core::{Acquire, Observe};
-use db_platform::Endpoint;
 use db_platform::replica_routing::{Freshness, NodeConfig, Purpose, Router, RouterConfig, Signals, Token};
+use db_platform::{DatabaseUrl, Endpoint};
 use db_pool::{Pool, PoolConfig};
 use db_testkit::Cluster;
 
@@ -74,12 +74,12 @@ fn open(urls: &[String]) -> Router<Pool> {
     let open = move |endpoint: &Endpoint, _: Purpose| {
         Pool::open(connector.clone(), endpoint.clone(), config.clone())
     };
-    let nodes = urls.iter().map(|url| NodeConfig::from(connector_endpoint(url)));
+    let nodes = urls.iter().map(|url| NodeConfig::from(endpoint(url)));
     Router::start(nodes, open, move |_| watch.clone(), RouterConfig::default(), signals)
 }
 
-fn connector_endpoint(url: &str) -> Endpoint {
-    url.parse::<db_platform::DatabaseUrl>().unwrap().hosts()[0].clone()
+fn endpoint(url: &str) -> Endpoint {
+    url.parse::<DatabaseUrl>().unwrap().hosts()[0].clone()
 }
 
 async fn repeated(once: impl AsyncFn()) -> Took {
