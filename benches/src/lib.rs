@@ -8,6 +8,7 @@ pub mod door;
 pub mod outage;
 pub mod pairs;
 pub mod peers;
+pub mod routing;
 pub mod server;
 pub mod spike;
 pub mod statement;

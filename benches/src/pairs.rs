@@ -40,6 +40,10 @@ pub struct Compared {
     pub ratio: f64,
     /// Its 95 % interval.
     pub interval: [f64; 2],
+    /// The median of the pairs' differences, ours less the peer's, in nanoseconds.
+    pub on_top: f64,
+    /// Its 95 % interval.
+    pub on_top_interval: [f64; 2],
     /// The median of the pairs' ratios of CPU time.
     pub cpu_ratio: f64,
     /// How many pairs there were.
@@ -69,14 +73,49 @@ pub async fn compare(
         }
     }
     let of = |figure: fn(&(Took, Took)) -> f64| seen.iter().map(figure).collect::<Vec<f64>>();
-    let (ratio, interval) = median(of(|(ours, peer)| ours.nanos / peer.nanos));
+    let nanos: Vec<_> = seen.iter().map(|(ours, peer)| (ours.nanos, peer.nanos)).collect();
+    let Medians { ours, peer, ratio, interval, pairs } = Medians::of(&nanos);
+    let (on_top, on_top_interval) = median(of(|(ours, peer)| ours.nanos - peer.nanos));
     Compared {
-        ours: median(of(|(ours, _)| ours.nanos)).0,
-        peer: median(of(|(_, peer)| peer.nanos)).0,
+        ours,
+        peer,
         ratio,
         interval,
+        on_top,
+        on_top_interval,
         cpu_ratio: median(of(|(ours, peer)| ours.cpu_nanos / peer.cpu_nanos)).0,
         pairs,
+    }
+}
+
+/// Pairs of figures, ours and a peer's, in whatever unit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Medians {
+    /// The median of ours.
+    pub ours: f64,
+    /// The median of the peer's.
+    pub peer: f64,
+    /// The median of the pairs' ratios, ours to the peer's.
+    pub ratio: f64,
+    /// Its 95 % interval.
+    pub interval: [f64; 2],
+    /// How many pairs there were.
+    pub pairs: usize,
+}
+
+impl Medians {
+    /// # Panics
+    /// Without pairs.
+    pub fn of(pairs: &[(f64, f64)]) -> Self {
+        let over = |figure: fn(&(f64, f64)) -> f64| median(pairs.iter().map(figure).collect());
+        let (ratio, interval) = over(|(ours, peer)| ours / peer);
+        Medians {
+            ours: over(|pair| pair.0).0,
+            peer: over(|pair| pair.1).0,
+            ratio,
+            interval,
+            pairs: pairs.len(),
+        }
     }
 }
 
@@ -103,5 +142,11 @@ mod tests {
         let values = (1..=40).rev().map(f64::from).collect();
         assert_eq!(median(values), (20.5, [14.0, 28.0]));
         assert_eq!(median(vec![2.0, 1.0, 9.0]), (2.0, [1.0, 9.0]));
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_pairs_and_not_of_medians() {
+        let medians = Medians::of(&[(2.0, 1.0), (1.0, 10.0), (30.0, 10.0)]);
+        assert_eq!((medians.ours, medians.peer, medians.ratio), (2.0, 10.0, 2.0));
     }
 }

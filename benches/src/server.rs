@@ -10,12 +10,22 @@ use tokio_postgres::NoTls;
 ///
 /// One thread is the strictest for ratios: nothing of what ours does more can hide on another core.
 pub fn on_one_thread<T>(measure: impl AsyncFnOnce(&str) -> T) -> T {
-    run(&tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(), measure)
+    run(&one_thread(), measure)
 }
 
 /// The same in a runtime of two threads.
 pub fn on_two_threads<T>(measure: impl AsyncFnOnce(&str) -> T) -> T {
-    run(&tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), measure)
+    run(&two_threads(), measure)
+}
+
+/// A runtime of one thread.
+pub fn one_thread() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A runtime of two threads.
+pub fn two_threads() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 fn run<T>(runtime: &Runtime, measure: impl AsyncFnOnce(&str) -> T) -> T {

@@ -1,23 +1,17 @@
-//! Prints the figures of the area `pool`, one JSON object a line: ours against its peers.
-#![expect(clippy::print_stdout, reason = "figures go to standard output, one JSON object a line")]
+//! The area `pool`: ours against other people's pools and drivers.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
-use db_benches::pairs::{Compared, median};
+use db_benches::pairs::median;
 use db_benches::peers::Peer;
 use db_benches::{checkout, outage, spike, statement, tap, waits};
-use serde_json::{Value, json};
+use serde_json::json;
+
+use crate::line::{print, round, show};
 
 const PAIRS: usize = 60;
 
-fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let Some(("pool", only)) = words.split_first().map(|(area, only)| (area.as_str(), only)) else {
-        return ExitCode::SUCCESS;
-    };
-    // `bench pool tap spike` measures only these.
-    let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
+pub(crate) fn measure(wanted: impl Fn(&str) -> bool) {
     if wanted("get") {
         Peer::ALL.into_iter().for_each(get_and_return);
     }
@@ -38,24 +32,6 @@ fn main() -> ExitCode {
     if wanted("down") {
         Peer::ALL.into_iter().for_each(down);
     }
-    ExitCode::SUCCESS
-}
-
-/// Prints a ratio that must be `most` at most; none means that nothing is promised against this peer.
-fn show(bench: &str, peer: &str, compared: &Compared, most: Option<f64>) {
-    let (scale, unit) = match compared.peer {
-        nanos if nanos < 1e4 => (1.0, "ns"),
-        nanos if nanos < 1e6 => (1e3, "us"),
-        _ => (1e6, "ms"),
-    };
-    let [low, high] = compared.interval;
-    print(json!({
-        "bench": bench, "ours": round(compared.ours / scale), "peer": round(compared.peer / scale),
-        "peer_name": peer, "unit": unit, "ratio": round(compared.ratio), "interval": [round(low), round(high)],
-        "target": most.map(|most| format!("ratio at most {most}")),
-        "holds": most.map(|most| compared.ratio <= most),
-        "detail": { "pairs": compared.pairs, "cpu_ratio": round(compared.cpu_ratio) },
-    }));
 }
 
 fn get_and_return(peer: Peer) {
@@ -73,7 +49,7 @@ fn waiting(peer: Peer) {
             "max_over_median": round(waits.spread), "worst": round(waits.worst_spread),
         })
     };
-    print(json!({
+    print(&json!({
         "bench": format!("pool-wait-64-on-4-{}", peer.name()), "ours": round(ours.spread), "peer": round(theirs.spread),
         "peer_name": peer.name(), "unit": "max wait / median", "ratio": round(ours.spread / theirs.spread),
         "target": "ours at most 3", "holds": ours.spread <= 3.0,
@@ -93,7 +69,7 @@ fn a_spike(peer: Peer) {
     let most = |connections: fn(&(spike::Spike, spike::Spike)) -> u64| spikes.iter().map(connections).max();
     let connections = most(|(ours, _)| ours.connections);
     let limit = spike::IDEAL_MILLIS + 30.0;
-    print(json!({
+    print(&json!({
         "bench": format!("pool-spike-{}", peer.name()), "ours": round(ours), "peer": round(theirs),
         "peer_name": peer.name(), "unit": "ms", "ratio": round(ratio), "interval": [round(low), round(high)],
         "target": format!("at most {limit} ms and 7 connections"),
@@ -105,19 +81,9 @@ fn a_spike(peer: Peer) {
 
 fn down(peer: Peer) {
     let (ours, theirs) = outage::measure(peer, Duration::from_secs(3));
-    print(json!({
+    print(&json!({
         "bench": format!("pool-down-{}", peer.name()), "ours": round(ours), "peer": round(theirs),
         "peer_name": peer.name(), "unit": "connects/s", "ratio": round(ours / theirs), "target": "ours at most 10",
         "holds": ours <= 10.0,
     }));
-}
-
-fn print(line: Value) {
-    println!("{line}");
-}
-
-/// To four digits.
-fn round(value: f64) -> f64 {
-    let factor = 10_f64.powf(3.0 - value.abs().max(1e-6).log10().floor());
-    (value * factor).round() / factor
 }
