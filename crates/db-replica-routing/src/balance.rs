@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::node::Node;
-use crate::nodes::Nodes;
+use crate::nodes::Places;
 
 /// Some of the nodes, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +41,7 @@ impl Set {
 }
 
 /// One of the candidates; none where there are none.
-pub(crate) fn choose<A>(nodes: &Nodes<A>, candidates: Set, zone_bias: f32) -> Option<&Arc<Node<A>>> {
+pub(crate) fn choose<A>(nodes: &Places<A>, candidates: Set, zone_bias: f32) -> Option<&Arc<Node<A>>> {
     let near = nodes.near().0;
     let best_near = two_choices(nodes, Set(candidates.0 & near));
     let best_far = two_choices(nodes, Set(candidates.0 & !near));
@@ -51,7 +51,7 @@ pub(crate) fn choose<A>(nodes: &Nodes<A>, candidates: Set, zone_bias: f32) -> Op
     }
 }
 
-fn two_choices<A>(nodes: &Nodes<A>, candidates: Set) -> Option<&Arc<Node<A>>> {
+fn two_choices<A>(nodes: &Places<A>, candidates: Set) -> Option<&Arc<Node<A>>> {
     match candidates.count() {
         0 => None,
         1 => nodes.get(candidates.nth(0)),
@@ -59,7 +59,9 @@ fn two_choices<A>(nodes: &Nodes<A>, candidates: Set) -> Option<&Arc<Node<A>>> {
             let first = fastrand::u32(0..count);
             let second = (first + fastrand::u32(1..count)) % count;
             let (first, second) = (nodes.get(candidates.nth(first))?, nodes.get(candidates.nth(second))?);
-            Some(if second.load() < first.load() { second } else { first })
+            // One that may have become slow unseen gets a read, and until that is answered no other.
+            let cost = |node: &Node<A>| (node.is_on_trial(), node.load());
+            Some(if cost(second) < cost(first) { second } else { first })
         }
     }
 }
@@ -68,6 +70,7 @@ fn two_choices<A>(nodes: &Nodes<A>, candidates: Set) -> Option<&Arc<Node<A>>> {
 mod tests {
     use super::*;
     use crate::config::NodeConfig;
+    use crate::nodes::Nodes;
     use db_core::Endpoint;
     use std::num::NonZeroU32;
     use std::sync::atomic::Ordering;
@@ -87,7 +90,7 @@ mod tests {
     }
 
     fn everyone(nodes: &Nodes<()>) -> Set {
-        nodes.iter().fold(Set::default(), |mut all, node| {
+        nodes.now().iter().fold(Set::default(), |mut all, node| {
             all.add(node.number);
             all
         })
@@ -95,12 +98,12 @@ mod tests {
 
     /// How often each is chosen out of a thousand times, when reads end in the order in which they began.
     fn shares(nodes: &Nodes<()>) -> Vec<u32> {
-        let (mut chosen, mut under_way) = (vec![0; nodes.len()], std::collections::VecDeque::new());
+        let (mut chosen, mut under_way) = (vec![0; nodes.now().len()], std::collections::VecDeque::new());
         for _ in 0..1_000 {
-            let node = choose(nodes, everyone(nodes), 4.0).unwrap();
+            let node = choose(&nodes.now(), everyone(nodes), 4.0).cloned().unwrap();
             chosen[node.number] += 1;
             node.in_flight.fetch_add(1, Ordering::Relaxed);
-            under_way.push_back(node);
+            under_way.push_back(Arc::clone(&node));
             if under_way.len() > 16 {
                 under_way.pop_front().unwrap().in_flight.fetch_sub(1, Ordering::Relaxed);
             }
@@ -121,7 +124,7 @@ mod tests {
         let heavy = shares(&nodes(&[(3, 5), (1, 5)], 2));
         assert!(heavy[0] > heavy[1] * 2, "{heavy:?}");
         let cold = nodes(&[(1, 5), (1, 5)], 2);
-        cold.get(0).unwrap().set_share(0.1);
+        cold.now().get(0).unwrap().set_share(0.1);
         let shared = shares(&cold);
         assert!(shared[0] < shared[1] / 4, "{shared:?}");
     }
@@ -131,10 +134,26 @@ mod tests {
         let shared = shares(&nodes(&[(1, 5), (1, 5)], 1));
         assert!(shared[0] > shared[1] * 2 && shared[1] > 0, "{shared:?}");
         let idle = nodes(&[(1, 5), (1, 5)], 1);
-        let chosen = |of: Set| choose(&idle, of, 4.0).map(|node| node.number);
+        let chosen = |of: Set| choose(&idle.now(), of, 4.0).map(|node| node.number);
         assert_eq!(chosen(everyone(&idle)), Some(0));
-        idle.get(0).unwrap().in_flight.store(4, Ordering::Relaxed);
+        idle.now().get(0).unwrap().in_flight.store(4, Ordering::Relaxed);
         assert_eq!(chosen(everyone(&idle)), Some(1));
         assert_eq!(chosen(Set::default()), None);
+    }
+
+    /// It may have become slow since it was last asked.
+    #[test]
+    fn a_node_that_was_not_asked_lately_gets_one_read_until_that_is_answered() {
+        let forgotten = nodes(&[(1, 5), (1, 5)], 2);
+        let now = forgotten.now();
+        let node = now.get(0).unwrap();
+        node.vitals.forget_latency();
+        let chosen = || choose(&now, everyone(&forgotten), 4.0).map(|node| node.number);
+        assert_eq!(chosen(), Some(0), "it looks like the fastest");
+        node.in_flight.store(1, Ordering::Relaxed);
+        now.get(1).unwrap().in_flight.store(9, Ordering::Relaxed);
+        assert_eq!(chosen(), Some(1));
+        node.vitals.answered(Instant::now(), Some(Duration::from_millis(5)));
+        assert_eq!(chosen(), Some(0));
     }
 }

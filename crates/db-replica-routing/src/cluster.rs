@@ -16,15 +16,19 @@ use crate::counts::Counts;
 use crate::election::{Memory, Verdict, elect};
 use crate::monitor::FIRST_LOOK;
 use crate::node::Node;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, Places};
 use crate::positions::Positions;
 use crate::router::Purpose;
 use crate::seen::Seen;
 use crate::signals::Signals;
+use crate::token::Token;
 use crate::waiting::Room;
 
 /// A search that lasts longer than this goes on at the usual pace.
 const HASTE: Duration = Duration::from_secs(30);
+
+/// More log, in bytes, than any server writes between two probes.
+const FAR: u64 = 1 << 34;
 
 /// Makes a source of connections.
 type Open<A> = dyn Fn(&Endpoint, Purpose) -> A + Send + Sync;
@@ -67,7 +71,7 @@ struct State {
     /// The cluster's system identifier, and the place of the node that told it.
     system: Option<(usize, u64)>,
     /// When the last writer went, and who it was.
-    lost: Option<(Instant, usize)>,
+    lost: Option<(Instant, Endpoint)>,
     /// Whether some standby may answer ordinary reads; none before all were asked.
     answered: Option<bool>,
 }
@@ -81,9 +85,9 @@ impl<A> Cluster<A> {
         Cluster {
             for_writer: Room::new(config.max_waiting),
             for_token: Room::new(config.max_waiting),
+            positions: Positions::new(config.probe_interval.saturating_add(config.probe_timeout)),
             config,
             signals,
-            positions: Positions::default(),
             counts: Counts::default(),
             leader: watch::Sender::new(Leader::Nobody(Instant::now())),
             awaited: watch::Sender::new(0),
@@ -96,7 +100,7 @@ impl<A> Cluster<A> {
     }
 
     /// Adds a node; none where it is known already, or where there is no room for it.
-    pub(crate) fn add(&self, config: NodeConfig) -> Option<&Arc<Node<A>>> {
+    pub(crate) fn add(&self, config: NodeConfig) -> Option<Arc<Node<A>>> {
         let config = NodeConfig { zone: self.config.zone_of(&config), ..config };
         let endpoint = config.endpoint.clone();
         self.nodes.add(&endpoint, |number| {
@@ -105,6 +109,18 @@ impl<A> Cluster<A> {
             let plain = (self.open)(&endpoint, Purpose::Plain);
             Node::new(number, config, near, plain, vitals)
         })
+    }
+
+    #[cfg(feature = "patroni")]
+    /// Takes a node out for good that is down, and that nobody names any more; false where it is still of use.
+    pub(crate) fn remove(&self, node: &Arc<Node<A>>) -> bool {
+        let state = self.state();
+        if *node.seen.borrow() != Seen::Down || state.memory.current == Some(node.number) {
+            return false;
+        }
+        self.nodes.remove(node);
+        self.signals.forget(node.endpoint());
+        true
     }
 
     /// The source for reads on this node while it is the primary.
@@ -148,12 +164,12 @@ impl<A> Cluster<A> {
                 Seen::Up(_) => format!("{endpoint} is an old primary"),
             }
         };
-        self.nodes.iter().map(say).collect::<Vec<_>>().join(", ")
+        self.nodes.now().iter().map(say).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether there is any node that may be a standby.
     pub(crate) fn has_standbys(&self) -> bool {
-        self.nodes.len() > 1
+        self.nodes.now().len() > 1
     }
 
     /// The position that the writer's log had when it was last asked.
@@ -167,9 +183,36 @@ impl<A> Cluster<A> {
         tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
     }
 
+    /// Whether the writer can have got so far: a forged token is beyond all that can have been written since it was asked.
+    pub(crate) fn may_have_written(&self, token: &Token) -> bool {
+        let reach = |known: Lsn| known.0.saturating_add(FAR);
+        self.positions.last().is_none_or(|known| token.position.0 <= reach(known))
+    }
+
+    /// Whether the token was written on a later timeline than the writer's that we know.
+    pub(crate) fn is_outdated_by(&self, token: &Token) -> bool {
+        let known = self.writer().and_then(|writer| writer.seen.borrow().primary());
+        known.is_some_and(|known| {
+            known.system == Some(token.system) && known.timeline > 0 && known.timeline < token.timeline
+        })
+    }
+
+    /// Waits until something holds that changes with what is known of the nodes.
+    pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let news = self.news.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if holds() {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Refuses once the router was stopped.
     pub(crate) fn check_running(&self) -> Result<()> {
-        match self.nodes.iter().next() {
+        match self.nodes.now().iter().next() {
             Some(node) if AtomicBool::load(&self.stopped, Ordering::Acquire) => {
                 Err(Error::PoolClosed { endpoint: node.endpoint().clone() })
             }
@@ -197,6 +240,7 @@ impl<A: Acquire> Cluster<A> {
                 Seen::Down
             }
         };
+        let seen = seen.as_repeated(*node.seen.borrow());
         let before = node.see(seen);
         let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
         if let Some(is) = seen.up() {
@@ -207,8 +251,11 @@ impl<A: Acquire> Cluster<A> {
                 node.read_only.get().into_iter().for_each(Acquire::evict_all);
             }
         }
-        let nodes: Vec<&Arc<Node<A>>> = self.nodes.iter().collect();
-        let sights: Vec<Seen> = nodes.iter().map(|node| *node.seen.borrow()).collect();
+        let nodes = self.nodes.now();
+        // Nobody is as good as down.
+        let sight =
+            |place: &Option<Arc<Node<A>>>| place.as_ref().map_or(Seen::Down, |node| *node.seen.borrow());
+        let sights: Vec<Seen> = nodes.places().iter().map(sight).collect();
         let known = sights.iter().filter_map(|seen| seen.up()).map(|sighting| sighting.timeline).max();
         state.memory.best = state.memory.best.max(known.unwrap_or(0));
         let verdict = elect(&sights, state.memory);
@@ -218,7 +265,7 @@ impl<A: Acquire> Cluster<A> {
         let writes = state.memory.current == Some(node.number);
         drop(state);
         if writes && let Some(position) = seen.primary().and_then(|sighting| sighting.position) {
-            self.positions.record(position, Instant::now());
+            self.positions.record(position, seen.up().map_or_else(Instant::now, |sighting| sighting.asked));
         }
         if changed || reassured || self.for_token.is_occupied() {
             self.news.notify_waiters();
@@ -230,35 +277,51 @@ impl<A: Acquire> Cluster<A> {
     }
 
     /// Acts on a verdict; true where it changed anything.
-    fn follow(&self, state: &mut State, nodes: &[&Arc<Node<A>>], verdict: Verdict) -> bool {
+    fn follow(&self, state: &mut State, nodes: &Places<A>, verdict: Verdict) -> bool {
         let before = state.memory.current;
+        let same = match (&*self.leader.borrow(), verdict) {
+            (Leader::Node(node), Verdict::Writer(index)) => node.number == index,
+            (Leader::Nobody(_), Verdict::Nobody) | (Leader::Conflict(_), Verdict::Conflict(..)) => true,
+            _ => false,
+        };
         let now = Instant::now();
-        let (leader, current) = match verdict {
-            Verdict::Writer(index) if before == Some(index) => return false,
-            Verdict::Writer(index) => (Leader::Node(Arc::clone(nodes[index])), Some(index)),
-            Verdict::Nobody if matches!(&*self.leader.borrow(), Leader::Nobody(_)) => return false,
-            Verdict::Nobody => (Leader::Nobody(now), None),
-            Verdict::Conflict(..) if matches!(&*self.leader.borrow(), Leader::Conflict(_)) => return false,
+        let leader = match verdict {
+            Verdict::Nobody => Leader::Nobody(now),
+            Verdict::Writer(index) => match nodes.get(index) {
+                Some(node) => Leader::Node(Arc::clone(node)),
+                None => Leader::Nobody(now),
+            },
             Verdict::Conflict(one, other) => {
-                let (one, other) = (nodes[one].endpoint(), nodes[other].endpoint());
-                let timeline = state.memory.best;
-                tracing::error!(%one, %other, timeline, "two primaries on one timeline: nobody gets a write");
-                self.counts.conflict();
-                let text = format!("{one} and {other} are both primaries on timeline {timeline}");
-                (Leader::Conflict(text), None)
+                let name =
+                    |index| nodes.get(index).map_or_else(String::new, |node| node.endpoint().to_string());
+                let (one, other, timeline) = (name(one), name(other), state.memory.best);
+                if !same {
+                    tracing::error!(
+                        one,
+                        other,
+                        timeline,
+                        "two primaries on one timeline: nobody gets a write"
+                    );
+                    self.counts.conflict();
+                }
+                Leader::Conflict(format!("{one} and {other} are both primaries on timeline {timeline}"))
             }
         };
-        if let Some(index) = before {
-            state.lost = Some((now, index));
+        if let Leader::Node(node) = &leader {
+            state.memory.settled = node.seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
+        }
+        if same {
+            return false;
+        }
+        if let Some(lost) = before.and_then(|index| nodes.get(index)) {
+            state.lost = Some((now, lost.endpoint().clone()));
             self.positions.forget();
         }
-        match current {
-            Some(index) => {
-                state.memory.settled =
-                    nodes[index].seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
-                let (endpoint, timeline) = (nodes[index].endpoint(), state.memory.settled);
+        match &leader {
+            Leader::Node(node) => {
+                let (endpoint, timeline) = (node.endpoint(), state.memory.settled);
                 match state.lost.take() {
-                    Some((since, lost)) if lost != index => {
+                    Some((since, lost)) if lost != *endpoint => {
                         let took = now.saturating_duration_since(since);
                         self.counts.failover(took);
                         tracing::warn!(%endpoint, timeline, ?took, "another node takes writes now");
@@ -267,13 +330,16 @@ impl<A: Acquire> Cluster<A> {
                     None => tracing::info!(%endpoint, timeline, "found the writer"),
                 }
             }
-            None if before.is_some() => {
-                let lost = state.lost.map(|(_, index)| nodes[index].endpoint());
-                tracing::warn!(endpoint = lost.map(tracing::field::display), "no node takes writes");
+            Leader::Nobody(_) | Leader::Conflict(_) if before.is_some() => {
+                let lost = state.lost.as_ref().map(|(_, endpoint)| tracing::field::display(endpoint));
+                tracing::warn!(endpoint = lost, "no node takes writes");
             }
-            None => {}
+            Leader::Nobody(_) | Leader::Conflict(_) => {}
         }
-        state.memory.current = current;
+        state.memory.current = match &leader {
+            Leader::Node(node) => Some(node.number),
+            Leader::Nobody(_) | Leader::Conflict(_) => None,
+        };
         self.leader.send_replace(leader);
         true
     }
@@ -283,7 +349,7 @@ impl<A: Acquire> Cluster<A> {
         if sights.len() < 2 || sights.contains(&Seen::Nothing) || state.memory.current.is_none() {
             return;
         }
-        let answered = self.nodes.iter().any(|node| node.is_fresh(self.config.max_lag));
+        let answered = self.nodes.now().iter().any(|node| node.is_fresh(self.config.max_lag));
         match (state.answered.replace(answered), answered) {
             (Some(true) | None, false) => {
                 tracing::warn!(fallback = ?self.config.fallback, "no standby is up and fresh enough: reads fall back");
@@ -297,7 +363,7 @@ impl<A: Acquire> Cluster<A> {
     fn dismiss_strangers(&self, state: &mut State) {
         state.memory.best = 0;
         let Some((_, expected)) = state.system else { return };
-        for node in self.nodes.iter() {
+        for node in self.nodes.now().iter() {
             let system = node.seen.borrow().up().and_then(|sighting| sighting.system);
             if let Some(system) = system.filter(|system| *system != expected) {
                 node.estrange(system, expected);
@@ -308,7 +374,8 @@ impl<A: Acquire> Cluster<A> {
 
     /// Cuts off every primary that is not the writer: what is sent to it would be lost.
     fn fence(&self, sights: &[Seen], memory: Memory) {
-        for (node, seen) in self.nodes.iter().zip(sights) {
+        for node in self.nodes.now().iter() {
+            let Some(seen) = sights.get(node.number) else { continue };
             let old = seen.primary().is_some_and(|claim| claim.timeline > 0 && claim.timeline < memory.best);
             if node.fenced.swap(old, Ordering::Relaxed) != old && old {
                 tracing::error!(endpoint = %node.endpoint(), "an old primary takes writes: none is sent to it");
@@ -354,7 +421,7 @@ impl State {
 
 impl<A> fmt::Debug for Cluster<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let endpoints: Vec<_> = self.nodes.iter().map(|node| node.endpoint()).collect();
+        let endpoints: Vec<_> = self.nodes.now().iter().map(|node| node.endpoint().clone()).collect();
         f.debug_struct("Cluster")
             .field("config", &self.config)
             .field("nodes", &endpoints)
@@ -375,7 +442,9 @@ mod tests {
             timeline: 1,
             position: None,
             lag: None,
+            covers: None,
             asked: Instant::now(),
+            since: Instant::now(),
         })
     }
 

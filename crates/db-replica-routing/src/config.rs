@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use db_core::Endpoint;
 use db_core::settings::Value;
@@ -121,23 +121,12 @@ pub struct EjectionConfig {
     pub max: Duration,
 }
 
-/// The clocks of two machines differ by less.
-const CLOCKS: Duration = Duration::from_secs(1);
-
 impl RouterConfig {
     /// The zone that a node stands in.
     pub(crate) fn zone_of(&self, node: &NodeConfig) -> Option<String> {
         let named = |name: &str| self.zones.get(name).cloned();
         let endpoint = &node.endpoint;
         node.zone.clone().or_else(|| named(&endpoint.to_string())).or_else(|| named(endpoint.host()))
-    }
-
-    /// A standby with this lag or less has surely replayed what was committed before `moment`; none where no lag is small
-    /// enough yet.
-    pub(crate) fn lag_since(&self, moment: SystemTime) -> Option<Duration> {
-        // Its lag is as of its last probe, and was measured against what the last probe of the writer told.
-        let told = (self.probe_interval + self.probe_timeout) * 2 + CLOCKS;
-        moment.elapsed().ok()?.checked_sub(told).map(|lag| lag.min(self.max_lag))
     }
 }
 
@@ -149,7 +138,7 @@ impl Default for RouterConfig {
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_millis(500),
             resolve_interval: Duration::from_secs(20),
-            search_interval: Duration::from_millis(25),
+            search_interval: Duration::from_millis(10),
             token_interval: Duration::from_millis(50),
             pooled: false,
             writer_wait: Duration::from_secs(5),
@@ -193,15 +182,5 @@ mod tests {
         check("a", 6000, None, Some("west"));
         check("a", 5432, Some("south"), Some("south"));
         check("b", 5432, None, None);
-    }
-
-    #[test]
-    fn what_was_committed_a_moment_ago_may_be_missing_on_any_standby() {
-        let config = RouterConfig::default();
-        let ago = |seconds| config.lag_since(SystemTime::now() - Duration::from_secs(seconds));
-        assert_eq!(ago(0), None);
-        assert!(ago(4).is_some_and(|lag| lag > Duration::ZERO && lag < Duration::from_secs(2)));
-        assert_eq!(ago(60), Some(config.max_lag));
-        assert_eq!(config.lag_since(SystemTime::now() + Duration::from_secs(60)), None);
     }
 }

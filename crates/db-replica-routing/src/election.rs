@@ -30,15 +30,16 @@ pub(crate) struct Memory {
 }
 
 pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
+    // A server that does not tell its timeline is believed where none is known at all.
+    let hidden = |claim: &Sighting| claim.timeline == 0 && memory.best == 0;
     let claims = |known: bool| {
         seen.iter().enumerate().filter_map(move |(index, seen)| {
             let claim = seen.primary()?;
             let holds =
-                if known { claim.timeline > 0 && claim.timeline >= memory.best } else { claim.timeline == 0 };
+                if known { claim.timeline > 0 && claim.timeline >= memory.best } else { hidden(&claim) };
             holds.then_some((index, claim))
         })
     };
-    // A server that does not tell its timeline is believed where none contradicts it.
     let known = claims(true).next().is_some();
     let mut claims = claims(known);
     let Some(first) = claims.next() else { return Verdict::Nobody };
@@ -57,7 +58,7 @@ pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
         seen.iter().enumerate().filter(|(other, _)| *other != index).all(|(_, seen)| match seen {
             Seen::Nothing | Seen::Suspect => false,
             Seen::Down => true,
-            Seen::Up(sighting) => sighting.asked >= claim.asked || same_server(sighting, &claim),
+            Seen::Up(sighting) => sighting.asked >= claim.since || same_server(sighting, &claim),
         })
     };
     if memory.current == Some(index) || proven || denied_elsewhere() {
@@ -91,7 +92,9 @@ mod tests {
                 timeline,
                 position: None,
                 lag: None,
+                covers: None,
                 asked: self.start + Duration::from_millis(asked),
+                since: self.start + Duration::from_millis(asked),
             })
         }
 
@@ -121,6 +124,17 @@ mod tests {
         check(s.standby(1, 2, 9), Verdict::Nobody);
         check(s.standby(1, 2, 10), Verdict::Writer(0));
         check(Seen::Down, Verdict::Writer(0));
+    }
+
+    /// It is asked more often than a far away standby can answer.
+    #[test]
+    fn a_primary_that_repeats_itself_need_not_wait_for_whoever_answers_slowly() {
+        let s = scene();
+        let Seen::Up(mut again) = s.primary(1, 1, 50) else { panic!() };
+        again.since = s.start + Duration::from_millis(10);
+        let other = |asked| s.standby(1, 2, asked);
+        assert_eq!(elect(&[Seen::Up(again), other(9)], memory(1, 0, None)), Verdict::Nobody);
+        assert_eq!(elect(&[Seen::Up(again), other(20)], memory(1, 0, None)), Verdict::Writer(0));
     }
 
     #[test]
@@ -166,5 +180,6 @@ mod tests {
         let s = scene();
         assert_eq!(elect(&[s.primary(0, 1, 1)], memory(0, 0, None)), Verdict::Writer(0));
         assert_eq!(elect(&[s.primary(0, 1, 9), s.primary(2, 2, 9)], memory(2, 2, None)), Verdict::Writer(1));
+        assert_eq!(elect(&[s.primary(0, 1, 9), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
     }
 }

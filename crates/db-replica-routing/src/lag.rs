@@ -1,6 +1,6 @@
 //! How far a standby is behind, from its own answer and the writer's positions.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::positions::Behind;
 use crate::probe::Answer;
@@ -15,11 +15,28 @@ pub(crate) fn lag(answer: &Answer, behind: Behind, writer_timeline: Option<u32>)
     match behind {
         // It follows another primary than we do: how far is no question of time.
         _ if answer.streamed.is_some_and(|streamed| streamed != timeline) => None,
-        // Positions of two timelines do not compare.
-        _ if answer.timeline != timeline => own_word,
+        // Positions of two timelines do not compare, and what it receives may be the old primary's.
+        _ if answer.timeline != timeline => answer.age,
         Behind::By(lag) => Some(lag),
         Behind::Beyond => answer.age,
         Behind::Unknown => own_word,
+    }
+}
+
+/// The moment before which whatever was committed is surely on a standby; none where nothing is sure.
+///
+/// `covered` is what the writer's positions say. Where the writer does not tell any, the last transaction that the standby has
+/// replayed tells when it was committed.
+pub(crate) fn covers(
+    answer: &Answer,
+    covered: Option<Instant>,
+    writer_timeline: Option<u32>,
+) -> Option<Instant> {
+    match writer_timeline? {
+        0 => answer.asked.checked_sub(answer.age?),
+        timeline if answer.streamed.is_some_and(|streamed| streamed != timeline) => None,
+        timeline if answer.timeline != timeline => None,
+        _ => covered,
     }
 }
 
@@ -27,7 +44,6 @@ pub(crate) fn lag(answer: &Answer, behind: Behind, writer_timeline: Option<u32>)
 mod tests {
     use super::*;
     use db_core::Role;
-    use std::time::Instant;
 
     const SECOND: Duration = Duration::from_secs(1);
     const AGE: Option<Duration> = Some(Duration::from_secs(60));
@@ -57,5 +73,18 @@ mod tests {
         // After a failover: it still streams from the old primary, or has not told where it is.
         check(answer(1, Some(1), true), Behind::By(Duration::ZERO), Some(2), None);
         check(answer(1, None, false), Behind::By(Duration::ZERO), Some(2), AGE);
+        check(answer(1, None, true), Behind::By(Duration::ZERO), Some(2), AGE);
+    }
+
+    #[test]
+    fn what_is_sure_is_what_the_writer_or_the_last_transaction_told() {
+        let covered = Some(Instant::now());
+        let check = |answer: &Answer, writer, expected| assert_eq!(covers(answer, covered, writer), expected);
+        check(&answer(1, Some(1), true), Some(1), covered);
+        check(&answer(1, Some(1), true), Some(2), None);
+        check(&answer(1, None, true), Some(2), None);
+        check(&answer(1, None, true), None, None);
+        let hidden = answer(0, None, true);
+        check(&hidden, Some(0), hidden.asked.checked_sub(SECOND * 60));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use http::{Request, Response};
@@ -13,6 +14,9 @@ use tower_service::Service;
 
 use crate::session::Session;
 use crate::written::Written;
+
+/// A cookie is of no use for longer than any standby that answers may be behind.
+const LIFETIME: Duration = Duration::from_secs(86_400);
 
 /// How it travels.
 #[derive(Debug, Clone)]
@@ -36,7 +40,10 @@ impl SessionLayer {
         SessionLayer { carrier: Carrier::Header(name) }
     }
 
-    /// In a cookie of this name, which browsers send back by themselves.
+    /// In a cookie of this name, which browsers send back by themselves, for a day.
+    ///
+    /// Of several requests that a browser sends at once, the answer that arrives last leaves its cookie. Where these write,
+    /// and what all of them wrote must be seen, keep it in Redis.
     pub fn cookie(name: &'static str) -> Self {
         SessionLayer { carrier: Carrier::Cookie(name) }
     }
@@ -72,7 +79,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let carrier = self.carrier.clone();
-        let session = carrier.take(request.headers()).map_or_else(Session::new, Session::resume);
+        let session = carrier.take(request.headers()).map_or_else(Session::new, |text| Session::read(&text));
         request.extensions_mut().insert(session.clone());
         // Called in the scope as well: a service may do its work here and not in its future.
         let answering = session.clone().sync_scope(|| self.inner.call(request));
@@ -87,15 +94,14 @@ where
 }
 
 impl Carrier {
-    /// What cannot be read counts as nothing.
-    fn take(&self, headers: &HeaderMap) -> Option<Written> {
+    fn take(&self, headers: &HeaderMap) -> Option<String> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         match self {
-            Carrier::Header(name) => headers.get(name).and_then(text)?.parse().ok(),
+            Carrier::Header(name) => headers.get(name).and_then(text),
             Carrier::Cookie(name) => headers.get_all(COOKIE).iter().filter_map(text).find_map(|cookies| {
                 cookies.split(';').find_map(|cookie| {
                     let (key, value) = cookie.trim().split_once('=')?;
-                    (key == *name).then(|| value.parse().ok()).flatten()
+                    (key == *name).then(|| value.to_owned())
                 })
             }),
         }
@@ -105,7 +111,8 @@ impl Carrier {
         let (name, text) = match self {
             Carrier::Header(name) => (name.clone(), written.to_string()),
             Carrier::Cookie(name) => {
-                (SET_COOKIE, format!("{name}={written}; Path=/; HttpOnly; SameSite=Lax"))
+                let lifetime = LIFETIME.as_secs();
+                (SET_COOKIE, format!("{name}={written}; Max-Age={lifetime}; Path=/; HttpOnly; SameSite=Lax"))
             }
         };
         let Ok(value) = HeaderValue::from_str(&text) else { return };
@@ -142,7 +149,7 @@ mod tests {
                 let session = Session::current().unwrap();
                 assert_eq!(session.token(), own.token(), "both are the same session");
                 let before = session.token().map_or(0, |token| token.position.0);
-                session.merge(Token { system: 10, timeline: 1, position: Lsn(before + 16) });
+                session.merge(Written::UpTo(Token { system: 10, timeline: 1, position: Lsn(before + 16) }));
                 Ok(Response::new(()))
             })
         }
@@ -160,12 +167,23 @@ mod tests {
         let name = || HeaderName::from_static("db-token");
         let header = || SessionLayer::header(name());
         check(header(), (name(), "1.a.1.10"), (name(), "1.a.1.20")).await;
-        check(header(), (name(), "nonsense"), (name(), "1.a.1.10")).await;
         let cookie = || SessionLayer::cookie("t");
         let set = |token: &'static str| (SET_COOKIE, token);
-        let (first, second) =
-            ("t=1.a.1.10; Path=/; HttpOnly; SameSite=Lax", "t=1.a.1.20; Path=/; HttpOnly; SameSite=Lax");
+        let (first, second) = (
+            "t=1.a.1.10; Max-Age=86400; Path=/; HttpOnly; SameSite=Lax",
+            "t=1.a.1.20; Max-Age=86400; Path=/; HttpOnly; SameSite=Lax",
+        );
         check(cookie(), (COOKIE, "x=1; t=1.a.1.10; y=2"), set(second)).await;
         check(cookie(), (COOKIE, "tt=1.a.1.10"), set(first)).await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_may_have_been_written_by_another_version() {
+        let mut request = Request::new(());
+        request.headers_mut().insert("seen", HeaderValue::from_static("2.of.another.version"));
+        let layer = SessionLayer::header(HeaderName::from_static("seen"));
+        let response = layer.layer(Writes).call(request).await.unwrap();
+        let seen = response.headers()["seen"].to_str().unwrap();
+        assert!(matches!(seen.parse(), Ok(Written::Before(_))), "{seen}");
     }
 }

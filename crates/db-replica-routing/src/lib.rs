@@ -25,6 +25,7 @@ mod probe;
 mod reader;
 mod routed;
 mod router;
+mod rule;
 mod seen;
 mod session;
 mod session_commit;

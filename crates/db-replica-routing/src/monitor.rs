@@ -14,9 +14,9 @@ use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
 use crate::cluster::Cluster;
-use crate::lag::lag;
+use crate::lag::{covers, lag};
 use crate::node::Node;
-use crate::probe::{Answer, Manner, ask};
+use crate::probe::{Answer, Extent, Manner, ask};
 use crate::seen::{Seen, Sighting};
 
 /// The pause before the second look at a standby that a read waits for; each further one is twice as long.
@@ -100,34 +100,46 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
     async fn connection(&mut self, timeout: Duration) -> Result<(AsyncPgConnection, bool)> {
         let resolved = self.opened.is_some_and(|at| at.elapsed() < self.cluster.config.resolve_interval);
         let is_address = self.node.endpoint().host().parse::<IpAddr>().is_ok();
+        if !resolved {
+            // What a server refused it may allow by now.
+            self.manner.extent = Extent::Full;
+        }
         let old = match self.conn.take() {
-            Some(conn) if resolved || is_address => return Ok((conn, true)),
+            Some(conn) if resolved || is_address => {
+                self.opened = self.opened.filter(|_| resolved).or_else(|| Some(Instant::now()));
+                return Ok((conn, true));
+            }
             old => old,
         };
-        let waited = if old.is_some() { timeout } else { timeout * 2 };
+        let waited = if old.is_some() { timeout / 2 } else { timeout * 2 };
         let opened = tokio::time::timeout(waited, self.connect.connect(self.node.endpoint())).await;
         self.opened = Some(Instant::now());
         match (opened, old) {
             (Ok(Ok(conn)), _) => Ok((conn, false)),
-            // No place for another connection, say: that is no reason to give this one up.
-            (Ok(Err(_)), Some(old)) => Ok((old, true)),
+            // No place for another connection, or no word from the name server: no reason to give this one up.
+            (_, Some(old)) => Ok((old, true)),
             (Ok(Err(error)), None) => Err(error),
-            (Err(_), _) => Err(Error::DeadlineExceeded { waited }),
+            (Err(_), None) => Err(Error::DeadlineExceeded { waited }),
         }
     }
 
     fn up(&self, answer: &Answer) -> Seen {
-        let lag = match answer.role {
-            Role::Primary => Some(Duration::ZERO),
-            Role::Standby => {
-                let behind = |position| self.cluster.positions.behind(position, Instant::now());
-                let behind = answer.position.map(behind).unwrap_or_default();
-                let writer = self.cluster.writer().and_then(|writer| writer.seen.borrow().primary());
-                lag(answer, behind, writer.map(|writer| writer.timeline))
-            }
+        let (lag, covers) = match answer.role {
+            Role::Primary => (Some(Duration::ZERO), None),
+            Role::Standby => self.lateness(answer),
         };
         let Answer { role, system, started, timeline, position, asked, .. } = *answer;
-        Seen::Up(Sighting { role, system, started, timeline, position, lag, asked })
+        Seen::Up(Sighting { role, system, started, timeline, position, lag, covers, asked, since: asked })
+    }
+
+    /// How far a standby is behind, and the moment before which whatever was committed is surely on it.
+    fn lateness(&self, answer: &Answer) -> (Option<Duration>, Option<Instant>) {
+        let positions = &self.cluster.positions;
+        let behind = answer.position.map(|position| positions.behind(position, Instant::now()));
+        let covered = answer.position.and_then(|position| positions.covered(position));
+        let writer = self.cluster.writer().and_then(|writer| writer.seen.borrow().primary());
+        let timeline = writer.map(|writer| writer.timeline);
+        (lag(answer, behind.unwrap_or_default(), timeline), covers(answer, covered, timeline))
     }
 
     fn went_wrong(&self, started: Instant, error: &Error) -> Seen {
@@ -138,7 +150,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             (busy, error, *self.node.seen.borrow())
         {
             let known = (last.role == Role::Primary).then_some(Duration::ZERO);
-            return Seen::Up(Sighting { lag: known, position: None, ..last });
+            return Seen::Up(Sighting { lag: known, position: None, covers: None, ..last });
         }
         if self.node.set_trouble(Some(error.to_string())).is_none() {
             tracing::warn!(endpoint = %self.node.endpoint(), %error, "node does not answer");
@@ -188,7 +200,8 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
         if !serves(node) {
             return;
         }
-        let peers = self.cluster.nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
+        let nodes = self.cluster.nodes.now();
+        let peers = nodes.iter().filter(|peer| peer.number != node.number && serves(peer));
         let mut peers: Vec<f32> = peers.map(|peer| peer.vitals.probe_micros()).collect();
         let own = node.vitals.probe_micros();
         if node.ejection.is_outlier(&self.cluster.config.ejection, own, &mut peers) {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_core::{Endpoint, Role};
 use tokio::sync::watch;
@@ -144,6 +144,12 @@ impl<A> Node<A> {
         })
     }
 
+    /// Whether it is a standby that has surely replayed whatever was committed before this moment.
+    pub(crate) fn covers(&self, moment: Instant) -> bool {
+        let seen = self.seen.borrow().up().and_then(|sighting| sighting.covers);
+        !self.vitals.is_doubted() && seen.is_some_and(|covers| covers >= moment)
+    }
+
     /// Takes it out of use until a probe finds it alive.
     pub(crate) fn suspect(&self) {
         self.seen.send_if_modified(|seen| {
@@ -161,6 +167,11 @@ impl<A> Node<A> {
         let in_flight = AtomicUsize::load(&self.in_flight, Ordering::Relaxed) as f32 + 1.0;
         let per_capacity = f32::from_bits(AtomicU32::load(&self.per_capacity, Ordering::Relaxed));
         in_flight * self.vitals.latency_micros().max(NOISE_MICROS) * per_capacity
+    }
+
+    /// Whether it has a read under way, and nobody knows how fast it answers.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.vitals.latency_micros() == 0.0 && AtomicUsize::load(&self.in_flight, Ordering::Relaxed) > 0
     }
 
     /// Sets the share of its weight that it gets from now on.

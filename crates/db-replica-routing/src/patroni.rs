@@ -67,14 +67,19 @@ pub(crate) struct Description {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Member {
     role: String,
-    host: String,
-    port: u16,
+    /// None while a member is about to come or to go.
+    host: Option<String>,
+    port: Option<u16>,
     api_url: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, Value>,
 }
 
 impl Member {
+    fn endpoint(&self) -> Option<Endpoint> {
+        Some(Endpoint::new(self.host.as_deref()?, self.port?))
+    }
+
     /// Whether it may answer reads.
     fn reads(&self) -> bool {
         let tag = self.tags.get("noloadbalance");
@@ -87,13 +92,13 @@ impl Member {
 impl Description {
     /// Each node, and whether it may answer reads.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (Endpoint, bool)> {
-        self.members.iter().map(|member| (Endpoint::new(&member.host, member.port), member.reads()))
+        self.members.iter().filter_map(|member| Some((member.endpoint()?, member.reads())))
     }
 
     pub(crate) fn leader(&self) -> Option<Endpoint> {
         // Before version 4 it was "leader" here and "master" elsewhere; "primary" is newer.
         let leads = |member: &&Member| matches!(&*member.role, "leader" | "primary" | "master");
-        self.members.iter().find(leads).map(|member| Endpoint::new(&member.host, member.port))
+        self.members.iter().find(leads).and_then(Member::endpoint)
     }
 
     fn apis(&self) -> impl Iterator<Item = PatroniUrl> {
@@ -104,12 +109,14 @@ impl Description {
 /// The Patronis that are known: each of them can answer.
 #[derive(Debug)]
 pub(crate) struct Patroni {
-    known: BTreeSet<PatroniUrl>,
+    /// The one that answered last comes first, and then those that it named.
+    learned: Vec<PatroniUrl>,
+    configured: BTreeSet<PatroniUrl>,
 }
 
 impl Patroni {
     pub(crate) fn new(known: impl IntoIterator<Item = PatroniUrl>) -> Self {
-        Patroni { known: known.into_iter().collect() }
+        Patroni { learned: Vec::new(), configured: known.into_iter().collect() }
     }
 
     /// Tells `see` what Patroni says, again and again.
@@ -117,9 +124,10 @@ impl Patroni {
         let mut silent = false;
         loop {
             match self.ask().await {
-                Some(description) => {
+                Some((answered, description)) => {
                     silent = false;
-                    self.known.extend(description.apis());
+                    let others = description.apis().filter(|api| *api != answered).collect::<Vec<_>>();
+                    self.learned = [vec![answered], others].concat();
                     see(&description);
                 }
                 None if !silent => {
@@ -132,10 +140,11 @@ impl Patroni {
         }
     }
 
-    async fn ask(&self) -> Option<Description> {
-        for url in &self.known {
+    async fn ask(&self) -> Option<(PatroniUrl, Description)> {
+        let configured = self.configured.iter().filter(|url| !self.learned.contains(url));
+        for url in self.learned.iter().chain(configured) {
             match tokio::time::timeout(DEADLINE, describe(url)).await {
-                Ok(Ok(description)) => return Some(description),
+                Ok(Ok(description)) => return Some((url.clone(), description)),
                 Ok(Err(error)) => tracing::debug!(%url, %error, "Patroni does not answer"),
                 Err(_) => tracing::debug!(%url, "Patroni does not answer in time"),
             }
@@ -173,7 +182,8 @@ mod tests {
         r#"{"members": [{"name": "n1", "role": "leader", "state": "running", "api_url": "http://127.0.0.1:8011/patroni", "#,
         r#""host": "127.0.0.1", "port": 6011, "timeline": 1}, {"name": "n2", "role": "replica", "state": "streaming", "#,
         r#""api_url": "http://127.0.0.1:8012/patroni", "host": "127.0.0.1", "port": 6012, "timeline": 1, "lag": 0, "#,
-        r#""tags": {"noloadbalance": true, "clonefrom": false}}], "#,
+        r#""tags": {"noloadbalance": true, "clonefrom": false}}, "#,
+        r#"{"name": "n3", "role": "replica", "state": "stopped"}], "#,
         r#""scope": "test"}"#,
     );
 

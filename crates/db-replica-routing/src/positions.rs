@@ -14,8 +14,10 @@ use db_core::Lsn;
 const MOST: usize = 600;
 
 /// The writer's recent positions, oldest first; none while there is no writer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Positions {
+    /// The writer is asked at least this often: where it was not, it may have gone on unseen.
+    pace: Duration,
     samples: Mutex<VecDeque<(Lsn, Instant)>>,
 }
 
@@ -32,12 +34,17 @@ pub(crate) enum Behind {
 }
 
 impl Positions {
-    pub(crate) fn record(&self, position: Lsn, at: Instant) {
+    pub(crate) fn new(pace: Duration) -> Self {
+        Positions { pace, samples: Mutex::default() }
+    }
+
+    /// The writer, asked then, told this position.
+    pub(crate) fn record(&self, position: Lsn, asked: Instant) {
         let mut samples = self.samples();
         if samples.len() == MOST {
             samples.pop_front();
         }
-        samples.push_back((position, at));
+        samples.push_back((position, asked));
     }
 
     /// The latest.
@@ -52,12 +59,22 @@ impl Positions {
 
     pub(crate) fn behind(&self, replayed: Lsn, now: Instant) -> Behind {
         let samples = self.samples();
-        let Some((first, _)) = samples.front() else { return Behind::Unknown };
+        let (Some((first, _)), Some((_, last))) = (samples.front(), samples.back()) else {
+            return Behind::Unknown;
+        };
+        let since = |at: &Instant| now.saturating_duration_since(*at);
         match samples.iter().find(|(position, _)| *position > replayed) {
-            None => Behind::By(Duration::ZERO),
+            None if since(last) <= self.pace => Behind::By(Duration::ZERO),
+            None => Behind::By(since(last)),
             Some(_) if *first > replayed => Behind::Beyond,
-            Some((_, at)) => Behind::By(now.saturating_duration_since(*at)),
+            Some((_, at)) => Behind::By(since(at)),
         }
+    }
+
+    /// Whoever has replayed this much has replayed all that was committed before then.
+    pub(crate) fn covered(&self, replayed: Lsn) -> Option<Instant> {
+        let samples = self.samples();
+        samples.iter().rev().find(|(position, _)| *position <= replayed).map(|(_, asked)| *asked)
     }
 
     fn samples(&self) -> MutexGuard<'_, VecDeque<(Lsn, Instant)>> {
@@ -71,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_standby_is_as_far_behind_as_the_oldest_position_that_it_has_not_reached() {
-        let (positions, start) = (Positions::default(), Instant::now());
         let second = Duration::from_secs(1);
+        let (positions, start) = (Positions::new(second), Instant::now());
         assert_eq!(positions.behind(Lsn(5), start), Behind::Unknown);
         for (n, position) in [10, 10, 20, 30].into_iter().enumerate() {
             positions.record(Lsn(position), start + second * u32::try_from(n).unwrap());
@@ -82,7 +99,13 @@ mod tests {
         assert_eq!(positions.behind(Lsn(10), now), Behind::By(second));
         assert_eq!(positions.behind(Lsn(25), now), Behind::By(Duration::ZERO));
         assert_eq!(positions.behind(Lsn(9), now), Behind::Beyond);
+        assert_eq!(positions.covered(Lsn(9)), None);
+        assert_eq!(positions.covered(Lsn(10)), Some(start + second));
+        assert_eq!(positions.covered(Lsn(30)), Some(now));
+        let later = now + second * 5;
+        assert_eq!(positions.behind(Lsn(30), later), Behind::By(second * 5), "it may have gone on unseen");
         positions.forget();
         assert_eq!(positions.behind(Lsn(30), now), Behind::Unknown);
+        assert_eq!(positions.covered(Lsn(30)), None);
     }
 }

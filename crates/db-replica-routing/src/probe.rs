@@ -85,9 +85,11 @@ pub(crate) struct Manner {
     /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even between
     /// preparing one and running it.
     pub(crate) in_transaction: bool,
+    /// Whether it was said that the server refuses the full question.
+    pub(crate) told: bool,
 }
 
-/// Asks; falls back to the basic question, for good, where the server refuses the full one.
+/// Asks; falls back to the basic question where the server refuses the full one.
 ///
 /// # Errors
 /// The connection's: do not use it again.
@@ -104,7 +106,9 @@ pub(crate) async fn ask(conn: &mut AsyncPgConnection, manner: &mut Manner) -> Re
             answered => return answered,
         }
     }
-    tracing::warn!("the server does not tell its log position: lag is known in time only");
+    if !std::mem::replace(&mut manner.told, true) {
+        tracing::warn!("the server does not tell its log position: lag is known in time only");
+    }
     manner.extent = Extent::Basic;
     put(conn, *manner).await
 }

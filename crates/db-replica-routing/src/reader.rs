@@ -19,9 +19,10 @@ use crate::cluster::Cluster;
 use crate::config::Fallback;
 use crate::counts::Reason;
 use crate::freshness::Freshness;
-use crate::node::{Allowed, Node};
-use crate::routed::{Routed, Site};
+use crate::node::Node;
+use crate::routed::{Routed, Site, UnderWay};
 use crate::router::Purpose;
+use crate::rule::Rule;
 use crate::token::Token;
 
 /// A place where connections for reads come from; each acquire chooses a node anew.
@@ -43,23 +44,15 @@ impl<'a, A> Reader<'a, A> {
         Set::from_bits(AtomicU64::load(&self.avoided, Ordering::Relaxed))
     }
 
+    fn rule(&self, freshness: Freshness) -> Option<Rule> {
+        Rule::of(freshness, self.cluster.config.max_lag)
+    }
+
     /// The standbys that may answer, those in `without` left out.
-    fn candidates(&self, freshness: Freshness, without: Set) -> Set {
-        let max_lag = self.cluster.config.max_lag;
-        let (allowed, token) = match freshness {
-            Freshness::Primary => return Set::default(),
-            Freshness::Default => (max_lag, None),
-            Freshness::Within(lag) => (lag, None),
-            Freshness::AtLeast(token) => (max_lag, Some(token)),
-            Freshness::Since(moment) => match self.cluster.config.lag_since(moment) {
-                Some(lag) => (lag, None),
-                None => return Set::default(),
-            },
-            Freshness::Any => (Duration::MAX, None),
-        };
-        let (allowed, mut all, mut in_favour) = (Allowed::from(allowed), Set::default(), Set::default());
-        for node in self.cluster.nodes.iter().filter(|node| !without.contains(node.number)) {
-            if node.is_fresh_for(allowed) && token.is_none_or(|token| node.has_replayed(&token)) {
+    fn candidates(&self, rule: &Rule, without: Set) -> Set {
+        let (mut all, mut in_favour) = (Set::default(), Set::default());
+        for node in self.cluster.nodes.now().iter().filter(|node| !without.contains(node.number)) {
+            if rule.admits(node) {
                 all.add(node.number);
                 if !node.ejection.is_active() {
                     in_favour.add(node.number);
@@ -79,26 +72,28 @@ impl<A: Acquire + Send> Reader<'_, A> {
         reason: Reason,
         site: Site,
     ) -> Result<Option<Routed<A>>> {
-        let nodes = &self.cluster.nodes;
+        let Some(rule) = self.rule(freshness) else { return Ok(None) };
         let mut without = self.avoided();
         loop {
-            let candidates = self.candidates(freshness, without);
+            let candidates = self.candidates(&rule, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let Some(node) = choose(nodes, candidates, zone_bias) else { return Ok(None) };
+            let chosen = choose(&self.cluster.nodes.now(), candidates, zone_bias).cloned();
+            let Some(node) = chosen else { return Ok(None) };
             without.add(node.number);
-            match acquire_from(node, site).await {
-                // While it waited for a connection the server may have gone back to an earlier position.
-                Ok(_) if matches!(freshness, Freshness::AtLeast(token) if !node.has_replayed(&token)) => {}
+            // Whoever waits for a connection is load, too.
+            let under_way = UnderWay::on(Arc::clone(&node));
+            match acquire_from(&node, site).await {
+                Ok(_) if !rule.still_admits(&node) => {}
                 Ok(conn) => {
                     node.vitals.succeeded();
                     node.reads.count(reason);
-                    return Ok(Some(Routed::new(conn, Arc::clone(node))));
+                    return Ok(Some(Routed::new(conn, under_way)));
                 }
                 // It is busy, not gone, and the caller has waited for as long as it was willing to.
                 Err(error @ Error::PoolTimeout { .. }) => return Err(error),
                 Err(error) => {
                     tracing::debug!(endpoint = %node.endpoint(), %error, "trying another node");
-                    self.failed(node);
+                    self.failed(&node);
                 }
             }
         }
@@ -115,27 +110,33 @@ impl<A: Acquire + Send> Reader<'_, A> {
     /// Waits until some standby has replayed the token, but not for long.
     async fn caught_up(&self, token: Token) -> bool {
         let cluster = self.cluster;
+        let Some(rule) = self.rule(self.freshness) else { return false };
         let may_catch_up = |node: &Arc<Node<A>>| {
             let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
-            node.config.one_server && sighting.is_some_and(|sighting| sighting.is_of(&token))
+            node.config.one_server
+                && node.is_fresh(cluster.config.max_lag)
+                && sighting.is_some_and(|sighting| sighting.is_of(&token))
         };
-        let Ok(_place) = cluster.for_token.enter() else { return false };
-        if !cluster.nodes.iter().any(may_catch_up) {
+        if !cluster.may_have_written(&token) || !cluster.nodes.now().iter().any(may_catch_up) {
             return false;
         }
+        let Ok(_place) = cluster.for_token.enter() else { return false };
         cluster.awaited.send_modify(|count| *count += 1);
-        let caught_up = async {
-            loop {
-                let news = cluster.news.notified();
-                tokio::pin!(news);
-                news.as_mut().enable();
-                if !self.candidates(self.freshness, self.avoided()).is_empty() {
-                    return;
-                }
-                news.await;
-            }
-        };
+        let caught_up = cluster.until(|| !self.candidates(&rule, self.avoided()).is_empty());
         tokio::time::timeout(cluster.config.token_wait, caught_up).await.is_ok()
+    }
+
+    /// Waits for the writer that the token comes from, where another one has told its holder of a failover that we have not
+    /// seen: the writer that we know has not what was written since.
+    async fn succeeded(&self, token: Token) {
+        let cluster = self.cluster;
+        if !cluster.is_outdated_by(&token) {
+            return;
+        }
+        let Ok(_place) = cluster.for_token.enter() else { return };
+        cluster.signals.raise();
+        let succeeded = cluster.until(|| !cluster.is_outdated_by(&token));
+        let _ = tokio::time::timeout(cluster.config.token_wait, succeeded).await;
     }
 
     /// The primary in the place of a standby, or what the configuration says.
@@ -152,6 +153,9 @@ impl<A: Acquire + Send> Reader<'_, A> {
             let reason =
                 "no standby is up and fresh enough, and reads may not fall back to the primary".to_owned();
             return Err(Error::NoServer { role: Role::Standby, reason, waited: Duration::ZERO });
+        }
+        if let Freshness::AtLeast(token) = self.freshness {
+            self.succeeded(token).await;
         }
         let conn = cluster.on_writer(Purpose::ReadOnly, site).await?;
         conn.node().reads.count(reason);

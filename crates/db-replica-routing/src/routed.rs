@@ -20,14 +20,20 @@ pub struct Routed<A: Acquire> {
 }
 
 /// Counts one piece of work on a node for as long as it lives.
-struct UnderWay<A> {
+pub(crate) struct UnderWay<A> {
     node: Arc<Node<A>>,
 }
 
-impl<A: Acquire> Routed<A> {
-    pub(crate) fn new(conn: A::Conn, node: Arc<Node<A>>) -> Self {
+impl<A> UnderWay<A> {
+    pub(crate) fn on(node: Arc<Node<A>>) -> Self {
         node.in_flight.fetch_add(1, Ordering::Relaxed);
-        Routed { conn, under_way: UnderWay { node } }
+        UnderWay { node }
+    }
+}
+
+impl<A: Acquire> Routed<A> {
+    pub(crate) fn new(conn: A::Conn, under_way: UnderWay<A>) -> Self {
+        Routed { conn, under_way }
     }
 
     /// The node that answers.

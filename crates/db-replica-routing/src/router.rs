@@ -1,5 +1,8 @@
 //! The router: nodes, a monitor for each, and where connections for writes and for reads come from.
 
+use std::collections::HashMap;
+#[cfg(feature = "patroni")]
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,7 +45,16 @@ type Watch<A> = dyn Fn(Arc<Cluster<A>>, Arc<Node<A>>) -> AbortHandle + Send + Sy
 pub(crate) struct Inner<A> {
     pub(crate) cluster: Arc<Cluster<A>>,
     watch: Box<Watch<A>>,
-    tasks: Mutex<Vec<AbortHandle>>,
+    tasks: Mutex<Tasks>,
+}
+
+/// What runs as long as the router does.
+#[derive(Default)]
+struct Tasks {
+    monitors: HashMap<Endpoint, AbortHandle>,
+    #[cfg(feature = "patroni")]
+    others: Vec<AbortHandle>,
+    stopped: bool,
 }
 
 impl<A> Clone for Router<A> {
@@ -76,19 +88,16 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
         };
         let cluster = Arc::new(Cluster::new(config, signals, open));
         // All are known before the first is asked: none of them may be elected before the others had their say.
-        let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into()).cloned()).collect();
+        let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
         let router =
             Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
-        added.into_iter().for_each(|node| router.watch(node));
+        added.into_iter().for_each(|node| router.inner.watch(node));
         router
     }
 
     /// Adds a node while the router runs; nothing happens where it is known already.
     pub fn add(&self, node: impl Into<NodeConfig>) {
-        if let Some(node) = self.inner.cluster.add(node.into()) {
-            tracing::info!(endpoint = %node.endpoint(), "a new node");
-            self.watch(Arc::clone(node));
-        }
+        self.inner.add(node.into());
     }
 
     /// Learns nodes, and changes of their leader, from Patroni as long as the router runs. A member with the tag
@@ -100,27 +109,28 @@ impl<A: Acquire + Send + Sync + 'static> Router<A> {
     pub fn follow_patroni(&self, known: impl IntoIterator<Item = crate::PatroniUrl>) {
         // A strong reference would keep the router alive for ever.
         let inner = Arc::downgrade(&self.inner);
-        let mut leader = None;
+        let (mut leader, mut learned) = (None, HashSet::new());
         let watch = crate::patroni::Patroni::new(known).watch(move |description| {
             let Some(inner) = inner.upgrade() else { return };
-            let router = Router { inner };
             for (endpoint, reads) in description.nodes() {
-                router.add(NodeConfig { reads, ..NodeConfig::from(endpoint.clone()) });
-                let known = router.inner.cluster.nodes.iter().find(|node| *node.endpoint() == endpoint);
-                known.inspect(|node| node.withhold(!reads));
+                if inner.add(endpoint.clone().into()) {
+                    learned.insert(endpoint.clone());
+                }
+                inner.node(&endpoint).inspect(|node| node.withhold(!reads || !node.config.reads));
             }
+            // Wherever addresses come and go with the servers, the old ones would fill the room for the new ones.
+            let named: HashSet<Endpoint> = description.nodes().map(|(endpoint, _)| endpoint).collect();
+            learned.retain(|endpoint| named.contains(endpoint) || !inner.remove(endpoint));
             let leads = description.leader();
             if leads.is_some() && leads != leader {
                 leader = leads;
-                router.inner.cluster.signals.raise();
+                inner.cluster.signals.raise();
             }
         });
-        self.inner.tasks().push(tokio::spawn(watch).abort_handle());
-    }
-
-    fn watch(&self, node: Arc<Node<A>>) {
-        let task = (self.inner.watch)(Arc::clone(&self.inner.cluster), node);
-        self.inner.tasks().push(task);
+        let mut tasks = self.inner.tasks();
+        if !tasks.stopped {
+            tasks.others.push(tokio::spawn(watch).abort_handle());
+        }
     }
 }
 
@@ -138,7 +148,7 @@ impl<A> Router<A> {
     /// What `look` makes of each source of connections that is open: each node's own, and the one for reads on a primary.
     pub fn sources<T>(&self, mut look: impl FnMut(Purpose, &A) -> T) -> Vec<T> {
         let mut seen = Vec::new();
-        for node in self.inner.cluster.nodes.iter() {
+        for node in self.inner.cluster.nodes.now().iter() {
             seen.push(look(Purpose::Plain, &node.plain));
             seen.extend(node.read_only.get().map(|source| look(Purpose::ReadOnly, source)));
         }
@@ -155,7 +165,8 @@ impl<A> Router<A> {
     pub async fn settle(&self, patience: Duration) {
         let cluster = &self.inner.cluster;
         let settled = async {
-            for node in cluster.nodes.iter() {
+            let nodes: Vec<_> = cluster.nodes.now().iter().cloned().collect();
+            for node in nodes {
                 let mut seen = node.seen.subscribe();
                 let _ = seen.wait_for(|seen| *seen != Seen::Nothing).await;
             }
@@ -171,14 +182,57 @@ impl<A> Router<A> {
     }
 }
 
+impl<A: Acquire + Send + Sync + 'static> Inner<A> {
+    /// Whether it was new.
+    fn add(&self, config: NodeConfig) -> bool {
+        // A pool that is opened now would outlive the shutdown.
+        if self.tasks().stopped {
+            return false;
+        }
+        let Some(node) = self.cluster.add(config) else { return false };
+        tracing::info!(endpoint = %node.endpoint(), "a new node");
+        self.watch(node);
+        true
+    }
+
+    fn watch(&self, node: Arc<Node<A>>) {
+        let mut tasks = self.tasks();
+        if !tasks.stopped {
+            let endpoint = node.endpoint().clone();
+            tasks.monitors.insert(endpoint, (self.watch)(Arc::clone(&self.cluster), node));
+        }
+    }
+
+    #[cfg(feature = "patroni")]
+    fn node(&self, endpoint: &Endpoint) -> Option<Arc<Node<A>>> {
+        self.cluster.nodes.now().iter().find(|node| node.endpoint() == endpoint).cloned()
+    }
+
+    /// Whether it is gone: it was down.
+    #[cfg(feature = "patroni")]
+    fn remove(&self, endpoint: &Endpoint) -> bool {
+        let Some(node) = self.node(endpoint) else { return true };
+        let removed = self.cluster.remove(&node);
+        if removed {
+            tracing::info!(%endpoint, "a node is gone for good");
+            self.tasks().monitors.remove(endpoint).inspect(AbortHandle::abort);
+        }
+        removed
+    }
+}
+
 impl<A> Inner<A> {
-    fn tasks(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stop(&self) {
         self.cluster.stopped.store(true, Ordering::Release);
-        self.tasks().iter().for_each(AbortHandle::abort);
+        let mut tasks = self.tasks();
+        tasks.stopped = true;
+        tasks.monitors.values().for_each(AbortHandle::abort);
+        #[cfg(feature = "patroni")]
+        tasks.others.iter().for_each(AbortHandle::abort);
     }
 }
 

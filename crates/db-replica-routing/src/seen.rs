@@ -34,11 +34,22 @@ pub(crate) struct Sighting {
     pub(crate) position: Option<Lsn>,
     /// How far it is behind. Unknown counts as infinite.
     pub(crate) lag: Option<Duration>,
+    /// A standby has surely replayed whatever was committed before then.
+    pub(crate) covers: Option<Instant>,
     /// When the question was sent.
     pub(crate) asked: Instant,
+    /// When the first question was sent that had this answer, of those that had it in a row: role, timeline and server.
+    pub(crate) since: Instant,
 }
 
 impl Sighting {
+    /// Whether it says the same as the one before: that it is the same server, in the same role on the same timeline.
+    pub(crate) fn repeats(&self, before: &Sighting) -> bool {
+        let says =
+            |sighting: &Sighting| (sighting.role, sighting.timeline, sighting.system, sighting.started);
+        says(self) == says(before)
+    }
+
     /// Whether its log can hold what the token stands for.
     ///
     /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost in the failover:
@@ -54,6 +65,16 @@ impl Seen {
         match self {
             Seen::Up(sighting) => Some(sighting),
             _ => None,
+        }
+    }
+
+    /// As the next in the row, where it repeats what was seen before.
+    pub(crate) fn as_repeated(self, before: Seen) -> Seen {
+        match (self, before) {
+            (Seen::Up(now), Seen::Up(before)) if now.repeats(&before) => {
+                Seen::Up(Sighting { since: before.since, ..now })
+            }
+            (seen, _) => seen,
         }
     }
 

@@ -52,6 +52,19 @@ impl Session {
         Session { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of this crate: what was
+    /// written is not known then, and was written before now.
+    pub fn read(text: &str) -> Self {
+        text.parse().map_or_else(
+            |_| {
+                let session = Session::new();
+                session.forget();
+                session
+            },
+            Session::resume,
+        )
+    }
+
     /// What it has written so far, as it travels; none where it has written nothing.
     pub fn written(&self) -> Option<Written> {
         self.state().written()
@@ -70,11 +83,17 @@ impl Session {
     }
 
     /// Adds what another session has written, or the same one elsewhere: its reads see that, too.
-    pub fn merge(&self, token: Token) {
+    pub fn merge(&self, written: Written) {
         let mut state = self.state();
-        state.token = Some(state.token.map_or(token, |own| own.merge(token)));
-        // Whatever was written elsewhere was written before now.
-        state.untold = state.untold.map(|_| SystemTime::now());
+        match (written, state.untold) {
+            (Written::UpTo(token), None) => {
+                state.token = Some(state.token.map_or(token, |own| own.merge(token)));
+            }
+            // A position and a moment do not compare; both were before now.
+            (Written::UpTo(_), Some(_)) => state.untold = Some(SystemTime::now()),
+            (Written::Before(_), None) if state.token.is_some() => state.untold = Some(SystemTime::now()),
+            (Written::Before(moment), own) => state.untold = own.max(Some(moment)),
+        }
     }
 
     /// Something was written and no token tells where: reads go to the primary until the standbys surely have it.
@@ -113,12 +132,20 @@ impl Session {
         CURRENT.try_with(Session::clone).ok()
     }
 
-    /// Takes in a token that was read after a commit: it covers every earlier commit of the session, on whatever connection.
-    pub(crate) fn wrote(&self, token: Token) {
+    /// What it was resumed with.
+    #[cfg(feature = "redis")]
+    pub(crate) fn brought(&self) -> Option<Written> {
+        self.state().brought
+    }
+
+    /// Takes in a token that was asked for then, after a commit: it covers every commit that ended before, on whatever connection.
+    pub(crate) fn wrote(&self, token: Token, asked: SystemTime) {
         let mut state = self.state();
         // A token of another cluster says nothing of this one.
         let own = state.token.filter(|own| own.system == token.system);
-        (state.token, state.untold) = (Some(own.map_or(token, |own| own.merge(token))), None);
+        state.token = Some(own.map_or(token, |own| own.merge(token)));
+        // What was given up on since may have been committed later. This commit was before now.
+        state.untold = state.untold.filter(|untold| *untold > asked).map(|_| SystemTime::now());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -135,12 +162,27 @@ mod tests {
         Token { system, timeline: 1, position: Lsn(position) }
     }
 
+    fn wrote(session: &Session, token: Token) {
+        session.wrote(token, SystemTime::now());
+    }
+
+    /// Its COMMIT may have reached the server after the question.
+    #[test]
+    fn a_token_does_not_stand_for_what_was_given_up_on_after_it_was_asked_for() {
+        let (session, asked) = (Session::new(), SystemTime::now());
+        session.forget();
+        session.wrote(token(7, 10), asked);
+        assert_eq!(session.token(), None);
+        wrote(&session, token(7, 20));
+        assert_eq!(session.token(), Some(token(7, 20)));
+    }
+
     #[test]
     fn a_session_asks_for_what_it_has_written() {
         let session = Session::new();
         assert_eq!(session.freshness(), Freshness::Default);
-        session.wrote(token(7, 10));
-        session.merge(token(7, 5));
+        wrote(&session, token(7, 10));
+        session.merge(Written::UpTo(token(7, 5)));
         assert_eq!(session.clone().freshness(), Freshness::AtLeast(token(7, 10)));
         let before = SystemTime::now();
         session.forget();
@@ -151,16 +193,16 @@ mod tests {
         let forgot = since(&session);
         assert!(forgot >= before, "where it wrote is not known");
         assert_eq!((session.token(), session.written()), (None, Some(Written::Before(forgot))));
-        session.merge(token(7, 90));
+        session.merge(Written::UpTo(token(7, 90)));
         assert!(since(&session) >= forgot, "a token from elsewhere does not tell, and is not lost");
-        session.wrote(token(7, 20));
-        assert_eq!(session.freshness(), Freshness::AtLeast(token(7, 90)));
+        wrote(&session, token(7, 20));
+        assert_eq!(session.freshness(), Freshness::AtLeast(token(7, 20)));
     }
 
     #[test]
     fn what_is_written_here_replaces_a_token_of_another_cluster() {
         let session = Session::resume(Written::UpTo(token(8, 90)));
-        session.wrote(token(7, 10));
+        wrote(&session, token(7, 10));
         assert_eq!(session.token(), Some(token(7, 10)));
     }
 
@@ -169,7 +211,7 @@ mod tests {
         for written in [Written::UpTo(token(7, 10)), Written::Before(SystemTime::now())] {
             let session = Session::resume(written);
             assert_eq!((session.written(), session.news()), (Some(written), None));
-            session.wrote(token(7, 20));
+            wrote(&session, token(7, 20));
             assert_eq!(session.news(), Some(Written::UpTo(token(7, 20))));
         }
     }

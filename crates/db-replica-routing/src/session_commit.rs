@@ -6,6 +6,7 @@
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use db_core::{AroundCommit, CommitOutcome};
 use diesel_async::AsyncPgConnection;
@@ -28,9 +29,12 @@ enum State {
     NotSent,
     /// COMMIT is under way, and the question for the token behind it.
     Sent,
-    /// The question was answered; none where the server does not tell.
-    Answered(Option<Token>),
+    /// This is the answer to a question that was asked then; none where the server does not tell.
+    Answered(Option<Token>, SystemTime),
 }
+
+/// How long a question of its own may take, where the one behind COMMIT got no answer.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl SessionCommit {
     pub(crate) fn of(session: Session) -> Self {
@@ -48,11 +52,17 @@ impl AroundCommit for SessionCommit {
         conn: &'a AsyncPgConnection,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
         *self.state() = State::Sent;
+        let asked = SystemTime::now();
         Some(Box::pin(async move {
-            let read = Token::read(conn).await.inspect_err(|error| {
-                tracing::debug!(%error, "no token came with a commit: the session reads from the primary for a while");
-            });
-            *self.state() = State::Answered(read.unwrap_or_default());
+            match Token::read(conn).await {
+                Ok(token) => *self.state() = State::Answered(token, asked),
+                Err(error) if error.report().is_some() => {
+                    tracing::debug!(%error, "the server tells no position: the session remembers the moment");
+                    *self.state() = State::Answered(None, asked);
+                }
+                // It was lost with the answer to COMMIT.
+                Err(_) => {}
+            }
         }))
     }
 
@@ -64,18 +74,19 @@ impl AroundCommit for SessionCommit {
         let state = mem::replace(&mut *self.state(), State::NotSent);
         match (outcome, state) {
             (CommitOutcome::RolledBack, _) => {}
-            (CommitOutcome::Committed, State::Answered(Some(token))) => self.session.wrote(token),
-            (CommitOutcome::Unknown, _) | (CommitOutcome::Committed, State::Answered(None)) => {
-                self.session.forget()
+            (CommitOutcome::Committed, State::Answered(Some(token), asked)) => {
+                self.session.wrote(token, asked)
             }
-            // Its answer was lost with that of COMMIT, or nobody asked.
+            (CommitOutcome::Unknown, _) | (CommitOutcome::Committed, State::Answered(None, _)) => {
+                self.session.forget();
+            }
             (CommitOutcome::Committed, State::Sent | State::NotSent) => {
                 // Whoever gives up while the answer is under way has written all the same.
                 self.session.forget();
                 return Box::pin(async move {
-                    let Some(conn) = conn else { return };
-                    if let Ok(Some(token)) = Token::read(conn).await {
-                        self.session.wrote(token);
+                    let (Some(conn), asked) = (conn, SystemTime::now()) else { return };
+                    if let Ok(Ok(Some(token))) = tokio::time::timeout(PATIENCE, Token::read(conn)).await {
+                        self.session.wrote(token, asked);
                     }
                 });
             }

@@ -1,7 +1,7 @@
 //! Carries what sessions have written from one request to the next in Redis, for callers that keep nothing themselves.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use redis::aio::ConnectionLike;
 use redis::{AsyncCommands, RedisResult, Script};
@@ -9,7 +9,8 @@ use redis::{AsyncCommands, RedisResult, Script};
 use crate::session::Session;
 use crate::written::Written;
 
-/// Keeps the greater of two positions in one log and the later of two moments; else the new value.
+/// Keeps the greater of two positions in one log and the later of two moments. A position and a moment do not compare: both
+/// were before now. What the session went on from (`ARGV[4]`) is behind whatever it has written.
 ///
 /// The numbers are hexadecimal, of any length and without leading zeros: Lua's own have 53 bits.
 static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
@@ -24,10 +25,12 @@ static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
             if #a ~= #b then return #a < #b end
             return a < b
         end
-        local kept, new = redis.call('GET', KEYS[1]), ARGV[1]
-        if kept then
+        local kept, new, lifetime, now, brought = redis.call('GET', KEYS[1]), ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+        if kept and kept ~= brought then
             local old, given = parts(kept), parts(new)
-            if #old == #given and old[1] == given[1] and old[2] == given[2] then
+            if (old[2] == 'at') ~= (given[2] == 'at') then
+                new = now
+            elseif #old == #given and old[1] == given[1] and old[2] == given[2] then
                 for i = 3, #given do
                     if is_less(given[i], old[i]) then
                         new = kept
@@ -38,7 +41,7 @@ static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
                 end
             end
         end
-        redis.call('SET', KEYS[1], new, 'PX', ARGV[2])
+        redis.call('SET', KEYS[1], new, 'PX', lifetime)
         ",
     )
 });
@@ -46,7 +49,7 @@ static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
 /// What sessions have written, in Redis, by a name of whoever writes: a user's id, say.
 ///
 /// For callers that carry no header and no cookie, and for those that must see on one device what they wrote on another.
-/// Processes that save for one name at once lose nothing: the greater position stays.
+/// Processes that save for one name at once lose nothing: the greater position stays, and the later moment.
 ///
 /// ```
 /// # use db_replica_routing::SessionStore;
@@ -67,7 +70,8 @@ pub struct SessionStore<C> {
 }
 
 impl<C> SessionStore<C> {
-    /// A store that keeps what it is told for a minute, under keys that begin with `db:session:`.
+    /// A store that keeps what it is told for a minute, under keys that begin with `db:session:`. With a
+    /// [`max_lag`](crate::RouterConfig::max_lag) of nearly a minute or more, set a longer [lifetime](SessionStore::with_lifetime).
     ///
     /// `redis` is any connection that is cheap to clone. Its own timeouts bound how long a call takes.
     pub fn new(redis: C) -> Self {
@@ -81,8 +85,8 @@ impl<C> SessionStore<C> {
 
     /// The same, where what was told is forgotten after this time.
     ///
-    /// No standby that is further behind than [`max_lag`](crate::RouterConfig::max_lag) answers: a few seconds more than that
-    /// are enough.
+    /// It must be longer than [`max_lag`](crate::RouterConfig::max_lag): no standby that is further behind answers, so a few
+    /// seconds more are enough, and less loses writes.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         SessionStore { lifetime, ..self }
     }
@@ -99,16 +103,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
     /// Nothing is left behind.
     pub async fn resume(&self, name: &str) -> RedisResult<Session> {
         let text: Option<String> = self.redis.clone().get(self.key(name)).await?;
-        let Some(text) = text else { return Ok(Session::new()) };
-        match text.parse::<Written>() {
-            Ok(written) => Ok(Session::resume(written)),
-            // Another version of this crate has saved it, lately.
-            Err(_) => {
-                let session = Session::new();
-                session.forget();
-                Ok(session)
-            }
-        }
+        Ok(text.map_or_else(Session::new, |text| Session::read(&text)))
     }
 
     /// Saves what the session has written since it was resumed, for the next one of this name. Asks Redis nothing where that is
@@ -123,7 +118,9 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
         let Some(news) = session.news() else { return Ok(()) };
         let lifetime = u64::try_from(self.lifetime.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut script = KEEP_THE_GREATER.key(self.key(name));
-        script.arg(news.to_string()).arg(lifetime);
+        let brought = session.brought().map_or_else(String::new, |written| written.to_string());
+        let now = Written::Before(SystemTime::now());
+        script.arg(news.to_string()).arg(lifetime).arg(now.to_string()).arg(brought);
         script.invoke_async(&mut self.redis.clone()).await
     }
 

@@ -50,6 +50,12 @@ impl Signals {
         Arc::clone(nodes.entry(endpoint.clone()).or_default())
     }
 
+    /// The node is gone for good.
+    #[cfg(feature = "patroni")]
+    pub(crate) fn forget(&self, endpoint: &Endpoint) {
+        self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner).remove(endpoint);
+    }
+
     fn with(&self, endpoint: &Endpoint, tell: impl FnOnce(&Vitals)) {
         let nodes = self.inner.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(endpoint).inspect(|vitals| tell(vitals));

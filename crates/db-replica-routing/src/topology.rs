@@ -82,7 +82,8 @@ impl Topology {
             Leader::Conflict(text) => (None, Some(text.clone())),
             Leader::Nobody(_) => (None, None),
         };
-        let nodes: Vec<NodeStatus> = cluster.nodes.iter().map(|node| NodeStatus::of(cluster, node)).collect();
+        let nodes: Vec<NodeStatus> =
+            cluster.nodes.now().iter().map(|node| NodeStatus::of(cluster, node)).collect();
         Topology {
             writer,
             conflict,

@@ -12,7 +12,7 @@ use db_core::{Acquire, Class, Classify, Error, Result, Role, SqlState};
 
 use crate::cluster::{Cluster, Leader};
 use crate::node::Node;
-use crate::routed::{Routed, Site};
+use crate::routed::{Routed, Site, UnderWay};
 use crate::router::Purpose;
 
 /// A place where connections for writes come from; each acquire goes to the node that takes writes then.
@@ -96,7 +96,9 @@ impl<A: Acquire + Send> Cluster<A> {
                 () = self.lost(&node) => continue,
             };
             match acquired {
-                Ok(conn) => return Ok(Routed::new(conn, node)),
+                // It was handed over before it was known that another node takes the writes.
+                Ok(_) if !self.is_led_by(&node) => {}
+                Ok(conn) => return Ok(Routed::new(conn, UnderWay::on(node))),
                 Err(error) if error.class() == Class::Unavailable => {
                     tracing::debug!(endpoint = %node.endpoint(), %error, "no connection to the writer");
                     let started = *search.get_or_insert_with(Instant::now);
@@ -118,7 +120,7 @@ impl<A: Acquire + Send> Cluster<A> {
 
     async fn await_writer(&self, search: &mut Option<Instant>) -> Result<()> {
         let started = *search.get_or_insert_with(Instant::now);
-        let _place = self.for_writer.enter().map_err(|waiting| match self.nodes.iter().next() {
+        let _place = self.for_writer.enter().map_err(|waiting| match self.nodes.now().iter().next() {
             Some(node) => Error::QueueFull {
                 endpoint: node.endpoint().clone(),
                 waiting,
@@ -126,24 +128,12 @@ impl<A: Acquire + Send> Cluster<A> {
             },
             None => self.no_writer(started.elapsed()),
         })?;
-        let found = async {
-            loop {
-                let news = self.news.notified();
-                tokio::pin!(news);
-                news.as_mut().enable();
-                if self.trusted_writer().is_some() {
-                    return Ok(());
-                }
-                if let Leader::Conflict(_) = &*self.leader.borrow() {
-                    return Err(());
-                }
-                news.await;
-            }
-        };
-        let deadline = started + self.config.writer_wait;
-        match tokio::time::timeout_at(deadline.into(), found).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(())) | Err(_) => Err(self.no_writer(started.elapsed())),
+        let is_conflict = || matches!(&*self.leader.borrow(), Leader::Conflict(_));
+        let found = self.until(|| self.trusted_writer().is_some() || is_conflict());
+        let left = self.config.writer_wait.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, found).await {
+            Ok(()) if !is_conflict() => Ok(()),
+            Ok(()) | Err(_) => Err(self.no_writer(started.elapsed())),
         }
     }
 
@@ -151,7 +141,11 @@ impl<A: Acquire + Send> Cluster<A> {
         Error::NoServer { role: Role::Primary, reason: self.why_nobody(), waited }
     }
 
-    /// Waits until the node is no longer the writer, or no longer trusted.
+    fn is_led_by(&self, node: &Node<A>) -> bool {
+        matches!(&*self.leader.borrow(), Leader::Node(leader) if leader.number == node.number)
+    }
+
+    /// Waits until the node is no longer the writer.
     async fn lost(&self, node: &Node<A>) {
         let mut leader = self.leader.subscribe();
         let number = node.number;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_core::{Acquire, Connect, Endpoint, Error, Result};
-use db_replica_routing::{Freshness, NodeConfig, Router, RouterConfig, Session, Signals, Token};
+use db_replica_routing::{Freshness, NodeConfig, Router, RouterConfig, Session, Signals, Token, Written};
 use db_testkit::{Cluster, Proxy, until};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
@@ -100,7 +100,7 @@ async fn a_name_that_leads_to_several_servers_answers_no_read_with_a_token() {
     let session = Session::new();
     let conn = router.writer().acquire().await.unwrap();
     let token = Token::read(&conn).await.unwrap().unwrap();
-    session.merge(token);
+    session.merge(Written::UpTo(token));
     cluster.wait_until_caught_up(1).await.unwrap();
     assert_eq!(answering(&router, session.freshness()).await, node(&cluster, 0));
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use db_core::Lsn;
+use db_core::{AroundCommit, CommitOutcome, Lsn};
 use db_replica_routing::{Freshness, Session, SessionStore, Token, Written};
-use db_testkit::{Redis, until};
+use db_testkit::{Cluster, Redis, until};
 use redis::AsyncCommands;
 use redis::aio::ConnectionManager;
 
@@ -20,7 +20,7 @@ fn token(timeline: u32, position: u64) -> Written {
 fn wrote(written: Written) -> Session {
     let session = Session::new();
     match written {
-        Written::UpTo(token) => session.merge(token),
+        Written::UpTo(token) => session.merge(Written::UpTo(token)),
         Written::Before(_) => session.forget(),
     }
     session
@@ -54,6 +54,16 @@ async fn sessions_of_one_name_go_on_from_the_greatest_position_whoever_saved_las
     );
 }
 
+/// Goes on with ann's session, and writes.
+async fn write_on(store: &SessionStore<ConnectionManager>) -> Option<Token> {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let mut conn = cluster.connect(0).await.unwrap();
+    let session = store.resume("ann").await.unwrap();
+    session.commit().after(Some(&mut conn), CommitOutcome::Committed).await;
+    store.save("ann", &session).await.unwrap();
+    session.token()
+}
+
 #[tokio::test]
 async fn what_no_token_tells_is_kept_as_a_moment() {
     let redis = Redis::start().await.unwrap();
@@ -69,7 +79,10 @@ async fn what_no_token_tells_is_kept_as_a_moment() {
     let Some(Written::Before(kept)) = store.resume("ann").await.unwrap().written() else { panic!() };
     assert!(kept >= later - Duration::from_millis(1), "the later one stays");
     store.save("ann", &wrote(token(1, 10))).await.unwrap();
-    assert_eq!(store.resume("ann").await.unwrap().written(), Some(token(1, 10)), "a token covers it");
+    let Some(Written::Before(both)) = store.resume("ann").await.unwrap().written() else { panic!() };
+    assert!(both > moment, "a position and a moment do not compare");
+    let token = write_on(&store).await;
+    assert_eq!(store.resume("ann").await.unwrap().token(), token, "this one comes after that moment");
 
     let () = connection.set("here:ann", "2.of.another.version").await.unwrap();
     assert!(matches!(store.resume("ann").await.unwrap().freshness(), Freshness::Since(_)));
