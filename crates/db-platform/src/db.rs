@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::health::{Condition, Health};
 use crate::query::Returns;
 use crate::query_log::QueryLog;
-use crate::servers::{ServerFacts, Servers, find_primary};
+use crate::servers::{ServerFacts, Servers};
 use crate::stream::{Asked, Rows};
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
@@ -59,7 +59,7 @@ impl Db {
     pub async fn connect(config: Config) -> Result<Db> {
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
-        let (_, facts) = find_primary(servers.that_may_write()).await?;
+        let facts = servers.primary().await?;
         warn_of_too_many_connections(&config, &servers, &facts);
 
         let observers = observers(&config, &signals);
@@ -75,11 +75,7 @@ impl Db {
             move |endpoint: &Endpoint, purpose: Purpose| {
                 let connector = servers.connector(endpoint).clone().observed_by(observers.clone());
                 let (connector, pool) = match purpose {
-                    Purpose::Plain if servers.may_write(endpoint) => (connector, writes.clone()),
-                    // Whoever is a standby now may take the writes later.
-                    Purpose::Plain => {
-                        (connector, PoolConfig { max: reads.max.max(writes.max), ..reads.clone() })
-                    }
+                    Purpose::Plain => (connector, servers.plain_pool(endpoint, &writes, &reads)),
                     // With standbys the primary answers few reads: nothing is kept open for them.
                     Purpose::ReadOnly => (connector.read_only(), PoolConfig { min: 0, ..reads.clone() }),
                 };
@@ -420,9 +416,7 @@ fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &Serv
 /// The most connections that one server may get from us: it is the primary, or becomes it, and answers reads as well.
 fn most_connections(config: &Config, servers: &Servers) -> usize {
     let (writes, reads) = (config.pool.max.get(), config.read_pool.max.get());
-    let learned = !config.patroni.is_empty();
-    let read_only = learned || servers.nodes().any(|endpoint| !servers.may_write(endpoint));
-    let plain = if read_only { writes.max(reads) } else { writes };
+    let plain = if servers.are_several() || !config.patroni.is_empty() { writes.max(reads) } else { writes };
     // And the monitor's own.
     plain + reads + 1
 }

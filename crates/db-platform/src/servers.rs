@@ -1,7 +1,7 @@
 //! Which servers a configuration names, how each is connected to, and which of them is the primary.
 
 use db_core::{Connect, DatabaseUrl, Endpoint, Error, Result};
-use db_pool::Connector;
+use db_pool::{Connector, PoolConfig};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
@@ -20,21 +20,34 @@ pub(crate) struct Servers {
 struct Server {
     endpoint: Endpoint,
     connector: Connector,
-    may_write: bool,
+    named: Named,
+}
+
+/// What a server is named as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Primary,
+    /// Nobody says which role it has.
+    Node,
+    Standby,
 }
 
 impl Servers {
     /// Where several URLs name one server, the first counts.
     pub(crate) fn of(config: &Config) -> Self {
         let connector = |url: &DatabaseUrl| Connector::new(url.clone(), config.connect.clone());
-        let writers = std::iter::once(&config.url).chain(&config.nodes).map(|url| (url, true));
+        let is_primary = config.url.hosts().len() == 1 && !config.nodes.contains(&config.url);
+        let first = if is_primary { Named::Primary } else { Named::Node };
+        let urls = std::iter::once((&config.url, first))
+            .chain(config.nodes.iter().map(|url| (url, Named::Node)))
+            .chain(config.read_urls.iter().map(|url| (url, Named::Standby)));
         let mut known: Vec<Server> = Vec::new();
-        for (url, may_write) in writers.chain(config.read_urls.iter().map(|url| (url, false))) {
+        for (url, named) in urls {
             let connector = connector(url);
             for endpoint in url.hosts() {
                 if !known.iter().any(|server| server.endpoint == *endpoint) {
                     let (endpoint, connector) = (endpoint.clone(), connector.clone());
-                    known.push(Server { endpoint, connector, may_write });
+                    known.push(Server { endpoint, connector, named });
                 }
             }
         }
@@ -47,16 +60,47 @@ impl Servers {
         own.map_or(&self.common, |server| &server.connector)
     }
 
-    /// Whether it is named as a standby only.
-    pub(crate) fn may_write(&self, endpoint: &Endpoint) -> bool {
-        self.that_may_write().any(|(known, _)| known == endpoint)
+    /// The pool of a server, for whatever its role is.
+    pub(crate) fn plain_pool(
+        &self,
+        endpoint: &Endpoint,
+        writes: &PoolConfig,
+        reads: &PoolConfig,
+    ) -> PoolConfig {
+        let max = writes.max.max(reads.max);
+        match self.known.iter().find(|server| server.endpoint == *endpoint).map(|server| server.named) {
+            Some(Named::Primary) => writes.clone(),
+            Some(Named::Node) => PoolConfig { max, min: writes.min.max(reads.min), ..writes.clone() },
+            // Whoever is a standby now may take the writes later.
+            Some(Named::Standby) | None => PoolConfig { max, ..reads.clone() },
+        }
     }
 
-    pub(crate) fn that_may_write(&self) -> impl Iterator<Item = (&Endpoint, &Connector)> {
-        self.known
-            .iter()
-            .filter(|server| server.may_write)
-            .map(|server| (&server.endpoint, &server.connector))
+    /// Whether there is any besides those of the one URL.
+    pub(crate) fn are_several(&self) -> bool {
+        self.known.iter().any(|server| server.named != Named::Primary)
+    }
+
+    /// What the primary says of itself; where only standbys answer, one that is named as one that may write.
+    ///
+    /// # Errors
+    /// As [`primary_of`].
+    pub(crate) async fn primary(&self) -> Result<ServerFacts> {
+        let of = |standbys: bool| {
+            let chosen = self.known.iter().filter(move |server| (server.named == Named::Standby) == standbys);
+            chosen.map(|server| (&server.endpoint, &server.connector))
+        };
+        let named = find_primary(of(false)).await;
+        if let Ok((_, facts)) = &named
+            && !facts.in_recovery
+        {
+            return named.map(|(_, facts)| facts);
+        }
+        // A failover may have made it one of these.
+        match find_primary(of(true)).await {
+            Ok((_, facts)) if !facts.in_recovery => Ok(facts),
+            Ok(_) | Err(_) => named.map(warned_of_standbys).map(|(_, facts)| facts),
+        }
     }
 
     /// All of them.
@@ -82,10 +126,19 @@ pub(crate) struct ServerFacts {
 /// # Cancel safety
 /// Dropping the future closes whatever was opened.
 pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
-    Ok(find_primary(connector.url().hosts().iter().map(|host| (host, connector))).await?.0)
+    let found = find_primary(connector.url().hosts().iter().map(|host| (host, connector))).await?;
+    Ok(warned_of_standbys(found).0)
 }
 
-pub(crate) async fn find_primary<'a>(
+fn warned_of_standbys(found: (Endpoint, ServerFacts)) -> (Endpoint, ServerFacts) {
+    if found.1.in_recovery {
+        tracing::warn!(endpoint = %found.0, "there are standbys only: writes will fail until one is promoted");
+    }
+    found
+}
+
+/// The first that is a primary; where all that answer are standbys, the first of these.
+async fn find_primary<'a>(
     servers: impl IntoIterator<Item = (&'a Endpoint, &'a Connector)>,
 ) -> Result<(Endpoint, ServerFacts)> {
     let servers: Vec<_> = servers.into_iter().collect();
@@ -103,10 +156,7 @@ pub(crate) async fn find_primary<'a>(
         }
     }
     match (standby, failure) {
-        (Some((host, facts)), _) => {
-            tracing::warn!(endpoint = %host, "there are standbys only: writes will fail until one is promoted");
-            Ok((host, facts))
-        }
+        (Some(standby), _) => Ok(standby),
         (None, Some(error)) => Err(error),
         (None, None) => Err(Error::ConnectionLost { reason: "the URL names no host".to_owned() }),
     }
@@ -132,6 +182,10 @@ mod tests {
     use super::*;
     use db_core::Environment;
 
+    fn sized(max: usize) -> PoolConfig {
+        PoolConfig { max: std::num::NonZeroUsize::new(max).unwrap(), ..PoolConfig::default() }
+    }
+
     fn url(text: &str) -> DatabaseUrl {
         text.parse().unwrap()
     }
@@ -145,11 +199,20 @@ mod tests {
         let seen: Vec<_> = servers
             .nodes()
             .map(|node| {
-                format!("{node} {} {}", servers.connector(node).url().user(), servers.may_write(node))
+                let (writes, reads) =
+                    (PoolConfig { min: 3, ..sized(10) }, PoolConfig { min: 1, ..sized(20) });
+                let pool = servers.plain_pool(node, &writes, &reads);
+                format!("{node} {} {} to {}", servers.connector(node).url().user(), pool.min, pool.max)
             })
             .collect();
-        assert_eq!(seen, ["a:5432 ann true", "b:5432 ann true", "c:6000 bob true", "d:5432 eve false"]);
-        let learned = Endpoint::new("e", 5432);
-        assert_eq!((servers.connector(&learned).url().user(), servers.may_write(&learned)), ("ann", false));
+        assert_eq!(
+            seen,
+            ["a:5432 ann 3 to 20", "b:5432 ann 3 to 20", "c:6000 bob 3 to 20", "d:5432 eve 1 to 20"]
+        );
+        assert_eq!(servers.connector(&Endpoint::new("e", 5432)).url().user(), "ann");
+        let mut alone = Config::new(Environment::Test, url("postgres://ann@a/app"));
+        alone.read_urls = vec![url("postgres://ann@b/app")];
+        let pool = Servers::of(&alone).plain_pool(&Endpoint::new("a", 5432), &sized(10), &sized(20));
+        assert_eq!(pool.max.get(), 10, "it is the primary, and writes have their own limit");
     }
 }

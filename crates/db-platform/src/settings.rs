@@ -118,7 +118,8 @@ pub(crate) const POOL_MAX: Setting<u32> = Setting {
 pub(crate) const READ_POOL_MIN: Setting<u32> = Setting {
     name: "DB_READ_POOL_MIN",
     aliases: &[],
-    meaning: "As `DB_POOL_MIN`, for each standby.",
+    meaning: "As `DB_POOL_MIN`, for each standby. Where nobody says which server is the primary (`DATABASE_NODES`, or a URL with \
+              several hosts), each keeps the larger of the two.",
     default: [1, 0, 2, 5],
     min: 0,
     max: 10_000,
@@ -127,7 +128,8 @@ pub(crate) const READ_POOL_MIN: Setting<u32> = Setting {
 pub(crate) const READ_POOL_MAX: Setting<u32> = Setting {
     name: "DB_READ_POOL_MAX",
     aliases: &[],
-    meaning: "As `DB_POOL_MAX`, for each standby, and for the reads that the primary answers when no standby may.",
+    meaning: "As `DB_POOL_MAX`, for each standby, and for the reads that the primary answers when no standby may. Where nobody \
+              says which server is the primary, each may have the larger of the two.",
     default: [5, 3, 20, 50],
     min: 1,
     max: 10_000,

@@ -1,7 +1,7 @@
 //! One attempt at a transaction: BEGIN, the work, COMMIT, on one connection.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use db_core::{Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, SqlState};
@@ -14,7 +14,8 @@ use crate::deadline;
 use crate::marker;
 use crate::receipt::{self, Receipt, outside_transaction};
 
-/// How much longer than the attempt's limit a ROLLBACK may take.
+/// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT that of a statement
+/// behind it may come.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How an attempt is to be made.
@@ -114,7 +115,7 @@ where
         None => return too_slow(plan).await,
     }
     let marker = plan.begin.is_marked().then(marker::new_id);
-    let cause = match deadline::unless(commit(conn, plan, marker), gone).await {
+    let cause = match commit(conn, plan, marker, gone).await {
         // The server may have it and may yet act on it.
         None => went_down(),
         Some(Some(Ok(()))) => {
@@ -143,7 +144,8 @@ where
     Ended::Lost(value, Lost { cause, receipt, marker })
 }
 
-/// Commits, and lets the caller's own statement go out behind; none where no answer came in time.
+/// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
+/// where no answer came in time.
 ///
 /// COMMIT of a failed transaction rolls back and reports success, so a statement goes before it, in the same message,
 /// that fails in a failed transaction: the marker's, or one that does nothing.
@@ -151,13 +153,14 @@ async fn commit(
     conn: &AsyncPgConnection,
     plan: &Plan<'_>,
     marker: Option<Uuid>,
-) -> Option<diesel::QueryResult<()>> {
+    mut gone: Pin<&mut impl Future<Output = ()>>,
+) -> Option<Option<diesel::QueryResult<()>>> {
     let guard = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
     let sql = format!("{guard}; COMMIT");
     let mut sender = conn;
     let committing = sender.batch_execute(&sql);
     let Some(alongside) = plan.around.alongside(conn) else {
-        return deadline::until(plan.limit, committing).await;
+        return deadline::unless(deadline::until(plan.limit, committing), gone).await;
     };
     let (mut committing, mut alongside) = (pin!(committing), pin!(alongside));
     let mut answered = false;
@@ -166,10 +169,12 @@ async fn commit(
         answered = answered || alongside.as_mut().poll(context).is_ready();
         committed
     });
-    let committed = deadline::until(plan.limit, both).await;
-    if !answered && matches!(committed, Some(Ok(()))) {
+    let committed = deadline::unless(deadline::until(plan.limit, both), gone.as_mut()).await;
+    if !answered && matches!(committed, Some(Some(Ok(())))) {
         // Its answer is right behind that of COMMIT; where it is not, the transaction has committed all the same.
-        let _ = deadline::until(plan.limit, alongside).await;
+        let late = Some(Instant::now() + GRACE);
+        let limit = deadline::earlier(plan.limit, late);
+        let _ = deadline::unless(deadline::until(limit, alongside), gone).await;
     }
     committed
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use db_platform::{Config, DatabaseUrl, Db, Error, Freshness};
 use db_testkit::{Cluster, Stop, TestDatabase, until};
 use diesel::sql_query;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
 use crate::{Number, config, db, port, port_of};
@@ -175,4 +175,17 @@ async fn of_nodes_in_any_order_the_roles_are_found_out() {
     let wrote: String = db.transaction::<_, Error>(async |conn| Ok(port(conn).await?)).await.unwrap();
     assert_eq!(wrote, port_of(&primary));
     until("the standby answers reads", async || db.read(port).await.unwrap() == port_of(&standby)).await;
+}
+
+/// The configuration still names the old primary, which is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failover_a_process_starts_with_the_new_primary() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    cluster.kill(0).await.unwrap();
+    let refused = Db::connect(config(&cluster)).await.unwrap_err();
+    assert!(matches!(refused, Error::Connect { .. }), "nobody takes writes: {refused}");
+    cluster.promote(1).await.unwrap();
+    let db = db(&cluster).await;
+    let write = async |conn: &mut AsyncPgConnection| Ok(conn.batch_execute("CREATE TABLE t ()").await?);
+    db.transaction::<_, Error>(write).await.unwrap();
 }
