@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 
-use db_core::{Acquire, Class, Classify, Error, Result, Work};
+use db_core::{Acquire, Class, Classify, Error, Result, SqlState, Work};
 use tokio::time::Instant;
 
 use crate::attempt::went_down;
@@ -224,6 +224,10 @@ impl<C> Retry<C> {
         });
         match read {
             Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {
+                // A session that replay ended between two statements: the server is well.
+                Class::Unavailable if from.failed_with(conn) == Some(SqlState::SERIALIZATION_FAILURE) => {
+                    from.avoid(conn);
+                }
                 Class::Unavailable => from.evict(conn),
                 Class::Conflict => from.avoid(conn),
                 _ => {}

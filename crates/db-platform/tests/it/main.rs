@@ -3,6 +3,7 @@
 
 mod batch;
 mod configuration;
+mod conflicts;
 mod guarded;
 mod leaks;
 mod metrics;

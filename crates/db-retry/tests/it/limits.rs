@@ -156,9 +156,8 @@ async fn a_condition_of_the_callers_own_decides() {
     assert_eq!(run(&divided, "SELECT nothing").await, 1);
 }
 
-/// Knows what the server said, as one does that reads the wire.
-#[derive(Clone)]
-struct Wiretapped(Direct, Option<SqlState>);
+/// Knows what the server said, as one does that reads the wire; notes what it is told of it.
+struct Wiretapped(Direct, Option<SqlState>, Mutex<Vec<&'static str>>);
 
 impl Acquire for Wiretapped {
     type Conn = Box<AsyncPgConnection>;
@@ -169,6 +168,14 @@ impl Acquire for Wiretapped {
 
     fn failed_with(&self, _: &Self::Conn) -> Option<SqlState> {
         self.1
+    }
+
+    fn evict(&self, _: &mut Self::Conn) {
+        self.2.lock().unwrap().push("evict");
+    }
+
+    fn avoid(&self, _: &mut Self::Conn) {
+        self.2.lock().unwrap().push("avoid");
     }
 }
 
@@ -181,7 +188,7 @@ async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
         (Some(SqlState::SERIALIZATION_FAILURE), 4),
         (Some(SqlState::DEADLOCK_DETECTED), 4),
     ] {
-        let (pool, runs) = (Wiretapped(direct.clone(), said), AtomicU32::new(0));
+        let (pool, runs) = (Wiretapped(direct.clone(), said, Mutex::default()), AtomicU32::new(0));
         let failed: Result<(), Coarse> = retry()
             .transaction(&pool, Begin::default(), &(), async |_| {
                 runs.fetch_add(1, Ordering::Relaxed);
@@ -190,6 +197,23 @@ async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
             .await;
         failed.unwrap_err();
         assert_eq!(AtomicU32::load(&runs, Ordering::Relaxed), attempts, "{said:?}");
+    }
+}
+
+/// Replay on a standby ends sessions that hold a snapshot and are between two statements: the server is well.
+#[tokio::test]
+async fn a_read_whose_session_replay_ended_avoids_the_server_and_does_not_declare_it_gone() {
+    let (_database, direct, _observer) = ledger().await;
+    let lost = || Error::ConnectionLost { reason: "connection closed".to_owned() };
+    for (said, told) in [
+        (None, "evict"),
+        (Some(SqlState::ADMIN_SHUTDOWN), "evict"),
+        (Some(SqlState::SERIALIZATION_FAILURE), "avoid"),
+    ] {
+        let pool = Wiretapped(direct.clone(), said, Mutex::default());
+        let read: Result<()> = retry().read(&pool, async |_| Err(lost())).await;
+        read.unwrap_err();
+        assert_eq!(pool.2.into_inner().unwrap(), [told; 4], "{said:?}");
     }
 }
 
