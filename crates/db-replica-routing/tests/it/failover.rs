@@ -1,15 +1,16 @@
 //! The writer changes: it is found, followed, and waited for.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Error, Role};
-use db_replica_routing::{Freshness, Purpose, RouterConfig};
-use db_testkit::{Cluster, Stop, until};
-use diesel_async::SimpleAsyncConnection;
+use db_core::{Acquire, Connect, Endpoint, Error, Role};
+use db_replica_routing::{Freshness, Purpose, Router, RouterConfig, Signals, Token};
+use db_testkit::{Cluster, Direction, Proxy, Stop, until};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
-use crate::{PATIENCE, answering, backend, config, node, nodes, number, router, router_with};
+use crate::{Kept, Opener, PATIENCE, answering, backend, config, node, nodes, number, router, router_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_are_found_out() {
@@ -138,4 +139,75 @@ async fn a_writer_whose_connection_failed_is_asked_before_it_is_used_again() {
     assert_eq!(*writer.acquire().await.unwrap().endpoint(), node(&cluster, 1));
     let evictions: u64 = router.sources(|_, kept| kept.evictions.load(Ordering::Relaxed)).into_iter().sum();
     assert_eq!(evictions, 0, "nothing was demoted alive");
+}
+
+/// Every node is asked again before the far one has answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_was_restarted_is_followed_while_a_far_standby_answers_slowly() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let far = Proxy::start(cluster.address_of(1).unwrap()).unwrap();
+    let nodes = vec![node(&cluster, 0), Endpoint::new("127.0.0.1", far.port())];
+    let settings = RouterConfig { writer_wait: PATIENCE, ..config() };
+    let router = router_with(nodes, settings).await;
+    for round in 0..5 {
+        far.delay(Direction::ToServer, Duration::from_millis(60), Duration::ZERO);
+        cluster.kill(0).await.unwrap();
+        until("it is noticed", async || router.topology().writer.is_none()).await;
+        cluster.start(0).await.unwrap();
+        let started = Instant::now();
+        drop(router.writer().acquire().await.unwrap());
+        assert!(started.elapsed() < Duration::from_secs(2), "{round}: {:?}", started.elapsed());
+        far.heal();
+    }
+}
+
+/// Its process has heard of the failover from a client, and not yet from the servers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_from_after_a_failover_leads_to_the_new_primary_while_the_old_one_is_still_there() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let seldom = RouterConfig { probe_interval: Duration::from_secs(60), ..config() };
+    let router = router_with(nodes(&cluster), seldom).await;
+    assert_eq!(router.topology().writer, Some(node(&cluster, 0)));
+    cluster.promote(1).await.unwrap();
+    let mut new = cluster.connect(1).await.unwrap();
+    new.batch_execute("CREATE TABLE t ()").await.unwrap();
+    let token = Token::read(&new).await.unwrap().unwrap();
+    assert_eq!(answering(&router, Freshness::AtLeast(token)).await, node(&cluster, 1));
+}
+
+/// Connects once, and then hears nothing from the name server.
+#[derive(Clone, Default)]
+struct Unresolved(Arc<AtomicBool>);
+
+impl Connect for Unresolved {
+    async fn connect(&self, endpoint: &Endpoint) -> db_core::Result<AsyncPgConnection> {
+        if self.0.swap(true, Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Opener.connect(endpoint).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_server_that_says_nothing_is_no_reason_to_lose_the_writer() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let name = Endpoint::new("localhost", node(&cluster, 0).port());
+    let settings = RouterConfig {
+        probe_timeout: Duration::from_millis(200),
+        resolve_interval: Duration::from_millis(100),
+        ..config()
+    };
+    let signals = Signals::default();
+    let connect = Unresolved::default();
+    let open = Kept::open(&signals);
+    let router = Router::start([name], open, move |_| connect.clone(), settings, signals);
+    router.settle(PATIENCE).await;
+    let probes = || router.topology().nodes[0].probes;
+    let before = probes();
+    until("it was asked for its name several times", async || {
+        let topology = router.topology();
+        assert!(topology.writer.is_some(), "{topology}");
+        probes() > before + 20
+    })
+    .await;
 }

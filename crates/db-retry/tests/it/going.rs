@@ -1,6 +1,7 @@
 //! A server that is known to be gone, and whose connections never notice.
 
 use db_core::AroundCommit;
+use db_testkit::until;
 use tokio::sync::Notify;
 
 use super::*;
@@ -95,4 +96,41 @@ async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
     let kept = number(&mut observer, "SELECT count(*) AS n FROM ledger").await;
     assert_eq!(kept, i64::from(done.is_ok()), "what is said to have committed has, and nothing else");
     assert_eq!((retry.commits().unknown, retry.commits().lost()), (0, 2));
+}
+
+/// Asks something behind COMMIT that takes an hour.
+struct AsksBehind;
+
+impl AroundCommit for AsksBehind {
+    fn alongside<'a>(
+        &'a self,
+        mut conn: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        Some(Box::pin(async move {
+            let _ = conn.batch_execute("SELECT pg_sleep(3600)").await;
+        }))
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_was_answered_is_known_whatever_becomes_of_what_was_asked_behind_it() {
+    let (_database, direct, mut observer) = ledger().await;
+    let (going, retry) = (Going::new(direct), retry());
+    let mut goes = async |n: i64| {
+        let committed = format!("SELECT count(*) AS n FROM ledger WHERE n = {n}");
+        until("it has committed", async || number(&mut observer, &committed).await == 1).await;
+        if n == 1 {
+            going.gone.notify_waiters();
+        }
+    };
+    let write = async |n: i32| {
+        let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
+        retry.transaction_once::<_, (), Error>(&going, Begin::default(), &AsksBehind, work).await
+    };
+    // The first server goes; the second one takes its time.
+    for n in [1, 2] {
+        let (wrote, ()) = tokio::join!(write(n), goes(n.into()));
+        wrote.unwrap();
+    }
+    assert_eq!(retry.commits().lost(), 0);
 }
