@@ -4,6 +4,7 @@ pub(crate) mod decision;
 pub(crate) mod failover;
 pub(crate) mod fallback;
 pub(crate) mod faults;
+pub(crate) mod ledger;
 pub(crate) mod patroni;
 pub(crate) mod split_brain;
 pub(crate) mod tokens;

@@ -1,24 +1,17 @@
 //! routing-2 and routing-3: the writer is killed, or moved on purpose, while reads and writes go on.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use db_platform::replica_routing::Token;
 use db_platform::retry::marker;
-use db_platform::{Db, Error, Lsn, Session};
+use db_platform::{Db, Error};
 use db_testkit::{Cluster, Stop};
-use diesel::sql_query;
-use diesel::sql_types::BigInt;
-use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::SimpleAsyncConnection;
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
-use crate::routing::{Ids, Number, Readers, Word, block_on, config, largest, millis, number, urls, within};
+use crate::routing::ledger::{Compared, Proof, TABLE, Writers};
+use crate::routing::{Readers, block_on, config, largest, millis, urls, within};
 use crate::{Figure, Size};
 
-const WRITERS: usize = 8;
 const READERS: usize = 8;
 const WARM_LIMIT: Duration = Duration::from_millis(150);
 const COLD_LIMIT: Duration = Duration::from_secs(1);
@@ -30,81 +23,6 @@ enum How {
     Moved,
 }
 
-/// What there is to find out with what became of a COMMIT without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
-    /// The transaction's id, which another server says nothing of.
-    Id,
-    /// A row that goes wherever the data goes.
-    Marker,
-}
-
-/// Every write that was acknowledged: when, and with which token.
-pub(crate) type Ledger = Arc<Mutex<BTreeMap<i64, (Instant, Option<Token>)>>>;
-
-pub(crate) struct Writers {
-    stop: Arc<AtomicBool>,
-    ledger: Ledger,
-    tasks: JoinSet<(u64, Vec<String>)>,
-}
-
-impl Writers {
-    pub(crate) fn start(db: &Db, proof: Proof) -> Self {
-        let (stop, ledger, ids) =
-            (Arc::new(AtomicBool::new(false)), Ledger::default(), Arc::new(Ids::default()));
-        let mut tasks = JoinSet::new();
-        for _ in 0..WRITERS {
-            let (db, stop, ledger, ids) =
-                (db.clone(), Arc::clone(&stop), Arc::clone(&ledger), Arc::clone(&ids));
-            tasks.spawn(async move {
-                let (mut unknown, mut errors) = (0, Vec::new());
-                while !AtomicBool::load(&stop, Ordering::Relaxed) {
-                    let (id, session) = (i64::try_from(ids.next()).unwrap(), Session::new());
-                    let work = async |conn: &mut diesel_async::AsyncPgConnection| {
-                        sql_query("INSERT INTO ledger VALUES ($1)")
-                            .bind::<BigInt, _>(id)
-                            .execute(conn)
-                            .await?;
-                        Ok::<_, Error>(())
-                    };
-                    let transaction = db.build_transaction().session(&session);
-                    let transaction = match proof {
-                        Proof::Id => transaction,
-                        Proof::Marker => transaction.marked(),
-                    };
-                    match transaction.run(work).await {
-                        Ok(()) => drop(ledger.lock().unwrap().insert(id, (Instant::now(), session.token()))),
-                        Err(Error::CommitUnknown(_)) => unknown += 1,
-                        Err(error) => errors.push(error.to_string()),
-                    }
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-                (unknown, errors)
-            });
-        }
-        Writers { stop, ledger, tasks }
-    }
-
-    pub(crate) fn acknowledged(&self) -> usize {
-        self.ledger.lock().unwrap().len()
-    }
-
-    pub(crate) fn first_since(&self, since: Instant) -> Option<Instant> {
-        self.ledger.lock().unwrap().values().map(|(at, _)| *at).filter(|at| *at > since).min()
-    }
-
-    pub(crate) async fn finish(self) -> (u64, Vec<String>, Ledger) {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.tasks.join_all().await;
-        let (unknown, errors) =
-            ended.into_iter().fold((0, Vec::new()), |(all, mut errors), (unknown, mut own)| {
-                errors.append(&mut own);
-                (all + unknown, errors)
-            });
-        (unknown, errors, self.ledger)
-    }
-}
-
 /// What one failover came to.
 #[derive(Debug)]
 struct Round {
@@ -113,11 +31,7 @@ struct Round {
     write_errors: Vec<String>,
     read_errors: Vec<String>,
     longest_read: Duration,
-    doubled: i64,
-    /// Acknowledged before the crash and not yet sent to the standby.
-    lost_by_replication: usize,
-    /// Acknowledged and lost for no good reason.
-    lost: usize,
+    rows: Compared,
 }
 
 async fn round(how: How, warm: bool, proof: Proof) -> Round {
@@ -125,7 +39,7 @@ async fn round(how: How, warm: bool, proof: Proof) -> Round {
     let db = Db::connect(config(&urls(&cluster, 3))).await.unwrap();
     db.transaction::<_, Error>(async |conn| {
         marker::apply(conn).await?;
-        Ok(conn.batch_execute("CREATE TABLE ledger (id int8 NOT NULL)").await?)
+        Ok(conn.batch_execute(TABLE).await?)
     })
     .await
     .unwrap();
@@ -137,12 +51,10 @@ async fn round(how: How, warm: bool, proof: Proof) -> Round {
     let writers = Writers::start(&db, proof);
     within(Duration::from_secs(20), async || writers.acknowledged() > 200).await.unwrap();
 
-    let went = Instant::now();
     match how {
         How::Killed => cluster.kill(0).await.unwrap(),
         How::Moved => cluster.stop(0, Stop::Fast).await.unwrap(),
     }
-    let received = received(&cluster).await;
     let promoting = Instant::now();
     let promoted = cluster.promote(1);
     let noted = within(Duration::from_secs(20), async || writers.first_since(promoting).is_some());
@@ -152,47 +64,20 @@ async fn round(how: How, warm: bool, proof: Proof) -> Round {
     let first_write = writers.first_since(promoting).unwrap() - promoting;
     let so_far = writers.acknowledged();
     within(Duration::from_secs(20), async || writers.acknowledged() > so_far + 200).await.unwrap();
-    let (unknown, write_errors, ledger) = writers.finish().await;
+    let told = writers.finish().await;
     let reads = match readers {
         Some(readers) => readers.finish().await,
         None => crate::routing::ReadReport::default(),
     };
-
-    let mut conn = cluster.connect(1).await.unwrap();
-    let doubled = number(&mut conn, "SELECT count(*) - count(DISTINCT id) AS n FROM ledger").await.unwrap();
-    let rows = sql_query("SELECT id AS n FROM ledger").load::<Number>(&mut conn).await.unwrap();
-    let kept: std::collections::BTreeSet<i64> = rows.into_iter().map(|row| row.n).collect();
-    let (mut lost, mut lost_by_replication) = (0, 0);
-    for (id, (at, token)) in ledger.lock().unwrap().iter().filter(|(id, _)| !kept.contains(id)) {
-        // The token lies behind the commit: where even the token was received, the commit was.
-        let explained = *at < promoting && token.is_none_or(|token| token.position > received);
-        if explained {
-            lost_by_replication += 1;
-        } else {
-            eprintln!(
-                "lost: {id}, acknowledged {:?} after the writer went",
-                at.saturating_duration_since(went)
-            );
-            lost += 1;
-        }
-    }
+    let rows = told.compare(&mut cluster.connect(1).await.unwrap(), promoting).await;
     Round {
         first_write,
-        unknown,
-        write_errors,
+        unknown: told.unknown,
+        write_errors: told.errors,
         read_errors: reads.errors,
         longest_read: reads.longest,
-        doubled,
-        lost_by_replication,
-        lost,
+        rows,
     }
-}
-
-/// How far the log is that the standby has received.
-async fn received(cluster: &Cluster) -> Lsn {
-    let mut conn = cluster.connect(1).await.unwrap();
-    let row = sql_query("SELECT pg_last_wal_receive_lsn()::text AS word").get_result::<Word>(&mut conn);
-    row.await.unwrap().word.parse().unwrap()
 }
 
 /// Rounds of one kind: their figures, and whether nothing went wrong in any.
@@ -215,8 +100,8 @@ async fn series(how: How, warm: bool, proof: Proof, rounds: usize) -> Series {
         all.push(round);
     }
     let sum = |of: fn(&Round) -> usize| all.iter().map(of).sum::<usize>();
-    let lost = sum(|round| round.lost);
-    let doubled: i64 = all.iter().map(|round| round.doubled).sum();
+    let lost = sum(|round| round.rows.lost);
+    let doubled: i64 = all.iter().map(|round| round.rows.doubled).sum();
     let failed = sum(|round| round.read_errors.len() + round.write_errors.len());
     let unknown = all.iter().map(|round| round.unknown).sum();
     let detail = json!({
@@ -226,7 +111,7 @@ async fn series(how: How, warm: bool, proof: Proof, rounds: usize) -> Series {
         "write_errors": all.iter().flat_map(|round| round.write_errors.clone()).collect::<Vec<_>>(),
         "longest_read_ms": all.iter().map(|round| millis(round.longest_read)).fold(0.0, f64::max),
         "doubled": doubled,
-        "lost_by_asynchronous_replication": sum(|round| round.lost_by_replication),
+        "lost_by_asynchronous_replication": sum(|round| round.rows.lost_by_replication),
         "lost": lost,
     });
     Series { first_writes, sound: lost == 0 && doubled == 0 && failed == 0, unknown, failed, detail }

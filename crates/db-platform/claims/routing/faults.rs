@@ -15,6 +15,8 @@ const NOTICED: Duration = Duration::from_secs(1);
 const BACK: Duration = Duration::from_secs(5);
 /// Longer than the lag that is allowed, and then some.
 const LAG_NOTICED: Duration = Duration::from_secs(40);
+/// How far behind a standby falls before it may catch up.
+const LAG: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -61,6 +63,10 @@ async fn round(fault: Fault) -> (usize, bool, Value) {
     let noticed = within(limit, async || !is_used(&db, &target)).await;
     // It stays out of use: nobody is sent there to find out.
     let at_rest = reads();
+    let behind = match fault {
+        Fault::Lag => Some(fall_behind(&db, &target).await),
+        _ => None,
+    };
     let calm = within(Duration::from_secs(1), async || reads() > at_rest + 16).await.is_none();
     end(fault, &cluster, &proxy).await;
     let back = busy().await;
@@ -71,12 +77,14 @@ async fn round(fault: Fault) -> (usize, bool, Value) {
         Fault::Stop | Fault::Blackhole | Fault::Kill => noticed.is_some_and(|noticed| noticed <= NOTICED),
         Fault::PauseReplay | Fault::Lag => noticed.is_some(),
     };
-    let fine = in_time && calm && back.is_some() && report.errors.is_empty();
+    let fell_behind = behind.is_none_or(|lag| lag >= LAG);
+    let fine = in_time && fell_behind && calm && back.is_some() && report.errors.is_empty();
     let detail = json!({
         "fault": format!("{fault:?}"),
         "reads": report.reads,
         "errors": report.errors,
         "noticed_ms": noticed.map(millis),
+        "behind_ms": behind.map(millis),
         "back_ms": back.map(millis),
         "left_alone_meanwhile": calm,
         "longest_read_ms": millis(report.longest),
@@ -90,6 +98,13 @@ fn is_used(db: &Db, target: &Endpoint) -> bool {
     let node = topology.node(target).unwrap();
     node.is_up()
         && node.lag.is_some_and(|lag| lag <= db_platform::replica_routing::RouterConfig::default().max_lag)
+}
+
+/// Waits until a standby is as far behind as it has to be, and says how far it came.
+async fn fall_behind(db: &Db, target: &Endpoint) -> Duration {
+    let lag = || db.topology().node(target).unwrap().lag.unwrap_or_default();
+    within(LAG * 2, async || lag() >= LAG).await;
+    lag()
 }
 
 /// An idle primary has no lag: something must be written for a standby to miss.
@@ -109,7 +124,8 @@ async fn begin(fault: Fault, cluster: &Cluster, proxy: &Proxy) {
         Fault::Stop => cluster.pause(2).await.unwrap(),
         Fault::Blackhole => proxy.blackhole(),
         Fault::PauseReplay => cluster.pause_replay(2).await.unwrap(),
-        Fault::Lag => delay(cluster, "30s").await,
+        // More than it is to come to: what is replayed on time is never quite that far behind.
+        Fault::Lag => delay(cluster, "40s").await,
     }
 }
 

@@ -9,8 +9,8 @@ use db_platform::{Db, Error};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use serde_json::json;
 
-use crate::routing::failover::{Ledger, Proof, Writers};
-use crate::routing::{Number, Readers, block_on, config, largest, millis, number, within};
+use crate::routing::ledger::{Compared, Proof, TABLE, Writers};
+use crate::routing::{Readers, block_on, config, largest, millis, number, within};
 use crate::{Figure, Size};
 
 const NODES: usize = 3;
@@ -29,7 +29,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     assert!(Command::new("sh").arg(script).stdout(Stdio::null()).status().unwrap().success());
     let rounds: Vec<Round> = (0..rounds).map(|_| round()).collect();
     let longest = largest(&rounds.iter().map(|round| millis(round.first_write)).collect::<Vec<_>>());
-    let sound = rounds.iter().all(|round| round.errors.is_empty() && round.lost == 0 && round.doubled == 0);
+    let sound =
+        rounds.iter().all(|round| round.errors.is_empty() && round.rows.lost == 0 && round.rows.doubled == 0);
     Figure {
         value: longest,
         unit: "ms from Patroni's promotion to the first write, longest",
@@ -43,9 +44,9 @@ pub(crate) fn measure(size: Size) -> Figure {
                     "reads": round.reads,
                     "commits_unknown": round.unknown,
                     "errors": round.errors,
-                    "doubled": round.doubled,
-                    "lost": round.lost,
-                    "lost_by_asynchronous_replication": round.lost_by_replication,
+                    "doubled": round.rows.doubled,
+                    "lost": round.rows.lost,
+                    "lost_by_asynchronous_replication": round.rows.lost_by_replication,
                 }))
                 .collect::<Vec<_>>()
         ),
@@ -59,9 +60,7 @@ struct Round {
     reads: u64,
     unknown: u64,
     errors: Vec<String>,
-    doubled: i64,
-    lost: usize,
-    lost_by_replication: usize,
+    rows: Compared,
 }
 
 fn round() -> Round {
@@ -82,11 +81,7 @@ async fn load(managed: &mut Managed) -> Round {
     within(ELECTED, async || db.topology().nodes.len() == NODES && db.topology().writer.is_some())
         .await
         .unwrap();
-    db.transaction::<_, Error>(async |conn| {
-        Ok(conn.batch_execute("CREATE TABLE ledger (id int8 NOT NULL)").await?)
-    })
-    .await
-    .unwrap();
+    db.transaction::<_, Error>(async |conn| Ok(conn.batch_execute(TABLE).await?)).await.unwrap();
     let (readers, writers) = (Readers::start(&db, 8), Writers::start(&db, Proof::Id));
     within(Duration::from_secs(20), async || writers.acknowledged() > 200).await.unwrap();
 
@@ -107,33 +102,18 @@ async fn load(managed: &mut Managed) -> Round {
     let first_write = writers.first_since(promoting).unwrap() - promoting;
     let so_far = writers.acknowledged();
     within(Duration::from_secs(20), async || writers.acknowledged() > so_far + 200).await.unwrap();
-    let (unknown, mut errors, ledger) = writers.finish().await;
-    let reads = readers.finish().await;
-    errors.extend(reads.errors);
-    let (doubled, lost, lost_by_replication) = compare(&managed.url(new), &ledger, killed).await;
+    let (mut told, reads) = (writers.finish().await, readers.finish().await);
+    told.errors.extend(reads.errors);
+    let mut conn = AsyncPgConnection::establish(&managed.url(new)).await.unwrap();
+    let rows = told.compare(&mut conn, promoting).await;
     Round {
         election: promoting - killed,
         first_write,
         reads: reads.reads,
-        unknown,
-        errors,
-        doubled,
-        lost,
-        lost_by_replication,
+        unknown: told.unknown,
+        errors: told.errors,
+        rows,
     }
-}
-
-/// Rows that are there twice, and acknowledged ones that are not there, by whether they were acknowledged after the kill.
-async fn compare(url: &str, ledger: &Ledger, killed: Instant) -> (i64, usize, usize) {
-    use diesel_async::RunQueryDsl;
-    let mut conn = AsyncPgConnection::establish(url).await.unwrap();
-    let doubled = number(&mut conn, "SELECT count(*) - count(DISTINCT id) AS n FROM ledger").await.unwrap();
-    let rows = diesel::sql_query("SELECT id AS n FROM ledger").load::<Number>(&mut conn).await.unwrap();
-    let kept: std::collections::BTreeSet<i64> = rows.into_iter().map(|row| row.n).collect();
-    let ledger = ledger.lock().unwrap();
-    let missing = ledger.iter().filter(|(id, _)| !kept.contains(id));
-    let (after, before): (Vec<_>, Vec<_>) = missing.partition(|(_, (at, _))| *at > killed);
-    (doubled, after.len(), before.len())
 }
 
 /// Waits until so many nodes answer a condition in this way.

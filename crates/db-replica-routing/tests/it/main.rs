@@ -7,6 +7,7 @@ mod metrics;
 mod pgbouncer;
 mod platforms;
 mod reads;
+mod session_commits;
 mod session_store;
 mod sources;
 mod split_brain;
