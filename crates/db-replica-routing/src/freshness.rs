@@ -17,9 +17,8 @@ pub enum Freshness {
     Within(Duration),
     /// As [`Default`](Freshness::Default), and not older than what this token stands for: a caller's own writes.
     AtLeast(Token),
-    /// As [`Default`](Freshness::Default), and not older than this moment: a caller's own writes, where their position is
-    /// not known. A standby answers once its lag is surely smaller than the time that has passed since, which takes a few
-    /// seconds; clocks may differ by one.
+    /// As [`Default`](Freshness::Default), and with whatever was committed before this moment: a caller's own writes, where
+    /// their position is not known. It takes a second or two until standbys answer; clocks may differ by one.
     Since(SystemTime),
     /// As stale as any standby that is alive.
     Any,

@@ -62,21 +62,25 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
     }
 
     async fn pause(&mut self, started: Instant, wakers: &mut Wakers) {
-        let due = started + self.cluster.pause(&self.node, self.looks);
+        let pause = self.cluster.pause(&self.node, self.looks);
+        let due = after(started, pause);
         let is_standby = self.node.is_fresh(Duration::MAX);
         // Alarms may be another node's, and both may come often: a short pause bounds the probes.
         let soon = tokio::select! {
             Ok(()) = wakers.alarms.changed() => self.cluster.config.search_interval,
             Ok(()) = wakers.awaited.changed(), if is_standby => {
                 self.looks = 0;
+                self.node.token_probes.fetch_add(1, Ordering::Relaxed);
                 FIRST_LOOK
             }
             () = tokio::time::sleep_until(due.into()) => {
                 self.looks = self.looks.saturating_add(1);
+                let early = u64::from(pause < self.cluster.config.probe_interval && self.cluster.for_token.is_occupied());
+                self.node.token_probes.fetch_add(early, Ordering::Relaxed);
                 return;
             }
         };
-        tokio::time::sleep_until((started + soon).into()).await;
+        tokio::time::sleep_until(after(started, soon).into()).await;
     }
 
     async fn probe(&mut self, started: Instant) -> Result<Answer> {
@@ -111,7 +115,7 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             }
             old => old,
         };
-        let waited = if old.is_some() { timeout / 2 } else { timeout * 2 };
+        let waited = if old.is_some() { timeout / 2 } else { timeout.saturating_mul(2) };
         let opened = tokio::time::timeout(waited, self.connect.connect(self.node.endpoint())).await;
         self.opened = Some(Instant::now());
         match (opened, old) {
@@ -208,4 +212,9 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             self.cluster.eject(node, "it is much slower than the others");
         }
     }
+}
+
+/// The moment so long after another; a year after it where no clock can show it.
+fn after(moment: Instant, pause: Duration) -> Instant {
+    moment.checked_add(pause).unwrap_or_else(|| moment + Duration::from_secs(365 * 86_400))
 }

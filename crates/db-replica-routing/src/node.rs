@@ -58,6 +58,8 @@ pub(crate) struct Node<A> {
     pub(crate) in_flight: AtomicUsize,
     pub(crate) reads: Reads,
     pub(crate) probes: AtomicU64,
+    /// Those of them that were made early because a read waited for it to catch up.
+    pub(crate) token_probes: AtomicU64,
     trouble: Mutex<Option<String>>,
     /// Which server answered last, by when it was started.
     server: Mutex<Option<i64>>,
@@ -82,6 +84,7 @@ impl<A> Node<A> {
             in_flight: AtomicUsize::new(0),
             reads: Reads::default(),
             probes: AtomicU64::new(0),
+            token_probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
             server: Mutex::new(None),
         }

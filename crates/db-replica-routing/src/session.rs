@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    /// Something was written and no token tells where: reads go to the primary until the standbys surely have it.
+    /// Something was written and no token tells where: reads go to the primary until a standby surely has it.
     pub fn forget(&self) {
         self.state().untold = Some(SystemTime::now());
     }

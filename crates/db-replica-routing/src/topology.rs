@@ -64,6 +64,8 @@ pub struct NodeStatus {
     pub reads: ReadCounts,
     /// How often its monitor has asked it.
     pub probes: u64,
+    /// How often it did so early because a read waited for the node to catch up.
+    pub token_probes: u64,
     /// Connections to it that are in use now.
     pub in_flight: usize,
 }
@@ -124,6 +126,7 @@ impl NodeStatus {
             trouble: node.trouble(),
             reads: node.reads.counted(),
             probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
+            token_probes: AtomicU64::load(&node.token_probes, Ordering::Relaxed),
             in_flight: AtomicUsize::load(&node.in_flight, Ordering::Relaxed),
         }
     }
