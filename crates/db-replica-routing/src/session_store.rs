@@ -1,5 +1,6 @@
 //! Carries what sessions have written from one request to the next in Redis, for callers that keep nothing themselves.
 
+use std::io;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
@@ -67,20 +68,32 @@ pub struct SessionStore<C> {
     redis: C,
     prefix: String,
     lifetime: Duration,
+    timeout: Duration,
 }
 
 impl<C> SessionStore<C> {
     /// A store that keeps what it is told for a minute, under keys that begin with `db:session:`. With a
     /// [`max_lag`](crate::RouterConfig::max_lag) of nearly a minute or more, set a longer [lifetime](SessionStore::with_lifetime).
     ///
-    /// `redis` is any connection that is cheap to clone. Its own timeouts bound how long a call takes.
+    /// `redis` is any connection that is cheap to clone. A call takes at most half a second, whatever the connection's own timeouts
+    /// and retries are.
     pub fn new(redis: C) -> Self {
-        SessionStore { redis, prefix: "db:session:".to_owned(), lifetime: Duration::from_secs(60) }
+        SessionStore {
+            redis,
+            prefix: "db:session:".to_owned(),
+            lifetime: Duration::from_secs(60),
+            timeout: Duration::from_millis(500),
+        }
     }
 
     /// The same under keys that begin with `prefix`.
     pub fn with_prefix(self, prefix: impl Into<String>) -> Self {
         SessionStore { prefix: prefix.into(), ..self }
+    }
+
+    /// The same, where a call takes at most this time.
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        SessionStore { timeout, ..self }
     }
 
     /// The same, where what was told is forgotten after this time.
@@ -102,7 +115,8 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
     /// # Cancel safety
     /// Nothing is left behind.
     pub async fn resume(&self, name: &str) -> RedisResult<Session> {
-        let text: Option<String> = self.redis.clone().get(self.key(name)).await?;
+        let (mut redis, key) = (self.redis.clone(), self.key(name));
+        let text: Option<String> = self.in_time(redis.get(key)).await?;
         Ok(text.map_or_else(Session::new, |text| Session::read(&text)))
     }
 
@@ -121,7 +135,14 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
         let brought = session.brought().map_or_else(String::new, |written| written.to_string());
         let now = Written::Before(SystemTime::now());
         script.arg(news.to_string()).arg(lifetime).arg(now.to_string()).arg(brought);
-        script.invoke_async(&mut self.redis.clone()).await
+        self.in_time(script.invoke_async(&mut self.redis.clone())).await
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        tokio::time::timeout(self.timeout, asking).await.unwrap_or_else(|_| {
+            let waited = format!("redis did not answer within {:?}", self.timeout);
+            Err(io::Error::new(io::ErrorKind::TimedOut, waited).into())
+        })
     }
 
     fn key(&self, name: &str) -> String {

@@ -6,12 +6,10 @@ use db_core::{AroundCommit, CommitOutcome, Lsn};
 use db_replica_routing::{Freshness, Session, SessionStore, Token, Written};
 use db_testkit::{Cluster, Redis, until};
 use redis::AsyncCommands;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionManager;
 
-/// One that does not insist: as it comes, it goes on connecting to a Redis that is gone for ten seconds.
 async fn connect(redis: &Redis) -> ConnectionManager {
-    let config = ConnectionManagerConfig::new().set_number_of_retries(1);
-    redis::Client::open(redis.url()).unwrap().get_connection_manager_with_config(config).await.unwrap()
+    redis::Client::open(redis.url()).unwrap().get_connection_manager().await.unwrap()
 }
 
 fn token(timeline: u32, position: u64) -> Written {
