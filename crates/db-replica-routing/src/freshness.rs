@@ -18,7 +18,7 @@ pub enum Freshness {
     /// As [`Default`](Freshness::Default), and not older than what this token stands for: a caller's own writes.
     AtLeast(Token),
     /// As [`Default`](Freshness::Default), and with whatever was committed before this moment: a caller's own writes, where
-    /// their position is not known. It takes a second or two until standbys answer; clocks may differ by one.
+    /// their position is not known. It takes two or three seconds until standbys answer; clocks may differ by one.
     Since(SystemTime),
     /// As stale as any standby that is alive.
     Any,

@@ -79,7 +79,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let carrier = self.carrier.clone();
-        let session = carrier.take(request.headers()).map_or_else(Session::new, |text| Session::read(&text));
+        let session = carrier.take(request.headers()).map_or_else(Session::new, |text| Session::parse(&text));
         request.extensions_mut().insert(session.clone());
         // Called in the scope as well: a service may do its work here and not in its future.
         let answering = session.clone().sync_scope(|| self.inner.call(request));

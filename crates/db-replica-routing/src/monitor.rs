@@ -75,8 +75,9 @@ impl<A: Acquire, C: Connect> Monitor<A, C> {
             }
             () = tokio::time::sleep_until(due.into()) => {
                 self.looks = self.looks.saturating_add(1);
-                let early = u64::from(pause < self.cluster.config.probe_interval && self.cluster.for_token.is_occupied());
-                self.node.token_probes.fetch_add(early, Ordering::Relaxed);
+                let is_early = pause < self.cluster.config.probe_interval;
+                let early = is_early && self.cluster.for_token.is_occupied();
+                self.node.token_probes.fetch_add(early.into(), Ordering::Relaxed);
                 return;
             }
         };

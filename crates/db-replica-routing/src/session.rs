@@ -54,7 +54,7 @@ impl Session {
 
     /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of this crate: what was
     /// written is not known then, and was written before now.
-    pub fn read(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         text.parse().map_or_else(
             |_| {
                 let session = Session::new();

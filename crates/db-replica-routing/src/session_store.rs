@@ -117,7 +117,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
     pub async fn resume(&self, name: &str) -> RedisResult<Session> {
         let (mut redis, key) = (self.redis.clone(), self.key(name));
         let text: Option<String> = self.in_time(redis.get(key)).await?;
-        Ok(text.map_or_else(Session::new, |text| Session::read(&text)))
+        Ok(text.map_or_else(Session::new, |text| Session::parse(&text)))
     }
 
     /// Saves what the session has written since it was resumed, for the next one of this name. Asks Redis nothing where that is
