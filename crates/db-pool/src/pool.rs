@@ -139,6 +139,9 @@ impl Pool {
     /// Waits until a caller of this class may wait for a connection.
     async fn place(&self) -> Result<Option<OwnedSemaphorePermit>> {
         let inner = &self.inner;
+        if self.priority == Priority::Interactive && inner.gate.now() == Gate::Open {
+            return Ok(None);
+        }
         let mut held_back = None;
         if inner.gate.now() == Gate::Suspended {
             held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
