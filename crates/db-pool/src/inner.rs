@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::adaptive::{Parked, Question, Returns};
+use crate::alarm::Alarm;
 use crate::connector::Opened;
 use crate::counters::Counters;
 use crate::gate::{Gate, Gatekeeper};
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) demand: Arc<Notify>,
     /// Wakes a shutdown that waits for connections to come back.
     pub(crate) returned: Notify,
+    /// Rings when the time of a caller that waits is up.
+    pub(crate) alarm: Alarm,
     /// The last failed attempt to connect, and when it was; none after a success.
     pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
     /// Connections of an earlier generation are not used again.
@@ -75,6 +78,7 @@ impl Inner {
             config,
             demand,
             returned: Notify::new(),
+            alarm: Alarm::default(),
             failure: watch::Sender::new(None),
             generation: AtomicU64::new(0),
             runtime: Handle::current(),
@@ -204,23 +208,32 @@ impl Inner {
         self.came_back();
     }
 
-    /// Waits until it is clear that no connection will come: the pool is closed, or an attempt to connect, made since
-    /// `started`, shows that none will succeed.
-    pub(crate) async fn no_hope(&self, started: Instant) -> Error {
+    /// Waits until it is clear that no connection will come in time: the pool is closed, an attempt to connect, made since
+    /// `started`, shows that none will succeed; or, which is no error yet, it is later than `deadline`.
+    pub(crate) async fn no_hope(&self, started: Instant, deadline: tokio::time::Instant) -> Option<Error> {
         let mut failures = self.failure.subscribe();
+        let mut now = tokio::time::Instant::from_std(started);
         loop {
             if self.is_closed() {
-                return Error::PoolClosed { endpoint: self.endpoint.clone() };
+                return Some(Error::PoolClosed { endpoint: self.endpoint.clone() });
             }
             if let Some((at, error)) = &*failures.borrow_and_update() {
                 let hopeless = error.failure.class() == Class::Permanent && self.open() == 0;
                 if *at >= started && hopeless {
-                    return error.clone().into();
+                    return Some(error.clone().into());
                 }
+            }
+            if now >= deadline {
+                return None;
+            }
+            if self.alarm.set(deadline) {
+                // The upkeep task minds the time.
+                self.demand.notify_one();
             }
             if failures.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+            now = tokio::time::Instant::now();
         }
     }
 

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod adaptive;
+mod alarm;
 mod backoff;
 mod config;
 mod connection;

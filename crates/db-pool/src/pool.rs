@@ -85,11 +85,36 @@ impl Pool {
             self.inner.counters.waits.record(Duration::ZERO);
             return Ok(connection);
         }
-        let deadline = started + self.inner.config.acquire_timeout;
-        match tokio::time::timeout_at(deadline.into(), self.wait(started, site)).await {
+        let deadline = tokio::time::Instant::from_std(started) + self.inner.config.acquire_timeout;
+        let mut next = None;
+        if self.may_wait_at_once() {
+            let slot = match self.inner.idle.try_get() {
+                Ok(slot) => slot,
+                Err(_) => self.next(started, deadline).await?,
+            };
+            let now = Instant::now();
+            if self.inner.gate.now() == Gate::Open && self.is_fresh(&slot, now) {
+                self.inner.counters.waits.record(now.saturating_duration_since(started));
+                return Ok(Connection::new(slot, Arc::clone(&self.inner), None, now, site));
+            }
+            next = Some(slot);
+        }
+        let waiting = self.wait(started, deadline, next, site);
+        match tokio::time::timeout_at(deadline, waiting).await {
             Ok(result) => result,
             Err(_) => Err(self.inner.gave_up(started)),
         }
+    }
+
+    /// Whether nothing but the want of a connection is in this caller's way.
+    fn may_wait_at_once(&self) -> bool {
+        self.priority == Priority::Interactive && self.inner.gate.now() == Gate::Open
+    }
+
+    /// Whether no questions need to be asked.
+    fn is_fresh(&self, slot: &Slot, now: Instant) -> bool {
+        let inner = &self.inner;
+        !slot.is_spent(inner, now) && slot.silent_for(now) <= inner.config.check_after
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
@@ -103,7 +128,7 @@ impl Pool {
             Priority::Background => Some(Arc::clone(&inner.background).try_acquire_owned().ok()?),
         };
         let slot = inner.idle.try_get().ok()?;
-        if slot.is_spent(inner, now) || slot.silent_for(now) > inner.config.check_after {
+        if !self.is_fresh(&slot, now) {
             // Whoever waits asks it, and closes it where it does not answer.
             drop(slot);
             return None;
@@ -111,13 +136,21 @@ impl Pool {
         Some(Connection::new(slot, Arc::clone(inner), place, now, site))
     }
 
-    async fn wait(&self, started: Instant, site: &'static Location<'static>) -> Result<Connection> {
+    /// Waits for whatever is in the way, and asks a connection that was silent for a sign of life. Begins with `next`, where that
+    /// one was handed over already.
+    async fn wait(
+        &self,
+        started: Instant,
+        deadline: tokio::time::Instant,
+        mut next: Option<Object<Box<Slot>>>,
+        site: &'static Location<'static>,
+    ) -> Result<Connection> {
         let inner = &self.inner;
         loop {
             let place = self.place().await?;
-            let mut slot = match inner.idle.try_get() {
+            let mut slot = match next.take().map_or_else(|| inner.idle.try_get(), Ok) {
                 Ok(slot) => slot,
-                Err(_) => self.next(started).await?,
+                Err(_) => self.next(started, deadline).await?,
             };
             if inner.gate.now() == Gate::Suspended {
                 // It was suspended while this caller waited.
@@ -126,9 +159,7 @@ impl Pool {
                 continue;
             }
             let now = Instant::now();
-            let good = !slot.is_spent(inner, now)
-                && (slot.silent_for(now) <= inner.config.check_after || slot.answers().await);
-            if good {
+            if self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers().await) {
                 inner.counters.waits.record(started.elapsed());
                 return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
             }
@@ -139,7 +170,7 @@ impl Pool {
     /// Waits until a caller of this class may wait for a connection.
     async fn place(&self) -> Result<Option<OwnedSemaphorePermit>> {
         let inner = &self.inner;
-        if self.priority == Priority::Interactive && inner.gate.now() == Gate::Open {
+        if self.may_wait_at_once() {
             return Ok(None);
         }
         let mut held_back = None;
@@ -167,7 +198,7 @@ impl Pool {
     }
 
     /// Waits for the next connection that comes back or is opened.
-    async fn next(&self, started: Instant) -> Result<Object<Box<Slot>>> {
+    async fn next(&self, started: Instant, deadline: tokio::time::Instant) -> Result<Object<Box<Slot>>> {
         let inner = &*self.inner;
         let waiting = inner.counters.wait(inner.config.max_waiters).map_err(|n| self.full(n))?;
         if inner.has_room() {
@@ -175,11 +206,12 @@ impl Pool {
         }
         let slot = tokio::select! {
             biased;
-            slot = inner.idle.get() => slot.map_err(|_| self.closed()),
-            error = inner.no_hope(started) => Err(error),
+            slot = inner.idle.get() => slot.map_err(|_| Some(self.closed())),
+            error = inner.no_hope(started, deadline) => Err(error),
         };
+        // Whoever gives up does not count itself among those who wait.
         drop(waiting);
-        slot
+        slot.map_err(|hopeless| hopeless.unwrap_or_else(|| inner.gave_up(started)))
     }
 
     /// The server that the connections lead to.

@@ -57,13 +57,19 @@ impl Upkeep {
                 self.stalls.look(&pool, self.opening_since);
                 look_at = Instant::now() + stall::INTERVAL;
             }
+            if pool.alarm.rings() {
+                // Those who wait look up.
+                pool.failure.send_modify(|_| {});
+            }
             let adapt_at = self.adapt(&pool);
             let blocked = self.open_missing(&pool);
             self.opening_since =
                 (!self.opening.is_empty()).then(|| self.opening_since.unwrap_or_else(Instant::now));
             pool.opening.store(self.opening.len(), Ordering::Relaxed);
+            let rings_at = pool.alarm.due().map(tokio::time::Instant::into_std);
             drop(pool);
             let next = retire_at.min(look_at).min(adapt_at.unwrap_or(look_at));
+            let next = next.min(rings_at.unwrap_or(next));
             let wake_at = if blocked { next.min(self.not_before) } else { next };
             tokio::select! {
                 Some(joined) = self.opening.join_next(), if !self.opening.is_empty() => {
