@@ -93,11 +93,13 @@ impl Pool {
                 Err(_) => self.next(started, deadline).await?,
             };
             let now = Instant::now();
-            if self.inner.gate.now() == Gate::Open && self.is_fresh(&slot, now) {
+            let is_open = self.inner.gate.now() == Gate::Open;
+            if is_open && self.is_fresh(&slot, now) {
                 self.inner.counters.waits.record(now.saturating_duration_since(started));
                 return Ok(Connection::new(slot, Arc::clone(&self.inner), None, now, site));
             }
-            next = Some(slot);
+            // Nobody keeps a connection while the pool is suspended: it goes back.
+            next = is_open.then_some(slot);
         }
         let waiting = self.wait(started, deadline, next, site);
         match tokio::time::timeout_at(deadline, waiting).await {
