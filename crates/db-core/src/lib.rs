@@ -3,9 +3,11 @@
 
 mod circuit_open;
 mod class;
+mod connect_error;
 mod endpoint;
 mod environment;
 mod error;
+mod facts;
 mod holder;
 mod lsn;
 mod observe;
@@ -31,9 +33,11 @@ mod work;
 
 pub use circuit_open::CircuitOpen;
 pub use class::{Class, Classify};
+pub use connect_error::{ConnectError, ConnectFailure};
 pub use endpoint::{Endpoint, Role};
 pub use environment::{Environment, UnknownEnvironment};
-pub use error::{ConnectError, ConnectFailure, Error, Result};
+pub use error::{Error, Result};
+pub use facts::{Facts, ServerId, TransactionStatus};
 pub use holder::Holder;
 pub use lsn::{InvalidLsn, Lsn};
 pub use observe::{Checkout, LinkEvent, Observe, QueryEvent};
@@ -44,7 +48,7 @@ pub use unknown_commit::UnknownCommit;
 pub use url::{DatabaseUrl, InvalidUrl, SslMode};
 
 #[cfg(feature = "diesel")]
-pub use acquire::Acquire;
+pub use acquire::{Acquire, EvictAll, Report, Site};
 #[cfg(feature = "diesel")]
 pub use around_commit::{AroundCommit, CommitOutcome};
 #[cfg(feature = "diesel")]

@@ -19,7 +19,6 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, BatchError};
-use crate::call_site::CalledAt;
 use crate::config::Config;
 use crate::health::{Condition, Health};
 use crate::query::Returns;
@@ -146,7 +145,7 @@ impl Db {
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
             let reader = self.reader(freshness);
-            within(self.timeout, self.retry.read(&CalledAt(&reader, site), work)).await
+            within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
     }
 

@@ -2,7 +2,6 @@
 #![doc = include_str!("../README.md")]
 
 pub mod batch;
-mod call_site;
 mod config;
 mod db;
 mod health;

@@ -11,7 +11,6 @@ use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
-use crate::call_site::CalledAt;
 use crate::db::Db;
 use crate::timeout::{Committing, within_until_commit};
 
@@ -119,9 +118,9 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
+            let committing = Committing::of(self.session.as_ref());
             let retries = self.retries();
-            let running = pin!(retries.transaction(&writer, self.begin, &committing, work));
+            let running = pin!(retries.transaction_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))
@@ -143,9 +142,9 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
+            let committing = Committing::of(self.session.as_ref());
             let retries = self.retries();
-            let running = pin!(retries.transaction_once(&writer, self.begin, &committing, work));
+            let running = pin!(retries.transaction_once_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Error, Holder, Result, SqlState};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Report, Result, Site};
 use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -79,7 +79,7 @@ impl Pool {
         self.get_at(Location::caller())
     }
 
-    async fn get_at(&self, site: &'static Location<'static>) -> Result<Connection> {
+    async fn get_at(&self, site: Site) -> Result<Connection> {
         let started = Instant::now();
         if let Some(connection) = self.take_fresh(started, site) {
             self.inner.counters.waits.record(Duration::ZERO);
@@ -120,7 +120,7 @@ impl Pool {
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
-    fn take_fresh(&self, now: Instant, site: &'static Location<'static>) -> Option<Connection> {
+    fn take_fresh(&self, now: Instant, site: Site) -> Option<Connection> {
         let inner = &self.inner;
         if inner.gate.now() != Gate::Open {
             return None;
@@ -145,7 +145,7 @@ impl Pool {
         started: Instant,
         deadline: tokio::time::Instant,
         mut next: Option<Object<Box<Slot>>>,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<Connection> {
         let inner = &self.inner;
         loop {
@@ -302,15 +302,7 @@ impl Pool {
 impl Acquire for Pool {
     type Conn = Connection;
 
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Connection>> + Send {
-        self.get_at(Location::caller())
-    }
-
-    fn acquire_at(
-        &self,
-        site: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Connection>> + Send {
+    fn acquire_at(&self, site: Site) -> impl Future<Output = Result<Connection>> + Send {
         self.get_at(site)
     }
 
@@ -318,16 +310,28 @@ impl Acquire for Pool {
         Some(&self.inner.endpoint)
     }
 
-    fn evict(&self, conn: &mut Connection) {
-        conn.retire();
+    fn facts(&self, conn: &Connection) -> Facts {
+        conn.facts()
     }
 
+    fn report(&self, conn: &mut Connection, what: Report) {
+        match what {
+            Report::ServerGone => conn.retire(),
+            Report::CommitUnanswered => conn.retire_without_cancel(),
+            // The pool leads to one server only, and this connection is well.
+            Report::Conflict => {}
+        }
+    }
+
+    /// A pool does not watch its server beyond its connections.
+    fn server_down(&self, _: &Connection) -> impl Future<Output = ()> + Send + use<> {
+        std::future::pending()
+    }
+}
+
+impl EvictAll for Pool {
     fn evict_all(&self) {
         Pool::evict_all(self);
-    }
-
-    fn failed_with(&self, conn: &Connection) -> Option<SqlState> {
-        conn.failed_with()
     }
 }
 
