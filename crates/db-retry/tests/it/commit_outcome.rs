@@ -68,7 +68,7 @@ async fn a_commit_that_nothing_identifies_is_unknown_and_not_run_again() {
 /// COMMIT vanishes on the way, and the server does not notice that its client has.
 #[tokio::test]
 async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
-    let (database, direct, mut observer) = ledger().await;
+    let (database, _, mut observer) = ledger().await;
     let (proxy, through) = proxied(&database);
     let direct = database.url().to_owned();
     let pool = steered(move |nth| {
