@@ -5,9 +5,9 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{Classify, Error, Once, Work};
-use db_replica_routing::Session;
-use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
+use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_replica_routing::{Session, SessionCommit};
+use db_retry::{Begin, CommitHooks, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
@@ -118,7 +118,9 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let committing = Committing::of(self.session.as_ref());
+            let (session, parts) =
+                (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
+            let committing = Committing::around(commit_hooks(session.as_ref(), &parts));
             let retries = self.retries();
             let running = pin!(retries.transaction_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
@@ -142,7 +144,9 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let committing = Committing::of(self.session.as_ref());
+            let (session, parts) =
+                (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
+            let committing = Committing::around(commit_hooks(session.as_ref(), &parts));
             let retries = self.retries();
             let running = pin!(retries.transaction_once_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
@@ -172,4 +176,13 @@ impl<'a> TransactionBuilder<'a> {
             None => tracing::Span::none(),
         }
     }
+}
+
+/// The hooks around one COMMIT: the session's, then those of the parts in their order.
+fn commit_hooks<'h>(
+    session: Option<&'h SessionCommit>,
+    parts: &'h [(&'static str, Box<dyn AroundCommit>)],
+) -> CommitHooks<'h> {
+    let session = session.map(|session| ("session", session as &dyn AroundCommit));
+    CommitHooks::new(session.into_iter().chain(parts.iter().map(|(name, hook)| (*name, &**hook))))
 }

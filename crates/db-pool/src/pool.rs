@@ -83,7 +83,7 @@ impl Pool {
         let started = Instant::now();
         if let Some(connection) = self.take_fresh(started, site) {
             self.inner.counters.waits.record(Duration::ZERO);
-            return Ok(connection);
+            return self.prepared(connection, started).await;
         }
         let deadline = tokio::time::Instant::from_std(started) + self.inner.config.acquire_timeout;
         let mut next = None;
@@ -96,15 +96,36 @@ impl Pool {
             let is_open = self.inner.gate.now() == Gate::Open;
             if is_open && self.is_fresh(&slot, now) {
                 self.inner.counters.waits.record(now.saturating_duration_since(started));
-                return Ok(Connection::new(slot, Arc::clone(&self.inner), None, now, site));
+                let connection = Connection::new(slot, Arc::clone(&self.inner), None, now, site);
+                return self.prepared(connection, started).await;
             }
             // Nobody keeps a connection while the pool is suspended: it goes back.
             next = is_open.then_some(slot);
         }
         let waiting = self.wait(started, deadline, next, site);
         match tokio::time::timeout_at(deadline, waiting).await {
-            Ok(result) => result,
+            Ok(result) => self.prepared(result?, started).await,
             Err(_) => Err(self.inner.gave_up(started)),
+        }
+    }
+
+    /// Does what the hooks want of a connection that a caller is about to get.
+    async fn prepared(&self, mut connection: Connection, started: Instant) -> Result<Connection> {
+        let hooks = &self.inner.connector.on_checkout;
+        if hooks.is_empty() {
+            return Ok(connection);
+        }
+        let left = self.inner.config.acquire_timeout.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, hooks.run(&mut connection)).await {
+            Ok(Ok(())) => Ok(connection),
+            Ok(Err(error)) => {
+                connection.retire();
+                Err(error)
+            }
+            Err(_) => {
+                connection.retire();
+                Err(self.inner.gave_up(started))
+            }
         }
     }
 

@@ -167,6 +167,10 @@ async fn clean(
     if !orders.is_empty() {
         slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;
     }
+    if leftover.state {
+        slot.start_afresh();
+        inner.connector.prepare(&mut slot.conn).await.map_err(|_| Unclean::Refused)?;
+    }
     slot.wire.settled().await;
     let mut session = slot.wire.session();
     session.settle(orphans, leftover.prepared);

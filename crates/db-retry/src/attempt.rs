@@ -155,8 +155,14 @@ async fn commit(
     marker: Option<Uuid>,
     mut gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Option<diesel::QueryResult<()>>> {
-    let guard = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
-    let sql = format!("{guard}; COMMIT");
+    let mut sql = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
+    if let Some(more) = plan.around.sql() {
+        sql.push_str("; ");
+        // A comment in its last line must not swallow COMMIT.
+        sql.push_str(&more);
+        sql.push('\n');
+    }
+    sql.push_str("; COMMIT");
     let mut sender = conn;
     let committing = sender.batch_execute(&sql);
     let Some(alongside) = plan.around.alongside(conn) else {

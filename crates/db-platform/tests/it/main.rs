@@ -7,6 +7,7 @@ mod conflicts;
 mod guarded;
 mod leaks;
 mod metrics;
+mod parts;
 mod reads;
 mod reporting;
 mod sessions;
