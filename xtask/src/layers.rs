@@ -22,8 +22,9 @@ db-server and db-core, xtask on db-server; nobody on db-benches. Also fails when
     run,
 };
 
-const RING: [&str; 11] = [
+const RING: [&str; 12] = [
     "db-pool",
+    "db-query",
     "db-retry",
     "db-cache",
     "db-loader",
