@@ -174,7 +174,6 @@ impl DatabaseUrl {
         self
     }
 
-    #[cfg(feature = "diesel")]
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }

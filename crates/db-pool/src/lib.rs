@@ -15,8 +15,8 @@ mod lease;
 #[cfg(feature = "otel")]
 mod metrics;
 mod pool;
-mod preset;
 mod returning;
+mod settings;
 mod slot;
 mod stall;
 mod status;
@@ -33,4 +33,5 @@ pub use connection::Connection;
 pub use connector::{Connector, PasswordError};
 pub use histogram::Timings;
 pub use pool::{Pool, Priority};
+pub use settings::ReadPoolConfig;
 pub use status::{Drained, StatementStatus, Status};
