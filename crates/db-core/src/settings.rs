@@ -47,6 +47,7 @@ pub use database::DatabaseUrls;
 pub use page::page;
 pub use problem::{InvalidSettings, Notice, Problem};
 pub use reader::Reader;
+pub(crate) use typos::distance;
 pub use typos::typos;
 pub use value::{Bytes, Limit, Value};
 

@@ -62,7 +62,7 @@ fn same_words(one: &str, other: &str) -> bool {
 }
 
 /// How many letters must be put in, left out, replaced or swapped with their neighbour.
-fn distance(one: &str, other: &str) -> usize {
+pub(crate) fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=other.len()).collect();
