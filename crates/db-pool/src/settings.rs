@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use db_core::Environment;
-use db_core::settings::{Foreign, FromSettings, Group, Limit, Reader, Setting};
+use db_core::settings::{Foreign, FromSettings, Group, Limit, Reader, Setting, Value};
 
-use crate::{ConnectConfig, PoolConfig, Reset};
+use crate::{ConnectConfig, ConnectDefaults, PoolConfig, Reset};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -292,13 +292,22 @@ impl FromSettings for ConnectConfig {
     const GROUPS: &'static [&'static Group] = &[&CONNECT];
 
     fn read(from: &mut Reader<'_>) -> Self {
+        let (connect_timeout, of_connect) = chosen(from, &CONNECT_TIMEOUT);
+        let (socket_timeout, of_socket) = chosen(from, &SOCKET_TIMEOUT);
+        let (statement_timeout, of_statement) = chosen(from, &QUERY_TIMEOUT);
         ConnectConfig {
-            connect_timeout: from.read(&CONNECT_TIMEOUT),
-            socket_timeout: from.read(&SOCKET_TIMEOUT).into(),
-            statement_timeout: from.read(&QUERY_TIMEOUT).into(),
+            connect_timeout,
+            socket_timeout,
+            statement_timeout,
             prepared_statements: from.read(&PREPARED_STATEMENTS),
             max_prepared_statements: non_zero(from.read(&MAX_PREPARED_STATEMENTS)),
             wire_tap: from.read(&WIRE_TAP),
+            defaults: ConnectDefaults {
+                connect_timeout: of_connect,
+                socket_timeout: of_socket,
+                statement_timeout: of_statement,
+                ..ConnectDefaults::default()
+            },
             ..ConnectConfig::default()
         }
     }
@@ -321,6 +330,12 @@ impl ConnectConfig {
     pub fn preset(environment: Environment) -> Self {
         ConnectConfig::read(&mut Reader::new(&|_| None, environment))
     }
+}
+
+/// A setting's value, and its default where nobody chose.
+fn chosen<T: Value + Into<U>, U: Copy>(from: &mut Reader<'_>, setting: &Setting<T>) -> (U, Option<U>) {
+    let default = setting.default_in(from.environment()).into();
+    from.read_optional(setting).map_or((default, Some(default)), |chosen| (chosen.into(), None))
 }
 
 fn sized(from: &mut Reader<'_>, min: &Setting<u32>, max: &Setting<u32>) -> PoolConfig {
