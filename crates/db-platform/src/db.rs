@@ -60,6 +60,7 @@ impl Db {
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
         let facts = servers.primary().await?;
+        let statement_timeout = servers.statement_timeout();
         warn_of_too_many_connections(&config, &servers, &facts);
 
         let observers = observers(&config, &signals);
@@ -93,7 +94,7 @@ impl Db {
         }
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
-        let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
+        let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
         Ok(Db {
             router,

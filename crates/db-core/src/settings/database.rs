@@ -131,8 +131,37 @@ impl FromSettings for DatabaseUrls {
         let primary = primary(from, nodes.first());
         let direct = from.parse(&DATABASE_DIRECT_URL);
         let standbys = urls(from, &DATABASE_READ_URLS);
+        check_roles(from, &DATABASE_NODES, &nodes, WRITES);
+        check_roles(from, &DATABASE_URL, primary.as_slice(), WRITES);
+        check_roles(from, &DATABASE_DIRECT_URL, direct.as_slice(), WRITES);
+        check_roles(from, &DATABASE_READ_URLS, &standbys, READS);
         let primary = primary.unwrap_or_else(placeholder);
         DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes }
+    }
+}
+
+/// What `target_session_attrs` must not ask for where a URL is for writes, and what to do.
+const WRITES: ([&str; 3], &str) = (
+    ["read-only", "standby", "prefer-standby"],
+    "writes go there; name servers that only answer reads in DATABASE_READ_URLS",
+);
+/// The same where a URL is for reads.
+const READS: ([&str; 3], &str) = (
+    ["read-write", "primary", ""],
+    "standbys stand there; name servers that may be the primary in DATABASE_NODES",
+);
+
+/// Which server has which role is found out, so that a wish can only agree with what the URL is for.
+fn check_roles(
+    from: &mut Reader<'_>,
+    setting: &Text,
+    urls: &[DatabaseUrl],
+    (refused, why): ([&str; 3], &str),
+) {
+    for wish in urls.iter().filter_map(|url| url.param("target_session_attrs")) {
+        if refused.contains(&wish) {
+            from.problem(setting.name, format!("target_session_attrs={wish} is not possible: {why}"));
+        }
     }
 }
 
@@ -304,6 +333,26 @@ mod tests {
                     let (name, part) = both.split_once(' ').unwrap();
                     format!("{name} is not read: DATABASE_URL has another {part}, and counts; unset one")
                 })
+        );
+    }
+
+    #[test]
+    fn a_role_that_a_url_cannot_have_is_refused_by_name() {
+        let (any, only) = ("postgres://ann@db/app?target_session_attrs=", "is not possible");
+        let said = |name: &str, wish: &str| {
+            let url = format!("{any}{wish}");
+            let pairs = if name == "DATABASE_URL" { vec![(name, &*url)] } else { vec![URL, (name, &*url)] };
+            read(&pairs).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for name in ["DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_NODES"] {
+            assert_eq!(said(name, "read-write"), "", "{name}");
+            assert!(said(name, "standby").contains(&format!("{name}: target_session_attrs=standby {only}")));
+        }
+        assert_eq!(said("DATABASE_READ_URLS", "prefer-standby"), "");
+        let wrong = said("DATABASE_READ_URLS", "primary");
+        assert!(
+            wrong.contains("DATABASE_READ_URLS: target_session_attrs=primary is not possible"),
+            "{wrong}"
         );
     }
 }
