@@ -8,7 +8,7 @@ use std::process::Command as Process;
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
 use crate::workspace::Package;
-use crate::{children, say, workspace};
+use crate::{children, described, say, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "layers",
@@ -18,7 +18,8 @@ cargo xtask layers
 
 Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and db-server on
 none, the ring on db-core only (db-testkit in dev-dependencies), db-platform on ground and ring, db-cli on db-platform,
-db-server and db-core, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver.",
+db-server and db-core, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver,
+and when a setting is described outside its own crate's src/settings.rs.",
     run,
 };
 
@@ -47,6 +48,7 @@ pub(crate) fn check_workspace() -> Result {
     let packages = workspace::read()?.packages;
     let mut findings = findings(&packages);
     findings.extend(ground_is_bare()?);
+    findings.extend(described::findings()?);
     if findings.is_empty() {
         say::note(&format!("layers: {} crates, each knows only whom it may", packages.len()));
         return Ok(());

@@ -9,6 +9,7 @@ mod ci;
 mod claims_page;
 mod command;
 mod demo;
+mod described;
 mod dev;
 mod doctor;
 mod down;

@@ -67,6 +67,8 @@ pub enum ConnectFailure {
     TooManyConnections,
     /// The server is starting, stopping or recovering.
     NotReady,
+    /// The server is not what `target_session_attrs` asks for.
+    WrongRole,
     /// Encryption was asked for and is not to be had, or the certificate is not trusted.
     Tls,
     /// The options sent at start-up were refused.
@@ -82,6 +84,7 @@ impl Classify for ConnectFailure {
             | ConnectFailure::UnknownHost
             | ConnectFailure::TimedOut
             | ConnectFailure::NotReady
+            | ConnectFailure::WrongRole
             | ConnectFailure::Other => Class::Unavailable,
             ConnectFailure::TooManyConnections => Class::Overloaded,
             ConnectFailure::Login
@@ -127,7 +130,7 @@ impl fmt::Display for ConnectError {
                 write!(f, "{reason}; check sslmode and the other ssl parameters in DATABASE_URL")
             }
             ConnectFailure::Options => write!(f, "{reason}; check options in DATABASE_URL"),
-            ConnectFailure::Other => f.write_str(reason),
+            ConnectFailure::WrongRole | ConnectFailure::Other => f.write_str(reason),
         }
     }
 }

@@ -29,7 +29,7 @@ impl DatabaseUrl {
         if let Some(options) = self.param("options") {
             config.options(options);
         }
-        if let Some(name) = self.param("application_name") {
+        if let Some(name) = self.param("application_name").or(self.param("fallback_application_name")) {
             config.application_name(name);
         }
         config.ssl_mode(match self.sslmode_to(endpoint) {

@@ -3,6 +3,7 @@
 //! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***` for the
 //! password, and no method gives a printable text with it.
 
+mod options;
 mod parameters;
 mod sslmode;
 
@@ -53,6 +54,14 @@ pub enum InvalidUrl {
     /// A parameter that does not exist, at this place among the parameters, from 1.
     #[error("parameter {0} is none that is known (in a password, write ? as %3F and & as %26)")]
     Parameter(usize),
+    /// A parameter that does not exist and looks like one that does, at this place among the parameters, from 1.
+    #[error("parameter {place} looks like {meant}, which it is not")]
+    Misspelt {
+        /// Its place.
+        place: usize,
+        /// What it looks like.
+        meant: &'static str,
+    },
     /// A parameter without a value, at this place among the parameters, from 1.
     #[error("parameter {0} has no value (in a password, write ? as %3F and & as %26)")]
     NoValue(usize),
@@ -83,11 +92,6 @@ pub enum InvalidUrl {
         /// The least that it goes together with.
         least: SslMode,
     },
-    /// `verify-ca` without saying whom to trust.
-    #[error(
-        "sslmode=verify-ca needs sslrootcert: of the system's authorities anyone can have a certificate; or use verify-full"
-    )]
-    RootCertificate,
     /// A client certificate without its key, or the other way round.
     #[error("sslcert and sslkey go together (both may name the same file)")]
     CertificateAndKey,
@@ -116,6 +120,12 @@ pub enum InvalidUrl {
     /// The database's name holds what belongs before it.
     #[error("the database's name holds an @ or ://: give one URL, and in a password write / as %2F")]
     Database,
+    /// The database's name holds a `/` that is not escaped.
+    #[error(
+        "the database's name holds a /: write a socket's directory as host=/run/postgresql behind the ?, or its / as \
+         %2F before the database"
+    )]
+    SocketDirectory,
 }
 
 impl DatabaseUrl {
@@ -162,6 +172,12 @@ impl DatabaseUrl {
         self.params.get(name).map(String::as_str)
     }
 
+    /// The same URL without a parameter.
+    pub fn without_param(mut self, name: &str) -> Self {
+        self.params.remove(name);
+        self
+    }
+
     /// The same server and user, another database.
     pub fn with_database(mut self, database: impl Into<String>) -> Self {
         self.database = database.into();
@@ -174,7 +190,6 @@ impl DatabaseUrl {
         self
     }
 
-    #[cfg(feature = "diesel")]
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
@@ -217,6 +232,9 @@ impl FromStr for DatabaseUrl {
         };
         if path.contains('@') || path.contains("://") {
             return Err(InvalidUrl::Database);
+        }
+        if path.contains('/') {
+            return Err(InvalidUrl::SocketDirectory);
         }
         let database = match take(&mut params, "dbname") {
             Some(database) => database,
@@ -415,7 +433,11 @@ mod tests {
         check_refused("postgres://ann@[::1/app", InvalidUrl::Ipv6);
         check_refused("postgres://ann:p%w@db/app", InvalidUrl::Escape("password"));
         check_refused("postgres://db/app", InvalidUrl::User);
-        check_refused("postgres://ann@db/app?sslmod=require", InvalidUrl::Parameter(1));
+        check_refused(
+            "postgres://ann@db/app?sslmod=require",
+            InvalidUrl::Misspelt { place: 1, meant: "sslmode" },
+        );
+        check_refused("postgres://ann@/run/postgresql/app", InvalidUrl::SocketDirectory);
         check_refused("postgres://ann@db/app?sslmode=on", InvalidUrl::SslMode);
         check_refused("postgres://ann@db/app?sslmode=require&options", InvalidUrl::NoValue(2));
         check_refused("postgres://ann@db/app,postgres://ann@db2/app", InvalidUrl::Database);

@@ -1,5 +1,7 @@
 //! Which servers a configuration names, how each is connected to, and which of them is the primary.
 
+use std::time::Duration;
+
 use db_core::{Connect, DatabaseUrl, Endpoint, Error, Result};
 use db_pool::{Connector, PoolConfig};
 use diesel::sql_types::{Bool, Integer};
@@ -7,6 +9,8 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
 use crate::config::Config;
+
+const TARGET: &str = "target_session_attrs";
 
 /// The servers that a configuration names.
 #[derive(Debug)]
@@ -35,7 +39,9 @@ enum Named {
 impl Servers {
     /// Where several URLs name one server, the first counts.
     pub(crate) fn of(config: &Config) -> Self {
-        let connector = |url: &DatabaseUrl| Connector::new(url.clone(), config.connect.clone());
+        // Which server writes and which reads is found out, and one that was a standby may have to be written to.
+        let connector =
+            |url: &DatabaseUrl| Connector::new(url.clone().without_param(TARGET), config.connect.clone());
         let is_primary = config.url.hosts().len() == 1 && !config.nodes.contains(&config.url);
         let first = if is_primary { Named::Primary } else { Named::Node };
         let urls = std::iter::once((&config.url, first))
@@ -74,6 +80,13 @@ impl Servers {
             // Whoever is a standby now may take the writes later.
             Some(Named::Standby) | None => PoolConfig { max, ..reads.clone() },
         }
+    }
+
+    /// The longest `statement_timeout` that sessions start with; none where one has no limit.
+    pub(crate) fn statement_timeout(&self) -> Option<Duration> {
+        let connectors = self.known.iter().map(|server| &server.connector).chain([&self.common]);
+        let timeouts: Option<Vec<Duration>> = connectors.map(Connector::statement_timeout).collect();
+        timeouts?.into_iter().max()
     }
 
     /// Whether there is any besides those of the one URL.
@@ -172,9 +185,8 @@ async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
         );
         Ok(facts.get_result(&mut conn).await?)
     };
-    tokio::time::timeout(waited * 2, asking)
-        .await
-        .unwrap_or(Err(Error::DeadlineExceeded { waited: waited * 2 }))
+    let waited = waited.saturating_mul(2);
+    tokio::time::timeout(waited, asking).await.unwrap_or(Err(Error::DeadlineExceeded { waited }))
 }
 
 #[cfg(test)]

@@ -3,11 +3,16 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use db_core::DatabaseUrl;
+
 use crate::{AdaptiveConfig, Pool};
 
 /// How a connection is opened, and what holds for its whole life.
 ///
 /// Everything here travels in the start-up packet, so that `RESET ALL` restores it and no statement is spent on it.
+///
+/// Who wins: what was chosen here, else what the URL says, else what `ALTER ROLE … SET` and `ALTER DATABASE … SET` say,
+/// else the default here. What was chosen is told by [`defaults`](ConnectConfig::defaults).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectConfig {
     /// The longest that opening a connection may take: name lookup, TCP, login and set-up together.
@@ -41,24 +46,90 @@ pub struct ConnectConfig {
     /// salvaged, nothing that was left behind is reset, leak reports name no statement. It costs less than one per
     /// cent of a `SELECT 1`.
     pub wire_tap: bool,
+    /// What holds where nobody chose: a setting that equals its default yields to the URL and to the role's settings.
+    pub defaults: ConnectDefaults,
+}
+
+/// The defaults of a [`ConnectConfig`]: a setting that equals the default here was not chosen; `None` means that the
+/// setting was chosen, whatever it is.
+///
+/// ```
+/// use db_pool::{ConnectConfig, ConnectDefaults};
+///
+/// // Nobody's `options` and no ALTER ROLE changes this one, although it is what the default would be.
+/// let config = ConnectConfig::default();
+/// let defaults = ConnectDefaults { statement_timeout: None, ..config.defaults.clone() };
+/// let config = ConnectConfig { defaults, ..config };
+/// # let _ = config;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectDefaults {
+    /// Of [`ConnectConfig::connect_timeout`]; the URL's parameter `connect_timeout` wins over it.
+    pub connect_timeout: Option<Duration>,
+    /// Of [`ConnectConfig::socket_timeout`]; the URL's parameter `tcp_user_timeout` wins over it.
+    pub socket_timeout: Option<Option<Duration>>,
+    /// Of [`ConnectConfig::statement_timeout`]; the session's setting `statement_timeout` wins over it.
+    pub statement_timeout: Option<Option<Duration>>,
+    /// Of [`ConnectConfig::lock_timeout`]; the session's setting `lock_timeout` wins over it.
+    pub lock_timeout: Option<Option<Duration>>,
+    /// Of [`ConnectConfig::idle_in_transaction_timeout`]; the session's setting `idle_in_transaction_session_timeout` wins
+    /// over it.
+    pub idle_in_transaction_timeout: Option<Option<Duration>>,
+}
+
+impl Default for ConnectDefaults {
+    fn default() -> Self {
+        ConnectDefaults {
+            connect_timeout: Some(Duration::from_secs(5)),
+            socket_timeout: Some(Some(Duration::from_secs(30))),
+            statement_timeout: Some(Some(Duration::from_secs(30))),
+            lock_timeout: Some(None),
+            idle_in_transaction_timeout: Some(Some(Duration::from_secs(60))),
+        }
+    }
 }
 
 impl Default for ConnectConfig {
     fn default() -> Self {
+        let defaults = ConnectDefaults::default();
         ConnectConfig {
-            connect_timeout: Duration::from_secs(5),
-            socket_timeout: Some(Duration::from_secs(30)),
-            statement_timeout: Some(Duration::from_secs(30)),
-            lock_timeout: None,
-            idle_in_transaction_timeout: Some(Duration::from_secs(60)),
+            connect_timeout: defaults.connect_timeout.unwrap_or_default(),
+            socket_timeout: defaults.socket_timeout.flatten(),
+            statement_timeout: defaults.statement_timeout.flatten(),
+            lock_timeout: defaults.lock_timeout.flatten(),
+            idle_in_transaction_timeout: defaults.idle_in_transaction_timeout.flatten(),
             read_only: false,
             application_name: None,
             prepared_statements: true,
             max_prepared_statements: NonZeroUsize::new(256).unwrap_or(NonZeroUsize::MIN),
             wire_tap: true,
+            defaults,
         }
     }
 }
+
+impl ConnectConfig {
+    /// The same, with what a URL says instead of what nobody chose.
+    pub(crate) fn within(mut self, url: &DatabaseUrl) -> Self {
+        let number = |name| url.param(name).and_then(|text| text.trim().parse::<i64>().ok());
+        if self.defaults.connect_timeout == Some(self.connect_timeout)
+            && let Some(seconds) = number("connect_timeout")
+        {
+            let limit = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+            self.connect_timeout = limit.map_or(NO_LIMIT, Duration::from_secs);
+        }
+        if self.defaults.socket_timeout == Some(self.socket_timeout)
+            && let Some(millis) = number("tcp_user_timeout")
+        {
+            let limit = u64::try_from(millis).ok().filter(|millis| *millis > 0);
+            self.socket_timeout = limit.map(Duration::from_millis);
+        }
+        self
+    }
+}
+
+/// As good as never, and far from any overflow.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 
 /// How many connections are kept, for how long, and how long callers wait.
 #[derive(Debug, Clone, PartialEq, Eq)]

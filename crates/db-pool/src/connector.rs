@@ -8,14 +8,17 @@ use db_core::{
     Connect, ConnectError, ConnectFailure, ConnectionHook, DatabaseUrl, Endpoint, LinkEvent, Observe, Result,
 };
 use diesel::connection::CacheSize;
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
 use crate::ConnectConfig;
+use crate::baseline::Baseline;
 use crate::hooks::Hooks;
+use crate::role::Role;
 use crate::transport::dial::Dialer;
+use crate::wanted::Wanted;
 use crate::watch::{Seen, Watch};
 use crate::wire::{BackendKey, HandOver, Tap, Wire};
 
@@ -35,6 +38,7 @@ pub struct Connector {
     observers: Arc<[Arc<dyn Observe>]>,
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
+    role: Role,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -47,7 +51,10 @@ pub(crate) struct Opened {
 impl Connector {
     /// A connector with this URL's user, password, database and options. Its hosts do not matter: each connection is
     /// opened to the [`Endpoint`] that is asked for.
+    ///
+    /// What the URL says wins over the configuration's [defaults](ConnectConfig::defaults).
     pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
+        let config = config.within(&url);
         let dialer = Dialer::new(&url, config.socket_timeout);
         Connector {
             url,
@@ -57,6 +64,7 @@ impl Connector {
             observers: Arc::new([]),
             on_connect: Hooks::default(),
             on_checkout: Hooks::default(),
+            role: Role::default(),
         }
     }
 
@@ -101,7 +109,13 @@ impl Connector {
         self
     }
 
-    /// How connections are opened.
+    /// The `statement_timeout` that sessions start with: the chosen one, else the URL's, else the role's as far as one was
+    /// opened, else the default. None where there is no limit, or one that cannot be read.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.baseline().statement_timeout(&self.role.known().0)
+    }
+
+    /// How connections are opened, with what the URL says instead of defaults.
     pub fn config(&self) -> &ConnectConfig {
         &self.config
     }
@@ -194,15 +208,37 @@ impl Connector {
         if self.on_connect.is_empty() { Ok(()) } else { self.on_connect.run(conn).await }
     }
 
+    /// Logs in with the settings that the role's own do not contradict.
     async fn log_in(
         &self,
         endpoint: &Endpoint,
         started: Instant,
     ) -> Result<(Client, Arc<Wire>), ConnectError> {
+        let baseline = self.baseline();
+        let (known, believed) = self.role.known();
+        let opened = self.log_in_with(endpoint, started, baseline.options(&known)).await?;
+        if believed {
+            return Ok(opened);
+        }
+        let read = self.role.read(&opened.0).await;
+        if read == known || !(baseline.yields_to(&read) || baseline.yields_to(&known)) {
+            return Ok(opened);
+        }
+        drop(opened);
+        self.log_in_with(endpoint, started, baseline.options(&read)).await
+    }
+
+    async fn log_in_with(
+        &self,
+        endpoint: &Endpoint,
+        started: Instant,
+        options: String,
+    ) -> Result<(Client, Arc<Wire>), ConnectError> {
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
         };
-        let config = self.postgres_config(endpoint).await.map_err(failed)?;
+        let mut config = self.postgres_config(endpoint).await.map_err(failed)?;
+        config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
         let wire = Wire::new(endpoint.clone(), Arc::clone(&self.observers), self.config.wire_tap);
         let channel_binding = stream.channel_binding();
@@ -210,6 +246,8 @@ impl Connector {
             .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
             .await
             .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
+        let hot_standby = driver.parameter("in_hot_standby").map(|told| told == "on");
+        let read_only = driver.parameter("default_transaction_read_only").map(|told| told == "on");
 
         let (ended, at) = (Arc::clone(&wire), endpoint.clone());
         tokio::spawn(async move {
@@ -220,7 +258,13 @@ impl Connector {
             }
             ended.ended(result.is_ok());
         });
+        let wanted = Wanted::of(&self.url, self.config.read_only);
+        wanted.check(&client, hot_standby.zip(read_only)).await.map_err(failed)?;
         Ok((client, wire))
+    }
+
+    fn baseline(&self) -> Baseline {
+        Baseline::new(&self.url, &self.config)
     }
 
     /// How tokio-postgres logs in over a stream that we have opened.
@@ -229,7 +273,6 @@ impl Connector {
         endpoint: &Endpoint,
     ) -> Result<tokio_postgres::Config, (ConnectFailure, String)> {
         let mut config = self.url.postgres_config(endpoint);
-        config.options(self.startup_options());
         if let Some(name) = &self.config.application_name {
             config.application_name(name);
         }
@@ -277,6 +320,10 @@ impl Connector {
         if !self.config.prepared_statements {
             conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         }
+        if !self.baseline().time_zone_is_ours(&self.role.known().0) {
+            // diesel-async has just set UTC.
+            conn.batch_execute("RESET timezone").await.map_err(|error| error.to_string())?;
+        }
         let seen = Arc::new(Seen::default());
         conn.set_instrumentation(Watch {
             endpoint: endpoint.clone(),
@@ -297,26 +344,6 @@ impl Connector {
     ) -> ConnectError {
         ConnectError::new(endpoint.clone(), (self.url.user(), self.url.database()), failure, waited, reason)
     }
-
-    /// The session's baseline as `-c name=value`, behind the URL's own options, which therefore yield to it.
-    fn startup_options(&self) -> String {
-        let mut options = self.url.param("options").map(|own| format!("{own} ")).unwrap_or_default();
-        options.push_str("-c TimeZone=UTC");
-        let timeouts = [
-            ("statement_timeout", self.config.statement_timeout),
-            ("lock_timeout", self.config.lock_timeout),
-            ("idle_in_transaction_session_timeout", self.config.idle_in_transaction_timeout),
-        ];
-        for (name, timeout) in timeouts {
-            if let Some(timeout) = timeout {
-                options.push_str(&format!(" -c {name}={}ms", timeout.as_millis()));
-            }
-        }
-        if self.config.read_only {
-            options.push_str(" -c default_transaction_read_only=on");
-        }
-        options
-    }
 }
 
 impl Connect for Connector {
@@ -331,23 +358,5 @@ impl std::fmt::Debug for Connector {
             .field("url", &self.url)
             .field("config", &self.config)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_whole_baseline_travels_in_the_start_up_options() {
-        let url = "postgres://ann@db/app?options=-c%20search_path%3Dshop".parse().unwrap();
-        let config =
-            ConnectConfig { lock_timeout: Some(Duration::from_millis(1500)), ..ConnectConfig::default() };
-        let connector = Connector::new(url, config).read_only();
-        assert_eq!(
-            connector.startup_options(),
-            "-c search_path=shop -c TimeZone=UTC -c statement_timeout=30000ms -c lock_timeout=1500ms \
-             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on"
-        );
     }
 }

@@ -4,6 +4,7 @@
 mod adaptive;
 mod alarm;
 mod backoff;
+mod baseline;
 mod config;
 mod connection;
 mod connector;
@@ -16,8 +17,9 @@ mod lease;
 #[cfg(feature = "otel")]
 mod metrics;
 mod pool;
-mod preset;
 mod returning;
+mod role;
+mod settings;
 mod slot;
 mod stall;
 mod status;
@@ -25,13 +27,15 @@ mod status;
 mod tls;
 mod transport;
 mod upkeep;
+mod wanted;
 mod watch;
 mod wire;
 
 pub use adaptive::AdaptiveConfig;
-pub use config::{ConnectConfig, PoolConfig, Reset};
+pub use config::{ConnectConfig, ConnectDefaults, PoolConfig, Reset};
 pub use connection::Connection;
 pub use connector::{Connector, PasswordError};
 pub use histogram::Timings;
 pub use pool::{Pool, Priority};
+pub use settings::ReadPoolConfig;
 pub use status::{Drained, StatementStatus, Status};

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use db_core::Endpoint;
-use db_core::settings::Value;
 
 /// One node: a place where a server of the cluster listens. Which role it plays is found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +38,6 @@ pub enum Fallback {
     Primary,
     /// Nobody: the caller gets [`NoServer`](db_core::Error::NoServer), and the primary is spared.
     Error,
-}
-
-impl Value for Fallback {
-    const ALLOWED: &'static str = "primary or error";
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "primary" => Some(Fallback::Primary),
-            "error" => Some(Fallback::Error),
-            _ => None,
-        }
-    }
-
-    fn print(self) -> String {
-        match self {
-            Fallback::Primary => "primary".to_owned(),
-            Fallback::Error => "error".to_owned(),
-        }
-    }
 }
 
 /// How nodes are watched, and how stale a read may be.

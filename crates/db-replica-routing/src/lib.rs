@@ -31,6 +31,7 @@ mod session;
 mod session_commit;
 #[cfg(feature = "redis")]
 mod session_store;
+mod settings;
 mod signals;
 mod token;
 mod topology;
@@ -53,6 +54,8 @@ pub use session::Session;
 pub use session_commit::SessionCommit;
 #[cfg(feature = "redis")]
 pub use session_store::SessionStore;
+#[cfg(feature = "patroni")]
+pub use settings::PatroniUrls;
 pub use signals::Signals;
 pub use token::{InvalidToken, Token};
 pub use topology::{NodeStatus, Topology};

@@ -16,6 +16,7 @@ pub mod marker;
 mod receipt;
 mod resolve;
 mod retry;
+mod settings;
 mod transaction;
 
 pub use backoff::{Backoff, Jitter};

@@ -46,7 +46,7 @@ fn one_of_each() -> Vec<Error> {
         Error::NotFound,
         Error::Value(cause()),
         Error::Client(cause()),
-        Error::Settings(InvalidSettings { problems: Vec::new() }),
+        Error::Settings(InvalidSettings { problems: Vec::new(), notices: Vec::new() }),
     ];
     let variants = all.iter().map(|error| match error {
         Error::PoolTimeout { .. } => 0,

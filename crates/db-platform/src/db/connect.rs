@@ -61,6 +61,7 @@ impl Db {
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
         let facts = servers.primary().await?;
+        let statement_timeout = servers.statement_timeout();
         warn_of_too_many_connections(&config, &servers, &facts);
 
         let mut observers: Vec<Arc<dyn Observe>> = vec![Arc::new(signals.clone())];
@@ -104,7 +105,7 @@ impl Db {
         }
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
-        let read_timeout = config.connect.statement_timeout.map(|timeout| timeout + PATIENCE);
+        let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
         let standing = Standing { servers: known, direct, look: look_at(&router) };
         let parts = match wants.start(&standing, PATIENCE).await {

@@ -1,6 +1,125 @@
-//! docs/configuration.md says what the code does.
+//! docs/configuration.md says what the code does, and the environment is taken as it is meant or said not to
+//! be.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::process::Command;
+
+use db_platform::Config;
+
+use crate::log::Log;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+
+/// The names of the page before each crate described its own.
+const NAMES: [&str; 54] = [
+    "APP_ENV",
+    "DATABASE_DIRECT_URL",
+    "DATABASE_NODES",
+    "DATABASE_READ_REPLICA_URL",
+    "DATABASE_READ_URLS",
+    "DATABASE_URL",
+    "DB_CONNECTION_LIMIT",
+    "DB_CONNECT_TIMEOUT",
+    "DB_ENABLE_METRICS",
+    "DB_ENABLE_PERFORMANCE_INSIGHTS",
+    "DB_HEALTH_CHECK_INTERVAL",
+    "DB_HOST",
+    "DB_LOG_QUERIES",
+    "DB_LOG_SLOW_QUERIES",
+    "DB_MAX_PREPARED_STATEMENTS",
+    "DB_MAX_RETRIES",
+    "DB_NAME",
+    "DB_NODE_ZONES",
+    "DB_PASSWORD",
+    "DB_POOL_BACKGROUND",
+    "DB_POOL_CONNECTION_TIMEOUT",
+    "DB_POOL_IDLE_TIMEOUT",
+    "DB_POOL_KEEPALIVE",
+    "DB_POOL_LEAK_THRESHOLD",
+    "DB_POOL_MAX",
+    "DB_POOL_MAX_LIFETIME",
+    "DB_POOL_MIN",
+    "DB_POOL_RESET_ALWAYS",
+    "DB_POOL_SALVAGE_TIMEOUT",
+    "DB_POOL_TIMEOUT",
+    "DB_PORT",
+    "DB_PREPARED_STATEMENTS",
+    "DB_QUERY_ANALYSIS",
+    "DB_QUERY_CACHE_SIZE",
+    "DB_QUERY_TIMEOUT",
+    "DB_READ_FALLBACK",
+    "DB_READ_MAX_LAG",
+    "DB_READ_POOL_MAX",
+    "DB_READ_POOL_MIN",
+    "DB_READ_REPLICA_URL",
+    "DB_RETRY_BACKOFF",
+    "DB_RETRY_DELAY",
+    "DB_SLOW_QUERY_THRESHOLD",
+    "DB_SOCKET_TIMEOUT",
+    "DB_USER",
+    "DB_WIRE_TAP",
+    "DB_ZONE",
+    "PATRONI_URL",
+    "POSTGRES_DB",
+    "POSTGRES_HOST",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_PORT",
+    "POSTGRES_USER",
+    "SLOW_QUERY_THRESHOLD",
+];
+
+/// Names that came after that, in the order of the page.
+const NEWER: [&str; 0] = [];
+
+/// As [`NEWER`], of those that are not read and said so.
+const NEWER_ELSEWHERE: [&str; 44] = [
+    "NODE_ENV",
+    "RAILS_ENV",
+    "RUST_ENV",
+    "DB_USERNAME",
+    "POSTGRES_USERNAME",
+    "DB_PASS",
+    "DB_DATABASE",
+    "POSTGRES_DATABASE",
+    "acquireTimeoutMillis",
+    "createTimeoutMillis",
+    "destroyTimeoutMillis",
+    "idleTimeoutMillis",
+    "reapIntervalMillis",
+    "createRetryIntervalMillis",
+    "propagateCreateError",
+    "maxLifetime",
+    "leakDetectionThreshold",
+    "keepaliveTime",
+    "REDIS_URL",
+    "CACHE_TTL",
+    "CACHE_MAX_MEMORY",
+    "CACHE_ENABLE_COMPRESSION",
+    "CACHE_ENABLE_WARMING",
+    "PARTITIONING_ENABLED",
+    "PARTITION_MAINTENANCE_SCHEDULE",
+    "MONITORING_ENABLED",
+    "METRICS_RETENTION_DAYS",
+    "ALERT_POOL_USAGE",
+    "ALERT_CACHE_HIT_RATE",
+    "ALERT_QUERY_TIME",
+    "ALERT_ERROR_RATE",
+    "BACKUP_DIR",
+    "BACKUP_RETENTION_DAYS",
+    "BACKUP_ENCRYPTION_KEY",
+    "BACKUP_COMPRESSION",
+    "CLOUD_STORAGE_ENABLED",
+    "CLOUD_STORAGE_PROVIDER",
+    "AWS_S3_BUCKET",
+    "AWS_S3_BACKUP_BUCKET",
+    "GCP_BUCKET",
+    "AZURE_STORAGE_CONTAINER",
+    "NOTIFICATION_ENABLED",
+    "NOTIFICATION_EMAIL",
+    "NOTIFICATION_WEBHOOK",
+];
 
 #[test]
 fn the_page_is_what_the_settings_say() {
@@ -9,4 +128,88 @@ fn the_page_is_what_the_settings_say() {
         written == db_platform::configuration_page(),
         "out of date: cargo run -p db-platform --example configuration > docs/configuration.md"
     );
+}
+
+/// A name that goes is a setting that somebody's service loses without a word.
+#[test]
+fn the_page_names_what_it_always_named_and_what_is_listed_here() {
+    let page = db_platform::configuration_page();
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').step_by(2)).collect();
+    let found: BTreeSet<&str> = names.iter().copied().collect();
+    let listed: BTreeSet<&str> = NAMES.into_iter().chain(NEWER).chain(NEWER_ELSEWHERE).collect();
+    assert_eq!(found.len(), names.len(), "named twice: {names:?}");
+    assert_eq!(found, listed);
+}
+
+const URL: (&str, &str) = ("DATABASE_URL", "postgres://ann:hunter2@localhost/app");
+
+/// What is logged when these are the environment's variables.
+#[track_caller]
+fn warnings(vars: &[(&str, &str)]) -> Vec<String> {
+    let vars = vars.iter().chain([&URL]).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let log = Log::of(|| drop(Config::from_vars(vars).unwrap()));
+    log.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_misspelt_name_is_warned_of_once_without_its_value() {
+    let lines = warnings(&[("DB_POOL_MAXX", "4711"), ("PATH", "/bin"), ("DB_TESTKIT_PG", "18")]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("WARN"), "{lines:?}");
+    assert!(lines[0].contains("DB_POOL_MAXX is not read: it looks like DB_POOL_MAX"), "{lines:?}");
+    assert!(!lines[0].contains("4711"), "{lines:?}");
+}
+
+#[test]
+fn a_url_that_contradicts_its_parts_is_warned_of_without_either() {
+    let lines =
+        warnings(&[("POSTGRES_PASSWORD", "swordfish"), ("DB_HOST", "localhost"), ("DB_NAME", "shop")]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let text = lines.join("\n");
+    for (part, there) in
+        [("POSTGRES_PASSWORD", true), ("DB_NAME", true), ("swordfish", false), ("hunter2", false)]
+    {
+        assert_eq!(text.contains(part), there, "{part}: {text}");
+    }
+}
+
+#[test]
+fn an_environment_of_another_language_is_warned_of_where_ours_is_absent() {
+    assert_eq!(warnings(&[("NODE_ENV", "production"), ("APP_ENV", "test")]), [""; 0]);
+    let lines = warnings(&[("NODE_ENV", "production")]);
+    assert!(lines.len() == 1 && lines[0].contains("NODE_ENV is not read: set `APP_ENV`"), "{lines:?}");
+}
+
+const CHILD: &str = "DB_PLATFORM_TEST_CHILD";
+
+/// Not a test by itself: the test below runs it in a process with an environment of its own.
+#[test]
+#[ignore = "run by the test below"]
+fn a_child_that_reads_its_environment() {
+    if std::env::var_os(CHILD).is_some() {
+        let read = Config::from_env();
+        let said = read.map_or_else(|error| error.to_string(), |config| config.url.to_string());
+        std::io::stdout().write_all(said.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn the_environment_is_read_and_a_value_that_is_no_text_is_an_error() {
+    let child = |name: &str, value: Vec<u8>| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "--exact",
+            "configuration::a_child_that_reads_its_environment",
+            "--ignored",
+            "--nocapture",
+        ]);
+        child.env_clear().env(CHILD, "1").env("OTHERS", std::ffi::OsString::from_vec(vec![0xff]));
+        child.env("DATABASE_URL", URL.1).env(name, std::ffi::OsString::from_vec(value));
+        String::from_utf8(child.output().unwrap().stdout).unwrap()
+    };
+    let taken = child("DB_POOL_MAX", b"7".to_vec());
+    assert!(taken.contains("postgres://ann:***@localhost:5432/app"), "{taken}");
+    let refused = child("DATABASE_URL", b"postgres://ann:p\xff@localhost/app".to_vec());
+    assert!(refused.contains("DATABASE_URL: is not UTF-8"), "{refused}");
 }

@@ -1,47 +1,14 @@
 //! Whoever keeps a connection is named: by the line of the service's own code, and by what it last asked.
 
-use std::io;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use db_platform::Error;
 use db_testkit::{TestDatabase, until};
 use diesel_async::SimpleAsyncConnection;
 use futures_util::StreamExt;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::alone;
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// The first line that contains all of this.
-    fn line(&self, parts: &[&str]) -> Option<String> {
-        let log = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Log;
-
-    fn make_writer(&'a self) -> Log {
-        self.clone()
-    }
-}
+use crate::log::Log;
 
 /// One thread, so that the log of this thread is the log of everything.
 #[tokio::test]

@@ -6,6 +6,7 @@ mod configuration;
 mod conflicts;
 mod guarded;
 mod leaks;
+mod log;
 mod metrics;
 mod parts;
 mod reads;

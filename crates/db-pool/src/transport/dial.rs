@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode};
+use rand::seq::SliceRandom as _;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -47,16 +48,12 @@ struct Inner {
 }
 
 impl Dialer {
-    /// A dialer for this URL's servers and any other; `user_timeout` holds where the URL has no `tcp_user_timeout`.
+    /// A dialer for this URL's servers and any other.
     ///
     /// Certificates that the URL's servers need are read now; what is wrong with them is told by the first
     /// [`dial`](Dialer::dial).
     pub(crate) fn new(url: &DatabaseUrl, user_timeout: Option<Duration>) -> Self {
         let number = |name| url.param(name).and_then(|text| text.parse::<u32>().ok());
-        let user_timeout = match number("tcp_user_timeout") {
-            Some(millis) => Some(Duration::from_millis(millis.into())).filter(|timeout| !timeout.is_zero()),
-            None => user_timeout,
-        };
         let seconds = |name, default| match number(name) {
             Some(seconds) if seconds > 0 => Duration::from_secs(seconds.into()),
             _ => default,
@@ -137,7 +134,10 @@ impl Dialer {
         }
         let unknown = |reason: String| (ConnectFailure::UnknownHost, reason);
         let found = lookup_host((endpoint.host(), endpoint.port())).await;
-        let found: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+        let mut found: Vec<_> = found.map_err(|error| unknown(error.to_string()))?.collect();
+        if self.inner.url.param("load_balance_hosts") == Some("random") {
+            found.shuffle(&mut rand::rng());
+        }
         if found.is_empty() { Err(unknown("the host name has no address".to_owned())) } else { Ok(found) }
     }
 
@@ -276,10 +276,12 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::ConnectConfig;
 
     fn dialer(text: &str) -> (Dialer, Endpoint) {
         let url: DatabaseUrl = text.parse().unwrap();
-        (Dialer::new(&url, Some(Duration::from_secs(30))), url.hosts()[0].clone())
+        let config = ConnectConfig::default().within(&url);
+        (Dialer::new(&url, config.socket_timeout), url.hosts()[0].clone())
     }
 
     async fn listener() -> (TcpListener, u16) {

@@ -10,6 +10,7 @@ mod metrics;
 mod observing;
 mod operating;
 mod returning;
+mod starting;
 mod telling;
 mod upkeep;
 

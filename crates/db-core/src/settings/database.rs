@@ -1,0 +1,358 @@
+//! Where the program runs and where its database is: described and read.
+
+use super::{Foreign, FromSettings, Group, Reader, Text};
+use crate::{DatabaseUrl, Endpoint, Environment, InvalidUrl};
+
+const APP_ENV: Text = Text {
+    name: "APP_ENV",
+    aliases: &[],
+    meaning: "Where the program runs: `development`, `test`, `staging` or `production`. It chooses the \
+              defaults below; production refuses seeds and resets.",
+    default: "development",
+};
+const DATABASE_URL: Text = Text {
+    name: "DATABASE_URL",
+    aliases: &[],
+    meaning: "The primary, as `postgres://user:password@host:5432/database`. Several hosts, separated by \
+              commas, are tried in order until one is a primary. Where it is not set, it is made of \
+              `POSTGRES_HOST`, `POSTGRES_PORT`, `POSTGRES_USER`, `POSTGRES_PASSWORD` and `POSTGRES_DB`; \
+              where it is, these are not read, and a warning says where they differ.",
+    default: "none: it must be set, or `POSTGRES_HOST`, or `DATABASE_NODES`",
+};
+const POSTGRES_HOST: Text = Text {
+    name: "POSTGRES_HOST",
+    aliases: &["DB_HOST"],
+    meaning: "The primary's host, read only where `DATABASE_URL` is not set.",
+    default: "none",
+};
+const POSTGRES_PORT: Text = Text {
+    name: "POSTGRES_PORT",
+    aliases: &["DB_PORT"],
+    meaning: "The port beside `POSTGRES_HOST`.",
+    default: "5432",
+};
+const POSTGRES_USER: Text = Text {
+    name: "POSTGRES_USER",
+    aliases: &["DB_USER"],
+    meaning: "The user beside `POSTGRES_HOST`.",
+    default: "postgres",
+};
+const POSTGRES_PASSWORD: Text = Text {
+    name: "POSTGRES_PASSWORD",
+    aliases: &["DB_PASSWORD"],
+    meaning: "The password beside `POSTGRES_HOST`.",
+    default: "none",
+};
+const POSTGRES_DB: Text = Text {
+    name: "POSTGRES_DB",
+    aliases: &["DB_NAME"],
+    meaning: "The database beside `POSTGRES_HOST`.",
+    default: "the user's name",
+};
+const DATABASE_DIRECT_URL: Text = Text {
+    name: "DATABASE_DIRECT_URL",
+    aliases: &[],
+    meaning: "The primary past any pooler, for migrations, locks, replication and collectors.",
+    default: "`DATABASE_URL`",
+};
+const DATABASE_READ_URLS: Text = Text {
+    name: "DATABASE_READ_URLS",
+    aliases: &["DATABASE_READ_REPLICA_URL", "DB_READ_REPLICA_URL"],
+    meaning: "The standbys that answer reads, separated by commas.",
+    default: "none: the primary answers reads",
+};
+const DATABASE_NODES: Text = Text {
+    name: "DATABASE_NODES",
+    aliases: &[],
+    meaning: "All servers of a cluster, separated by commas, whichever of them is the primary now. The first \
+              URL stands in for `DATABASE_URL` where that is not set: give one URL with several hosts where \
+              they log in alike.",
+    default: "none",
+};
+
+const ENVIRONMENT: Group = Group {
+    title: "Where the program runs",
+    settings: &[&APP_ENV],
+    elsewhere: &[
+        Foreign::new("NODE_ENV", "set `APP_ENV`").unless("APP_ENV"),
+        Foreign::new("RAILS_ENV", "set `APP_ENV`").unless("APP_ENV"),
+        Foreign::new("RUST_ENV", "set `APP_ENV`").unless("APP_ENV"),
+    ],
+};
+
+const DATABASE: Group = Group {
+    title: "Where the database is",
+    settings: &[
+        &DATABASE_URL,
+        &POSTGRES_HOST,
+        &POSTGRES_PORT,
+        &POSTGRES_USER,
+        &POSTGRES_PASSWORD,
+        &POSTGRES_DB,
+        &DATABASE_DIRECT_URL,
+        &DATABASE_READ_URLS,
+        &DATABASE_NODES,
+    ],
+    elsewhere: &[
+        Foreign::new("DB_USERNAME", "write `POSTGRES_USER` or `DB_USER`"),
+        Foreign::new("POSTGRES_USERNAME", "write `POSTGRES_USER`"),
+        Foreign::new("DB_PASS", "write `POSTGRES_PASSWORD` or `DB_PASSWORD`"),
+        Foreign::new("DB_DATABASE", "write `POSTGRES_DB` or `DB_NAME`"),
+        Foreign::new("POSTGRES_DATABASE", "write `POSTGRES_DB`"),
+    ],
+};
+
+/// Where the servers are, and how to log in to each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseUrls {
+    /// The primary; with several hosts, the first that is a primary.
+    pub primary: DatabaseUrl,
+    /// The primary past any pooler.
+    pub direct: DatabaseUrl,
+    /// The standbys that answer reads.
+    pub standbys: Vec<DatabaseUrl>,
+    /// Servers of which any may be the primary, beside `primary`.
+    pub nodes: Vec<DatabaseUrl>,
+}
+
+impl FromSettings for Environment {
+    const GROUPS: &'static [&'static Group] = &[&ENVIRONMENT];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.parse(&APP_ENV).unwrap_or_default()
+    }
+}
+
+impl FromSettings for DatabaseUrls {
+    const GROUPS: &'static [&'static Group] = &[&DATABASE];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let nodes = urls(from, &DATABASE_NODES);
+        let primary = primary(from, nodes.first());
+        let direct = from.parse(&DATABASE_DIRECT_URL);
+        let standbys = urls(from, &DATABASE_READ_URLS);
+        check_roles(from, &DATABASE_NODES, &nodes, WRITES);
+        check_roles(from, &DATABASE_URL, primary.as_slice(), WRITES);
+        check_roles(from, &DATABASE_DIRECT_URL, direct.as_slice(), WRITES);
+        check_roles(from, &DATABASE_READ_URLS, &standbys, READS);
+        let primary = primary.unwrap_or_else(placeholder);
+        DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes }
+    }
+}
+
+/// What `target_session_attrs` must not ask for where a URL is for writes, and what to do.
+const WRITES: ([&str; 3], &str) = (
+    ["read-only", "standby", "prefer-standby"],
+    "writes go there; name servers that only answer reads in DATABASE_READ_URLS",
+);
+/// The same where a URL is for reads.
+const READS: ([&str; 3], &str) = (
+    ["read-write", "primary", ""],
+    "standbys stand there; name servers that may be the primary in DATABASE_NODES",
+);
+
+/// Which server has which role is found out, so that a wish can only agree with what the URL is for.
+fn check_roles(
+    from: &mut Reader<'_>,
+    setting: &Text,
+    urls: &[DatabaseUrl],
+    (refused, why): ([&str; 3], &str),
+) {
+    for wish in urls.iter().filter_map(|url| url.param("target_session_attrs")) {
+        if refused.contains(&wish) {
+            from.problem(setting.name, format!("target_session_attrs={wish} is not possible: {why}"));
+        }
+    }
+}
+
+/// What stands in for a URL that is missing or wrong.
+fn placeholder() -> DatabaseUrl {
+    DatabaseUrl::from_parts(Vec::new(), "postgres", None, "postgres")
+}
+
+/// The parts of a URL that have settings of their own, each with the name that it was found under.
+struct Parts {
+    host: Option<(&'static str, String)>,
+    port: Option<(&'static str, String)>,
+    user: Option<(&'static str, String)>,
+    password: Option<(&'static str, String)>,
+    database: Option<(&'static str, String)>,
+}
+
+fn primary(from: &mut Reader<'_>, node: Option<&DatabaseUrl>) -> Option<DatabaseUrl> {
+    let parts = Parts {
+        host: from.text(&POSTGRES_HOST),
+        port: from.text(&POSTGRES_PORT),
+        user: from.text(&POSTGRES_USER),
+        password: from.text(&POSTGRES_PASSWORD),
+        database: from.text(&POSTGRES_DB),
+    };
+    if from.text(&DATABASE_URL).is_some() {
+        let url = from.parse(&DATABASE_URL)?;
+        parts.warn_where_they_differ(from, &url);
+        return Some(url);
+    }
+    if parts.host.is_some() {
+        return parts.url(from);
+    }
+    if let Some(node) = node {
+        return Some(node.clone());
+    }
+    let what =
+        "not set: write postgres://user:password@host:5432/database, or set POSTGRES_HOST and its companions";
+    from.problem(DATABASE_URL.name, what);
+    None
+}
+
+impl Parts {
+    fn url(self, from: &mut Reader<'_>) -> Option<DatabaseUrl> {
+        let text = |part: Option<(&str, String)>| part.map(|(_, text)| text);
+        let port = match &self.port {
+            None => Endpoint::DEFAULT_PORT,
+            Some((name, text)) => match text.parse::<u16>() {
+                Ok(port) if port > 0 => port,
+                _ => {
+                    from.problem(*name, format!("found {text:?}, allowed is a number from 1 to 65535"));
+                    return None;
+                }
+            },
+        };
+        let user = text(self.user).unwrap_or_else(|| "postgres".to_owned());
+        let database = text(self.database).unwrap_or_else(|| user.clone());
+        let host = Endpoint::new(text(self.host)?, port);
+        Some(DatabaseUrl::from_parts(vec![host], user, text(self.password), database))
+    }
+
+    /// The URL counts; nobody should believe that the parts do.
+    fn warn_where_they_differ(&self, from: &mut Reader<'_>, url: &DatabaseUrl) {
+        let host = |text: &str| url.hosts().iter().any(|host| host.host() == text);
+        let port = |text: &str| url.hosts().iter().any(|host| host.port().to_string() == text);
+        let differ = [
+            (&self.host, "host", self.host.as_ref().map(|(_, text)| host(text))),
+            (&self.port, "port", self.port.as_ref().map(|(_, text)| port(text))),
+            (&self.user, "user", self.user.as_ref().map(|(_, text)| url.user() == text)),
+            (
+                &self.password,
+                "password",
+                self.password.as_ref().map(|(_, text)| url.password() == Some(text.as_str())),
+            ),
+            (&self.database, "database", self.database.as_ref().map(|(_, text)| url.database() == text)),
+        ];
+        for (part, what, same) in differ {
+            if let (Some((name, _)), Some(false)) = (part, same) {
+                let other = if what == "password" && !url.has_password() { "no" } else { "another" };
+                from.notice(
+                    *name,
+                    format!("is not read: DATABASE_URL has {other} {what}, and counts; unset one"),
+                );
+            }
+        }
+    }
+}
+
+/// A comma separates two URLs only where a scheme follows: within one URL it separates hosts.
+fn urls(from: &mut Reader<'_>, setting: &Text) -> Vec<DatabaseUrl> {
+    let Some((name, text)) = from.text(setting) else { return Vec::new() };
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        match urls.last_mut() {
+            Some(url) if !part.contains("://") => {
+                url.push(',');
+                url.push_str(part);
+            }
+            _ => urls.push(part.to_owned()),
+        }
+    }
+    let mut parsed = Vec::new();
+    for url in urls.iter().map(|url| url.trim_end_matches(',')).filter(|url| !url.is_empty()) {
+        // The text may hold a password, so the message never quotes it.
+        match url.parse() {
+            Ok(url) => parsed.push(url),
+            Err(error) => from.problem(name, InvalidUrl::to_string(&error)),
+        }
+    }
+    parsed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::InvalidSettings;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<(DatabaseUrls, Vec<String>), InvalidSettings> {
+        let lookup =
+            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+        let mut reader = Reader::of(&lookup);
+        let urls = DatabaseUrls::read(&mut reader);
+        Ok((urls, reader.finish()?.iter().map(ToString::to_string).collect()))
+    }
+
+    const URL: (&str, &str) = ("DATABASE_URL", "postgres://ann:secret@db/app");
+
+    #[test]
+    fn a_missing_url_says_what_to_write() {
+        let error = read(&[]).unwrap_err().to_string();
+        assert!(error.contains("DATABASE_URL: not set: write postgres://"), "{error}");
+    }
+
+    #[test]
+    fn parts_make_a_url() {
+        let parts =
+            [("DB_HOST", "db"), ("POSTGRES_PORT", "6000"), ("DB_USER", "ann"), ("POSTGRES_PASSWORD", "p@w")];
+        assert_eq!(read(&parts).unwrap().0.primary.to_string(), "postgres://ann:***@db:6000/ann");
+        let error = read(&[("DB_HOST", "db"), ("DB_PORT", "0")]).unwrap_err().to_string();
+        assert!(error.contains("DB_PORT: found \"0\", allowed is a number from 1 to 65535"), "{error}");
+    }
+
+    #[test]
+    fn standbys_are_separated_where_a_scheme_follows() {
+        let read_urls = ("DATABASE_READ_URLS", "postgres://ann@s1,s2/app, postgresql://ann@s3/app,");
+        let (urls, _) = read(&[URL, read_urls]).unwrap();
+        let standbys: Vec<_> = urls.standbys.iter().map(ToString::to_string).collect();
+        assert_eq!(standbys, ["postgres://ann@s1:5432,s2:5432/app", "postgres://ann@s3:5432/app"]);
+        assert_eq!(urls.direct, urls.primary);
+    }
+
+    #[test]
+    fn parts_that_say_something_else_than_the_url_are_named_without_their_values() {
+        let same = [URL, ("POSTGRES_HOST", "db"), ("DB_PORT", "5432"), ("POSTGRES_PASSWORD", "secret")];
+        assert_eq!(read(&same).unwrap().1, [""; 0]);
+        let other = [
+            URL,
+            ("DB_HOST", "db2"),
+            ("DB_PORT", "6000"),
+            ("DB_USER", "bob"),
+            ("DB_PASSWORD", "hunter2"),
+            ("POSTGRES_DB", "shop"),
+        ];
+        let notices = read(&other).unwrap().1;
+        assert_eq!(
+            notices,
+            ["DB_HOST host", "DB_PORT port", "DB_USER user", "DB_PASSWORD password", "POSTGRES_DB database"]
+                .map(|both| {
+                    let (name, part) = both.split_once(' ').unwrap();
+                    format!("{name} is not read: DATABASE_URL has another {part}, and counts; unset one")
+                })
+        );
+    }
+
+    #[test]
+    fn a_role_that_a_url_cannot_have_is_refused_by_name() {
+        let (any, only) = ("postgres://ann@db/app?target_session_attrs=", "is not possible");
+        let said = |name: &str, wish: &str| {
+            let url = format!("{any}{wish}");
+            let pairs = if name == "DATABASE_URL" { vec![(name, &*url)] } else { vec![URL, (name, &*url)] };
+            read(&pairs).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        for name in ["DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_NODES"] {
+            assert_eq!(said(name, "read-write"), "", "{name}");
+            assert!(said(name, "standby").contains(&format!("{name}: target_session_attrs=standby {only}")));
+        }
+        assert_eq!(said("DATABASE_READ_URLS", "prefer-standby"), "");
+        let wrong = said("DATABASE_READ_URLS", "primary");
+        assert!(
+            wrong.contains("DATABASE_READ_URLS: target_session_attrs=primary is not possible"),
+            "{wrong}"
+        );
+    }
+}

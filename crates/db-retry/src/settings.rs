@@ -1,0 +1,79 @@
+//! The settings of retries: described, and read into [`RetryConfig`].
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use db_core::settings::{FromSettings, Group, Reader, Setting};
+
+use crate::RetryConfig;
+
+const MAX_RETRIES: Setting<u32> = Setting {
+    name: "DB_MAX_RETRIES",
+    aliases: &[],
+    meaning: "How often a read or a transaction is tried again where that may help; 0 is never.",
+    default: [3; 4],
+    min: 0,
+    max: 100,
+    unit_required: &[],
+};
+const RETRY_DELAY: Setting<Duration> = Setting {
+    name: "DB_RETRY_DELAY",
+    aliases: &[],
+    meaning: "The first pause before another attempt, before jitter. The first retry of a conflict does not \
+              wait.",
+    default: [Duration::from_millis(50); 4],
+    min: Duration::from_millis(1),
+    max: Duration::from_secs(60),
+    unit_required: &[],
+};
+const RETRY_BACKOFF: Setting<f64> = Setting {
+    name: "DB_RETRY_BACKOFF",
+    aliases: &[],
+    meaning: "How much longer each pause is than the one before.",
+    default: [2.0; 4],
+    min: 1.0,
+    max: 10.0,
+    unit_required: &[],
+};
+
+const RETRIES: Group = Group {
+    title: "How work is tried again",
+    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF],
+    elsewhere: &[],
+};
+
+impl FromSettings for RetryConfig {
+    const GROUPS: &'static [&'static Group] = &[&RETRIES];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        RetryConfig {
+            attempts: NonZeroU32::MIN.saturating_add(from.read(&MAX_RETRIES)),
+            base: from.read(&RETRY_DELAY),
+            multiplier: from.read(&RETRY_BACKOFF),
+            ..RetryConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_teams_bring_is_read_and_the_rest_is_the_default() {
+        let pairs = [("DB_MAX_RETRIES", "5"), ("DB_RETRY_DELAY", "1000"), ("DB_RETRY_BACKOFF", "3")];
+        let lookup =
+            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+        let mut reader = Reader::of(&lookup);
+        let read = RetryConfig::read(&mut reader);
+        reader.finish().unwrap();
+        let expected = RetryConfig {
+            attempts: NonZeroU32::new(6).unwrap(),
+            base: Duration::from_secs(1),
+            multiplier: 3.0,
+            ..RetryConfig::default()
+        };
+        assert_eq!(read, expected);
+        assert_eq!(RetryConfig::read(&mut Reader::of(&|_| None)), RetryConfig::default());
+    }
+}
