@@ -11,7 +11,6 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 
 mod schema {
-    #![expect(missing_docs, reason = "diesel's macro makes them")]
     diesel::table! { numbers (n) { n -> Integer, } }
 }
 use schema::numbers;
