@@ -27,12 +27,13 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        slot: Object<Box<Slot>>,
+        mut slot: Object<Box<Slot>>,
         inner: Arc<Inner>,
         place: Option<OwnedSemaphorePermit>,
         since: Instant,
         site: Site,
     ) -> Self {
+        slot.renew(&inner);
         let checkout = Checkout(inner.counters.acquired());
         slot.check_out(Lease { checkout, since, site, span: tracing::Span::current(), reported: false });
         Connection { slot: Some(slot), inner, _place: place }

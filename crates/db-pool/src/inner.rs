@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
     /// Connections of an earlier generation are not used again.
     pub(crate) generation: AtomicU64,
+    /// Statements that were prepared at a lower number have proved stale.
+    pub(crate) statements: AtomicU64,
     pub(crate) runtime: Handle,
     pub(crate) counters: Counters,
 }
@@ -81,6 +83,7 @@ impl Inner {
             alarm: Alarm::default(),
             failure: watch::Sender::new(None),
             generation: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
             runtime: Handle::current(),
             counters: Counters::default(),
         }

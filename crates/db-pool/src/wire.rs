@@ -8,6 +8,7 @@ mod fingerprint;
 mod frames;
 mod leftover;
 mod request;
+mod server_error;
 mod session;
 mod tap;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
+pub(crate) use server_error::Stale;
 pub(crate) use session::{BackendKey, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 

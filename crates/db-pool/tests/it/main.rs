@@ -10,6 +10,7 @@ mod metrics;
 mod observing;
 mod operating;
 mod returning;
+mod stale;
 mod telling;
 mod upkeep;
 
