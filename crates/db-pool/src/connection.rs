@@ -64,10 +64,9 @@ impl Connection {
         self.slot.as_ref()?.wire.session().failed_with
     }
 
-    /// What the wire has shown of it; [`Facts::UNKNOWN`] without the wire tap.
+    /// What is known of it: without the wire tap only the server that it leads to.
     pub fn facts(&self) -> Facts {
-        let tapped = self.slot.as_ref().map(|slot| &slot.wire).filter(|wire| wire.is_tapped());
-        tapped.map_or(Facts::UNKNOWN, |wire| wire.session().facts())
+        self.slot.as_ref().map_or(Facts::UNKNOWN, |slot| slot.wire.facts())
     }
 
     /// Closes the connection when it comes back.

@@ -12,6 +12,7 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
 use crate::ConnectConfig;
+use crate::identity::{Identity, Lessons, MARK};
 use crate::transport::dial::Dialer;
 use crate::watch::{Seen, Watch};
 use crate::wire::{BackendKey, HandOver, Tap, Wire};
@@ -30,6 +31,7 @@ pub struct Connector {
     dialer: Dialer,
     password: Option<Arc<AskPassword>>,
     observers: Arc<[Arc<dyn Observe>]>,
+    lessons: Lessons,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -37,6 +39,8 @@ pub(crate) struct Opened {
     pub(crate) conn: AsyncPgConnection,
     pub(crate) wire: Arc<Wire>,
     pub(crate) seen: Arc<Seen>,
+    /// How long the first answer took.
+    pub(crate) round_trip: Duration,
 }
 
 impl Connector {
@@ -44,7 +48,14 @@ impl Connector {
     /// opened to the [`Endpoint`] that is asked for.
     pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
         let dialer = Dialer::new(&url, config.socket_timeout);
-        Connector { url, config, dialer, password: None, observers: Arc::new([]) }
+        Connector {
+            url,
+            config,
+            dialer,
+            password: None,
+            observers: Arc::new([]),
+            lessons: Lessons::default(),
+        }
     }
 
     /// The same connector, whose connections report to these observers.
@@ -148,12 +159,32 @@ impl Connector {
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
         let (client, wire) = self.log_in(endpoint, started).await?;
-        let (conn, seen) = self
-            .equip(client, endpoint)
-            .await
+        let sent = Instant::now();
+        let asked = self.lessons.ask(&client).await;
+        let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
+        let (equipped, (identity, round_trip)) = tokio::join!(self.equip(client, endpoint), heard);
+        let (conn, seen) = equipped
             .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
-        wire.session().begin();
-        Ok(Opened { conn, wire, seen })
+        self.check_options(endpoint, &identity);
+        let mut session = wire.session();
+        session.server = Some(identity.server);
+        session.begin();
+        drop(session);
+        Ok(Opened { conn, wire, seen, round_trip })
+    }
+
+    /// Says once that what was to hold for every session does not hold.
+    fn check_options(&self, endpoint: &Endpoint, identity: &Identity) {
+        let options = self.startup_options();
+        let lost: Vec<&str> =
+            options.split("-c ").filter(|one| !one.is_empty() && !one.contains(MARK)).collect();
+        if identity.has_options == Some(false) && self.lessons.says_lost() {
+            tracing::warn!(
+                %endpoint, options = %lost.concat().trim_end(),
+                "the start-up options do not take effect, so the timeouts and read_only do not hold: a pooler on the way \
+                 ignores them (ignore_startup_parameters of PgBouncer); set them for the role there (ALTER ROLE … SET)"
+            );
+        }
     }
 
     async fn log_in(
@@ -277,6 +308,7 @@ impl Connector {
         if self.config.read_only {
             options.push_str(" -c default_transaction_read_only=on");
         }
+        options.push_str(&format!(" -c {MARK}=on"));
         options
     }
 }
@@ -309,7 +341,8 @@ mod tests {
         assert_eq!(
             connector.startup_options(),
             "-c search_path=shop -c TimeZone=UTC -c statement_timeout=30000ms -c lock_timeout=1500ms \
-             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on"
+             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on \
+             -c db_pool.options=on"
         );
     }
 }

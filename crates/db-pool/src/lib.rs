@@ -10,6 +10,7 @@ mod connector;
 mod counters;
 mod gate;
 mod histogram;
+mod identity;
 mod inner;
 mod lease;
 #[cfg(feature = "otel")]
@@ -17,6 +18,7 @@ mod metrics;
 mod pool;
 mod preset;
 mod returning;
+mod round_trip;
 mod slot;
 mod stall;
 mod status;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use db_core::{Endpoint, LinkEvent, Observe, QueryEvent};
+use db_core::{Endpoint, Facts, LinkEvent, Observe, QueryEvent};
 use tokio::sync::Notify;
 
 pub(crate) use fingerprint::fingerprint;
@@ -60,6 +60,12 @@ impl Wire {
 
     pub(crate) fn is_tapped(&self) -> bool {
         self.tapped
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn facts(&self) -> Facts {
+        let session = self.session();
+        if self.tapped { session.facts() } else { Facts { server: session.server, ..Facts::UNKNOWN } }
     }
 
     pub(crate) fn session(&self) -> MutexGuard<'_, Session> {
@@ -115,6 +121,10 @@ impl Wire {
         });
         session.check(frames);
         let (role, awaited) = (session.changed_role(), session.ends_a_wait());
+        if !session.is_ready() {
+            // What the pool and the client library ask at opening is no statement of the service's.
+            (finished, more) = (None, Vec::new());
+        }
         drop(session);
         finished.iter().chain(&more).for_each(|request| self.report(request, now));
         if let Some(role) = role {

@@ -227,6 +227,11 @@ impl Session {
         self.leftover = Leftover::default();
     }
 
+    /// Whether it has a baseline.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
     /// It was reset, and of the prepared statements these are gone, or all.
     pub(crate) fn settle(&mut self, dropped: &[Box<str>], all: bool) {
         self.leftover = Leftover::default();
