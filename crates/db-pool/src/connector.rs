@@ -16,6 +16,7 @@ use tokio_postgres::{CancelToken, Client};
 use crate::ConnectConfig;
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
+use crate::identity::{Identity, Lessons};
 use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
@@ -39,6 +40,7 @@ pub struct Connector {
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
     role: Role,
+    lessons: Lessons,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -46,6 +48,8 @@ pub(crate) struct Opened {
     pub(crate) conn: AsyncPgConnection,
     pub(crate) wire: Arc<Wire>,
     pub(crate) seen: Arc<Seen>,
+    /// How long the first answer took.
+    pub(crate) round_trip: Duration,
 }
 
 impl Connector {
@@ -65,6 +69,7 @@ impl Connector {
             on_connect: Hooks::default(),
             on_checkout: Hooks::default(),
             role: Role::default(),
+            lessons: Lessons::default(),
         }
     }
 
@@ -192,15 +197,33 @@ impl Connector {
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
         let (client, wire) = self.log_in(endpoint, started).await?;
-        let (mut conn, seen) = self
-            .equip(client, endpoint)
-            .await
+        let sent = Instant::now();
+        let asked = self.lessons.ask(&client).await;
+        let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
+        let (equipped, (identity, round_trip)) = tokio::join!(self.equip(client, endpoint), heard);
+        let (mut conn, seen) = equipped
             .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
+        self.check_options(endpoint, &identity);
         self.prepare(&mut conn).await.map_err(|error| {
             self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
         })?;
-        wire.session().begin();
-        Ok(Opened { conn, wire, seen })
+        let mut session = wire.session();
+        session.server = Some(identity.server);
+        session.begin();
+        drop(session);
+        Ok(Opened { conn, wire, seen, round_trip })
+    }
+
+    /// Says once that what was to hold for every session does not hold.
+    fn check_options(&self, endpoint: &Endpoint, identity: &Identity) {
+        if identity.has_options == Some(false) && self.lessons.says_lost() {
+            let options = self.baseline().lost(&self.role.known().0);
+            tracing::warn!(
+                %endpoint, options,
+                "the start-up options do not take effect, so the timeouts and read_only do not hold: a pooler on the way \
+                 ignores them (ignore_startup_parameters of PgBouncer); set them for the role there (ALTER ROLE … SET)"
+            );
+        }
     }
 
     /// Does what the hooks want of a session that is new, or as new.
