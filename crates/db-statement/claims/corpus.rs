@@ -6,8 +6,7 @@ use serde_json::json;
 use crate::read::{DIFFERENT, EQUAL, pairs};
 use crate::{Figure, Size};
 
-// Fails without the line `Sort::Constant => self.sink.byte(b'?')` in normal.rs, or with `Kind::Integer if self.is_position()`
-// gone from atoms.rs: then `ORDER BY 1` and `ORDER BY 2` are one.
+// Fails without the line `Kind::Integer if self.is_position() => Sort::Kept` in atoms.rs: `ORDER BY 1` is `ORDER BY 2` then.
 pub(crate) fn measure(_: Size) -> Figure {
     let (equal, different) = (pairs(EQUAL), pairs(DIFFERENT));
     let is_equal = |(one, other): &&(String, String)| fingerprint(one) == fingerprint(other);

@@ -16,8 +16,7 @@ const PARAMETERS: &str = "SELECT \"users\".\"id\", \"users\".\"email\", \"users\
 const CONSTANTS: &str = "SELECT u.id, u.email, o.total FROM users u JOIN orders o ON o.user_id = u.id WHERE u.status = 'active' \
      AND o.state IN ('paid', 'sent', 'open', 'late') AND o.total > 100.50 ORDER BY o.created_at DESC LIMIT 20";
 
-// Fails when `fingerprint` hashes `crate::normalize(text).as_bytes()` twenty times, or looks keywords up by a walk over the list
-// instead of `contains(&DISTINCT, name)` in keyword.rs.
+// Fails when `needs_quotes` in keyword.rs walks through `QUOTED` instead of `contains(&DISTINCT, name)`.
 pub(crate) fn measure(size: Size) -> Figure {
     let rounds = if size == Size::Nightly { 1_000_000 } else { 200_000 };
     let best = |text: &str| (0..3).map(|_| nanoseconds(text, rounds)).fold(f64::INFINITY, f64::min);
