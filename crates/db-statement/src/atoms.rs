@@ -152,6 +152,13 @@ impl<'a> Atoms<'a> {
         self.rows & bit(self.depth) != 0
     }
 
+    /// The place behind a constant that is a whole element of a list, if one is next.
+    pub(crate) fn behind_constant(mut self) -> Option<Self> {
+        let is_constant = self.next()?.sort == Sort::Constant;
+        let ends = self.peek().is_some_and(|next| matches!(next.kind, Kind::Mark(b',' | b')' | b']')));
+        (is_constant && ends).then_some(self)
+    }
+
     /// Whether the next token is an opening parenthesis.
     pub(crate) fn before_opening(&mut self) -> bool {
         self.peek().is_some_and(|token| token.kind == Kind::Mark(b'('))

@@ -56,20 +56,20 @@ pub(crate) fn write(text: &str, sink: &mut impl Sink) {
     let read = within_limit(text);
     let is_cut = read.len() < text.len();
     let mut atoms = Atoms::new(read);
-    let mut writer = Writer { sink, before: None, semicolon: false };
+    let mut writer = Writer { sink, before: None, written: 0, semicolon: false };
     let (mut list, mut rows): (Option<Run<'_>>, Option<Run<'_>>) = (None, None);
     while let Some(atom) = atoms.next() {
         match atom.sort {
             // Behind `IN (` or `ARRAY [`: the first element of a list.
             Sort::Mark(b'(') if matches!(writer.before, Some(Sort::Word(IN))) => {
-                list = Some(Run::from(&atoms))
+                list = Some(Run::new(&atoms, writer.written + 1))
             }
             Sort::Mark(b'[') if matches!(writer.before, Some(Sort::Word(ARRAY))) => {
-                list = Some(Run::from(&atoms))
+                list = Some(Run::new(&atoms, writer.written + 1))
             }
             Sort::Word(SELECT | WITH) => list = list.filter(|list| list.depth != atoms.depth),
             Sort::Word(VALUES) if atoms.before_opening() => {
-                rows = Some(Run::from(&atoms));
+                rows = Some(Run::new(&atoms, writer.written + 1));
                 list = list.filter(|list| list.depth != atoms.depth);
             }
             Sort::Mark(b',') => {
@@ -80,11 +80,17 @@ pub(crate) fn write(text: &str, sink: &mut impl Sink) {
                     _ => None,
                 };
                 if let Some((run, is_row)) = run {
+                    // The common case, without a second look at the last element: constants alone.
+                    let is_bare = writer.written == run.written + 1 && writer.before == Some(Sort::Constant);
+                    if is_bare && let Some(behind) = atoms.behind_constant() {
+                        atoms = behind;
+                        continue;
+                    }
                     if let Some(behind) = same(run.element, atoms, is_row, is_cut) {
                         atoms = behind;
                         continue;
                     }
-                    run.element = atoms;
+                    *run = Run::new(&atoms, writer.written + 1);
                 }
             }
             Sort::Mark(b')' | b']') => list = list.filter(|list| list.depth <= atoms.depth),
@@ -112,11 +118,13 @@ struct Run<'a> {
     depth: usize,
     /// Where the element begins that was written last.
     element: Atoms<'a>,
+    /// How many atoms were written before it.
+    written: usize,
 }
 
-impl<'a> From<&Atoms<'a>> for Run<'a> {
-    fn from(atoms: &Atoms<'a>) -> Self {
-        Run { depth: atoms.depth, element: *atoms }
+impl<'a> Run<'a> {
+    fn new(atoms: &Atoms<'a>, written: usize) -> Self {
+        Run { depth: atoms.depth, element: *atoms, written }
     }
 }
 
@@ -173,6 +181,8 @@ fn lower_eq(words: (bool, bool), one: &[u8], other: &[u8]) -> bool {
 struct Writer<'s, S> {
     sink: &'s mut S,
     before: Option<Sort>,
+    /// How many atoms were written.
+    written: usize,
     /// A semicolon that is written if something follows.
     semicolon: bool,
 }
@@ -192,6 +202,7 @@ impl<S: Sink> Writer<'_, S> {
             self.sink.byte(b' ');
         }
         self.before = Some(sort);
+        self.written += 1;
         match sort {
             Sort::Constant => self.sink.byte(b'?'),
             Sort::Word(_) => self.sink.lower(bytes),
