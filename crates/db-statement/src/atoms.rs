@@ -140,7 +140,7 @@ impl<'a> Atoms<'a> {
 
     /// The bytes of an atom, a plain name's without its quotes.
     pub(crate) fn bytes(&self, atom: Atom) -> &'a [u8] {
-        let bytes = self.lexer.text(atom.token).as_bytes();
+        let bytes = self.lexer.bytes(atom.token);
         match atom.sort {
             Sort::Plain => bytes.get(1..bytes.len() - 1).unwrap_or_default(),
             _ => bytes,
@@ -164,6 +164,7 @@ impl<'a> Atoms<'a> {
         self.peek().is_some_and(|token| token.kind == Kind::Mark(b'('))
     }
 
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<Atom> {
         let token = self.token()?;
         let (sort, token) = self.sort(token);
@@ -204,7 +205,7 @@ impl<'a> Atoms<'a> {
 
     fn sort(&mut self, token: Token) -> (Sort, Token) {
         let sort = match token.kind {
-            Kind::Word => return (self.constant_word(Code::of(self.lexer.text(token).as_bytes())), token),
+            Kind::Word => return (self.constant_word(Code::of(self.lexer.bytes(token))), token),
             Kind::Quoted if self.is_plain(token) => Sort::Plain,
             Kind::Quoted | Kind::Unicode => Sort::Quoted,
             Kind::Integer if self.is_position() => Sort::Kept,
@@ -227,7 +228,7 @@ impl<'a> Atoms<'a> {
 
     /// A quoted name that is what the server makes of the same name without quotes, and no keyword.
     fn is_plain(&self, token: Token) -> bool {
-        let bytes = self.lexer.text(token).as_bytes();
+        let bytes = self.lexer.bytes(token);
         let Some(name) = bytes.get(1..bytes.len().saturating_sub(1)) else { return false };
         let starts = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_' || !byte.is_ascii();
         let goes_on = |byte: &u8| starts(byte) || byte.is_ascii_digit() || *byte == b'$';
@@ -247,7 +248,7 @@ impl<'a> Atoms<'a> {
 
     /// An operator; a sign that belongs to the number behind it becomes a part of that number.
     fn signed(&mut self, token: Token) -> (Sort, Token) {
-        let is_sign = matches!(self.lexer.text(token), "-" | "+");
+        let is_sign = matches!(self.lexer.bytes(token), b"-" | b"+");
         let is_unary = match self.prev {
             Sort::Operator => true,
             Sort::Mark(byte) => !matches!(byte, b')' | b']' | b'.'),

@@ -53,6 +53,13 @@ impl<'a> Lexer<'a> {
         self.text.get(token.start..token.end).unwrap_or_default()
     }
 
+    /// The bytes of a token.
+    #[inline]
+    pub(crate) fn bytes(&self, token: Token) -> &'a [u8] {
+        self.text.as_bytes().get(token.start..token.end).unwrap_or_default()
+    }
+
+    #[inline]
     pub(crate) fn next(&mut self) -> Option<Token> {
         let start = self.blanks_end(self.at);
         let first = self.byte(start)?;
@@ -257,7 +264,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn operator_end(&self, start: usize) -> usize {
-        let mut end = start;
+        let mut end = start + 1;
+        if self.class(end) & OPERATOR == 0 {
+            return end;
+        }
         while self.class(end) & OPERATOR != 0 && !self.starts(end, b"--") && !self.starts(end, b"/*") {
             end += 1;
         }
