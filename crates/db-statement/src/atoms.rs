@@ -4,7 +4,7 @@
 //! below level 63 nothing is known, so positions in `ORDER BY` become placeholders there and lists keep their length.
 
 use crate::keyword;
-use crate::lexer::{Kind, Lexer, Token};
+use crate::lexer::{self, Kind, Lexer, Token};
 
 /// What a token is to the normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +45,26 @@ impl Code {
         }
         let (mut code, mut at) = (0, 0);
         while at < word.len() {
-            code = code << 8 | word[at].to_ascii_lowercase() as u64;
+            code = code << 8 | (word[at] | CASE_BIT) as u64;
             at += 1;
         }
         Code(code)
     }
+
+    /// The code of a token's word, read at once where the text goes on for eight bytes.
+    #[inline]
+    fn at(text: &[u8], token: Token) -> Self {
+        let len = token.end.saturating_sub(token.start);
+        if let (1..=8, Some(eight)) = (len, text.get(token.start..).and_then(|rest| rest.first_chunk())) {
+            let behind = 64 - 8 * len;
+            return Code((u64::from_be_bytes(*eight) | u64::from_ne_bytes([CASE_BIT; 8])) >> behind);
+        }
+        Code::of(text.get(token.start..token.end).unwrap_or_default())
+    }
 }
+
+/// What tells lower from upper case. It folds no other byte of a name onto a letter.
+const CASE_BIT: u8 = 0x20;
 
 macro_rules! codes {
     ($($name:ident $word:literal)*) => { $(pub(crate) const $name: Code = Code::of($word);)* };
@@ -205,7 +219,7 @@ impl<'a> Atoms<'a> {
 
     fn sort(&mut self, token: Token) -> (Sort, Token) {
         let sort = match token.kind {
-            Kind::Word => return (self.constant_word(Code::of(self.lexer.bytes(token))), token),
+            Kind::Word => return (self.constant_word(Code::at(self.lexer.whole(), token)), token),
             Kind::Quoted if self.is_plain(token) => Sort::Plain,
             Kind::Quoted | Kind::Unicode => Sort::Quoted,
             Kind::Integer if self.is_position() => Sort::Kept,
@@ -230,12 +244,9 @@ impl<'a> Atoms<'a> {
     fn is_plain(&self, token: Token) -> bool {
         let bytes = self.lexer.bytes(token);
         let Some(name) = bytes.get(1..bytes.len().saturating_sub(1)) else { return false };
-        let starts = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'_' || !byte.is_ascii();
-        let goes_on = |byte: &u8| starts(byte) || byte.is_ascii_digit() || *byte == b'$';
         bytes.len() > 1
             && bytes.ends_with(b"\"")
-            && name.first().is_some_and(starts)
-            && name.iter().all(goes_on)
+            && lexer::is_folded_name(name)
             && !keyword::needs_quotes(name)
     }
 

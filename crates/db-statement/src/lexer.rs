@@ -53,6 +53,12 @@ impl<'a> Lexer<'a> {
         self.text.get(token.start..token.end).unwrap_or_default()
     }
 
+    /// The bytes of the whole text.
+    #[inline]
+    pub(crate) fn whole(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
     /// The bytes of a token.
     #[inline]
     pub(crate) fn bytes(&self, token: Token) -> &'a [u8] {
@@ -283,12 +289,21 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// Whether these bytes, without quotes, are a name that the server leaves as it is.
+#[inline]
+pub(crate) fn is_folded_name(name: &[u8]) -> bool {
+    let class = |byte: &u8| CLASS[*byte as usize];
+    name.first().is_some_and(|first| class(first) & START != 0)
+        && name.iter().all(|byte| class(byte) & NAME != 0 && class(byte) & UPPER == 0)
+}
+
 const SPACE: u8 = 1;
 const START: u8 = 2;
 const DIGIT: u8 = 4;
 const DOLLAR: u8 = 8;
 const OPERATOR: u8 = 16;
 const HEX: u8 = 32;
+const UPPER: u8 = 64;
 const NAME: u8 = START | DIGIT | DOLLAR;
 
 const CLASS: [u8; 256] = {
@@ -299,8 +314,10 @@ const CLASS: [u8; 256] = {
         classes[byte] = match one {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => SPACE,
             b'0'..=b'9' => DIGIT | HEX,
-            b'a'..=b'f' | b'A'..=b'F' => START | HEX,
-            b'g'..=b'z' | b'G'..=b'Z' | b'_' | 0x80..=0xff => START,
+            b'a'..=b'f' => START | HEX,
+            b'A'..=b'F' => START | HEX | UPPER,
+            b'G'..=b'Z' => START | UPPER,
+            b'g'..=b'z' | b'_' | 0x80..=0xff => START,
             b'$' => DOLLAR,
             b'~' | b'!' | b'@' | b'#' | b'^' | b'&' | b'|' | b'`' | b'?' | b'+' | b'-' | b'*' | b'/'
             | b'%' | b'<' | b'>' | b'=' => OPERATOR,
