@@ -65,7 +65,7 @@ impl<'a> Lexer<'a> {
         self.text.as_bytes().get(token.start..token.end).unwrap_or_default()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Token> {
         let start = self.blanks_end(self.at);
         let first = self.byte(start)?;
@@ -124,6 +124,7 @@ impl<'a> Lexer<'a> {
         at
     }
 
+    #[inline(always)]
     fn token(&self, at: usize, first: u8) -> (Kind, usize) {
         match first {
             b'\'' => (Kind::Text, self.string_end(at + 1, false)),

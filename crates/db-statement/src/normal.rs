@@ -133,7 +133,7 @@ fn same<'a>(mut last: Atoms<'a>, mut next: Atoms<'a>, is_row: bool, is_cut: bool
     let level = next.depth;
     loop {
         let behind = next;
-        let (one, other) = (last.next(), next.next());
+        let (one, other) = (last.step(), next.step());
         let Some(other) = other else { return is_cut.then_some(next) };
         let one = one?;
         if next.depth > level + DEEPEST_ELEMENT {
