@@ -8,6 +8,7 @@ mod guarded;
 mod leaks;
 mod log;
 mod metrics;
+mod outcomes;
 mod parts;
 mod reads;
 mod reporting;
