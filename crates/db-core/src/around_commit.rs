@@ -1,5 +1,6 @@
 //! What must happen before COMMIT is sent, along with it, and after its outcome is known.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 
 use diesel_async::AsyncPgConnection;
@@ -19,7 +20,22 @@ pub enum CommitOutcome {
 
 /// What must happen around a COMMIT: a read-your-writes token, a cache's mark and bump.
 ///
-/// The retry layer calls it once per attempt, on the connection of the transaction.
+/// One value for each transaction, whose state it holds. The retry layer calls it once per attempt, on the connection of
+/// the transaction.
+///
+/// ```
+/// use std::borrow::Cow;
+/// use db_core::AroundCommit;
+///
+/// /// Tells whoever listens that the prices changed, if the transaction commits.
+/// struct PricesChanged;
+///
+/// impl AroundCommit for PricesChanged {
+///     fn sql(&self) -> Option<Cow<'_, str>> {
+///         Some("SELECT pg_notify('prices', '')".into())
+///     }
+/// }
+/// ```
 pub trait AroundCommit: Send + Sync {
     /// Runs inside the transaction, after the work and before COMMIT is sent.
     ///
@@ -31,6 +47,14 @@ pub trait AroundCommit: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         let _ = conn;
         Box::pin(async { Ok(()) })
+    }
+
+    /// SQL that travels in COMMIT's own message, inside the transaction and right before its end: it costs no round trip.
+    ///
+    /// Several statements are separated by semicolons. They must not end the transaction, and their rows are not read. One
+    /// that fails fails the COMMIT, and the transaction is rolled back.
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
     }
 
     /// Runs along with COMMIT: what it sends first goes out in the same flush, right behind COMMIT, and the server

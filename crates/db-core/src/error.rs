@@ -7,7 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::settings::InvalidSettings;
-use crate::{CircuitOpen, Class, Classify, Endpoint, Holder, Role, ServerReport, SqlState, UnknownCommit};
+use crate::{
+    CircuitOpen, Class, Classify, ConnectError, Endpoint, Holder, Role, ServerReport, SqlState, UnknownCommit,
+};
 
 /// A result with the platform's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,6 +107,9 @@ pub enum Error {
     /// A write reached a standby, or a session that is read-only.
     #[error("read-only server: {0}")]
     ReadOnly(Box<ServerReport>),
+    /// A write reached a read, which goes to servers and sessions that refuse writes.
+    #[error("write refused in a read: {0}; use a transaction for work that writes")]
+    WriteInRead(Box<ServerReport>),
     /// The server is starting, stopping or recovering.
     #[error("server shutting down or starting: {0}")]
     AdminShutdown(Box<ServerReport>),
@@ -151,6 +156,7 @@ impl Error {
             | Error::Deadlock(report)
             | Error::LockTimeout(report)
             | Error::ReadOnly(report)
+            | Error::WriteInRead(report)
             | Error::AdminShutdown(report)
             | Error::TooManyConnections(report)
             | Error::Server(report) => Some(report),
@@ -163,6 +169,58 @@ impl Error {
     /// The SQLSTATE, where it is known; [`ServerReport::evidence`] says how.
     pub fn sqlstate(&self) -> Option<SqlState> {
         self.report().and_then(|report| report.code)
+    }
+
+    /// Whether it came up before the caller's work began, while a connection was looked for: no statement of the work's has
+    /// run in that attempt.
+    pub fn is_before_work(&self) -> bool {
+        match self {
+            Error::PoolTimeout { .. }
+            | Error::PoolClosed { .. }
+            | Error::QueueFull { .. }
+            | Error::CircuitOpen(_)
+            | Error::Connect(_)
+            | Error::NoServer { .. } => true,
+            Error::QueryTimeout(_)
+            | Error::DeadlineExceeded { .. }
+            | Error::UniqueViolation(_)
+            | Error::ForeignKeyViolation(_)
+            | Error::CheckViolation(_)
+            | Error::NotNullViolation(_)
+            | Error::ExclusionViolation(_)
+            | Error::SerializationFailure(_)
+            | Error::Deadlock(_)
+            | Error::LockTimeout(_)
+            | Error::ReadOnly(_)
+            | Error::WriteInRead(_)
+            | Error::AdminShutdown(_)
+            | Error::TooManyConnections(_)
+            | Error::Server(_)
+            | Error::ConnectionLost { .. }
+            | Error::CommitUnknown(_)
+            | Error::NotFound
+            | Error::Value(_)
+            | Error::Client(_)
+            | Error::Settings(_) => false,
+        }
+    }
+
+    /// Whether the caller has waited for a connection for as long as it was willing to, or is turned away so that it need
+    /// not wait: looking for one again would only multiply its wait.
+    pub fn ends_the_wait(&self) -> bool {
+        match self {
+            Error::PoolTimeout { .. } | Error::CircuitOpen(_) | Error::NoServer { .. } => true,
+            Error::Connect(error) => error.ends_the_wait,
+            _ => false,
+        }
+    }
+
+    /// The same failure as that of a read: a write in it is refused wherever it goes, so no other server would help.
+    pub fn in_read(self) -> Error {
+        match self {
+            Error::ReadOnly(report) => Error::WriteInRead(report),
+            error => error,
+        }
     }
 
     /// The constraint that was violated, where the server named it.
@@ -205,6 +263,7 @@ impl Classify for Error {
             Error::Connect(error) => error.failure.class(),
             Error::CommitUnknown(_) => Class::Unknown,
             Error::PoolClosed { .. }
+            | Error::WriteInRead(_)
             | Error::NotFound
             | Error::Value(_)
             | Error::Client(_)
@@ -226,135 +285,5 @@ impl fmt::Display for OldestHolder<'_> {
     }
 }
 
-/// Why no connection could be opened, and to where.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ConnectError {
-    /// The server that was tried.
-    pub endpoint: Endpoint,
-    /// The database that was asked for.
-    pub database: String,
-    /// The user that was to log in.
-    pub user: String,
-    /// What went wrong.
-    pub failure: ConnectFailure,
-    /// How long it was tried.
-    pub waited: Duration,
-    /// What the server said, where one answered.
-    pub report: Option<ServerReport>,
-    /// The cause in the words of whoever noticed it; never the connection string.
-    pub reason: String,
-}
-
-impl ConnectError {
-    /// An error about connecting to `endpoint` as `user` to `database`.
-    pub fn new(
-        endpoint: Endpoint,
-        (user, database): (impl Into<String>, impl Into<String>),
-        failure: ConnectFailure,
-        waited: Duration,
-        reason: impl Into<String>,
-    ) -> Self {
-        ConnectError {
-            endpoint,
-            database: database.into(),
-            user: user.into(),
-            failure,
-            waited,
-            report: None,
-            reason: reason.into(),
-        }
-    }
-}
-
-/// What stands between us and a connection, as far as someone can do something about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ConnectFailure {
-    /// Nothing listens there.
-    Refused,
-    /// The host name has no address.
-    UnknownHost,
-    /// Nothing answered within the time given.
-    TimedOut,
-    /// The server does not accept this user or password.
-    Login,
-    /// There is no such database.
-    UnknownDatabase,
-    /// The server has no place for another connection.
-    TooManyConnections,
-    /// The server is starting, stopping or recovering.
-    NotReady,
-    /// The server is not what `target_session_attrs` asks for.
-    WrongRole,
-    /// Encryption was asked for and is not to be had, or the certificate is not trusted.
-    Tls,
-    /// The options sent at start-up were refused.
-    Options,
-    /// Anything else: the reason says what.
-    Other,
-}
-
-impl Classify for ConnectFailure {
-    fn class(&self) -> Class {
-        match self {
-            ConnectFailure::Refused
-            | ConnectFailure::UnknownHost
-            | ConnectFailure::TimedOut
-            | ConnectFailure::NotReady
-            | ConnectFailure::WrongRole
-            | ConnectFailure::Other => Class::Unavailable,
-            ConnectFailure::TooManyConnections => Class::Overloaded,
-            ConnectFailure::Login
-            | ConnectFailure::UnknownDatabase
-            | ConnectFailure::Tls
-            | ConnectFailure::Options => Class::Permanent,
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConnectError { endpoint, database, user, waited, reason, .. } = self;
-        write!(f, "no connection to {endpoint}: ")?;
-        match self.failure {
-            ConnectFailure::Refused => {
-                write!(
-                    f,
-                    "{reason}; is PostgreSQL running there, and are host and port in DATABASE_URL right?"
-                )
-            }
-            ConnectFailure::UnknownHost => write!(f, "{reason}; check the host name in DATABASE_URL"),
-            ConnectFailure::TimedOut => write!(
-                f,
-                "no answer within {waited:?}; check the host and port, firewalls on the way, and DB_CONNECT_TIMEOUT"
-            ),
-            ConnectFailure::Login => {
-                write!(f, "{reason}; check user {user:?}, its password, and pg_hba.conf on the server")
-            }
-            ConnectFailure::UnknownDatabase => {
-                write!(f, "{reason}; create database {database:?} or correct the name in DATABASE_URL")
-            }
-            ConnectFailure::TooManyConnections => {
-                write!(
-                    f,
-                    "{reason}; lower DB_POOL_MAX in some processes or raise max_connections on the server"
-                )
-            }
-            ConnectFailure::NotReady => write!(f, "{reason}; the server is starting, stopping or recovering"),
-            ConnectFailure::Tls => {
-                write!(f, "{reason}; check sslmode and the other ssl parameters in DATABASE_URL")
-            }
-            ConnectFailure::Options => write!(f, "{reason}; check options in DATABASE_URL"),
-            ConnectFailure::WrongRole | ConnectFailure::Other => f.write_str(reason),
-        }
-    }
-}
-
-impl From<ConnectError> for Error {
-    fn from(error: ConnectError) -> Self {
-        Error::Connect(Box::new(error))
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,16 @@
 
 mod circuit_open;
 mod class;
+mod condition;
+mod connect_error;
 mod endpoint;
 mod environment;
 mod error;
+mod facts;
+pub mod foreign;
 mod holder;
 mod lsn;
+mod measure;
 mod observe;
 mod recent_codes;
 mod report;
@@ -27,15 +32,21 @@ mod from_diesel;
 #[cfg(feature = "diesel")]
 mod from_postgres;
 #[cfg(feature = "diesel")]
+mod part;
+#[cfg(feature = "diesel")]
 mod work;
 
 pub use circuit_open::CircuitOpen;
 pub use class::{Class, Classify};
+pub use condition::{Condition, PartHealth};
+pub use connect_error::{ConnectError, ConnectFailure};
 pub use endpoint::{Endpoint, Role};
 pub use environment::{Environment, UnknownEnvironment};
-pub use error::{ConnectError, ConnectFailure, Error, Result};
+pub use error::{Error, Result};
+pub use facts::{Facts, ServerId, TransactionStatus};
 pub use holder::Holder;
 pub use lsn::{InvalidLsn, Lsn};
+pub use measure::{Measure, MeasureKind};
 pub use observe::{Checkout, LinkEvent, Observe, QueryEvent};
 pub use recent_codes::ErrorFields;
 pub use report::{Evidence, ServerReport};
@@ -44,10 +55,12 @@ pub use unknown_commit::UnknownCommit;
 pub use url::{DatabaseUrl, InvalidUrl, SslMode};
 
 #[cfg(feature = "diesel")]
-pub use acquire::Acquire;
+pub use acquire::{Acquire, EvictAll, Report, Site};
 #[cfg(feature = "diesel")]
 pub use around_commit::{AroundCommit, CommitOutcome};
 #[cfg(feature = "diesel")]
 pub use connect::Connect;
+#[cfg(feature = "diesel")]
+pub use part::{ConnectionHook, Ground, Host, MakeAroundCommit, Part, Running, Server, Start};
 #[cfg(feature = "diesel")]
 pub use work::{Once, Work};

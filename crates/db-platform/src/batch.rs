@@ -230,16 +230,9 @@ pub struct BatchError {
 impl BatchError {
     /// `failed` is the statement that failed in the last attempt that came so far as to run one.
     pub(crate) fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
-        let before = matches!(
-            error,
-            Error::PoolTimeout { .. }
-                | Error::PoolClosed { .. }
-                | Error::QueueFull { .. }
-                | Error::CircuitOpen(_)
-                | Error::Connect(_)
-                | Error::DeadlineExceeded { .. }
-        );
-        BatchError { statement: failed.filter(|_| !before), error }
+        // After a deadline nobody knows whether the last attempt came so far.
+        let of_a_statement = !error.is_before_work() && !matches!(error, Error::DeadlineExceeded { .. });
+        BatchError { statement: failed.filter(|_| of_a_statement), error }
     }
 }
 

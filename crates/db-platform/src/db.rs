@@ -1,17 +1,17 @@
 //! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again where that
 //! helps.
 
+mod connect;
+
 use std::panic::Location;
 #[cfg(feature = "otel")]
 use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Classify, Endpoint, Error, Observe, Result, Work};
-use db_pool::{Connection, Drained, Pool, PoolConfig, Status};
-use db_replica_routing::{
-    Freshness, NodeStatus, Purpose, Reader, Router, Session, Signals, Topology, Writer,
-};
+use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Work};
+use db_pool::{Connection, Drained, Pool, Status};
+use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -19,12 +19,9 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::batch::{Batch, BatchError};
-use crate::call_site::CalledAt;
-use crate::config::Config;
-use crate::health::{Condition, Health};
+use crate::health::Health;
+use crate::parts::Parts;
 use crate::query::Returns;
-use crate::query_log::QueryLog;
-use crate::servers::{ServerFacts, Servers};
 use crate::stream::{Asked, Rows};
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
@@ -35,77 +32,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The database, as a service sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    router: Router<Pool>,
+    router: Arc<Router<Pool>>,
     retry: Retry,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
     /// What the caller has written, so that its reads see it.
     session: Option<Session>,
+    parts: Arc<Parts>,
     /// What pools report to that are opened later.
     #[cfg(feature = "otel")]
     meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,
 }
 
 impl Db {
-    /// Connects: finds the primary, starts the pools and the monitors.
-    ///
-    /// Standbys that do not answer are no error: reads go elsewhere until they do.
-    ///
-    /// # Errors
-    /// [`Error::Connect`] where the primary cannot be reached within `connect_timeout`; its message says what to do.
-    ///
-    /// # Cancel safety
-    /// Dropping the future closes whatever was opened.
-    pub async fn connect(config: Config) -> Result<Db> {
-        let signals = Signals::default();
-        let servers = Arc::new(Servers::of(&config));
-        let facts = servers.primary().await?;
-        let statement_timeout = servers.statement_timeout();
-        warn_of_too_many_connections(&config, &servers, &facts);
-
-        let observers = observers(&config, &signals);
-        let (nodes, opened) = (servers.nodes().cloned().collect::<Vec<_>>(), Arc::clone(&servers));
-        // Monitors log in as the pools do, but are not observed: their own failures must not raise the alarm.
-        let watch = move |endpoint: &Endpoint| servers.connector(endpoint).clone();
-        #[cfg(feature = "otel")]
-        let meter = Arc::new(OnceLock::new());
-        let open = {
-            #[cfg(feature = "otel")]
-            let meters: Arc<OnceLock<opentelemetry::metrics::Meter>> = Arc::clone(&meter);
-            let (servers, writes, reads) = (opened, config.pool.clone(), config.read_pool.clone());
-            move |endpoint: &Endpoint, purpose: Purpose| {
-                let connector = servers.connector(endpoint).clone().observed_by(observers.clone());
-                let (connector, pool) = match purpose {
-                    Purpose::Plain => (connector, servers.plain_pool(endpoint, &writes, &reads)),
-                    // With standbys the primary answers few reads: nothing is kept open for them.
-                    Purpose::ReadOnly => (connector.read_only(), PoolConfig { min: 0, ..reads.clone() }),
-                };
-                let pool = Pool::open(connector, endpoint.clone(), pool);
-                #[cfg(feature = "otel")]
-                if let Some(meter) = meters.get() {
-                    pool.observe_with(meter, name_of(&pool, purpose));
-                }
-                pool
-            }
-        };
-        let router = Router::start(nodes, open, watch, config.router.clone(), signals);
-        if !config.patroni.is_empty() {
-            router.follow_patroni(config.patroni);
-        }
-        router.settle(PATIENCE).await;
-        // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
-        let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
-        let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
-        Ok(Db {
-            router,
-            retry,
-            timeout: None,
-            session: None,
-            #[cfg(feature = "otel")]
-            meter,
-        })
-    }
-
     /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
     ///
     /// A write in it fails with 25006 wherever it lands. Each attempt as a whole, however many statements it has, may take
@@ -147,7 +86,7 @@ impl Db {
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
             let reader = self.reader(freshness);
-            within(self.timeout, self.retry.read(&CalledAt(&reader, site), work)).await
+            within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
     }
 
@@ -273,12 +212,15 @@ impl Db {
             Err(_) => Err(Error::DeadlineExceeded { waited: PATIENCE }.to_string()),
         };
         let topology = self.topology();
+        let parts = self.parts.health();
+        let all_well = topology.nodes.iter().all(NodeStatus::is_up)
+            && parts.iter().all(|part| part.health.condition == Condition::Up);
         let condition = match (&topology.writer, &primary) {
             (None, _) => Condition::Down,
-            (Some(_), Ok(_)) if topology.nodes.iter().all(NodeStatus::is_up) => Condition::Up,
+            (Some(_), Ok(_)) if all_well => Condition::Up,
             (Some(_), _) => Condition::Degraded,
         };
-        Health { condition, primary, topology, pools: self.pools() }
+        Health { condition, primary, topology, pools: self.pools(), parts }
     }
 
     /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection, every attempt
@@ -323,8 +265,14 @@ impl Db {
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
         // Those that are opened later find it here.
         let _ = self.meter.set(meter.clone());
-        self.router.sources(|purpose, pool| pool.observe_with(meter, name_of(pool, purpose)));
+        self.router.sources(|purpose, pool| pool.observe_with(meter, connect::name_of(pool, purpose)));
         self.router.observe_with(meter);
+        crate::part_metrics::observe(&self.parts, meter);
+    }
+
+    /// What the parts measure now.
+    pub fn part_metrics(&self) -> Vec<Measure> {
+        self.parts.metrics()
     }
 
     /// What was run again so far, by the class of the failure before.
@@ -332,17 +280,14 @@ impl Db {
         self.retry.counts()
     }
 
-    /// Closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`.
+    /// Stops the parts, the last one first, then closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`
+    /// each.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting; the pools stay closed.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
-        self.router.stop();
-        let mut pools = JoinSet::new();
-        for pool in self.router.sources(|_, pool| pool.clone()) {
-            pools.spawn(async move { pool.shutdown(grace).await });
-        }
-        pools.join_all().await.into_iter().fold(Drained::default(), |all, one| all + one)
+        self.parts.stop(grace).await;
+        close(&self.router, grace).await
     }
 
     /// What became so far of COMMITs whose answer was lost.
@@ -372,6 +317,10 @@ impl Db {
         self.session.as_ref()
     }
 
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
     }
@@ -381,64 +330,16 @@ impl Db {
     }
 }
 
-/// What tells a pool apart from the process's others.
-#[cfg(feature = "otel")]
-fn name_of(pool: &Pool, purpose: Purpose) -> String {
-    match purpose {
-        Purpose::Plain => pool.endpoint().to_string(),
-        Purpose::ReadOnly => format!("{} read-only", pool.endpoint()),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn observers(config: &Config, signals: &Signals) -> Vec<Arc<dyn Observe>> {
-    let mut observers: Vec<Arc<dyn Observe>> = vec![Arc::new(signals.clone())];
-    if config.log_queries || config.slow_query_threshold.is_some() {
-        observers.push(Arc::new(QueryLog { slow: config.slow_query_threshold, all: config.log_queries }));
+/// Closes the pools of a router.
+async fn close(router: &Router<Pool>, grace: Duration) -> Drained {
+    router.stop();
+    let mut pools = JoinSet::new();
+    for pool in router.sources(|_, pool| pool.clone()) {
+        pools.spawn(async move { pool.shutdown(grace).await });
     }
-    observers
-}
-
-fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &ServerFacts) {
-    let most = most_connections(config, servers);
-    let limit = usize::try_from(facts.max_connections).unwrap_or(0);
-    if most * 5 > limit * 4 {
-        tracing::warn!(
-            most,
-            max_connections = limit,
-            "this process alone could take more than 80 % of a server's connections: lower DB_POOL_MAX and DB_READ_POOL_MAX"
-        );
-    }
-}
-
-/// The most connections that one server may get from us: it is the primary, or becomes it, and answers reads as well.
-fn most_connections(config: &Config, servers: &Servers) -> usize {
-    let (writes, reads) = (config.pool.max.get(), config.read_pool.max.get());
-    let plain = if servers.are_several() || !config.patroni.is_empty() { writes.max(reads) } else { writes };
-    // And the monitor's own.
-    plain + reads + 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use db_core::Environment;
-    use std::num::NonZeroUsize;
-
-    #[test]
-    fn a_server_that_serves_both_kinds_of_work_has_both_pools() {
-        let check = |read_urls: &[&str], writes, reads, expected| {
-            let mut config = Config::new(Environment::Test, "postgres://ann@a/app".parse().unwrap());
-            config.read_urls = read_urls.iter().map(|url| url.parse().unwrap()).collect();
-            let size = |most| NonZeroUsize::new(most).unwrap();
-            (config.pool.max, config.read_pool.max) = (size(writes), size(reads));
-            assert_eq!(most_connections(&config, &Servers::of(&config)), expected);
-        };
-        check(&[], 10, 20, 31);
-        check(&["postgres://ann@b/app"], 10, 5, 16);
-        check(&["postgres://ann@b/app"], 10, 20, 41);
-    }
+    pools.join_all().await.into_iter().fold(Drained::default(), |all, one| all + one)
 }

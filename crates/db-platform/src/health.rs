@@ -3,8 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use db_core::Condition;
 use db_pool::Status;
 use db_replica_routing::Topology;
+
+use crate::parts::PartStatus;
 
 /// How the database is, as far as this process can tell.
 #[derive(Debug, Clone)]
@@ -18,27 +21,8 @@ pub struct Health {
     pub topology: Topology,
     /// The pools.
     pub pools: Vec<Status>,
-}
-
-/// The verdict of a health check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Condition {
-    /// Everything answers.
-    Up,
-    /// The primary answers, but some standby does not.
-    Degraded,
-    /// The primary does not answer.
-    Down,
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Condition::Up => "up",
-            Condition::Degraded => "degraded",
-            Condition::Down => "down",
-        })
-    }
+    /// The parts that siblings attached.
+    pub parts: Vec<PartStatus>,
 }
 
 impl fmt::Display for Health {
@@ -64,6 +48,9 @@ impl fmt::Display for Health {
                     write!(f, ", {count} {what}")?;
                 }
             }
+        }
+        for PartStatus { name, health } in &self.parts {
+            write!(f, "\n{name}: {health}")?;
         }
         Ok(())
     }

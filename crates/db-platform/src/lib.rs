@@ -2,10 +2,13 @@
 #![doc = include_str!("../README.md")]
 
 pub mod batch;
-mod call_site;
 mod config;
 mod db;
+mod ground;
 mod health;
+#[cfg(feature = "otel")]
+mod part_metrics;
+mod parts;
 mod query;
 mod query_log;
 mod servers;
@@ -18,13 +21,14 @@ pub use batch::{Batch, BatchError};
 pub use config::Config;
 pub use db::Db;
 pub use db_core::{
-    Class, Classify, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Result, ServerReport, SqlState,
-    Work,
+    Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
+    ServerReport, SqlState, Work,
 };
 pub use db_pool::{Connection, Drained};
 pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
 pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
-pub use health::{Condition, Health};
+pub use health::Health;
+pub use parts::PartStatus;
 pub use query::Returns;
 pub use servers::primary_of;
 pub use settings::configuration_page;

@@ -4,11 +4,11 @@
 //! sends what is fetched and no more.
 
 use std::marker::PhantomData;
-use std::panic::{Location, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use db_core::{Acquire, Class, Classify, Error, Result};
+use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
 use db_replica_routing::{Freshness, Routed};
 use diesel::pg::Pg;
@@ -43,7 +43,7 @@ pub struct Rows<U> {
 /// Which database is asked, and where in the caller's code.
 pub(crate) struct Asked {
     pub(crate) db: Db,
-    pub(crate) site: &'static Location<'static>,
+    pub(crate) site: Site,
 }
 
 impl<U: Send + 'static> Rows<U> {
@@ -105,10 +105,12 @@ where
     loop {
         let Ok(place) = batches.reserve().await else { return Ok(()) };
         let fetch = Fetch { batch_size, columns: PhantomData::<fn() -> Q::SqlType> };
-        let fetching = async { Ok(query::rows::<Q, U, _>(&conn, fetch).await?) };
+        let fetching = async {
+            query::rows::<Q, U, _>(&conn, fetch).await.map_err(|error| Error::from(error).in_read())
+        };
         let rows: Vec<U> = within(db.timeout(), fetching).await.inspect_err(|error: &Error| {
             if error.class() == Class::Unavailable {
-                db.reader(Freshness::Default).evict(&mut conn);
+                db.reader(Freshness::Default).report(&mut conn, Report::ServerGone);
             }
         })?;
         let last = rows.len() < batch_size as usize;
@@ -127,7 +129,7 @@ where
 }
 
 /// Opens the cursor on a server that may answer, and on another one where that helps: no row was seen yet.
-async fn declare<Q>(db: &Db, site: &'static Location<'static>, query: Q) -> Result<Routed<Pool>>
+async fn declare<Q>(db: &Db, site: Site, query: Q) -> Result<Routed<Pool>>
 where
     Q: QueryFragment<Pg> + Clone + Send,
 {
@@ -137,8 +139,8 @@ where
             let reader = db.reader(Freshness::Default);
             let mut conn = match reader.acquire_at(site).await {
                 Ok(conn) => conn,
-                // Whoever waited for as long as it was willing to is not made to wait again.
-                Err(error @ (Error::PoolTimeout { .. } | Error::CircuitOpen(_))) => return Ok(Err(error)),
+                // A caller that has waited for as long as it was willing to is not made to wait again.
+                Err(error) if error.ends_the_wait() => return Ok(Err(error)),
                 Err(error) => return Err(error),
             };
             let declared = async {
@@ -148,9 +150,9 @@ where
             match declared.await {
                 Ok(_) => Ok(Ok(conn)),
                 Err(error) => {
-                    let error = Error::from(error);
+                    let error = Error::from(error).in_read();
                     if error.class() == Class::Unavailable {
-                        reader.evict(&mut conn);
+                        reader.report(&mut conn, Report::ServerGone);
                     }
                     Err(error)
                 }

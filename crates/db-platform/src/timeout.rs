@@ -1,10 +1,11 @@
 //! A time that one call may take as a whole.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::time::Duration;
 
 use db_core::{AroundCommit, CommitOutcome, Error, Result};
-use db_replica_routing::{Session, SessionCommit};
+use db_retry::CommitHooks;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ pub(crate) async fn within<T>(
 /// As [`within`], for a transaction that says where it stands: once COMMIT is sent, what became of it is waited for.
 pub(crate) async fn within_until_commit<T, E: From<Error>>(
     timeout: Option<Duration>,
-    committing: &Committing,
+    committing: &Committing<'_>,
     running: impl Future<Output = Result<T, E>> + Unpin,
 ) -> Result<T, E> {
     let Some(waited) = timeout else { return running.await };
@@ -35,15 +36,15 @@ pub(crate) async fn within_until_commit<T, E: From<Error>>(
     }
 }
 
-/// Whether a COMMIT is under way, or about to be sent; and what tells the session what it wrote.
-pub(crate) struct Committing {
+/// Whether a COMMIT is under way, or about to be sent; around the hooks of the session and of the parts.
+pub(crate) struct Committing<'a> {
     under_way: watch::Sender<bool>,
-    session: Option<SessionCommit>,
+    hooks: CommitHooks<'a>,
 }
 
-impl Committing {
-    pub(crate) fn of(session: Option<&Session>) -> Self {
-        Committing { under_way: watch::Sender::new(false), session: session.map(Session::commit) }
+impl<'a> Committing<'a> {
+    pub(crate) fn around(hooks: CommitHooks<'a>) -> Self {
+        Committing { under_way: watch::Sender::new(false), hooks }
     }
 
     /// Waits until none is.
@@ -53,20 +54,27 @@ impl Committing {
     }
 }
 
-impl AroundCommit for Committing {
+impl AroundCommit for Committing<'_> {
     fn before<'a>(
         &'a self,
-        _: &'a mut AsyncPgConnection,
+        conn: &'a mut AsyncPgConnection,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        self.under_way.send_replace(true);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            self.hooks.before(conn).await?;
+            self.under_way.send_replace(true);
+            Ok(())
+        })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        self.hooks.sql()
     }
 
     fn alongside<'a>(
         &'a self,
         conn: &'a AsyncPgConnection,
     ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-        self.session.as_ref().and_then(|session| session.alongside(conn))
+        self.hooks.alongside(conn)
     }
 
     fn after<'a>(
@@ -75,9 +83,7 @@ impl AroundCommit for Committing {
         outcome: CommitOutcome,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
-            if let Some(session) = &self.session {
-                session.after(conn, outcome).await;
-            }
+            self.hooks.after(conn, outcome).await;
             self.under_way.send_replace(false);
         })
     }

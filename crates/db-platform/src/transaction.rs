@@ -5,13 +5,12 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{Classify, Error, Once, Work};
-use db_replica_routing::Session;
-use db_retry::{Begin, Isolation, Resolve, Retry, RetryConfig};
+use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_replica_routing::{Session, SessionCommit};
+use db_retry::{Begin, CommitHooks, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
-use crate::call_site::CalledAt;
 use crate::db::Db;
 use crate::timeout::{Committing, within_until_commit};
 
@@ -119,9 +118,11 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
+            let (session, parts) =
+                (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
+            let committing = Committing::around(commit_hooks(session.as_ref(), &parts));
             let retries = self.retries();
-            let running = pin!(retries.transaction(&writer, self.begin, &committing, work));
+            let running = pin!(retries.transaction_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))
@@ -143,9 +144,11 @@ impl<'a> TransactionBuilder<'a> {
         let (site, span) = (Location::caller(), self.span());
         let running = async move {
             let writer = self.db.writer();
-            let (writer, committing) = (CalledAt(&writer, site), Committing::of(self.session.as_ref()));
+            let (session, parts) =
+                (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
+            let committing = Committing::around(commit_hooks(session.as_ref(), &parts));
             let retries = self.retries();
-            let running = pin!(retries.transaction_once(&writer, self.begin, &committing, work));
+            let running = pin!(retries.transaction_once_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))
@@ -173,4 +176,13 @@ impl<'a> TransactionBuilder<'a> {
             None => tracing::Span::none(),
         }
     }
+}
+
+/// The hooks around one COMMIT: the session's, then those of the parts in their order.
+fn commit_hooks<'h>(
+    session: Option<&'h SessionCommit>,
+    parts: &'h [(&'static str, Box<dyn AroundCommit>)],
+) -> CommitHooks<'h> {
+    let session = session.map(|session| ("session", session as &dyn AroundCommit));
+    CommitHooks::new(session.into_iter().chain(parts.iter().map(|(name, hook)| (*name, &**hook))))
 }

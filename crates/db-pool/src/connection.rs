@@ -1,11 +1,10 @@
 //! A connection that is checked out.
 
 use std::ops::{Deref, DerefMut};
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Checkout, Endpoint, Role, SqlState};
+use db_core::{Checkout, Endpoint, Facts, Role, Site, SqlState, TransactionStatus};
 use deadpool::unmanaged::Object;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::inner::Inner;
 use crate::returning;
 use crate::slot::Slot;
-use crate::wire::{Lease, TransactionStatus};
+use crate::wire::Lease;
 
 /// A connection that is checked out of a [`Pool`](crate::Pool); it goes back when this is dropped.
 ///
@@ -32,7 +31,7 @@ impl Connection {
         inner: Arc<Inner>,
         place: Option<OwnedSemaphorePermit>,
         since: Instant,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Self {
         let checkout = Checkout(inner.counters.acquired());
         slot.check_out(Lease { checkout, since, site, span: tracing::Span::current(), reported: false });
@@ -64,10 +63,24 @@ impl Connection {
         self.slot.as_ref()?.wire.session().failed_with
     }
 
+    /// What the wire has shown of it; [`Facts::UNKNOWN`] without the wire tap.
+    pub fn facts(&self) -> Facts {
+        let tapped = self.slot.as_ref().map(|slot| &slot.wire).filter(|wire| wire.is_tapped());
+        tapped.map_or(Facts::UNKNOWN, |wire| wire.session().facts())
+    }
+
     /// Closes the connection when it comes back.
     pub(crate) fn retire(&mut self) {
         if let Some(slot) = &mut self.slot {
             slot.expire();
+        }
+    }
+
+    /// As [`Connection::retire`], and lets the server finish what it is about.
+    pub(crate) fn retire_without_cancel(&mut self) {
+        if let Some(slot) = &mut self.slot {
+            slot.expire();
+            slot.may_be_cancelled = false;
         }
     }
 }

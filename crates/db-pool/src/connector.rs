@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, LinkEvent, Observe, Result};
+use db_core::{
+    Connect, ConnectError, ConnectFailure, ConnectionHook, DatabaseUrl, Endpoint, LinkEvent, Observe, Result,
+};
 use diesel::connection::CacheSize;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +15,7 @@ use tokio_postgres::{CancelToken, Client};
 
 use crate::ConnectConfig;
 use crate::baseline::Baseline;
+use crate::hooks::Hooks;
 use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
@@ -34,6 +37,8 @@ pub struct Connector {
     password: Option<Arc<AskPassword>>,
     observers: Arc<[Arc<dyn Observe>]>,
     role: Role,
+    on_connect: Hooks,
+    pub(crate) on_checkout: Hooks,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -51,12 +56,38 @@ impl Connector {
     pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
         let config = config.within(&url);
         let dialer = Dialer::new(&url, config.socket_timeout);
-        Connector { url, config, dialer, password: None, observers: Arc::new([]), role: Role::default() }
+        Connector {
+            url,
+            config,
+            dialer,
+            password: None,
+            observers: Arc::new([]),
+            role: Role::default(),
+            on_connect: Hooks::default(),
+            on_checkout: Hooks::default(),
+        }
     }
 
     /// The same connector, whose connections report to these observers.
     pub fn observed_by(mut self, observers: impl IntoIterator<Item = Arc<dyn Observe>>) -> Self {
         self.observers = observers.into_iter().collect();
+        self
+    }
+
+    /// The same connector, which runs these hooks, each under a name for logs, on every connection that a pool opens, and
+    /// again when its session was reset.
+    ///
+    /// They count towards `connect_timeout`. One that fails fails the connection; one that panics is left out.
+    pub fn on_connect(mut self, hooks: impl IntoIterator<Item = (&'static str, ConnectionHook)>) -> Self {
+        self.on_connect = Hooks::new(hooks);
+        self
+    }
+
+    /// The same connector, whose pools run these hooks on every connection right before a caller gets it.
+    ///
+    /// They count towards `acquire_timeout`. One that fails fails the caller, and the connection is closed.
+    pub fn on_checkout(mut self, hooks: impl IntoIterator<Item = (&'static str, ConnectionHook)>) -> Self {
+        self.on_checkout = Hooks::new(hooks);
         self
     }
 
@@ -161,12 +192,20 @@ impl Connector {
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
         let (client, wire) = self.log_in(endpoint, started).await?;
-        let (conn, seen) = self
+        let (mut conn, seen) = self
             .equip(client, endpoint)
             .await
             .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
+        self.prepare(&mut conn).await.map_err(|error| {
+            self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
+        })?;
         wire.session().begin();
         Ok(Opened { conn, wire, seen })
+    }
+
+    /// Does what the hooks want of a session that is new, or as new.
+    pub(crate) async fn prepare(&self, conn: &mut AsyncPgConnection) -> Result<()> {
+        if self.on_connect.is_empty() { Ok(()) } else { self.on_connect.run(conn).await }
     }
 
     /// Logs in with the settings that the role's own do not contradict.

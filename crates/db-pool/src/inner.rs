@@ -244,7 +244,9 @@ impl Inner {
             && *at >= started
             && self.open() == 0
         {
-            return error.clone().into();
+            let mut error = error.clone();
+            error.ends_the_wait = true;
+            return error.into();
         }
         let (status, now) = (self.status(), Instant::now());
         Error::PoolTimeout {

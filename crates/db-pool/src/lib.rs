@@ -11,6 +11,7 @@ mod connector;
 mod counters;
 mod gate;
 mod histogram;
+mod hooks;
 mod inner;
 mod lease;
 #[cfg(feature = "otel")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Error, Holder, Result, SqlState};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Report, Result, Site};
 use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -79,11 +79,11 @@ impl Pool {
         self.get_at(Location::caller())
     }
 
-    async fn get_at(&self, site: &'static Location<'static>) -> Result<Connection> {
+    async fn get_at(&self, site: Site) -> Result<Connection> {
         let started = Instant::now();
         if let Some(connection) = self.take_fresh(started, site) {
             self.inner.counters.waits.record(Duration::ZERO);
-            return Ok(connection);
+            return self.prepared(connection, started).await;
         }
         let deadline = tokio::time::Instant::from_std(started) + self.inner.config.acquire_timeout;
         let mut next = None;
@@ -96,15 +96,36 @@ impl Pool {
             let is_open = self.inner.gate.now() == Gate::Open;
             if is_open && self.is_fresh(&slot, now) {
                 self.inner.counters.waits.record(now.saturating_duration_since(started));
-                return Ok(Connection::new(slot, Arc::clone(&self.inner), None, now, site));
+                let connection = Connection::new(slot, Arc::clone(&self.inner), None, now, site);
+                return self.prepared(connection, started).await;
             }
             // Nobody keeps a connection while the pool is suspended: it goes back.
             next = is_open.then_some(slot);
         }
         let waiting = self.wait(started, deadline, next, site);
         match tokio::time::timeout_at(deadline, waiting).await {
-            Ok(result) => result,
+            Ok(result) => self.prepared(result?, started).await,
             Err(_) => Err(self.inner.gave_up(started)),
+        }
+    }
+
+    /// Does what the hooks want of a connection that a caller is about to get.
+    async fn prepared(&self, mut connection: Connection, started: Instant) -> Result<Connection> {
+        let hooks = &self.inner.connector.on_checkout;
+        if hooks.is_empty() {
+            return Ok(connection);
+        }
+        let left = self.inner.config.acquire_timeout.saturating_sub(started.elapsed());
+        match tokio::time::timeout(left, hooks.run(&mut connection)).await {
+            Ok(Ok(())) => Ok(connection),
+            Ok(Err(error)) => {
+                connection.retire();
+                Err(error)
+            }
+            Err(_) => {
+                connection.retire();
+                Err(self.inner.gave_up(started))
+            }
         }
     }
 
@@ -120,7 +141,7 @@ impl Pool {
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
-    fn take_fresh(&self, now: Instant, site: &'static Location<'static>) -> Option<Connection> {
+    fn take_fresh(&self, now: Instant, site: Site) -> Option<Connection> {
         let inner = &self.inner;
         if inner.gate.now() != Gate::Open {
             return None;
@@ -145,7 +166,7 @@ impl Pool {
         started: Instant,
         deadline: tokio::time::Instant,
         mut next: Option<Object<Box<Slot>>>,
-        site: &'static Location<'static>,
+        site: Site,
     ) -> Result<Connection> {
         let inner = &self.inner;
         loop {
@@ -302,15 +323,7 @@ impl Pool {
 impl Acquire for Pool {
     type Conn = Connection;
 
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Connection>> + Send {
-        self.get_at(Location::caller())
-    }
-
-    fn acquire_at(
-        &self,
-        site: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Connection>> + Send {
+    fn acquire_at(&self, site: Site) -> impl Future<Output = Result<Connection>> + Send {
         self.get_at(site)
     }
 
@@ -318,16 +331,28 @@ impl Acquire for Pool {
         Some(&self.inner.endpoint)
     }
 
-    fn evict(&self, conn: &mut Connection) {
-        conn.retire();
+    fn facts(&self, conn: &Connection) -> Facts {
+        conn.facts()
     }
 
+    fn report(&self, conn: &mut Connection, what: Report) {
+        match what {
+            Report::ServerGone => conn.retire(),
+            Report::CommitUnanswered => conn.retire_without_cancel(),
+            // The pool leads to one server only, and this connection is well.
+            Report::Conflict => {}
+        }
+    }
+
+    /// A pool does not watch its server beyond its connections.
+    fn server_down(&self, _: &Connection) -> impl Future<Output = ()> + Send + use<> {
+        std::future::pending()
+    }
+}
+
+impl EvictAll for Pool {
     fn evict_all(&self) {
         Pool::evict_all(self);
-    }
-
-    fn failed_with(&self, conn: &Connection) -> Option<SqlState> {
-        conn.failed_with()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::Result;
+use db_core::{Result, TransactionStatus};
 use deadpool::unmanaged::Object;
 use diesel_async::SimpleAsyncConnection;
 
@@ -15,7 +15,7 @@ use crate::adaptive::Question;
 use crate::config::Reset;
 use crate::inner::Inner;
 use crate::slot::Slot;
-use crate::wire::{BackendKey, Lease, Leftover, TransactionStatus};
+use crate::wire::{BackendKey, Lease, Leftover};
 
 /// How long a request that was written waits for its answer before it is cancelled, where nothing was unanswered when
 /// the connection came back, and between two cancels.
@@ -102,7 +102,7 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
 /// Closes a connection; what still runs on it is cancelled first, so that its locks go at once.
 pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
     let busy = slot.is_in_the_middle() || slot.wire.session().unanswered() > 0;
-    let key = slot.wire.session().key().filter(|_| busy && !slot.wire.is_lost());
+    let key = slot.wire.session().key().filter(|_| busy && slot.may_be_cancelled && !slot.wire.is_lost());
     let slot = Object::take(slot);
     inner.counters.destroyed();
     if let Some(key) = key {
@@ -166,6 +166,10 @@ async fn clean(
     }
     if !orders.is_empty() {
         slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;
+    }
+    if leftover.state {
+        slot.start_afresh();
+        inner.connector.prepare(&mut slot.conn).await.map_err(|_| Unclean::Refused)?;
     }
     slot.wire.settled().await;
     let mut session = slot.wire.session();

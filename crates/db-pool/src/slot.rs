@@ -28,6 +28,8 @@ pub(crate) struct Slot {
     pub(crate) idle_since: Instant,
     /// When the server last answered.
     alive_at: Instant,
+    /// Whether what runs on it when it is closed is cancelled: not a COMMIT, which may wait for a synchronous standby.
+    pub(crate) may_be_cancelled: bool,
 }
 
 impl Slot {
@@ -42,6 +44,7 @@ impl Slot {
             expires: now + lifetime,
             idle_since: now,
             alive_at: now,
+            may_be_cancelled: true,
         }
     }
 

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
-pub(crate) use session::{BackendKey, Lease, Session, TransactionStatus};
+pub(crate) use session::{BackendKey, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 
 use frames::Frames;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Error, Lsn, Result, Role};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Lsn, Result, Role};
 use tokio::sync::{Notify, watch};
 
 use crate::config::{NodeConfig, RouterConfig};
@@ -123,6 +123,14 @@ impl<A> Cluster<A> {
         true
     }
 
+    /// The source of a node for this purpose.
+    pub(crate) fn source<'a>(&self, node: &'a Node<A>, purpose: Purpose) -> &'a A {
+        match purpose {
+            Purpose::Plain => &node.plain,
+            Purpose::ReadOnly => self.read_only(node),
+        }
+    }
+
     /// The source for reads on this node while it is the primary.
     pub(crate) fn read_only<'a>(&self, node: &'a Node<A>) -> &'a A {
         node.read_only.get_or_init(|| (self.open)(node.endpoint(), Purpose::ReadOnly))
@@ -225,7 +233,7 @@ impl<A> Cluster<A> {
     }
 }
 
-impl<A: Acquire> Cluster<A> {
+impl<A: Acquire + EvictAll> Cluster<A> {
     /// Takes in what a monitor saw of its node, and holds an election.
     pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) {
         let mut state = self.state();
@@ -248,7 +256,7 @@ impl<A: Acquire> Cluster<A> {
             // Its name leads elsewhere, or it was restarted: connections to what was there before are of no use.
             if node.is_another_server(is.started) || demoted {
                 node.plain.evict_all();
-                node.read_only.get().into_iter().for_each(Acquire::evict_all);
+                node.read_only.get().into_iter().for_each(EvictAll::evict_all);
             }
         }
         let nodes = self.nodes.now();

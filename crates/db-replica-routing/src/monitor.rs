@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Connect, Error, Result, Role};
+use db_core::{Acquire, Connect, Error, EvictAll, Result, Role};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
@@ -42,7 +42,7 @@ struct Wakers {
     awaited: watch::Receiver<u64>,
 }
 
-impl<A: Acquire, C: Connect> Monitor<A, C> {
+impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
     /// Runs until it is aborted.
     pub(crate) async fn run(mut self) {
         let mut wakers =

@@ -5,14 +5,13 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use db_core::{Acquire, Error, Result, Role, SqlState};
+use db_core::{Acquire, Endpoint, Error, Facts, Report, Result, Role, Site};
 
 use crate::balance::{Set, choose};
 use crate::cluster::Cluster;
@@ -20,7 +19,7 @@ use crate::config::Fallback;
 use crate::counts::Reason;
 use crate::freshness::Freshness;
 use crate::node::Node;
-use crate::routed::{Routed, Site, UnderWay};
+use crate::routed::{Routed, UnderWay};
 use crate::router::Purpose;
 use crate::rule::Rule;
 use crate::token::Token;
@@ -28,7 +27,7 @@ use crate::token::Token;
 /// A place where connections for reads come from; each acquire chooses a node anew.
 ///
 /// Make one for each read, and use it for all attempts at that read: it remembers which standbys are to be
-/// [avoided](Acquire::avoid).
+/// avoided after a [conflict](Report::Conflict).
 pub struct Reader<'a, A> {
     cluster: &'a Cluster<A>,
     freshness: Freshness,
@@ -87,7 +86,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 Ok(conn) => {
                     node.vitals.succeeded();
                     node.reads.count(reason);
-                    return Ok(Some(Routed::new(conn, under_way)));
+                    return Ok(Some(Routed::new(conn, under_way, Purpose::Plain)));
                 }
                 // It is busy, not gone, and the caller has waited for as long as it was willing to.
                 Err(error @ Error::PoolTimeout { .. }) => return Err(error),
@@ -168,11 +167,6 @@ impl<A: Acquire + Send> Reader<'_, A> {
 impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
     type Conn = Routed<A>;
 
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Routed<A>>> + Send {
-        self.acquire_at(Location::caller())
-    }
-
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
         let (at_once, after_wait, in_vain) = match self.freshness {
@@ -194,30 +188,38 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         self.fall_back(in_vain, site).await
     }
 
-    /// The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
-    fn evict(&self, conn: &mut Routed<A>) {
-        let node = Arc::clone(conn.node());
-        let is_primary = node.seen.borrow().primary().is_some();
-        let source = if is_primary { self.cluster.read_only(&node) } else { &node.plain };
-        source.evict(&mut conn.conn);
-        // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
-        if !is_primary {
-            self.failed(&node);
-            node.suspect();
+    /// A reader leads to whichever node it chooses.
+    fn endpoint(&self) -> Option<&Endpoint> {
+        None
+    }
+
+    fn facts(&self, conn: &Routed<A>) -> Facts {
+        conn.facts(self.cluster)
+    }
+
+    fn report(&self, conn: &mut Routed<A>, what: Report) {
+        conn.report(self.cluster, what);
+        let node = conn.node();
+        match what {
+            // The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
+            Report::ServerGone => {
+                // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
+                if node.seen.borrow().primary().is_none() {
+                    self.failed(node);
+                    node.suspect();
+                }
+                self.cluster.signals.raise();
+            }
+            // The next attempt goes to another standby, and after the last one to the primary.
+            Report::Conflict => {
+                self.avoided.fetch_or(1 << node.number, Ordering::Relaxed);
+            }
+            // A read has no COMMIT that matters.
+            Report::CommitUnanswered => {}
         }
-        self.cluster.signals.raise();
     }
 
-    /// The next attempt goes to another standby, and after the last one to the primary.
-    fn avoid(&self, conn: &mut Routed<A>) {
-        self.avoided.fetch_or(1 << conn.node().number, Ordering::Relaxed);
-    }
-
-    fn failed_with(&self, conn: &Routed<A>) -> Option<SqlState> {
-        conn.node().plain.failed_with(&conn.conn)
-    }
-
-    fn gone(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
         let node = Arc::clone(conn.node());
         async move { node.went_down().await }
     }

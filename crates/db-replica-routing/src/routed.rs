@@ -1,22 +1,22 @@
 //! A connection, and the node that it leads to.
 
 use std::ops::{Deref, DerefMut};
-use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use db_core::{Acquire, Endpoint};
+use db_core::{Acquire, Endpoint, Facts, Report};
 use diesel_async::AsyncPgConnection;
 
+use crate::cluster::Cluster;
 use crate::node::Node;
-
-/// Where in the service's own code a connection was acquired.
-pub(crate) type Site = &'static Location<'static>;
+use crate::router::Purpose;
 
 /// A connection, and the node that it leads to.
 pub struct Routed<A: Acquire> {
     pub(crate) conn: A::Conn,
     under_way: UnderWay<A>,
+    /// Which of the node's sources it came from.
+    purpose: Purpose,
 }
 
 /// Counts one piece of work on a node for as long as it lives.
@@ -32,8 +32,8 @@ impl<A> UnderWay<A> {
 }
 
 impl<A: Acquire> Routed<A> {
-    pub(crate) fn new(conn: A::Conn, under_way: UnderWay<A>) -> Self {
-        Routed { conn, under_way }
+    pub(crate) fn new(conn: A::Conn, under_way: UnderWay<A>, purpose: Purpose) -> Self {
+        Routed { conn, under_way, purpose }
     }
 
     /// The node that answers.
@@ -44,6 +44,17 @@ impl<A: Acquire> Routed<A> {
     /// The connection alone, which no longer counts as work on its node.
     pub fn into_inner(self) -> A::Conn {
         self.conn
+    }
+
+    /// What its own source knows of it.
+    pub(crate) fn facts(&self, cluster: &Cluster<A>) -> Facts {
+        cluster.source(self.node(), self.purpose).facts(&self.conn)
+    }
+
+    /// Tells its own source what it ran into.
+    pub(crate) fn report(&mut self, cluster: &Cluster<A>, what: Report) {
+        let node = Arc::clone(self.node());
+        cluster.source(&node, self.purpose).report(&mut self.conn, what);
     }
 
     pub(crate) fn node(&self) -> &Arc<Node<A>> {

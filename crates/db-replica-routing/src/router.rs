@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use db_core::{Acquire, Connect, Endpoint};
+use db_core::{Acquire, Connect, Endpoint, EvictAll};
 use tokio::task::AbortHandle;
 
 use crate::cluster::{Cluster, Leader};
@@ -63,7 +63,7 @@ impl<A> Clone for Router<A> {
     }
 }
 
-impl<A: Acquire + Send + Sync + 'static> Router<A> {
+impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
     /// A router over nodes whose roles it finds out. `open` makes a source of connections to a node for a purpose;
     /// `connect` makes what opens the monitor's own connections to a node; `signals` hears from all others.
     ///
@@ -182,7 +182,7 @@ impl<A> Router<A> {
     }
 }
 
-impl<A: Acquire + Send + Sync + 'static> Inner<A> {
+impl<A: Acquire + EvictAll + Send + Sync + 'static> Inner<A> {
     /// Whether it was new.
     fn add(&self, config: NodeConfig) -> bool {
         // A pool that is opened now would outlive the shutdown.

@@ -4,15 +4,14 @@
 //! switchover costs time and no error.
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Class, Classify, Error, Result, Role, SqlState};
+use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Report, Result, Role, Site};
 
 use crate::cluster::{Cluster, Leader};
 use crate::node::Node;
-use crate::routed::{Routed, Site, UnderWay};
+use crate::routed::{Routed, UnderWay};
 use crate::router::Purpose;
 
 /// A place where connections for writes come from; each acquire goes to the node that takes writes then.
@@ -41,28 +40,30 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
     /// [`Error::NoServer`] where there was no writer for as long as
     /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where too many wait
     /// already.
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Routed<A>>> + Send {
-        self.acquire_at(Location::caller())
-    }
-
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
         self.cluster.on_writer(Purpose::Plain, site).await
     }
 
-    /// Work that was to write failed: until the node has been asked, nobody gets a connection to it.
-    fn evict(&self, conn: &mut Routed<A>) {
-        conn.node().vitals.doubt(Instant::now());
-        conn.node().clone().plain.evict(&mut conn.conn);
-        self.cluster.signals.raise();
+    /// A writer leads to whichever node takes writes.
+    fn endpoint(&self) -> Option<&Endpoint> {
+        None
     }
 
-    fn failed_with(&self, conn: &Routed<A>) -> Option<SqlState> {
-        conn.node().plain.failed_with(&conn.conn)
+    fn facts(&self, conn: &Routed<A>) -> Facts {
+        conn.facts(self.cluster)
     }
 
-    fn gone(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+    fn report(&self, conn: &mut Routed<A>, what: Report) {
+        conn.report(self.cluster, what);
+        // Work that was to write failed: until the node has been asked, nobody gets a connection to it.
+        if what != Report::Conflict {
+            conn.node().vitals.doubt(Instant::now());
+            self.cluster.signals.raise();
+        }
+    }
+
+    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
         let (node, mut leader) = (Arc::clone(conn.node()), self.cluster.leader.subscribe());
         async move {
             let number = node.number;
@@ -86,10 +87,7 @@ impl<A: Acquire + Send> Cluster<A> {
                 self.await_writer(&mut search).await?;
                 continue;
             };
-            let source = match purpose {
-                Purpose::Plain => &node.plain,
-                Purpose::ReadOnly => self.read_only(&node),
-            };
+            let source = self.source(&node, purpose);
             let acquired = tokio::select! {
                 biased;
                 acquired = source.acquire_at(site) => acquired,
@@ -98,7 +96,7 @@ impl<A: Acquire + Send> Cluster<A> {
             match acquired {
                 // It was handed over before it was known that another node takes the writes.
                 Ok(_) if !self.is_led_by(&node) => {}
-                Ok(conn) => return Ok(Routed::new(conn, UnderWay::on(node))),
+                Ok(conn) => return Ok(Routed::new(conn, UnderWay::on(node), purpose)),
                 Err(error) if error.class() == Class::Unavailable => {
                     tracing::debug!(endpoint = %node.endpoint(), %error, "no connection to the writer");
                     let started = *search.get_or_insert_with(Instant::now);

@@ -71,7 +71,7 @@ where
     T: Send,
     E: From<Error> + Classify + Send,
 {
-    let mut gone = pin!(from.gone(conn));
+    let mut gone = pin!(from.server_down(conn));
     let began = deadline::unless(receipt::begin(conn, plan.begin), gone.as_mut());
     let receipt = match deadline::until(plan.limit, began).await {
         Some(None) => return abandoned(plan).await,
@@ -125,7 +125,7 @@ where
         }
         Some(Some(Err(error))) => {
             let error = Error::from(error);
-            let said = from.failed_with(conn);
+            let said = from.facts(conn).failed_with;
             // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
             if roll_back(conn, plan).await {
                 plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
@@ -155,8 +155,14 @@ async fn commit(
     marker: Option<Uuid>,
     mut gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Option<diesel::QueryResult<()>>> {
-    let guard = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
-    let sql = format!("{guard}; COMMIT");
+    let mut sql = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
+    if let Some(more) = plan.around.sql() {
+        sql.push_str("; ");
+        // A comment in its last line must not swallow COMMIT.
+        sql.push_str(&more);
+        sql.push('\n');
+    }
+    sql.push_str("; COMMIT");
     let mut sender = conn;
     let committing = sender.batch_execute(&sql);
     let Some(alongside) = plan.around.alongside(conn) else {
@@ -191,7 +197,7 @@ where
     A: Acquire,
     E: Send,
 {
-    let class = overruled(class, from.failed_with(conn));
+    let class = overruled(class, from.facts(conn).failed_with);
     let alive = roll_back(conn, plan).await;
     plan.around.after(alive.then_some(&mut **conn), CommitOutcome::RolledBack).await;
     Ended::Failed(Failed {

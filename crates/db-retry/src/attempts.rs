@@ -1,19 +1,15 @@
 //! Decides after each failure whether there is another attempt, and waits for it.
 
-use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{Acquire, Class, Error, Result};
+use db_core::{Acquire, Class, Error, Result, Site};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::config::RetryConfig;
 use crate::deadline;
 use crate::retry::{Retry, Shared};
-
-/// Who called, for reports about its connection.
-pub(crate) type Site = &'static Location<'static>;
 
 /// The attempts of one call.
 pub(crate) struct Attempts<'a> {

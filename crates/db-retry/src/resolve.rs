@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use db_core::{Acquire, Class, Classify, CommitOutcome, Error, Result};
+use db_core::{Acquire, Class, Classify, CommitOutcome, Error, Report, Result, Site};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
@@ -56,7 +56,12 @@ enum Answer {
 }
 
 /// Asks until there is an answer, or until `by`.
-pub(crate) async fn resolve<A: Acquire>(from: &A, lost: &Lost, by: Option<Instant>) -> Verdict<A::Conn> {
+pub(crate) async fn resolve<A: Acquire>(
+    from: &A,
+    site: Site,
+    lost: &Lost,
+    by: Option<Instant>,
+) -> Verdict<A::Conn> {
     if lost.receipt.is_none() && lost.marker.is_none() {
         return Verdict::Unknown(
             "nothing identifies the transaction: it was begun with Resolve::Never".to_owned(),
@@ -67,7 +72,7 @@ pub(crate) async fn resolve<A: Acquire>(from: &A, lost: &Lost, by: Option<Instan
     let mut reason = "nobody has answered".to_owned();
     let asking = async {
         loop {
-            match from.acquire().await {
+            match from.acquire_at(site).await {
                 Ok(mut conn) => match ask(&mut conn, lost, started.elapsed() > PATIENCE).await {
                     Ok(Answer::Committed) => return Verdict::Committed(conn),
                     Ok(Answer::RolledBack) => return Verdict::RolledBack(conn),
@@ -75,7 +80,7 @@ pub(crate) async fn resolve<A: Acquire>(from: &A, lost: &Lost, by: Option<Instan
                     Ok(Answer::NotYet(why)) => {
                         reason = why.to_owned();
                         if why == STANDBY {
-                            from.evict(&mut conn);
+                            from.report(&mut conn, Report::ServerGone);
                         }
                     }
                     Err(error) if error.class() == Class::Permanent => {
@@ -83,7 +88,7 @@ pub(crate) async fn resolve<A: Acquire>(from: &A, lost: &Lost, by: Option<Instan
                     }
                     Err(error) => {
                         if error.class() == Class::Unavailable {
-                            from.evict(&mut conn);
+                            from.report(&mut conn, Report::ServerGone);
                         }
                         reason = error.to_string();
                     }

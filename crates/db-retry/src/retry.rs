@@ -4,11 +4,11 @@ use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 
-use db_core::{Acquire, Class, Classify, Error, Result, SqlState, Work};
+use db_core::{Acquire, Class, Classify, Error, Report, Result, Site, SqlState, Work};
 use tokio::time::Instant;
 
 use crate::attempt::went_down;
-use crate::attempts::{Attempts, Site};
+use crate::attempts::Attempts;
 use crate::budget::{Budget, BudgetStatus};
 use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
@@ -163,7 +163,14 @@ impl<C> Retry<C> {
         self.read_at(Location::caller(), from, work)
     }
 
-    async fn read_at<A, T, E>(&self, site: Site, from: &A, work: impl Work<T, E>) -> Result<T>
+    /// As [`Retry::read`], on behalf of the code at `site`, which reports about the connection then name.
+    ///
+    /// # Errors
+    /// As [`Retry::read`].
+    ///
+    /// # Cancel safety
+    /// As [`Retry::read`].
+    pub async fn read_at<A, T, E>(&self, site: Site, from: &A, work: impl Work<T, E>) -> Result<T>
     where
         C: Condition<Error>,
         A: Acquire,
@@ -179,7 +186,7 @@ impl<C> Retry<C> {
                         return Ok(value);
                     }
                     Err(error) => {
-                        let class = class_of_read(&error);
+                        let class = error.class();
                         if class == Class::Permanent {
                             attempts.answered();
                         }
@@ -212,48 +219,41 @@ impl<C> Retry<C> {
         let started = Instant::now();
         let limit = self.config.read_timeout.map(|timeout| started + timeout);
         let inside = deadline::earlier(limit, attempts.deadline());
-        let gone = from.gone(conn);
+        let gone = from.server_down(conn);
         let read = {
             // Pinned here: the future of a query is large, and each layer around it would move it once more.
             let reading = pin!(work(conn));
             deadline::until(limit, deadline::unless(deadline::scope(inside, reading), gone)).await
         };
         let read = read.map(|answer| match answer {
-            Some(result) => result.map_err(Into::into),
+            Some(result) => result.map_err(|error| error.into().in_read()),
             None => Err(went_down()),
         });
         match read {
-            Some(result) => result.inspect_err(|error: &Error| match class_of_read(error) {
+            Some(result) => result.inspect_err(|error: &Error| match error.class() {
                 // A session that replay ended between two statements: the server is well.
-                Class::Unavailable if from.failed_with(conn) == Some(SqlState::SERIALIZATION_FAILURE) => {
-                    from.avoid(conn);
+                Class::Unavailable
+                    if from.facts(conn).failed_with == Some(SqlState::SERIALIZATION_FAILURE) =>
+                {
+                    from.report(conn, Report::Conflict);
                 }
-                Class::Unavailable => from.evict(conn),
-                Class::Conflict => from.avoid(conn),
+                Class::Unavailable => from.report(conn, Report::ServerGone),
+                Class::Conflict => from.report(conn, Report::Conflict),
                 _ => {}
             }),
             // The server should have ended the statement by itself: it has stopped, or nobody hears it.
             None => {
-                from.evict(conn);
+                from.report(conn, Report::ServerGone);
                 Err(Error::DeadlineExceeded { waited: started.elapsed() })
             }
         }
     }
 }
 
-/// What a failure of a read means: a write in it is refused wherever it goes.
-fn class_of_read(error: &Error) -> Class {
-    if matches!(error, Error::ReadOnly(_)) { Class::Permanent } else { error.class() }
-}
-
-/// What a failure to get a connection means for whoever tries again.
+/// What a failure to get a connection means for the next attempt.
 pub(crate) fn class_of_acquire(error: &Error) -> Class {
-    match error {
-        // Whoever waited for as long as it was willing to is not made to wait again, and whoever a breaker turns away
-        // is to fail at once: trying again is the breaker's own business.
-        Error::PoolTimeout { .. } | Error::CircuitOpen(_) | Error::NoServer { .. } => Class::Permanent,
-        error => error.class(),
-    }
+    // A caller that has waited for as long as it was willing to is not made to wait again.
+    if error.ends_the_wait() { Class::Permanent } else { error.class() }
 }
 
 /// Asks the condition, except where it is not to be asked.

@@ -7,12 +7,13 @@
 use std::panic::Location;
 
 use db_core::{
-    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, Result, UnknownCommit, Work,
+    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, Report, Result, Site, UnknownCommit,
+    Work,
 };
 use tokio::time::Instant;
 
 use crate::attempt::{self, Ended, Failed, Plan};
-use crate::attempts::{Attempts, Site};
+use crate::attempts::Attempts;
 use crate::begin::Begin;
 use crate::condition::Condition;
 use crate::deadline;
@@ -47,10 +48,17 @@ impl<C> Retry<C> {
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        self.until_done(Location::caller(), from, begin, around, work)
+        self.transaction_at(Location::caller(), from, begin, around, work)
     }
 
-    async fn until_done<A, T, E>(
+    /// As [`Retry::transaction`], on behalf of the code at `site`, which reports about the connection then name.
+    ///
+    /// # Errors
+    /// As [`Retry::transaction`].
+    ///
+    /// # Cancel safety
+    /// As [`Retry::transaction`].
+    pub async fn transaction_at<A, T, E>(
         &self,
         site: Site,
         from: &A,
@@ -104,12 +112,32 @@ impl<C> Retry<C> {
         T: Send,
         E: From<Error> + Classify + Send,
     {
-        let site = Location::caller();
-        async move {
-            let attempts = Attempts::start(self);
-            let result = self.attempt(&attempts, site, from, begin, around, work).await;
-            result.inspect(|_| attempts.answered()).map_err(|failed| failed.error)
-        }
+        self.transaction_once_at(Location::caller(), from, begin, around, work)
+    }
+
+    /// As [`Retry::transaction_once`], on behalf of the code at `site`.
+    ///
+    /// # Errors
+    /// As [`Retry::transaction`].
+    ///
+    /// # Cancel safety
+    /// As [`Retry::transaction`].
+    pub async fn transaction_once_at<A, T, E>(
+        &self,
+        site: Site,
+        from: &A,
+        begin: Begin,
+        around: &dyn AroundCommit,
+        work: impl Once<T, E>,
+    ) -> Result<T, E>
+    where
+        A: Acquire,
+        T: Send,
+        E: From<Error> + Classify + Send,
+    {
+        let attempts = Attempts::start(self);
+        let result = self.attempt(&attempts, site, from, begin, around, work).await;
+        result.inspect(|_| attempts.answered()).map_err(|failed| failed.error)
     }
 
     async fn attempt<A, T, E>(
@@ -138,18 +166,18 @@ impl<C> Retry<C> {
             Ended::Committed(value) => return Ok(value),
             Ended::Failed(failed) => {
                 if failed.gone {
-                    from.evict(&mut conn);
+                    from.report(&mut conn, Report::ServerGone);
                 }
                 return Err(failed);
             }
             Ended::Lost(value, lost) => (value, lost),
         };
         // Given back before another one is asked for: the pool may have room for one only.
-        from.evict(&mut conn);
+        from.report(&mut conn, Report::CommitUnanswered);
         drop(conn);
         let (value, lost) = lost;
         let by = deadline::earlier(Some(Instant::now() + self.config().resolve_timeout), attempts.deadline());
-        let verdict = resolve(from, &lost, by).await;
+        let verdict = resolve(from, site, &lost, by).await;
         self.shared().counter().add_commit(verdict.outcome());
         match verdict {
             Verdict::Committed(mut conn) => {

@@ -1,9 +1,8 @@
 //! Fails chosen acquires, and finds by itself which ones there are to fail.
 
 use crate::error::TestkitError;
-use db_core::{Acquire, Endpoint, Error, Result, SqlState};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Report, Result, Site};
 use std::fmt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// More acquires than any scenario should make.
@@ -94,12 +93,7 @@ impl<A> Faulty<A> {
 impl<A: Acquire> Acquire for Faulty<A> {
     type Conn = A::Conn;
 
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
-        self.acquire_at(Location::caller())
-    }
-
-    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Self::Conn> {
+    async fn acquire_at(&self, site: Site) -> Result<Self::Conn> {
         match self.next_failure() {
             Some(error) => Err(error),
             None => self.inner.acquire_at(site).await,
@@ -110,12 +104,22 @@ impl<A: Acquire> Acquire for Faulty<A> {
         self.inner.endpoint()
     }
 
-    fn evict(&self, conn: &mut Self::Conn) {
-        self.inner.evict(conn);
+    fn facts(&self, conn: &Self::Conn) -> Facts {
+        self.inner.facts(conn)
     }
 
-    fn failed_with(&self, conn: &Self::Conn) -> Option<SqlState> {
-        self.inner.failed_with(conn)
+    fn report(&self, conn: &mut Self::Conn, what: Report) {
+        self.inner.report(conn, what);
+    }
+
+    fn server_down(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {
+        self.inner.server_down(conn)
+    }
+}
+
+impl<A: EvictAll> EvictAll for Faulty<A> {
+    fn evict_all(&self) {
+        self.inner.evict_all();
     }
 }
 

@@ -18,9 +18,11 @@ mod pgbouncer;
 mod proxy;
 mod redis;
 mod server;
+mod source;
 mod sweep;
 mod template;
 mod until;
+mod wrapper;
 
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};
@@ -33,4 +35,6 @@ pub use faulty::{Faulty, fail_each, fail_from_each};
 pub use pgbouncer::PgBouncer;
 pub use proxy::{CommitCut, Counters, Direction, Proxy};
 pub use redis::{Redis, RedisCluster};
+pub use source::Source;
 pub use until::until;
+pub use wrapper::assert_passes_on;

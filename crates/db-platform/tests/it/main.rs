@@ -8,6 +8,7 @@ mod guarded;
 mod leaks;
 mod log;
 mod metrics;
+mod parts;
 mod reads;
 mod reporting;
 mod sessions;

@@ -4,11 +4,10 @@
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::panic::Location;
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Checkout, ErrorFields, Role, SqlState};
+use db_core::{Checkout, ErrorFields, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
 
 use super::Leftover;
 use super::frames::{Frame, Frames, text};
@@ -17,20 +16,10 @@ use super::request::{Finished, Kind, Request, Statement};
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
+/// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
+const COMMITTED: &[u8] = b"COMMIT\0";
 /// More settings than any server reports.
 const MOST_PARAMETERS: usize = 500;
-
-/// The server's word on the transaction (the status byte of ReadyForQuery).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum TransactionStatus {
-    /// `I`: none is open.
-    #[default]
-    Idle,
-    /// `T`: one is open.
-    Open,
-    /// `E`: one is open and can only be rolled back.
-    Failed,
-}
 
 /// What a cancel request names (BackendKeyData).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +33,7 @@ pub(crate) struct BackendKey {
 pub(crate) struct Lease {
     pub(crate) checkout: Checkout,
     pub(crate) since: Instant,
-    pub(crate) site: &'static Location<'static>,
+    pub(crate) site: Site,
     pub(crate) span: tracing::Span,
     /// Whether it was reported as held for too long.
     pub(crate) reported: bool,
@@ -56,6 +45,12 @@ pub(crate) struct Session {
     pub(crate) status: TransactionStatus,
     /// The code that failed the transaction which is open, or was open last on this checkout.
     pub(crate) failed_with: Option<SqlState>,
+    /// How often the server said that it committed.
+    commits: u64,
+    /// The code of the server's FATAL error.
+    last_words: Option<SqlState>,
+    /// The server that it leads to, where that was asked.
+    pub(crate) server: Option<ServerId>,
     pub(crate) leftover: Leftover,
     pub(crate) lease: Option<Lease>,
     key: Option<BackendKey>,
@@ -95,6 +90,8 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
     match tag {
         b'E' => LONGEST_ERROR,
         b'S' => 4_096,
+        // The tag of a command that matters, with the zero behind it.
+        b'C' => COMMITTED.len(),
         b'K' => 8,
         b'Z' => 1,
         _ => 0,
@@ -105,6 +102,20 @@ impl Session {
     /// Requests that were written and not answered, and that do more than close a statement.
     pub(crate) fn unanswered(&self) -> usize {
         self.requests.iter().filter(|request| request.kind > Kind::Close).count()
+    }
+
+    /// What whoever tries work again must know.
+    pub(crate) fn facts(&self) -> Facts {
+        if self.broken {
+            return Facts { server: self.server, ..Facts::UNKNOWN };
+        }
+        Facts {
+            status: Some(self.status),
+            failed_with: self.failed_with,
+            commits: Some(self.commits),
+            last_words: self.last_words,
+            server: self.server,
+        }
     }
 
     /// The server has said something.
@@ -294,6 +305,7 @@ impl Session {
                 }
             }
             b'E' => self.failed(ServerError::read(frame.body)),
+            b'C' => self.commits += u64::from(frame.body == COMMITTED),
             b'S' => {
                 if let Some((name, rest)) = text(frame.body)
                     && let Some((value, _)) = text(rest)
@@ -346,6 +358,9 @@ impl Session {
     }
 
     fn failed(&mut self, error: ServerError<'_>) {
+        if error.is_fatal {
+            self.last_words = self.last_words.or(error.code);
+        }
         if let Some(code) = error.code {
             error.fields.note(code);
             if self.status == TransactionStatus::Open {
@@ -410,18 +425,22 @@ impl Session {
 /// What an ErrorResponse says.
 struct ServerError<'a> {
     code: Option<SqlState>,
+    /// Whether the server ends the session with it.
+    is_fatal: bool,
     fields: ErrorFields<'a>,
 }
 
 impl<'a> ServerError<'a> {
     fn read(mut body: &'a [u8]) -> Self {
-        let mut error = ServerError { code: None, fields: ErrorFields::default() };
+        let mut error = ServerError { code: None, is_fatal: false, fields: ErrorFields::default() };
         while let [field, rest @ ..] = body
             && *field != 0
             && let Some((value, after)) = text(rest)
         {
             match field {
                 b'C' => error.code = value.parse().ok(),
+                // The severity that is never translated (PostgreSQL 9.6 and later).
+                b'V' => error.is_fatal = matches!(value, "FATAL" | "PANIC"),
                 b'M' => error.fields.message = value,
                 b'D' => error.fields.detail = Some(value),
                 b'H' => error.fields.hint = Some(value),

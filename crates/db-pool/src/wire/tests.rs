@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use db_core::{Endpoint, Observe, QueryEvent, SqlState};
+use db_core::{Endpoint, Observe, QueryEvent, SqlState, TransactionStatus};
 use proptest::prelude::*;
 
+use super::Wire;
 use super::frames::Frames;
-use super::{TransactionStatus, Wire};
 
 /// Both directions of a connection.
 struct Link {

@@ -8,7 +8,7 @@ use db_core::{Acquire, Endpoint, Error};
 use db_replica_routing::{EjectionConfig, Freshness, NodeConfig, Router, RouterConfig, Signals};
 use db_testkit::{Cluster, Faulty, until};
 
-use crate::{Kept, Opener, PATIENCE, answering, config, node, nodes};
+use crate::{Kept, Opener, PATIENCE, answering, config, kept, node, nodes};
 
 async fn shares(router: &Router<Kept>, reads: usize) -> BTreeMap<Endpoint, usize> {
     let mut shares = BTreeMap::new();
@@ -25,7 +25,7 @@ async fn reads_stay_in_the_own_zone_while_it_answers() {
         |server: usize| NodeConfig { zone: Some(format!("z{server}")), ..node(&cluster, server).into() };
     let settings = RouterConfig { zone: Some("z2".to_owned()), ..config() };
     let signals = Signals::default();
-    let router = Router::start((0..3).map(zone), Kept::open(&signals), |_| Opener, settings, signals);
+    let router = Router::start((0..3).map(zone), kept(&signals), |_| Opener, settings, signals);
     router.settle(PATIENCE).await;
     let shared = shares(&router, 100).await;
     assert!(shared.get(&node(&cluster, 2)).is_some_and(|share| *share > 90), "{shared:?}");
@@ -45,7 +45,7 @@ async fn a_standby_that_fails_reads_is_ejected_and_readmitted_and_all_are_never_
     let signals = Signals::default();
     let sources: Arc<Mutex<BTreeMap<Endpoint, Faulty<Kept>>>> = Arc::default();
     let open = {
-        let (open, sources) = (Kept::open(&signals), Arc::clone(&sources));
+        let (open, sources) = (kept(&signals), Arc::clone(&sources));
         move |endpoint: &Endpoint, purpose| {
             let source = Faulty::new(open(endpoint, purpose));
             sources.lock().unwrap().insert(endpoint.clone(), source.clone());

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Connect, Endpoint, Error, Role};
+use db_core::{Acquire, Connect, Endpoint, Error, Report, Role};
 use db_replica_routing::{Freshness, Purpose, Router, RouterConfig, Signals, Token};
 use db_testkit::{Cluster, Direction, Proxy, Stop, until};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
-use crate::{Kept, Opener, PATIENCE, answering, backend, config, node, nodes, number, router, router_with};
+use crate::{Opener, PATIENCE, answering, backend, config, kept, node, nodes, number, router, router_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_are_found_out() {
@@ -103,7 +103,7 @@ async fn a_frozen_node_is_noticed_within_a_second_and_whoever_waits_for_its_answ
     let reader = defaults.reader(Freshness::Any);
     let mut conn = reader.acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), node(&cluster, 1));
-    let gone = reader.gone(&conn);
+    let gone = reader.server_down(&conn);
     cluster.pause(1).await.unwrap();
     let frozen = Instant::now();
     tokio::select! {
@@ -125,7 +125,7 @@ async fn a_writer_whose_connection_failed_is_asked_before_it_is_used_again() {
     let router = router_with(nodes(&cluster), settings).await;
     let writer = router.writer();
     let mut conn = writer.acquire().await.unwrap();
-    writer.evict(&mut conn);
+    writer.report(&mut conn, Report::ServerGone);
     drop(conn);
     // The next probe is due in ten minutes: the doubt hastens it.
     let again = writer.acquire().await.unwrap();
@@ -134,10 +134,10 @@ async fn a_writer_whose_connection_failed_is_asked_before_it_is_used_again() {
 
     let mut conn = writer.acquire().await.unwrap();
     cluster.kill(0).await.unwrap();
-    writer.evict(&mut conn);
+    writer.report(&mut conn, Report::ServerGone);
     cluster.promote(1).await.unwrap();
     assert_eq!(*writer.acquire().await.unwrap().endpoint(), node(&cluster, 1));
-    let evictions: u64 = router.sources(|_, kept| kept.evictions.load(Ordering::Relaxed)).into_iter().sum();
+    let evictions: u64 = router.sources(|_, kept| kept.evictions()).into_iter().sum();
     assert_eq!(evictions, 0, "nothing was demoted alive");
 }
 
@@ -199,7 +199,7 @@ async fn a_name_server_that_says_nothing_is_no_reason_to_lose_the_writer() {
     };
     let signals = Signals::default();
     let connect = Unresolved::default();
-    let open = Kept::open(&signals);
+    let open = kept(&signals);
     let router = Router::start([name], open, move |_| connect.clone(), settings, signals);
     router.settle(PATIENCE).await;
     let probes = || router.topology().nodes[0].probes;

@@ -22,7 +22,7 @@ use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use sources::{Kept, Opener};
+use sources::{Kept, Opener, kept};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -75,7 +75,7 @@ async fn router(cluster: &Cluster) -> Router<Kept> {
 
 async fn router_with<N: Into<NodeConfig>>(nodes: Vec<N>, config: RouterConfig) -> Router<Kept> {
     let signals = Signals::default();
-    let router = Router::start(nodes, Kept::open(&signals), |_| Opener, config, signals);
+    let router = Router::start(nodes, kept(&signals), |_| Opener, config, signals);
     router.settle(PATIENCE).await;
     router
 }

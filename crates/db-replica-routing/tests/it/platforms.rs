@@ -8,7 +8,7 @@ use db_replica_routing::{Freshness, NodeConfig, Router, RouterConfig, Session, S
 use db_testkit::{Cluster, Proxy, until};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use crate::{Kept, Opener, PATIENCE, answering, config, node, number, router_with};
+use crate::{Opener, PATIENCE, answering, config, kept, node, number, router_with};
 
 /// Logs in as a user who may not ask for log positions, as on platforms that do not offer them.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ async fn where_no_position_is_to_be_had_lag_is_known_in_time_and_tokens_lead_to_
     let signals = Signals::default();
     let nodes = [node(&cluster, 1), node(&cluster, 0)];
     let settings = RouterConfig { max_lag: Duration::from_secs(600), ..config() };
-    let router = Router::start(nodes, Kept::open(&signals), |_| Unprivileged, settings, signals);
+    let router = Router::start(nodes, kept(&signals), |_| Unprivileged, settings, signals);
     router.settle(PATIENCE).await;
     assert_eq!(router.topology().writer, Some(node(&cluster, 0)));
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
@@ -94,7 +94,7 @@ async fn a_name_that_leads_to_several_servers_answers_no_read_with_a_token() {
     let several = NodeConfig { one_server: false, ..node(&cluster, 1).into() };
     let signals = Signals::default();
     let nodes = [NodeConfig::from(node(&cluster, 0)), several];
-    let router = Router::start(nodes, Kept::open(&signals), |_| Opener, config(), signals);
+    let router = Router::start(nodes, kept(&signals), |_| Opener, config(), signals);
     router.settle(PATIENCE).await;
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
     let session = Session::new();

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use db_core::{Acquire, Error, Role};
-use db_replica_routing::{Fallback, Freshness, NodeConfig, RouterConfig};
+use db_core::{Acquire, Error, Report, Role};
+use db_replica_routing::{Fallback, Freshness, NodeConfig, Purpose, RouterConfig};
 use db_testkit::{Cluster, Stop, until};
 use diesel_async::SimpleAsyncConnection;
 
+use crate::sources::known;
 use crate::{answering, backend, config, node, nodes, number, router, router_with};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +83,7 @@ async fn a_standby_that_failed_a_read_is_out_of_use_until_a_probe_finds_it_alive
     let reader = router.reader(Freshness::Default);
     let mut conn = reader.acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), standby);
-    reader.evict(&mut conn);
+    reader.report(&mut conn, Report::ServerGone);
     assert_ne!(*reader.acquire().await.unwrap().endpoint(), standby);
     // The alarm hastens the probe, which is not due for another twenty seconds.
     until("it answers again", async || *reader.acquire().await.unwrap().endpoint() == standby).await;
@@ -117,7 +118,7 @@ async fn a_read_that_replay_cancelled_goes_to_another_standby_and_then_to_the_pr
     for _ in 0..3 {
         let mut conn = reader.acquire().await.unwrap();
         visited.push(conn.endpoint().clone());
-        reader.avoid(&mut conn);
+        reader.report(&mut conn, Report::Conflict);
     }
     assert_eq!(visited[2], node(&cluster, 0));
     assert_ne!(visited[0], visited[1]);
@@ -133,7 +134,7 @@ async fn a_read_that_failed_on_the_primary_does_not_hold_up_writes() {
     let router = router_with(nodes(&cluster), settings).await;
     let reader = router.reader(Freshness::Default);
     let mut conn = reader.acquire().await.unwrap();
-    reader.evict(&mut conn);
+    reader.report(&mut conn, Report::ServerGone);
     let writer = router.writer();
     let acquired = tokio::time::timeout(Duration::from_secs(2), writer.acquire()).await;
     assert!(acquired.unwrap().is_ok());
@@ -165,4 +166,22 @@ async fn without_a_primary_a_stale_standby_still_answers_ordinary_reads() {
     let mut conn = router.reader(Freshness::Default).acquire().await.unwrap();
     assert_eq!(*conn.endpoint(), node(&cluster, 1));
     assert!(backend(&mut conn).await > 0);
+}
+
+/// The router's own wrappers hide nothing of the source that a connection came from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_of_a_connection_and_told_of_it_goes_to_and_from_its_own_source() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    async fn check(from: &impl Acquire, purpose: Purpose) {
+        let mut conn = from.acquire().await.unwrap();
+        assert_eq!(from.facts(&conn), known(purpose));
+        for what in [Report::Conflict, Report::CommitUnanswered, Report::ServerGone] {
+            from.report(&mut conn, what);
+        }
+        assert_eq!(from.facts(&conn).commits, Some(3), "each report is counted by the source");
+    }
+    check(&router.reader(Freshness::Any), Purpose::Plain).await;
+    check(&router.reader(Freshness::Primary), Purpose::ReadOnly).await;
+    check(&router.writer(), Purpose::Plain).await;
 }

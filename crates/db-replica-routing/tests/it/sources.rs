@@ -4,8 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use db_core::{Acquire, Connect, Endpoint, Error, LinkEvent, Observe, Result};
+use db_core::{Connect, Endpoint, Error, Facts, LinkEvent, Observe, Report, Result, SqlState};
 use db_replica_routing::{Purpose, Signals};
+use db_testkit::Source;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 /// Opens the monitors' connections.
@@ -21,67 +22,71 @@ impl Connect for Opener {
 }
 
 /// Keeps the connections that came back, and hands them out again.
-#[derive(Clone)]
-pub(crate) struct Kept {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) purpose: Purpose,
-    idle: Arc<Mutex<Vec<AsyncPgConnection>>>,
-    pub(crate) evictions: Arc<AtomicU64>,
-    signals: Signals,
-}
+pub(crate) type Kept = Source<Lent>;
 
 pub(crate) struct Lent {
     conn: Option<AsyncPgConnection>,
-    idle: Arc<Mutex<Vec<AsyncPgConnection>>>,
-    evictions: Arc<AtomicU64>,
+    shelf: Arc<Shelf>,
     /// How often all had been evicted when it was lent.
     lent_after: u64,
+    evicted: bool,
+    /// How many reports it was the subject of.
+    told: u64,
 }
 
-impl Kept {
-    pub(crate) fn open(signals: &Signals) -> impl Fn(&Endpoint, Purpose) -> Kept + Send + Sync + 'static {
-        let signals = signals.clone();
-        move |endpoint, purpose| Kept {
-            endpoint: endpoint.clone(),
-            purpose,
-            idle: Arc::default(),
-            evictions: Arc::default(),
-            signals: signals.clone(),
-        }
+/// Where connections lie that nobody uses.
+#[derive(Default)]
+struct Shelf {
+    idle: Mutex<Vec<AsyncPgConnection>>,
+    evictions: AtomicU64,
+}
+
+/// Opens a source for each endpoint.
+pub(crate) fn kept(signals: &Signals) -> impl Fn(&Endpoint, Purpose) -> Kept + Send + Sync + 'static {
+    let signals = signals.clone();
+    move |endpoint, purpose| {
+        let (shelf, signals, at) = (Arc::new(Shelf::default()), signals.clone(), endpoint.clone());
+        let emptied = Arc::clone(&shelf);
+        Source::new(move |_| lend(Arc::clone(&shelf), signals.clone(), at.clone(), purpose))
+            .at(endpoint.host(), endpoint.port())
+            .knowing(move |conn: &Lent| Facts { commits: Some(conn.told), ..known(purpose) })
+            .told(|conn: &mut Lent, what| {
+                conn.told += 1;
+                conn.evicted |= what == Report::ServerGone;
+            })
+            .evicting(move || {
+                emptied.evictions.fetch_add(1, Ordering::Relaxed);
+                emptied.idle.lock().unwrap().clear();
+            })
     }
 }
 
-impl Acquire for Kept {
-    type Conn = Lent;
+/// What a source for this purpose claims to know, so that a test can tell which source was asked.
+pub(crate) fn known(purpose: Purpose) -> Facts {
+    let code = match purpose {
+        Purpose::Plain => SqlState::UNIQUE_VIOLATION,
+        Purpose::ReadOnly => SqlState::CHECK_VIOLATION,
+    };
+    Facts { failed_with: Some(code), commits: Some(0), ..Facts::UNKNOWN }
+}
 
-    async fn acquire(&self) -> Result<Lent> {
-        let lent_after = AtomicU64::load(&self.evictions, Ordering::Relaxed);
-        let kept = self.idle.lock().unwrap().pop();
-        let conn = match kept {
-            Some(conn) => conn,
-            None => {
-                let opened = Opener.connect(&self.endpoint).await;
-                let mut conn = opened.inspect_err(|_| {
-                    self.signals.on_link(&LinkEvent::Refused { endpoint: &self.endpoint });
-                })?;
-                if self.purpose == Purpose::ReadOnly {
-                    conn.batch_execute("SET default_transaction_read_only = on").await?;
-                }
-                conn
+async fn lend(shelf: Arc<Shelf>, signals: Signals, endpoint: Endpoint, purpose: Purpose) -> Result<Lent> {
+    let lent_after = AtomicU64::load(&shelf.evictions, Ordering::Relaxed);
+    let idle = shelf.idle.lock().unwrap().pop();
+    let conn = match idle {
+        Some(conn) => conn,
+        None => {
+            let opened = Opener.connect(&endpoint).await;
+            let mut conn = opened.inspect_err(|_| {
+                signals.on_link(&LinkEvent::Refused { endpoint: &endpoint });
+            })?;
+            if purpose == Purpose::ReadOnly {
+                conn.batch_execute("SET default_transaction_read_only = on").await?;
             }
-        };
-        let (idle, evictions) = (Arc::clone(&self.idle), Arc::clone(&self.evictions));
-        Ok(Lent { conn: Some(conn), idle, evictions, lent_after })
-    }
-
-    fn evict(&self, conn: &mut Lent) {
-        conn.idle = Arc::default();
-    }
-
-    fn evict_all(&self) {
-        self.evictions.fetch_add(1, Ordering::Relaxed);
-        self.idle.lock().unwrap().clear();
-    }
+            conn
+        }
+    };
+    Ok(Lent { conn: Some(conn), shelf, lent_after, evicted: false, told: 0 })
 }
 
 impl Deref for Lent {
@@ -100,8 +105,8 @@ impl DerefMut for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.lent_after == AtomicU64::load(&self.evictions, Ordering::Relaxed) {
-            self.idle.lock().unwrap().extend(self.conn.take());
+        if !self.evicted && self.lent_after == AtomicU64::load(&self.shelf.evictions, Ordering::Relaxed) {
+            self.shelf.idle.lock().unwrap().extend(self.conn.take());
         }
     }
 }

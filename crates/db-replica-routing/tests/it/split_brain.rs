@@ -1,12 +1,10 @@
 //! Several nodes take writes: at most one of them gets any.
 
-use std::sync::atomic::Ordering;
-
 use db_core::{Acquire, Error};
 use db_replica_routing::{Freshness, Router, Signals};
 use db_testkit::{Cluster, Stop, until};
 
-use crate::{Kept, Opener, answering, config, endpoint, node, router, router_with};
+use crate::{Opener, answering, config, endpoint, kept, node, router, router_with};
 
 /// The old primary comes back and takes writes, on its old timeline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,10 +24,9 @@ async fn an_old_primary_that_comes_back_gets_no_write_from_whoever_has_seen_or_c
         assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
         assert_eq!(answering(router, Freshness::Any).await, node(&cluster, 1), "nor does it answer reads");
     }
-    let evictions =
-        witness.sources(|_, kept| (kept.endpoint.clone(), kept.evictions.load(Ordering::Relaxed)));
+    let evictions = witness.sources(|_, kept| (kept.endpoint().cloned(), kept.evictions()));
     assert!(
-        evictions.iter().any(|(at, count)| *at == node(&cluster, 0) && *count > 0),
+        evictions.iter().any(|(at, count)| *at == Some(node(&cluster, 0)) && *count > 0),
         "its connections were cut: {evictions:?}"
     );
 
@@ -84,7 +81,7 @@ async fn a_node_of_another_cluster_that_answers_first_does_not_shut_the_others_o
     cluster.pause(1).await.unwrap();
     let nodes = vec![node(&cluster, 0), node(&cluster, 1), stranger.clone()];
     let signals = Signals::default();
-    let router = Router::start(nodes, Kept::open(&signals), |_| Opener, config(), signals);
+    let router = Router::start(nodes, kept(&signals), |_| Opener, config(), signals);
     until("the stranger was heard", async || router.topology().node(&stranger).unwrap().is_up()).await;
     cluster.resume(1).await.unwrap();
     cluster.resume(0).await.unwrap();

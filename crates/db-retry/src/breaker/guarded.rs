@@ -1,11 +1,12 @@
 //! A place where connections come from, behind a breaker.
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use db_core::{Acquire, CircuitOpen, Class, Classify, Endpoint, Error, Result, SqlState};
+use db_core::{
+    Acquire, CircuitOpen, Class, Classify, Endpoint, Error, EvictAll, Facts, Report, Result, Site,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -18,7 +19,7 @@ use super::window::Call;
 /// A place where connections come from, behind a breaker: one for each server.
 ///
 /// It opens when too many calls failed because of the server: no connection could be opened, or the work on one met
-/// with [`Acquire::evict`]. Conflicts, violated constraints and a pool that is merely busy
+/// was [reported](Acquire::report) to have lost its server. Conflicts, violated constraints and a pool that is merely busy
 /// ([`PoolTimeout`](Error::PoolTimeout), [`QueueFull`](Error::QueueFull)) say nothing about the server and do not count.
 ///
 /// While it is open, callers fail at once with [`Error::CircuitOpen`], those that were already waiting too, and a task of
@@ -150,12 +151,7 @@ impl<A: Acquire> Guarded<A> {
 impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
     type Conn = GuardedConnection<A>;
 
-    #[track_caller]
-    fn acquire(&self) -> impl Future<Output = Result<Self::Conn>> + Send {
-        self.acquire_at(Location::caller())
-    }
-
-    async fn acquire_at(&self, site: &'static Location<'static>) -> Result<Self::Conn> {
+    async fn acquire_at(&self, site: Site) -> Result<Self::Conn> {
         let shared = &self.shared;
         loop {
             // Listening before asking: it may open in between.
@@ -191,30 +187,31 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
         self.shared.inner.endpoint()
     }
 
-    fn evict(&self, guarded: &mut Self::Conn) {
-        let inner = &self.shared.inner;
-        let said = inner.failed_with(&guarded.conn);
-        inner.evict(&mut guarded.conn);
-        guarded.visit.failed(&|| match said {
-            Some(code) => Arc::from(format!("work on a connection failed with SQLSTATE {code}")),
-            None => Arc::from("a connection was lost, or did not answer"),
-        });
+    fn facts(&self, guarded: &Self::Conn) -> Facts {
+        self.shared.inner.facts(&guarded.conn)
     }
 
+    fn report(&self, guarded: &mut Self::Conn, what: Report) {
+        let inner = &self.shared.inner;
+        let said = inner.facts(&guarded.conn).failed_with;
+        inner.report(&mut guarded.conn, what);
+        // A server that conflicts is well.
+        if what != Report::Conflict {
+            guarded.visit.failed(&|| match said {
+                Some(code) => Arc::from(format!("work on a connection failed with SQLSTATE {code}")),
+                None => Arc::from("a connection was lost, or did not answer"),
+            });
+        }
+    }
+
+    fn server_down(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {
+        self.shared.inner.server_down(&guarded.conn)
+    }
+}
+
+impl<A: Acquire + EvictAll> EvictAll for Guarded<A> {
     fn evict_all(&self) {
         self.shared.inner.evict_all();
-    }
-
-    fn avoid(&self, guarded: &mut Self::Conn) {
-        self.shared.inner.avoid(&mut guarded.conn);
-    }
-
-    fn gone(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {
-        self.shared.inner.gone(&guarded.conn)
-    }
-
-    fn failed_with(&self, guarded: &Self::Conn) -> Option<SqlState> {
-        self.shared.inner.failed_with(&guarded.conn)
     }
 }
 

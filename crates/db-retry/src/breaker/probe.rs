@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use db_core::{Acquire, Error, Result};
+use db_core::{Acquire, Error, Report, Result};
 use diesel_async::SimpleAsyncConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -102,7 +102,7 @@ async fn ask<A: Acquire>(from: &A) -> Result<()> {
         match conn.batch_execute("SELECT 1").await {
             Ok(()) => return Ok(()),
             Err(error) => {
-                from.evict(&mut conn);
+                from.report(&mut conn, Report::ServerGone);
                 if tried == STALE {
                     return Err(error.into());
                 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use db_retry::{BreakerConfig, BreakerState, Guarded};
-use db_testkit::{Cluster, until};
+use db_testkit::{Cluster, assert_passes_on, until};
 
 use super::*;
 
@@ -26,7 +26,7 @@ async fn a_server_that_is_gone_is_not_asked_until_it_is_back() {
     let (proxy, url) = proxied(&database);
     let changes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&changes);
-    let guarded = Guarded::watched(Direct(url), config(), move |change| {
+    let guarded = Guarded::watched(Source::opening(url), config(), move |change| {
         seen.lock().unwrap().push(change.state);
     });
     let once = Retry::new(RetryConfig::never());
@@ -59,31 +59,29 @@ async fn a_server_that_is_gone_is_not_asked_until_it_is_back() {
 }
 
 /// Hands out connections that were opened while all was well, then new ones.
-#[derive(Clone)]
-struct Idle(Arc<Mutex<Vec<AsyncPgConnection>>>, Direct);
-
-impl Acquire for Idle {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        let idle = self.0.lock().unwrap().pop();
-        match idle {
-            Some(conn) => Ok(Box::new(conn)),
-            None => self.1.acquire().await,
+fn idle_first(idle: Vec<AsyncPgConnection>, direct: Source) -> Source {
+    let idle = Mutex::new(idle);
+    Source::new(move |site| {
+        let (kept, direct) = (idle.lock().unwrap().pop(), direct.clone());
+        async move {
+            match kept {
+                Some(conn) => Ok(Box::new(conn)),
+                None => direct.acquire_at(site).await,
+            }
         }
-    }
+    })
 }
 
 #[tokio::test]
 async fn a_server_that_has_stopped_opens_it_and_one_that_goes_on_closes_it() {
     let cluster = Cluster::builder().start().await.unwrap();
-    let direct = Direct(cluster.primary_url());
+    let direct = Source::opening(cluster.primary_url());
     let mut idle = Vec::new();
     for _ in 0..3 {
         idle.push(*direct.acquire().await.unwrap());
     }
     let config = BreakerConfig { probe_timeout: Duration::from_millis(300), ..config() };
-    let guarded = Guarded::new(Idle(Arc::new(Mutex::new(idle)), direct), config);
+    let guarded = Guarded::new(idle_first(idle, direct), config);
     let limit = Some(Duration::from_millis(100));
     let once = Retry::new(RetryConfig { read_timeout: limit, ..RetryConfig::never() });
     cluster.pause(0).await.unwrap();
@@ -125,24 +123,22 @@ async fn what_says_nothing_about_the_server_does_not_open_it() {
     assert_eq!((status.state, status.calls, status.failed), (BreakerState::Closed, 20, 0));
 }
 
-/// Fails at once, or never answers.
-#[derive(Clone)]
-struct Dead(Arc<AtomicU32>);
-
-impl Acquire for Dead {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        match self.0.fetch_add(1, Ordering::Relaxed) {
-            0..5 => std::future::pending().await,
-            _ => Err(Error::ConnectionLost { reason: "planted".to_owned() }),
+/// Never answers the first five who ask, and fails the others at once. Counts them in `asked`.
+fn dead(asked: Arc<AtomicU32>) -> Source {
+    Source::new(move |_| {
+        let before = asked.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match before {
+                0..5 => std::future::pending().await,
+                _ => Err(Error::ConnectionLost { reason: "planted".to_owned() }),
+            }
         }
-    }
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_when_it_opens_are_turned_away_too() {
-    let guarded = Guarded::new(Dead(Arc::default()), config());
+    let guarded = Guarded::new(dead(Arc::default()), config());
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..5 {
         let guarded = guarded.clone();
@@ -162,7 +158,7 @@ async fn those_who_wait_when_it_opens_are_turned_away_too() {
 #[tokio::test(start_paused = true)]
 async fn one_probe_at_a_time_at_most_a_quarter_of_a_second_apart() {
     let asked = Arc::new(AtomicU32::new(5));
-    let guarded = Guarded::new(Dead(Arc::clone(&asked)), config());
+    let guarded = Guarded::new(dead(Arc::clone(&asked)), config());
     for _ in 0..3 {
         guarded.acquire().await.map(drop).unwrap_err();
     }
@@ -175,4 +171,10 @@ async fn one_probe_at_a_time_at_most_a_quarter_of_a_second_apart() {
     let last = AtomicU32::load(&asked, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(AtomicU32::load(&asked, Ordering::Relaxed), last, "it ends with its breaker");
+}
+
+#[tokio::test]
+async fn a_guarded_source_hides_nothing_of_what_it_wraps() {
+    let database = TestDatabase::empty().await.unwrap();
+    assert_passes_on(database.url(), |source| Guarded::new(source, config())).await;
 }

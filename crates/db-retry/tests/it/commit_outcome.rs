@@ -23,7 +23,7 @@ async fn lose_one(cut: CommitCut, begin: Begin) -> (u32, CommitCounts) {
     proxy.cut_commits(1, cut);
     let (retry, runs) = (retry(), AtomicU32::new(0));
     retry
-        .transaction::<_, (), Error>(&Direct(url), begin, &(), async |conn| {
+        .transaction::<_, (), Error>(&Source::opening(url), begin, &(), async |conn| {
             insert(conn, runs.fetch_add(1, Ordering::Relaxed).try_into().unwrap()).await
         })
         .await
@@ -54,7 +54,7 @@ async fn a_commit_that_nothing_identifies_is_unknown_and_not_run_again() {
     let (retry, runs) = (retry().retry_if(|_: &Error| true), AtomicU32::new(0));
     let begin = Begin { resolve: Resolve::Never, ..Begin::default() };
     let result: Result<()> = retry
-        .transaction(&Direct(url), begin, &(), async |conn| {
+        .transaction(&Source::opening(url), begin, &(), async |conn| {
             runs.fetch_add(1, Ordering::Relaxed);
             insert(conn, 1).await
         })
@@ -68,10 +68,10 @@ async fn a_commit_that_nothing_identifies_is_unknown_and_not_run_again() {
 /// COMMIT vanishes on the way, and the server does not notice that its client has.
 #[tokio::test]
 async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
-    let (database, direct, mut observer) = ledger().await;
+    let (database, _, mut observer) = ledger().await;
     let (proxy, through) = proxied(&database);
-    let direct = direct.0;
-    let pool = Steered::new(move |nth| {
+    let direct = database.url().to_owned();
+    let pool = steered(move |nth| {
         let url = if nth == 0 { through.clone() } else { direct.clone() };
         async move { url }
     });
@@ -102,8 +102,7 @@ async fn the_identity_and_the_marker_cost_no_round_trip() {
     let (database, _, mut observer) = ledger().await;
     marker::apply(&mut observer).await.unwrap();
     let (proxy, url) = proxied(&database);
-    let conn = Mutex::new(Some(Direct(url).acquire().await.unwrap()));
-    let pool = Lent(&conn);
+    let pool = lending(Source::opening(url).acquire().await.unwrap());
     let run = async |begin, n: i32| {
         let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
         retry().transaction::<_, (), Error>(&pool, begin, &(), work).await.unwrap();
@@ -130,26 +129,28 @@ async fn the_identity_and_the_marker_cost_no_round_trip() {
     }
 }
 
+/// A connection that goes back to where it was lent.
+struct Loan(Option<Box<AsyncPgConnection>>, Arc<Mutex<Option<Box<AsyncPgConnection>>>>);
+
 /// Hands out one connection again and again.
-struct Lent<'a>(&'a Mutex<Option<Box<AsyncPgConnection>>>);
-
-struct Loan<'a>(Option<Box<AsyncPgConnection>>, &'a Mutex<Option<Box<AsyncPgConnection>>>);
-
-impl<'a> Acquire for Lent<'a> {
-    type Conn = Loan<'a>;
-
-    async fn acquire(&self) -> Result<Loan<'a>> {
-        Ok(Loan(Some(self.0.lock().unwrap().take().unwrap()), self.0))
-    }
+fn lending(conn: Box<AsyncPgConnection>) -> Source<Loan> {
+    let kept = Arc::new(Mutex::new(Some(conn)));
+    Source::new(move |_| {
+        let kept = Arc::clone(&kept);
+        async move {
+            let conn = kept.lock().unwrap().take();
+            Ok(Loan(Some(conn.unwrap()), kept))
+        }
+    })
 }
 
-impl Drop for Loan<'_> {
+impl Drop for Loan {
     fn drop(&mut self) {
         *self.1.lock().unwrap() = self.0.take();
     }
 }
 
-impl std::ops::Deref for Loan<'_> {
+impl std::ops::Deref for Loan {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &AsyncPgConnection {
@@ -157,7 +158,7 @@ impl std::ops::Deref for Loan<'_> {
     }
 }
 
-impl std::ops::DerefMut for Loan<'_> {
+impl std::ops::DerefMut for Loan {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
         self.0.as_mut().unwrap()
     }
@@ -223,9 +224,12 @@ async fn whoever_wraps_a_commit_learns_what_became_of_it() {
         proxy.cut_commits(1, cut);
         let behind = Behind::default();
         retry()
-            .transaction::<_, (), Error>(&Direct(url.clone()), Begin::default(), &behind, async |conn| {
-                insert(conn, n).await
-            })
+            .transaction::<_, (), Error>(
+                &Source::opening(url.clone()),
+                Begin::default(),
+                &behind,
+                async |conn| insert(conn, n).await,
+            )
             .await
             .unwrap();
         assert_eq!(*behind.outcomes.lock().unwrap(), expected);

@@ -23,7 +23,7 @@ where
     proxy.cut_commits(1, cut);
     let through = proxy.through(&cluster.primary_url()).unwrap();
     let (of, then) = (cluster.clone(), Arc::new(then));
-    let pool = Steered::new(move |nth| {
+    let pool = steered(move |nth| {
         let (of, then, through) = (of.clone(), Arc::clone(&then), through.clone());
         async move {
             match nth {

@@ -6,40 +6,23 @@ use tokio::sync::Notify;
 
 use super::*;
 
-/// A server that is declared gone while its connections stay open.
-struct Going {
-    direct: Direct,
-    gone: Arc<Notify>,
-}
-
-impl Going {
-    fn new(direct: Direct) -> Self {
-        Going { direct, gone: Arc::default() }
-    }
-}
-
-impl Acquire for Going {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        self.direct.acquire().await
-    }
-
-    fn gone(&self, _: &Self::Conn) -> impl Future<Output = ()> + Send + use<> {
-        Arc::clone(&self.gone).notified_owned()
-    }
+/// A server that is declared gone, by the second value, while its connections stay open.
+fn going(database: &TestDatabase) -> (Source, Arc<Notify>) {
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    (Source::opening(database.url()).down(move || Arc::clone(&told).notified_owned()), gone)
 }
 
 #[tokio::test]
 async fn a_transaction_leaves_a_server_that_is_gone_and_runs_again() {
-    let (_database, direct, mut observer) = ledger().await;
-    let (going, retry, attempts) = (Going::new(direct), retry(), AtomicU32::new(0));
+    let (database, _, mut observer) = ledger().await;
+    let ((going, gone), retry, attempts) = (going(&database), retry(), AtomicU32::new(0));
     let done: Result<u32> = retry
         .transaction(&going, Begin::default(), &(), async |conn| {
             let attempt = attempts.fetch_add(1, Ordering::Relaxed);
             insert(conn, i32::try_from(attempt).unwrap()).await?;
             if attempt == 0 {
-                going.gone.notify_waiters();
+                gone.notify_waiters();
                 conn.batch_execute("SELECT pg_sleep(3600)").await?;
             }
             Ok(attempt)
@@ -66,7 +49,7 @@ impl AroundCommit for AtCommit {
 /// COMMIT takes an hour there, so the transaction is still open when it is asked for.
 #[tokio::test]
 async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
-    let (_database, direct, mut observer) = ledger().await;
+    let (database, _, mut observer) = ledger().await;
     observer
         .batch_execute(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -76,8 +59,8 @@ async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
         )
         .await
         .unwrap();
-    let (going, retry, attempts) = (Going::new(direct), retry(), AtomicU32::new(0));
-    let around = AtCommit(Arc::clone(&going.gone));
+    let ((going, gone), retry, attempts) = (going(&database), retry(), AtomicU32::new(0));
+    let around = AtCommit(gone);
     let done: Result<u32> = retry
         .transaction_once(&going, Begin::default(), &around, async |conn: &mut AsyncPgConnection| {
             insert(conn, 0).await?;
@@ -114,13 +97,13 @@ impl AroundCommit for AsksBehind {
 
 #[tokio::test]
 async fn a_commit_that_was_answered_is_known_whatever_becomes_of_what_was_asked_behind_it() {
-    let (_database, direct, mut observer) = ledger().await;
-    let (going, retry) = (Going::new(direct), retry());
+    let (database, _, mut observer) = ledger().await;
+    let ((going, gone), retry) = (going(&database), retry());
     let mut goes = async |n: i64| {
         let committed = format!("SELECT count(*) AS n FROM ledger WHERE n = {n}");
         until("it has committed", async || number(&mut observer, &committed).await == 1).await;
         if n == 1 {
-            going.gone.notify_waiters();
+            gone.notify_waiters();
         }
     };
     let write = async |n: i32| {

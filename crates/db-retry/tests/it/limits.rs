@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use db_core::SqlState;
+use db_core::{Facts, Report, SqlState};
 use db_retry::{BudgetConfig, time_left};
 use db_testkit::Cluster;
 
@@ -12,7 +12,7 @@ use super::*;
 #[tokio::test]
 async fn a_transaction_on_a_server_that_stopped_ends_in_time() {
     let cluster = Cluster::builder().start().await.unwrap();
-    let direct = Direct(cluster.primary_url());
+    let direct = Source::opening(cluster.primary_url());
     let limit = Duration::from_millis(400);
     let retry = retry().with(RetryConfig {
         transaction_timeout: Some(limit),
@@ -104,17 +104,9 @@ async fn a_call_inside_another_ends_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_a_connection_beyond_the_deadline() {
-    #[derive(Clone)]
-    struct Never;
-    impl Acquire for Never {
-        type Conn = Box<AsyncPgConnection>;
-
-        async fn acquire(&self) -> Result<Self::Conn> {
-            std::future::pending().await
-        }
-    }
+    let never: Source = Source::new(|_| std::future::pending());
     let started = tokio::time::Instant::now();
-    let result: Result<()> = Retry::default().read(&Never, async |_| Ok::<_, Error>(())).await;
+    let result: Result<()> = Retry::default().read(&never, async |_| Ok::<_, Error>(())).await;
     assert!(matches!(result, Err(Error::DeadlineExceeded { .. })), "{result:?}");
     assert_eq!(started.elapsed(), Duration::from_secs(30));
 }
@@ -156,39 +148,26 @@ async fn a_condition_of_the_callers_own_decides() {
     assert_eq!(run(&divided, "SELECT nothing").await, 1);
 }
 
-/// Knows what the server said, as one does that reads the wire; notes what it is told of it.
-struct Wiretapped(Direct, Option<SqlState>, Mutex<Vec<&'static str>>);
-
-impl Acquire for Wiretapped {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        self.0.acquire().await
-    }
-
-    fn failed_with(&self, _: &Self::Conn) -> Option<SqlState> {
-        self.1
-    }
-
-    fn evict(&self, _: &mut Self::Conn) {
-        self.2.lock().unwrap().push("evict");
-    }
-
-    fn avoid(&self, _: &mut Self::Conn) {
-        self.2.lock().unwrap().push("avoid");
-    }
+/// Knows what the server said, as a source does that reads the wire; notes what it is told of it.
+fn wiretapped(url: &str, said: Option<SqlState>) -> (Source, Arc<Mutex<Vec<Report>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&told);
+    let source = Source::opening(url)
+        .knowing(move |_| Facts { failed_with: said, ..Facts::UNKNOWN })
+        .told(move |_, what| notes.lock().unwrap().push(what));
+    (source, told)
 }
 
 #[tokio::test]
 async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
-    let (_database, direct, _observer) = ledger().await;
+    let (database, _, _observer) = ledger().await;
     for (said, attempts) in [
         (None, 1),
         (Some(SqlState::UNIQUE_VIOLATION), 1),
         (Some(SqlState::SERIALIZATION_FAILURE), 4),
         (Some(SqlState::DEADLOCK_DETECTED), 4),
     ] {
-        let (pool, runs) = (Wiretapped(direct.clone(), said, Mutex::default()), AtomicU32::new(0));
+        let ((pool, _), runs) = (wiretapped(database.url(), said), AtomicU32::new(0));
         let failed: Result<(), Coarse> = retry()
             .transaction(&pool, Begin::default(), &(), async |_| {
                 runs.fetch_add(1, Ordering::Relaxed);
@@ -203,17 +182,17 @@ async fn what_the_server_said_counts_more_than_what_the_caller_made_of_it() {
 /// Replay on a standby ends sessions that hold a snapshot and are between two statements: the server is well.
 #[tokio::test]
 async fn a_read_whose_session_replay_ended_avoids_the_server_and_does_not_declare_it_gone() {
-    let (_database, direct, _observer) = ledger().await;
+    let (database, _, _observer) = ledger().await;
     let lost = || Error::ConnectionLost { reason: "connection closed".to_owned() };
-    for (said, told) in [
-        (None, "evict"),
-        (Some(SqlState::ADMIN_SHUTDOWN), "evict"),
-        (Some(SqlState::SERIALIZATION_FAILURE), "avoid"),
+    for (said, expected) in [
+        (None, Report::ServerGone),
+        (Some(SqlState::ADMIN_SHUTDOWN), Report::ServerGone),
+        (Some(SqlState::SERIALIZATION_FAILURE), Report::Conflict),
     ] {
-        let pool = Wiretapped(direct.clone(), said, Mutex::default());
+        let (pool, told) = wiretapped(database.url(), said);
         let read: Result<()> = retry().read(&pool, async |_| Err(lost())).await;
         read.unwrap_err();
-        assert_eq!(pool.2.into_inner().unwrap(), [told; 4], "{said:?}");
+        assert_eq!(*told.lock().unwrap(), [expected; 4], "{said:?}");
     }
 }
 
@@ -227,7 +206,7 @@ async fn the_future_of_a_call_is_hardly_larger_than_that_of_its_work() {
         assert_eq!(held.iter().filter(|byte| **byte == 1).count(), LARGE);
         Ok(())
     }
-    let (retry, direct) = (retry(), Direct(String::new()));
+    let (retry, direct) = (retry(), Source::opening(""));
     let sizes = [
         size_of_val(&retry.read(&direct, large)),
         size_of_val(&retry.transaction(&direct, Begin::default(), &(), large)),

@@ -14,50 +14,22 @@ use std::time::Duration;
 
 use db_core::{Acquire, Class, Classify, Error, Result};
 use db_retry::{Begin, Isolation, Retry, RetryConfig};
-use db_testkit::{Faulty, Proxy, TestDatabase, fail_each};
+use db_testkit::{Faulty, Proxy, Source, TestDatabase, fail_each};
 use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::sync::Barrier;
 
-/// Opens a connection for each acquire.
-#[derive(Clone)]
-struct Direct(String);
-
-impl Acquire for Direct {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        let opened = AsyncPgConnection::establish(&self.0).await;
-        opened.map(Box::new).map_err(|error| Error::ConnectionLost { reason: error.to_string() })
-    }
-}
-
 /// Opens a connection for each acquire, wherever `url` says for the nth (from 0), which may do something first.
-#[derive(Clone)]
-struct Steered {
-    acquires: Arc<AtomicU32>,
-    url: Arc<dyn Fn(u32) -> Address + Send + Sync>,
-}
-
-type Address = Pin<Box<dyn Future<Output = String> + Send>>;
-
-impl Steered {
-    fn new<F>(url: impl Fn(u32) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = String> + Send + 'static,
-    {
-        Steered { acquires: Arc::default(), url: Arc::new(move |nth| Box::pin(url(nth))) }
-    }
-}
-
-impl Acquire for Steered {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        let nth = self.acquires.fetch_add(1, Ordering::Relaxed);
-        Direct((self.url)(nth).await).acquire().await
-    }
+fn steered<F>(url: impl Fn(u32) -> F + Send + Sync + 'static) -> Source
+where
+    F: Future<Output = String> + Send + 'static,
+{
+    let acquires = AtomicU32::new(0);
+    Source::new(move |_| {
+        let url = url(acquires.fetch_add(1, Ordering::Relaxed));
+        async { Source::opening(url.await).acquire().await }
+    })
 }
 
 /// A proxy before a database's server, and the database's URL through it.
@@ -78,14 +50,14 @@ async fn number(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
     sql_query(sql).get_result::<Number>(conn).await.unwrap().n
 }
 
-async fn ledger() -> (TestDatabase, Direct, AsyncPgConnection) {
+async fn ledger() -> (TestDatabase, Source, AsyncPgConnection) {
     let database = TestDatabase::empty().await.unwrap();
     let mut observer = database.connect().await.unwrap();
     observer
         .batch_execute("CREATE TABLE ledger (n int PRIMARY KEY); CREATE TABLE counter AS SELECT 0 AS n")
         .await
         .unwrap();
-    let direct = Direct(database.url().to_owned());
+    let direct = Source::opening(database.url());
     (database, direct, observer)
 }
 
@@ -183,7 +155,7 @@ async fn a_transaction_survives_any_one_acquire_that_fails() {
     let (_database, direct, mut observer) = ledger().await;
     let next = Arc::new(AtomicU32::new(0));
     let lost = || Error::ConnectionLost { reason: "planted".to_owned() };
-    fail_each(direct, lost, async |faulty: Faulty<Direct>| {
+    fail_each(direct, lost, async |faulty: Faulty<Source>| {
         let n = i32::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
         retry()
             .transaction::<_, (), Error>(&faulty, Begin::default(), &(), async |conn| insert(conn, n).await)

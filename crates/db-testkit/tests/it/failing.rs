@@ -2,19 +2,8 @@
 
 use crate::{connect, one};
 use db_core::{Acquire, Error, Result};
-use db_testkit::{Faulty, TestDatabase, fail_each, fail_from_each};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
-
-/// A new connection to the test database each time.
-struct Fresh<'a>(&'a TestDatabase);
-
-impl Acquire for Fresh<'_> {
-    type Conn = Box<AsyncPgConnection>;
-
-    async fn acquire(&self) -> Result<Self::Conn> {
-        Ok(Box::new(self.0.connect().await.unwrap()))
-    }
-}
+use db_testkit::{Faulty, Source, TestDatabase, assert_passes_on, fail_each, fail_from_each};
+use diesel_async::RunQueryDsl;
 
 fn lost() -> Error {
     Error::ConnectionLost { reason: "told to".to_owned() }
@@ -39,7 +28,7 @@ async fn database() -> (TestDatabase, tokio_postgres::Client) {
 #[tokio::test]
 async fn each_acquire_of_a_scenario_fails_once_and_the_last_run_is_clean() {
     let (database, client) = database().await;
-    let fresh = Fresh(&database);
+    let fresh = Source::opening(database.url());
     let mut done = Vec::new();
     let runs = fail_each(&fresh, lost, async |faulty| {
         client.batch_execute("TRUNCATE t").await.unwrap();
@@ -55,7 +44,7 @@ async fn each_acquire_of_a_scenario_fails_once_and_the_last_run_is_clean() {
 #[tokio::test]
 async fn a_server_that_is_gone_fails_every_acquire_from_the_nth_on() {
     let (database, client) = database().await;
-    let fresh = Fresh(&database);
+    let fresh = Source::opening(database.url());
     let mut done = Vec::new();
     let runs = fail_from_each(&fresh, lost, async |faulty| {
         client.batch_execute("TRUNCATE t").await.unwrap();
@@ -73,7 +62,7 @@ async fn a_server_that_is_gone_fails_every_acquire_from_the_nth_on() {
 #[tokio::test]
 async fn a_chosen_acquire_fails_and_its_neighbours_do_not() {
     let (database, _client) = database().await;
-    let faulty = Faulty::new(Fresh(&database));
+    let faulty = Faulty::new(Source::opening(database.url()));
     assert!(faulty.acquire().await.is_ok());
     faulty.fail_nth(2, lost);
     assert!(faulty.acquire().await.is_ok());
@@ -84,4 +73,11 @@ async fn a_chosen_acquire_fails_and_its_neighbours_do_not() {
     faulty.heal();
     assert!(faulty.acquire().await.is_ok());
     assert_eq!((faulty.acquires(), faulty.failures()), (7, 3));
+}
+
+#[tokio::test]
+async fn a_faulty_source_and_a_borrowed_one_hide_nothing_of_what_they_wrap() {
+    let database = TestDatabase::empty().await.unwrap();
+    assert_passes_on(database.url(), Faulty::new).await;
+    assert_passes_on(database.url(), |source| -> &'static Source { Box::leak(Box::new(source)) }).await;
 }

@@ -1,0 +1,71 @@
+//! What a source of connections knows of one of them: the server's own word on the transaction, and which server it is.
+//!
+//! `None` is "unknown": a source that does not read the wire knows little, and nobody may conclude anything from that.
+
+use crate::SqlState;
+
+/// What is known of one connection now.
+///
+/// A wrapper passes on the value of what it wraps, whole. A source that knows nothing answers [`Facts::UNKNOWN`].
+///
+/// ```
+/// use db_core::{Facts, TransactionStatus};
+///
+/// let facts = Facts { status: Some(TransactionStatus::Open), commits: Some(0), ..Facts::UNKNOWN };
+/// assert!(facts.failed_with.is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The transaction's status, as the last ReadyForQuery said it.
+    ///
+    /// Source: the PostgreSQL manual, "Message Formats", ReadyForQuery.
+    pub status: Option<TransactionStatus>,
+    /// The code of the error that failed the transaction which is open now, or was open last.
+    ///
+    /// It is what the server said, whatever the caller's own error type made of it.
+    pub failed_with: Option<SqlState>,
+    /// How many transactions have ended with COMMIT on this connection since it was opened.
+    ///
+    /// Two values that differ mean that a transaction committed in between, whoever sent its COMMIT.
+    pub commits: Option<u64>,
+    /// The code of the FATAL error with which the server ended the session: its last words.
+    pub last_words: Option<SqlState>,
+    /// The server that the connection led to when it was opened.
+    pub server: Option<ServerId>,
+}
+
+impl Facts {
+    /// Nothing is known.
+    pub const UNKNOWN: Facts =
+        Facts { status: None, failed_with: None, commits: None, last_words: None, server: None };
+}
+
+/// The server's word on the transaction: the status byte of ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TransactionStatus {
+    /// `I`: no transaction is open.
+    #[default]
+    Idle,
+    /// `T`: a transaction is open.
+    Open,
+    /// `E`: a transaction is open and can only be rolled back.
+    Failed,
+}
+
+/// Tells one run of one server from every other: a name may lead to another server tomorrow.
+///
+/// ```
+/// use db_core::ServerId;
+///
+/// let before = ServerId { system: Some(7_301), started: Some(1_000) };
+/// let after_a_restart = ServerId { started: Some(2_000), ..before };
+/// assert_ne!(before, after_a_restart);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServerId {
+    /// The cluster's system identifier (`pg_control_system()`), where the role may ask for it. A physical standby has that
+    /// of its primary.
+    pub system: Option<u64>,
+    /// When the server was started (`pg_postmaster_start_time()`), in microseconds since 1970.
+    pub started: Option<i64>,
+}

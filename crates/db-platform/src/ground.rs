@@ -1,0 +1,104 @@
+//! What parts stand on: the servers, the way to them, and a place for their jobs.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use db_core::{Connect, DatabaseUrl, Endpoint, Host, Result, Server, foreign};
+use db_pool::Connector;
+use diesel_async::AsyncPgConnection;
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::servers::{Servers, primary_of};
+
+/// The jobs of one part.
+#[derive(Default)]
+pub(crate) struct Jobs {
+    part: &'static str,
+    panicked: AtomicBool,
+    running: Mutex<Vec<AbortHandle>>,
+}
+
+impl Jobs {
+    pub(crate) fn of(part: &'static str) -> Arc<Self> {
+        Arc::new(Jobs { part, ..Jobs::default() })
+    }
+
+    /// Whether one of them did.
+    pub(crate) fn panicked(&self) -> bool {
+        AtomicBool::load(&self.panicked, Ordering::Relaxed)
+    }
+
+    /// Ends those that still run.
+    pub(crate) fn abandon(&self) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|job| job.abort());
+    }
+
+    fn spawn(self: &Arc<Self>, runtime: &Handle, job: BoxFuture<'static, ()>) {
+        let jobs = Arc::clone(self);
+        let task = runtime.spawn(async move {
+            if foreign::run(job).await.is_none() {
+                jobs.panicked.store(true, Ordering::Relaxed);
+                tracing::error!(part = jobs.part, "a job of a part panicked and has ended");
+            }
+        });
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|job| !job.is_finished());
+        running.push(task.abort_handle());
+    }
+}
+
+/// What is the same for all parts.
+pub(crate) struct Standing {
+    pub(crate) servers: Arc<Servers>,
+    /// The primary past any pooler.
+    pub(crate) direct: Connector,
+    /// Tells which servers are known now.
+    pub(crate) look: Arc<dyn Fn() -> Vec<Server> + Send + Sync>,
+}
+
+impl Standing {
+    /// The same, for a part with these jobs.
+    pub(crate) fn for_part(&self, jobs: &Arc<Jobs>) -> PartGround {
+        PartGround {
+            servers: Arc::clone(&self.servers),
+            direct: self.direct.clone(),
+            look: Arc::clone(&self.look),
+            jobs: Arc::clone(jobs),
+            runtime: Handle::current(),
+        }
+    }
+}
+
+/// What one part stands on.
+pub(crate) struct PartGround {
+    servers: Arc<Servers>,
+    direct: Connector,
+    look: Arc<dyn Fn() -> Vec<Server> + Send + Sync>,
+    jobs: Arc<Jobs>,
+    runtime: Handle,
+}
+
+impl Host for PartGround {
+    fn direct_url(&self) -> &DatabaseUrl {
+        self.direct.url()
+    }
+
+    fn servers(&self) -> Vec<Server> {
+        (self.look)()
+    }
+
+    fn connect<'a>(&'a self, to: Option<&'a Endpoint>) -> BoxFuture<'a, Result<AsyncPgConnection>> {
+        Box::pin(async move {
+            match to {
+                Some(endpoint) => self.servers.connector(endpoint).connect(endpoint).await,
+                None => self.direct.connect(&primary_of(&self.direct).await?).await,
+            }
+        })
+    }
+
+    fn spawn(&self, job: BoxFuture<'static, ()>) {
+        self.jobs.spawn(&self.runtime, job);
+    }
+}

@@ -1,0 +1,164 @@
+//! The parts that siblings attach to a [`Db`](crate::Db): started after the servers are known, stopped in reverse before
+//! the pools.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use db_core::{
+    AroundCommit, Condition, ConnectionHook, Error, Ground, MakeAroundCommit, Measure, Observe, Part,
+    PartHealth, Result, Running, Start, foreign,
+};
+use tokio::time::Instant;
+
+use crate::ground::{Jobs, Standing};
+
+/// How one part is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PartStatus {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is.
+    pub health: PartHealth,
+}
+
+/// What parts want of the connections, before there are any.
+#[derive(Default)]
+pub(crate) struct Wants {
+    pub(crate) observers: Vec<Arc<dyn Observe>>,
+    pub(crate) on_connect: Vec<(&'static str, ConnectionHook)>,
+    pub(crate) on_checkout: Vec<(&'static str, ConnectionHook)>,
+    commit_hooks: Vec<(&'static str, MakeAroundCommit)>,
+    starts: Vec<(&'static str, Start)>,
+}
+
+impl Wants {
+    pub(crate) fn of(parts: impl IntoIterator<Item = Part>) -> Self {
+        let mut wants = Wants::default();
+        for part in parts {
+            let name = part.name;
+            wants.observers.extend(part.observe);
+            wants.on_connect.extend(part.on_connect.map(|hook| (name, hook)));
+            wants.on_checkout.extend(part.on_checkout.map(|hook| (name, hook)));
+            wants.commit_hooks.extend(part.around_commit.map(|make| (name, make)));
+            wants.starts.extend(part.start.map(|start| (name, start)));
+        }
+        wants
+    }
+
+    /// Starts the parts in their order; where one does not start, those before it are stopped again.
+    ///
+    /// # Errors
+    /// The error of the part that did not start; one that panics is an [`Error::Client`] that names it.
+    pub(crate) async fn start(self, standing: &Standing, grace: Duration) -> Result<Parts> {
+        let parts = Parts { commit_hooks: self.commit_hooks, running: Mutex::default() };
+        for (name, start) in self.starts {
+            let jobs = Jobs::of(name);
+            let ground = Ground::new(standing.for_part(&jobs));
+            // Called inside, because a closure that starts may panic before there is a future.
+            let started = foreign::run(async { start(ground).await }).await;
+            match started
+                .unwrap_or_else(|| Err(Error::Client(format!("part {name:?} panicked at its start").into())))
+            {
+                Ok(running) => parts.running().push(Attached { name, running, jobs }),
+                Err(error) => {
+                    jobs.abandon();
+                    parts.stop(grace).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// The parts of a [`Db`](crate::Db).
+#[derive(Default)]
+pub(crate) struct Parts {
+    commit_hooks: Vec<(&'static str, MakeAroundCommit)>,
+    running: Mutex<Vec<Attached>>,
+}
+
+struct Attached {
+    name: &'static str,
+    running: Running,
+    jobs: Arc<Jobs>,
+}
+
+impl Parts {
+    /// The hooks of one transaction; a part whose hook cannot be made is left out of it.
+    pub(crate) fn commit_hooks(&self) -> Vec<(&'static str, Box<dyn AroundCommit>)> {
+        let make = |(name, make): &(&'static str, MakeAroundCommit)| {
+            let hook = foreign::call(|| make());
+            if hook.is_none() {
+                tracing::error!(part = name, "a part could not make its hook around COMMIT: it panicked");
+            }
+            Some((*name, hook?))
+        };
+        self.commit_hooks.iter().filter_map(make).collect()
+    }
+
+    /// How each is.
+    pub(crate) fn health(&self) -> Vec<PartStatus> {
+        let status = |part: &Attached| {
+            let health = match part.jobs.panicked() {
+                true => PartHealth::new(Condition::Down, "one of its jobs panicked"),
+                false => foreign::call(|| (part.running.health)())
+                    .unwrap_or_else(|| PartHealth::new(Condition::Down, "its health check panicked")),
+            };
+            PartStatus { name: part.name, health }
+        };
+        self.running().iter().map(status).collect()
+    }
+
+    /// What all of them report.
+    pub(crate) fn metrics(&self) -> Vec<Measure> {
+        let report = |part: &Attached| {
+            foreign::call(|| (part.running.metrics)()).unwrap_or_else(|| {
+                tracing::error!(part = part.name, "a part could not report its metrics: it panicked");
+                Vec::new()
+            })
+        };
+        self.running().iter().flat_map(report).collect()
+    }
+
+    /// Stops them, the last one first; what is not done within `grace` is dropped.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        let by = Instant::now().checked_add(grace);
+        loop {
+            // Taken out one by one: whoever drops this half-way leaves the others to be stopped.
+            let Some(part) = self.running().pop() else { return };
+            let stop = part.running.stop;
+            let stopping = foreign::run(async { stop().await });
+            let stopped = match by {
+                Some(by) => tokio::time::timeout_at(by, stopping).await.ok(),
+                None => Some(stopping.await),
+            };
+            match stopped {
+                Some(Some(())) => {}
+                Some(None) => tracing::error!(part = part.name, "a part panicked while it stopped"),
+                None => tracing::warn!(part = part.name, ?grace, "a part did not stop in time, and is left"),
+            }
+            part.jobs.abandon();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Vec<Attached>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        // Without a shutdown there is nobody to wait for a part's own end.
+        self.running().iter().for_each(|part| part.jobs.abandon());
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.running().iter().map(|part| part.name).collect();
+        f.debug_tuple("Parts").field(&names).finish()
+    }
+}
