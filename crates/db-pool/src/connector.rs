@@ -16,6 +16,7 @@ use tokio_postgres::{CancelToken, Client};
 use crate::ConnectConfig;
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
+use crate::passfile;
 use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
@@ -280,6 +281,10 @@ impl Connector {
             let password = ask().await.map_err(|error| {
                 (ConnectFailure::Login, format!("the password could not be had: {error}"))
             })?;
+            config.password(password);
+        } else if !self.url.has_password()
+            && let Some(password) = passfile::password(&self.url, endpoint)
+        {
             config.password(password);
         }
         // It believes to encrypt the stream itself, and so takes its channel binding.

@@ -1,5 +1,9 @@
 //! What sessions start with: what was chosen, else the URL's, else the role's and the database's, else the default.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use db_core::{Connect, ConnectFailure, DatabaseUrl, Error};
@@ -156,4 +160,62 @@ async fn a_server_that_is_not_what_the_url_asks_for_is_refused() {
             "{wish}"
         );
     }
+}
+
+/// A password file with the URL's password, and the URL without it.
+fn password_file(url: &str, path: &Path) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (login, place) = rest.rsplit_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    fs::write(path, format!("# ours\n*:*:*:{user}:{password}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    format!("{scheme}://{user}@{place}")
+}
+
+#[tokio::test]
+async fn a_password_comes_from_the_file_that_the_url_names() {
+    let database = TestDatabase::empty().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("passwords");
+    let url = password_file(database.url(), &path);
+    let named = with(&url, &format!("passfile={}", path.display().to_string().replace('/', "%2F")));
+    let mut conn = connect(&named, ConnectConfig::default()).await;
+    assert_eq!(word(&mut conn, "SELECT 'in' AS word").await, "in");
+
+    fs::write(&path, "*:*:*:*:hunter2\n").unwrap();
+    let named: DatabaseUrl = named.parse().unwrap();
+    let endpoint = named.hosts()[0].clone();
+    let refused =
+        Connector::new(named, ConnectConfig::default()).connect(&endpoint).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&refused, Error::Connect(error) if error.failure == ConnectFailure::Login), "{refused}");
+    assert!(!refused.to_string().contains("hunter2"), "{refused}");
+}
+
+const CHILD: &str = "DB_POOL_TEST_CHILD_URL";
+
+/// Not a test by itself: the test below runs it in a process with another home.
+#[tokio::test]
+#[ignore = "run by the test below"]
+async fn a_child_that_logs_in() {
+    if let Ok(url) = std::env::var(CHILD) {
+        let mut conn = connect(&url, ConnectConfig::default()).await;
+        assert_eq!(word(&mut conn, "SELECT 'in' AS word").await, "in");
+    }
+}
+
+#[tokio::test]
+async fn a_password_comes_from_the_home_directory() {
+    let database = TestDatabase::empty().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let url = password_file(database.url(), &home.path().join(".pgpass"));
+    let logs_in = |home: &Path| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "starting::a_child_that_logs_in", "--ignored"]);
+        child.env(CHILD, &url).env("HOME", home);
+        let output = child.output().unwrap();
+        assert!(String::from_utf8(output.stdout).unwrap().contains("running 1 test"));
+        output.status.success()
+    };
+    assert!(logs_in(home.path()));
+    assert!(!logs_in(Path::new("/nonexistent")));
 }
