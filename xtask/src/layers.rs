@@ -23,8 +23,9 @@ and when a setting is described outside its own crate's src/settings.rs.",
     run,
 };
 
-const RING: [&str; 11] = [
+const RING: [&str; 12] = [
     "db-pool",
+    "db-query",
     "db-retry",
     "db-cache",
     "db-loader",

@@ -30,14 +30,25 @@ pub struct Facts {
     pub commits: Option<u64>,
     /// The code of the FATAL error with which the server ended the session: its last words.
     pub last_words: Option<SqlState>,
+    /// Whether the last error says that what the client keeps of the database is stale, and came before the statement did
+    /// anything: a statement was prepared before its table changed, or a type was looked up that has been made anew.
+    ///
+    /// The same work succeeds on a new connection, and on any of this source's once this one has gone back.
+    pub stale: bool,
     /// The server that the connection led to when it was opened.
     pub server: Option<ServerId>,
 }
 
 impl Facts {
     /// Nothing is known.
-    pub const UNKNOWN: Facts =
-        Facts { status: None, failed_with: None, commits: None, last_words: None, server: None };
+    pub const UNKNOWN: Facts = Facts {
+        status: None,
+        failed_with: None,
+        commits: None,
+        last_words: None,
+        stale: false,
+        server: None,
+    };
 }
 
 /// The server's word on the transaction: the status byte of ReadyForQuery.

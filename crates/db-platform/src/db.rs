@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Work};
 use db_pool::{Connection, Drained, Pool, Status};
+use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
 use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
 use diesel::sql_query;
@@ -18,11 +19,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use crate::batch::{Batch, BatchError};
+use crate::cursor;
 use crate::health::Health;
 use crate::parts::Parts;
-use crate::query::Returns;
-use crate::stream::{Asked, Rows};
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
@@ -157,7 +156,7 @@ impl Db {
         query: impl Returns<U, Query: 'static, SqlType: 'static> + 'static,
         batch_size: u32,
     ) -> Rows<U> {
-        Rows::start(Asked { db: self.clone(), site: Location::caller() }, query, batch_size)
+        cursor::rows(self.clone(), Location::caller(), query, batch_size)
     }
 
     /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after a lost

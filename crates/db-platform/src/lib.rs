@@ -1,23 +1,20 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
-pub mod batch;
 mod config;
+mod cursor;
 mod db;
 mod ground;
 mod health;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
-mod query;
 mod query_log;
 mod servers;
 mod settings;
-mod stream;
 mod timeout;
 mod transaction;
 
-pub use batch::{Batch, BatchError};
 pub use config::Config;
 pub use db::Db;
 pub use db_core::{
@@ -25,21 +22,23 @@ pub use db_core::{
     ServerReport, SqlState, Work,
 };
 pub use db_pool::{Connection, Drained};
+pub use db_query::{Batch, BatchError, Returns, Rows, batch};
 pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
 pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
 pub use health::Health;
 pub use parts::PartStatus;
-pub use query::Returns;
 pub use servers::primary_of;
 pub use settings::configuration_page;
-pub use stream::Rows;
 pub use transaction::TransactionBuilder;
 
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
-pub use {db_core as core, db_pool as pool, db_replica_routing as replica_routing, db_retry as retry};
+pub use {
+    db_core as core, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
+    db_retry as retry,
+};
 
 /// The pages whose Rust blocks must compile.
 #[cfg(doctest)]

@@ -7,6 +7,7 @@ use db_core::DatabaseUrl;
 use db_core::settings::Value;
 
 use crate::ConnectConfig;
+use crate::identity::MARK;
 
 /// What `ALTER ROLE … SET` and `ALTER DATABASE … SET` say, by name in lower case.
 pub(crate) type RoleSettings = BTreeMap<String, String>;
@@ -67,7 +68,13 @@ impl Baseline {
     pub(crate) fn options(&self, role: &RoleSettings) -> String {
         let ours = self.settings.iter().filter(|ours| !(ours.default && self.is_chosen(ours.name, role)));
         let ours = ours.map(|Ours { name, value, .. }| format!("-c {name}={value}"));
-        self.own.iter().cloned().chain(ours).collect::<Vec<_>>().join(" ")
+        let mark = format!("-c {MARK}=on");
+        self.own.iter().cloned().chain(ours).chain([mark]).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What does not hold where start-up options are ignored on the way.
+    pub(crate) fn lost(&self, role: &RoleSettings) -> String {
+        self.options(role).replace(&format!(" -c {MARK}=on"), "")
     }
 
     /// Whether a default of ours would stand against what the role's settings say.
@@ -134,7 +141,8 @@ mod tests {
         assert_eq!(
             baseline("-c search_path=shop", config).options(&role(&[])),
             "-c search_path=shop -c timezone=UTC -c statement_timeout=30000ms -c lock_timeout=1500ms \
-             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on"
+             -c idle_in_transaction_session_timeout=60000ms -c default_transaction_read_only=on \
+             -c db_pool.options=on"
         );
     }
 
@@ -142,7 +150,10 @@ mod tests {
     fn a_default_yields_to_the_url_and_to_the_role() {
         let ours = baseline("--statement-timeout=7s -c TimeZone=Europe/Zurich", ConnectConfig::default());
         let role = role(&[("statement_timeout", "5min"), ("idle_in_transaction_session_timeout", "3s")]);
-        assert_eq!(ours.options(&role), "--statement-timeout=7s -c TimeZone=Europe/Zurich");
+        assert_eq!(
+            ours.options(&role),
+            "--statement-timeout=7s -c TimeZone=Europe/Zurich -c db_pool.options=on"
+        );
         assert!(ours.yields_to(&role));
         assert!(!ours.time_zone_is_ours(&role));
         assert_eq!(ours.statement_timeout(&role), Some(Duration::from_secs(7)), "the URL wins over the role");

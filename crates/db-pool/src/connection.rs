@@ -27,12 +27,13 @@ pub struct Connection {
 
 impl Connection {
     pub(crate) fn new(
-        slot: Object<Box<Slot>>,
+        mut slot: Object<Box<Slot>>,
         inner: Arc<Inner>,
         place: Option<OwnedSemaphorePermit>,
         since: Instant,
         site: Site,
     ) -> Self {
+        slot.renew(&inner);
         let checkout = Checkout(inner.counters.acquired());
         slot.check_out(Lease { checkout, since, site, span: tracing::Span::current(), reported: false });
         Connection { slot: Some(slot), inner, _place: place }
@@ -63,10 +64,9 @@ impl Connection {
         self.slot.as_ref()?.wire.session().failed_with
     }
 
-    /// What the wire has shown of it; [`Facts::UNKNOWN`] without the wire tap.
+    /// What is known of it: without the wire tap only the server that it leads to.
     pub fn facts(&self) -> Facts {
-        let tapped = self.slot.as_ref().map(|slot| &slot.wire).filter(|wire| wire.is_tapped());
-        tapped.map_or(Facts::UNKNOWN, |wire| wire.session().facts())
+        self.slot.as_ref().map_or(Facts::UNKNOWN, |slot| slot.wire.facts())
     }
 
     /// Closes the connection when it comes back.

@@ -16,6 +16,7 @@ use tokio_postgres::{CancelToken, Client};
 use crate::ConnectConfig;
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
+use crate::identity::{Identity, Lessons};
 use crate::passfile;
 use crate::role::Role;
 use crate::transport::dial::Dialer;
@@ -29,6 +30,9 @@ type AskPassword =
 /// Why there is no password; its text is shown, so it must not contain one.
 pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
 
+/// How often a login is tried again, 20 ms apart, while the server may still count the connection that was just closed.
+const STILL_COUNTED: u32 = 25;
+
 /// Opens connections as one user to one database, on whichever server is asked for.
 #[derive(Clone)]
 pub struct Connector {
@@ -37,9 +41,10 @@ pub struct Connector {
     dialer: Dialer,
     password: Option<Arc<AskPassword>>,
     observers: Arc<[Arc<dyn Observe>]>,
-    role: Role,
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
+    role: Role,
+    lessons: Lessons,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -47,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) conn: AsyncPgConnection,
     pub(crate) wire: Arc<Wire>,
     pub(crate) seen: Arc<Seen>,
+    /// How long the first answer took.
+    pub(crate) round_trip: Duration,
 }
 
 impl Connector {
@@ -63,9 +70,10 @@ impl Connector {
             dialer,
             password: None,
             observers: Arc::new([]),
-            role: Role::default(),
             on_connect: Hooks::default(),
             on_checkout: Hooks::default(),
+            role: Role::default(),
+            lessons: Lessons::default(),
         }
     }
 
@@ -193,15 +201,33 @@ impl Connector {
 
     async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
         let (client, wire) = self.log_in(endpoint, started).await?;
-        let (mut conn, seen) = self
-            .equip(client, endpoint)
-            .await
+        let sent = Instant::now();
+        let asked = self.lessons.ask(&client).await;
+        let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
+        let (equipped, (identity, round_trip)) = tokio::join!(self.equip(client, endpoint), heard);
+        let (mut conn, seen) = equipped
             .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
+        self.check_options(endpoint, &identity);
         self.prepare(&mut conn).await.map_err(|error| {
             self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
         })?;
-        wire.session().begin();
-        Ok(Opened { conn, wire, seen })
+        let mut session = wire.session();
+        session.server = Some(identity.server);
+        session.begin();
+        drop(session);
+        Ok(Opened { conn, wire, seen, round_trip })
+    }
+
+    /// Says once that what was to hold for every session does not hold.
+    fn check_options(&self, endpoint: &Endpoint, identity: &Identity) {
+        if identity.has_options == Some(false) && self.lessons.says_lost() {
+            let options = self.baseline().lost(&self.role.known().0);
+            tracing::warn!(
+                %endpoint, options,
+                "the start-up options do not take effect, so the timeouts and read_only do not hold: a pooler on the way \
+                 ignores them (ignore_startup_parameters of PgBouncer); set them for the role there (ALTER ROLE … SET)"
+            );
+        }
     }
 
     /// Does what the hooks want of a session that is new, or as new.
@@ -226,6 +252,14 @@ impl Connector {
             return Ok(opened);
         }
         drop(opened);
+        for _ in 0..STILL_COUNTED {
+            match self.log_in_with(endpoint, started, baseline.options(&read)).await {
+                Err(error) if error.failure == ConnectFailure::TooManyConnections => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                result => return result,
+            }
+        }
         self.log_in_with(endpoint, started, baseline.options(&read)).await
     }
 

@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::gate::{Gate, Gatekeeper};
 use crate::lease::Leases;
 use crate::returning;
+use crate::round_trip::RoundTrip;
 use crate::slot::Slot;
 use crate::{Connector, PoolConfig, Status};
 
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     /// Places for background work.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) leases: Leases,
+    /// How long the server's answers take on the way.
+    pub(crate) round_trip: RoundTrip,
     /// Wakes the upkeep task: someone waits, or a connection went.
     pub(crate) demand: Arc<Notify>,
     /// Wakes a shutdown that waits for connections to come back.
@@ -50,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
     /// Connections of an earlier generation are not used again.
     pub(crate) generation: AtomicU64,
+    /// Statements that were prepared at a lower number have proved stale.
+    pub(crate) statements: AtomicU64,
     pub(crate) runtime: Handle,
     pub(crate) counters: Counters,
 }
@@ -75,12 +80,14 @@ impl Inner {
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
             leases: Leases::default(),
+            round_trip: RoundTrip::default(),
             config,
             demand,
             returned: Notify::new(),
             alarm: Alarm::default(),
             failure: watch::Sender::new(None),
             generation: AtomicU64::new(0),
+            statements: AtomicU64::new(0),
             runtime: Handle::current(),
             counters: Counters::default(),
         }
@@ -200,6 +207,7 @@ impl Inner {
     pub(crate) fn add(self: &Arc<Self>, opened: Opened, elapsed: Duration) {
         self.counters.creates.record(elapsed);
         self.failure.send_replace(None);
+        self.round_trip.note(opened.round_trip);
         self.leases.add(&opened.wire);
         // The upkeep task alone adds, and only where there is room.
         if self.idle.try_add(Box::new(Slot::new(opened, self))).is_err() {

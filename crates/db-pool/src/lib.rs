@@ -12,6 +12,7 @@ mod counters;
 mod gate;
 mod histogram;
 mod hooks;
+mod identity;
 mod inner;
 mod lease;
 #[cfg(feature = "otel")]
@@ -20,6 +21,7 @@ mod passfile;
 mod pool;
 mod returning;
 mod role;
+mod round_trip;
 mod settings;
 mod slot;
 mod stall;

@@ -1,7 +1,7 @@
 //! One connection of a pool, idle or in use, and what is known of it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::connection::CacheSize;
@@ -12,7 +12,7 @@ use diesel_async::{
 use crate::connector::Opened;
 use crate::inner::Inner;
 use crate::watch::Seen;
-use crate::wire::{Lease, Wire};
+use crate::wire::{Lease, Stale, Wire};
 
 /// How long a sign of life may take.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     pub(crate) wire: Arc<Wire>,
     seen: Arc<Seen>,
     generation: u64,
+    /// Up to which change of the database its prepared statements are fresh.
+    statements: u64,
     expires: Instant,
     /// Since when nobody uses it.
     pub(crate) idle_since: Instant,
@@ -41,6 +43,7 @@ impl Slot {
             wire: opened.wire,
             seen: opened.seen,
             generation: inner.generation.load(Ordering::Acquire),
+            statements: inner.statements.load(Ordering::Acquire),
             expires: now + lifetime,
             idle_since: now,
             alive_at: now,
@@ -97,6 +100,31 @@ impl Slot {
         self.conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
         self.seen.forget_cached();
+    }
+
+    /// Says what proved stale on it, for all connections of the pool: those that are just as old are renewed before their
+    /// next use.
+    pub(crate) fn tell_stale(&self, inner: &Inner, stale: Stale) {
+        // Of connections that hit the same change only the first has something new to say.
+        let news = |told: &AtomicU64, known: u64| {
+            told.compare_exchange(known, known + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        };
+        let first = match stale {
+            Stale::Statements => news(&inner.statements, self.statements),
+            // The client library forgets a type with the connection only.
+            Stale::Types => news(&inner.generation, self.generation),
+        };
+        if first {
+            tracing::info!(endpoint = %inner.endpoint, ?stale, "the database has changed: connections learn it anew");
+        }
+    }
+
+    /// Drops its prepared statements where those of the pool have proved stale since they were prepared.
+    pub(crate) fn renew(&mut self, inner: &Inner) {
+        let now = inner.statements.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.statements, now) != now {
+            self.drop_statements();
+        }
     }
 
     pub(crate) fn kept_statements(&self) -> usize {

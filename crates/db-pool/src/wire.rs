@@ -8,6 +8,7 @@ mod fingerprint;
 mod frames;
 mod leftover;
 mod request;
+mod server_error;
 mod session;
 mod tap;
 #[cfg(test)]
@@ -19,12 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use db_core::{Endpoint, LinkEvent, Observe, QueryEvent};
+use db_core::{Endpoint, Facts, LinkEvent, Observe, QueryEvent};
 use tokio::sync::Notify;
 
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
+pub(crate) use server_error::Stale;
 pub(crate) use session::{BackendKey, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 
@@ -58,6 +60,12 @@ impl Wire {
 
     pub(crate) fn is_tapped(&self) -> bool {
         self.tapped
+    }
+
+    /// What is known of the connection.
+    pub(crate) fn facts(&self) -> Facts {
+        let session = self.session();
+        if self.tapped { session.facts() } else { Facts { server: session.server, ..Facts::UNKNOWN } }
     }
 
     pub(crate) fn session(&self) -> MutexGuard<'_, Session> {
@@ -113,6 +121,10 @@ impl Wire {
         });
         session.check(frames);
         let (role, awaited) = (session.changed_role(), session.ends_a_wait());
+        if !session.is_ready() {
+            // What the pool and the client library ask at opening is no statement of the service's.
+            (finished, more) = (None, Vec::new());
+        }
         drop(session);
         finished.iter().chain(&more).for_each(|request| self.report(request, now));
         if let Some(role) = role {

@@ -21,6 +21,7 @@ pub async fn assert_passes_on<W: Acquire + EvictAll>(url: &str, wrap: impl FnOnc
         failed_with: Some(SqlState::DEADLOCK_DETECTED),
         commits: Some(7),
         last_words: Some(SqlState::ADMIN_SHUTDOWN),
+        stale: true,
         server: Some(ServerId { system: Some(1), started: Some(2) }),
     };
     let (sites, told, down) =

@@ -82,6 +82,10 @@ pub(crate) struct Request {
     pub(crate) bytes: u64,
     pub(crate) failed: bool,
     pub(crate) code: Option<SqlState>,
+    /// Whether it is a simple query, whose statements are not prepared by the client library.
+    pub(crate) is_simple: bool,
+    /// Whether the server has come to run a statement, beyond parsing and binding it.
+    pub(crate) at_work: bool,
 }
 
 impl Request {
@@ -97,6 +101,8 @@ impl Request {
             bytes: 0,
             failed: false,
             code: None,
+            is_simple: false,
+            at_work: false,
         }
     }
 

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Checkout, ErrorFields, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
+use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
 
 use super::Leftover;
 use super::frames::{Frame, Frames, text};
 use super::request::{Finished, Kind, Request, Statement};
+use super::server_error::{ServerError, Stale, leading_text};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
@@ -49,6 +50,10 @@ pub(crate) struct Session {
     commits: u64,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
+    /// What the last error said of that which the client keeps.
+    stale: Option<Stale>,
+    /// The most that was stale since it was checked out.
+    found_stale: Option<Stale>,
     /// The server that it leads to, where that was asked.
     pub(crate) server: Option<ServerId>,
     pub(crate) leftover: Leftover,
@@ -114,6 +119,7 @@ impl Session {
             failed_with: self.failed_with,
             commits: Some(self.commits),
             last_words: self.last_words,
+            stale: self.stale.is_some(),
             server: self.server,
         }
     }
@@ -205,13 +211,25 @@ impl Session {
     pub(crate) fn check_out(&mut self, lease: Lease) {
         self.lease = Some(lease);
         self.failed_with = None;
+        self.stale = None;
+        self.found_stale = None;
         self.ran = false;
+    }
+
+    /// What the client keeps that proved stale since it was checked out.
+    pub(crate) fn found_stale(&self) -> Option<Stale> {
+        self.found_stale
     }
 
     /// The login and what the client library sets are over: from now on the session has a baseline.
     pub(crate) fn begin(&mut self) {
         self.ready = true;
         self.leftover = Leftover::default();
+    }
+
+    /// Whether it has a baseline.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// It was reset, and of the prepared statements these are gone, or all.
@@ -241,6 +259,7 @@ impl Session {
             b'Q' => {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
+                (request.is_simple, request.at_work) = (true, true);
                 let statement = Statement::new(leading_text(frame.body), frame.is_cut());
                 self.runs(&statement);
                 request.statement = Some(statement);
@@ -305,7 +324,12 @@ impl Session {
                 }
             }
             b'E' => self.failed(ServerError::read(frame.body)),
-            b'C' => self.commits += u64::from(frame.body == COMMITTED),
+            b'2' => self.is_at_work(true),
+            b'C' => {
+                self.commits += u64::from(frame.body == COMMITTED);
+                self.is_at_work(false);
+            }
+            b'I' | b's' => self.is_at_work(false),
             b'S' => {
                 if let Some((name, rest)) = text(frame.body)
                     && let Some((value, _)) = text(rest)
@@ -325,6 +349,15 @@ impl Session {
             _ => {}
         }
         None
+    }
+
+    /// Whether the server runs a statement of the request that is answered next: it was bound, and has not ended.
+    fn is_at_work(&mut self, at_work: bool) {
+        if let Some(request) = self.requests.front_mut()
+            && !request.is_simple
+        {
+            request.at_work = at_work;
+        }
     }
 
     fn ready_for_query(&mut self, body: &[u8]) -> Option<Finished> {
@@ -349,6 +382,9 @@ impl Session {
             TransactionStatus::Failed => self.failed_with = self.failed_with.or(request.code),
             _ => {}
         }
+        if request.kind == Kind::Run && !request.failed && before != TransactionStatus::Failed {
+            self.stale = None;
+        }
         if request.failed {
             for name in &request.names {
                 self.prepared.remove(name);
@@ -361,17 +397,28 @@ impl Session {
         if error.is_fatal {
             self.last_words = self.last_words.or(error.code);
         }
-        if let Some(code) = error.code {
-            error.fields.note(code);
-            if self.status == TransactionStatus::Open {
-                self.failed_with.get_or_insert(code);
-            }
-            // Prepared statements whose table changed, or that someone deallocated: none of them is to be relied on.
-            self.leftover.prepared |= matches!(code.as_str(), "0A000" | "26000");
+        let at_work = self.requests.front().is_none_or(|request| request.at_work);
+        let Some(code) = error.code else { return self.fails(None) };
+        error.fields.note(code);
+        if self.status == TransactionStatus::Open {
+            self.failed_with.get_or_insert(code);
         }
+        // An error that only follows from the one before says nothing new.
+        if code != SqlState::IN_FAILED_SQL_TRANSACTION {
+            self.stale = error.stale().filter(|_| !at_work);
+        }
+        if let Some(stale) = self.stale {
+            self.found_stale = self.found_stale.max(Some(stale));
+            self.leftover.prepared = true;
+        }
+        self.fails(Some(code));
+    }
+
+    /// The request that is answered next has failed.
+    fn fails(&mut self, code: Option<SqlState>) {
         if let Some(request) = self.requests.front_mut() {
             request.failed = true;
-            request.code = request.code.or(error.code);
+            request.code = request.code.or(code);
         }
     }
 
@@ -419,47 +466,5 @@ impl Session {
     /// A message could not be read: whoever asks must not rely on anything here.
     fn lose_track(&mut self) {
         self.broken = true;
-    }
-}
-
-/// What an ErrorResponse says.
-struct ServerError<'a> {
-    code: Option<SqlState>,
-    /// Whether the server ends the session with it.
-    is_fatal: bool,
-    fields: ErrorFields<'a>,
-}
-
-impl<'a> ServerError<'a> {
-    fn read(mut body: &'a [u8]) -> Self {
-        let mut error = ServerError { code: None, is_fatal: false, fields: ErrorFields::default() };
-        while let [field, rest @ ..] = body
-            && *field != 0
-            && let Some((value, after)) = text(rest)
-        {
-            match field {
-                b'C' => error.code = value.parse().ok(),
-                // The severity that is never translated (PostgreSQL 9.6 and later).
-                b'V' => error.is_fatal = matches!(value, "FATAL" | "PANIC"),
-                b'M' => error.fields.message = value,
-                b'D' => error.fields.detail = Some(value),
-                b'H' => error.fields.hint = Some(value),
-                b't' => error.fields.table = Some(value),
-                b'c' => error.fields.column = Some(value),
-                b'n' => error.fields.constraint = Some(value),
-                _ => {}
-            }
-            body = after;
-        }
-        error
-    }
-}
-
-/// The text at the beginning, up to its end or to where it was cut.
-fn leading_text(bytes: &[u8]) -> &str {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    match std::str::from_utf8(&bytes[..end]) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
     }
 }

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, Connect, ConnectFailure, DatabaseUrl, Error};
 use db_pool::{ConnectConfig, Connector, PoolConfig};
-use db_testkit::{Proxy, TestDatabase};
+use db_testkit::{Cluster, PgBouncer, PoolMode, Proxy, TestDatabase};
 use diesel_async::SimpleAsyncConnection;
 
-use crate::{number, open, pool_config, word};
+use crate::{Log, number, open, pool_config, word};
 
 async fn connect_error(url: &str) -> Error {
     let url: DatabaseUrl = url.parse().unwrap();
@@ -107,4 +107,61 @@ async fn the_session_baseline_survives_reset_all() {
     let refused = conn.batch_execute("CREATE TABLE t ()").await.map_err(Error::from).unwrap_err();
     assert!(matches!(refused, Error::ReadOnly(_)), "{refused:?}");
     assert_eq!(number(&mut conn, "SELECT 7::bigint AS n").await, 7);
+}
+
+/// The server that a new connection of a pool leads to.
+async fn server(pool: &db_pool::Pool) -> db_core::ServerId {
+    pool.get().await.unwrap().facts().server.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_knows_which_server_it_leads_to() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let pool = open(&cluster.primary_url(), pool_config(2));
+    let before = server(&pool).await;
+    let asked = "SELECT system_identifier AS n FROM pg_control_system()";
+    let system = number(&mut pool.get().await.unwrap(), asked).await;
+    assert_eq!(before.system, Some(system.cast_unsigned()));
+    assert!(before.started.is_some());
+    cluster.restart(0).await.unwrap();
+    pool.evict_all();
+    let after = server(&pool).await;
+    assert_eq!(after.system, before.system);
+    assert!(after.started > before.started, "{after:?} {before:?}");
+
+    let untapped = ConnectConfig { wire_tap: false, ..ConnectConfig::default() };
+    let url: DatabaseUrl = cluster.primary_url().parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    let pool = db_pool::Pool::open(Connector::new(url, untapped), endpoint, pool_config(1));
+    assert_eq!(server(&pool).await, after, "without the wire tap too");
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_ask_for_all_of_it_knows_the_rest() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let mut owner = cluster.connect(0).await.unwrap();
+    owner
+        .batch_execute(
+            "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; CREATE ROLE clerk LOGIN PASSWORD 'hunter2'",
+        )
+        .await
+        .unwrap();
+    let url = with_password(&cluster.primary_url()).replace("postgres:hunter2", "clerk:hunter2");
+    let server = server(&open(&url, pool_config(1))).await;
+    assert!(server.system.is_none() && server.started.is_some(), "{server:?}");
+}
+
+#[tokio::test]
+async fn options_that_a_pooler_ignores_are_missed_once() {
+    let database = TestDatabase::empty().await.unwrap();
+    let pooler = PgBouncer::start(database.url(), PoolMode::Session, &[]).await.unwrap();
+    let log = Log::default();
+    let _guard = log.listen();
+    let direct = open(database.url(), pool_config(1));
+    direct.get().await.unwrap();
+    assert_eq!(log.lines_with("do not take effect").len(), 0);
+    let pool = open(pooler.url(), pool_config(2));
+    drop((pool.get().await.unwrap(), pool.get().await.unwrap()));
+    let said = log.lines_with("do not take effect");
+    assert!(said.len() == 1 && said[0].contains("statement_timeout=30000ms"), "{said:?}");
 }

@@ -10,6 +10,7 @@ mod metrics;
 mod observing;
 mod operating;
 mod returning;
+mod stale;
 mod starting;
 mod telling;
 mod upkeep;
@@ -60,4 +61,33 @@ async fn word(conn: &mut AsyncPgConnection, sql: &str) -> String {
 
 async fn backend(conn: &mut AsyncPgConnection) -> i64 {
     number(conn, "SELECT pg_backend_pid()::bigint AS n").await
+}
+
+/// Lines of a log, as they are written.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Hears what is logged by this thread: in a test on one thread also by the pool's own tasks.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let format = tracing_subscriber::fmt().with_ansi(false);
+        tracing::subscriber::set_default(format.with_writer(move || writer.clone()).finish())
+    }
+
+    fn lines_with(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
 }

@@ -1,7 +1,6 @@
 //! What operators do to a pool and see of it: classes, suspending, resizing, leaks, statements.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, Error};
@@ -11,7 +10,7 @@ use diesel::sql_types::Integer;
 use diesel::{IntoSql, sql_query};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
-use crate::{backend, number, open, pool, pool_config, word};
+use crate::{Log, backend, number, open, pool, pool_config, word};
 
 #[tokio::test]
 async fn background_work_leaves_connections_to_those_who_wait() {
@@ -155,35 +154,10 @@ async fn whoever_waits_in_vain_learns_who_holds_the_oldest() {
     assert_eq!(pool.holders().len(), 2);
 }
 
-/// Lines of a log, as they are written.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn lines_with(&self, what: &str) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
-    }
-}
-
 #[test]
 fn a_leak_is_reported_once_with_its_site_its_span_and_its_statement_and_again_when_it_ends() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // The upkeep task must log here too: the subscriber is the thread's, and the runtime has one thread.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let database = TestDatabase::empty().await.unwrap();

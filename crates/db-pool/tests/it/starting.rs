@@ -94,6 +94,22 @@ async fn the_settings_of_role_and_database_win_over_defaults_and_the_url_over_th
     assert_eq!(show(&mut conn, "statement_timeout").await, both("3min"));
 }
 
+/// The first connection is closed and opened anew: the server counts the old one for a moment.
+#[tokio::test]
+async fn a_role_that_may_have_one_connection_gets_its_settings() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut admin = database.connect().await.unwrap();
+    let role = format!("one_{}", database.name());
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'one' CONNECTION LIMIT 1");
+    admin.batch_execute(&create).await.unwrap();
+    admin.batch_execute(&format!("ALTER ROLE {role} SET statement_timeout = '3min'")).await.unwrap();
+    let place = database.url().rsplit_once('@').unwrap().1;
+    let mut conn = connect(&format!("postgres://{role}:one@{place}"), ConnectConfig::default()).await;
+    assert_eq!(show(&mut conn, "statement_timeout").await, both("3min"));
+    drop(conn);
+    admin.batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_chosen_wins_over_the_url_and_the_role() {
     let database = TestDatabase::empty().await.unwrap();

@@ -219,6 +219,14 @@ fn of<T>(statement: usize, answer: QueryResult<T>) -> Result<T, BatchError> {
 /// Why a batch did not succeed, and which of its statements was at fault.
 ///
 /// It turns into an [`Error`] where the caller does not care which.
+///
+/// ```
+/// use db_core::Error;
+/// use db_query::BatchError;
+///
+/// let error = BatchError { statement: Some(1), error: Error::NotFound };
+/// assert_eq!(error.to_string(), "statement number 2 of the batch was refused");
+/// ```
 #[derive(Debug)]
 pub struct BatchError {
     /// The first statement that failed, counted from 0; none where it was not a statement's fault.
@@ -228,8 +236,9 @@ pub struct BatchError {
 }
 
 impl BatchError {
-    /// `failed` is the statement that failed in the last attempt that came so far as to run one.
-    pub(crate) fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
+    /// The error of the last of several attempts; `failed` is the statement that failed in the last one that came so far as
+    /// to run one.
+    pub fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
         // After a deadline nobody knows whether the last attempt came so far.
         let of_a_statement = !error.is_before_work() && !matches!(error, Error::DeadlineExceeded { .. });
         BatchError { statement: failed.filter(|_| of_a_statement), error }
