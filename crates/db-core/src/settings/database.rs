@@ -1,7 +1,7 @@
 //! Where the program runs and where its database is: described and read.
 
 use super::libpq::{LIBPQ, Unsaid};
-use super::{Foreign, FromSettings, Group, Reader, Text};
+use super::{Foreign, FromSettings, Group, Problem, Reader, Text};
 use crate::url::Said;
 use crate::{DatabaseUrl, Environment};
 
@@ -117,6 +117,29 @@ pub struct DatabaseUrls {
     pub nodes: Vec<DatabaseUrl>,
 }
 
+impl DatabaseUrls {
+    /// Which server has which role is found out, so that a `target_session_attrs` can only agree with what its URL is for;
+    /// these do not.
+    pub fn impossible_roles(&self) -> Vec<Problem> {
+        let for_writes = [
+            (DATABASE_URL.name, std::slice::from_ref(&self.primary)),
+            (DATABASE_DIRECT_URL.name, std::slice::from_ref(&self.direct)),
+            (DATABASE_NODES.name, &self.nodes[..]),
+        ];
+        let for_writes = for_writes.map(|(name, urls)| (name, urls, WRITES));
+        let all = for_writes.into_iter().chain([(DATABASE_READ_URLS.name, &self.standbys[..], READS)]);
+        let mut problems = Vec::new();
+        for (name, urls, (refused, why)) in all {
+            let wishes = urls.iter().filter_map(|url| url.param("target_session_attrs"));
+            for wish in wishes.filter(|wish| refused.contains(wish)) {
+                let what = format!("target_session_attrs={wish} is not possible: {why}");
+                problems.push(Problem { name: name.to_owned(), what });
+            }
+        }
+        problems
+    }
+}
+
 impl FromSettings for Environment {
     const GROUPS: &'static [&'static Group] = &[&ENVIRONMENT];
 
@@ -135,12 +158,13 @@ impl FromSettings for DatabaseUrls {
         let direct =
             from.text(&DATABASE_DIRECT_URL).and_then(|(name, text)| parse(from, name, &text, &unsaid));
         let standbys = urls(from, &DATABASE_READ_URLS, &unsaid);
-        check_roles(from, &DATABASE_NODES, &nodes, WRITES);
-        check_roles(from, &DATABASE_URL, primary.as_slice(), WRITES);
-        check_roles(from, &DATABASE_DIRECT_URL, direct.as_slice(), WRITES);
-        check_roles(from, &DATABASE_READ_URLS, &standbys, READS);
         let primary = primary.unwrap_or_else(placeholder);
-        DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes }
+        let urls =
+            DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes };
+        for Problem { name, what } in urls.impossible_roles() {
+            from.problem(name, what);
+        }
+        urls
     }
 }
 
@@ -154,20 +178,6 @@ const READS: ([&str; 3], &str) = (
     ["read-write", "primary", ""],
     "standbys stand there; name servers that may be the primary in DATABASE_NODES",
 );
-
-/// Which server has which role is found out, so that a wish can only agree with what the URL is for.
-fn check_roles(
-    from: &mut Reader<'_>,
-    setting: &Text,
-    urls: &[DatabaseUrl],
-    (refused, why): ([&str; 3], &str),
-) {
-    for wish in urls.iter().filter_map(|url| url.param("target_session_attrs")) {
-        if refused.contains(&wish) {
-            from.problem(setting.name, format!("target_session_attrs={wish} is not possible: {why}"));
-        }
-    }
-}
 
 /// What stands in for a URL that is missing or wrong.
 fn placeholder() -> DatabaseUrl {

@@ -131,6 +131,9 @@ fn how_pools_retries_and_routing_behave() {
     let kept = |config: &Config| config.connect.max_prepared_statements.get() == 100;
     one("DB_MAX_PREPARED_STATEMENTS", "100", &Taken(kept));
     one("DB_LOG_QUERIES", "true", &Taken(|config| config.log_queries));
+    let both = ("DATABASE_URL", "postgres://u:hunter2@h/app?options=-cstatement_timeout%3D5s");
+    let counts = Warned("DB_QUERY_TIMEOUT counts, and DATABASE_URL says the same thing in vain");
+    check(&[both, ("DB_QUERY_TIMEOUT", "7s")], &counts);
     one("DB_POOL_MAXX", "20", &Warned("DB_POOL_MAXX is not read: it looks like DB_POOL_MAX"));
 }
 

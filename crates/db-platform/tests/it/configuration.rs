@@ -228,6 +228,14 @@ fn an_environment_of_another_language_is_warned_of_where_ours_is_absent() {
     assert!(lines.len() == 1 && lines[0].contains("NODE_ENV is not read: set `APP_ENV`"), "{lines:?}");
 }
 
+#[tokio::test]
+async fn a_role_that_a_url_cannot_have_is_refused_in_code_too() {
+    let url = format!("{}?target_session_attrs=standby", URL.1).parse().unwrap();
+    let config = Config::new(db_platform::Environment::Test, url);
+    let error = db_platform::Db::connect(config).await.unwrap_err().to_string();
+    assert!(error.contains("DATABASE_URL: target_session_attrs=standby is not possible"), "{error}");
+}
+
 const CHILD: &str = "DB_PLATFORM_TEST_CHILD";
 
 /// Not a test by itself: the test below runs it in a process with an environment of its own.
