@@ -1,7 +1,7 @@
 //! A PostgreSQL connection URL that never shows its password.
 //!
-//! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***` for the
-//! password, and no method gives a printable text with it.
+//! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***`
+//! for the password, and no method gives a printable text with it.
 
 mod options;
 mod parameters;
@@ -35,8 +35,8 @@ pub struct DatabaseUrl {
 
 /// What is wrong with a connection URL.
 ///
-/// No message quotes the text: a `/`, `?` or `#` in a password that is not escaped puts the password's rest where a port,
-/// a parameter or a database is expected.
+/// No message quotes the text: a `/`, `?` or `#` in a password that is not escaped puts the password's rest
+/// where a port, a parameter or a database is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
@@ -57,7 +57,8 @@ pub enum InvalidUrl {
     /// A parameter that does not exist, at this place among the parameters, from 1.
     #[error("parameter {0} is none that is known (in a password, write ? as %3F and & as %26)")]
     Parameter(usize),
-    /// A parameter that does not exist and looks like one that does, at this place among the parameters, from 1.
+    /// A parameter that does not exist and looks like one that does, at this place among the parameters, from
+    /// 1.
     #[error("parameter {place} looks like {meant}, which it is not")]
     Misspelt {
         /// Its place.
@@ -125,8 +126,8 @@ pub enum InvalidUrl {
     Database,
     /// The database's name holds a `/` that is not escaped.
     #[error(
-        "the database's name holds a /: write a socket's directory as host=/run/postgresql behind the ?, or its / as \
-         %2F before the database"
+        "the database's name holds a /: write a socket's directory as host=/run/postgresql behind the ?, or \
+         its / as %2F before the database"
     )]
     SocketDirectory,
 }

@@ -1,7 +1,7 @@
 //! The password that a `.pgpass` file has for a connection.
 //!
-//! Source: the PostgreSQL manual, "The Password File" in the libpq chapter. The file is read whenever a connection is
-//! opened without another password, so that one that is written anew holds at once.
+//! Source: the PostgreSQL manual, "The Password File" in the libpq chapter. The file is read whenever a
+//! connection is opened without another password, so that one that is written anew holds at once.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use db_core::{DatabaseUrl, Endpoint};
 /// Where libpq's sockets are by default: the file says `localhost` for them.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/tmp", "/var/run/postgresql"];
 
-/// The password for a connection to `endpoint`, from the URL's `passfile`, else from `.pgpass` in the home directory.
+/// The password for a connection to `endpoint`, from the URL's `passfile`, else from `.pgpass` in the home
+/// directory.
 ///
 /// A file that others can read is warned of and not used, as with libpq.
 pub(crate) fn password(url: &DatabaseUrl, endpoint: &Endpoint) -> Option<String> {
@@ -82,7 +83,8 @@ struct Field {
     any: bool,
 }
 
-/// The fields of a line: colons separate, and a backslash takes the next character as it is. The fifth goes to the end.
+/// The fields of a line: colons separate, and a backslash takes the next character as it is. The fifth goes
+/// to the end.
 fn fields(line: &str) -> Vec<Field> {
     let mut fields = vec![Field::default()];
     let (mut letters, mut bare) = (line.chars(), true);

@@ -118,8 +118,8 @@ pub struct DatabaseUrls {
 }
 
 impl DatabaseUrls {
-    /// Which server has which role is found out, so that a `target_session_attrs` can only agree with what its URL is for;
-    /// these do not.
+    /// Which server has which role is found out, so that a `target_session_attrs` can only agree with what
+    /// its URL is for; these do not.
     pub fn impossible_roles(&self) -> Vec<Problem> {
         let for_writes = [
             (DATABASE_URL.name, std::slice::from_ref(&self.primary)),
@@ -413,8 +413,8 @@ mod tests {
     fn a_service_says_what_the_url_leaves_out_and_wins_over_variables() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("services");
-        let text = "# ours\n[other]\nhost=c\n\n[shop]\nhost=db\n user = ann \npassword=hunter2\nsslmode=require\n\
-                    [bad]\nhosts=db\nssl=true\nhost\n";
+        let shop = "[shop]\nhost=db\n user = ann \npassword=hunter2\nsslmode=require\n";
+        let text = format!("# ours\n[other]\nhost=c\n\n{shop}[bad]\nhosts=db\nssl=true\nhost\n");
         std::fs::write(&path, text).unwrap();
         let file = ("PGSERVICEFILE", path.to_str().unwrap());
         let with = |service, more: &[(&str, &str)]| read(&[&[file, ("PGSERVICE", service)], more].concat());

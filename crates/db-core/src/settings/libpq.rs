@@ -1,7 +1,8 @@
-//! What a URL leaves out, as libpq fills it in: from the section of a service file, then from the `PG…` variables.
+//! What a URL leaves out, as libpq fills it in: from the section of a service file, then from the `PG…`
+//! variables.
 //!
-//! Source: the PostgreSQL manual, "Environment Variables" and "The Connection Service File" in the libpq chapter. The
-//! password file is read when a connection is opened, by db-pool.
+//! Source: the PostgreSQL manual, "Environment Variables" and "The Connection Service File" in the libpq
+//! chapter. The password file is read when a connection is opened, by db-pool.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,14 +51,16 @@ libpq! {
 const PGSERVICE: Text = Text {
     name: "PGSERVICE",
     aliases: &[],
-    meaning: "The section of the service file that says what URLs leave out; it wins over the variables here.",
+    meaning: "The section of the service file that says what URLs leave out; it wins over the variables \
+              here.",
     default: "none",
 };
 const PGSERVICEFILE: Text = Text {
     name: "PGSERVICEFILE",
     aliases: &[],
     meaning: "The service file.",
-    default: "`.pg_service.conf` in the home directory, else `pg_service.conf` in the directory `PGSYSCONFDIR`",
+    default: "`.pg_service.conf` in the home directory, else `pg_service.conf` in the directory \
+              `PGSYSCONFDIR`",
 };
 const PGSYSCONFDIR: &str = "PGSYSCONFDIR";
 

@@ -1,7 +1,7 @@
 //! The parameters of a connection URL: which there are, what they may say, and which cannot be kept.
 //!
-//! A parameter that asks for more safety than there is refuses the whole URL: ignoring it would give less than was
-//! asked for.
+//! A parameter that asks for more safety than there is refuses the whole URL: ignoring it would give less
+//! than was asked for.
 
 use std::collections::BTreeMap;
 
@@ -236,8 +236,8 @@ mod tests {
         check(
             "require_auth=scram-sha-256",
             Some(
-                "require_auth is not supported: use channel_binding=require or sslmode=verify-full, and name the \
-                 method in pg_hba.conf",
+                "require_auth is not supported: use channel_binding=require or sslmode=verify-full, and name \
+                 the method in pg_hba.conf",
             ),
         );
         check("requiressl=1", Some("requiressl is not supported: write sslmode=require"));

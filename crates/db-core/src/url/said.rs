@@ -11,7 +11,8 @@ use crate::Endpoint;
 /// A host, and its port where it has one.
 type Host = (String, Option<u16>);
 
-/// What a URL says, part by part; the parameters `host`, `port`, `user`, `password`, `dbname` count as those parts.
+/// What a URL says, part by part; the parameters `host`, `port`, `user`, `password`, `dbname` count as those
+/// parts.
 #[derive(Default)]
 pub(crate) struct Said {
     pub(crate) hosts: Vec<Host>,

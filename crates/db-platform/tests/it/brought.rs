@@ -1,5 +1,5 @@
-//! Settings as teams bring them from their `.env` files: each is taken as meant, or refused or warned of by name with what to
-//! write.
+//! Settings as teams bring them from their `.env` files: each is taken as meant, or refused or warned of by
+//! name with what to write.
 
 use std::time::Duration;
 

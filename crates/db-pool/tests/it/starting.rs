@@ -1,4 +1,5 @@
-//! What sessions start with: what was chosen, else the URL's, else the role's and the database's, else the default.
+//! What sessions start with: what was chosen, else the URL's, else the role's and the database's, else the
+//! default.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
