@@ -24,11 +24,11 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
         }
         (None, None) => None,
     };
-    let lookup = |name: &str| match (name, &url) {
-        ("DATABASE_URL" | "DATABASE_DIRECT_URL", Some(url)) => Some(url.trim().to_owned()),
-        _ => std::env::var(name).ok(),
-    };
-    Ok(Config::from_lookup(&lookup)?)
+    let Some(url) = url else { return Ok(Config::from_env()?) };
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let given = ["DATABASE_URL", "DATABASE_DIRECT_URL"].map(|name| (name.to_owned(), url.trim().to_owned()));
+    Ok(Config::from_vars(environment.chain(given))?)
 }
 
 /// A connection past any pooler. With it, how it was opened.

@@ -37,6 +37,7 @@
 //! ```
 
 mod database;
+mod libpq;
 mod page;
 mod problem;
 mod reader;

@@ -1,10 +1,11 @@
 //! A PostgreSQL connection URL that never shows its password.
 //!
-//! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***` for the
-//! password, and no method gives a printable text with it.
+//! Source: the PostgreSQL manual, "Connection URIs" in the libpq chapter. `Debug` and `Display` print `***`
+//! for the password, and no method gives a printable text with it.
 
 mod options;
 mod parameters;
+mod said;
 mod sslmode;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,13 @@ use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+pub(crate) use said::Said;
 pub use sslmode::SslMode;
 
 use crate::Endpoint;
+use said::local;
 
 /// A parsed `postgres://` or `postgresql://` URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,8 +35,8 @@ pub struct DatabaseUrl {
 
 /// What is wrong with a connection URL.
 ///
-/// No message quotes the text: a `/`, `?` or `#` in a password that is not escaped puts the password's rest where a port,
-/// a parameter or a database is expected.
+/// No message quotes the text: a `/`, `?` or `#` in a password that is not escaped puts the password's rest
+/// where a port, a parameter or a database is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidUrl {
@@ -54,7 +57,8 @@ pub enum InvalidUrl {
     /// A parameter that does not exist, at this place among the parameters, from 1.
     #[error("parameter {0} is none that is known (in a password, write ? as %3F and & as %26)")]
     Parameter(usize),
-    /// A parameter that does not exist and looks like one that does, at this place among the parameters, from 1.
+    /// A parameter that does not exist and looks like one that does, at this place among the parameters, from
+    /// 1.
     #[error("parameter {place} looks like {meant}, which it is not")]
     Misspelt {
         /// Its place.
@@ -122,8 +126,8 @@ pub enum InvalidUrl {
     Database,
     /// The database's name holds a `/` that is not escaped.
     #[error(
-        "the database's name holds a /: write a socket's directory as host=/run/postgresql behind the ?, or its / as \
-         %2F before the database"
+        "the database's name holds a /: write a socket's directory as host=/run/postgresql behind the ?, or \
+         its / as %2F before the database"
     )]
     SocketDirectory,
 }
@@ -190,6 +194,16 @@ impl DatabaseUrl {
         self
     }
 
+    /// Whether a parameter may have this value by itself.
+    pub(crate) fn check_param(name: &str, value: &str) -> Result<(), InvalidUrl> {
+        parameters::check_value(name, value)
+    }
+
+    /// Reads one parameter by the names of libpq's service files, which are those of a URL.
+    pub(crate) fn read_param(name: &str, value: &str) -> Result<(), InvalidUrl> {
+        parameters::check_name(1, name).and_then(|()| parameters::check_value(name, value))
+    }
+
     pub(crate) fn password(&self) -> Option<&str> {
         self.password.as_deref()
     }
@@ -199,138 +213,8 @@ impl FromStr for DatabaseUrl {
     type Err = InvalidUrl;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let rest = text
-            .strip_prefix("postgres://")
-            .or_else(|| text.strip_prefix("postgresql://"))
-            .ok_or(InvalidUrl::Scheme)?;
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (userinfo, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
-        let (user, password) = match userinfo.split_once(':') {
-            Some((user, password)) => (user, Some(password)),
-            None => (userinfo, None),
-        };
-        let mut params = parameters::parse(query)?;
-        let take = |params: &mut BTreeMap<String, String>, name: &str| params.remove(name);
-
-        let hostaddr = take(&mut params, "hostaddr").filter(|list| !list.is_empty());
-        // Where only addresses are given, they are the hosts.
-        let named = !hosts.is_empty() || params.contains_key("host");
-        let host = take(&mut params, "host").or_else(|| hostaddr.clone().filter(|_| !named));
-        let hosts = endpoints(hosts, host, take(&mut params, "port"))?;
-        let addresses = hostaddr.map(|list| addresses(&hosts, &list)).transpose()?.unwrap_or_default();
-        let user = match take(&mut params, "user") {
-            Some(user) => user,
-            None => decode(user, "user")?,
-        };
-        if user.is_empty() {
-            return Err(InvalidUrl::User);
-        }
-        let password = match take(&mut params, "password") {
-            Some(password) => Some(password),
-            None => password.map(|password| decode(password, "password")).transpose()?,
-        };
-        if path.contains('@') || path.contains("://") {
-            return Err(InvalidUrl::Database);
-        }
-        if path.contains('/') {
-            return Err(InvalidUrl::SocketDirectory);
-        }
-        let database = match take(&mut params, "dbname") {
-            Some(database) => database,
-            None => decode(path, "database")?,
-        };
-        let database = if database.is_empty() { user.clone() } else { database };
-        Ok(DatabaseUrl { hosts, addresses, user, password, database, params })
+        Said::of(text)?.url(&|_| None)
     }
-}
-
-fn local() -> Endpoint {
-    Endpoint::new("localhost", Endpoint::DEFAULT_PORT)
-}
-
-/// Hosts from the authority, or from the parameters `host` and `port` where those are given.
-fn endpoints(
-    authority: &str,
-    host: Option<String>,
-    port: Option<String>,
-) -> Result<Vec<Endpoint>, InvalidUrl> {
-    let mut found: Vec<(String, Option<u16>)> = Vec::new();
-    for part in authority.split(',').filter(|part| !part.is_empty()) {
-        found.push(host_and_port(part)?);
-    }
-    if let Some(hosts) = host {
-        found = hosts.split(',').map(|host| (host.to_owned(), None)).collect();
-    }
-    if found.is_empty() {
-        found.push((local().host().to_owned(), None));
-    }
-    if let Some(ports) = port {
-        let ports = ports.split(',').map(parse_port).collect::<Result<Vec<_>, _>>()?;
-        if ports.len() != 1 && ports.len() != found.len() {
-            return Err(InvalidUrl::HostsAndPorts { hosts: found.len(), ports: ports.len() });
-        }
-        for (index, (_, port)) in found.iter_mut().enumerate() {
-            *port = ports.get(index).or(ports.first()).copied();
-        }
-    }
-    Ok(found
-        .into_iter()
-        .map(|(host, port)| Endpoint::new(host, port.unwrap_or(Endpoint::DEFAULT_PORT)))
-        .collect())
-}
-
-/// Which host is at which of the addresses in `list`; an empty one means that the host's name is looked up.
-fn addresses(hosts: &[Endpoint], list: &str) -> Result<Vec<(Endpoint, IpAddr)>, InvalidUrl> {
-    let addresses: Vec<&str> = list.split(',').collect();
-    if addresses.len() != hosts.len() {
-        return Err(InvalidUrl::HostsAndAddresses { hosts: hosts.len(), addresses: addresses.len() });
-    }
-    let mut found = Vec::new();
-    for (host, address) in hosts.iter().zip(addresses).filter(|(_, address)| !address.is_empty()) {
-        let address: IpAddr = address.parse().map_err(|_| InvalidUrl::Address)?;
-        if host.host() != address.to_string() {
-            found.push((host.clone(), address));
-        }
-    }
-    Ok(found)
-}
-
-fn host_and_port(part: &str) -> Result<(String, Option<u16>), InvalidUrl> {
-    if let Some(rest) = part.strip_prefix('[') {
-        let (address, rest) = rest.split_once(']').ok_or(InvalidUrl::Ipv6)?;
-        // A zone (`fe80::1%25eth0`) is not part of the address proper.
-        let bare = address.split('%').next().unwrap_or(address);
-        bare.parse::<std::net::Ipv6Addr>().map_err(|_| InvalidUrl::Ipv6)?;
-        let port = match rest.strip_prefix(':') {
-            Some(port) => Some(parse_port(port)?),
-            None if rest.is_empty() => None,
-            None => return Err(InvalidUrl::Ipv6),
-        };
-        return Ok((decode(address, "host")?, port));
-    }
-    match part.rsplit_once(':') {
-        Some((host, "")) => Ok((decode(host, "host")?, None)),
-        Some((host, port)) => Ok((decode(host, "host")?, Some(parse_port(port)?))),
-        None => Ok((decode(part, "host")?, None)),
-    }
-}
-
-fn parse_port(text: &str) -> Result<u16, InvalidUrl> {
-    let port = text.parse::<u16>().ok().filter(|port| *port != 0);
-    port.ok_or(InvalidUrl::Port)
-}
-
-fn decode(text: &str, what: &'static str) -> Result<String, InvalidUrl> {
-    let bytes = text.as_bytes();
-    let escapes_are_whole = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
-        bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    });
-    if !escapes_are_whole {
-        return Err(InvalidUrl::Escape(what));
-    }
-    let decoded = percent_decode_str(text).decode_utf8().map_err(|_| InvalidUrl::Escape(what))?;
-    Ok(decoded.into_owned())
 }
 
 /// What must be escaped in a URL's parts.

@@ -99,6 +99,22 @@ impl Config {
         gather(lookup, [], &[])
     }
 
+    /// What is wrong with a configuration that was made in code and that no type forbids.
+    pub(crate) fn check(&self) -> Result<(), InvalidSettings> {
+        let problems = self.urls().impossible_roles();
+        let wrong = InvalidSettings { problems, notices: Vec::new() };
+        if wrong.problems.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn urls(&self) -> DatabaseUrls {
+        DatabaseUrls {
+            primary: self.url.clone(),
+            direct: self.direct_url.clone(),
+            standbys: self.read_urls.clone(),
+            nodes: self.nodes.clone(),
+        }
+    }
+
     fn read(from: &mut Reader<'_>, urls: DatabaseUrls) -> Self {
         let DatabaseUrls { primary, direct, standbys, nodes } = urls;
         let (PatroniUrls(patroni), ReadPoolConfig(read_pool)) = (from.get(), from.get());
@@ -135,12 +151,35 @@ fn gather<'n>(
     }
     let urls = DatabaseUrls::read(&mut reader);
     let config = Config::read(&mut reader, urls);
+    warn_of_what_a_url_says_in_vain(&mut reader, &config);
     reader.warn_of_foreign_names(&groups);
     reader.warn_of_typos(names, &groups);
     for notice in reader.finish()? {
         tracing::warn!(name = notice.name, "{notice}");
     }
     Ok(config)
+}
+
+/// A setting of its own wins over the URL; nobody should believe that the URL does.
+fn warn_of_what_a_url_says_in_vain(reader: &mut Reader<'_>, config: &Config) {
+    let (url, defaults) = (&config.url, &config.connect.defaults);
+    let session = url.session_settings();
+    let both = [
+        (defaults.connect_timeout.is_none(), url.param("connect_timeout").is_some(), "DB_CONNECT_TIMEOUT"),
+        (defaults.socket_timeout.is_none(), url.param("tcp_user_timeout").is_some(), "DB_SOCKET_TIMEOUT"),
+        (defaults.statement_timeout.is_none(), session.contains_key("statement_timeout"), "DB_QUERY_TIMEOUT"),
+        (defaults.lock_timeout.is_none(), session.contains_key("lock_timeout"), "DB_LOCK_TIMEOUT"),
+        (
+            defaults.idle_in_transaction_timeout.is_none(),
+            session.contains_key("idle_in_transaction_session_timeout"),
+            "DB_IDLE_IN_TRANSACTION_TIMEOUT",
+        ),
+    ];
+    for (chosen, in_url, name) in both {
+        if chosen && in_url {
+            reader.notice(name, "counts, and DATABASE_URL says the same thing in vain: unset one");
+        }
+    }
 }
 
 #[cfg(test)]

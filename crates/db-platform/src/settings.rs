@@ -134,6 +134,8 @@ const HEAD: &str = "# Configuration
   number, because people know them in seconds.
 - Two names of one setting that say different things are an error.
 - An empty value counts as not set.
+- What a connection URL may say, what fills in what it leaves out, and who wins, is in
+  [connecting.md](connecting.md).
 - A name that is not read and looks like one that is, is warned of once, at start; no warning shows a value.
 ";
 

@@ -1,4 +1,5 @@
-//! The settings that each session starts with: ours, unless the URL or the role chose, and ours were only defaults.
+//! The settings that each session starts with: ours, unless the URL or the role chose, and ours were only
+//! defaults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,7 +53,8 @@ impl Baseline {
         ];
         for (name, timeout, default) in timeouts {
             let default = default == Some(timeout);
-            // No timeout is the server's own default; where it was chosen, no role's setting may stand against it.
+            // No timeout is the server's own default; where it was chosen, no role's setting may stand
+            // against it.
             if timeout.is_some() || !default {
                 settings.push(Ours { name, value: milliseconds(timeout), default });
             }
@@ -108,7 +110,8 @@ impl Baseline {
     }
 }
 
-/// A timeout as the server takes it: no limit is 0, so that a shorter one than a millisecond must not become that.
+/// A timeout as the server takes it: no limit is 0, so that a shorter one than a millisecond must not become
+/// that.
 fn milliseconds(timeout: Option<Duration>) -> String {
     match timeout.filter(|timeout| !timeout.is_zero()) {
         None => "0".to_owned(),

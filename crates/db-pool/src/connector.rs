@@ -17,6 +17,7 @@ use crate::ConnectConfig;
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
+use crate::passfile;
 use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
@@ -28,6 +29,9 @@ type AskPassword =
     dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, PasswordError>> + Send>> + Send + Sync;
 /// Why there is no password; its text is shown, so it must not contain one.
 pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How often a login is tried again, 20 ms apart, while the server may still count the connection that was just closed.
+const STILL_COUNTED: u32 = 25;
 
 /// Opens connections as one user to one database, on whichever server is asked for.
 #[derive(Clone)]
@@ -248,6 +252,14 @@ impl Connector {
             return Ok(opened);
         }
         drop(opened);
+        for _ in 0..STILL_COUNTED {
+            match self.log_in_with(endpoint, started, baseline.options(&read)).await {
+                Err(error) if error.failure == ConnectFailure::TooManyConnections => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                result => return result,
+            }
+        }
         self.log_in_with(endpoint, started, baseline.options(&read)).await
     }
 
@@ -303,6 +315,10 @@ impl Connector {
             let password = ask().await.map_err(|error| {
                 (ConnectFailure::Login, format!("the password could not be had: {error}"))
             })?;
+            config.password(password);
+        } else if !self.url.has_password()
+            && let Some(password) = passfile::password(&self.url, endpoint)
+        {
             config.password(password);
         }
         // It believes to encrypt the stream itself, and so takes its channel binding.

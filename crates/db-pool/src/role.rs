@@ -1,7 +1,8 @@
-//! Reads what `ALTER ROLE … SET` and `ALTER DATABASE … SET` say, so that defaults of ours do not stand against it.
+//! Reads what `ALTER ROLE … SET` and `ALTER DATABASE … SET` say, so that defaults of ours do not stand
+//! against it.
 //!
-//! Start-up options win over both, so they must be known before a connection is opened. The first connection reads them,
-//! and is opened anew where a default of ours was in the way.
+//! Start-up options win over both, so they must be known before a connection is opened. The first connection
+//! reads them, and is opened anew where a default of ours was in the way.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

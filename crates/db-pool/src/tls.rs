@@ -26,6 +26,9 @@ use verify::Verifier;
 /// The protocol's name in the handshake (ALPN); PostgreSQL 17 wants it for direct negotiation.
 const PROTOCOL: &[u8] = b"postgresql";
 
+const NO_ROOTS: &str = "sslmode=verify-ca needs sslrootcert, or a root.crt in ~/.postgresql: of the system's authorities \
+                        anyone can have a certificate; or use verify-full";
+
 /// What a server must prove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trust {
@@ -35,17 +38,6 @@ pub(crate) enum Trust {
     Authority,
     /// That an authority vouches for it under the host's name.
     Name,
-}
-
-impl Trust {
-    pub(crate) fn of(mode: SslMode, url: &DatabaseUrl) -> Self {
-        match mode {
-            SslMode::VerifyFull => Trust::Name,
-            SslMode::VerifyCa => Trust::Authority,
-            SslMode::Require if url.param("sslrootcert").is_some() => Trust::Authority,
-            SslMode::Require | SslMode::Prefer | SslMode::Allow | SslMode::Disable => Trust::Anyone,
-        }
-    }
 }
 
 /// How connections are encrypted as one URL says.
@@ -58,7 +50,19 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn new(url: &DatabaseUrl) -> Self {
         let sni = url.param("sslsni") != Some("0");
-        Tls { files: Files::of(url), sni, configs: Default::default() }
+        let files = Files::of(url, std::env::home_dir().as_deref());
+        Tls { files, sni, configs: Default::default() }
+    }
+
+    /// What a server must prove for this mode. As with libpq, naming authorities makes `require` ask them, and a root.crt in
+    /// its place names them.
+    pub(crate) fn trust(&self, mode: SslMode) -> Trust {
+        match mode {
+            SslMode::VerifyFull => Trust::Name,
+            SslMode::VerifyCa => Trust::Authority,
+            SslMode::Require if self.files.names_roots() => Trust::Authority,
+            SslMode::Require | SslMode::Prefer | SslMode::Allow | SslMode::Disable => Trust::Anyone,
+        }
     }
 
     /// What rustls is told for this degree of trust; files are read the first time.
@@ -78,6 +82,7 @@ impl Tls {
         let algorithms = provider.signature_verification_algorithms;
         let verifier = match trust {
             Trust::Anyone => Verifier::anyone(algorithms),
+            Trust::Authority if !self.files.names_roots() => return Err(NO_ROOTS.to_owned()),
             Trust::Authority => Verifier::authority(algorithms, self.files.roots()?),
             Trust::Name => Verifier::name(algorithms, self.files.roots()?),
         };

@@ -32,8 +32,8 @@ impl Wanted {
         }
     }
 
-    /// Refuses a session that is not what was asked for. `told` is what the server said at login, whether it is a standby
-    /// and whether sessions are read-only; a pooler may say nothing, and is asked.
+    /// Refuses a session that is not what was asked for. `told` is what the server said at login, whether it
+    /// is a standby and whether sessions are read-only; a pooler may say nothing, and is asked.
     pub(crate) async fn check(self, client: &Client, told: Option<(bool, bool)>) -> Result<(), Failed> {
         let (standby, read_only) = match (self, told) {
             (Wanted::Any, _) => return Ok(()),
@@ -52,7 +52,8 @@ impl Wanted {
             "a primary"
         };
         let reason = format!(
-            "the server is {is}, and the URL asks for target_session_attrs={name}: name another host, or leave it out"
+            "the server is {is}, and the URL asks for target_session_attrs={name}: name another host, or \
+             leave it out"
         );
         Err((ConnectFailure::WrongRole, reason))
     }

@@ -101,7 +101,7 @@ impl<A> Cluster<A> {
 
     /// Adds a node; none where it is known already, or where there is no room for it.
     pub(crate) fn add(&self, config: NodeConfig) -> Option<Arc<Node<A>>> {
-        let config = NodeConfig { zone: self.config.zone_of(&config), ..config };
+        let config = self.config.completed(config);
         let endpoint = config.endpoint.clone();
         self.nodes.add(&endpoint, |number| {
             let near = self.config.zone.is_none() || self.config.zone == config.zone;

@@ -1,6 +1,6 @@
 //! Which nodes there are, how they are watched, and how stale a read may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -78,6 +78,12 @@ pub struct RouterConfig {
     pub zone: Option<String>,
     /// The zones of nodes by `host:port` or `host`, also of those that are learned of later.
     pub zones: BTreeMap<String, String>,
+    /// The weights of nodes by `host:port` or `host`, also of those that are learned of later.
+    pub weights: BTreeMap<String, NonZeroU32>,
+    /// Nodes by `host:port` or `host` whose name leads to several servers: as [`NodeConfig::one_server`] without it.
+    pub balanced: BTreeSet<String>,
+    /// Nodes by `host:port` or `host` that answer no reads: as [`NodeConfig::reads`] without it.
+    pub without_reads: BTreeSet<String>,
     /// A node of another zone answers when it is this many times less loaded than the best of our own.
     pub zone_bias: NonZeroU32,
     /// How long a node that came back gets fewer reads than its share, growing from a tenth: its caches are cold.
@@ -102,12 +108,26 @@ pub struct EjectionConfig {
 }
 
 impl RouterConfig {
-    /// The zone that a node stands in.
-    pub(crate) fn zone_of(&self, node: &NodeConfig) -> Option<String> {
-        let named = |name: &str| self.zones.get(name).cloned();
-        let endpoint = &node.endpoint;
-        node.zone.clone().or_else(|| named(&endpoint.to_string())).or_else(|| named(endpoint.host()))
+    /// A node with what is said here of its name, as far as it says nothing itself.
+    pub(crate) fn completed(&self, node: NodeConfig) -> NodeConfig {
+        let weight = if node.weight == NonZeroU32::MIN { named(&self.weights, &node.endpoint) } else { None };
+        NodeConfig {
+            zone: node.zone.clone().or_else(|| named(&self.zones, &node.endpoint).cloned()),
+            weight: weight.copied().unwrap_or(node.weight),
+            one_server: node.one_server && !is_named(&self.balanced, &node.endpoint),
+            reads: node.reads && !is_named(&self.without_reads, &node.endpoint),
+            ..node
+        }
     }
+}
+
+/// What is said of a node by its host and port, else by its host.
+fn named<'m, T>(map: &'m BTreeMap<String, T>, endpoint: &Endpoint) -> Option<&'m T> {
+    map.get(&endpoint.to_string()).or_else(|| map.get(endpoint.host()))
+}
+
+fn is_named(set: &BTreeSet<String>, endpoint: &Endpoint) -> bool {
+    set.contains(&endpoint.to_string()) || set.contains(endpoint.host())
 }
 
 impl Default for RouterConfig {
@@ -126,6 +146,9 @@ impl Default for RouterConfig {
             token_wait: Duration::from_millis(100),
             zone: None,
             zones: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            balanced: BTreeSet::new(),
+            without_reads: BTreeSet::new(),
             zone_bias: NonZeroU32::new(4).unwrap_or(NonZeroU32::MIN),
             slow_start: Duration::from_secs(2),
             ejection: EjectionConfig::default(),
@@ -156,11 +179,35 @@ mod tests {
         let config = RouterConfig { zones: zones.into(), ..RouterConfig::default() };
         let check = |host, port, own: Option<&str>, expected: Option<&str>| {
             let node = NodeConfig { zone: own.map(str::to_owned), ..Endpoint::new(host, port).into() };
-            assert_eq!(config.zone_of(&node).as_deref(), expected, "{host}:{port}");
+            assert_eq!(config.completed(node).zone.as_deref(), expected, "{host}:{port}");
         };
         check("a", 5432, None, Some("east"));
         check("a", 6000, None, Some("west"));
         check("a", 5432, Some("south"), Some("south"));
         check("b", 5432, None, None);
+    }
+
+    #[test]
+    fn what_is_said_of_a_name_holds_for_its_node_unless_that_says_otherwise() {
+        let three = NonZeroU32::new(3).unwrap();
+        let config = RouterConfig {
+            weights: [("a".to_owned(), three)].into(),
+            balanced: ["b:6000".to_owned()].into(),
+            without_reads: ["a".to_owned()].into(),
+            ..RouterConfig::default()
+        };
+        let check = |node: NodeConfig, weight, one_server, reads| {
+            let node = config.completed(node);
+            assert_eq!(
+                (node.weight.get(), node.one_server, node.reads),
+                (weight, one_server, reads),
+                "{node:?}"
+            );
+        };
+        check(Endpoint::new("a", 5432).into(), 3, true, false);
+        check(Endpoint::new("b", 6000).into(), 1, false, true);
+        check(Endpoint::new("b", 5432).into(), 1, true, true);
+        let two = NonZeroU32::new(2).unwrap();
+        check(NodeConfig { weight: two, ..Endpoint::new("a", 5432).into() }, 2, true, false);
     }
 }

@@ -1,7 +1,7 @@
 //! The settings of routing: described, and read into [`RouterConfig`] and, with the feature `patroni`,
 //! `PatroniUrls`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use db_core::settings::{FromSettings, Group, Reader, Setting, Text, Value};
@@ -52,6 +52,74 @@ const NODE_ZONES: Text = Text {
     meaning: "The zones that servers stand in, as `host=zone` or `host:port=zone`, separated by commas.",
     default: "none",
 };
+const PROBE_TIMEOUT: Setting<Duration> = Setting {
+    name: "DB_PROBE_TIMEOUT",
+    aliases: &[],
+    meaning: "The time that one probe of a server is given; raise it for servers that are far away.",
+    default: [Duration::from_millis(500); 4],
+    min: Duration::from_millis(10),
+    max: Duration::from_secs(60),
+    unit_required: &[],
+};
+const WRITER_WAIT: Setting<Duration> = Setting {
+    name: "DB_WRITER_WAIT",
+    aliases: &[],
+    meaning: "How long a caller waits for a primary where there is none: longer than a planned switchover \
+              takes, shorter than callers' own deadlines.",
+    default: [Duration::from_secs(5); 4],
+    min: Duration::ZERO,
+    max: Duration::from_secs(600),
+    unit_required: &[],
+};
+const MAX_WAITING: Setting<u32> = Setting {
+    name: "DB_WRITER_MAX_WAITING",
+    aliases: &[],
+    meaning: "How many callers may wait for a primary at once; the next one is refused.",
+    default: [1_000; 4],
+    min: 0,
+    max: 1_000_000,
+    unit_required: &[],
+};
+const TOKEN_WAIT: Setting<Duration> = Setting {
+    name: "DB_READ_TOKEN_WAIT",
+    aliases: &[],
+    meaning: "How long a session's read waits for a standby to catch up, before the primary answers.",
+    default: [Duration::from_millis(100); 4],
+    min: Duration::ZERO,
+    max: Duration::from_secs(60),
+    unit_required: &[],
+};
+const POOLED: Setting<bool> = Setting {
+    name: "DB_POOLED",
+    aliases: &[],
+    meaning: "Whether a pooler in transaction mode (PgBouncer) stands before each server.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const NODE_WEIGHTS: Text = Text {
+    name: "DB_NODE_WEIGHTS",
+    aliases: &[],
+    meaning: "How many reads servers get relative to the others, as `host=weight` or `host:port=weight`, \
+              separated by commas.",
+    default: "1 for each",
+};
+const BALANCED_NODES: Text = Text {
+    name: "DB_BALANCED_NODES",
+    aliases: &[],
+    meaning: "The names that lead to several servers by turns (a load balancer, the reader name of a managed \
+              service), as `host` or `host:port`, separated by commas: what one connection has seen says \
+              nothing of the next.",
+    default: "none: each name leads to one server",
+};
+const NODES_WITHOUT_READS: Text = Text {
+    name: "DB_NODES_WITHOUT_READS",
+    aliases: &[],
+    meaning: "The servers that answer no reads while they are standbys, because they are kept for backups or \
+              reports, as `host` or `host:port`, separated by commas.",
+    default: "none",
+};
 #[cfg(feature = "patroni")]
 const PATRONI_URL: Text = Text {
     name: "PATRONI_URL",
@@ -66,7 +134,21 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 const ROUTING: Group = Group {
     title: "Who answers reads",
-    settings: &[&READ_MAX_LAG, &READ_FALLBACK, &HEALTH_CHECK_INTERVAL, &ZONE, &NODE_ZONES],
+    settings: &[
+        &READ_MAX_LAG,
+        &READ_FALLBACK,
+        &TOKEN_WAIT,
+        &WRITER_WAIT,
+        &MAX_WAITING,
+        &HEALTH_CHECK_INTERVAL,
+        &PROBE_TIMEOUT,
+        &POOLED,
+        &ZONE,
+        &NODE_ZONES,
+        &NODE_WEIGHTS,
+        &BALANCED_NODES,
+        &NODES_WITHOUT_READS,
+    ],
     elsewhere: &[],
 };
 
@@ -83,7 +165,17 @@ impl FromSettings for RouterConfig {
             max_lag,
             fallback: from.read(&READ_FALLBACK),
             zone: from.text(&ZONE).map(|(_, zone)| zone),
-            zones: zones(from),
+            zones: pairs(from, &NODE_ZONES, "host=zone", |zone| Some(zone.to_owned())),
+            weights: pairs(from, &NODE_WEIGHTS, "host=weight, where the weight is 1 or more", |weight| {
+                weight.parse().ok()
+            }),
+            balanced: hosts(from, &BALANCED_NODES),
+            without_reads: hosts(from, &NODES_WITHOUT_READS),
+            probe_timeout: from.read(&PROBE_TIMEOUT),
+            writer_wait: from.read(&WRITER_WAIT),
+            max_waiting: from.read(&MAX_WAITING) as usize,
+            token_wait: from.read(&TOKEN_WAIT),
+            pooled: from.read(&POOLED),
             ..RouterConfig::default()
         }
     }
@@ -107,18 +199,29 @@ fn probe_interval(from: &mut Reader<'_>, max_lag: Duration) -> Duration {
     }
 }
 
-fn zones(from: &mut Reader<'_>) -> BTreeMap<String, String> {
-    let Some((name, text)) = from.text(&NODE_ZONES) else { return BTreeMap::new() };
-    let mut zones = BTreeMap::new();
-    for pair in text.split(',').map(str::trim) {
-        match pair.split_once('=').map(|(host, zone)| (host.trim(), zone.trim())) {
-            Some((host, zone)) if !host.is_empty() && !zone.is_empty() => {
-                zones.insert(host.to_owned(), zone.to_owned());
-            }
-            _ => from.problem(name, format!("found {pair:?}, allowed is host=zone")),
+/// What is said of hosts, pair by pair.
+fn pairs<T>(
+    from: &mut Reader<'_>,
+    setting: &Text,
+    allowed: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let Some((name, text)) = from.text(setting) else { return BTreeMap::new() };
+    let mut found = BTreeMap::new();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let parts = pair.split_once('=').map(|(host, value)| (host.trim(), value.trim()));
+        let said = parts.filter(|(host, value)| !host.is_empty() && !value.is_empty());
+        match said.and_then(|(host, value)| Some((host, parse(value)?))) {
+            Some((host, value)) => drop(found.insert(host.to_owned(), value)),
+            None => from.problem(name, format!("found {pair:?}, allowed is {allowed}")),
         }
     }
-    zones
+    found
+}
+
+fn hosts(from: &mut Reader<'_>, setting: &Text) -> BTreeSet<String> {
+    let Some((_, text)) = from.text(setting) else { return BTreeSet::new() };
+    text.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect()
 }
 
 /// Where Patronis listen (`PATRONI_URL`); none without Patroni.
@@ -228,5 +331,29 @@ mod tests {
         assert_eq!(interval("5s", "10s"), (5_000, 0));
         assert_eq!(interval("60s", "1ms"), (50, 1));
         assert_eq!(interval("", "100ms"), (50, 0));
+    }
+
+    #[test]
+    fn what_is_said_of_servers_is_read() {
+        let pairs = [
+            ("DB_NODE_WEIGHTS", "a=3, b:6000 = 2"),
+            ("DB_BALANCED_NODES", "reader.example"),
+            ("DB_NODES_WITHOUT_READS", "c, d:5433"),
+            ("DB_PROBE_TIMEOUT", "2s"),
+            ("DB_WRITER_WAIT", "0"),
+            ("DB_WRITER_MAX_WAITING", "7"),
+            ("DB_READ_TOKEN_WAIT", "20"),
+            ("DB_POOLED", "true"),
+        ];
+        let (router, _) = read(&pairs).unwrap();
+        let weights: Vec<_> = router.weights.into_iter().map(|(host, weight)| (host, weight.get())).collect();
+        assert_eq!(weights, [("a".to_owned(), 3), ("b:6000".to_owned(), 2)]);
+        assert!(router.balanced.contains("reader.example"));
+        assert_eq!(router.without_reads.into_iter().collect::<Vec<_>>(), ["c", "d:5433"]);
+        assert_eq!((router.probe_timeout, router.writer_wait), (Duration::from_secs(2), Duration::ZERO));
+        assert_eq!((router.max_waiting, router.token_wait), (7, Duration::from_millis(20)));
+        assert!(router.pooled);
+        let error = read(&[("DB_NODE_WEIGHTS", "a=0")]).unwrap_err().to_string();
+        assert!(error.contains("host=weight, where the weight is 1 or more"), "{error}");
     }
 }

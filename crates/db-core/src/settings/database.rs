@@ -1,7 +1,9 @@
 //! Where the program runs and where its database is: described and read.
 
-use super::{Foreign, FromSettings, Group, Reader, Text};
-use crate::{DatabaseUrl, Endpoint, Environment, InvalidUrl};
+use super::libpq::{LIBPQ, Unsaid};
+use super::{Foreign, FromSettings, Group, Problem, Reader, Text};
+use crate::url::Said;
+use crate::{DatabaseUrl, Environment};
 
 const APP_ENV: Text = Text {
     name: "APP_ENV",
@@ -115,6 +117,29 @@ pub struct DatabaseUrls {
     pub nodes: Vec<DatabaseUrl>,
 }
 
+impl DatabaseUrls {
+    /// Which server has which role is found out, so that a `target_session_attrs` can only agree with what
+    /// its URL is for; these do not.
+    pub fn impossible_roles(&self) -> Vec<Problem> {
+        let for_writes = [
+            (DATABASE_URL.name, std::slice::from_ref(&self.primary)),
+            (DATABASE_DIRECT_URL.name, std::slice::from_ref(&self.direct)),
+            (DATABASE_NODES.name, &self.nodes[..]),
+        ];
+        let for_writes = for_writes.map(|(name, urls)| (name, urls, WRITES));
+        let all = for_writes.into_iter().chain([(DATABASE_READ_URLS.name, &self.standbys[..], READS)]);
+        let mut problems = Vec::new();
+        for (name, urls, (refused, why)) in all {
+            let wishes = urls.iter().filter_map(|url| url.param("target_session_attrs"));
+            for wish in wishes.filter(|wish| refused.contains(wish)) {
+                let what = format!("target_session_attrs={wish} is not possible: {why}");
+                problems.push(Problem { name: name.to_owned(), what });
+            }
+        }
+        problems
+    }
+}
+
 impl FromSettings for Environment {
     const GROUPS: &'static [&'static Group] = &[&ENVIRONMENT];
 
@@ -124,19 +149,22 @@ impl FromSettings for Environment {
 }
 
 impl FromSettings for DatabaseUrls {
-    const GROUPS: &'static [&'static Group] = &[&DATABASE];
+    const GROUPS: &'static [&'static Group] = &[&DATABASE, &LIBPQ];
 
     fn read(from: &mut Reader<'_>) -> Self {
-        let nodes = urls(from, &DATABASE_NODES);
-        let primary = primary(from, nodes.first());
-        let direct = from.parse(&DATABASE_DIRECT_URL);
-        let standbys = urls(from, &DATABASE_READ_URLS);
-        check_roles(from, &DATABASE_NODES, &nodes, WRITES);
-        check_roles(from, &DATABASE_URL, primary.as_slice(), WRITES);
-        check_roles(from, &DATABASE_DIRECT_URL, direct.as_slice(), WRITES);
-        check_roles(from, &DATABASE_READ_URLS, &standbys, READS);
+        let unsaid = Unsaid::read(from);
+        let nodes = urls(from, &DATABASE_NODES, &unsaid);
+        let primary = primary(from, nodes.first(), &unsaid);
+        let direct =
+            from.text(&DATABASE_DIRECT_URL).and_then(|(name, text)| parse(from, name, &text, &unsaid));
+        let standbys = urls(from, &DATABASE_READ_URLS, &unsaid);
         let primary = primary.unwrap_or_else(placeholder);
-        DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes }
+        let urls =
+            DatabaseUrls { direct: direct.unwrap_or_else(|| primary.clone()), primary, standbys, nodes };
+        for Problem { name, what } in urls.impossible_roles() {
+            from.problem(name, what);
+        }
+        urls
     }
 }
 
@@ -150,20 +178,6 @@ const READS: ([&str; 3], &str) = (
     ["read-write", "primary", ""],
     "standbys stand there; name servers that may be the primary in DATABASE_NODES",
 );
-
-/// Which server has which role is found out, so that a wish can only agree with what the URL is for.
-fn check_roles(
-    from: &mut Reader<'_>,
-    setting: &Text,
-    urls: &[DatabaseUrl],
-    (refused, why): ([&str; 3], &str),
-) {
-    for wish in urls.iter().filter_map(|url| url.param("target_session_attrs")) {
-        if refused.contains(&wish) {
-            from.problem(setting.name, format!("target_session_attrs={wish} is not possible: {why}"));
-        }
-    }
-}
 
 /// What stands in for a URL that is missing or wrong.
 fn placeholder() -> DatabaseUrl {
@@ -179,7 +193,13 @@ struct Parts {
     database: Option<(&'static str, String)>,
 }
 
-fn primary(from: &mut Reader<'_>, node: Option<&DatabaseUrl>) -> Option<DatabaseUrl> {
+/// The text may hold a password, so the message never quotes it.
+fn parse(from: &mut Reader<'_>, name: &str, text: &str, unsaid: &Unsaid) -> Option<DatabaseUrl> {
+    let url = Said::of(text).and_then(|said| said.url(&|param| unsaid.get(param)));
+    url.map_err(|error| from.problem(name, error.to_string())).ok()
+}
+
+fn primary(from: &mut Reader<'_>, node: Option<&DatabaseUrl>, unsaid: &Unsaid) -> Option<DatabaseUrl> {
     let parts = Parts {
         host: from.text(&POSTGRES_HOST),
         port: from.text(&POSTGRES_PORT),
@@ -187,16 +207,20 @@ fn primary(from: &mut Reader<'_>, node: Option<&DatabaseUrl>) -> Option<Database
         password: from.text(&POSTGRES_PASSWORD),
         database: from.text(&POSTGRES_DB),
     };
-    if from.text(&DATABASE_URL).is_some() {
-        let url = from.parse(&DATABASE_URL)?;
+    if let Some((name, text)) = from.text(&DATABASE_URL) {
+        let url = parse(from, name, &text, unsaid)?;
         parts.warn_where_they_differ(from, &url);
         return Some(url);
     }
     if parts.host.is_some() {
-        return parts.url(from);
+        return parts.url(from, unsaid);
     }
     if let Some(node) = node {
         return Some(node.clone());
+    }
+    if unsaid.says_where() {
+        let url = Said::default().url(&|param| unsaid.get(param));
+        return url.map_err(|error| from.problem("PGHOST", error.to_string())).ok();
     }
     let what =
         "not set: write postgres://user:password@host:5432/database, or set POSTGRES_HOST and its companions";
@@ -205,22 +229,29 @@ fn primary(from: &mut Reader<'_>, node: Option<&DatabaseUrl>) -> Option<Database
 }
 
 impl Parts {
-    fn url(self, from: &mut Reader<'_>) -> Option<DatabaseUrl> {
+    fn url(self, from: &mut Reader<'_>, unsaid: &Unsaid) -> Option<DatabaseUrl> {
         let text = |part: Option<(&str, String)>| part.map(|(_, text)| text);
         let port = match &self.port {
-            None => Endpoint::DEFAULT_PORT,
+            None => None,
             Some((name, text)) => match text.parse::<u16>() {
-                Ok(port) if port > 0 => port,
+                Ok(port) if port > 0 => Some(port),
                 _ => {
                     from.problem(*name, format!("found {text:?}, allowed is a number from 1 to 65535"));
                     return None;
                 }
             },
         };
-        let user = text(self.user).unwrap_or_else(|| "postgres".to_owned());
-        let database = text(self.database).unwrap_or_else(|| user.clone());
-        let host = Endpoint::new(text(self.host)?, port);
-        Some(DatabaseUrl::from_parts(vec![host], user, text(self.password), database))
+        let (name, host) = self.host?;
+        let said = Said {
+            hosts: vec![(host, port)],
+            user: text(self.user),
+            password: text(self.password),
+            database: text(self.database),
+            ..Said::default()
+        };
+        let default = |param: &str| (param == "user").then(|| "postgres".to_owned());
+        let url = said.url(&|param| unsaid.get(param).or_else(|| default(param)));
+        url.map_err(|error| from.problem(name, error.to_string())).ok()
     }
 
     /// The URL counts; nobody should believe that the parts do.
@@ -251,7 +282,7 @@ impl Parts {
 }
 
 /// A comma separates two URLs only where a scheme follows: within one URL it separates hosts.
-fn urls(from: &mut Reader<'_>, setting: &Text) -> Vec<DatabaseUrl> {
+fn urls(from: &mut Reader<'_>, setting: &Text, unsaid: &Unsaid) -> Vec<DatabaseUrl> {
     let Some((name, text)) = from.text(setting) else { return Vec::new() };
     let mut urls: Vec<String> = Vec::new();
     for part in text.split(',').map(str::trim) {
@@ -263,15 +294,8 @@ fn urls(from: &mut Reader<'_>, setting: &Text) -> Vec<DatabaseUrl> {
             _ => urls.push(part.to_owned()),
         }
     }
-    let mut parsed = Vec::new();
-    for url in urls.iter().map(|url| url.trim_end_matches(',')).filter(|url| !url.is_empty()) {
-        // The text may hold a password, so the message never quotes it.
-        match url.parse() {
-            Ok(url) => parsed.push(url),
-            Err(error) => from.problem(name, InvalidUrl::to_string(&error)),
-        }
-    }
-    parsed
+    let urls = urls.iter().map(|url| url.trim_end_matches(',')).filter(|url| !url.is_empty());
+    urls.filter_map(|url| parse(from, name, url, unsaid)).collect()
 }
 
 #[cfg(test)]
@@ -354,5 +378,56 @@ mod tests {
             wrong.contains("DATABASE_READ_URLS: target_session_attrs=primary is not possible"),
             "{wrong}"
         );
+    }
+
+    #[test]
+    fn what_a_url_leaves_out_is_filled_in_as_psql_does() {
+        let check = |pairs: &[(&str, &str)], expected: &str| {
+            let (urls, _) = read(pairs).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(urls.primary.to_string(), expected, "{pairs:?}");
+        };
+        let silent = ("DATABASE_URL", "postgresql://");
+        let all = [
+            silent,
+            ("PGHOST", "a,b"),
+            ("PGPORT", "6000"),
+            ("PGUSER", "ann"),
+            ("PGPASSWORD", "hunter2"),
+            ("PGDATABASE", "app"),
+            ("PGSSLMODE", "require"),
+            ("PGOPTIONS", "-c jit=off"),
+        ];
+        let filled = "postgres://ann:***@a:6000,b:6000/app?options=-c%20jit%3Doff&sslmode=require";
+        check(&all, filled);
+        check(&all[1..], filled);
+        let said = ("DATABASE_URL", "postgres://bob:pw@db/shop?sslmode=disable&options=-cjit%3Don");
+        let url = "postgres://bob:***@db:6000/shop?options=-cjit%3Don&sslmode=disable";
+        check(&[&[said], &all[1..]].concat(), url);
+        check(&[("DB_HOST", "db"), ("PGPORT", "6000"), ("PGUSER", "ann")], "postgres://ann@db:6000/ann");
+        let error = read(&[URL, ("PGSSLMODE", "on"), ("PGCONNECT_TIMEOUT", "soon")]).unwrap_err().to_string();
+        assert!(error.contains("PGSSLMODE: sslmode is none of"), "{error}");
+        assert!(error.contains("PGCONNECT_TIMEOUT: connect_timeout is none of"), "{error}");
+    }
+
+    #[test]
+    fn a_service_says_what_the_url_leaves_out_and_wins_over_variables() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("services");
+        let shop = "[shop]\nhost=db\n user = ann \npassword=hunter2\nsslmode=require\n";
+        let text = format!("# ours\n[other]\nhost=c\n\n{shop}[bad]\nhosts=db\nssl=true\nhost\n");
+        std::fs::write(&path, text).unwrap();
+        let file = ("PGSERVICEFILE", path.to_str().unwrap());
+        let with = |service, more: &[(&str, &str)]| read(&[&[file, ("PGSERVICE", service)], more].concat());
+        let urls = with("shop", &[("PGUSER", "bob"), ("PGDATABASE", "app")]).unwrap().0;
+        assert_eq!(urls.primary.to_string(), "postgres://ann:***@db:5432/app?sslmode=require");
+        let urls = with("shop", &[("DATABASE_URL", "postgres://eve@x/y?sslmode=disable")]).unwrap().0;
+        assert_eq!(urls.primary.to_string(), "postgres://eve:***@x:5432/y?sslmode=disable");
+        let error = with("gone", &[URL]).unwrap_err().to_string();
+        assert!(error.contains("PGSERVICE: no service file has a section [gone]"), "{error}");
+        let error = with("bad", &[URL]).unwrap_err().to_string();
+        for part in ["line 1 of its section: parameter 1 looks like host", "write sslmode=require", "line 3"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 }

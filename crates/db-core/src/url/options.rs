@@ -1,7 +1,8 @@
 //! The settings in a URL's `options`, split as the server splits them.
 //!
-//! Source: PostgreSQL's `pg_split_opts` and `ParseLongOption`: blanks separate, a backslash takes the next character as it
-//! is; `-c name=value`, `-cname=value` and `--name=value` set, and a `-` in a name counts as `_`.
+//! Source: PostgreSQL's `pg_split_opts` and `ParseLongOption`: blanks separate, a backslash takes the next
+//! character as it is; `-c name=value`, `-cname=value` and `--name=value` set, and a `-` in a name counts as
+//! `_`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ impl DatabaseUrl {
     ///
     /// ```
     /// let url: db_core::DatabaseUrl =
-    ///     "postgres://ann@db/app?options=-c%20statement_timeout%3D5min%20--search-path%3Dshop".parse().unwrap();
+    ///     "postgres://ann@db/app?options=-cstatement_timeout%3D5min%20--search-path%3Dshop".parse().unwrap();
     /// let settings = url.session_settings();
     /// assert_eq!(settings["statement_timeout"], "5min");
     /// assert_eq!(settings["search_path"], "shop");

@@ -1,11 +1,12 @@
 //! The parameters of a connection URL: which there are, what they may say, and which cannot be kept.
 //!
-//! A parameter that asks for more safety than there is refuses the whole URL: ignoring it would give less than was
-//! asked for.
+//! A parameter that asks for more safety than there is refuses the whole URL: ignoring it would give less
+//! than was asked for.
 
 use std::collections::BTreeMap;
 
-use super::{InvalidUrl, SslMode, decode, options};
+use super::said::decode;
+use super::{InvalidUrl, SslMode, options};
 use crate::settings::distance;
 
 /// Parameters that are taken as libpq takes them; another name is most often a misspelling, and an error.
@@ -37,6 +38,31 @@ const KNOWN: [&str; 27] = [
     "target_session_attrs",
     "tcp_user_timeout",
     "user",
+];
+
+/// Those that are no part of the URL before its question mark.
+pub(super) const FILLED: [&str; 21] = [
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "load_balance_hosts",
+    "options",
+    "passfile",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
 ];
 
 const NO_GSSAPI: &str = "GSSAPI is not; leave it out, and log in with a password or a certificate";
@@ -119,18 +145,20 @@ pub(super) fn parse(query: &str) -> Result<BTreeMap<String, String>, InvalidUrl>
     for (place, pair) in query.split('&').filter(|pair| !pair.is_empty()).enumerate() {
         let (name, value) = pair.split_once('=').ok_or(InvalidUrl::NoValue(place + 1))?;
         let name = decode(name, "parameter name")?;
-        if let Some((name, instead)) = REFUSED.into_iter().find(|(refused, _)| *refused == name) {
-            return Err(InvalidUrl::Unsupported { name, instead });
-        }
-        if !KNOWN.contains(&name.as_str()) {
-            return Err(unknown(place + 1, &name));
-        }
+        check_name(place + 1, &name)?;
         let value = decode(value, "parameter value")?;
         check_value(&name, &value)?;
         params.insert(name, value);
     }
-    check_together(&params)?;
     Ok(params)
+}
+
+/// Whether there is a parameter of this name.
+pub(super) fn check_name(place: usize, name: &str) -> Result<(), InvalidUrl> {
+    if let Some((name, instead)) = REFUSED.into_iter().find(|(refused, _)| *refused == name) {
+        return Err(InvalidUrl::Unsupported { name, instead });
+    }
+    if KNOWN.contains(&name) { Ok(()) } else { Err(unknown(place, name)) }
 }
 
 /// It may be the rest of a password, so that only a name of ours is shown.
@@ -176,7 +204,7 @@ fn is_utf8(encoding: &str) -> bool {
     letters.eq_ignore_ascii_case("utf8") || letters.eq_ignore_ascii_case("unicode")
 }
 
-fn check_together(params: &BTreeMap<String, String>) -> Result<(), InvalidUrl> {
+pub(super) fn check_together(params: &BTreeMap<String, String>) -> Result<(), InvalidUrl> {
     let value = |name: &str| params.get(name).map(String::as_str);
     let mode = value("sslmode").and_then(SslMode::from_name);
     let least = |asked: &str, least: SslMode, what: &'static str| {
@@ -198,7 +226,8 @@ mod tests {
 
     #[track_caller]
     fn check(query: &str, expected: Option<&str>) {
-        let found = parse(query).err().map(|error| error.to_string());
+        let found =
+            parse(query).and_then(|params| check_together(&params)).err().map(|error| error.to_string());
         assert_eq!(found.as_deref(), expected, "{query}");
     }
 
@@ -207,8 +236,8 @@ mod tests {
         check(
             "require_auth=scram-sha-256",
             Some(
-                "require_auth is not supported: use channel_binding=require or sslmode=verify-full, and name the \
-                 method in pg_hba.conf",
+                "require_auth is not supported: use channel_binding=require or sslmode=verify-full, and name \
+                 the method in pg_hba.conf",
             ),
         );
         check("requiressl=1", Some("requiressl is not supported: write sslmode=require"));

@@ -57,6 +57,7 @@ impl Db {
     /// # Cancel safety
     /// As [`Db::connect`].
     pub async fn connect_with(config: Config, parts: impl IntoIterator<Item = Part>) -> Result<Db> {
+        config.check()?;
         let mut wants = Wants::of(query_log(&config).into_iter().chain(parts));
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));

@@ -71,10 +71,44 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 0] = [];
+const NEWER: [&str; 33] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "PGPASSFILE",
+    "PGOPTIONS",
+    "PGAPPNAME",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGSSLSNI",
+    "PGSSLNEGOTIATION",
+    "PGCHANNELBINDING",
+    "PGGSSENCMODE",
+    "PGCLIENTENCODING",
+    "PGCONNECT_TIMEOUT",
+    "PGLOADBALANCEHOSTS",
+    "PGSERVICE",
+    "PGSERVICEFILE",
+    "DB_NODE_WEIGHTS",
+    "DB_BALANCED_NODES",
+    "DB_NODES_WITHOUT_READS",
+    "DB_READ_TOKEN_WAIT",
+    "DB_WRITER_WAIT",
+    "DB_WRITER_MAX_WAITING",
+    "DB_PROBE_TIMEOUT",
+    "DB_POOLED",
+    "DB_POOL_MAX_WAITERS",
+    "DB_LOCK_TIMEOUT",
+    "DB_IDLE_IN_TRANSACTION_TIMEOUT",
+];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 44] = [
+const NEWER_ELSEWHERE: [&str; 57] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -83,6 +117,19 @@ const NEWER_ELSEWHERE: [&str; 44] = [
     "DB_PASS",
     "DB_DATABASE",
     "POSTGRES_DATABASE",
+    "PGTARGETSESSIONATTRS",
+    "PGTZ",
+    "PGDATESTYLE",
+    "PGREQUIREAUTH",
+    "PGREQUIREPEER",
+    "PGREQUIRESSL",
+    "PGSSLCERTMODE",
+    "PGSSLCRL",
+    "PGSSLCRLDIR",
+    "PGSSLMINPROTOCOLVERSION",
+    "PGSSLMAXPROTOCOLVERSION",
+    "PGKRBSRVNAME",
+    "PGGSSLIB",
     "acquireTimeoutMillis",
     "createTimeoutMillis",
     "destroyTimeoutMillis",
@@ -179,6 +226,14 @@ fn an_environment_of_another_language_is_warned_of_where_ours_is_absent() {
     assert_eq!(warnings(&[("NODE_ENV", "production"), ("APP_ENV", "test")]), [""; 0]);
     let lines = warnings(&[("NODE_ENV", "production")]);
     assert!(lines.len() == 1 && lines[0].contains("NODE_ENV is not read: set `APP_ENV`"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_role_that_a_url_cannot_have_is_refused_in_code_too() {
+    let url = format!("{}?target_session_attrs=standby", URL.1).parse().unwrap();
+    let config = Config::new(db_platform::Environment::Test, url);
+    let error = db_platform::Db::connect(config).await.unwrap_err().to_string();
+    assert!(error.contains("DATABASE_URL: target_session_attrs=standby is not possible"), "{error}");
 }
 
 const CHILD: &str = "DB_PLATFORM_TEST_CHILD";

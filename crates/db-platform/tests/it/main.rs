@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod batch;
+mod brought;
 mod configuration;
 mod conflicts;
 mod guarded;

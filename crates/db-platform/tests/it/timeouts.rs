@@ -116,3 +116,34 @@ async fn work_knows_how_much_time_it_has() {
     assert!(left(&hurried).await <= SHORT);
     assert!(left(&db).await > Duration::from_secs(1), "the other handle is as it was");
 }
+
+/// The caller's own guard follows what the server was told, whoever told it.
+#[tokio::test]
+async fn a_read_may_take_as_long_as_the_urls_or_the_databases_statement_timeout_says() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut admin = database.connect().await.unwrap();
+    let set = format!("ALTER DATABASE {} SET statement_timeout = '20s'", database.name());
+    let long = "SELECT pg_sleep(3)";
+    let default = |config: &mut db_platform::Config| {
+        config.connect.statement_timeout = Some(SHORT);
+        config.connect.defaults.statement_timeout = Some(Some(SHORT));
+    };
+    let read = async |db: &Db| db.read(async |conn| conn.batch_execute(long).await).await;
+    let short = alone(&database, default).await;
+    let refused = read(&short).await.unwrap_err();
+    assert!(matches!(refused, Error::QueryTimeout(_)), "{refused:?}");
+
+    let options = "options=-c%20statement_timeout%3D20s";
+    let mark = if database.url().contains('?') { '&' } else { '?' };
+    let url: db_platform::DatabaseUrl = format!("{}{mark}{options}", database.url()).parse().unwrap();
+    let named = alone(&database, |config| {
+        default(config);
+        config.url = url;
+    })
+    .await;
+    admin.batch_execute(&set).await.unwrap();
+    let altered = alone(&database, default).await;
+    let (by_url, by_database) = tokio::join!(read(&named), read(&altered));
+    by_url.unwrap();
+    by_database.unwrap();
+}

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use db_core::DatabaseUrl;
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Which files a URL names.
+/// Which files a URL names, or else are in libpq's places.
 pub(super) struct Files {
     /// The authorities; none is the system's.
     root: Option<String>,
@@ -25,12 +26,20 @@ pub(super) struct Roots {
 }
 
 impl Files {
-    pub(super) fn of(url: &DatabaseUrl) -> Self {
+    /// The URL's files; where it names none, those in `home` below `.postgresql`, as far as they are there.
+    pub(super) fn of(url: &DatabaseUrl, home: Option<&Path>) -> Self {
         let own = |name: &str| url.param(name).map(str::to_owned);
-        Files {
-            root: own("sslrootcert").filter(|root| root != "system"),
-            client: own("sslcert").zip(own("sslkey")),
-        }
+        let usual = |name: &str| usual(home, name);
+        let client = own("sslcert").zip(own("sslkey"));
+        // A certificate without its key is a mistake, and said to be one when the key is read.
+        let client = client.or_else(|| Some((usual(CERTIFICATE)?, beside(home, KEY)?)));
+        let root = own("sslrootcert").or_else(|| usual(ROOT));
+        Files { root: root.filter(|root| root != "system"), client }
+    }
+
+    /// Whether authorities are named that are not the system's.
+    pub(super) fn names_roots(&self) -> bool {
+        self.root.is_some()
     }
 
     /// Where the authorities come from, for messages.
@@ -65,6 +74,19 @@ impl Files {
         let Some((certificate, key)) = &self.client else { return Ok(None) };
         Ok(Some((certificates("sslcert", certificate)?, private_key(key)?)))
     }
+}
+
+const ROOT: &str = "root.crt";
+const CERTIFICATE: &str = "postgresql.crt";
+const KEY: &str = "postgresql.key";
+
+fn beside(home: Option<&Path>, name: &str) -> Option<String> {
+    Some(home?.join(".postgresql").join(name).to_str()?.to_owned())
+}
+
+/// libpq's place for a file, where it is there.
+fn usual(home: Option<&Path>, name: &str) -> Option<String> {
+    beside(home, name).filter(|path| Path::new(path).exists())
 }
 
 fn certificates(parameter: &str, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -105,5 +127,33 @@ fn words(error: &pem::Error) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
         _ => "it is no well-formed PEM file".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libpqs_places_count_where_the_url_names_no_file() {
+        let home = tempfile::tempdir().unwrap();
+        let of = |params: &str| {
+            let url = format!("postgres://ann@db/app?{params}").parse().unwrap();
+            let files = Files::of(&url, Some(home.path()));
+            let name = |path: String| path.rsplit('/').next().unwrap().to_owned();
+            (files.root.map(name), files.client.map(|(certificate, key)| (name(certificate), name(key))))
+        };
+        assert_eq!(of(""), (None, None));
+        let place = home.path().join(".postgresql");
+        fs::create_dir(&place).unwrap();
+        for file in [ROOT, CERTIFICATE] {
+            fs::write(place.join(file), "").unwrap();
+        }
+        let usual = Some((CERTIFICATE.to_owned(), KEY.to_owned()));
+        assert_eq!(of(""), (Some(ROOT.to_owned()), usual.clone()));
+        assert_eq!(of("sslrootcert=system"), (None, usual));
+        let own = of("sslrootcert=%2Fca.pem&sslcert=%2Fme.pem&sslkey=%2Fme.key");
+        assert_eq!(own.0.as_deref(), Some("ca.pem"));
+        assert_eq!(own.1.unwrap(), ("me.pem".to_owned(), "me.key".to_owned()));
     }
 }

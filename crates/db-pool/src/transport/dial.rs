@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 
 use super::Transport;
 #[cfg(feature = "tls")]
-use crate::tls::{Tls, Trust};
+use crate::tls::Tls;
 
 /// Why no stream could be opened, and the words for it.
 pub(crate) type Failed = (ConnectFailure, String);
@@ -76,7 +76,7 @@ impl Dialer {
             let mode = url.sslmode_to(host);
             if mode.is_strict() {
                 // A failure is kept, and told to whoever connects.
-                let _ = dialer.tls.config(Trust::of(mode, url));
+                let _ = dialer.tls.config(dialer.tls.trust(mode));
             }
         }
         Dialer { inner: Arc::new(dialer) }
@@ -160,7 +160,7 @@ impl Dialer {
 impl Dialer {
     async fn encrypt(&self, endpoint: &Endpoint, mode: SslMode) -> Result<Transport, Failed> {
         let Inner { url, tls, .. } = &*self.inner;
-        let config = tls.config(Trust::of(mode, url))?;
+        let config = tls.config(tls.trust(mode))?;
         let mut stream = self.tcp(endpoint).await?;
         let direct = url.param("sslnegotiation") == Some("direct");
         if !direct {

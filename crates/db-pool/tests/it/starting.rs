@@ -1,5 +1,10 @@
-//! What sessions start with: what was chosen, else the URL's, else the role's and the database's, else the default.
+//! What sessions start with: what was chosen, else the URL's, else the role's and the database's, else the
+//! default.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use db_core::{Connect, ConnectFailure, DatabaseUrl, Error};
@@ -90,6 +95,22 @@ async fn the_settings_of_role_and_database_win_over_defaults_and_the_url_over_th
     assert_eq!(show(&mut conn, "statement_timeout").await, both("3min"));
 }
 
+/// The first connection is closed and opened anew: the server counts the old one for a moment.
+#[tokio::test]
+async fn a_role_that_may_have_one_connection_gets_its_settings() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut admin = database.connect().await.unwrap();
+    let role = format!("one_{}", database.name());
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'one' CONNECTION LIMIT 1");
+    admin.batch_execute(&create).await.unwrap();
+    admin.batch_execute(&format!("ALTER ROLE {role} SET statement_timeout = '3min'")).await.unwrap();
+    let place = database.url().rsplit_once('@').unwrap().1;
+    let mut conn = connect(&format!("postgres://{role}:one@{place}"), ConnectConfig::default()).await;
+    assert_eq!(show(&mut conn, "statement_timeout").await, both("3min"));
+    drop(conn);
+    admin.batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_was_chosen_wins_over_the_url_and_the_role() {
     let database = TestDatabase::empty().await.unwrap();
@@ -156,4 +177,62 @@ async fn a_server_that_is_not_what_the_url_asks_for_is_refused() {
             "{wish}"
         );
     }
+}
+
+/// A password file with the URL's password, and the URL without it.
+fn password_file(url: &str, path: &Path) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (login, place) = rest.rsplit_once('@').unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    fs::write(path, format!("# ours\n*:*:*:{user}:{password}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    format!("{scheme}://{user}@{place}")
+}
+
+#[tokio::test]
+async fn a_password_comes_from_the_file_that_the_url_names() {
+    let database = TestDatabase::empty().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("passwords");
+    let url = password_file(database.url(), &path);
+    let named = with(&url, &format!("passfile={}", path.display().to_string().replace('/', "%2F")));
+    let mut conn = connect(&named, ConnectConfig::default()).await;
+    assert_eq!(word(&mut conn, "SELECT 'in' AS word").await, "in");
+
+    fs::write(&path, "*:*:*:*:hunter2\n").unwrap();
+    let named: DatabaseUrl = named.parse().unwrap();
+    let endpoint = named.hosts()[0].clone();
+    let refused =
+        Connector::new(named, ConnectConfig::default()).connect(&endpoint).await.map(|_| ()).unwrap_err();
+    assert!(matches!(&refused, Error::Connect(error) if error.failure == ConnectFailure::Login), "{refused}");
+    assert!(!refused.to_string().contains("hunter2"), "{refused}");
+}
+
+const CHILD: &str = "DB_POOL_TEST_CHILD_URL";
+
+/// Not a test by itself: the test below runs it in a process with another home.
+#[tokio::test]
+#[ignore = "run by the test below"]
+async fn a_child_that_logs_in() {
+    if let Ok(url) = std::env::var(CHILD) {
+        let mut conn = connect(&url, ConnectConfig::default()).await;
+        assert_eq!(word(&mut conn, "SELECT 'in' AS word").await, "in");
+    }
+}
+
+#[tokio::test]
+async fn a_password_comes_from_the_home_directory() {
+    let database = TestDatabase::empty().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let url = password_file(database.url(), &home.path().join(".pgpass"));
+    let logs_in = |home: &Path| {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "starting::a_child_that_logs_in", "--ignored"]);
+        child.env(CHILD, &url).env("HOME", home);
+        let output = child.output().unwrap();
+        assert!(String::from_utf8(output.stdout).unwrap().contains("running 1 test"));
+        output.status.success()
+    };
+    assert!(logs_in(home.path()));
+    assert!(!logs_in(Path::new("/nonexistent")));
 }

@@ -1,0 +1,198 @@
+//! Settings as teams bring them from their `.env` files: each is taken as meant, or refused or warned of by
+//! name with what to write.
+
+use std::time::Duration;
+
+use db_platform::{Config, Environment};
+
+use crate::log::Log;
+
+const URL: (&str, &str) = ("DATABASE_URL", "postgresql://user:hunter2@localhost:5432/app");
+
+/// What a team's setting comes to.
+enum Outcome<'a> {
+    /// It is taken, and this holds.
+    Taken(fn(&Config) -> bool),
+    /// It is refused, with these words.
+    Refused(&'a str),
+    /// It is taken or not read, and said with these words.
+    Warned(&'a str),
+}
+use Outcome::{Refused, Taken, Warned};
+
+fn vars(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[track_caller]
+fn check(pairs: &[(&str, &str)], outcome: &Outcome<'_>) {
+    let mut read = None;
+    let logged = Log::of(|| read = Some(Config::from_vars(vars(pairs))));
+    let read = read.unwrap();
+    let said = read.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    assert!(!format!("{said}{logged}").contains("hunter2"), "{pairs:?}: {said}{logged}");
+    match (outcome, read) {
+        (Taken(holds), Ok(config)) => {
+            assert!(holds(&config), "{pairs:?}: {config:?}");
+            assert_eq!(logged, "", "{pairs:?}");
+        }
+        (Refused(words), Err(_)) => assert!(said.contains(words), "{pairs:?}: {said}"),
+        (Warned(words), Ok(_)) => {
+            assert_eq!(logged.lines().count(), 1, "{pairs:?}: {logged}");
+            assert!(logged.contains("WARN") && logged.contains(words), "{pairs:?}: {logged}");
+        }
+        (Taken(_) | Warned(_), Err(_)) | (Refused(_), Ok(_)) => panic!("{pairs:?}: {said}"),
+    }
+}
+
+/// One setting beside a URL.
+#[track_caller]
+fn one(name: &str, value: &str, outcome: &Outcome<'_>) {
+    check(&[URL, (name, value)], outcome);
+}
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn where_the_database_is() {
+    let local = |config: &Config| config.url.to_string() == "postgres://user:***@localhost:5432/app";
+    check(&[URL], &Taken(local));
+    check(&[("DATABASE_URL", "postgres://user:hunter2@localhost:5432/app")], &Taken(local));
+    for (query, words) in [
+        ("schema=public", "DATABASE_URL: schema is not supported: write options=-csearch_path%3D"),
+        ("connection_limit=10&pool_timeout=10", "connection_limit is not supported: set DB_POOL_MAX"),
+        ("pool_timeout=10", "pool_timeout is not supported: set DB_POOL_TIMEOUT"),
+        ("pgbouncer=true", "pgbouncer is not supported: set DB_PREPARED_STATEMENTS=false"),
+        ("ssl=true", "ssl is not supported: write sslmode=require"),
+    ] {
+        check(&[("DATABASE_URL", &format!("{}?{query}", URL.1))], &Refused(words));
+    }
+    let written = ("DATABASE_URL", "postgresql://u:hunter2@h/app?options=-csearch_path%3Dpublic");
+    check(&[written], &Taken(|config| config.url.session_settings()["search_path"] == "public"));
+    let parts = [
+        ("POSTGRES_HOST", "localhost"),
+        ("POSTGRES_PORT", "5432"),
+        ("POSTGRES_USER", "user"),
+        ("POSTGRES_PASSWORD", "hunter2"),
+        ("POSTGRES_DB", "app"),
+    ];
+    check(&parts, &Taken(local));
+    check(&[&[URL], &parts[..]].concat(), &Taken(local));
+    let parts = [("DB_HOST", "localhost"), ("DB_PORT", "5432"), ("DB_NAME", "app"), ("DB_USER", "user")];
+    check(&parts, &Taken(|config| config.url.to_string() == "postgres://user@localhost:5432/app"));
+    check(&[URL, ("DB_HOST", "db")], &Warned("DB_HOST is not read: DATABASE_URL has another host"));
+    one("POSTGRES_PASSWORD", "swordfish", &Warned("POSTGRES_PASSWORD is not read"));
+
+    let replicas = "postgresql://user:hunter2@replica1:5432/app,postgresql://user:hunter2@replica2:5432/app";
+    one("DATABASE_READ_URLS", replicas, &Taken(|config| config.read_urls.len() == 2));
+    let replica = "postgresql://user:hunter2@replica1:5432/app";
+    one("DATABASE_READ_REPLICA_URL", replica, &Taken(|config| config.read_urls.len() == 1));
+    one("DB_READ_REPLICA_URL", "", &Taken(|config| config.read_urls.is_empty()));
+    let psql = [("PGHOST", "localhost"), ("PGPORT", "5432"), ("PGUSER", "user"), ("PGPASSWORD", "hunter2")];
+    check(&[&psql[..], &[("PGDATABASE", "app")]].concat(), &Taken(local));
+    one("PGSSLMODE", "require", &Taken(|config| config.url.param("sslmode") == Some("require")));
+    one("PGOPTIONS", "-c jit=off", &Taken(|config| config.url.session_settings()["jit"] == "off"));
+}
+
+#[test]
+fn where_the_program_runs() {
+    for name in ["NODE_ENV", "RAILS_ENV", "RUST_ENV"] {
+        one(name, "production", &Warned("set `APP_ENV`"));
+        let production = |config: &Config| config.environment == Environment::Production;
+        check(&[URL, (name, "production"), ("APP_ENV", "production")], &Taken(production));
+    }
+}
+
+#[test]
+fn how_pools_retries_and_routing_behave() {
+    one("DB_CONNECTION_LIMIT", "10", &Taken(|config| config.pool.max.get() == 10));
+    one("DB_POOL_MIN", "5", &Taken(|config| config.pool.min == 5));
+    one("DB_POOL_MAX", "20", &Taken(|config| config.pool.max.get() == 20));
+    one("DB_POOL_IDLE_TIMEOUT", "30000", &Taken(|config| config.pool.idle_timeout == ms(30_000)));
+    one("DB_POOL_CONNECTION_TIMEOUT", "5000", &Taken(|config| config.pool.acquire_timeout == ms(5_000)));
+    one("DB_POOL_CONNECTION_TIMEOUT", "10000", &Taken(|config| config.pool.acquire_timeout == ms(10_000)));
+    for (name, value, words) in [
+        ("DB_POOL_TIMEOUT", "10", "write 10s"),
+        ("DB_CONNECT_TIMEOUT", "5", "write 5s"),
+        ("DB_SOCKET_TIMEOUT", "60", "write 60s"),
+    ] {
+        one(name, value, &Refused(words));
+    }
+    one("DB_QUERY_TIMEOUT", "30000", &Taken(|config| config.connect.statement_timeout == Some(ms(30_000))));
+    one("DB_SLOW_QUERY_THRESHOLD", "1000", &Taken(|config| config.slow_query_threshold == Some(ms(1_000))));
+    one("SLOW_QUERY_THRESHOLD", "1000", &Taken(|config| config.slow_query_threshold == Some(ms(1_000))));
+    one("DB_MAX_RETRIES", "3", &Taken(|config| config.retry.attempts.get() == 4));
+    one("DB_RETRY_DELAY", "1000", &Taken(|config| config.retry.base == ms(1_000)));
+    one("DB_RETRY_BACKOFF", "2", &Taken(|config| (config.retry.multiplier - 2.0).abs() < f64::EPSILON));
+    one("DB_HEALTH_CHECK_INTERVAL", "30000", &Warned("DB_HEALTH_CHECK_INTERVAL is taken as 5s, half of"));
+    one("DB_PREPARED_STATEMENTS", "true", &Taken(|config| config.connect.prepared_statements));
+    let kept = |config: &Config| config.connect.max_prepared_statements.get() == 100;
+    one("DB_MAX_PREPARED_STATEMENTS", "100", &Taken(kept));
+    one("DB_LOG_QUERIES", "true", &Taken(|config| config.log_queries));
+    let both = ("DATABASE_URL", "postgres://u:hunter2@h/app?options=-cstatement_timeout%3D5s");
+    let counts = Warned("DB_QUERY_TIMEOUT counts, and DATABASE_URL says the same thing in vain");
+    check(&[both, ("DB_QUERY_TIMEOUT", "7s")], &counts);
+    one("DB_POOL_MAXX", "20", &Warned("DB_POOL_MAXX is not read: it looks like DB_POOL_MAX"));
+}
+
+#[test]
+fn what_is_not_there_yet_and_what_others_read() {
+    one("DB_QUERY_CACHE_SIZE", "500", &Warned("DB_MAX_PREPARED_STATEMENTS"));
+    for name in [
+        "acquireTimeoutMillis",
+        "createTimeoutMillis",
+        "destroyTimeoutMillis",
+        "idleTimeoutMillis",
+        "reapIntervalMillis",
+        "createRetryIntervalMillis",
+        "propagateCreateError",
+        "maxLifetime",
+        "leakDetectionThreshold",
+        "keepaliveTime",
+    ] {
+        one(name, "30000", &Warned(name));
+        let row = format!("| `{name}` | ");
+        assert!(db_platform::configuration_page().contains(&row), "the page says what {name} is called here");
+    }
+    for (name, value) in [
+        ("DB_QUERY_ANALYSIS", "true"),
+        ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true"),
+        ("DB_ENABLE_METRICS", "true"),
+        ("DB_LOG_SLOW_QUERIES", "true"),
+        ("MONITORING_ENABLED", "true"),
+        ("METRICS_RETENTION_DAYS", "7"),
+        ("REDIS_URL", "redis://localhost:6379"),
+        ("CACHE_TTL", "300"),
+        ("CACHE_MAX_MEMORY", "100mb"),
+        ("CACHE_ENABLE_COMPRESSION", "true"),
+        ("CACHE_ENABLE_WARMING", "true"),
+        ("PARTITIONING_ENABLED", "true"),
+        ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),
+        ("ALERT_POOL_USAGE", "80"),
+        ("ALERT_CACHE_HIT_RATE", "70"),
+        ("ALERT_QUERY_TIME", "2000"),
+        ("ALERT_ERROR_RATE", "5"),
+        ("BACKUP_DIR", "/var/backups"),
+        ("BACKUP_RETENTION_DAYS", "30"),
+        ("BACKUP_COMPRESSION", "gzip"),
+        ("CLOUD_STORAGE_ENABLED", "false"),
+        ("CLOUD_STORAGE_PROVIDER", "aws"),
+        ("AWS_S3_BACKUP_BUCKET", "backups"),
+        ("NOTIFICATION_ENABLED", "false"),
+    ] {
+        one(name, value, &Warned(&format!("{name} is not read: ")));
+    }
+    for name in [
+        "BACKUP_ENCRYPTION_KEY",
+        "AWS_S3_BUCKET",
+        "GCP_BUCKET",
+        "AZURE_STORAGE_CONTAINER",
+        "NOTIFICATION_EMAIL",
+        "NOTIFICATION_WEBHOOK",
+    ] {
+        one(name, "", &Taken(|_| true));
+        one(name, "x", &Warned("is not read: "));
+    }
+}
