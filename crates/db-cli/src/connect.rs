@@ -28,7 +28,11 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
         ("DATABASE_URL" | "DATABASE_DIRECT_URL", Some(url)) => Some(url.trim().to_owned()),
         _ => std::env::var(name).ok(),
     };
-    Ok(Config::from_lookup(&lookup)?)
+    let mut config = Config::from_lookup(&lookup)?;
+    if options.ledger_schema.is_some() {
+        config.ledger_schema.clone_from(&options.ledger_schema);
+    }
+    Ok(config)
 }
 
 /// A connection past any pooler. With it, how it was opened.

@@ -15,8 +15,14 @@ use crate::settings as names;
 /// Everything that a [`Db`](crate::Db) needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the program runs.
+    /// Where the program runs: what the defaults are taken from.
     pub environment: Environment,
+    /// The environment that was named; none where `APP_ENV` is not set. What destroys data goes by this one:
+    /// see `Migrator::reset` and `SeedOptions`.
+    pub named_environment: Option<Environment>,
+    /// The schema of the tables that say which migrations are applied and which seeds are loaded; none: where
+    /// they are, and `public` for new ones.
+    pub ledger_schema: Option<String>,
     /// The primary; with several hosts, the first that is a primary.
     pub url: DatabaseUrl,
     /// The primary past any pooler, for migrations and locks.
@@ -49,7 +55,7 @@ impl Config {
         let nothing = |_: &str| None;
         let mut reader = Reader::new(&nothing, environment);
         // Nothing is set, so nothing can be wrong.
-        Config::build(&mut reader, url)
+        Config { named_environment: Some(environment), ..Config::build(&mut reader, url) }
     }
 
     /// The configuration from the process's environment variables; docs/configuration.md lists them.
@@ -66,10 +72,13 @@ impl Config {
     /// As [`Config::from_env`].
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, InvalidSettings> {
         let named = lookup(names::APP_ENV.name).filter(|text| !text.trim().is_empty());
-        let environment = named.map_or(Ok(Environment::default()), |text| text.parse());
-        let mut reader = Reader::new(lookup, environment.clone().unwrap_or_default());
-        if let Err(error) = environment {
-            reader.problem(names::APP_ENV.name, error.to_string());
+        let (named, unknown) = match named.map(|text| text.parse::<Environment>()).transpose() {
+            Ok(named) => (named, None),
+            Err(unknown) => (None, Some(unknown)),
+        };
+        let mut reader = Reader::new(lookup, named.unwrap_or(Environment::Development));
+        if let Some(unknown) = unknown {
+            reader.problem(names::APP_ENV.name, unknown.to_string());
         }
         let nodes = read_urls(&mut reader, &names::DATABASE_NODES);
         let url = read_url(&mut reader, nodes.first());
@@ -77,6 +86,7 @@ impl Config {
         let standbys = read_urls(&mut reader, &names::DATABASE_READ_URLS);
         let (patroni, zones) = (read_patroni(&mut reader), read_zones(&mut reader));
         let zone = reader.text(names::ZONE.name, names::ZONE.aliases);
+        let ledger_schema = reader.text(names::LEDGER_SCHEMA.name, names::LEDGER_SCHEMA.aliases);
         // A placeholder stands in where the URL is wrong: the settings behind it are still worth checking.
         let mut config = Config::build(&mut reader, url.unwrap_or_else(placeholder));
         if config.pool.min > config.pool.max.get() {
@@ -92,6 +102,8 @@ impl Config {
         (config.read_urls, config.nodes) = (standbys, nodes);
         (config.patroni, config.router.zones) = (patroni, zones);
         config.router.zone = zone.map(|(_, zone)| zone.trim().to_owned());
+        config.named_environment = named;
+        config.ledger_schema = ledger_schema.map(|(_, schema)| schema);
         reader.finish()?;
         Ok(config)
     }
@@ -142,6 +154,8 @@ impl Config {
         };
         Config {
             environment: reader.environment(),
+            named_environment: None,
+            ledger_schema: None,
             direct_url: url.clone(),
             url,
             read_urls: Vec::new(),
@@ -297,6 +311,17 @@ mod tests {
             ]
         );
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn an_environment_that_is_not_named_is_no_named_one() {
+        let named = |value| config(&[URL, ("APP_ENV", value)]).map(|config| config.named_environment);
+        assert_eq!(config(&[URL]).unwrap().named_environment, None);
+        assert_eq!(named(" ").unwrap(), None);
+        assert_eq!(named("test").unwrap(), Some(Environment::Test));
+        assert!(named("develpment").unwrap_err().to_string().contains("develpment"));
+        let built = Config::new(Environment::Staging, placeholder());
+        assert_eq!(built.named_environment, Some(Environment::Staging));
     }
 
     #[test]

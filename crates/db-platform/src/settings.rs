@@ -14,9 +14,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) const APP_ENV: Text = Text {
     name: "APP_ENV",
     aliases: &[],
-    meaning: "Where the program runs: `development`, `test`, `staging` or `production`. It chooses the defaults below; \
-              production refuses seeds and resets.",
-    default: "development",
+    meaning: "Where the program runs: `development`, `test`, `staging` or `production`. It chooses the \
+              defaults below; production refuses seeds and resets. Where it is not set, `dbctl` asks a \
+              person at a terminal before it destroys data or loads seeds, and refuses elsewhere.",
+    default: "the defaults of development",
 };
 pub(crate) const DATABASE_URL: Text = Text {
     name: "DATABASE_URL",
@@ -94,6 +95,15 @@ pub(crate) const NODE_ZONES: Text = Text {
     aliases: &[],
     meaning: "The zones that servers stand in, as `host=zone` or `host:port=zone`, separated by commas.",
     default: "none",
+};
+
+pub(crate) const LEDGER_SCHEMA: Text = Text {
+    name: "DB_LEDGER_SCHEMA",
+    aliases: &[],
+    meaning: "The schema of the tables that say which migrations are applied and which seeds are loaded. \
+              Name it where several schemas of a database have such tables of their own, as with a schema \
+              for each tenant.",
+    default: "the schema that has them; `public` for new ones",
 };
 
 pub(crate) const POOL_MIN: Setting<u32> = Setting {
@@ -400,6 +410,7 @@ pub fn configuration_page() -> String {
         &PATRONI_URL,
         &ZONE,
         &NODE_ZONES,
+        &LEDGER_SCHEMA,
     ];
     for Text { name, aliases, meaning, default } in texts {
         let _ = writeln!(page, "| {} | {meaning} | {default} |", names(name, aliases, &[]));
