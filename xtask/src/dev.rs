@@ -21,11 +21,14 @@ pub(crate) fn running() -> Result<DevState> {
 }
 
 /// Aims a program at the database that DATABASE_URL names, else at the development cluster and at nothing else.
+///
+/// Only of the development cluster is it known that its data may go: APP_ENV says so. Of another database its
+/// owner must.
 pub(crate) fn aim(command: &mut Command) -> Result<&mut Command> {
     if std::env::var("DATABASE_URL").is_ok_and(|url| !url.is_empty()) {
         return Ok(command);
     }
-    Ok(children::without_databases(command).envs(running()?.environment()))
+    Ok(children::without_databases(command).envs(running()?.environment()).env("APP_ENV", "development"))
 }
 
 /// Prints the settings as a `.env` file holds them.

@@ -26,7 +26,8 @@ pub(crate) enum Migrate {
     },
     /// Print which migrations are applied, and which are not as they should be.
     Status(Source),
-    /// Undo the newest applied migrations.
+    /// Undo the newest applied migrations; APP_ENV must say where this is, else a person at a terminal is
+    /// asked.
     Undo {
         #[command(flatten)]
         source: Source,
@@ -34,9 +35,13 @@ pub(crate) enum Migrate {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
     },
-    /// Undo the newest applied migration and apply it again.
+    /// Undo the newest applied migration and apply it again; APP_ENV must say where this is, else a person is
+    /// asked.
     Redo(Source),
     /// Drop everything and apply all migrations; in development and test only (APP_ENV).
+    ///
+    /// Where APP_ENV is not set, a person at a terminal is asked for the database's name; elsewhere it is
+    /// refused. --yes does not stand in for either.
     Reset {
         #[command(flatten)]
         source: Source,
