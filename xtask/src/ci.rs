@@ -5,8 +5,8 @@ use std::time::Instant;
 use db_server::RedisPrograms;
 
 use crate::command::{Command, Options};
+use crate::counts::Counts;
 use crate::failure::{Failure, Result};
-use crate::test::Counts;
 use crate::{children, demo, layers, say, table, test, tidy, workspace};
 
 pub(crate) const COMMAND: Command = Command {

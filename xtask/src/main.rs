@@ -8,6 +8,7 @@ mod children;
 mod ci;
 mod claims_page;
 mod command;
+mod counts;
 mod demo;
 mod dev;
 mod doctor;

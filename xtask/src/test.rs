@@ -1,12 +1,12 @@
 //! `test`: all tests, on servers that are started for them.
 
-use std::fmt;
 use std::process::Command as Process;
 
 use db_server::{Cluster, Finder, Place, Redis};
 use lexopt::Arg;
 
 use crate::command::{Command, Options, unexpected};
+use crate::counts::{Counts, Runner, Tally};
 use crate::failure::{Failure, Result};
 use crate::{children, say, up, workspace};
 
@@ -37,28 +37,6 @@ pub(crate) struct Wishes {
     pub(crate) nightly: bool,
     pub(crate) redis_is_required: bool,
     pub(crate) filters: Vec<String>,
-}
-
-/// How many tests ended how.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
-    }
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, more: Counts) {
-        self.passed += more.passed;
-        self.failed += more.failed;
-        self.skipped += more.skipped;
-    }
 }
 
 fn run(mut options: Options) -> Result {
@@ -121,11 +99,15 @@ fn run_all(wishes: &Wishes, counts: &mut Counts) -> Result {
         runner.arg("--");
     }
     settings(runner.args(&wishes.filters));
-    let mut outcome = children::watch(&mut runner, |line| read(line, counts));
+    let mut tally = Tally::of(if nextest { Runner::Nextest } else { Runner::Libtest });
+    let mut outcome = children::watch(&mut runner, |line| tally.read(line));
+    *counts += tally.counts();
     if !wishes.integration && wishes.filters.is_empty() {
         let mut doc = children::cargo(&[&["test"], OURS, &["--doc", "--no-fail-fast"]].concat());
         settings(&mut doc);
-        outcome = outcome.and(children::watch(&mut doc, |line| read(line, counts)));
+        let mut tally = Tally::of(Runner::Libtest);
+        outcome = outcome.and(children::watch(&mut doc, |line| tally.read(line)));
+        *counts += tally.counts();
     }
     if outcome.is_ok() && *counts == Counts::default() {
         return Err(Failure::said("no test ran"));
@@ -140,44 +122,4 @@ fn targets(integration: bool) -> &'static [&'static str] {
 fn has_nextest() -> bool {
     let mut nextest = children::cargo(&["nextest", "--version"]);
     children::output(nextest.stderr(std::process::Stdio::null())).is_ok()
-}
-
-/// Adds what a runner's closing line tells; other lines tell nothing.
-fn read(line: &str, counts: &mut Counts) {
-    let line = line.trim_start();
-    let closing = match line.strip_prefix("test result: ") {
-        Some(rest) => rest,
-        None if line.starts_with("Summary [") => line.split_once(':').map_or("", |(_, rest)| rest),
-        None => return,
-    };
-    let words: Vec<&str> = closing.split_whitespace().collect();
-    for pair in words.windows(2) {
-        let Ok(count) = pair[0].trim_start_matches('(').parse::<u64>() else { continue };
-        match pair[1].trim_end_matches([';', ',', ')']) {
-            "passed" => counts.passed += count,
-            "failed" => counts.failed += count,
-            "timed" => counts.failed += count,
-            "skipped" | "ignored" => counts.skipped += count,
-            _ => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_runners_closing_lines_are_read() {
-        let check = |line: &str, passed: u64, failed: u64, skipped: u64| {
-            let mut counts = Counts::default();
-            read(line, &mut counts);
-            assert_eq!(counts, Counts { passed, failed, skipped }, "{line}");
-        };
-        check("     Summary [  21.021s] 215 tests run: 215 passed (3 slow, 1 leaky), 4 skipped", 215, 0, 4);
-        check("     Summary [   0.1s] 9 tests run: 6 passed, 2 failed, 1 timed out, 0 skipped", 6, 3, 0);
-        check("test result: ok. 10 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out", 10, 0, 1);
-        check("test result: FAILED. 8 passed; 2 failed; 0 ignored; 0 measured", 8, 2, 0);
-        check("test one_of_3_passed ... ok", 0, 0, 0);
-    }
 }
