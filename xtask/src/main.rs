@@ -17,6 +17,7 @@ mod failure;
 mod interrupt;
 mod layers;
 mod migrate;
+mod newcomer;
 mod prove;
 mod psql;
 mod reset;

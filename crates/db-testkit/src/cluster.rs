@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::background;
 use crate::error::TestkitError;
-use crate::server::install;
+use crate::server::{install, own_password};
 use db_server::{DATABASE, ServerSettings, Stop};
 use diesel_async::AsyncPgConnection;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -71,7 +71,7 @@ impl ClusterBuilder {
                 let settings = own.fold(settings.clone(), |all, (_, name, value)| all.with(name, value));
                 builder = builder.node_settings(server, settings);
             }
-            builder.start().map_err(failed(doing))
+            builder.password(own_password().clone()).start().map_err(failed(doing))
         });
         Ok(Cluster { inner: Arc::new(inner.await??) })
     }
