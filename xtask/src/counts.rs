@@ -1,7 +1,8 @@
 //! Counts tests by what their runner says when it is done.
 //!
-//! A test that fails has its output shown, and that may hold anything: cargo-nextest shows the closing line of the test's
-//! own process, and a test about runners quotes one. So only the line that closes the whole run counts, once.
+//! A test that fails has its output shown, and that may hold anything: cargo-nextest shows the closing line
+//! of the test's own process, and a test about runners quotes one. So only the line that closes the whole run
+//! counts, once.
 
 use std::fmt;
 
@@ -108,7 +109,8 @@ impl Tally {
     }
 }
 
-/// Adds up `3 passed (1 slow), 1 timed out`; what is in parentheses is said of tests that are counted before it.
+/// Adds up `3 passed (1 slow), 1 timed out`; what is in parentheses is said of tests that are counted before
+/// it.
 fn pairs(text: &str, separator: char) -> Counts {
     let mut counts = Counts::default();
     for part in outside_parentheses(text).split(separator) {

@@ -1,4 +1,5 @@
-//! The environment of somebody who has just cloned the repository: Rust, a C compiler, python3 with pip, and no servers.
+//! The environment of somebody who has just cloned the repository: Rust, a C compiler, python3 with pip, and
+//! no servers.
 //!
 //! What is fetched is kept from one run to the next, and its hash is checked as ever.
 

@@ -30,8 +30,8 @@ fn run(mut options: Options) -> Result {
     if words.first().is_some_and(|word| word == "--") {
         words.remove(0);
     }
-    // psql takes our place: it needs the terminal's foreground, and there is nothing of ours to clean up. The password
-    // travels in the environment, which nobody else can read; `ps` shows arguments to all.
+    // psql takes our place: it needs the terminal's foreground, and there is nothing of ours to clean up. The
+    // password travels in the environment, which nobody else can read; `ps` shows arguments to all.
     let mut psql = process::Command::new(state.bin.join("psql"));
     psql.env("PGHOST", "127.0.0.1").env("PGPORT", primary.port.to_string());
     psql.env("PGDATABASE", db_server::DATABASE).env("PGUSER", db_server::SUPERUSER);

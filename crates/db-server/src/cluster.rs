@@ -59,7 +59,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// With this password of the superuser, so that several clusters can share one; by default each has a random one.
+    /// With this password of the superuser, so that several clusters can share one; by default each has a
+    /// random one.
     #[must_use]
     pub fn password(mut self, password: Password) -> Self {
         self.password = Some(password);
@@ -185,7 +186,8 @@ impl Cluster {
 
     /// Promotes a standby; the others that run follow it from then on.
     ///
-    /// The old primary is left as it is: stop or kill it first, or there are two. [`Cluster::rejoin`] brings it back.
+    /// The old primary is left as it is: stop or kill it first, or there are two. [`Cluster::rejoin`] brings
+    /// it back.
     pub fn promote(&self, index: usize) -> Result<()> {
         let chosen = self.node(index)?;
         let old = self.primary_index();
@@ -214,7 +216,8 @@ impl Cluster {
         }
         node.stop(Stop::Fast)?;
         let primary = self.primary();
-        // pg_rewind reads the source's control file, which learns of a new timeline with the first checkpoint.
+        // pg_rewind reads the source's control file, which learns of a new timeline with the first
+        // checkpoint.
         primary.sql("CHECKPOINT")?;
         primary.sql(&create_slot(node.name()))?;
         let follow = self.follow(node);
@@ -263,7 +266,8 @@ impl Cluster {
 
     /// Sees to it that every node has data, and the superuser the cluster's password.
     ///
-    /// It is set before the data are copied for the standbys: one that replays late would not know it for long.
+    /// It is set before the data are copied for the standbys: one that replays late would not know it for
+    /// long.
     fn prepare(&self, template: &Path, password_is_set: bool, progress: &dyn Fn(&str)) -> Result<()> {
         let new = !self.nodes.iter().any(Server::has_data);
         // Data of an earlier life tell by themselves who was the primary.

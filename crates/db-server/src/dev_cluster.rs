@@ -1,8 +1,8 @@
 //! The development cluster: it outlives the command that started it, and keeps its data until it is reset.
 //!
-//! Its state is a file beside the data. A process is recorded with the moment it started, so that `down` after a
-//! reboot never ends a stranger that got the same pid. What the data are, the data say: without the state file, the
-//! cluster starts on them all the same, and only `remove` ever deletes them.
+//! Its state is a file beside the data. A process is recorded with the moment it started, so that `down`
+//! after a reboot never ends a stranger that got the same pid. What the data are, the data say: without the
+//! state file, the cluster starts on them all the same, and only `remove` ever deletes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,8 +147,8 @@ impl DevCluster {
     /// Starts it, on the data it has if there are any. If it runs already, that is all there is to do.
     ///
     /// # Errors
-    /// When the state file cannot be read, the data are of another version or cannot be read, or a server does not start.
-    /// The data stay as they are.
+    /// When the state file cannot be read, the data are of another version or cannot be read, or a server
+    /// does not start. The data stay as they are.
     pub fn up(
         &self,
         mut builder: ClusterBuilder,
@@ -262,8 +262,8 @@ impl DevCluster {
 
     /// Ends backends whose postmaster is gone, and only then removes its lock files.
     ///
-    /// PostgreSQL does the same when it starts, except where nobody reaps the dead postmaster (a container without
-    /// an init): then it takes the dead process for a running one.
+    /// PostgreSQL does the same when it starts, except where nobody reaps the dead postmaster (a container
+    /// without an init): then it takes the dead process for a running one.
     fn sweep(&self) -> Result<()> {
         let left = process::servers_below(&self.dir);
         for found in &left {

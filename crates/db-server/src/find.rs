@@ -111,7 +111,8 @@ impl Finder {
         })
     }
 
-    /// The Redis (or Valkey) to use: `redis-server` or `valkey-server` on PATH, else what was fetched, else a fetch.
+    /// The Redis (or Valkey) to use: `redis-server` or `valkey-server` on PATH, else what was fetched, else a
+    /// fetch.
     pub fn find_redis(&self, progress: &dyn Fn(&str)) -> Result<RedisProgram> {
         if is_done_without("redis", &*self.lookup) {
             return Err(Error::NoRedis { reason: format!("{WITHOUT} names it") });

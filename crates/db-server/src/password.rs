@@ -1,7 +1,8 @@
-//! Passwords of the servers that are started here: random for each cluster, in no argument list, log or `Debug`.
+//! Passwords of the servers that are started here: random for each cluster, in no argument list, log or
+//! `Debug`.
 //!
-//! A cluster's password is kept beside its data in the form that libpq reads (`passfile`), so that standbys, pg_rewind
-//! and pg_basebackup are told the file and never the password.
+//! A cluster's password is kept beside its data in the form that libpq reads (`passfile`), so that standbys,
+//! pg_rewind and pg_basebackup are told the file and never the password.
 
 use std::fmt;
 use std::fs::{self, File, Permissions};
@@ -60,7 +61,8 @@ impl Password {
         Ok(password.map(Password::new))
     }
 
-    /// Writes it to a file that libpq accepts as a password file for every server, readable by the account alone.
+    /// Writes it to a file that libpq accepts as a password file for every server, readable by the account
+    /// alone.
     pub(crate) fn keep(&self, file: &Path, account: Option<&Account>) -> Result<()> {
         write_private(file, &format!("{ANYWHERE}{}\n", self.0), account)
     }
@@ -79,7 +81,8 @@ impl Password {
 /// Every host, port, database and user of a password file.
 const ANYWHERE: &str = "*:*:*:*:";
 
-/// Writes a file that its owner alone can read: at once and whole, or not at all, also where the machine stops.
+/// Writes a file that its owner alone can read: at once and whole, or not at all, also where the machine
+/// stops.
 pub(crate) fn write_private(path: &Path, text: &str, account: Option<&Account>) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let new = tempfile::Builder::new()

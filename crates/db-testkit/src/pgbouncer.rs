@@ -17,15 +17,16 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one in front of the server that a URL leads to, as which user it logs in there. `settings` are those of
-    /// pgbouncer.ini's section of the same name.
+    /// Starts one in front of the server that a URL leads to, as which user it logs in there. `settings` are
+    /// those of pgbouncer.ini's section of the same name.
     ///
-    /// It lets in that user with that user's password, so a client's URL differs in its port only. It ignores the start-up parameters `extra_float_digits` and `options`; from version 1.21 on it follows prepared
+    /// It lets in that user with that user's password, so a client's URL differs in its port only. It ignores
+    /// the start-up parameters `extra_float_digits` and `options`; from version 1.21 on it follows prepared
     /// statements.
     ///
     /// # Errors
-    /// When it is not installed ([`skip::without`](crate::skip::without) skips the test then; `cargo xtask test` installs it
-    /// as root on a Debian, and says so), or does not start.
+    /// When it is not installed ([`skip::without`](crate::skip::without) skips the test then; `cargo xtask
+    /// test` installs it as root on a Debian, and says so), or does not start.
     pub async fn start(url: &str, mode: PoolMode, settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
         let doing = "starting PgBouncer";
         let server = upstream(url)?;

@@ -17,7 +17,8 @@ impl Redis {
     /// Starts one from `redis-server` or `valkey-server` on PATH, else from one that is fetched.
     ///
     /// # Errors
-    /// When none is to be had ([`skip::without`](crate::skip::without) skips the test then), or it does not start.
+    /// When none is to be had ([`skip::without`](crate::skip::without) skips the test then), or it does not
+    /// start.
     pub async fn start() -> Result<Self, TestkitError> {
         let doing = "starting Redis";
         let start = || program().and_then(|program| db_server::Redis::start(&program));

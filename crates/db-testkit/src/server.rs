@@ -38,7 +38,8 @@ fn start_own() -> Result<Address, TestkitError> {
     })
 }
 
-/// The superuser's password on every cluster that the kit starts in this process, another one in each process.
+/// The superuser's password on every cluster that the kit starts in this process, another one in each
+/// process.
 ///
 /// A test needs it only where it makes URLs of its own: those of the kit carry it. Never log it.
 ///

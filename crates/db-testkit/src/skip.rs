@@ -4,10 +4,11 @@ use std::fmt::Display;
 
 use crate::error::TestkitError;
 
-/// What was started, or `None` where the program for it is not to be had: then the calling test is skipped, and returns.
+/// What was started, or `None` where the program for it is not to be had: then the calling test is skipped,
+/// and returns.
 ///
-/// `cargo xtask test` counts it as skipped and lists its name and the reason. Under `cargo test` alone the reason goes to
-/// standard error.
+/// `cargo xtask test` counts it as skipped and lists its name and the reason. Under `cargo test` alone the
+/// reason goes to standard error.
 ///
 /// ```no_run
 /// use db_testkit::{Redis, skip};
@@ -34,7 +35,8 @@ pub fn without<T>(started: Result<T, TestkitError>) -> Option<T> {
     }
 }
 
-/// Says that the calling test is skipped, and why, where what it lacks is no program of the kit's; the test returns next.
+/// Says that the calling test is skipped, and why, where what it lacks is no program of the kit's; the test
+/// returns next.
 #[track_caller]
 pub fn this_test(why: impl Display) {
     db_server::skip::this_test(why);

@@ -58,8 +58,8 @@ fn a_killed_primary_is_replaced_and_comes_back_as_a_standby() {
     let cluster = cluster().standbys(2).start().unwrap();
     cluster.primary().sql_in("app", "CREATE TABLE history (what text)").unwrap();
     cluster.await_replay(LIMIT).unwrap();
-    // What only the old primary knows has to be rewound, or it could not follow the new one. The standbys are down
-    // while it is written: a paused one would still find it in its socket.
+    // What only the old primary knows has to be rewound, or it could not follow the new one. The standbys are
+    // down while it is written: a paused one would still find it in its socket.
     for standby in cluster.standbys() {
         standby.stop(Stop::Fast).unwrap();
     }

