@@ -257,7 +257,8 @@ pub enum Error {
 impl Error {
     /// Whether a program is not to be had here: a test that can do without it is skipped, not failed.
     pub fn is_for_want_of_a_program(&self) -> bool {
-        matches!(self, Error::NoRedis { .. } | Error::NoPgBouncer | Error::NoServer { .. })
+        let unusable = matches!(self, Error::UnusableBin { .. } | Error::NoServer { .. });
+        unusable || matches!(self, Error::NoRedis { .. } | Error::NoPgBouncer)
     }
 
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
