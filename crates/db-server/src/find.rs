@@ -93,6 +93,7 @@ impl Finder {
             return Err(Error::UnsupportedMajor { wanted });
         }
         self.wheel_only()?;
+        let fetcher = self.fetcher()?;
         for candidate in self.candidates(wanted) {
             match candidate.found {
                 Ok(install) => return Ok(install),
@@ -102,7 +103,7 @@ impl Finder {
                 Err(_) => {}
             }
         }
-        self.fetcher()?.fetch(wanted, progress).map_err(|error| match error {
+        fetcher.fetch(wanted, progress).map_err(|error| match error {
             Error::Interrupted => Error::Interrupted,
             error => Error::NoServer {
                 wanted: wanted.map(|wanted| format!("{wanted} ")).unwrap_or_default(),
@@ -164,7 +165,7 @@ impl Finder {
                 places.extend(expand(pattern).into_iter().map(|bin| (Origin::Installed, bin)));
             }
         }
-        // A setting that makes no sense is reported by the fetch that follows.
+        // A setting that makes no sense was reported before.
         let fetched = self.fetcher().map(|fetcher| fetcher.fetched_postgres()).unwrap_or_default();
         places.extend(fetched.into_iter().map(|bin| (Origin::Fetched, bin)));
         let mut seen = Vec::new();

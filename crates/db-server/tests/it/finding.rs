@@ -127,6 +127,10 @@ fn a_wrong_setting_or_version_is_refused_before_anything_is_looked_at() {
     let settings = [("DB_PLATFORM_PG_SOURCE", "whell".to_owned())];
     let said = world.finder(&settings).find(None, &|_| {}).unwrap_err().to_string();
     assert!(said.contains("\"whell\""), "{said}");
+    let settings = [("DB_PLATFORM_WHEEL_SHA256", "abc".to_owned())];
+    fake(&world.dir.path().join("usual"), "17", "17.4");
+    let said = world.finder(&settings).find(None, &|_| {}).unwrap_err().to_string();
+    assert!(said.contains("\"abc\""), "{said}");
 }
 
 #[test]
