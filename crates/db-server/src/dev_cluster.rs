@@ -157,8 +157,7 @@ impl DevCluster {
     ) -> Result<DevState> {
         fs::create_dir_all(&self.dir).map_err(Error::io("create", &self.dir))?;
         let _lock = locked(&self.dir.join("lock"))?;
-        let before = self.state()?;
-        if let Some(state) = before.clone().filter(DevState::is_up) {
+        if let Some(state) = self.state()?.filter(DevState::is_up) {
             return Ok(state);
         }
         self.end_all()?;
@@ -172,7 +171,7 @@ impl DevCluster {
         }
         builder.stays_in = Some(self.data_dir());
         let cluster = builder.start_with(progress)?;
-        let old_port = before.as_ref().and_then(|state| Some(state.redis.as_ref()?.port));
+        let old_port = redis::last_port(&self.redis_dir());
         let redis = redis.map(|program| Redis::staying(program, &self.redis_dir(), old_port)).transpose()?;
         let node = |name: &str, stamp: Option<Stamp>, port| {
             let server = name.to_owned();

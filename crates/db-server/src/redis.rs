@@ -15,6 +15,7 @@ use crate::{Error, Origin, Password, Result, ports, redis_protocol, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+const NAME: &str = "redis";
 const SETTINGS: &str = "redis.conf";
 
 /// The program of a Redis or Valkey, as [`find_redis`](crate::find_redis) finds it.
@@ -54,7 +55,7 @@ impl Redis {
     /// The same with more settings of redis.conf, which win.
     pub fn start_with(program: &RedisProgram, settings: &[(&str, &str)]) -> Result<Redis> {
         let home = Home::throw_away(None, Medium::Fast)?;
-        let mut redis = Redis::in_directory(program, home.dir(), "redis", Password::random()?, settings)?;
+        let mut redis = Redis::in_directory(program, home.dir(), NAME, Password::random()?, settings)?;
         redis.home = Some(home);
         redis.run()?;
         Ok(redis)
@@ -68,7 +69,7 @@ impl Redis {
             None => Password::random()?,
         };
         password.keep(&password_file(home.dir()), None)?;
-        let mut redis = Redis::in_directory(program, home.dir(), "redis", password, &[])?;
+        let mut redis = Redis::in_directory(program, home.dir(), NAME, password, &[])?;
         redis.home = Some(home);
         if let Some(port) = port.filter(|port| ports::is_free(*port)) {
             redis.state().port = port;
@@ -272,6 +273,12 @@ impl Drop for Redis {
 /// Where a server that stays keeps its password.
 pub(crate) fn password_file(dir: &Path) -> PathBuf {
     dir.join("password")
+}
+
+/// The port in the settings that were written for the last start of a server that stays.
+pub(crate) fn last_port(dir: &Path) -> Option<u16> {
+    let text = fs::read_to_string(dir.join(NAME).join(SETTINGS)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("port "))?.parse().ok()
 }
 
 /// The URL of a server on a loopback port, with its password: never log it.

@@ -107,7 +107,8 @@ fn data_survive_a_state_file_that_is_empty_broken_or_gone() {
     let (_dir, place) = place();
     let dev = DevCluster::of(&place);
     let builder = || Cluster::builder(install()).standbys(1).place(place.clone());
-    let up = || dev.up(builder(), None, &|_| {});
+    let redis = db_server::find_redis(&|_| {}).ok();
+    let up = || dev.up(builder(), redis.as_ref(), &|_| {});
     let first = up().unwrap();
     ask(&first, "CREATE TABLE kept AS SELECT 7 AS n");
     let (file, urls) = (dev.dir().join("state.json"), first.environment());
@@ -123,7 +124,7 @@ fn data_survive_a_state_file_that_is_empty_broken_or_gone() {
         assert_eq!(down.forgotten.as_ref(), Some(&file));
         assert_eq!(processes_in(dev.dir()), Vec::<u32>::new());
         let again = up().unwrap();
-        assert_eq!(again.environment(), urls, "the same ports and password");
+        assert_eq!(again.environment(), urls, "the same ports and passwords");
         assert_eq!(ask(&again, "SELECT n FROM kept"), "7");
     }
     // Deleted by hand, while the servers run.
