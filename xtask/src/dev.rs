@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use db_server::{DevCluster, DevState, Place};
+use db_server::{DevCluster, DevDown, DevState, Place};
 
 use crate::failure::{Failure, Result};
 use crate::{children, say};
@@ -29,6 +29,16 @@ pub(crate) fn aim(command: &mut Command) -> Result<&mut Command> {
         return Ok(command);
     }
     Ok(children::without_databases(command).envs(running()?.environment()).env("APP_ENV", "development"))
+}
+
+/// Says what was stopped.
+pub(crate) fn tell(down: &DevDown) {
+    for server in &down.ended {
+        say::note(&format!("stopped {server}"));
+    }
+    if let Some(file) = &down.forgotten {
+        say::note(&format!("removed {}, which could not be read", file.display()));
+    }
 }
 
 /// Prints the settings as a `.env` file holds them.

@@ -107,7 +107,7 @@ pub(crate) struct Check {
     #[arg(long, value_name = "FILE", requires = "from", value_hint = ValueHint::FilePath)]
     pub(crate) schema_rs: Option<PathBuf>,
     /// The major version of the server that is started; by default the one that is installed.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
     /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -131,7 +131,7 @@ pub(crate) struct Drift {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema_rs: Option<PathBuf>,
     /// The major version of the server that is started: that of the database.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::proxies::{Through, through};
 use crate::{LIMIT, connect, one, until};
-use db_testkit::CommitCut;
+use db_testkit::{CommitCut, Proxy, TestDatabase};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error};
 
