@@ -108,9 +108,9 @@ impl Config {
         };
         let ceiling = ceiling_by_cores();
         let shared = PoolConfig {
-            acquire_timeout: reader.read(&names::POOL_CONNECTION_TIMEOUT),
-            idle_timeout: reader.read(&names::POOL_IDLE_TIMEOUT),
-            max_lifetime: reader.read(&names::POOL_MAX_LIFETIME),
+            acquire_timeout: Some(reader.read(&names::POOL_CONNECTION_TIMEOUT)),
+            idle_timeout: Some(reader.read(&names::POOL_IDLE_TIMEOUT)),
+            max_lifetime: Some(reader.read(&names::POOL_MAX_LIFETIME)),
             keepalive: unless_zero(reader.read(&names::POOL_KEEPALIVE)),
             leak_threshold: unless_zero(reader.read(&names::POOL_LEAK_THRESHOLD)),
             background: NonZeroUsize::new(reader.read(&names::POOL_BACKGROUND) as usize),

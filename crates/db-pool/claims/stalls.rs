@@ -87,7 +87,7 @@ fn open(url: &str) -> Pool {
     let endpoint = url.hosts()[0].clone();
     let connect = ConnectConfig { connect_timeout: Duration::from_secs(2), ..ConnectConfig::default() };
     let config =
-        PoolConfig { max: 4.try_into().unwrap(), acquire_timeout: DEADLINE, ..PoolConfig::default() };
+        PoolConfig { max: 4.try_into().unwrap(), acquire_timeout: Some(DEADLINE), ..PoolConfig::default() };
     Pool::open(Connector::new(url, connect), endpoint, config)
 }
 

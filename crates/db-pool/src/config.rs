@@ -69,21 +69,21 @@ pub struct PoolConfig {
     ///
     /// More is seldom faster: a server with 8 cores is busy with 20.
     pub max: NonZeroUsize,
-    /// The longest a caller waits for a connection.
+    /// The longest a caller waits for a connection; none is without end.
     ///
     /// Keep this below the request timeout, or callers give up first and the pool reports nothing.
-    pub acquire_timeout: Duration,
-    /// How many callers may wait at once; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
+    pub acquire_timeout: Option<Duration>,
+    /// How many callers may wait at once, one at least; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
     ///
     /// Refusing early keeps the wait of everyone else short when the database cannot keep up.
     pub max_waiters: usize,
-    /// A connection idle for longer is closed, as long as `min` remain.
-    pub idle_timeout: Duration,
+    /// A connection idle for longer is closed, as long as `min` remain; none is never.
+    pub idle_timeout: Option<Duration>,
     /// A connection older than this is closed when it is next idle; each gets up to 5 % less, so that those that were
-    /// opened together are not closed together.
-    pub max_lifetime: Duration,
-    /// A connection idle for longer than this is asked for a sign of life before it is handed out.
-    pub check_after: Duration,
+    /// opened together are not closed together. None is never.
+    pub max_lifetime: Option<Duration>,
+    /// A connection idle for longer than this is asked for a sign of life before it is handed out; none is never.
+    pub check_after: Option<Duration>,
     /// A connection idle for longer than this is asked for a sign of life, so that no firewall forgets it.
     pub keepalive: Option<Duration>,
     /// The most connections that background work may hold at once ([`Pool::background`](crate::Pool::background)); none
@@ -119,6 +119,11 @@ impl PoolConfig {
         self.adaptive.as_ref().map_or(max, |adaptive| adaptive.start.max(adaptive.min).get().min(max))
     }
 
+    /// Whoever finds nothing idle must wait for a connection to be opened: without a place nobody would ever get one.
+    pub(crate) fn most_waiters(&self) -> usize {
+        self.max_waiters.max(1)
+    }
+
     /// How many connections background work may hold at this limit: half of it, unless configured. Where the limit adapts
     /// itself it is never all of it.
     pub(crate) fn background_within(&self, limit: usize) -> usize {
@@ -132,11 +137,11 @@ impl Default for PoolConfig {
         PoolConfig {
             min: 0,
             max: NonZeroUsize::new(10).unwrap_or(NonZeroUsize::MIN),
-            acquire_timeout: Duration::from_secs(5),
+            acquire_timeout: Some(Duration::from_secs(5)),
             max_waiters: 1_000,
-            idle_timeout: Duration::from_secs(600),
-            max_lifetime: Duration::from_secs(1_800),
-            check_after: Duration::from_millis(500),
+            idle_timeout: Some(Duration::from_secs(600)),
+            max_lifetime: Some(Duration::from_secs(1_800)),
+            check_after: Some(Duration::from_millis(500)),
             keepalive: Some(Duration::from_secs(120)),
             background: None,
             leak_threshold: Some(Duration::from_secs(60)),

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use db_core::{Connect, ConnectError, ConnectFailure, DatabaseUrl, Endpoint, LinkEvent, Observe, Result};
@@ -13,6 +14,7 @@ use tokio_postgres::{CancelToken, Client};
 
 use crate::ConnectConfig;
 use crate::identity::{Identity, Lessons, MARK};
+use crate::observers::Observers;
 use crate::transport::dial::Dialer;
 use crate::watch::{Seen, Watch};
 use crate::wire::{BackendKey, HandOver, Tap, Wire};
@@ -30,8 +32,10 @@ pub struct Connector {
     config: ConnectConfig,
     dialer: Dialer,
     password: Option<Arc<AskPassword>>,
-    observers: Arc<[Arc<dyn Observe>]>,
+    observers: Observers,
     lessons: Lessons,
+    /// How many are waiting for the password source.
+    asking: Arc<AtomicUsize>,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -53,8 +57,9 @@ impl Connector {
             config,
             dialer,
             password: None,
-            observers: Arc::new([]),
+            observers: Observers::default(),
             lessons: Lessons::default(),
+            asking: Arc::default(),
         }
     }
 
@@ -105,7 +110,7 @@ impl Connector {
         let (started, limit) = (Instant::now(), self.config.connect_timeout);
         match tokio::time::timeout(limit, self.log_in(endpoint, started)).await {
             Ok(logged_in) => Ok(logged_in?.0),
-            Err(_) => Err(self.failed(endpoint, ConnectFailure::TimedOut, limit, "timed out").into()),
+            Err(_) => Err(self.timed_out(endpoint).into()),
         }
     }
 
@@ -123,33 +128,50 @@ impl Connector {
         let dialed = self.dialer.dial(endpoint).await;
         let stream =
             dialed.map_err(|(failure, reason)| self.failed(endpoint, failure, started.elapsed(), &reason))?;
-        let wire = Wire::new(endpoint.clone(), Arc::new([]), false);
+        let wire = Wire::new(endpoint.clone(), Observers::default(), false);
         let asked = token.cancel_query_raw(Tap::new(stream, wire, None), HandOver).await;
         Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
     }
 
     pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened> {
         let started = Instant::now();
-        let opened = match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started))
-            .await
-        {
-            Ok(result) => result,
-            Err(_) => {
-                Err(self.failed(endpoint, ConnectFailure::TimedOut, self.config.connect_timeout, "timed out"))
-            }
+        let opened =
+            match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started)).await {
+                Ok(result) => result,
+                Err(_) => Err(self.timed_out(endpoint)),
+            };
+        let (is_open, elapsed, at) = (opened.is_ok(), started.elapsed(), endpoint.clone());
+        let event = move |observer: &dyn Observe| {
+            observer.on_link(&match is_open {
+                true => LinkEvent::Opened { endpoint: &at, elapsed },
+                false => LinkEvent::Refused { endpoint: &at },
+            });
         };
-        let event = match &opened {
-            Ok(_) => LinkEvent::Opened { endpoint, elapsed: started.elapsed() },
-            Err(_) => LinkEvent::Refused { endpoint },
-        };
-        self.tell(&event);
+        self.observers.tell_apart(event).await;
         Ok(opened?)
     }
 
-    pub(crate) fn tell(&self, event: &LinkEvent<'_>) {
-        for observer in self.observers.iter() {
-            observer.on_link(event);
-        }
+    /// Whom to tell of what happens to connections.
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    /// The password source's failure to answer so far, where someone waits for it.
+    pub(crate) fn silent_source(&self, endpoint: &Endpoint, waited: Duration) -> Option<ConnectError> {
+        let is_asked = self.asking.load(Ordering::Acquire) > 0;
+        let reason = || format!("the password source has not answered for {waited:?}");
+        is_asked.then(|| self.failed(endpoint, ConnectFailure::PasswordSource, waited, &reason()))
+    }
+
+    /// The failure of an attempt that panicked.
+    pub(crate) fn panicked(&self, endpoint: &Endpoint, error: &tokio::task::JoinError) -> ConnectError {
+        self.failed(endpoint, ConnectFailure::Other, Duration::ZERO, &format!("opening it failed: {error}"))
+    }
+
+    fn timed_out(&self, endpoint: &Endpoint) -> ConnectError {
+        let limit = self.config.connect_timeout;
+        self.silent_source(endpoint, limit)
+            .unwrap_or_else(|| self.failed(endpoint, ConnectFailure::TimedOut, limit, "timed out"))
     }
 
     /// Whether a server is there at all, without logging in.
@@ -197,7 +219,7 @@ impl Connector {
         };
         let config = self.postgres_config(endpoint).await.map_err(failed)?;
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
-        let wire = Wire::new(endpoint.clone(), Arc::clone(&self.observers), self.config.wire_tap);
+        let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
         let channel_binding = stream.channel_binding();
         let (client, driver) = config
             .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
@@ -227,14 +249,26 @@ impl Connector {
             config.application_name(name);
         }
         if let Some(ask) = &self.password {
-            let password = ask().await.map_err(|error| {
-                (ConnectFailure::Login, format!("the password could not be had: {error}"))
-            })?;
-            config.password(password);
+            config.password(self.password_from(ask).await?);
         }
         // It believes to encrypt the stream itself, and so takes its channel binding.
         config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
         Ok(config)
+    }
+
+    /// Asks for the password in a task of its own: what is asked is code of others, which may panic or block.
+    async fn password_from(&self, ask: &Arc<AskPassword>) -> Result<String, (ConnectFailure, String)> {
+        let ask = Arc::clone(ask);
+        // A set ends its tasks when it is dropped.
+        let mut asked = tokio::task::JoinSet::new();
+        asked.spawn(async move { ask().await });
+        let _asking = Asking::begin(&self.asking);
+        let reason = match asked.join_next().await {
+            Some(Ok(Ok(password))) => return Ok(password),
+            Some(Ok(Err(error))) => format!("the password could not be had: {error}"),
+            Some(Err(_)) | None => "the password source panicked".to_owned(),
+        };
+        Err((ConnectFailure::PasswordSource, reason))
     }
 
     /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
@@ -274,7 +308,7 @@ impl Connector {
         conn.set_instrumentation(Watch {
             endpoint: endpoint.clone(),
             seen: Arc::clone(&seen),
-            observers: Arc::clone(&self.observers),
+            observers: self.observers.clone(),
             reports: !self.config.wire_tap && !self.observers.is_empty(),
             sent: None,
         });
@@ -302,7 +336,7 @@ impl Connector {
         ];
         for (name, timeout) in timeouts {
             if let Some(timeout) = timeout {
-                options.push_str(&format!(" -c {name}={}ms", timeout.as_millis()));
+                options.push_str(&format!(" -c {name}={}ms", millis(timeout)));
             }
         }
         if self.config.read_only {
@@ -326,6 +360,27 @@ impl std::fmt::Debug for Connector {
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
+}
+
+/// Someone waits for the password source.
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Asking(Arc::clone(count))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// As the server takes it: zero is no limit, so what is less than a millisecond counts as one.
+fn millis(timeout: Duration) -> u128 {
+    timeout.as_nanos().div_ceil(1_000_000).min(i32::MAX.unsigned_abs().into())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod inner;
 mod lease;
 #[cfg(feature = "otel")]
 mod metrics;
+mod observers;
 mod pool;
 mod preset;
 mod returning;

@@ -13,12 +13,13 @@ use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Report, Result,
 use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use crate::alarm;
 use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::inner::Inner;
 use crate::returning;
 use crate::slot::Slot;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, supervise};
 use crate::{Connector, Drained, PoolConfig, StatementStatus, Status};
 
 /// Connections to one server, opened on demand and handed out in the order in which callers asked.
@@ -54,7 +55,9 @@ impl Pool {
     pub fn open(connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
         let demand = Arc::new(Notify::new());
         let inner = Arc::new(Inner::new(connector, endpoint, config, Arc::clone(&demand)));
-        tokio::spawn(Upkeep::new(Arc::downgrade(&inner), demand).run());
+        let pool = Arc::downgrade(&inner);
+        tokio::spawn(alarm::mind(pool.clone()));
+        tokio::spawn(supervise(move || Upkeep::new(pool.clone(), Arc::clone(&demand)).run()));
         Pool { inner, priority: Priority::Interactive }
     }
 
@@ -85,7 +88,10 @@ impl Pool {
             self.inner.counters.waits.record(Duration::ZERO);
             return Ok(connection);
         }
-        let deadline = tokio::time::Instant::from_std(started) + self.inner.config.acquire_timeout;
+        let timeout = self.inner.config.acquire_timeout;
+        // What no clock can show is never.
+        let deadline =
+            timeout.and_then(|timeout| tokio::time::Instant::from_std(started).checked_add(timeout));
         let mut next = None;
         if self.may_wait_at_once() {
             let slot = match self.inner.idle.try_get() {
@@ -102,9 +108,12 @@ impl Pool {
             next = is_open.then_some(slot);
         }
         let waiting = self.wait(started, deadline, next, site);
-        match tokio::time::timeout_at(deadline, waiting).await {
-            Ok(result) => result,
-            Err(_) => Err(self.inner.gave_up(started)),
+        match deadline {
+            Some(deadline) => match tokio::time::timeout_at(deadline, waiting).await {
+                Ok(result) => result,
+                Err(_) => Err(self.inner.gave_up(started)),
+            },
+            None => waiting.await,
         }
     }
 
@@ -116,7 +125,8 @@ impl Pool {
     /// Whether no questions need to be asked.
     fn is_fresh(&self, slot: &Slot, now: Instant) -> bool {
         let inner = &self.inner;
-        !slot.is_spent(inner, now) && slot.silent_for(now) <= inner.config.check_after
+        let asks = inner.config.check_after.is_some_and(|after| slot.silent_for(now) > after);
+        !slot.is_spent(inner, now) && !asks
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
@@ -143,7 +153,7 @@ impl Pool {
     async fn wait(
         &self,
         started: Instant,
-        deadline: tokio::time::Instant,
+        deadline: Option<tokio::time::Instant>,
         mut next: Option<Object<Box<Slot>>>,
         site: Site,
     ) -> Result<Connection> {
@@ -177,7 +187,8 @@ impl Pool {
         }
         let mut held_back = None;
         if inner.gate.now() == Gate::Suspended {
-            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+            held_back =
+                Some(inner.counters.hold_back(inner.config.most_waiters()).map_err(|n| self.full(n))?);
         }
         if inner.gate.wait_for(&[Gate::Open, Gate::Closed]).await == Gate::Closed {
             return Err(self.closed());
@@ -189,7 +200,8 @@ impl Pool {
             return Ok(Some(place));
         }
         if held_back.is_none() {
-            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+            held_back =
+                Some(inner.counters.hold_back(inner.config.most_waiters()).map_err(|n| self.full(n))?);
         }
         let place = tokio::select! {
             place = Arc::clone(&inner.background).acquire_owned() => place.map_err(|_| self.closed())?,
@@ -200,9 +212,13 @@ impl Pool {
     }
 
     /// Waits for the next connection that comes back or is opened.
-    async fn next(&self, started: Instant, deadline: tokio::time::Instant) -> Result<Object<Box<Slot>>> {
+    async fn next(
+        &self,
+        started: Instant,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Object<Box<Slot>>> {
         let inner = &*self.inner;
-        let waiting = inner.counters.wait(inner.config.max_waiters).map_err(|n| self.full(n))?;
+        let waiting = inner.counters.wait(inner.config.most_waiters()).map_err(|n| self.full(n))?;
         if inner.has_room() {
             inner.demand.notify_one();
         }
@@ -294,7 +310,7 @@ impl Pool {
 
     fn full(&self, waiting: usize) -> Error {
         self.inner.counters.timed_out();
-        let limit = self.inner.config.max_waiters;
+        let limit = self.inner.config.most_waiters();
         Error::QueueFull { endpoint: self.inner.endpoint.clone(), waiting, limit }
     }
 }

@@ -20,8 +20,8 @@ impl PoolConfig {
         PoolConfig {
             min,
             max: NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN),
-            acquire_timeout: Duration::from_secs(acquire),
-            idle_timeout: Duration::from_secs(idle),
+            acquire_timeout: Some(Duration::from_secs(acquire)),
+            idle_timeout: Some(Duration::from_secs(idle)),
             ..PoolConfig::default()
         }
     }

@@ -25,7 +25,8 @@ pub(crate) struct Slot {
     generation: u64,
     /// Up to which change of the database its prepared statements are fresh.
     statements: u64,
-    expires: Instant,
+    /// None is never.
+    expires: Option<Instant>,
     /// Since when nobody uses it.
     pub(crate) idle_since: Instant,
     /// When the server last answered.
@@ -37,14 +38,14 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(opened: Opened, inner: &Inner) -> Self {
         let now = Instant::now();
-        let lifetime = inner.config.max_lifetime.mul_f64(rand::random_range(0.95..=1.0));
+        let less = |lifetime: Duration| lifetime - lifetime.mul_f64(rand::random_range(0.0..=0.05));
         Slot {
             conn: opened.conn,
             wire: opened.wire,
             seen: opened.seen,
             generation: inner.generation.load(Ordering::Acquire),
             statements: inner.statements.load(Ordering::Acquire),
-            expires: now + lifetime,
+            expires: inner.config.max_lifetime.and_then(|lifetime| now.checked_add(less(lifetime))),
             idle_since: now,
             alive_at: now,
             may_be_cancelled: true,
@@ -55,7 +56,7 @@ impl Slot {
     pub(crate) fn is_spent(&self, inner: &Inner, now: Instant) -> bool {
         self.wire.is_lost()
             || self.generation < inner.generation.load(Ordering::Acquire)
-            || now >= self.expires
+            || self.expires.is_some_and(|expires| now >= expires)
     }
 
     /// From now on it belongs to whoever has the lease.
@@ -66,11 +67,15 @@ impl Slot {
 
     /// Closes it when it comes back.
     pub(crate) fn expire(&mut self) {
-        self.expires = Instant::now();
+        self.expires = Some(Instant::now());
     }
 
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.alive_at)
+    }
+
+    pub(crate) fn has_been_idle_for(&self, limit: Option<Duration>, now: Instant) -> bool {
+        limit.is_some_and(|limit| now.saturating_duration_since(self.idle_since) > limit)
     }
 
     /// Asks the server for a sign of life.

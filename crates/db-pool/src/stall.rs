@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::LinkEvent;
+use db_core::{LinkEvent, Observe};
 use tokio::task::JoinSet;
 
 use crate::inner::Inner;
@@ -75,7 +75,9 @@ pub(crate) fn note(pool: &Arc<Inner>, answered: bool) {
         endpoint = %pool.endpoint,
         "the server does not answer: its connections are not handed out until it does"
     );
-    pool.connector.tell(&LinkEvent::Stalled { endpoint: &pool.endpoint });
+    let (observers, endpoint) = (pool.connector.observers().clone(), pool.endpoint.clone());
+    let event = move |observer: &dyn Observe| observer.on_link(&LinkEvent::Stalled { endpoint: &endpoint });
+    tokio::spawn(async move { observers.tell_apart(event).await });
     // What is idle goes; what is in use goes when it comes back.
     pool.generation.fetch_add(1, Ordering::AcqRel);
     drop(pool.retire_idle());

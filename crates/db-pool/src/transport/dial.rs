@@ -25,6 +25,9 @@ pub(crate) type Failed = (ConnectFailure, String);
 /// after which firewalls and load balancers forget a connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest that the kernel takes: milliseconds in 31 bits.
+#[cfg(target_os = "linux")]
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX.unsigned_abs() as u64);
 
 /// What each weaker mode gives up, for those who never chose `verify-full`.
 const WEAKER: &str = "no sslmode is set, so this server gets verify-full (weaker: sslmode=verify-ca gives up that the \
@@ -150,7 +153,7 @@ impl Dialer {
         }
         #[cfg(target_os = "linux")]
         if let Some(timeout) = self.inner.user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout))?;
+            socket.set_tcp_user_timeout(Some(timeout.min(LONGEST_USER_TIMEOUT)))?;
         }
         Ok(stream)
     }

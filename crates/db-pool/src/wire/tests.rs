@@ -27,8 +27,8 @@ impl Observe for Ear {
 
 impl Link {
     fn observed_by(ear: &Arc<Ear>) -> Self {
-        let observers: Vec<Arc<dyn Observe>> = vec![Arc::clone(ear) as Arc<dyn Observe>];
-        let wire = Wire::new(Endpoint::new("db", 5432), observers.into(), true);
+        let observers = [Arc::clone(ear) as Arc<dyn Observe>].into_iter();
+        let wire = Wire::new(Endpoint::new("db", 5432), observers.collect(), true);
         Link { wire, client: Frames::of_server(), server: Frames::of_server() }
     }
 

@@ -45,8 +45,12 @@ async fn who_came_first_is_served_first() {
 #[tokio::test]
 async fn a_caller_in_vain_hears_how_the_pool_stands() {
     let database = TestDatabase::empty().await.unwrap();
-    let config =
-        PoolConfig { min: 1, acquire_timeout: Duration::from_millis(100), max_waiters: 1, ..pool_config(1) };
+    let config = PoolConfig {
+        min: 1,
+        acquire_timeout: Some(Duration::from_millis(100)),
+        max_waiters: 1,
+        ..pool_config(1)
+    };
     let pool = open(database.url(), config);
     until("one is open", async || pool.status().idle == 1).await;
     let held = pool.get().await.unwrap();

@@ -5,6 +5,7 @@ mod adapting;
 mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
+mod foreign_code;
 mod handing_out;
 mod metrics;
 mod observing;

@@ -94,7 +94,7 @@ async fn whoever_waited_already_waits_on_while_a_pool_is_suspended() {
 #[tokio::test]
 async fn a_suspension_ends_the_wait_at_the_callers_deadline_or_with_the_pool() {
     let database = TestDatabase::empty().await.unwrap();
-    let config = PoolConfig { acquire_timeout: Duration::from_millis(50), ..pool_config(1) };
+    let config = PoolConfig { acquire_timeout: Some(Duration::from_millis(50)), ..pool_config(1) };
     let hasty = open(database.url(), config);
     hasty.suspend();
     assert!(matches!(hasty.get().await, Err(Error::PoolTimeout { .. })));
@@ -135,7 +135,7 @@ async fn a_pool_grows_and_shrinks_and_never_exceeds_what_it_was_told() {
 #[tokio::test]
 async fn whoever_waits_in_vain_learns_who_holds_the_oldest() {
     let database = TestDatabase::empty().await.unwrap();
-    let config = PoolConfig { acquire_timeout: Duration::from_millis(100), ..pool_config(2) };
+    let config = PoolConfig { acquire_timeout: Some(Duration::from_millis(100)), ..pool_config(2) };
     let pool = open(database.url(), config);
     let mut oldest = pool.get().await.unwrap();
     let line = line!() - 1;
