@@ -108,7 +108,7 @@ impl Connector {
     /// As [`Connect::connect`].
     pub async fn client(&self, endpoint: &Endpoint) -> Result<Client> {
         let (started, limit) = (Instant::now(), self.config.connect_timeout);
-        match tokio::time::timeout(limit, self.log_in(endpoint, started)).await {
+        match tokio::time::timeout(limit, self.log_in(endpoint, started, |_| {})).await {
             Ok(logged_in) => Ok(logged_in?.0),
             Err(_) => Err(self.timed_out(endpoint).into()),
         }
@@ -133,10 +133,13 @@ impl Connector {
         Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
     }
 
-    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened> {
+    /// Opens a connection; `begun` gets what will be known of it before anything is.
+    pub(crate) async fn open(&self, endpoint: &Endpoint, begun: impl FnOnce(&Arc<Wire>)) -> Result<Opened> {
         let started = Instant::now();
         let opened =
-            match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started)).await {
+            match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started, begun))
+                .await
+            {
                 Ok(result) => result,
                 Err(_) => Err(self.timed_out(endpoint)),
             };
@@ -175,12 +178,19 @@ impl Connector {
     }
 
     /// Whether a server is there at all, without logging in.
-    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), (ConnectFailure, String)> {
-        self.dialer.knock(endpoint).await
+    ///
+    /// Returns the round trip, or nothing where nobody answers within `least` and a few round trips.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint, least: Duration) -> Option<Duration> {
+        self.dialer.knock(endpoint, least).await
     }
 
-    async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
-        let (client, wire) = self.log_in(endpoint, started).await?;
+    async fn try_open(
+        &self,
+        endpoint: &Endpoint,
+        started: Instant,
+        begun: impl FnOnce(&Arc<Wire>),
+    ) -> Result<Opened, ConnectError> {
+        let (client, wire) = self.log_in(endpoint, started, begun).await?;
         let sent = Instant::now();
         let asked = self.lessons.ask(&client).await;
         let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
@@ -213,6 +223,7 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         started: Instant,
+        begun: impl FnOnce(&Arc<Wire>),
     ) -> Result<(Client, Arc<Wire>), ConnectError> {
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
@@ -220,6 +231,7 @@ impl Connector {
         let config = self.postgres_config(endpoint).await.map_err(failed)?;
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
         let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
+        begun(&wire);
         let channel_binding = stream.channel_binding();
         let (client, driver) = config
             .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
@@ -273,12 +285,21 @@ impl Connector {
 
     /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
     /// closes the connection that asked.
-    pub(crate) async fn cancel_by_key(&self, endpoint: &Endpoint, key: BackendKey) -> Result<()> {
+    pub(crate) async fn cancel_by_key(
+        &self,
+        endpoint: &Endpoint,
+        key: BackendKey,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<()> {
         let started = Instant::now();
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
         };
         let mut stream = self.dialer.dial(endpoint).await.map_err(failed)?;
+        if !is_wanted() {
+            // The answer came while the way was made.
+            return Ok(());
+        }
         // CancelRequest: its length, its code, whose query.
         let request = [16_i32, 80_877_102, key.pid, key.secret].map(i32::to_be_bytes).concat();
         let asked = async {
@@ -349,7 +370,7 @@ impl Connector {
 
 impl Connect for Connector {
     async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
-        Ok(self.open(endpoint).await?.conn)
+        Ok(self.open(endpoint, |_| {}).await?.conn)
     }
 }
 

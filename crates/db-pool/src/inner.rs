@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) returns: Returns,
     /// Connections that are being opened.
     pub(crate) opening: AtomicUsize,
+    /// Whether the server left something unanswered that nobody waits for any more.
+    pub(crate) unanswered: AtomicBool,
     /// Whether the server has stopped answering.
     pub(crate) stalled: AtomicBool,
     pub(crate) gate: Gatekeeper,
@@ -76,6 +78,7 @@ impl Inner {
             question: Question::default(),
             returns: Returns::default(),
             opening: AtomicUsize::new(0),
+            unanswered: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
@@ -151,6 +154,12 @@ impl Inner {
         }
     }
 
+    /// The server has left something unanswered: it is asked until it answers.
+    pub(crate) fn left_unanswered(&self) {
+        self.unanswered.store(true, Ordering::Release);
+        self.demand.notify_one();
+    }
+
     /// A connection has come back.
     pub(crate) fn came_back(&self) {
         if self.is_closed() {
@@ -208,7 +217,6 @@ impl Inner {
         self.counters.creates.record(elapsed);
         self.failure.send_replace(None);
         self.round_trip.note(opened.round_trip);
-        self.leases.add(&opened.wire);
         // The upkeep task alone adds, and only where there is room.
         if self.idle.try_add(Box::new(Slot::new(opened, self))).is_err() {
             self.counters.destroyed();

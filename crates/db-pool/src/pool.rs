@@ -171,7 +171,7 @@ impl Pool {
                 continue;
             }
             let now = Instant::now();
-            if self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers().await) {
+            if self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await) {
                 inner.counters.waits.record(started.elapsed());
                 return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
             }

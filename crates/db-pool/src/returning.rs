@@ -15,11 +15,15 @@ use crate::adaptive::Question;
 use crate::config::Reset;
 use crate::inner::Inner;
 use crate::slot::Slot;
-use crate::wire::{BackendKey, Lease, Leftover};
+use crate::wire::{BackendKey, Foreign, Lease, Leftover, Wire};
 
-/// How long a request that was written waits for its answer before it is cancelled, where nothing was unanswered when
-/// the connection came back, and between two cancels.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long it takes, besides a round trip, until it is clear whether a request that was queued is slow; the same lies
+/// between two cancels. It is never more than [`LONGEST_BEFORE_CANCEL`].
+const BEFORE_CANCEL: Duration = Duration::from_millis(5);
+const LONGEST_BEFORE_CANCEL: Duration = Duration::from_secs(1);
+/// What cleaning costs in round trips: a cancel with encryption, an answer, the reset. `salvage_timeout` comes on top.
+const TRIPS: u32 = 8;
+const LONGEST_TRIPS: Duration = Duration::from_secs(10);
 
 /// What takes everything away that outlives a transaction, except prepared statements.
 ///
@@ -102,17 +106,23 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
     inner.came_back();
 }
 
-/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once.
+/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is left alone.
 pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
-    let busy = slot.is_in_the_middle() || slot.wire.session().unanswered() > 0;
-    let key = slot.wire.session().key().filter(|_| busy && slot.may_be_cancelled && !slot.wire.is_lost());
+    let is_busy = slot.is_in_the_middle() || slot.to_cancel().is_some();
+    let may_be_cancelled = is_busy && slot.may_be_cancelled && slot.wire.is_tapped() && !slot.wire.is_lost();
     let slot = Object::take(slot);
     inner.counters.destroyed();
-    if let Some(key) = key {
+    if may_be_cancelled {
         let inner = Arc::clone(inner);
         inner.runtime.clone().spawn(async move {
-            // Best effort: the server ends the statement anyway once it notices that the client is gone.
-            let _ = cancel(&inner, key).await;
+            if slot.to_cancel().is_none() {
+                // What was queued is written by then, and answered unless it is slow.
+                tokio::time::sleep(before_cancel(&inner)).await;
+            }
+            if let Some(key) = slot.to_cancel() {
+                // Best effort: the server ends the statement anyway once it notices that the client is gone.
+                let _ = cancel(&inner, &slot.wire, key).await;
+            }
             drop(slot);
         });
     }
@@ -120,14 +130,28 @@ pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 /// Cancels what runs on the other connection, and returns once the server has dealt with the request.
-async fn cancel(inner: &Inner, key: BackendKey) -> Result<()> {
-    let asked = inner.connector.cancel_by_key(&inner.endpoint, key);
-    tokio::time::timeout(inner.config.salvage_timeout, asked).await.unwrap_or(Ok(()))
+async fn cancel(inner: &Inner, wire: &Wire, key: BackendKey) -> Result<()> {
+    let is_wanted = || wire.session().foreign() == Foreign::Something;
+    let asked = inner.connector.cancel_by_key(&inner.endpoint, key, is_wanted);
+    tokio::time::timeout(patience(inner), asked).await.unwrap_or(Ok(()))
+}
+
+fn before_cancel(inner: &Inner) -> Duration {
+    inner.round_trip.patience(BEFORE_CANCEL, 1, LONGEST_BEFORE_CANCEL)
+}
+
+/// How long cleaning may take.
+fn patience(inner: &Inner) -> Duration {
+    let least = inner.config.salvage_timeout;
+    inner.round_trip.patience(least, TRIPS, least.saturating_add(LONGEST_TRIPS))
 }
 
 async fn salvage(inner: Arc<Inner>, mut slot: Object<Box<Slot>>, orphans: Vec<Box<str>>, unanswered: bool) {
     let cleaned = clean(&inner, &mut slot, &orphans, unanswered);
-    let cleaned = tokio::time::timeout(inner.config.salvage_timeout, cleaned).await;
+    let cleaned = tokio::time::timeout(patience(&inner), cleaned).await;
+    if cleaned.is_err() {
+        inner.left_unanswered();
+    }
     inner.counters.salvaging(-1);
     let now = Instant::now();
     let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.has_too_many();
@@ -179,20 +203,25 @@ async fn clean(
 /// Cancels what runs until the server has answered every request, those included that were queued and not written.
 ///
 /// A request of our own goes behind all others: its answer means that theirs have come. It is empty, so that a cancel
-/// which comes late can do no harm.
+/// which comes late can do no harm. Nothing is cancelled where only our own is unanswered, nor a COMMIT: its answer is
+/// waited for.
 async fn answer_everything(inner: &Inner, slot: &mut Slot, unanswered: bool) -> Result<(), Unclean> {
     let key = slot.wire.session().key().ok_or(Unclean::Refused)?;
     let mut last = std::pin::pin!(slot.conn.batch_execute(""));
-    let mut patience = if unanswered { Duration::ZERO } else { PATIENCE };
+    let before_cancel = before_cancel(inner);
+    let mut patience = if unanswered { Duration::ZERO } else { before_cancel };
     loop {
         match tokio::time::timeout(patience, &mut last).await {
             Ok(Ok(())) => break,
             Ok(Err(_)) if slot.wire.is_lost() => return Err(Unclean::Refused),
             // The cancel came late and met our own request: that is an answer too.
             Ok(Err(_)) => break,
-            Err(_) => cancel(inner, key).await.map_err(|_| Unclean::Refused)?,
+            Err(_) if slot.wire.session().foreign() == Foreign::Something => {
+                cancel(inner, &slot.wire, key).await.map_err(|_| Unclean::Refused)?;
+            }
+            Err(_) => {}
         }
-        patience = PATIENCE;
+        patience = before_cancel;
     }
     slot.wire.settled().await;
     Ok(())

@@ -12,10 +12,11 @@ use diesel_async::{
 use crate::connector::Opened;
 use crate::inner::Inner;
 use crate::watch::Seen;
-use crate::wire::{Lease, Stale, Wire};
+use crate::wire::{BackendKey, Foreign, Lease, Stale, Wire};
 
-/// How long a sign of life may take.
+/// How long a sign of life may take, besides round trips, and with them.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const LONGEST_SIGN: Duration = Duration::from_secs(5);
 
 /// One connection in the pool, and what is known of it.
 pub(crate) struct Slot {
@@ -79,9 +80,15 @@ impl Slot {
     }
 
     /// Asks the server for a sign of life.
-    pub(crate) async fn answers(&mut self) -> bool {
-        let sign = tokio::time::timeout(SIGN_OF_LIFE, self.conn.batch_execute("")).await;
+    pub(crate) async fn answers(&mut self, inner: &Inner) -> bool {
+        let (asked, patience) = (Instant::now(), inner.round_trip.patience(SIGN_OF_LIFE, 2, LONGEST_SIGN));
+        let sign = tokio::time::timeout(patience, self.conn.batch_execute("")).await;
         self.alive_at = Instant::now();
+        match sign {
+            Ok(Ok(())) => inner.round_trip.note(asked.elapsed()),
+            Ok(Err(_)) => {}
+            Err(_) => inner.left_unanswered(),
+        }
         matches!(sign, Ok(Ok(())))
     }
 
@@ -92,6 +99,12 @@ impl Slot {
             || <Manager as TransactionManager<AsyncPgConnection>>::is_broken_transaction_manager(
                 &mut self.conn,
             )
+    }
+
+    /// The key with which what its user left running is cancelled, where something is and may be.
+    pub(crate) fn to_cancel(&self) -> Option<BackendKey> {
+        let session = self.wire.session();
+        session.key().filter(|_| session.foreign() == Foreign::Something)
     }
 
     /// The client library forgets the call and the transaction that it was in: the server has none.

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use db_core::{Error, Result};
+use db_core::{ConnectFailure, Error, Result};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
@@ -122,9 +122,10 @@ impl Upkeep {
         let at_once = if self.failures > 0 { 1 } else { OPENING_AT_ONCE };
         for _ in 0..wanted.min(at_once.saturating_sub(opening)) {
             let (connector, endpoint) = (pool.connector.clone(), pool.endpoint.clone());
+            let leases = pool.leases.clone();
             self.opening.spawn(async move {
                 let started = Instant::now();
-                let opened = connector.open(&endpoint).await?;
+                let opened = connector.open(&endpoint, |wire| leases.add(wire)).await?;
                 Ok((opened, started.elapsed()))
             });
         }
@@ -152,6 +153,9 @@ impl Upkeep {
                 self.not_before = backoff::next_attempt(self.failures);
                 pool.counters.connect_failed();
                 if let Error::Connect(error) = error {
+                    if error.failure == ConnectFailure::TimedOut {
+                        pool.left_unanswered();
+                    }
                     pool.failure.send_replace(Some((Instant::now(), *error)));
                 }
             }
@@ -164,7 +168,7 @@ fn look_after(pool: &Arc<Inner>) {
     for mut slot in pool.retire_idle() {
         let pool = Arc::clone(pool);
         tokio::spawn(async move {
-            if slot.answers().await {
+            if slot.answers(&pool).await {
                 drop(slot);
                 pool.came_back();
             } else {

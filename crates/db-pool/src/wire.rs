@@ -26,7 +26,7 @@ pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
 pub(crate) use server_error::Stale;
-pub(crate) use session::{BackendKey, Lease, Session};
+pub(crate) use session::{BackendKey, Foreign, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 
 use crate::observers::Observers;

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode};
 use socket2::{SockRef, TcpKeepalive};
@@ -112,14 +112,24 @@ impl Dialer {
 
     /// Whether someone is there: asks for encryption, which every server answers before anything else, and leaves.
     ///
-    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. It has no
-    /// deadline: the caller has.
-    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), Failed> {
-        let mut stream = match endpoint.socket_dir() {
-            Some(directory) => unix(directory, endpoint.port()).await?,
-            None => Transport::Tcp(self.tcp(endpoint).await?),
+    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. Returns about how
+    /// long the way takes, or nothing where nobody answers in time: within `least` each for the connection and for the
+    /// answer, or longer where the network proves slower than that takes into account.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint, least: Duration) -> Option<Duration> {
+        let started = Instant::now();
+        let connect = async {
+            match endpoint.socket_dir() {
+                Some(directory) => unix(directory, endpoint.port()).await,
+                None => self.tcp(endpoint).await.map(Transport::Tcp),
+            }
         };
-        ask(&mut stream).await.map(|_| ())
+        let Ok(mut stream) = tokio::time::timeout(least, connect).await.ok()? else {
+            return Some(started.elapsed());
+        };
+        let way = started.elapsed();
+        // What it says does not matter.
+        let _ = tokio::time::timeout(least.max(way.saturating_mul(3)), ask(&mut stream)).await.ok()?;
+        Some(started.elapsed() / 2)
     }
 
     async fn tcp(&self, endpoint: &Endpoint) -> Result<TcpStream, Failed> {

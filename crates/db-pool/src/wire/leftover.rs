@@ -12,21 +12,25 @@ pub(crate) struct Leftover {
     pub(crate) state: bool,
     /// The session's prepared statements changed behind the client library's back.
     pub(crate) prepared: bool,
+    /// It commits a transaction: whoever cancels it may undo the wait for a synchronous standby.
+    pub(crate) commits: bool,
 }
 
 impl Leftover {
     /// Anything at all: for a text of which only a part is known.
-    pub(crate) const ANYTHING: Leftover = Leftover { state: true, prepared: true };
-    const STATE: Leftover = Leftover { state: true, prepared: false };
-    const NOTHING: Leftover = Leftover { state: false, prepared: false };
+    pub(crate) const ANYTHING: Leftover = Leftover { state: true, prepared: true, commits: true };
+    const STATE: Leftover = Leftover { state: true, prepared: false, commits: false };
+    const NOTHING: Leftover = Leftover { state: false, prepared: false, commits: false };
+    const COMMITS: Leftover = Leftover { state: false, prepared: false, commits: true };
 
     pub(crate) fn is_empty(self) -> bool {
-        self == Leftover::NOTHING
+        !self.state && !self.prepared
     }
 
     pub(crate) fn add(&mut self, other: Leftover) {
         self.state |= other.state;
         self.prepared |= other.prepared;
+        self.commits |= other.commits;
     }
 
     /// What running `sql` may leave behind.
@@ -110,6 +114,8 @@ fn by_first_word(word: &[u8]) -> Leftover {
         Leftover::STATE
     } else if is(word, &["prepare", "deallocate", "discard"]) {
         Leftover::ANYTHING
+    } else if is(word, &["commit", "end"]) {
+        Leftover::COMMITS
     } else {
         Leftover::NOTHING
     }

@@ -33,14 +33,25 @@ pub(crate) struct Statement {
 
 impl Statement {
     pub(crate) fn new(text: &str, cut: bool) -> Arc<Self> {
-        Arc::new(Statement {
+        Arc::new(Statement::of(text, cut))
+    }
+
+    fn of(text: &str, cut: bool) -> Self {
+        Statement {
             leftover: if cut { Leftover::ANYTHING } else { Leftover::of(text) },
             text: text.into(),
             uses: AtomicU64::new(0),
             busy_nanos: AtomicU64::new(0),
             last_nanos: AtomicU64::new(0),
             born: Instant::now(),
-        })
+        }
+    }
+
+    /// A statement that is prepared: it is one only, so that its beginning tells whether it is a COMMIT.
+    pub(crate) fn prepared(text: &str, cut: bool) -> Arc<Self> {
+        let mut statement = Statement::of(text, cut);
+        statement.leftover.commits = Leftover::of(text).commits;
+        Arc::new(statement)
     }
 
     // It belongs to one connection, whose own task alone counts: others only read.
@@ -104,6 +115,11 @@ impl Request {
             is_simple: false,
             at_work: false,
         }
+    }
+
+    /// Whether it asks for nothing but an answer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_simple && self.statement.as_ref().is_some_and(|statement| statement.text.is_empty())
     }
 
     pub(crate) fn does(&mut self, kind: Kind) {

@@ -29,6 +29,15 @@ pub(crate) struct BackendKey {
     pub(crate) secret: i32,
 }
 
+/// What the user of a connection has asked and the server has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Foreign {
+    Nothing,
+    Something,
+    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction stays committed.
+    Commit,
+}
+
 /// Who has the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
@@ -132,6 +141,15 @@ impl Session {
     /// When the server said something last.
     pub(crate) fn last_heard(&self) -> Option<Instant> {
         self.heard
+    }
+
+    /// What the user of the connection has asked and the server has not answered, our own empty requests aside.
+    pub(crate) fn foreign(&self) -> Foreign {
+        let theirs = self.requests.iter().filter(|request| request.kind > Kind::Close && !request.is_empty());
+        theirs.fold(Foreign::Nothing, |foreign, request| match &request.statement {
+            Some(statement) if statement.leftover.commits => Foreign::Commit,
+            _ => foreign.max(Foreign::Something),
+        })
     }
 
     /// When the request was sent that is answered next, and that someone may wait for.
@@ -267,7 +285,7 @@ impl Session {
             }
             b'P' => {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
-                let statement = Statement::new(leading_text(rest), frame.is_cut());
+                let statement = Statement::prepared(leading_text(rest), frame.is_cut());
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));

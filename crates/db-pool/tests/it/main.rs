@@ -10,6 +10,7 @@ mod handing_out;
 mod metrics;
 mod observing;
 mod operating;
+mod patience;
 mod returning;
 mod stale;
 mod telling;
