@@ -93,6 +93,9 @@ pub struct PoolConfig {
     pub leak_threshold: Option<Duration>,
     /// The longest that cleaning a connection may take which came back in the middle of something; then it is closed.
     pub salvage_timeout: Duration,
+    /// A connection over which a longer message went, in bytes, is closed when it comes back: the client library's buffers
+    /// grow to it and never shrink. None is no limit.
+    pub max_buffer: Option<NonZeroUsize>,
     /// When a session is reset that comes back.
     pub reset: Reset,
     /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
@@ -100,12 +103,14 @@ pub struct PoolConfig {
     pub adaptive: Option<AdaptiveConfig>,
 }
 
-/// When a session that comes back is reset: settings, roles, advisory locks, temporary tables, LISTEN, cursors.
+/// When a session that comes back is reset: settings, roles, advisory locks, temporary objects, LISTEN, cursors, the
+/// sequences that it used, the seed of its random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reset {
-    /// Where a statement was seen that may have left something behind.
+    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling.
     ///
-    /// What a function does inside is not seen: `SELECT my_lock()` where `my_lock` takes an advisory lock.
+    /// What no text tells is not seen: what functions of the service's own, triggers and column defaults do, as
+    /// `SELECT my_lock()` where `my_lock` takes an advisory lock; and what `currval` and `lastval` return.
     #[default]
     WhenSeen,
     /// After every use; one more round trip, on nobody's time.
@@ -146,6 +151,7 @@ impl Default for PoolConfig {
             background: None,
             leak_threshold: Some(Duration::from_secs(60)),
             salvage_timeout: Duration::from_secs(1),
+            max_buffer: NonZeroUsize::new(8 * 1024 * 1024),
             reset: Reset::WhenSeen,
             adaptive: None,
         }

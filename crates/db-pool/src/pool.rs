@@ -171,7 +171,18 @@ impl Pool {
                 continue;
             }
             let now = Instant::now();
-            if self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await) {
+            let is_good =
+                self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await);
+            match inner.gate.now() {
+                // It was suspended or shut down while the connection was asked.
+                Gate::Suspended => continue,
+                Gate::Closed => {
+                    returning::close(inner, slot);
+                    return Err(self.closed());
+                }
+                Gate::Open => {}
+            }
+            if is_good {
                 inner.counters.waits.record(started.elapsed());
                 return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
             }

@@ -29,7 +29,7 @@ const LONGEST_TRIPS: Duration = Duration::from_secs(10);
 ///
 /// `DISCARD ALL` would take these too, and with them the client library's statement cache.
 const RESET: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; \
-                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
 
 /// Where a connection goes that came back.
 enum Way {
@@ -72,7 +72,8 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     let mut session = slot.wire.session();
     let lease = session.lease.take();
     let unanswered = session.unanswered() > 0;
-    let way = if gone || session.is_broken() {
+    let is_bloated = inner.config.max_buffer.is_some_and(|most| session.largest() > most.get());
+    let way = if gone || session.is_broken() || session.leftover().lasting || is_bloated {
         Way::Close
     } else if !slot.wire.is_tapped() {
         // Without the tap nobody knows what to clean.
@@ -194,7 +195,6 @@ async fn clean(
     if !orders.is_empty() {
         slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;
     }
-    slot.wire.settled().await;
     let mut session = slot.wire.session();
     session.settle(orphans, leftover.prepared);
     if session.is_clean() { Ok(()) } else { Err(Unclean::Dirty) }
@@ -238,6 +238,9 @@ fn orders(inner: &Inner, slot: &Slot, orphans: &[Box<str>]) -> (String, Leftover
     }
     if leftover.state {
         orders.push_str(RESET);
+        // A new session's random numbers cannot be foretold either.
+        let seed: f64 = rand::random_range(-1.0..=1.0);
+        orders.push_str(&format!("SELECT pg_catalog.setseed({seed});"));
     }
     if leftover.prepared {
         orders.push_str("DEALLOCATE ALL;");

@@ -10,6 +10,7 @@ use diesel_async::{
 };
 
 use crate::connector::Opened;
+use crate::gate::Gate;
 use crate::inner::Inner;
 use crate::watch::Seen;
 use crate::wire::{BackendKey, Foreign, Lease, Stale, Wire};
@@ -82,7 +83,12 @@ impl Slot {
     /// Asks the server for a sign of life.
     pub(crate) async fn answers(&mut self, inner: &Inner) -> bool {
         let (asked, patience) = (Instant::now(), inner.round_trip.patience(SIGN_OF_LIFE, 2, LONGEST_SIGN));
-        let sign = tokio::time::timeout(patience, self.conn.batch_execute("")).await;
+        let asking = tokio::time::timeout(patience, self.conn.batch_execute(""));
+        let sign = tokio::select! {
+            sign = asking => sign,
+            // A shutdown waits for no sign.
+            _ = inner.gate.wait_for(&[Gate::Closed]) => return false,
+        };
         self.alive_at = Instant::now();
         match sign {
             Ok(Ok(())) => inner.round_trip.note(asked.elapsed()),

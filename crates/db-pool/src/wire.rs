@@ -25,8 +25,9 @@ use tokio::sync::Notify;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
+pub(crate) use request::Foreign;
 pub(crate) use server_error::Stale;
-pub(crate) use session::{BackendKey, Foreign, Lease, Session};
+pub(crate) use session::{BackendKey, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 
 use crate::observers::Observers;

@@ -173,7 +173,8 @@ impl Dialer {
 impl Dialer {
     async fn encrypt(&self, endpoint: &Endpoint, mode: SslMode) -> Result<Transport, Failed> {
         let Inner { url, tls, .. } = &*self.inner;
-        let config = tls.config(Trust::of(mode, url))?;
+        let trust = Trust::of(mode, url);
+        let config = tls.config(trust)?;
         let mut stream = self.tcp(endpoint).await?;
         let direct = url.param("sslnegotiation") == Some("direct");
         if !direct {
@@ -194,7 +195,7 @@ impl Dialer {
                 }
             }
         }
-        match tls.handshake(config, endpoint.host(), stream, direct).await {
+        match tls.handshake(config, trust, endpoint.host(), stream, direct).await {
             Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
             Err((_, reason)) if !mode.is_strict() => {
                 tracing::warn!(%endpoint, %reason, "connecting without encryption");

@@ -19,6 +19,15 @@ pub(crate) enum Kind {
     Run,
 }
 
+/// What the user of a connection has asked and the server has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Foreign {
+    Nothing,
+    Something,
+    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction stays committed.
+    Commit,
+}
+
 /// A statement that a client has named or sent, and how it went so far.
 #[derive(Debug)]
 pub(crate) struct Statement {

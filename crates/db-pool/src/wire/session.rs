@@ -11,7 +11,7 @@ use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus
 
 use super::Leftover;
 use super::frames::{Frame, Frames, text};
-use super::request::{Finished, Kind, Request, Statement};
+use super::request::{Finished, Foreign, Kind, Request, Statement};
 use super::server_error::{ServerError, Stale, leading_text};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
@@ -27,15 +27,6 @@ const MOST_PARAMETERS: usize = 500;
 pub(crate) struct BackendKey {
     pub(crate) pid: i32,
     pub(crate) secret: i32,
-}
-
-/// What the user of a connection has asked and the server has not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Foreign {
-    Nothing,
-    Something,
-    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction stays committed.
-    Commit,
 }
 
 /// Who has the connection.
@@ -88,6 +79,10 @@ pub(crate) struct Session {
     heard: Option<Instant>,
     role: Option<Role>,
     new_role: Option<Role>,
+    /// The longest message so far, in bytes: the client library's buffers have grown to it, and never shrink.
+    largest: usize,
+    /// The client has ended a COPY in a request whose Sync the server has ignored meanwhile.
+    ends_copy: bool,
     /// What came was no PostgreSQL: nothing here can be relied on.
     broken: bool,
 }
@@ -182,6 +177,10 @@ impl Session {
             && self.requests.iter().all(|request| request.kind == Kind::Close)
     }
 
+    pub(crate) fn largest(&self) -> usize {
+        self.largest
+    }
+
     /// What was left behind, settings that the server reported included.
     pub(crate) fn leftover(&self) -> Leftover {
         let mut leftover = self.leftover;
@@ -273,6 +272,7 @@ impl Session {
     }
 
     pub(super) fn client_said(&mut self, frame: Frame<'_>) {
+        self.largest = self.largest.max(frame.len);
         match frame.tag {
             b'Q' => {
                 let mut request = self.take_building();
@@ -317,10 +317,13 @@ impl Session {
                     self.prepared.remove(name);
                 }
             }
+            // While data is copied in, the server ignores the Sync that came with the statement: this one is answered.
+            b'S' if std::mem::take(&mut self.ends_copy) => self.building = None,
             b'S' => {
                 let request = self.take_building();
                 self.requests.push_back(request);
             }
+            b'c' | b'f' => self.ends_copy = self.requests.front().is_some_and(|request| !request.is_simple),
             b'F' => {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
@@ -333,6 +336,7 @@ impl Session {
 
     /// Reads a message of the server; the request that it ends.
     pub(super) fn server_said(&mut self, frame: Frame<'_>) -> Option<Finished> {
+        self.largest = self.largest.max(frame.len / usize::try_from(frame.count).unwrap_or(1).max(1));
         match frame.tag {
             b'D' => {
                 if let Some(request) = self.requests.front_mut() {

@@ -91,6 +91,27 @@ async fn whoever_waited_already_waits_on_while_a_pool_is_suspended() {
     caller.await.unwrap().unwrap();
 }
 
+/// A caller that waits has been handed a connection and has not run yet when the pool is suspended.
+#[tokio::test]
+async fn a_connection_handed_over_in_the_instant_of_a_suspension_goes_back() {
+    for background in [false, true] {
+        let (_database, pool) = pool(2).await;
+        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        let caller = tokio::spawn({
+            let pool = if background { pool.background() } else { pool.clone() };
+            async move { pool.get().await.map(drop) }
+        });
+        until("the caller waits", async || pool.status().waiting == 1).await;
+        // No await between the two: this test's one thread runs the caller after both.
+        drop(held);
+        pool.suspend();
+        until("both are back", async || pool.status().idle == 2 && pool.status().waiting == 1).await;
+        assert_eq!((caller.is_finished(), pool.status().acquires), (false, 2), "background: {background}");
+        pool.resume();
+        caller.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_suspension_ends_the_wait_at_the_callers_deadline_or_with_the_pool() {
     let database = TestDatabase::empty().await.unwrap();
