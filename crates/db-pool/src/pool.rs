@@ -164,17 +164,11 @@ impl Pool {
                 Ok(slot) => slot,
                 Err(_) => self.next(started, deadline).await?,
             };
-            if inner.gate.now() == Gate::Suspended {
-                // It was suspended while this caller waited.
-                drop(slot);
-                drop(place);
-                continue;
-            }
             let now = Instant::now();
             let is_good =
                 self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await);
             match inner.gate.now() {
-                // It was suspended or shut down while the connection was asked.
+                // It was suspended or shut down while this caller waited or the connection was asked.
                 Gate::Suspended => continue,
                 Gate::Closed => {
                     returning::close(inner, slot);

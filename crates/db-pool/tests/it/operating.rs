@@ -105,6 +105,10 @@ async fn a_connection_handed_over_in_the_instant_of_a_suspension_goes_back() {
         // No await between the two: this test's one thread runs the caller after both.
         drop(held);
         pool.suspend();
+        // The caller runs now, and what it does takes no time.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         until("both are back", async || pool.status().idle == 2 && pool.status().waiting == 1).await;
         assert_eq!((caller.is_finished(), pool.status().acquires), (false, 2), "background: {background}");
         pool.resume();
