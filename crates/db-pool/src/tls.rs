@@ -48,11 +48,14 @@ impl Trust {
     }
 }
 
+/// What rustls was told, and by which versions of the files.
+type Kept = Option<(Stamps, Arc<ClientConfig>)>;
+
 /// How connections are encrypted as one URL says.
 pub(crate) struct Tls {
     files: Files,
     sni: bool,
-    configs: Mutex<[Option<(Stamps, Arc<ClientConfig>)>; 3]>,
+    configs: Mutex<[Kept; 3]>,
 }
 
 impl Tls {
