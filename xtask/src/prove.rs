@@ -105,7 +105,7 @@ fn measure(package: &str, ids: &[&str], nightly: bool, json: bool, kept: &Path) 
         text.push_str(line);
         text.push('\n');
     });
-    let figures = objects(&text)?;
+    let mut figures = objects(&text)?;
     for figure in &figures {
         let mut record = figure.clone();
         record["date"] = json!(today());
@@ -114,10 +114,20 @@ fn measure(package: &str, ids: &[&str], nightly: bool, json: bool, kept: &Path) 
         fs::write(kept.join(format!("{id}.json")), format!("{record:#}\n"))?;
     }
     // A claim that does not hold may make its program end unsuccessfully; the figures say so better than its status.
-    if figures.is_empty() {
-        ended?;
-    }
+    let reason = ended.err().map_or_else(|| "its program printed none".to_owned(), |error| error.to_string());
+    figures.extend(silent(ids, &figures, &reason));
     Ok(figures)
+}
+
+/// Claims of which no figure came, as ones that do not hold.
+fn silent(ids: &[&str], figures: &[Value], reason: &str) -> Vec<Value> {
+    let silent = ids.iter().filter(|id| !figures.iter().any(|figure| figure["claim"] == **id));
+    silent
+        .map(|id| {
+            let detail = json!({ "not_measured": reason });
+            json!({ "claim": id, "unit": "no figure", "holds": false, "detail": detail })
+        })
+        .collect()
 }
 
 fn bench(package: &str) -> std::process::Command {
@@ -173,7 +183,7 @@ fn show(figures: &[Value]) {
             holds.to_owned(),
             measured,
             cell(&figure["target"]),
-            cell(&figure["sentence"]),
+            cell(figure["detail"].get("not_measured").unwrap_or(&figure["sentence"])),
         ]
     };
     let rows: Vec<_> = figures.iter().map(row).collect();
@@ -263,5 +273,9 @@ mod tests {
         assert!(judge(&[&claim], &[json!({"claim": "pool-1", "holds": true})]).is_ok());
         assert!(judge(&[&claim], &[json!({"claim": "pool-1", "holds": false})]).is_err());
         assert!(judge(&[&claim], &[]).is_err());
+        let silent =
+            silent(&["pool-1", "pool-2"], &[json!({"claim": "pool-2", "holds": true})], "it was killed");
+        assert_eq!((silent.len(), &silent[0]["detail"]["not_measured"]), (1, &json!("it was killed")));
+        assert!(judge(&[&claim], &silent).is_err());
     }
 }

@@ -61,6 +61,8 @@ pub enum ConnectFailure {
     TimedOut,
     /// The server does not accept this user or password.
     Login,
+    /// The password could not be had: where it is kept did not answer, or refused.
+    PasswordSource,
     /// There is no such database.
     UnknownDatabase,
     /// The server has no place for another connection.
@@ -83,6 +85,7 @@ impl Classify for ConnectFailure {
             ConnectFailure::Refused
             | ConnectFailure::UnknownHost
             | ConnectFailure::TimedOut
+            | ConnectFailure::PasswordSource
             | ConnectFailure::NotReady
             | ConnectFailure::WrongRole
             | ConnectFailure::Other => Class::Unavailable,
@@ -115,6 +118,9 @@ impl fmt::Display for ConnectError {
             ),
             ConnectFailure::Login => {
                 write!(f, "{reason}; check user {user:?}, its password, and pg_hba.conf on the server")
+            }
+            ConnectFailure::PasswordSource => {
+                write!(f, "{reason}; see what Connector::with_password was given")
             }
             ConnectFailure::UnknownDatabase => {
                 write!(f, "{reason}; create database {database:?} or correct the name in DATABASE_URL")

@@ -42,7 +42,6 @@ pub type Start = Box<dyn FnOnce(Ground) -> Answer<'static, Result<Running>> + Se
 /// let part = Part { observe: Some(Arc::new(Slow)), ..Part::named("slow queries") };
 /// assert_eq!(part.name, "slow queries");
 /// ```
-#[non_exhaustive]
 pub struct Part {
     /// What logs, health and errors call it.
     pub name: &'static str,

@@ -192,7 +192,7 @@ async fn share(lasts: Duration) -> Shared {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let open = pools.iter().map(|pool| pool.status().open).sum();
         shared.most_open = shared.most_open.max(open);
-        let config = PoolConfig { acquire_timeout: Duration::from_secs(2), ..fixed_config(1) };
+        let config = PoolConfig { acquire_timeout: Some(Duration::from_secs(2)), ..fixed_config(1) };
         let connector = Connector::new(outsider.clone(), ConnectConfig::default());
         let other = Pool::open(connector, outsider.hosts()[0].clone(), config);
         shared.outsiders += 1;
@@ -212,7 +212,7 @@ fn fixed_config(size: usize) -> PoolConfig {
     PoolConfig {
         min: size,
         max: size.try_into().unwrap(),
-        acquire_timeout: Duration::from_secs(60),
+        acquire_timeout: Some(Duration::from_secs(60)),
         ..PoolConfig::default()
     }
 }

@@ -3,14 +3,16 @@
 use std::ops::AsyncFnMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use db_pool::{ConnectConfig, Connection, Connector, Pool, PoolConfig};
+use db_pool::{ConnectConfig, Connection, Connector, Pool, PoolConfig, Reset};
 use db_testkit::{Polled, TestDatabase, poll_times};
 use diesel::sql_types::{BigInt, Text};
 use diesel::{IntoSql, QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 
+use crate::leftovers::leave;
 use crate::{Figure, Size};
 
 /// Callers at once, on fewer connections.
@@ -42,7 +44,20 @@ struct Probe {
 pub(crate) fn measure(size: Size) -> Figure {
     let wanted = if size == Size::Nightly { 1_000_000 } else { 20_000 };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(cancel(wanted))
+    let (figure, named, far, always) = runtime.block_on(async {
+        let left = if size == Size::Nightly { 200_000 } else { 5_000 };
+        let far = Duration::from_millis(20);
+        (
+            cancel(wanted).await,
+            leave(left, Duration::ZERO, Reset::WhenSeen).await,
+            leave(left / 100, far, Reset::WhenSeen).await,
+            leave(left / 10, Duration::ZERO, Reset::Always).await,
+        )
+    });
+    let found = named.found + far.found + always.found;
+    let mut detail = figure.detail;
+    detail["leftovers"] = json!([named.detail, far.detail, always.detail]);
+    Figure { value: figure.value + found as f64, holds: figure.holds && found == 0, detail, ..figure }
 }
 
 async fn cancel(wanted: u64) -> Figure {

@@ -1,11 +1,15 @@
-//! Wakes callers whose time is up: one timer for all who wait.
+//! Wakes callers whose time is up: one timer for all who wait, minded by a task that does nothing else.
 //!
 //! A timer for each would cost more than the rest of a hand-over. All wait equally long, so the first to wait is the first whose
 //! time is up; when the alarm rings, everyone looks, and whoever has time left sets it again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
+
+use crate::inner::Inner;
 
 /// When it rings is not set.
 const NOT_SET: u64 = u64::MAX;
@@ -15,11 +19,33 @@ pub(crate) struct Alarm {
     epoch: Instant,
     /// In microseconds after the epoch.
     due: AtomicU64,
+    /// It was set to an earlier moment, or its pool is gone.
+    touched: Arc<Notify>,
+}
+
+/// Rings the alarm of a pool until that is gone.
+pub(crate) async fn mind(pool: Weak<Inner>) {
+    loop {
+        let Some(inner) = pool.upgrade() else { return };
+        if inner.alarm.rings() {
+            // Those who wait look up.
+            inner.failure.send_modify(|_| {});
+        }
+        let (due, touched) = (inner.alarm.due(), Arc::clone(&inner.alarm.touched));
+        drop(inner);
+        match due {
+            Some(due) => tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = touched.notified() => {}
+            },
+            None => touched.notified().await,
+        }
+    }
 }
 
 impl Default for Alarm {
     fn default() -> Self {
-        Alarm { epoch: Instant::now(), due: AtomicU64::new(NOT_SET) }
+        Alarm { epoch: Instant::now(), due: AtomicU64::new(NOT_SET), touched: Arc::default() }
     }
 }
 
@@ -29,8 +55,17 @@ impl Alarm {
         let micros = at.saturating_duration_since(self.epoch).as_micros();
         // Rounded up: nobody's time is up before.
         let micros = u64::try_from(micros).unwrap_or(NOT_SET).saturating_add(1);
-        AtomicU64::load(&self.due, Ordering::Acquire) > micros
-            && self.due.fetch_min(micros, Ordering::AcqRel) > micros
+        let earlier = AtomicU64::load(&self.due, Ordering::Acquire) > micros
+            && self.due.fetch_min(micros, Ordering::AcqRel) > micros;
+        if earlier {
+            self.touch();
+        }
+        earlier
+    }
+
+    /// Whoever minds it looks again.
+    pub(crate) fn touch(&self) {
+        self.touched.notify_one();
     }
 
     /// When it rings.

@@ -140,21 +140,21 @@ pub struct PoolConfig {
     ///
     /// More is seldom faster: a server with 8 cores is busy with 20.
     pub max: NonZeroUsize,
-    /// The longest a caller waits for a connection.
+    /// The longest a caller waits for a connection; none is without end.
     ///
     /// Keep this below the request timeout, or callers give up first and the pool reports nothing.
-    pub acquire_timeout: Duration,
-    /// How many callers may wait at once; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
+    pub acquire_timeout: Option<Duration>,
+    /// How many callers may wait at once, one at least; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
     ///
     /// Refusing early keeps the wait of everyone else short when the database cannot keep up.
     pub max_waiters: usize,
-    /// A connection idle for longer is closed, as long as `min` remain.
-    pub idle_timeout: Duration,
+    /// A connection idle for longer is closed, as long as `min` remain; none is never.
+    pub idle_timeout: Option<Duration>,
     /// A connection older than this is closed when it is next idle; each gets up to 5 % less, so that those that were
-    /// opened together are not closed together.
-    pub max_lifetime: Duration,
-    /// A connection idle for longer than this is asked for a sign of life before it is handed out.
-    pub check_after: Duration,
+    /// opened together are not closed together. None is never.
+    pub max_lifetime: Option<Duration>,
+    /// A connection idle for longer than this is asked for a sign of life before it is handed out; none is never.
+    pub check_after: Option<Duration>,
     /// A connection idle for longer than this is asked for a sign of life, so that no firewall forgets it.
     pub keepalive: Option<Duration>,
     /// The most connections that background work may hold at once ([`Pool::background`](crate::Pool::background)); none
@@ -164,6 +164,9 @@ pub struct PoolConfig {
     pub leak_threshold: Option<Duration>,
     /// The longest that cleaning a connection may take which came back in the middle of something; then it is closed.
     pub salvage_timeout: Duration,
+    /// A connection over which a longer message went, in bytes, is closed when it comes back: the client library's buffers
+    /// grow to it and never shrink. None is no limit.
+    pub max_buffer: Option<NonZeroUsize>,
     /// When a session is reset that comes back.
     pub reset: Reset,
     /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
@@ -171,12 +174,14 @@ pub struct PoolConfig {
     pub adaptive: Option<AdaptiveConfig>,
 }
 
-/// When a session that comes back is reset: settings, roles, advisory locks, temporary tables, LISTEN, cursors.
+/// When a session that comes back is reset: settings, roles, advisory locks, temporary objects, LISTEN, cursors, the
+/// sequences that it used, the seed of its random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reset {
-    /// Where a statement was seen that may have left something behind.
+    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling.
     ///
-    /// What a function does inside is not seen: `SELECT my_lock()` where `my_lock` takes an advisory lock.
+    /// What no text tells is not seen: what functions of the service's own, triggers and column defaults do, as
+    /// `SELECT my_lock()` where `my_lock` takes an advisory lock; and what `currval` and `lastval` return.
     #[default]
     WhenSeen,
     /// After every use; one more round trip, on nobody's time.
@@ -188,6 +193,11 @@ impl PoolConfig {
     pub(crate) fn first_limit(&self) -> usize {
         let max = self.max.get().min(Pool::LARGEST);
         self.adaptive.as_ref().map_or(max, |adaptive| adaptive.start.max(adaptive.min).get().min(max))
+    }
+
+    /// Whoever finds nothing idle must wait for a connection to be opened: without a place nobody would ever get one.
+    pub(crate) fn most_waiters(&self) -> usize {
+        self.max_waiters.max(1)
     }
 
     /// How many connections background work may hold at this limit: half of it, unless configured. Where the limit adapts
@@ -203,15 +213,16 @@ impl Default for PoolConfig {
         PoolConfig {
             min: 0,
             max: NonZeroUsize::new(10).unwrap_or(NonZeroUsize::MIN),
-            acquire_timeout: Duration::from_secs(5),
+            acquire_timeout: Some(Duration::from_secs(5)),
             max_waiters: 1_000,
-            idle_timeout: Duration::from_secs(600),
-            max_lifetime: Duration::from_secs(1_800),
-            check_after: Duration::from_millis(500),
+            idle_timeout: Some(Duration::from_secs(600)),
+            max_lifetime: Some(Duration::from_secs(1_800)),
+            check_after: Some(Duration::from_millis(500)),
             keepalive: Some(Duration::from_secs(120)),
             background: None,
             leak_threshold: Some(Duration::from_secs(60)),
             salvage_timeout: Duration::from_secs(1),
+            max_buffer: NonZeroUsize::new(8 * 1024 * 1024),
             reset: Reset::WhenSeen,
             adaptive: None,
         }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use db_core::{
@@ -17,6 +18,7 @@ use crate::ConnectConfig;
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
+use crate::observers::Observers;
 use crate::passfile;
 use crate::role::Role;
 use crate::transport::dial::Dialer;
@@ -40,11 +42,13 @@ pub struct Connector {
     config: ConnectConfig,
     dialer: Dialer,
     password: Option<Arc<AskPassword>>,
-    observers: Arc<[Arc<dyn Observe>]>,
+    observers: Observers,
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
     role: Role,
     lessons: Lessons,
+    /// How many are waiting for the password source.
+    asking: Arc<AtomicUsize>,
 }
 
 /// A connection, and what can be known of it from outside.
@@ -69,11 +73,12 @@ impl Connector {
             config,
             dialer,
             password: None,
-            observers: Arc::new([]),
+            observers: Observers::default(),
             on_connect: Hooks::default(),
             on_checkout: Hooks::default(),
             role: Role::default(),
             lessons: Lessons::default(),
+            asking: Arc::default(),
         }
     }
 
@@ -145,9 +150,9 @@ impl Connector {
     /// As [`Connect::connect`].
     pub async fn client(&self, endpoint: &Endpoint) -> Result<Client> {
         let (started, limit) = (Instant::now(), self.config.connect_timeout);
-        match tokio::time::timeout(limit, self.log_in(endpoint, started)).await {
+        match tokio::time::timeout(limit, self.log_in(endpoint, started, &|_| {})).await {
             Ok(logged_in) => Ok(logged_in?.0),
-            Err(_) => Err(self.failed(endpoint, ConnectFailure::TimedOut, limit, "timed out").into()),
+            Err(_) => Err(self.timed_out(endpoint).into()),
         }
     }
 
@@ -165,42 +170,73 @@ impl Connector {
         let dialed = self.dialer.dial(endpoint).await;
         let stream =
             dialed.map_err(|(failure, reason)| self.failed(endpoint, failure, started.elapsed(), &reason))?;
-        let wire = Wire::new(endpoint.clone(), Arc::new([]), false);
+        let wire = Wire::new(endpoint.clone(), Observers::default(), false);
         let asked = token.cancel_query_raw(Tap::new(stream, wire, None), HandOver).await;
         Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
     }
 
-    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Opened> {
+    /// Opens a connection; `begun` gets what will be known of it before anything is.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Endpoint,
+        begun: &(dyn Fn(&Arc<Wire>) + Sync),
+    ) -> Result<Opened> {
         let started = Instant::now();
-        let opened = match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started))
-            .await
-        {
-            Ok(result) => result,
-            Err(_) => {
-                Err(self.failed(endpoint, ConnectFailure::TimedOut, self.config.connect_timeout, "timed out"))
-            }
+        let opened =
+            match tokio::time::timeout(self.config.connect_timeout, self.try_open(endpoint, started, begun))
+                .await
+            {
+                Ok(result) => result,
+                Err(_) => Err(self.timed_out(endpoint)),
+            };
+        let (is_open, elapsed, at) = (opened.is_ok(), started.elapsed(), endpoint.clone());
+        let event = move |observer: &dyn Observe| {
+            observer.on_link(&match is_open {
+                true => LinkEvent::Opened { endpoint: &at, elapsed },
+                false => LinkEvent::Refused { endpoint: &at },
+            });
         };
-        let event = match &opened {
-            Ok(_) => LinkEvent::Opened { endpoint, elapsed: started.elapsed() },
-            Err(_) => LinkEvent::Refused { endpoint },
-        };
-        self.tell(&event);
+        self.observers.tell_apart(event).await;
         Ok(opened?)
     }
 
-    pub(crate) fn tell(&self, event: &LinkEvent<'_>) {
-        for observer in self.observers.iter() {
-            observer.on_link(event);
-        }
+    /// Whom to tell of what happens to connections.
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.observers
+    }
+
+    /// The password source's failure to answer so far, where someone waits for it.
+    pub(crate) fn silent_source(&self, endpoint: &Endpoint, waited: Duration) -> Option<ConnectError> {
+        let is_asked = self.asking.load(Ordering::Acquire) > 0;
+        let reason = || format!("the password source has not answered for {waited:?}");
+        is_asked.then(|| self.failed(endpoint, ConnectFailure::PasswordSource, waited, &reason()))
+    }
+
+    /// The failure of an attempt that panicked.
+    pub(crate) fn panicked(&self, endpoint: &Endpoint, error: &tokio::task::JoinError) -> ConnectError {
+        self.failed(endpoint, ConnectFailure::Other, Duration::ZERO, &format!("opening it failed: {error}"))
+    }
+
+    fn timed_out(&self, endpoint: &Endpoint) -> ConnectError {
+        let limit = self.config.connect_timeout;
+        self.silent_source(endpoint, limit)
+            .unwrap_or_else(|| self.failed(endpoint, ConnectFailure::TimedOut, limit, "timed out"))
     }
 
     /// Whether a server is there at all, without logging in.
-    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), (ConnectFailure, String)> {
-        self.dialer.knock(endpoint).await
+    ///
+    /// Returns the round trip, or nothing where nobody answers within `least` and a few round trips.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint, least: Duration) -> Option<Duration> {
+        self.dialer.knock(endpoint, least).await
     }
 
-    async fn try_open(&self, endpoint: &Endpoint, started: Instant) -> Result<Opened, ConnectError> {
-        let (client, wire) = self.log_in(endpoint, started).await?;
+    async fn try_open(
+        &self,
+        endpoint: &Endpoint,
+        started: Instant,
+        begun: &(dyn Fn(&Arc<Wire>) + Sync),
+    ) -> Result<Opened, ConnectError> {
+        let (client, wire) = self.log_in(endpoint, started, begun).await?;
         let sent = Instant::now();
         let asked = self.lessons.ask(&client).await;
         let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
@@ -240,10 +276,11 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         started: Instant,
+        begun: &(dyn Fn(&Arc<Wire>) + Sync),
     ) -> Result<(Client, Arc<Wire>), ConnectError> {
         let baseline = self.baseline();
         let (known, believed) = self.role.known();
-        let opened = self.log_in_with(endpoint, started, baseline.options(&known)).await?;
+        let opened = self.log_in_with(endpoint, started, baseline.options(&known), begun).await?;
         if believed {
             return Ok(opened);
         }
@@ -253,14 +290,14 @@ impl Connector {
         }
         drop(opened);
         for _ in 0..STILL_COUNTED {
-            match self.log_in_with(endpoint, started, baseline.options(&read)).await {
+            match self.log_in_with(endpoint, started, baseline.options(&read), begun).await {
                 Err(error) if error.failure == ConnectFailure::TooManyConnections => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 result => return result,
             }
         }
-        self.log_in_with(endpoint, started, baseline.options(&read)).await
+        self.log_in_with(endpoint, started, baseline.options(&read), begun).await
     }
 
     async fn log_in_with(
@@ -268,6 +305,7 @@ impl Connector {
         endpoint: &Endpoint,
         started: Instant,
         options: String,
+        begun: &(dyn Fn(&Arc<Wire>) + Sync),
     ) -> Result<(Client, Arc<Wire>), ConnectError> {
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
@@ -275,7 +313,8 @@ impl Connector {
         let mut config = self.postgres_config(endpoint).await.map_err(failed)?;
         config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
-        let wire = Wire::new(endpoint.clone(), Arc::clone(&self.observers), self.config.wire_tap);
+        let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
+        begun(&wire);
         let channel_binding = stream.channel_binding();
         let (client, driver) = config
             .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
@@ -312,10 +351,7 @@ impl Connector {
             config.application_name(name);
         }
         if let Some(ask) = &self.password {
-            let password = ask().await.map_err(|error| {
-                (ConnectFailure::Login, format!("the password could not be had: {error}"))
-            })?;
-            config.password(password);
+            config.password(self.password_from(ask).await?);
         } else if !self.url.has_password()
             && let Some(password) = passfile::password(&self.url, endpoint)
         {
@@ -326,14 +362,38 @@ impl Connector {
         Ok(config)
     }
 
+    /// Asks for the password in a task of its own: what is asked is code of others, which may panic or block.
+    async fn password_from(&self, ask: &Arc<AskPassword>) -> Result<String, (ConnectFailure, String)> {
+        let ask = Arc::clone(ask);
+        // A set ends its tasks when it is dropped.
+        let mut asked = tokio::task::JoinSet::new();
+        asked.spawn(async move { ask().await });
+        let _asking = Asking::begin(&self.asking);
+        let reason = match asked.join_next().await {
+            Some(Ok(Ok(password))) => return Ok(password),
+            Some(Ok(Err(error))) => format!("the password could not be had: {error}"),
+            Some(Err(_)) | None => "the password source panicked".to_owned(),
+        };
+        Err((ConnectFailure::PasswordSource, reason))
+    }
+
     /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
     /// closes the connection that asked.
-    pub(crate) async fn cancel_by_key(&self, endpoint: &Endpoint, key: BackendKey) -> Result<()> {
+    pub(crate) async fn cancel_by_key(
+        &self,
+        endpoint: &Endpoint,
+        key: BackendKey,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<()> {
         let started = Instant::now();
         let failed = |(failure, reason): (ConnectFailure, String)| {
             self.failed(endpoint, failure, started.elapsed(), &reason)
         };
         let mut stream = self.dialer.dial(endpoint).await.map_err(failed)?;
+        if !is_wanted() {
+            // The answer came while the way was made.
+            return Ok(());
+        }
         // CancelRequest: its length, its code, whose query.
         let request = [16_i32, 80_877_102, key.pid, key.secret].map(i32::to_be_bytes).concat();
         let asked = async {
@@ -367,7 +427,7 @@ impl Connector {
         conn.set_instrumentation(Watch {
             endpoint: endpoint.clone(),
             seen: Arc::clone(&seen),
-            observers: Arc::clone(&self.observers),
+            observers: self.observers.clone(),
             reports: !self.config.wire_tap && !self.observers.is_empty(),
             sent: None,
         });
@@ -387,7 +447,7 @@ impl Connector {
 
 impl Connect for Connector {
     async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
-        Ok(self.open(endpoint).await?.conn)
+        Ok(self.open(endpoint, &|_| {}).await?.conn)
     }
 }
 
@@ -397,5 +457,21 @@ impl std::fmt::Debug for Connector {
             .field("url", &self.url)
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Someone waits for the password source.
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Asking(Arc::clone(count))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

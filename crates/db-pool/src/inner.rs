@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) returns: Returns,
     /// Connections that are being opened.
     pub(crate) opening: AtomicUsize,
+    /// Whether the server left something unanswered that nobody waits for any more.
+    pub(crate) unanswered: AtomicBool,
     /// Whether the server has stopped answering.
     pub(crate) stalled: AtomicBool,
     pub(crate) gate: Gatekeeper,
@@ -76,6 +78,7 @@ impl Inner {
             question: Question::default(),
             returns: Returns::default(),
             opening: AtomicUsize::new(0),
+            unanswered: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
@@ -151,6 +154,12 @@ impl Inner {
         }
     }
 
+    /// The server has left something unanswered: it is asked until it answers.
+    pub(crate) fn left_unanswered(&self) {
+        self.unanswered.store(true, Ordering::Release);
+        self.demand.notify_one();
+    }
+
     /// A connection has come back.
     pub(crate) fn came_back(&self) {
         if self.is_closed() {
@@ -172,8 +181,8 @@ impl Inner {
         let (mut kept, mut silent) = (Vec::new(), Vec::new());
         for _ in 0..self.idle.status().available {
             let Ok(slot) = self.idle.try_get() else { break };
-            let idle_for = now.saturating_duration_since(slot.idle_since);
-            let unneeded = self.open() > self.config.min && idle_for > self.config.idle_timeout;
+            let idle = slot.has_been_idle_for(self.config.idle_timeout, now);
+            let unneeded = idle && self.open() > self.config.min;
             if slot.is_spent(self, now) || unneeded || self.has_too_many() {
                 returning::close(self, slot);
             } else if self.config.keepalive.is_some_and(|keepalive| slot.silent_for(now) > keepalive) {
@@ -208,7 +217,6 @@ impl Inner {
         self.counters.creates.record(elapsed);
         self.failure.send_replace(None);
         self.round_trip.note(opened.round_trip);
-        self.leases.add(&opened.wire);
         // The upkeep task alone adds, and only where there is room.
         if self.idle.try_add(Box::new(Slot::new(opened, self))).is_err() {
             self.counters.destroyed();
@@ -218,7 +226,11 @@ impl Inner {
 
     /// Waits until it is clear that no connection will come in time: the pool is closed, an attempt to connect, made since
     /// `started`, shows that none will succeed; or, which is no error yet, it is later than `deadline`.
-    pub(crate) async fn no_hope(&self, started: Instant, deadline: tokio::time::Instant) -> Option<Error> {
+    pub(crate) async fn no_hope(
+        &self,
+        started: Instant,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Option<Error> {
         let mut failures = self.failure.subscribe();
         let mut now = tokio::time::Instant::from_std(started);
         loop {
@@ -231,12 +243,11 @@ impl Inner {
                     return Some(error.clone().into());
                 }
             }
-            if now >= deadline {
+            if deadline.is_some_and(|deadline| now >= deadline) {
                 return None;
             }
-            if self.alarm.set(deadline) {
-                // The upkeep task minds the time.
-                self.demand.notify_one();
+            if let Some(deadline) = deadline {
+                self.alarm.set(deadline);
             }
             if failures.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -248,18 +259,17 @@ impl Inner {
     /// The error of a caller that waited for as long as it was willing to.
     pub(crate) fn gave_up(&self, started: Instant) -> Error {
         self.counters.timed_out();
-        if let Some((at, error)) = &*self.failure.borrow()
-            && *at >= started
-            && self.open() == 0
-        {
-            let mut error = error.clone();
+        let failed =
+            self.failure.borrow().as_ref().filter(|(at, _)| *at >= started).map(|(_, error)| error.clone());
+        let failed = failed.or_else(|| self.connector.silent_source(&self.endpoint, started.elapsed()));
+        if let Some(mut error) = failed.filter(|_| self.open() == 0) {
             error.ends_the_wait = true;
             return error.into();
         }
         let (status, now) = (self.status(), Instant::now());
         Error::PoolTimeout {
             endpoint: self.endpoint.clone(),
-            waited: self.config.acquire_timeout,
+            waited: started.elapsed(),
             open: status.open,
             idle: status.idle,
             waiting: status.waiting,
@@ -271,7 +281,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The upkeep task finds the pool gone and ends.
+        // The tasks find the pool gone and end.
         self.demand.notify_one();
+        self.alarm.touch();
     }
 }

@@ -8,9 +8,9 @@ use db_core::{Endpoint, Holder};
 use crate::wire::{Lease, Wire, fingerprint};
 
 /// The connections of a pool, whoever has them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Leases {
-    wires: Mutex<Vec<Weak<Wire>>>,
+    wires: Arc<Mutex<Vec<Weak<Wire>>>>,
 }
 
 impl Leases {

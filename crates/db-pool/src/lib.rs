@@ -17,6 +17,7 @@ mod inner;
 mod lease;
 #[cfg(feature = "otel")]
 mod metrics;
+mod observers;
 mod passfile;
 mod pool;
 mod returning;

@@ -13,12 +13,13 @@ use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Report, Result,
 use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use crate::alarm;
 use crate::connection::Connection;
 use crate::gate::Gate;
 use crate::inner::Inner;
 use crate::returning;
 use crate::slot::Slot;
-use crate::upkeep::Upkeep;
+use crate::upkeep::{Upkeep, supervise};
 use crate::{Connector, Drained, PoolConfig, StatementStatus, Status};
 
 /// Connections to one server, opened on demand and handed out in the order in which callers asked.
@@ -54,7 +55,9 @@ impl Pool {
     pub fn open(connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
         let demand = Arc::new(Notify::new());
         let inner = Arc::new(Inner::new(connector, endpoint, config, Arc::clone(&demand)));
-        tokio::spawn(Upkeep::new(Arc::downgrade(&inner), demand).run());
+        let pool = Arc::downgrade(&inner);
+        tokio::spawn(alarm::mind(pool.clone()));
+        tokio::spawn(supervise(move || Upkeep::new(pool.clone(), Arc::clone(&demand)).run()));
         Pool { inner, priority: Priority::Interactive }
     }
 
@@ -85,7 +88,10 @@ impl Pool {
             self.inner.counters.waits.record(Duration::ZERO);
             return self.prepared(connection, started).await;
         }
-        let deadline = tokio::time::Instant::from_std(started) + self.inner.config.acquire_timeout;
+        let timeout = self.inner.config.acquire_timeout;
+        // What no clock can show is never.
+        let deadline =
+            timeout.and_then(|timeout| tokio::time::Instant::from_std(started).checked_add(timeout));
         let mut next = None;
         if self.may_wait_at_once() {
             let slot = match self.inner.idle.try_get() {
@@ -103,9 +109,15 @@ impl Pool {
             next = is_open.then_some(slot);
         }
         let waiting = self.wait(started, deadline, next, site);
-        match tokio::time::timeout_at(deadline, waiting).await {
-            Ok(result) => self.prepared(result?, started).await,
-            Err(_) => Err(self.inner.gave_up(started)),
+        match deadline {
+            Some(deadline) => match tokio::time::timeout_at(deadline, waiting).await {
+                Ok(result) => self.prepared(result?, started).await,
+                Err(_) => Err(self.inner.gave_up(started)),
+            },
+            None => {
+                let connection = waiting.await?;
+                self.prepared(connection, started).await
+            }
         }
     }
 
@@ -115,18 +127,19 @@ impl Pool {
         if hooks.is_empty() {
             return Ok(connection);
         }
-        let left = self.inner.config.acquire_timeout.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, hooks.run(&mut connection)).await {
-            Ok(Ok(())) => Ok(connection),
-            Ok(Err(error)) => {
-                connection.retire();
-                Err(error)
+        let running = hooks.run(&mut connection);
+        let hooked = match self.inner.config.acquire_timeout {
+            None => Some(running.await),
+            Some(timeout) => {
+                let left = timeout.saturating_sub(started.elapsed());
+                tokio::time::timeout(left, running).await.ok()
             }
-            Err(_) => {
-                connection.retire();
-                Err(self.inner.gave_up(started))
-            }
+        };
+        if let Some(Ok(())) = hooked {
+            return Ok(connection);
         }
+        connection.retire();
+        hooked.map_or_else(|| Err(self.inner.gave_up(started)), |failed| failed.map(|()| connection))
     }
 
     /// Whether nothing but the want of a connection is in this caller's way.
@@ -137,7 +150,8 @@ impl Pool {
     /// Whether no questions need to be asked.
     fn is_fresh(&self, slot: &Slot, now: Instant) -> bool {
         let inner = &self.inner;
-        !slot.is_spent(inner, now) && slot.silent_for(now) <= inner.config.check_after
+        let asks = inner.config.check_after.is_some_and(|after| slot.silent_for(now) > after);
+        !slot.is_spent(inner, now) && !asks
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
@@ -164,7 +178,7 @@ impl Pool {
     async fn wait(
         &self,
         started: Instant,
-        deadline: tokio::time::Instant,
+        deadline: Option<tokio::time::Instant>,
         mut next: Option<Object<Box<Slot>>>,
         site: Site,
     ) -> Result<Connection> {
@@ -175,14 +189,19 @@ impl Pool {
                 Ok(slot) => slot,
                 Err(_) => self.next(started, deadline).await?,
             };
-            if inner.gate.now() == Gate::Suspended {
-                // It was suspended while this caller waited.
-                drop(slot);
-                drop(place);
-                continue;
-            }
             let now = Instant::now();
-            if self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers().await) {
+            let is_good =
+                self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await);
+            match inner.gate.now() {
+                // It was suspended or shut down while this caller waited or the connection was asked.
+                Gate::Suspended => continue,
+                Gate::Closed => {
+                    returning::close(inner, slot);
+                    return Err(self.closed());
+                }
+                Gate::Open => {}
+            }
+            if is_good {
                 inner.counters.waits.record(started.elapsed());
                 return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
             }
@@ -198,7 +217,8 @@ impl Pool {
         }
         let mut held_back = None;
         if inner.gate.now() == Gate::Suspended {
-            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+            held_back =
+                Some(inner.counters.hold_back(inner.config.most_waiters()).map_err(|n| self.full(n))?);
         }
         if inner.gate.wait_for(&[Gate::Open, Gate::Closed]).await == Gate::Closed {
             return Err(self.closed());
@@ -210,7 +230,8 @@ impl Pool {
             return Ok(Some(place));
         }
         if held_back.is_none() {
-            held_back = Some(inner.counters.hold_back(inner.config.max_waiters).map_err(|n| self.full(n))?);
+            held_back =
+                Some(inner.counters.hold_back(inner.config.most_waiters()).map_err(|n| self.full(n))?);
         }
         let place = tokio::select! {
             place = Arc::clone(&inner.background).acquire_owned() => place.map_err(|_| self.closed())?,
@@ -221,9 +242,13 @@ impl Pool {
     }
 
     /// Waits for the next connection that comes back or is opened.
-    async fn next(&self, started: Instant, deadline: tokio::time::Instant) -> Result<Object<Box<Slot>>> {
+    async fn next(
+        &self,
+        started: Instant,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<Object<Box<Slot>>> {
         let inner = &*self.inner;
-        let waiting = inner.counters.wait(inner.config.max_waiters).map_err(|n| self.full(n))?;
+        let waiting = inner.counters.wait(inner.config.most_waiters()).map_err(|n| self.full(n))?;
         if inner.has_room() {
             inner.demand.notify_one();
         }
@@ -315,7 +340,7 @@ impl Pool {
 
     fn full(&self, waiting: usize) -> Error {
         self.inner.counters.timed_out();
-        let limit = self.inner.config.max_waiters;
+        let limit = self.inner.config.most_waiters();
         Error::QueueFull { endpoint: self.inner.endpoint.clone(), waiting, limit }
     }
 }

@@ -15,17 +15,21 @@ use crate::adaptive::Question;
 use crate::config::Reset;
 use crate::inner::Inner;
 use crate::slot::Slot;
-use crate::wire::{BackendKey, Lease, Leftover};
+use crate::wire::{BackendKey, Foreign, Lease, Leftover, Wire};
 
-/// How long a request that was written waits for its answer before it is cancelled, where nothing was unanswered when
-/// the connection came back, and between two cancels.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long it takes, besides a round trip, until it is clear whether a request that was queued is slow; the same lies
+/// between two cancels. It is never more than [`LONGEST_BEFORE_CANCEL`].
+const BEFORE_CANCEL: Duration = Duration::from_millis(5);
+const LONGEST_BEFORE_CANCEL: Duration = Duration::from_secs(1);
+/// What cleaning costs in round trips: a cancel with encryption, an answer, the reset. `salvage_timeout` comes on top.
+const TRIPS: u32 = 8;
+const LONGEST_TRIPS: Duration = Duration::from_secs(10);
 
 /// What takes everything away that outlives a transaction, except prepared statements.
 ///
 /// `DISCARD ALL` would take these too, and with them the client library's statement cache.
 const RESET: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; \
-                     SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
+                     SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
 
 /// Where a connection goes that came back.
 enum Way {
@@ -68,7 +72,8 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     let mut session = slot.wire.session();
     let lease = session.lease.take();
     let unanswered = session.unanswered() > 0;
-    let way = if gone || session.is_broken() {
+    let is_bloated = inner.config.max_buffer.is_some_and(|most| session.largest() > most.get());
+    let way = if gone || session.is_broken() || session.leftover().lasting || is_bloated {
         Way::Close
     } else if !slot.wire.is_tapped() {
         // Without the tap nobody knows what to clean.
@@ -102,17 +107,23 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
     inner.came_back();
 }
 
-/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once.
+/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is left alone.
 pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
-    let busy = slot.is_in_the_middle() || slot.wire.session().unanswered() > 0;
-    let key = slot.wire.session().key().filter(|_| busy && slot.may_be_cancelled && !slot.wire.is_lost());
+    let is_busy = slot.is_in_the_middle() || slot.to_cancel().is_some();
+    let may_be_cancelled = is_busy && slot.may_be_cancelled && slot.wire.is_tapped() && !slot.wire.is_lost();
     let slot = Object::take(slot);
     inner.counters.destroyed();
-    if let Some(key) = key {
+    if may_be_cancelled {
         let inner = Arc::clone(inner);
         inner.runtime.clone().spawn(async move {
-            // Best effort: the server ends the statement anyway once it notices that the client is gone.
-            let _ = cancel(&inner, key).await;
+            if slot.to_cancel().is_none() {
+                // What was queued is written by then, and answered unless it is slow.
+                tokio::time::sleep(before_cancel(&inner)).await;
+            }
+            if let Some(key) = slot.to_cancel() {
+                // Best effort: the server ends the statement anyway once it notices that the client is gone.
+                let _ = cancel(&inner, &slot.wire, key).await;
+            }
             drop(slot);
         });
     }
@@ -120,14 +131,28 @@ pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 /// Cancels what runs on the other connection, and returns once the server has dealt with the request.
-async fn cancel(inner: &Inner, key: BackendKey) -> Result<()> {
-    let asked = inner.connector.cancel_by_key(&inner.endpoint, key);
-    tokio::time::timeout(inner.config.salvage_timeout, asked).await.unwrap_or(Ok(()))
+async fn cancel(inner: &Inner, wire: &Wire, key: BackendKey) -> Result<()> {
+    let is_wanted = || wire.session().foreign() == Foreign::Something;
+    let asked = inner.connector.cancel_by_key(&inner.endpoint, key, is_wanted);
+    tokio::time::timeout(patience(inner), asked).await.unwrap_or(Ok(()))
+}
+
+fn before_cancel(inner: &Inner) -> Duration {
+    inner.round_trip.patience(BEFORE_CANCEL, 1, LONGEST_BEFORE_CANCEL)
+}
+
+/// How long cleaning may take.
+fn patience(inner: &Inner) -> Duration {
+    let least = inner.config.salvage_timeout;
+    inner.round_trip.patience(least, TRIPS, least.saturating_add(LONGEST_TRIPS))
 }
 
 async fn salvage(inner: Arc<Inner>, mut slot: Object<Box<Slot>>, orphans: Vec<Box<str>>, unanswered: bool) {
     let cleaned = clean(&inner, &mut slot, &orphans, unanswered);
-    let cleaned = tokio::time::timeout(inner.config.salvage_timeout, cleaned).await;
+    let cleaned = tokio::time::timeout(patience(&inner), cleaned).await;
+    if cleaned.is_err() {
+        inner.left_unanswered();
+    }
     inner.counters.salvaging(-1);
     let now = Instant::now();
     let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.has_too_many();
@@ -173,8 +198,8 @@ async fn clean(
     if leftover.state {
         slot.start_afresh();
         inner.connector.prepare(&mut slot.conn).await.map_err(|_| Unclean::Refused)?;
+        slot.wire.settled().await;
     }
-    slot.wire.settled().await;
     let mut session = slot.wire.session();
     session.settle(orphans, leftover.prepared);
     if session.is_clean() { Ok(()) } else { Err(Unclean::Dirty) }
@@ -183,20 +208,25 @@ async fn clean(
 /// Cancels what runs until the server has answered every request, those included that were queued and not written.
 ///
 /// A request of our own goes behind all others: its answer means that theirs have come. It is empty, so that a cancel
-/// which comes late can do no harm.
+/// which comes late can do no harm. Nothing is cancelled where only our own is unanswered, nor a COMMIT: its answer is
+/// waited for.
 async fn answer_everything(inner: &Inner, slot: &mut Slot, unanswered: bool) -> Result<(), Unclean> {
     let key = slot.wire.session().key().ok_or(Unclean::Refused)?;
     let mut last = std::pin::pin!(slot.conn.batch_execute(""));
-    let mut patience = if unanswered { Duration::ZERO } else { PATIENCE };
+    let before_cancel = before_cancel(inner);
+    let mut patience = if unanswered { Duration::ZERO } else { before_cancel };
     loop {
         match tokio::time::timeout(patience, &mut last).await {
             Ok(Ok(())) => break,
             Ok(Err(_)) if slot.wire.is_lost() => return Err(Unclean::Refused),
             // The cancel came late and met our own request: that is an answer too.
             Ok(Err(_)) => break,
-            Err(_) => cancel(inner, key).await.map_err(|_| Unclean::Refused)?,
+            Err(_) if slot.wire.session().foreign() == Foreign::Something => {
+                cancel(inner, &slot.wire, key).await.map_err(|_| Unclean::Refused)?;
+            }
+            Err(_) => {}
         }
-        patience = PATIENCE;
+        patience = before_cancel;
     }
     slot.wire.settled().await;
     Ok(())
@@ -213,6 +243,9 @@ fn orders(inner: &Inner, slot: &Slot, orphans: &[Box<str>]) -> (String, Leftover
     }
     if leftover.state {
         orders.push_str(RESET);
+        // A new session's random numbers cannot be foretold either.
+        let seed: f64 = rand::random_range(-1.0..=1.0);
+        orders.push_str(&format!("SELECT pg_catalog.setseed({seed});"));
     }
     if leftover.prepared {
         orders.push_str("DEALLOCATE ALL;");

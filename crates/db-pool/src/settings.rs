@@ -113,10 +113,10 @@ fn sized(from: &mut Reader<'_>, min: &Setting<u32>, max: &Setting<u32>) -> PoolC
 
 fn behaviour(from: &mut Reader<'_>) -> PoolConfig {
     PoolConfig {
-        acquire_timeout: from.read(&ACQUIRE_TIMEOUT),
+        acquire_timeout: from.read(&ACQUIRE_TIMEOUT).into(),
         max_waiters: from.read(&MAX_WAITERS) as usize,
-        idle_timeout: from.read(&IDLE_TIMEOUT),
-        max_lifetime: from.read(&MAX_LIFETIME),
+        idle_timeout: from.read(&IDLE_TIMEOUT).into(),
+        max_lifetime: from.read(&MAX_LIFETIME).into(),
         keepalive: from.read(&KEEPALIVE).into(),
         leak_threshold: from.read(&LEAK_THRESHOLD).into(),
         background: NonZeroUsize::new(from.read(&BACKGROUND) as usize),

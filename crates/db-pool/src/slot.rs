@@ -10,12 +10,14 @@ use diesel_async::{
 };
 
 use crate::connector::Opened;
+use crate::gate::Gate;
 use crate::inner::Inner;
 use crate::watch::Seen;
-use crate::wire::{Lease, Stale, Wire};
+use crate::wire::{BackendKey, Foreign, Lease, Stale, Wire};
 
-/// How long a sign of life may take.
+/// How long a sign of life may take, besides round trips, and with them.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+const LONGEST_SIGN: Duration = Duration::from_secs(5);
 
 /// One connection in the pool, and what is known of it.
 pub(crate) struct Slot {
@@ -25,7 +27,8 @@ pub(crate) struct Slot {
     generation: u64,
     /// Up to which change of the database its prepared statements are fresh.
     statements: u64,
-    expires: Instant,
+    /// None is never.
+    expires: Option<Instant>,
     /// Since when nobody uses it.
     pub(crate) idle_since: Instant,
     /// When the server last answered.
@@ -37,14 +40,14 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn new(opened: Opened, inner: &Inner) -> Self {
         let now = Instant::now();
-        let lifetime = inner.config.max_lifetime.mul_f64(rand::random_range(0.95..=1.0));
+        let less = |lifetime: Duration| lifetime - lifetime.mul_f64(rand::random_range(0.0..=0.05));
         Slot {
             conn: opened.conn,
             wire: opened.wire,
             seen: opened.seen,
             generation: inner.generation.load(Ordering::Acquire),
             statements: inner.statements.load(Ordering::Acquire),
-            expires: now + lifetime,
+            expires: inner.config.max_lifetime.and_then(|lifetime| now.checked_add(less(lifetime))),
             idle_since: now,
             alive_at: now,
             may_be_cancelled: true,
@@ -55,7 +58,7 @@ impl Slot {
     pub(crate) fn is_spent(&self, inner: &Inner, now: Instant) -> bool {
         self.wire.is_lost()
             || self.generation < inner.generation.load(Ordering::Acquire)
-            || now >= self.expires
+            || self.expires.is_some_and(|expires| now >= expires)
     }
 
     /// From now on it belongs to whoever has the lease.
@@ -66,17 +69,32 @@ impl Slot {
 
     /// Closes it when it comes back.
     pub(crate) fn expire(&mut self) {
-        self.expires = Instant::now();
+        self.expires = Some(Instant::now());
     }
 
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.alive_at)
     }
 
+    pub(crate) fn has_been_idle_for(&self, limit: Option<Duration>, now: Instant) -> bool {
+        limit.is_some_and(|limit| now.saturating_duration_since(self.idle_since) > limit)
+    }
+
     /// Asks the server for a sign of life.
-    pub(crate) async fn answers(&mut self) -> bool {
-        let sign = tokio::time::timeout(SIGN_OF_LIFE, self.conn.batch_execute("")).await;
+    pub(crate) async fn answers(&mut self, inner: &Inner) -> bool {
+        let (asked, patience) = (Instant::now(), inner.round_trip.patience(SIGN_OF_LIFE, 2, LONGEST_SIGN));
+        let asking = tokio::time::timeout(patience, self.conn.batch_execute(""));
+        let sign = tokio::select! {
+            sign = asking => sign,
+            // A shutdown waits for no sign.
+            _ = inner.gate.wait_for(&[Gate::Closed]) => return false,
+        };
         self.alive_at = Instant::now();
+        match sign {
+            Ok(Ok(())) => inner.round_trip.note(asked.elapsed()),
+            Ok(Err(_)) => {}
+            Err(_) => inner.left_unanswered(),
+        }
         matches!(sign, Ok(Ok(())))
     }
 
@@ -87,6 +105,12 @@ impl Slot {
             || <Manager as TransactionManager<AsyncPgConnection>>::is_broken_transaction_manager(
                 &mut self.conn,
             )
+    }
+
+    /// The key with which what its user left running is cancelled, where something is and may be.
+    pub(crate) fn to_cancel(&self) -> Option<BackendKey> {
+        let session = self.wire.session();
+        session.key().filter(|_| session.foreign() == Foreign::Something)
     }
 
     /// The client library forgets the call and the transaction that it was in: the server has none.

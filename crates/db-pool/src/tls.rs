@@ -1,14 +1,14 @@
 //! Encrypted connections: what rustls is told, once for each degree of trust, and the handshake.
 //!
-//! Everything is read when a connection is first wanted and kept; a certificate that is renewed on disk is taken up
-//! by a new connector.
+//! Files are read when a connection is wanted and one of them has changed since, so that a certificate which is renewed on
+//! disk is taken up by the next connection. A failure is not kept: the file may be there the next time.
 
 pub(crate) mod binding;
 mod failure;
 mod files;
 mod verify;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use db_core::{ConnectFailure, DatabaseUrl, SslMode};
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::transport::dial::Failed;
-use files::{Files, Roots};
+use files::{Files, Roots, Stamps};
 use verify::Verifier;
 
 /// The protocol's name in the handshake (ALPN); PostgreSQL 17 wants it for direct negotiation.
@@ -40,11 +40,14 @@ pub(crate) enum Trust {
     Name,
 }
 
+/// What rustls was told, and by which versions of the files.
+type Kept = Option<(Stamps, Arc<ClientConfig>)>;
+
 /// How connections are encrypted as one URL says.
 pub(crate) struct Tls {
     files: Files,
     sni: bool,
-    configs: [OnceLock<Result<Arc<ClientConfig>, String>>; 3],
+    configs: Mutex<[Kept; 3]>,
 }
 
 impl Tls {
@@ -65,16 +68,23 @@ impl Tls {
         }
     }
 
-    /// What rustls is told for this degree of trust; files are read the first time.
+    /// What rustls is told for this degree of trust; files are read where they have changed.
     pub(crate) fn config(&self, trust: Trust) -> Result<Arc<ClientConfig>, Failed> {
-        let [anyone, authority, name] = &self.configs;
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let [anyone, authority, name] = &mut *configs;
         let place = match trust {
             Trust::Anyone => anyone,
             Trust::Authority => authority,
             Trust::Name => name,
         };
-        let config = place.get_or_init(|| self.configure(trust));
-        config.clone().map_err(|reason| (ConnectFailure::Tls, reason))
+        // Taken before the files are read: what changes meanwhile is read again the next time.
+        let stamps = self.files.stamps();
+        if let Some((_, config)) = place.as_ref().filter(|(before, _)| *before == stamps) {
+            return Ok(Arc::clone(config));
+        }
+        let config = self.configure(trust).map_err(|reason| (ConnectFailure::Tls, reason))?;
+        *place = Some((stamps, Arc::clone(&config)));
+        Ok(config)
     }
 
     fn configure(&self, trust: Trust) -> Result<Arc<ClientConfig>, String> {
@@ -108,13 +118,21 @@ impl Tls {
     pub(crate) async fn handshake(
         &self,
         config: Arc<ClientConfig>,
+        trust: Trust,
         host: &str,
         stream: TcpStream,
         direct: bool,
     ) -> Result<TlsStream<TcpStream>, Failed> {
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
-            // A name that no certificate can carry is still good enough for those who do not ask for one.
+            Err(_) if trust == Trust::Name => {
+                let reason = format!(
+                    "sslmode=verify-full, and {host:?} is no name that a certificate can carry: name the server by its DNS \
+                     name, and give its address with hostaddr"
+                );
+                return Err((ConnectFailure::Tls, reason));
+            }
+            // Such a name is still good enough for those who do not ask for one.
             Err(_) => match stream.peer_addr() {
                 Ok(peer) => ServerName::from(peer.ip()),
                 Err(error) => return Err((ConnectFailure::Other, error.to_string())),

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use db_core::{Error, Result};
+use db_core::{ConnectFailure, Error, Result};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::adaptive::Driver;
 use crate::backoff;
@@ -18,6 +18,25 @@ use crate::stall::{self, StallWatch};
 /// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
 /// that just came up must not be met by a stampede.
 const OPENING_AT_ONCE: usize = 2;
+
+/// How long a pool goes without upkeep that panicked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs the upkeep, again where it panicked: callers wait for what it opens.
+pub(crate) async fn supervise<F: Future<Output = ()> + Send + 'static>(upkeep: impl Fn() -> F) {
+    loop {
+        match tokio::spawn(upkeep()).await {
+            Err(error) if error.is_panic() => {
+                tracing::error!(
+                    "a pool's upkeep panicked, which is a defect of db-pool; it goes on in {PAUSE:?}"
+                );
+            }
+            // The pool is gone, or the runtime ends.
+            _ => return,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
 
 pub(crate) struct Upkeep {
     pool: Weak<Inner>,
@@ -57,25 +76,17 @@ impl Upkeep {
                 self.stalls.look(&pool, self.opening_since);
                 look_at = Instant::now() + stall::INTERVAL;
             }
-            if pool.alarm.rings() {
-                // Those who wait look up.
-                pool.failure.send_modify(|_| {});
-            }
             let adapt_at = self.adapt(&pool);
             let blocked = self.open_missing(&pool);
             self.opening_since =
                 (!self.opening.is_empty()).then(|| self.opening_since.unwrap_or_else(Instant::now));
             pool.opening.store(self.opening.len(), Ordering::Relaxed);
-            let rings_at = pool.alarm.due().map(tokio::time::Instant::into_std);
             drop(pool);
             let next = retire_at.min(look_at).min(adapt_at.unwrap_or(look_at));
-            let next = next.min(rings_at.unwrap_or(next));
             let wake_at = if blocked { next.min(self.not_before) } else { next };
             tokio::select! {
                 Some(joined) = self.opening.join_next(), if !self.opening.is_empty() => {
-                    if let Ok(result) = joined {
-                        self.opened(result);
-                    }
+                    self.opened(joined);
                 }
                 answered = self.stalls.answered() => {
                     let Some(pool) = self.pool.upgrade() else { return };
@@ -111,18 +122,21 @@ impl Upkeep {
         let at_once = if self.failures > 0 { 1 } else { OPENING_AT_ONCE };
         for _ in 0..wanted.min(at_once.saturating_sub(opening)) {
             let (connector, endpoint) = (pool.connector.clone(), pool.endpoint.clone());
+            let leases = pool.leases.clone();
             self.opening.spawn(async move {
                 let started = Instant::now();
-                let opened = connector.open(&endpoint).await?;
+                let opened = connector.open(&endpoint, &|wire: &_| leases.add(wire)).await?;
                 Ok((opened, started.elapsed()))
             });
         }
         false
     }
 
-    fn opened(&mut self, result: Result<(Opened, Duration)>) {
+    fn opened(&mut self, joined: Result<Result<(Opened, Duration)>, JoinError>) {
         let Some(pool) = self.pool.upgrade() else { return };
-        match result {
+        // What panicked is an attempt that failed: the next one comes after a pause.
+        let panicked = |error: JoinError| pool.connector.panicked(&pool.endpoint, &error).into();
+        match joined.unwrap_or_else(|error| Err(panicked(error))) {
             Ok((opened, elapsed)) => {
                 if self.failures > 0 {
                     tracing::info!(endpoint = %pool.endpoint, attempts = self.failures, "connected again");
@@ -139,6 +153,9 @@ impl Upkeep {
                 self.not_before = backoff::next_attempt(self.failures);
                 pool.counters.connect_failed();
                 if let Error::Connect(error) = error {
+                    if error.failure == ConnectFailure::TimedOut {
+                        pool.left_unanswered();
+                    }
                     pool.failure.send_replace(Some((Instant::now(), *error)));
                 }
             }
@@ -151,7 +168,7 @@ fn look_after(pool: &Arc<Inner>) {
     for mut slot in pool.retire_idle() {
         let pool = Arc::clone(pool);
         tokio::spawn(async move {
-            if slot.answers().await {
+            if slot.answers(&pool).await {
                 drop(slot);
                 pool.came_back();
             } else {
@@ -167,8 +184,28 @@ fn look_after(pool: &Arc<Inner>) {
 
 fn retire_interval(pool: &Inner) -> Duration {
     let config = &pool.config;
-    let limits =
-        [Some(config.idle_timeout), Some(config.max_lifetime), config.keepalive, config.leak_threshold];
-    let shortest = limits.into_iter().flatten().min().unwrap_or(config.idle_timeout);
+    let limits = [config.idle_timeout, config.max_lifetime, config.keepalive, config.leak_threshold];
+    let shortest = limits.into_iter().flatten().min().unwrap_or(Duration::MAX);
     (shortest / 4).clamp(Duration::from_millis(50), Duration::from_secs(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn upkeep_that_panics_comes_back_after_a_pause_and_ends_when_it_ends() {
+        let begun = tokio::time::Instant::now();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&runs);
+        supervise(move || {
+            let run = counted.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(run == 2, "on purpose") }
+        })
+        .await;
+        assert_eq!(AtomicUsize::load(&runs, Ordering::Relaxed), 3);
+        assert!(begun.elapsed() >= PAUSE * 2, "{:?}", begun.elapsed());
+    }
 }

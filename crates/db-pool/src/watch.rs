@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use db_core::{Checkout, Endpoint, Observe, QueryEvent};
+use db_core::{Checkout, Endpoint, QueryEvent};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
+
+use crate::observers::Observers;
 
 /// What one connection's instrumentation has seen.
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ impl Seen {
 pub(crate) struct Watch {
     pub(crate) endpoint: Endpoint,
     pub(crate) seen: Arc<Seen>,
-    pub(crate) observers: Arc<[Arc<dyn Observe>]>,
+    pub(crate) observers: Observers,
     /// Whether statements are reported from here.
     pub(crate) reports: bool,
     pub(crate) sent: Option<Instant>,
@@ -82,8 +84,6 @@ impl Watch {
         let mut event = QueryEvent::new(&self.endpoint, statement, sent, sent.elapsed());
         event.checkout = Some(Checkout(self.seen.checkout.load(Ordering::Relaxed).cast_unsigned()));
         event.failed = failed;
-        for observer in self.observers.iter() {
-            observer.on_query(&event);
-        }
+        self.observers.tell(|observer| observer.on_query(&event));
     }
 }

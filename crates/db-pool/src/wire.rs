@@ -15,30 +15,28 @@ mod tap;
 mod tests;
 mod tokens;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use db_core::{Endpoint, Facts, LinkEvent, Observe, QueryEvent};
+use db_core::{Endpoint, Facts, LinkEvent, QueryEvent};
 use tokio::sync::Notify;
 
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;
+pub(crate) use request::Foreign;
 pub(crate) use server_error::Stale;
 pub(crate) use session::{BackendKey, Lease, Session};
 pub(crate) use tap::{HandOver, Tap};
 
+use crate::observers::Observers;
 use frames::Frames;
-
-/// Observers that panicked, in all connections of the process.
-static OBSERVER_PANICS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of one connection from its bytes.
 pub(crate) struct Wire {
     endpoint: Endpoint,
-    observers: Arc<[Arc<dyn Observe>]>,
+    observers: Observers,
     session: Mutex<Session>,
     settled: Notify,
     lost: AtomicBool,
@@ -47,7 +45,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(endpoint: Endpoint, observers: Arc<[Arc<dyn Observe>]>, tapped: bool) -> Arc<Self> {
+    pub(crate) fn new(endpoint: Endpoint, observers: Observers, tapped: bool) -> Arc<Self> {
         Arc::new(Wire {
             endpoint,
             observers,
@@ -95,7 +93,7 @@ impl Wire {
         let (finished, now) = (self.session().end(), Instant::now());
         finished.iter().for_each(|request| self.report(request, now));
         if !in_order {
-            self.tell(|observer| observer.on_link(&LinkEvent::Lost { endpoint: &self.endpoint }));
+            self.observers.tell(|observer| observer.on_link(&LinkEvent::Lost { endpoint: &self.endpoint }));
         }
         self.settled.notify_waiters();
     }
@@ -128,7 +126,7 @@ impl Wire {
         drop(session);
         finished.iter().chain(&more).for_each(|request| self.report(request, now));
         if let Some(role) = role {
-            self.tell(|observer| {
+            self.observers.tell(|observer| {
                 observer.on_link(&LinkEvent::RoleChanged { endpoint: &self.endpoint, role })
             });
         }
@@ -151,19 +149,6 @@ impl Wire {
         event.failed = request.failed;
         event.sqlstate = request.code;
         event.cancelled = request.is_cancelled();
-        self.tell(|observer| observer.on_query(&event));
-    }
-
-    /// Tells every observer; one that panics must not take the connection with it.
-    fn tell(&self, what: impl Fn(&dyn Observe)) {
-        for observer in self.observers.iter() {
-            if catch_unwind(AssertUnwindSafe(|| what(&**observer))).is_err()
-                && OBSERVER_PANICS.fetch_add(1, Ordering::Relaxed) == 0
-            {
-                tracing::error!(
-                    "an observer of connections panicked; it is called again, and this is said once"
-                );
-            }
-        }
+        self.observers.tell(|observer| observer.on_query(&event));
     }
 }

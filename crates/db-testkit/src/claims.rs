@@ -8,6 +8,8 @@
     reason = "it is a program: what is wrong with its arguments goes to standard error"
 )]
 
+use std::any::Any;
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -21,7 +23,7 @@ pub struct Claim {
     pub sentence: &'static str,
     /// What the figure must be.
     pub target: &'static str,
-    /// Measures it. What cannot be measured panics.
+    /// Measures it. What cannot be measured panics, and the claim does not hold for that reason.
     pub measure: fn(Size) -> Figure,
 }
 
@@ -73,7 +75,8 @@ pub fn run(claims: &[Claim]) -> ExitCode {
 fn measure<'a>(claims: impl Iterator<Item = &'a Claim>, size: Size) -> ExitCode {
     let mut all_hold = true;
     for claim in claims {
-        let figure = (claim.measure)(size);
+        let measured = catch_unwind(|| (claim.measure)(size));
+        let figure = measured.unwrap_or_else(|panic| Figure::not_measured(&words(panic.as_ref())));
         all_hold &= figure.holds;
         let printed = json!({
             "claim": claim.id,
@@ -91,8 +94,37 @@ fn measure<'a>(claims: impl Iterator<Item = &'a Claim>, size: Size) -> ExitCode 
     if all_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+impl Figure {
+    /// Of a claim that could not be measured.
+    fn not_measured(reason: &str) -> Self {
+        let detail = json!({ "not_measured": reason });
+        Figure { value: 0.0, unit: "not measured", holds: false, detail }
+    }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
+}
+
 /// The machine's load over the last minute; 0 where the system does not say.
 fn load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_that_panics_does_not_hold_and_says_why() {
+        let panics =
+            Claim { id: "x-1", sentence: "", target: "", measure: |_| panic!("not within {}", "60s") };
+        assert_eq!(measure([&panics].into_iter(), Size::Ci), ExitCode::FAILURE);
+        let panic = catch_unwind(|| (panics.measure)(Size::Ci)).err();
+        let figure = Figure::not_measured(&words(panic.unwrap_or_else(|| Box::new(())).as_ref()));
+        assert!(!figure.holds && figure.detail["not_measured"] == "not within 60s", "{figure:?}");
+    }
 }

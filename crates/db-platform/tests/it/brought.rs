@@ -110,9 +110,17 @@ fn how_pools_retries_and_routing_behave() {
     one("DB_CONNECTION_LIMIT", "10", &Taken(|config| config.pool.max.get() == 10));
     one("DB_POOL_MIN", "5", &Taken(|config| config.pool.min == 5));
     one("DB_POOL_MAX", "20", &Taken(|config| config.pool.max.get() == 20));
-    one("DB_POOL_IDLE_TIMEOUT", "30000", &Taken(|config| config.pool.idle_timeout == ms(30_000)));
-    one("DB_POOL_CONNECTION_TIMEOUT", "5000", &Taken(|config| config.pool.acquire_timeout == ms(5_000)));
-    one("DB_POOL_CONNECTION_TIMEOUT", "10000", &Taken(|config| config.pool.acquire_timeout == ms(10_000)));
+    one("DB_POOL_IDLE_TIMEOUT", "30000", &Taken(|config| config.pool.idle_timeout == Some(ms(30_000))));
+    one(
+        "DB_POOL_CONNECTION_TIMEOUT",
+        "5000",
+        &Taken(|config| config.pool.acquire_timeout == Some(ms(5_000))),
+    );
+    one(
+        "DB_POOL_CONNECTION_TIMEOUT",
+        "10000",
+        &Taken(|config| config.pool.acquire_timeout == Some(ms(10_000))),
+    );
     for (name, value, words) in [
         ("DB_POOL_TIMEOUT", "10", "write 10s"),
         ("DB_CONNECT_TIMEOUT", "5", "write 5s"),

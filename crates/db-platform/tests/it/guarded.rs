@@ -23,7 +23,7 @@ async fn a_pool_behind_a_breaker_fails_at_once_and_serves_again_soon() {
     let cluster = Cluster::builder().start().await.unwrap();
     let url: DatabaseUrl = cluster.primary_url().parse().unwrap();
     let endpoint = url.hosts()[0].clone();
-    let config = PoolConfig { acquire_timeout: Duration::from_millis(500), ..PoolConfig::default() };
+    let config = PoolConfig { acquire_timeout: Some(Duration::from_millis(500)), ..PoolConfig::default() };
     let pool = Pool::open(Connector::new(url, ConnectConfig::default()), endpoint.clone(), config);
     let guarded = Guarded::new(pool, BreakerConfig::default());
     assert_eq!(guarded.endpoint(), Some(&endpoint));
@@ -67,7 +67,7 @@ async fn a_router_over_guarded_pools_goes_on_when_a_standby_dies() {
     };
     let connect = connector.clone();
     let open = move |endpoint: &Endpoint, _: Purpose| {
-        let config = PoolConfig { acquire_timeout: Duration::from_secs(2), ..PoolConfig::default() };
+        let config = PoolConfig { acquire_timeout: Some(Duration::from_secs(2)), ..PoolConfig::default() };
         let pool = Pool::open(connect(endpoint), endpoint.clone(), config);
         Guarded::new(pool, BreakerConfig::default())
     };

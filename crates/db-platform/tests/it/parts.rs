@@ -204,9 +204,10 @@ async fn a_sibling_attaches_with_everything_it_has() {
     a stopped
     ");
     let sent: Vec<String> = log.lines().into_iter().filter(|line| line.starts_with("sent")).collect();
-    let whole = "sent SELECT 1; INSERT INTO marks VALUES ('a') -- with COMMIT\n\
-                 ; INSERT INTO marks VALUES ('b') -- with COMMIT\n; COMMIT";
-    assert_eq!(sent, [whole, whole], "all in one message, which both saw");
+    let tail = "; INSERT INTO marks VALUES ('a') -- with COMMIT\n\
+                ; INSERT INTO marks VALUES ('b') -- with COMMIT\n; COMMIT";
+    assert_eq!(sent.len(), 2, "both saw it: {sent:?}");
+    assert!(sent.iter().all(|sent| sent.ends_with(tail)), "all in one message: {sent:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

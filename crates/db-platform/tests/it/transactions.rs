@@ -99,7 +99,7 @@ async fn whoever_holds_the_pools_last_connection_is_named_by_its_own_line() {
     let mut config = config(&cluster);
     config.pool.max = 1.try_into().unwrap();
     // Long enough for a busy machine to log in.
-    config.pool.acquire_timeout = Duration::from_secs(2);
+    config.pool.acquire_timeout = Some(Duration::from_secs(2));
     let db = Db::connect(config).await.unwrap();
     let other = db.clone();
     let line = line!() + 1;

@@ -66,8 +66,7 @@ impl Parked {
         let now = Instant::now();
         let mut slots = self.slots();
         let unneeded = |slot: &mut Object<Box<Slot>>| {
-            slot.is_spent(inner, now)
-                || now.saturating_duration_since(slot.idle_since) > inner.config.idle_timeout
+            slot.is_spent(inner, now) || slot.has_been_idle_for(inner.config.idle_timeout, now)
         };
         let mut closed: Vec<_> = slots.extract_if(.., unneeded).collect();
         let kept = keep.min(slots.len());

@@ -5,7 +5,6 @@ use std::time::Duration;
 use db_core::settings::{Foreign, Group, Limit, Setting};
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) const MIN: Setting<u32> = Setting {
     name: "DB_POOL_MIN",
@@ -46,13 +45,14 @@ pub(super) const READ_MAX: Setting<u32> = Setting {
     max: 10_000,
     unit_required: &[],
 };
-pub(super) const ACQUIRE_TIMEOUT: Setting<Duration> = Setting {
+pub(super) const ACQUIRE_TIMEOUT: Setting<Limit> = Setting {
     name: "DB_POOL_CONNECTION_TIMEOUT",
     aliases: &["DB_POOL_TIMEOUT"],
-    meaning: "The longest a caller waits for a connection. Keep it below the request timeout.",
-    default: seconds([10, 10, 5, 5]),
-    min: Duration::from_millis(10),
-    max: Duration::from_secs(600),
+    meaning: "The longest a caller waits for a connection. Keep it below the request timeout. \
+              `never` is without end.",
+    default: limits([10, 10, 5, 5]),
+    min: Limit::after(Duration::from_millis(10)),
+    max: Limit::NEVER,
     unit_required: &["DB_POOL_TIMEOUT"],
 };
 pub(super) const MAX_WAITERS: Setting<u32> = Setting {
@@ -64,23 +64,25 @@ pub(super) const MAX_WAITERS: Setting<u32> = Setting {
     max: 1_000_000,
     unit_required: &[],
 };
-pub(super) const IDLE_TIMEOUT: Setting<Duration> = Setting {
+pub(super) const IDLE_TIMEOUT: Setting<Limit> = Setting {
     name: "DB_POOL_IDLE_TIMEOUT",
     aliases: &[],
-    meaning: "A connection idle for longer is closed, as long as `DB_POOL_MIN` remain.",
-    default: seconds([300, 30, 600, 600]),
-    min: SECOND,
-    max: DAY,
+    meaning: "A connection idle for longer is closed, as long as `DB_POOL_MIN` remain. \
+              `never` is without end.",
+    default: limits([300, 30, 600, 600]),
+    min: Limit::after(SECOND),
+    max: Limit::NEVER,
     unit_required: &[],
 };
-pub(super) const MAX_LIFETIME: Setting<Duration> = Setting {
+pub(super) const MAX_LIFETIME: Setting<Limit> = Setting {
     name: "DB_POOL_MAX_LIFETIME",
     aliases: &[],
     meaning: "A connection older than this is replaced when it is next idle. Keep it below the limit of \
-              everything that closes connections on the way (load balancers, firewalls).",
-    default: seconds([1_800; 4]),
-    min: SECOND,
-    max: DAY,
+              everything that closes connections on the way (load balancers, firewalls). \
+              `never` is without end.",
+    default: limits([1_800; 4]),
+    min: Limit::after(SECOND),
+    max: Limit::NEVER,
     unit_required: &[],
 };
 pub(super) const KEEPALIVE: Setting<Limit> = Setting {

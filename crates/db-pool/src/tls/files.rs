@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use db_core::DatabaseUrl;
 use tokio_rustls::rustls::RootCertStore;
@@ -16,6 +17,10 @@ pub(super) struct Files {
     /// The client's certificate and its key.
     client: Option<(String, String)>,
 }
+
+/// Which versions of the files were read: when each was changed last, and how long it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stamps(Vec<Option<(SystemTime, u64, u64)>>);
 
 /// Whom to trust.
 #[derive(Debug)]
@@ -40,6 +45,17 @@ impl Files {
     /// Whether authorities are named that are not the system's.
     pub(super) fn names_roots(&self) -> bool {
         self.root.is_some()
+    }
+
+    /// The files as they are now. The system's store is not looked at again.
+    pub(super) fn stamps(&self) -> Stamps {
+        let paths =
+            self.root.iter().chain(self.client.iter().flat_map(|(certificate, key)| [certificate, key]));
+        let stamp = |path: &String| {
+            let about = fs::metadata(path).ok()?;
+            Some((about.modified().ok()?, about.len(), about.ino()))
+        };
+        Stamps(paths.map(stamp).collect())
     }
 
     /// Where the authorities come from, for messages.

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode};
 use rand::seq::SliceRandom as _;
@@ -26,6 +26,9 @@ pub(crate) type Failed = (ConnectFailure, String);
 /// after which firewalls and load balancers forget a connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest that the kernel takes: milliseconds in 31 bits.
+#[cfg(target_os = "linux")]
+const LONGEST_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX.unsigned_abs() as u64);
 
 /// What each weaker mode gives up, for those who never chose `verify-full`.
 const WEAKER: &str = "no sslmode is set, so this server gets verify-full (weaker: sslmode=verify-ca gives up that the \
@@ -106,14 +109,24 @@ impl Dialer {
 
     /// Whether someone is there: asks for encryption, which every server answers before anything else, and leaves.
     ///
-    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. It has no
-    /// deadline: the caller has.
-    pub(crate) async fn knock(&self, endpoint: &Endpoint) -> Result<(), Failed> {
-        let mut stream = match endpoint.socket_dir() {
-            Some(directory) => unix(directory, endpoint.port()).await?,
-            None => Transport::Tcp(self.tcp(endpoint).await?),
+    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. Returns about how
+    /// long the way takes, or nothing where nobody answers in time: within `least` each for the connection and for the
+    /// answer, or longer where the network proves slower than that takes into account.
+    pub(crate) async fn knock(&self, endpoint: &Endpoint, least: Duration) -> Option<Duration> {
+        let started = Instant::now();
+        let connect = async {
+            match endpoint.socket_dir() {
+                Some(directory) => unix(directory, endpoint.port()).await,
+                None => self.tcp(endpoint).await.map(Transport::Tcp),
+            }
         };
-        ask(&mut stream).await.map(|_| ())
+        let Ok(mut stream) = tokio::time::timeout(least, connect).await.ok()? else {
+            return Some(started.elapsed());
+        };
+        let way = started.elapsed();
+        // What it says does not matter.
+        let _ = tokio::time::timeout(least.max(way.saturating_mul(3)), ask(&mut stream)).await.ok()?;
+        Some(started.elapsed() / 2)
     }
 
     async fn tcp(&self, endpoint: &Endpoint) -> Result<TcpStream, Failed> {
@@ -150,7 +163,7 @@ impl Dialer {
         }
         #[cfg(target_os = "linux")]
         if let Some(timeout) = self.inner.user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout))?;
+            socket.set_tcp_user_timeout(Some(timeout.min(LONGEST_USER_TIMEOUT)))?;
         }
         Ok(stream)
     }
@@ -160,7 +173,8 @@ impl Dialer {
 impl Dialer {
     async fn encrypt(&self, endpoint: &Endpoint, mode: SslMode) -> Result<Transport, Failed> {
         let Inner { url, tls, .. } = &*self.inner;
-        let config = tls.config(tls.trust(mode))?;
+        let trust = tls.trust(mode);
+        let config = tls.config(trust)?;
         let mut stream = self.tcp(endpoint).await?;
         let direct = url.param("sslnegotiation") == Some("direct");
         if !direct {
@@ -181,7 +195,7 @@ impl Dialer {
                 }
             }
         }
-        match tls.handshake(config, endpoint.host(), stream, direct).await {
+        match tls.handshake(config, trust, endpoint.host(), stream, direct).await {
             Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
             Err((_, reason)) if !mode.is_strict() => {
                 tracing::warn!(%endpoint, %reason, "connecting without encryption");

@@ -1,7 +1,7 @@
 //! What a statement may leave behind in its session, read off its text.
 //!
-//! The reading errs on the side of cleaning up once too often. What it cannot see is what a function does inside:
-//! `SELECT my_lock()` where `my_lock` takes an advisory lock.
+//! The reading errs on the side of cleaning up once too often. What no text tells it cannot see: what a function of the
+//! service's own, a trigger or a column's default does, as `SELECT my_lock()` where `my_lock` takes an advisory lock.
 
 use super::tokens::{Token, Tokens};
 
@@ -12,21 +12,30 @@ pub(crate) struct Leftover {
     pub(crate) state: bool,
     /// The session's prepared statements changed behind the client library's back.
     pub(crate) prepared: bool,
+    /// What ends with the session only: a loaded library, a temporary replication slot, a connection to elsewhere.
+    pub(crate) lasting: bool,
+    /// It commits a transaction: whoever cancels it may undo the wait for a synchronous standby.
+    pub(crate) commits: bool,
 }
 
 impl Leftover {
     /// Anything at all: for a text of which only a part is known.
-    pub(crate) const ANYTHING: Leftover = Leftover { state: true, prepared: true };
-    const STATE: Leftover = Leftover { state: true, prepared: false };
-    const NOTHING: Leftover = Leftover { state: false, prepared: false };
+    pub(crate) const ANYTHING: Leftover =
+        Leftover { state: true, prepared: true, lasting: false, commits: true };
+    const LASTING: Leftover = Leftover { state: true, prepared: false, lasting: true, commits: false };
+    const STATE: Leftover = Leftover { state: true, prepared: false, lasting: false, commits: false };
+    const NOTHING: Leftover = Leftover { state: false, prepared: false, lasting: false, commits: false };
+    const COMMITS: Leftover = Leftover { state: false, prepared: false, lasting: false, commits: true };
 
     pub(crate) fn is_empty(self) -> bool {
-        self == Leftover::NOTHING
+        !self.state && !self.prepared && !self.lasting
     }
 
     pub(crate) fn add(&mut self, other: Leftover) {
         self.state |= other.state;
         self.prepared |= other.prepared;
+        self.lasting |= other.lasting;
+        self.commits |= other.commits;
     }
 
     /// What running `sql` may leave behind.
@@ -41,6 +50,7 @@ impl Leftover {
             }
         }
         all.add(statement.leftover());
+        all.state |= names_pg_temp(sql);
         all
     }
 }
@@ -52,28 +62,47 @@ struct Statement<'a> {
     words: usize,
     before: Option<Token<'a>>,
     depth: usize,
-    /// The parentheses around a call of `set_config` whose last argument has not come.
-    set_config: Option<usize>,
+    set_config: Option<SetConfig>,
+    /// A word by which a statement changes rows.
+    changes_rows: bool,
+    /// It names the view through which settings can be changed.
+    pg_settings: bool,
     found: Leftover,
+}
+
+/// A call of `set_config` whose last argument has not come.
+#[derive(Clone, Copy)]
+struct SetConfig {
+    /// The parentheses around it.
+    depth: usize,
+    /// Tokens of the argument that was begun last.
+    tokens: usize,
 }
 
 impl<'a> Statement<'a> {
     fn read(&mut self, token: Token<'a>) {
+        if let Some(call) = &mut self.set_config {
+            let next = token == Token::Sign(b',') && self.depth == call.depth + 1;
+            call.tokens = if next { 0 } else { call.tokens + 1 };
+        }
         match token {
             Token::Word(word) => self.word(word),
+            Token::Quoted(name) => self.name(name),
+            Token::Escaped => self.found.add(Leftover::ANYTHING),
             Token::Sign(b'(') => self.depth += 1,
-            Token::Sign(b')') => {
-                self.depth = self.depth.saturating_sub(1);
-                if self.set_config == Some(self.depth) {
-                    self.set_config = None;
-                    // `set_config(name, value, true)` ends with the transaction.
-                    let local = matches!(self.before, Some(Token::Word(word)) if is(word, &["true"]));
-                    self.found.state |= !local;
-                }
-            }
+            Token::Sign(b')') => self.close(),
             Token::Sign(_) | Token::Constant => {}
         }
         self.before = Some(token);
+    }
+
+    fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        let Some(call) = self.set_config.filter(|call| call.depth == self.depth) else { return };
+        self.set_config = None;
+        // `set_config(name, value, true)` ends with the transaction; the parenthesis is a token, too.
+        let is_true = matches!(self.before, Some(Token::Word(word)) if is(word, &["true"]));
+        self.found.state |= !(is_true && call.tokens == 2);
     }
 
     fn word(&mut self, word: &'a [u8]) {
@@ -82,7 +111,7 @@ impl<'a> Statement<'a> {
         match self.words {
             1 => {
                 self.first = word;
-                self.found = by_first_word(word);
+                self.found.add(by_first_word(word));
             }
             2 if is(self.first, &["set"]) && is(word, &["local", "transaction", "constraints"]) => {
                 self.found = Leftover::NOTHING;
@@ -91,29 +120,79 @@ impl<'a> Statement<'a> {
                 self.found.state |= after(&["create", "replace", "local", "global", "into"]);
             }
             _ if is(word, &["hold"]) => self.found.state |= after(&["with"]),
-            _ if is(word, &["set_config"]) => self.set_config = Some(self.depth),
-            _ if is(word, SESSION_LOCKS) => self.found.state = true,
-            _ => {}
+            _ => self.name(word),
+        }
+        self.changes_rows |= is(word, &["update", "insert", "merge"]);
+    }
+
+    /// What has a name, in quotes or not.
+    fn name(&mut self, name: &[u8]) {
+        if is(name, &["set_config"]) {
+            self.set_config = Some(SetConfig { depth: self.depth, tokens: 0 });
+        } else if is(name, RESETTABLE) {
+            self.found.state = true;
+        } else if is(name, LASTING) {
+            self.found.add(Leftover::LASTING);
+        } else if is(name, &["pg_settings"]) {
+            self.pg_settings = true;
         }
     }
 
     fn leftover(&self) -> Leftover {
-        if self.set_config.is_some() { Leftover::ANYTHING } else { self.found }
+        let mut found = if self.set_config.is_some() { Leftover::ANYTHING } else { self.found };
+        found.state |= self.changes_rows && self.pg_settings;
+        found
     }
 }
 
-const SESSION_LOCKS: &[&str] =
-    &["pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared"];
+/// Functions of `pg_catalog` that leave behind what a reset takes away, or run a text that may.
+const RESETTABLE: &[&str] = &[
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "setseed",
+    "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "cursor_to_xml",
+    "ts_stat",
+    "ts_rewrite",
+];
+
+/// Functions that leave behind what ends with the session only: temporary slots, connections to elsewhere, a backup.
+const LASTING: &[&str] = &[
+    "pg_create_physical_replication_slot",
+    "pg_create_logical_replication_slot",
+    "pg_copy_physical_replication_slot",
+    "pg_copy_logical_replication_slot",
+    "pg_replication_origin_session_setup",
+    "pg_backup_start",
+    "pg_start_backup",
+    "dblink_connect",
+    "dblink_connect_u",
+];
 
 fn by_first_word(word: &[u8]) -> Leftover {
     if is(word, &["set", "listen", "do", "call"]) {
         Leftover::STATE
     } else if is(word, &["prepare", "deallocate", "discard"]) {
         Leftover::ANYTHING
+    } else if is(word, &["load"]) {
+        Leftover::LASTING
+    } else if is(word, &["commit", "end"]) {
+        Leftover::COMMITS
     } else {
         Leftover::NOTHING
     }
 }
+
+/// Whether the text names the schema of temporary objects, in a name or in a constant that may become a search_path.
+fn names_pg_temp(sql: &str) -> bool {
+    sql.as_bytes().windows(PG_TEMP.len()).any(|part| part.eq_ignore_ascii_case(PG_TEMP))
+}
+
+const PG_TEMP: &[u8] = b"pg_temp";
 
 fn is(word: &[u8], names: &[&str]) -> bool {
     names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes()))
@@ -142,6 +221,21 @@ mod tests {
                 "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
                 "SELECT set_config('app.user', lower('X'), false)",
                 "LISTEN channel",
+                "SELECT set_config('a.b', 'x', NOT true)",
+                "SELECT set_config('a.b', 'x', \"true\")",
+                "SELECT set_config('a.b', 'x', 'true')",
+                "SELECT set_config('a.b', 'x', (SELECT true))",
+                "SELECT \"set_config\"('a.b', 'x', true AND false), 1, true",
+                "UPDATE pg_settings SET setting = 'x' WHERE name = 'a.b'",
+                "WITH w AS (UPDATE pg_catalog.\"pg_settings\" SET setting = 'x') SELECT 1",
+                "SELECT * INTO pg_temp.u FROM t",
+                "CREATE TABLE \"pg_temp\".t (n int)",
+                "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                "SET LOCAL search_path = 'pg_temp'",
+                "SELECT set_config('search_path', 'pg_temp', true)",
+                "SELECT setseed(0.5)",
+                "SELECT pg_catalog . /* here */ pg_advisory_lock -- and\n (1)",
+                "SELECT query_to_xml('SELECT pg_advisory_lock(1)', true, true, '')",
                 "SELECT pg_advisory_lock(1)",
                 "SELECT pg_catalog.\"pg_try_advisory_lock_shared\"(1, 2)",
                 "CREATE TEMP TABLE t (id int)",
@@ -156,6 +250,10 @@ mod tests {
             ],
         );
         check(Leftover::ANYTHING, &["PREPARE p AS SELECT 1", "DEALLOCATE ALL", "DISCARD ALL"]);
+        check(Leftover::ANYTHING, &["SELECT U&\"pg\\005fadvisory_lock\"(1)"]);
+        check(Leftover::COMMITS, &["COMMIT", "end"]);
+        let lasting = "SELECT pg_create_physical_replication_slot('s', false, true)";
+        check(Leftover::LASTING, &["LOAD 'auto_explain'", lasting, "SELECT dblink_connect('c', 'dbname=x')"]);
     }
 
     #[test]
@@ -175,6 +273,8 @@ mod tests {
                 "INSERT INTO notes VALUES ('; SET x = 1', E'\\'; SET y = 2')",
                 "SELECT \"set\" FROM t",
                 "SELECT $1, $$ ; SET x = 1 $$",
+                "SELECT setting FROM pg_settings FOR SHARE",
+                "SELECT U&'\\0441', u & 1 FROM t",
             ],
         );
     }

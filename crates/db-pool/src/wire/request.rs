@@ -19,6 +19,15 @@ pub(crate) enum Kind {
     Run,
 }
 
+/// What the user of a connection has asked and the server has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Foreign {
+    Nothing,
+    Something,
+    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction stays committed.
+    Commit,
+}
+
 /// A statement that a client has named or sent, and how it went so far.
 #[derive(Debug)]
 pub(crate) struct Statement {
@@ -33,14 +42,25 @@ pub(crate) struct Statement {
 
 impl Statement {
     pub(crate) fn new(text: &str, cut: bool) -> Arc<Self> {
-        Arc::new(Statement {
+        Arc::new(Statement::of(text, cut))
+    }
+
+    fn of(text: &str, cut: bool) -> Self {
+        Statement {
             leftover: if cut { Leftover::ANYTHING } else { Leftover::of(text) },
             text: text.into(),
             uses: AtomicU64::new(0),
             busy_nanos: AtomicU64::new(0),
             last_nanos: AtomicU64::new(0),
             born: Instant::now(),
-        })
+        }
+    }
+
+    /// A statement that is prepared: it is one only, so that its beginning tells whether it is a COMMIT.
+    pub(crate) fn prepared(text: &str, cut: bool) -> Arc<Self> {
+        let mut statement = Statement::of(text, cut);
+        statement.leftover.commits = Leftover::of(text).commits;
+        Arc::new(statement)
     }
 
     // It belongs to one connection, whose own task alone counts: others only read.
@@ -104,6 +124,11 @@ impl Request {
             is_simple: false,
             at_work: false,
         }
+    }
+
+    /// Whether it asks for nothing but an answer.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_simple && self.statement.as_ref().is_some_and(|statement| statement.text.is_empty())
     }
 
     pub(crate) fn does(&mut self, kind: Kind) {

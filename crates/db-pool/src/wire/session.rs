@@ -11,7 +11,7 @@ use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus
 
 use super::Leftover;
 use super::frames::{Frame, Frames, text};
-use super::request::{Finished, Kind, Request, Statement};
+use super::request::{Finished, Foreign, Kind, Request, Statement};
 use super::server_error::{ServerError, Stale, leading_text};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
@@ -83,6 +83,10 @@ pub(crate) struct Session {
     heard: Option<Instant>,
     role: Option<Role>,
     new_role: Option<Role>,
+    /// The longest message so far, in bytes: the client library's buffers have grown to it, and never shrink.
+    largest: usize,
+    /// The client has ended a COPY in a request whose Sync the server has ignored meanwhile.
+    ends_copy: bool,
     /// What came was no PostgreSQL: nothing here can be relied on.
     broken: bool,
 }
@@ -140,6 +144,15 @@ impl Session {
         self.heard
     }
 
+    /// What the user of the connection has asked and the server has not answered, our own empty requests aside.
+    pub(crate) fn foreign(&self) -> Foreign {
+        let theirs = self.requests.iter().filter(|request| request.kind > Kind::Close && !request.is_empty());
+        theirs.fold(Foreign::Nothing, |foreign, request| match &request.statement {
+            Some(statement) if statement.leftover.commits => Foreign::Commit,
+            _ => foreign.max(Foreign::Something),
+        })
+    }
+
     /// When the request was sent that is answered next, and that someone may wait for.
     pub(crate) fn waiting_since(&self) -> Option<Instant> {
         self.requests.iter().find(|request| request.kind > Kind::Close).map(|request| request.sent)
@@ -168,6 +181,10 @@ impl Session {
             && self.leftover.is_empty()
             && self.changed.is_empty()
             && self.requests.iter().all(|request| request.kind == Kind::Close)
+    }
+
+    pub(crate) fn largest(&self) -> usize {
+        self.largest
     }
 
     /// What was left behind, settings that the server reported included.
@@ -261,6 +278,7 @@ impl Session {
     }
 
     pub(super) fn client_said(&mut self, frame: Frame<'_>) {
+        self.largest = self.largest.max(frame.len);
         match frame.tag {
             b'Q' => {
                 let mut request = self.take_building();
@@ -273,7 +291,7 @@ impl Session {
             }
             b'P' => {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
-                let statement = Statement::new(leading_text(rest), frame.is_cut());
+                let statement = Statement::prepared(leading_text(rest), frame.is_cut());
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));
@@ -305,10 +323,13 @@ impl Session {
                     self.prepared.remove(name);
                 }
             }
+            // While data is copied in, the server ignores the Sync that came with the statement: this one is answered.
+            b'S' if std::mem::take(&mut self.ends_copy) => self.building = None,
             b'S' => {
                 let request = self.take_building();
                 self.requests.push_back(request);
             }
+            b'c' | b'f' => self.ends_copy = self.requests.front().is_some_and(|request| !request.is_simple),
             b'F' => {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
@@ -321,6 +342,7 @@ impl Session {
 
     /// Reads a message of the server; the request that it ends.
     pub(super) fn server_said(&mut self, frame: Frame<'_>) -> Option<Finished> {
+        self.largest = self.largest.max(frame.len / usize::try_from(frame.count).unwrap_or(1).max(1));
         match frame.tag {
             b'D' => {
                 if let Some(request) = self.requests.front_mut() {

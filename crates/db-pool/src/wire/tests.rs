@@ -27,8 +27,8 @@ impl Observe for Ear {
 
 impl Link {
     fn observed_by(ear: &Arc<Ear>) -> Self {
-        let observers: Vec<Arc<dyn Observe>> = vec![Arc::clone(ear) as Arc<dyn Observe>];
-        let wire = Wire::new(Endpoint::new("db", 5432), observers.into(), true);
+        let observers = [Arc::clone(ear) as Arc<dyn Observe>].into_iter();
+        let wire = Wire::new(Endpoint::new("db", 5432), observers.collect(), true);
         Link { wire, client: Frames::of_server(), server: Frames::of_server() }
     }
 
@@ -89,6 +89,36 @@ fn a_request_is_unanswered_until_the_server_is_ready_for_the_next() {
         *ear.0.lock().unwrap(),
         [("SELECT $1".to_owned(), 2, None), ("SELECT $1".to_owned(), 0, zero)]
     );
+}
+
+#[test]
+fn copying_in_is_one_request_although_it_has_two_syncs() {
+    let (mut link, _) = Link::ready();
+    for (tag, body) in
+        [(b'P', &b"\0COPY t FROM STDIN\0\0\0"[..]), (b'B', b"\0\0\0\0\0\0\0\0"), (b'E', b"\0\0\0\0\0")]
+    {
+        link.client(tag, body);
+    }
+    link.client(b'S', b"");
+    for (tag, body) in [(b'1', &b""[..]), (b'2', b""), (b'G', b"\0\0\0")] {
+        link.server(tag, body);
+    }
+    link.client(b'd', b"1\n");
+    link.client(b'c', b"");
+    link.client(b'S', b"");
+    assert_eq!(link.status().1, 1);
+    link.server(b'C', b"COPY 1\0");
+    link.server(b'Z', b"I");
+    assert_eq!(link.status(), (TransactionStatus::Idle, 0, true));
+    // As text it has none, and the next Sync is the next request's.
+    link.client(b'Q', b"COPY t FROM STDIN\0");
+    link.server(b'G', b"\0\0\0");
+    link.client(b'c', b"");
+    link.server(b'C', b"COPY 0\0");
+    link.server(b'Z', b"I");
+    link.client(b'P', b"s0\0SELECT 1\0\0\0");
+    link.client(b'S', b"");
+    assert_eq!(link.status().1, 1);
 }
 
 #[test]

@@ -5,8 +5,12 @@
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// A key word or a name; a name in quotes without them.
+    /// A key word or a name.
     Word(&'a [u8]),
+    /// A name in quotes, without them.
+    Quoted(&'a [u8]),
+    /// A name in quotes with Unicode escapes, `U&"…"`: it may be any.
+    Escaped,
     /// A text, or a number.
     Constant,
     /// Any other sign.
@@ -41,13 +45,18 @@ impl<'a> Tokens<'a> {
                 self.skip(quoted(self.rest, true));
                 Token::Constant
             }
+            [b'u' | b'U', b'&', b'"', ..] => {
+                self.skip(2);
+                self.skip(quoted(self.rest, false));
+                Token::Escaped
+            }
             [b'\'', ..] => {
                 self.skip(quoted(self.rest, false));
                 Token::Constant
             }
             [b'"', ..] => {
                 let name = self.skip(quoted(self.rest, false));
-                Token::Word(name.get(1..name.len().max(2) - 1).unwrap_or_default())
+                Token::Quoted(name.get(1..name.len().max(2) - 1).unwrap_or_default())
             }
             [b'$', ..] => match dollar_quoted(self.rest) {
                 1 => self.sign(b'$'),

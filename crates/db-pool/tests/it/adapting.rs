@@ -14,7 +14,11 @@ use crate::{number, open, pool_config};
 
 fn adaptive(max: usize) -> PoolConfig {
     let adaptive = AdaptiveConfig { ask_interval: Duration::from_millis(200), ..AdaptiveConfig::default() };
-    PoolConfig { adaptive: Some(adaptive), acquire_timeout: Duration::from_secs(60), ..pool_config(max) }
+    PoolConfig {
+        adaptive: Some(adaptive),
+        acquire_timeout: Some(Duration::from_secs(60)),
+        ..pool_config(max)
+    }
 }
 
 /// Callers that never stop, until they are dropped.

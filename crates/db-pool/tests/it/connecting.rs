@@ -69,7 +69,7 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
 #[tokio::test]
 async fn callers_of_a_pool_with_a_wrong_password_are_told_at_once() {
     let database = TestDatabase::empty().await.unwrap();
-    let patient = PoolConfig { acquire_timeout: Duration::from_secs(60), ..pool_config(2) };
+    let patient = PoolConfig { acquire_timeout: Some(Duration::from_secs(60)), ..pool_config(2) };
     let started = Instant::now();
     let error = open(&with_password(database.url()), patient).get().await.unwrap_err();
     check(&error, ConnectFailure::Login, "password");
@@ -78,7 +78,7 @@ async fn callers_of_a_pool_with_a_wrong_password_are_told_at_once() {
 
 #[tokio::test]
 async fn callers_of_a_pool_of_a_dead_server_get_the_reason_when_their_time_is_up() {
-    let short = PoolConfig { acquire_timeout: Duration::from_millis(300), ..pool_config(2) };
+    let short = PoolConfig { acquire_timeout: Some(Duration::from_millis(300)), ..pool_config(2) };
     let pool = open("postgres://ann@127.0.0.1:1/app", short);
     check(&pool.get().await.unwrap_err(), ConnectFailure::Refused, "refused");
     assert!(pool.status().connect_errors <= 5, "{:?}", pool.status());

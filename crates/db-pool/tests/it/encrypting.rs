@@ -74,6 +74,38 @@ async fn each_sslmode_gets_the_encryption_that_it_asks_for() {
 }
 
 #[tokio::test]
+async fn files_are_read_again_once_they_have_changed() {
+    let (Some(server), old) = (Server::start().await, Authority::new("old")) else { return };
+    let new = Authority::new("new");
+    server.show(Some(&old.issue(&[HOST]))).await;
+    let ca = server.file("late.pem", "");
+    fs::remove_file(&ca).unwrap();
+    let url: db_core::DatabaseUrl =
+        server.url(HOST, &format!("sslmode=verify-full&{}", root(&ca))).parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    let connector = db_pool::Connector::new(url, db_pool::ConnectConfig::default());
+    let connect = async || db_core::Connect::connect(&connector, &endpoint).await.map(drop);
+    let missing = connect().await.unwrap_err().to_string();
+    assert!(missing.contains("cannot be read"), "{missing}");
+    server.file("late.pem", &old.pem());
+    connect().await.unwrap();
+    server.show(Some(&new.issue(&[HOST]))).await;
+    connect().await.unwrap_err();
+    server.file("late.pem", &format!("{}{}", old.pem(), new.pem()));
+    connect().await.unwrap();
+}
+
+#[tokio::test]
+async fn verify_full_refuses_a_host_that_no_certificate_can_name() {
+    let (Some(server), authority) = (Server::start().await, Authority::new("ours")) else { return };
+    // It proves the address, and that is not what was asked for.
+    server.show(Some(&authority.issue(&["127.0.0.1"]))).await;
+    let ca = root(&server.file("ca.pem", &authority.pem()));
+    let url = server.url("a..b", &format!("sslmode=verify-full&{ca}"));
+    check_refused(&url, ConnectFailure::Tls, &["is no name that a certificate can carry"]).await;
+}
+
+#[tokio::test]
 async fn a_server_without_encryption_is_refused_from_require_on() {
     let Some(server) = Server::start().await else { return };
     for mode in ["disable", "allow", "prefer"] {

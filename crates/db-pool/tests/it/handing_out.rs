@@ -45,8 +45,12 @@ async fn who_came_first_is_served_first() {
 #[tokio::test]
 async fn a_caller_in_vain_hears_how_the_pool_stands() {
     let database = TestDatabase::empty().await.unwrap();
-    let config =
-        PoolConfig { min: 1, acquire_timeout: Duration::from_millis(100), max_waiters: 1, ..pool_config(1) };
+    let config = PoolConfig {
+        min: 1,
+        acquire_timeout: Some(Duration::from_millis(100)),
+        max_waiters: 1,
+        ..pool_config(1)
+    };
     let pool = open(database.url(), config);
     until("one is open", async || pool.status().idle == 1).await;
     let held = pool.get().await.unwrap();
@@ -101,6 +105,55 @@ async fn a_spike_of_callers_opens_few_connections() {
         caller.unwrap();
     }
     assert!(pool.status().creates() <= 7, "{:?}", pool.status());
+}
+
+/// Opening hangs, so that it is still under way when the upkeep task looks again, many times until a stall is noticed.
+#[tokio::test]
+async fn connections_that_are_being_opened_count_towards_the_maximum() {
+    let database = TestDatabase::empty().await.unwrap();
+    let url: DatabaseUrl = database.url().parse().unwrap();
+    let proxy = Proxy::start((url.hosts()[0].host(), url.hosts()[0].port())).unwrap();
+    proxy.stall();
+    let config = PoolConfig { acquire_timeout: None, ..pool_config(1) };
+    let pool = open(&proxy.through(database.url()).unwrap(), config);
+    let mut callers = JoinSet::new();
+    for _ in 0..5 {
+        let pool = pool.clone();
+        callers.spawn(async move { pool.get().await.map(drop) });
+    }
+    until("the stall is noticed", async || pool.status().stalled).await;
+    assert_eq!((pool.status().creating, pool.status().waiting), (1, 5));
+    proxy.heal();
+    while let Some(caller) = callers.join_next().await {
+        caller.unwrap().unwrap();
+    }
+    assert_eq!(pool.status().creates(), 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_sign_of_life() {
+    let database = TestDatabase::empty().await.unwrap();
+    let url: DatabaseUrl = database.url().parse().unwrap();
+    let proxy = Proxy::start((url.hosts()[0].host(), url.hosts()[0].port())).unwrap();
+    let through = proxy.through(database.url()).unwrap();
+    // Once where a caller asks for it, once where the upkeep task does.
+    for (check_after, keepalive) in [(Some(Duration::ZERO), None), (None, Some(Duration::ZERO))] {
+        let pool = open(&through, PoolConfig { check_after, keepalive, ..pool_config(1) });
+        until("one is open", async || pool.get().await.is_ok()).await;
+        proxy.stall();
+        let caller = check_after.map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.get().await.map(drop) })
+        });
+        until("it is asked", async || pool.status().idle == 0).await;
+        let drained = pool.shutdown(Duration::from_millis(500)).await;
+        assert_eq!(drained.abandoned, 0, "{keepalive:?}");
+        if let Some(caller) = caller {
+            assert!(matches!(caller.await.unwrap(), Err(Error::PoolClosed { .. })));
+        }
+        assert!(matches!(pool.get().await, Err(Error::PoolClosed { .. })));
+        proxy.heal();
+    }
 }
 
 #[tokio::test]

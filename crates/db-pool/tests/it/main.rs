@@ -5,10 +5,12 @@ mod adapting;
 mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
+mod foreign_code;
 mod handing_out;
 mod metrics;
 mod observing;
 mod operating;
+mod patience;
 mod returning;
 mod stale;
 mod starting;

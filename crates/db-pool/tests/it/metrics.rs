@@ -24,7 +24,7 @@ fn figures(exported: &Exported, pool: &str) -> BTreeMap<String, Figure> {
 #[tokio::test]
 async fn an_exporter_gets_what_the_pool_did() {
     let database = TestDatabase::empty().await.unwrap();
-    let config = PoolConfig { min: 1, acquire_timeout: Duration::from_millis(200), ..pool_config(2) };
+    let config = PoolConfig { min: 1, acquire_timeout: Some(Duration::from_millis(200)), ..pool_config(2) };
     let (pool, other) = (open(database.url(), config), open(database.url(), pool_config(9)));
     let exported = Exported::default();
     pool.observe_with(&exported.meter(), "ours");

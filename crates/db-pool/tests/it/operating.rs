@@ -91,10 +91,35 @@ async fn whoever_waited_already_waits_on_while_a_pool_is_suspended() {
     caller.await.unwrap().unwrap();
 }
 
+/// A caller that waits has been handed a connection and has not run yet when the pool is suspended.
+#[tokio::test]
+async fn a_connection_handed_over_in_the_instant_of_a_suspension_goes_back() {
+    for background in [false, true] {
+        let (_database, pool) = pool(2).await;
+        let held = (pool.get().await.unwrap(), pool.get().await.unwrap());
+        let caller = tokio::spawn({
+            let pool = if background { pool.background() } else { pool.clone() };
+            async move { pool.get().await.map(drop) }
+        });
+        until("the caller waits", async || pool.status().waiting == 1).await;
+        // No await between the two: this test's one thread runs the caller after both.
+        drop(held);
+        pool.suspend();
+        // The caller runs now, and what it does takes no time.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        until("both are back", async || pool.status().idle == 2 && pool.status().waiting == 1).await;
+        assert_eq!((caller.is_finished(), pool.status().acquires), (false, 2), "background: {background}");
+        pool.resume();
+        caller.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_suspension_ends_the_wait_at_the_callers_deadline_or_with_the_pool() {
     let database = TestDatabase::empty().await.unwrap();
-    let config = PoolConfig { acquire_timeout: Duration::from_millis(50), ..pool_config(1) };
+    let config = PoolConfig { acquire_timeout: Some(Duration::from_millis(50)), ..pool_config(1) };
     let hasty = open(database.url(), config);
     hasty.suspend();
     assert!(matches!(hasty.get().await, Err(Error::PoolTimeout { .. })));
@@ -135,7 +160,7 @@ async fn a_pool_grows_and_shrinks_and_never_exceeds_what_it_was_told() {
 #[tokio::test]
 async fn whoever_waits_in_vain_learns_who_holds_the_oldest() {
     let database = TestDatabase::empty().await.unwrap();
-    let config = PoolConfig { acquire_timeout: Duration::from_millis(100), ..pool_config(2) };
+    let config = PoolConfig { acquire_timeout: Some(Duration::from_millis(100)), ..pool_config(2) };
     let pool = open(database.url(), config);
     let mut oldest = pool.get().await.unwrap();
     let line = line!() - 1;

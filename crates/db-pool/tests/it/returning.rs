@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use db_core::DatabaseUrl;
 use db_pool::{Connection, Pool, PoolConfig, Reset};
-use db_testkit::{Proxy, TestDatabase, cancel_at_each_poll, until};
+use db_testkit::{Cluster, Proxy, TestDatabase, cancel_at_each_poll, until};
 use diesel::{QueryDsl, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::StreamExt;
@@ -181,6 +181,9 @@ async fn nothing_of_a_session_is_left_to_the_next_user() {
         "SELECT set_config('search_path', 'evil', false)",
         "DO $$ BEGIN SET search_path = evil; END $$",
         "/* hidden; */ SET /* here */ search_path TO evil",
+        "UPDATE pg_settings SET setting = 'evil' WHERE name = 'search_path'",
+        "SELECT set_config('search_path', 'evil', NOT true)",
+        "SELECT U&\"set\\005fconfig\"('search_path', 'evil', false)",
     ] {
         let mut next = after(&pool, async |conn| conn.batch_execute(left).await.unwrap()).await;
         assert_eq!(word(&mut next, settings).await, before, "{left}");
@@ -189,6 +192,19 @@ async fn nothing_of_a_session_is_left_to_the_next_user() {
         (
             "SELECT pg_advisory_lock(42)",
             "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        ),
+        (
+            "CREATE TABLE pg_temp.secret (n int)",
+            "SELECT count(*) AS n FROM pg_class WHERE relname = 'secret'",
+        ),
+        ("SELECT 1 AS n INTO pg_temp.secret", "SELECT count(*) AS n FROM pg_class WHERE relname = 'secret'"),
+        (
+            "BEGIN; SET LOCAL search_path = pg_temp; CREATE TABLE secret (n int); COMMIT",
+            "SELECT count(*) AS n FROM pg_class WHERE relname = 'secret'",
+        ),
+        (
+            "CREATE FUNCTION pg_temp.secret() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "SELECT count(*) AS n FROM pg_proc WHERE proname = 'secret'",
         ),
         ("CREATE TEMP TABLE secret (n int)", "SELECT count(*) AS n FROM pg_class WHERE relname = 'secret'"),
         ("LISTEN gossip", "SELECT count(*) AS n FROM pg_listening_channels()"),
@@ -209,6 +225,74 @@ async fn nothing_of_a_session_is_left_to_the_next_user() {
 }
 
 #[tokio::test]
+async fn random_numbers_that_were_seeded_do_not_go_on_for_the_next_user() {
+    let (_database, pool) = pool(1).await;
+    let seeded = "SELECT setseed(0.25)";
+    let random = "SELECT (random() * 1000000000)::bigint AS n";
+    let mut drawn = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let mut next = after(&pool, async |conn| conn.batch_execute(seeded).await.unwrap()).await;
+        drawn.insert(number(&mut next, random).await);
+    }
+    assert_eq!(drawn.len(), 3, "the same numbers come again");
+}
+
+#[tokio::test]
+async fn what_ends_with_the_session_only_ends_it() {
+    let (_database, pool) = pool(1).await;
+    for lasting in [
+        "LOAD 'plpgsql'",
+        "SELECT pg_create_physical_replication_slot('ours_' || pg_backend_pid(), false, true)",
+    ] {
+        let mut conn = pool.get().await.unwrap();
+        let session = backend(&mut conn).await;
+        conn.batch_execute(lasting).await.unwrap();
+        drop(conn);
+        assert_ne!(backend(&mut pool.get().await.unwrap()).await, session, "{lasting}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_buffers_have_grown_is_closed() {
+    let database = TestDatabase::empty().await.unwrap();
+    let pool = open(database.url(), PoolConfig { max_buffer: (64 * 1024).try_into().ok(), ..pool_config(1) });
+    let mut conn = pool.get().await.unwrap();
+    let first = backend(&mut conn).await;
+    // Many rows are not one long message.
+    sql_query("SELECT generate_series(1, 100000)::bigint AS n").load::<Number>(&mut conn).await.unwrap();
+    drop(conn);
+    let mut conn = pool.get().await.unwrap();
+    assert_eq!(backend(&mut conn).await, first);
+    word(&mut conn, "SELECT repeat('x', 100000) AS word").await;
+    drop(conn);
+    let mut conn = pool.get().await.unwrap();
+    let second = backend(&mut conn).await;
+    assert_ne!(second, first, "a long answer");
+    conn.batch_execute(&format!("SELECT '{}'", "x".repeat(100_000))).await.unwrap();
+    drop(conn);
+    assert_ne!(backend(&mut pool.get().await.unwrap()).await, second, "a long request");
+}
+
+/// A setting that the server changes for all sessions while one is in use: no reset brings that one back.
+#[tokio::test]
+async fn a_session_that_a_reset_does_not_restore_is_closed() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let pool = open(&cluster.primary_url(), pool_config(1));
+    let mut conn = pool.get().await.unwrap();
+    let session = backend(&mut conn).await;
+    conn.batch_execute("ALTER SYSTEM SET intervalstyle = 'iso_8601'").await.unwrap();
+    conn.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    until("it is in force", async || {
+        word(&mut conn, "SELECT current_setting('intervalstyle') AS word").await == "iso_8601"
+    })
+    .await;
+    drop(conn);
+    assert_ne!(backend(&mut pool.get().await.unwrap()).await, session);
+    assert_eq!((pool.status().abandoned, pool.status().salvages), (1, 0));
+    drop(after(&pool, async |conn| conn.batch_execute("SELECT 1").await.unwrap()).await);
+}
+
+#[tokio::test]
 async fn what_ends_with_its_transaction_costs_no_reset() {
     let (_database, pool) = pool(1).await;
     for clean in [
@@ -223,16 +307,33 @@ async fn what_ends_with_its_transaction_costs_no_reset() {
 }
 
 #[tokio::test]
-async fn what_functions_leave_behind_is_reset_where_the_pool_always_resets() {
+async fn what_no_text_tells_is_reset_where_the_pool_always_resets() {
     let database = TestDatabase::empty().await.unwrap();
     let mut owner = database.connect().await.unwrap();
     owner
-        .batch_execute("CREATE FUNCTION sneak() RETURNS void LANGUAGE sql AS $$ SELECT set_config('search_path', 'evil', false) $$")
+        .batch_execute(
+            "CREATE FUNCTION sneak() RETURNS int LANGUAGE plpgsql AS $$ BEGIN \
+               PERFORM set_config('search_path', 'evil', false), pg_advisory_lock(42); \
+               EXECUTE 'CREATE TEMP TABLE secret ()'; RETURN 1; END $$; \
+             CREATE FUNCTION sneak_in() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+               PERFORM public.sneak(); RETURN NEW; END $$; \
+             CREATE TABLE by_default (id serial, n int DEFAULT public.sneak(), other int); \
+             CREATE TABLE by_trigger (n int); \
+             CREATE TRIGGER sneaks BEFORE INSERT ON by_trigger FOR EACH ROW EXECUTE FUNCTION sneak_in()",
+        )
         .await
         .unwrap();
     let pool = open(database.url(), PoolConfig { reset: Reset::Always, ..pool_config(1) });
-    let mut next = after(&pool, async |conn| conn.batch_execute("SELECT sneak()").await.unwrap()).await;
-    assert_ne!(word(&mut next, "SELECT current_setting('search_path') AS word").await, "evil");
+    let left = "SELECT concat(current_setting('search_path'), (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+                AND pid = pg_backend_pid()), (SELECT count(*) FROM pg_class WHERE relname = 'secret')) AS word";
+    let before = word(&mut pool.get().await.unwrap(), left).await;
+    for sneaky in
+        ["SELECT sneak()", "INSERT INTO by_default (other) VALUES (1)", "INSERT INTO by_trigger VALUES (1)"]
+    {
+        let mut next = after(&pool, async |conn| conn.batch_execute(sneaky).await.unwrap()).await;
+        assert_eq!(word(&mut next, left).await, before, "{sneaky}");
+        assert!(next.batch_execute("SELECT lastval()").await.is_err(), "{sneaky}: a sequence is remembered");
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ async fn the_minimum_is_opened_and_idle_ones_above_it_are_closed() {
     let database = TestDatabase::empty().await.unwrap();
     let pool = open(
         database.url(),
-        PoolConfig { min: 2, idle_timeout: Duration::from_millis(200), ..pool_config(5) },
+        PoolConfig { min: 2, idle_timeout: Some(Duration::from_millis(200)), ..pool_config(5) },
     );
     until("the minimum is open", async || pool.status().idle == 2).await;
     let busy = (pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap());
@@ -28,7 +28,7 @@ async fn a_connection_past_its_lifetime_is_replaced() {
     let database = TestDatabase::empty().await.unwrap();
     let pool = open(
         database.url(),
-        PoolConfig { min: 1, max_lifetime: Duration::from_millis(200), ..pool_config(1) },
+        PoolConfig { min: 1, max_lifetime: Some(Duration::from_millis(200)), ..pool_config(1) },
     );
     let first = backend(&mut pool.get().await.unwrap()).await;
     until("another backend answers", async || backend(&mut pool.get().await.unwrap()).await != first).await;
