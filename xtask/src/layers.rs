@@ -1,7 +1,7 @@
 //! `layers`: fails when a crate depends on a sibling that it must not know.
 //!
-//! The rule is one ground, one ring, one roof: `db-core` and `db-server` know nobody, the ring knows `db-core`, and only
-//! `db-platform` knows several of the ring.
+//! The rule is one ground, one ring, one roof: `db-core` and the leaves beside it know nobody, the ring knows the ground, and
+//! only `db-platform` knows several of the ring.
 
 use std::process::Command as Process;
 
@@ -16,12 +16,16 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask layers
 
-Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and db-server on
-none, the ring on db-core only (db-testkit in dev-dependencies), db-platform on ground and ring, db-cli on db-platform,
-db-server and db-core, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver,
-and when a setting is described outside its own crate's src/settings.rs.",
+Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and the
+leaves (db-server, db-statement, db-notify, db-schedule) on none, the ring on db-core and the leaves (in the ring's own tests
+db-testkit besides), db-platform on ground and ring, db-cli on db-platform, db-core and the leaves, db-testkit on db-core and
+db-server, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver, and
+when a setting is described outside its own crate's src/settings.rs.",
     run,
 };
+
+/// Crates of the ground beside db-core: each knows none of ours.
+const LEAVES: [&str; 4] = ["db-server", "db-statement", "db-notify", "db-schedule"];
 
 const RING: [&str; 12] = [
     "db-pool",
@@ -36,6 +40,7 @@ const RING: [&str; 12] = [
     "db-backup",
     "db-monitoring",
     "db-insight",
+    "db-query",
 ];
 
 fn run(options: Options) -> Result {
@@ -82,22 +87,23 @@ fn findings(packages: &[Package]) -> Vec<String> {
 /// Whether a crate of this name may depend on another, given its name and whether only for tests.
 fn rule(name: &str) -> Option<fn(&str, bool) -> bool> {
     Some(match name {
-        "db-core" | "db-server" => |_, _| false,
+        "db-core" => |_, _| false,
+        // A leaf's tests may use the test kit, except db-server's: the test kit stands on it.
+        "db-server" => |_, _| false,
+        leaf if LEAVES.contains(&leaf) => |on, dev| dev && on == "db-testkit",
         "db-testkit" => |on, _| matches!(on, "db-core" | "db-server"),
-        "db-platform" => |on, dev| {
-            matches!(on, "db-core" | "db-server") || RING.contains(&on) || (dev && on == "db-testkit")
-        },
-        "db-cli" => {
-            |on, dev| matches!(on, "db-platform" | "db-server" | "db-core") || (dev && on == "db-testkit")
-        }
+        "db-platform" => |on, dev| is_ground(on) || RING.contains(&on) || (dev && on == "db-testkit"),
+        "db-cli" => |on, dev| on == "db-platform" || is_ground(on) || (dev && on == "db-testkit"),
         "xtask" => |on, _| on == "db-server",
         // It measures whatever there is, and nobody depends on it.
         "db-benches" => |on, _| on != "xtask",
-        ring if RING.contains(&ring) => {
-            |on, dev| on == "db-core" || (dev && matches!(on, "db-testkit" | "db-server"))
-        }
+        ring if RING.contains(&ring) => |on, dev| is_ground(on) || (dev && on == "db-testkit"),
         _ => return None,
     })
+}
+
+fn is_ground(name: &str) -> bool {
+    name == "db-core" || LEAVES.contains(&name)
 }
 
 /// db-core without features is nouns only, so that a cache alone pulls no driver.
@@ -131,7 +137,10 @@ mod tests {
             let all = [
                 "db-core",
                 "db-server",
+                "db-statement",
+                "db-notify",
                 "db-testkit",
+                "db-query",
                 "db-pool",
                 "db-retry",
                 "db-platform",
@@ -154,6 +163,21 @@ mod tests {
         check("db-pool", ("db-pool", true), true);
         check("db-core", ("db-server", false), false);
         check("db-server", ("db-core", false), false);
+        check("db-statement", ("db-core", false), false);
+        check("db-statement", ("db-notify", false), false);
+        check("db-statement", ("db-testkit", true), true);
+        check("db-statement", ("db-testkit", false), false);
+        check("db-server", ("db-testkit", true), false);
+        check("db-core", ("db-statement", false), false);
+        check("db-pool", ("db-statement", false), true);
+        check("db-query", ("db-statement", false), true);
+        check("db-query", ("db-pool", false), false);
+        check("db-pool", ("db-query", false), false);
+        check("db-platform", ("db-notify", false), true);
+        check("db-platform", ("db-query", false), true);
+        check("db-cli", ("db-statement", false), true);
+        check("db-testkit", ("db-statement", false), false);
+        check("xtask", ("db-statement", false), false);
         check("db-testkit", ("db-server", false), true);
         check("db-testkit", ("db-pool", false), false);
         check("db-platform", ("db-retry", false), true);

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::SqlState;
+
 /// What a failure means for whoever decides what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -50,16 +52,32 @@ impl fmt::Display for Class {
 pub trait Classify {
     /// The class of this failure.
     fn class(&self) -> Class;
+
+    /// The server's code for it, where it is known. [`Error`](crate::Error) knows; a service's own type need not.
+    ///
+    /// A retry looks at it for what the class does not tell: a lock that was not to be had, a statement that somebody
+    /// cancelled.
+    fn code(&self) -> Option<SqlState> {
+        None
+    }
 }
 
 impl<T: Classify + ?Sized> Classify for &T {
     fn class(&self) -> Class {
         (**self).class()
     }
+
+    fn code(&self) -> Option<SqlState> {
+        (**self).code()
+    }
 }
 
 impl<T: Classify + ?Sized> Classify for Box<T> {
     fn class(&self) -> Class {
         (**self).class()
+    }
+
+    fn code(&self) -> Option<SqlState> {
+        (**self).code()
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::settings::InvalidSettings;
 use crate::{
-    CircuitOpen, Class, Classify, ConnectError, Endpoint, Holder, Role, ServerReport, SqlState, UnknownCommit,
+    CircuitOpen, Class, Classify, ConnectError, Endpoint, Evidence, Holder, Role, ServerReport, SqlState,
+    UnknownCommit,
 };
 
 /// A result with the platform's [`Error`].
@@ -125,6 +126,17 @@ pub enum Error {
         /// What the connection said when it went.
         reason: String,
     },
+    /// The transaction was not the work's own any more when it was to end: something inside the work ended it.
+    ///
+    /// What the work did before may be committed, so it is not run again.
+    #[error(
+        "the transaction ended inside its work: {reason}; send no BEGIN, COMMIT or ROLLBACK there, and use a savepoint for \
+         a part that may fail"
+    )]
+    TransactionEnded {
+        /// What was seen of it.
+        reason: String,
+    },
     /// COMMIT was sent and its answer was lost: the server may have committed, or not, and could not be asked.
     #[error(transparent)]
     CommitUnknown(Box<UnknownCommit>),
@@ -197,6 +209,7 @@ impl Error {
             | Error::TooManyConnections(_)
             | Error::Server(_)
             | Error::ConnectionLost { .. }
+            | Error::TransactionEnded { .. }
             | Error::CommitUnknown(_)
             | Error::NotFound
             | Error::Value(_)
@@ -220,6 +233,19 @@ impl Error {
         match self {
             Error::ReadOnly(report) => Error::WriteInRead(report),
             error => error,
+        }
+    }
+
+    /// The same failure with the server's last words: the code of the FATAL error with which it ended the session.
+    ///
+    /// A client library often learns no more than that the connection is closed.
+    pub fn with_last_words(self, last_words: Option<SqlState>) -> Error {
+        match (self, last_words) {
+            (Error::ConnectionLost { reason }, Some(code)) => {
+                let message = format!("{reason}; the server ended the session");
+                Error::from_report(ServerReport::new(message, Some((code, Evidence::Server))))
+            }
+            (error, _) => error,
         }
     }
 
@@ -264,12 +290,17 @@ impl Classify for Error {
             Error::CommitUnknown(_) => Class::Unknown,
             Error::PoolClosed { .. }
             | Error::WriteInRead(_)
+            | Error::TransactionEnded { .. }
             | Error::NotFound
             | Error::Value(_)
             | Error::Client(_)
             | Error::Settings(_) => Class::Permanent,
             _ => self.sqlstate().map_or(Class::Permanent, |code| code.class()),
         }
+    }
+
+    fn code(&self) -> Option<SqlState> {
+        self.sqlstate()
     }
 }
 

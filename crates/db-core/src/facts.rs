@@ -28,6 +28,10 @@ pub struct Facts {
     ///
     /// Two values that differ mean that a transaction committed in between, whoever sent its COMMIT.
     pub commits: Option<u64>,
+    /// How often the server has given up waiting for a synchronous standby on this connection since it was opened.
+    ///
+    /// Such a COMMIT is answered as any other, although no standby has it (a WARNING of `SyncRepWaitForLSN` goes before).
+    pub waits_given_up: Option<u64>,
     /// The code of the FATAL error with which the server ended the session: its last words.
     pub last_words: Option<SqlState>,
     /// Whether the last error says that what the client keeps of the database is stale, and came before the statement did
@@ -45,6 +49,7 @@ impl Facts {
         status: None,
         failed_with: None,
         commits: None,
+        waits_given_up: None,
         last_words: None,
         stale: false,
         server: None,

@@ -123,7 +123,7 @@ mod tests {
         check("terminating connection due to administrator command", "57P01", Class::Unavailable);
         check("terminating connection due to unexpected postmaster exit", "57P01", Class::Unavailable);
         check("terminating connection due to conflict with recovery", "40001", Class::Conflict);
-        check("terminating connection due to idle-in-transaction timeout", "25P03", Class::Unavailable);
+        check("terminating connection due to idle-in-transaction timeout", "25P03", Class::Permanent);
         check("the database system is starting up", "57P03", Class::Unavailable);
         check("sorry, too many clients already", "53300", Class::Overloaded);
     }

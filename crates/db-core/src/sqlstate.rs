@@ -115,8 +115,9 @@ impl Classify for SqlState {
             | SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
-            | SqlState::IDLE_SESSION_TIMEOUT
-            | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT => Class::Unavailable,
+            | SqlState::IDLE_SESSION_TIMEOUT => Class::Unavailable,
+            // What took too long takes too long again: 25P03, 25P04 (PostgreSQL 17 and later).
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT | SqlState::TRANSACTION_TIMEOUT => Class::Permanent,
             code if code.category() == "08" => Class::Unavailable,
             code if code.category() == "53" => Class::Overloaded,
             _ => Class::Permanent,
@@ -169,7 +170,7 @@ mod tests {
         for code in ["25006", "57P01", "57P02", "57P03", "08000", "08006", "08001"] {
             check(code, Class::Unavailable);
         }
-        for code in ["22P02", "23505", "28P01", "42601", "25P02", "3D000"] {
+        for code in ["22P02", "23505", "28P01", "42601", "25P02", "25P03", "25P04", "3D000"] {
             check(code, Class::Permanent);
         }
     }

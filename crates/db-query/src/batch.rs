@@ -12,7 +12,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use db_core::{Class, Classify, Error};
+use db_core::{Class, Classify, Error, SqlState};
 use diesel::pg::Pg;
 use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
@@ -263,6 +263,10 @@ impl std::error::Error for BatchError {
 impl Classify for BatchError {
     fn class(&self) -> Class {
         self.error.class()
+    }
+
+    fn code(&self) -> Option<SqlState> {
+        self.error.code()
     }
 }
 

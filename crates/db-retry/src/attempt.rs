@@ -4,7 +4,10 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use db_core::{Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Once, SqlState};
+use db_core::{
+    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Facts, Once, ServerReport, SqlState,
+    TransactionStatus,
+};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -13,6 +16,7 @@ use crate::begin::Begin;
 use crate::deadline;
 use crate::marker;
 use crate::receipt::{self, Receipt, outside_transaction};
+use crate::said::Said;
 
 /// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT that of a statement
 /// behind it may come.
@@ -42,14 +46,23 @@ pub(crate) enum Ended<T, E> {
     Lost(T, Lost),
 }
 
-/// A failure, and what it means for whoever tries again.
+/// A failure, and what it means for the next attempt.
 pub(crate) struct Failed<E> {
     pub(crate) error: E,
     pub(crate) class: Class,
+    /// What the server said of it, where that is known.
+    pub(crate) said: Said,
     /// Whether the server at the other end went away.
     pub(crate) gone: bool,
     /// Whether it was there, and another attempt would meet with the same.
     pub(crate) answered: bool,
+}
+
+impl<E> Failed<E> {
+    /// A failure of ours, of which the server has said nothing.
+    pub(crate) fn ours(error: E, class: Class, gone: bool) -> Self {
+        Failed { error, class, said: Said::default(), gone, answered: false }
+    }
 }
 
 /// A COMMIT whose answer was lost, and what there is to find out its outcome with.
@@ -57,6 +70,8 @@ pub(crate) struct Lost {
     pub(crate) cause: Error,
     pub(crate) receipt: Option<Receipt>,
     pub(crate) marker: Option<Uuid>,
+    /// Why nobody needs to be asked: what there is to know is known, and it is not enough.
+    pub(crate) unresolvable: Option<String>,
 }
 
 /// Runs `work` in a transaction.
@@ -73,89 +88,103 @@ where
 {
     let mut gone = pin!(from.server_down(conn));
     let began = deadline::unless(receipt::begin(conn, plan.begin), gone.as_mut());
-    let receipt = match deadline::until(plan.limit, began).await {
+    let mut receipt = match deadline::until(plan.limit, began).await {
         Some(None) => return abandoned(plan).await,
         Some(Some(Ok(receipt))) => receipt,
         Some(Some(Err(error))) => {
-            let class = error.class();
+            let (class, said) = (error.class(), Said::of(&error, &from.facts(conn)));
             let alive = roll_back(conn, plan).await;
-            return Ended::Failed(Failed {
-                error: error.into(),
-                class,
-                gone: !alive || class == Class::Unavailable,
-                answered: false,
-            });
+            let gone = !alive || class == Class::Unavailable;
+            return Ended::Failed(Failed { error: error.into(), class, said, gone, answered: false });
         }
-        // BEGIN has nothing to wait for: whoever does not answer it is gone, and nothing has happened.
-        None => {
-            return Ended::Failed(Failed {
-                error: plan.too_late().into(),
-                class: Class::Overloaded,
-                gone: true,
-                answered: false,
-            });
-        }
+        // BEGIN has nothing to wait for: a server that does not answer it is gone, and nothing has happened.
+        None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, true)),
     };
+    let begun = from.facts(conn);
+    if let Some(receipt) = &mut receipt {
+        receipt.system = begun.server.and_then(|server| server.system);
+    }
     let value = match deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await {
         Some(None) => return abandoned(plan).await,
         Some(Some(Ok(value))) => value,
-        Some(Some(Err(error))) => {
-            let class = error.class();
-            return refused(from, conn, plan, error, class).await;
-        }
+        Some(Some(Err(error))) => return refused(from, conn, plan, &begun, error).await,
         None => return too_slow(plan).await,
     };
+    if let Some(reason) = ended_inside(&begun, &from.facts(conn)) {
+        return disowned(conn, plan, reason).await;
+    }
     match deadline::until(plan.limit, deadline::unless(plan.around.before(conn), gone.as_mut())).await {
         Some(None) => return abandoned(plan).await,
         Some(Some(Ok(()))) => {}
-        Some(Some(Err(error))) => {
-            let class = error.class();
-            return refused(from, conn, plan, error.into(), class).await;
-        }
+        Some(Some(Err(error))) => return refused(from, conn, plan, &begun, error.into()).await,
         None => return too_slow(plan).await,
     }
     let marker = plan.begin.is_marked().then(marker::new_id);
-    let cause = match commit(conn, plan, marker, gone).await {
+    let committed = commit(conn, plan, receipt.as_ref(), marker, gone).await;
+    let (cause, unresolvable) = match committed {
         // The server may have it and may yet act on it.
-        None => went_down(),
-        Some(Some(Ok(()))) => {
-            outside_transaction(conn);
-            plan.around.after(Some(conn), CommitOutcome::Committed).await;
-            return Ended::Committed(value);
-        }
+        None => (went_down(), None),
+        Some(None) => (plan.too_late(), None),
+        Some(Some(Ok(()))) => match of_answer(&begun, &from.facts(conn)) {
+            Answered::Committed => {
+                outside_transaction(conn);
+                plan.around.after(Some(conn), CommitOutcome::Committed).await;
+                return Ended::Committed(value);
+            }
+            Answered::RolledBack => {
+                return disowned(conn, plan, "its COMMIT was answered as a rollback").await;
+            }
+            Answered::Unreplicated => {
+                outside_transaction(conn);
+                let message = "the server gave up waiting for its synchronous standby";
+                let cause = Error::from_report(ServerReport::new(message, None));
+                (cause, Some("it has committed on the primary, and the standby may not have it".to_owned()))
+            }
+        },
         Some(Some(Err(error))) => {
             let error = Error::from(error);
-            let said = from.facts(conn).failed_with;
+            if Receipt::is_guards(&error) {
+                return disowned(conn, plan, "another transaction was open in its place").await;
+            }
+            let facts = from.facts(conn);
+            // A pooler may answer COMMIT with an error and keep its client: a ROLLBACK that goes through proves nothing
+            // then. What cannot have written has nothing to lose.
+            let is_proof = !is_doubtful(&error) || (receipt.is_none() && !plan.begin.is_marked());
             // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
-            if roll_back(conn, plan).await {
+            if roll_back(conn, plan).await && (is_proof || !plan.begin.is_identified()) {
                 plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
-                let class = overruled(error.class(), said);
+                let class = overruled(error.class(), facts.failed_with);
                 return Ended::Failed(Failed {
+                    said: Said::of(&error, &facts),
                     error: error.into(),
                     class,
                     gone: class == Class::Unavailable,
                     answered: class == Class::Permanent,
                 });
             }
-            error
+            (error, None)
         }
-        Some(None) => plan.too_late(),
     };
-    Ended::Lost(value, Lost { cause, receipt, marker })
+    Ended::Lost(value, Lost { cause, receipt, marker, unresolvable })
 }
 
 /// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
 /// where no answer came in time.
 ///
 /// COMMIT of a failed transaction rolls back and reports success, so a statement goes before it, in the same message,
-/// that fails in a failed transaction: the marker's, or one that does nothing.
+/// that fails in a failed transaction, and in another one than was begun where that is known.
 async fn commit(
     conn: &AsyncPgConnection,
     plan: &Plan<'_>,
+    receipt: Option<&Receipt>,
     marker: Option<Uuid>,
     mut gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Option<diesel::QueryResult<()>>> {
-    let mut sql = marker.map_or_else(|| "SELECT 1".to_owned(), marker::insert);
+    let mut sql = receipt.and_then(Receipt::guard).unwrap_or_else(|| "SELECT 1".to_owned());
+    if let Some(marker) = marker {
+        sql.push_str("; ");
+        sql.push_str(&marker::insert(marker));
+    }
     if let Some(more) = plan.around.sql() {
         sql.push_str("; ");
         // A comment in its last line must not swallow COMMIT.
@@ -185,46 +214,99 @@ async fn commit(
     committed
 }
 
+/// How the server answered COMMIT, by what the wire has shown.
+enum Answered {
+    Committed,
+    RolledBack,
+    /// It committed without the synchronous standby that it was to wait for.
+    Unreplicated,
+}
+
+fn of_answer(begun: &Facts, now: &Facts) -> Answered {
+    if now.commits.is_some() && now.commits == begun.commits {
+        Answered::RolledBack
+    } else if now.waits_given_up != begun.waits_given_up {
+        Answered::Unreplicated
+    } else {
+        Answered::Committed
+    }
+}
+
+/// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal errors.
+fn is_doubtful(error: &Error) -> bool {
+    error.sqlstate().is_none_or(|code| {
+        matches!(code.category(), "08" | "58" | "XX") || matches!(code.as_str(), "57P01" | "57P02" | "57P03")
+    })
+}
+
+/// Why the transaction is not the work's own any more, by what the wire has shown since BEGIN was answered.
+fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
+    if now.commits != begun.commits {
+        Some("a COMMIT went by")
+    } else if now.status == Some(TransactionStatus::Idle) {
+        Some("a ROLLBACK or PREPARE TRANSACTION went by, and no transaction is open")
+    } else {
+        None
+    }
+}
+
+/// Ends what goes on in the place of the transaction. What of the work was committed nobody knows, so it is not run again.
+async fn disowned<T, E: From<Error>>(
+    conn: &mut AsyncPgConnection,
+    plan: &Plan<'_>,
+    reason: &'static str,
+) -> Ended<T, E> {
+    let alive = roll_back(conn, plan).await;
+    plan.around.after(alive.then_some(&mut *conn), CommitOutcome::Unknown).await;
+    let error = Error::TransactionEnded { reason: reason.to_owned() };
+    Ended::Failed(Failed::ours(error.into(), Class::Permanent, !alive))
+}
+
 /// Deals with a failure that the server or the caller put before COMMIT.
 async fn refused<A, T, E>(
     from: &A,
     conn: &mut A::Conn,
     plan: &Plan<'_>,
+    begun: &Facts,
     error: E,
-    class: Class,
 ) -> Ended<T, E>
 where
     A: Acquire,
-    E: Send,
+    E: From<Error> + Classify + Send,
 {
-    let class = overruled(class, from.facts(conn).failed_with);
+    let facts = from.facts(conn);
+    if let Some(reason) = ended_inside(begun, &facts) {
+        return disowned(conn, plan, reason).await;
+    }
+    let said = Said::of(&error, &facts);
+    let class = overruled(error.class(), facts.failed_with);
+    // The server has said why it ended the session, and the caller knows only that it did.
+    let (error, class) = match facts.last_words {
+        Some(code) if class == Class::Unavailable && code.class() == Class::Permanent => {
+            let lost = Error::ConnectionLost { reason: "connection closed".to_owned() };
+            (E::from(lost.with_last_words(Some(code))), Class::Permanent)
+        }
+        _ => (error, class),
+    };
     let alive = roll_back(conn, plan).await;
     plan.around.after(alive.then_some(&mut **conn), CommitOutcome::RolledBack).await;
-    Ended::Failed(Failed {
-        error,
-        class,
-        gone: !alive || class == Class::Unavailable,
-        answered: alive && class == Class::Permanent,
-    })
+    let gone = !alive || class == Class::Unavailable;
+    Ended::Failed(Failed { error, class, said, gone, answered: alive && class == Class::Permanent })
 }
 
 /// Gives up what took too long, which it would again. A slow statement and a server that is gone look the same from here, so
 /// nothing is said against the server: the pool takes the connection back, cancels what is under way, and finds out.
 async fn too_slow<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     plan.around.after(None, CommitOutcome::RolledBack).await;
-    Ended::Failed(Failed {
-        error: plan.too_late().into(),
-        class: Class::Permanent,
-        gone: false,
-        answered: false,
-    })
+    Ended::Failed(Failed::ours(plan.too_late().into(), Class::Permanent, false))
 }
 
 /// Gives up on a server that is known to be gone: COMMIT was not sent, so nothing can come of it.
 async fn abandoned<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     plan.around.after(None, CommitOutcome::RolledBack).await;
     let error = went_down();
-    Ended::Failed(Failed { class: error.class(), error: error.into(), gone: true, answered: false })
+    let class = error.class();
+    Ended::Failed(Failed::ours(error.into(), class, true))
 }
 
 /// The server was seen to be gone by somebody else: this connection may never notice.

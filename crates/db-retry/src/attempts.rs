@@ -7,9 +7,11 @@ use db_core::{Acquire, Class, Error, Result, Site};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::budget::Budget;
 use crate::config::RetryConfig;
 use crate::deadline;
 use crate::retry::{Retry, Shared};
+use crate::said::{Before, Said};
 
 /// The attempts of one call.
 pub(crate) struct Attempts<'a> {
@@ -24,12 +26,19 @@ pub(crate) struct Attempts<'a> {
     quickest: Duration,
     made: u32,
     conflicts: u32,
+    /// Attempts that failed because of what the client keeps of the database.
+    stale: u32,
+    before: Before,
 }
+
+/// How often a call is run again because what its connection kept of the database was stale: once for the connection, and
+/// once more where another change came in between.
+const STALE: u32 = 2;
 
 impl<'a> Attempts<'a> {
     pub(crate) fn start<C>(retry: &'a Retry<C>) -> Self {
         let (config, started) = (retry.config(), Instant::now());
-        let own = config.deadline.map(|deadline| started + deadline);
+        let own = deadline::after(started, config.deadline);
         Attempts {
             config,
             shared: retry.shared(),
@@ -40,6 +49,8 @@ impl<'a> Attempts<'a> {
             quickest: Duration::MAX,
             made: 0,
             conflicts: 0,
+            stale: 0,
+            before: Before::default(),
         }
     }
 
@@ -60,6 +71,30 @@ impl<'a> Attempts<'a> {
         if let Some(budget) = self.shared.budget() {
             budget.pay_in();
         }
+    }
+
+    /// Notes that the call has come through, which pays for retries of conflicts, too.
+    pub(crate) fn came_through(&self) {
+        self.answered();
+        if let Some(conflicts) = self.shared.conflicts() {
+            conflicts.pay_in();
+        }
+    }
+
+    /// What a failure of `class` means for the next attempt, by what the server said of it.
+    pub(crate) fn judge(&mut self, class: Class, said: &Said) -> Class {
+        self.before.judge(class, said, self.attempt_started.elapsed(), self.config)
+    }
+
+    /// Whether a failure is none of a new connection's: nothing was done, and the same work succeeds on one. So it runs
+    /// again at once, however many attempts there are.
+    pub(crate) fn again_as_new(&mut self, said: &Said) -> bool {
+        let again = said.stale && self.stale < STALE && self.deadline.is_none_or(|by| Instant::now() < by);
+        self.stale += u32::from(again);
+        if again {
+            self.attempt_started = Instant::now();
+        }
+        again
     }
 
     /// Waits for the next attempt after a failure of `class`; false where there is none.
@@ -90,13 +125,17 @@ impl<'a> Attempts<'a> {
             (Class::Conflict, 1) => Duration::ZERO,
             _ => self.backoff.next_pause(&mut rand::rng()),
         };
-        let in_time = |deadline| Instant::now() + pause + self.quickest < deadline;
+        let over = Instant::now().checked_add(pause).and_then(|begin| begin.checked_add(self.quickest));
+        let in_time = |deadline| over.is_some_and(|over| over < deadline);
         (self.deadline.is_none_or(in_time) && self.affords(class)).then_some(pause)
     }
 
     fn affords(&self, class: Class) -> bool {
-        // Another transaction came through, so the server is well, and one of those that conflict always does.
-        let free = class == Class::Conflict || self.config.budget.is_none();
-        free || self.shared.budget().is_none_or(|budget| budget.take())
+        let budget = match class {
+            // Another transaction came through, so the server is well: what those that came through have paid for.
+            Class::Conflict => self.shared.conflicts(),
+            _ => self.shared.budget(),
+        };
+        self.config.budget.is_none() || budget.is_none_or(Budget::take)
     }
 }

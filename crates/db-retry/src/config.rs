@@ -39,6 +39,13 @@ pub struct RetryConfig {
     /// [`DeadlineExceeded`](db_core::Error::DeadlineExceeded), and its connection is given up. After that it counts as
     /// an answer that was lost.
     pub transaction_timeout: Option<Duration>,
+    /// The server's `statement_timeout`, where it is known: a statement that was cancelled (57014) well before was cancelled by
+    /// somebody, who is not made to do it again. None where it is not known.
+    pub statement_timeout: Option<Duration>,
+    /// Whether a lock that was not to be had (55P03: `lock_timeout`, NOWAIT) is waited for again.
+    ///
+    /// The caller has said how long it waits, so by default it is told at once.
+    pub lock_timeouts: bool,
     /// The longest that it may take to find out what became of a COMMIT whose answer was lost, within `deadline`.
     pub resolve_timeout: Duration,
     /// What retries may cost the server; none means that they are not limited in sum.
@@ -66,6 +73,8 @@ impl RetryConfig {
             deadline: Some(Duration::from_secs(30)),
             read_timeout: None,
             transaction_timeout: None,
+            statement_timeout: None,
+            lock_timeouts: false,
             resolve_timeout: Duration::from_secs(5),
             budget: Some(BudgetConfig::default()),
         }

@@ -24,6 +24,11 @@ pub(crate) fn current() -> Option<Instant> {
     DEADLINE.try_with(|deadline| *deadline).ok().flatten()
 }
 
+/// The moment so long after another one; none means never, and so does what is beyond the end of time.
+pub(crate) fn after(moment: Instant, lasts: Option<Duration>) -> Option<Instant> {
+    moment.checked_add(lasts?)
+}
+
 /// The earlier of two, where none means never.
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {

@@ -16,6 +16,7 @@ pub mod marker;
 mod receipt;
 mod resolve;
 mod retry;
+mod said;
 mod settings;
 mod transaction;
 

@@ -67,6 +67,27 @@ pub(crate) async fn fence(conn: &mut AsyncPgConnection, id: Uuid) -> Result<bool
     Ok(Fence(id.to_string()).get_result::<bool>(conn).await?)
 }
 
+/// Asks whether the transaction with this marker has committed, and changes nothing: its absence proves nothing.
+pub(crate) async fn is_there(conn: &mut AsyncPgConnection, id: Uuid) -> Result<bool> {
+    Ok(Look(id.to_string()).get_result::<bool>(conn).await?)
+}
+
+#[derive(Debug, Clone, QueryId)]
+struct Look(String);
+
+impl QueryFragment<Pg> for Look {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT EXISTS (SELECT FROM db_platform_commits WHERE NOT fenced AND id = CAST(");
+        out.push_bind_param::<Text, _>(&self.0)?;
+        out.push_sql(" AS uuid))");
+        Ok(())
+    }
+}
+
+impl Query for Look {
+    type SqlType = Bool;
+}
+
 #[derive(Debug, Clone, QueryId)]
 struct Fence(String);
 

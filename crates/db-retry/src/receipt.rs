@@ -3,9 +3,9 @@
 //! The id alone proves nothing once the server has crashed or another one has taken over: both may give the same id
 //! to another transaction (seen on PostgreSQL 15, one timeline: 725, `kill -9` of a backend, 725 again). So the server's
 //! history is noted with it: its timeline, and when its statistics were begun anew, which every crash recovery does and
-//! no orderly restart.
+//! no orderly restart. Whose history it is, the system identifier says.
 
-use db_core::Result;
+use db_core::{Error, Result, SqlState};
 use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -31,6 +31,8 @@ pub(crate) struct Receipt {
     pub(crate) transaction: String,
     pub(crate) timeline: String,
     pub(crate) incarnation: String,
+    /// The cluster's system identifier, where the connection's source knows it: every new cluster is on timeline 1.
+    pub(crate) system: Option<u64>,
 }
 
 /// Asks for the receipt of the transaction that it runs in; no row where that cannot write.
@@ -70,8 +72,37 @@ pub(crate) async fn begin(conn: &mut AsyncPgConnection, begin: Begin) -> Result<
     );
     begun?;
     let row = row.optional()?;
-    Ok(row.map(|(transaction, timeline, incarnation)| Receipt { transaction, timeline, incarnation }))
+    Ok(row.map(|(transaction, timeline, incarnation)| Receipt {
+        transaction,
+        timeline,
+        incarnation,
+        system: None,
+    }))
 }
+
+impl Receipt {
+    /// A statement that fails unless this transaction is still the one that is open: its work may have ended it and begun
+    /// another one, which the transaction's status does not show.
+    ///
+    /// None where the server's id is none.
+    pub(crate) fn guard(&self) -> Option<String> {
+        let id: u64 = self.transaction.parse().ok()?;
+        // Not a constant, or it would be evaluated when the statement is parsed.
+        Some(format!(
+            "SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text = '{id}' THEN 1 \
+             ELSE pg_catalog.concat('{ANOTHER}', pg_catalog.pg_current_xact_id_if_assigned())::pg_catalog.int4 END"
+        ))
+    }
+
+    /// Whether an error is that of [`Receipt::guard`], whatever language the server speaks.
+    pub(crate) fn is_guards(error: &Error) -> bool {
+        let invalid = error.sqlstate() == Some(SqlState::INVALID_TEXT_REPRESENTATION);
+        invalid && error.report().is_some_and(|report| report.message.contains(ANOTHER))
+    }
+}
+
+/// What the guard's error quotes.
+const ANOTHER: &str = "db-retry: another transaction is open: ";
 
 /// Tells diesel that a transaction is open, which it cannot see of statements that it did not make itself.
 ///

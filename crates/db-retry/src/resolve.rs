@@ -2,7 +2,11 @@
 //!
 //! The server is asked on another connection. While it is the same server and has not crashed since, its word is
 //! final: `pg_xact_status` of an id that it still remembers. After a crash an id may have been given again, so of its
-//! answers only "aborted" and "never given" prove something. After a change of the timeline none does, and the marker decides.
+//! answers only "aborted" and "never given" prove something, and only where it is known to be the same cluster. After a
+//! change of the timeline none does, and the marker decides. On another cluster a marker proves that the transaction
+//! committed, and its absence proves nothing: what was committed elsewhere may never come here.
+//!
+//! Committed is more than "committed here": where the server waits for a synchronous standby, that one must have it.
 //! A transaction that is still open is waited for, and then ended, since nobody is left to commit it.
 
 use std::time::Duration;
@@ -62,6 +66,9 @@ pub(crate) async fn resolve<A: Acquire>(
     lost: &Lost,
     by: Option<Instant>,
 ) -> Verdict<A::Conn> {
+    if let Some(why) = &lost.unresolvable {
+        return Verdict::Unknown(why.clone());
+    }
     if lost.receipt.is_none() && lost.marker.is_none() {
         return Verdict::Unknown(
             "nothing identifies the transaction: it was begun with Resolve::Never".to_owned(),
@@ -73,7 +80,7 @@ pub(crate) async fn resolve<A: Acquire>(
     let asking = async {
         loop {
             match from.acquire_at(site).await {
-                Ok(mut conn) => match ask(&mut conn, lost, started.elapsed() > PATIENCE).await {
+                Ok(mut conn) => match ask(from, &mut conn, lost, started.elapsed() > PATIENCE).await {
                     Ok(Answer::Committed) => return Verdict::Committed(conn),
                     Ok(Answer::RolledBack) => return Verdict::RolledBack(conn),
                     Ok(Answer::Undecidable(why)) => return Verdict::Unknown(why.to_owned()),
@@ -111,46 +118,98 @@ pub(crate) async fn resolve<A: Acquire>(
 
 const STANDBY: &str = "the server is a standby";
 
-async fn ask(conn: &mut AsyncPgConnection, lost: &Lost, end_it: bool) -> Result<Answer> {
+async fn ask<A: Acquire>(from: &A, conn: &mut A::Conn, lost: &Lost, end_it: bool) -> Result<Answer> {
+    let same = |system: Option<u64>| Some(from.facts(conn).server?.system? == system?);
     let Some(receipt) = &lost.receipt else {
-        return by_marker(conn, lost, Answer::Undecidable("it has no marker")).await;
+        // Nothing is known of the server that ran it.
+        return by_marker(conn, lost, None, Answer::Undecidable("it has no marker")).await;
     };
-    let status = Status(receipt).get_result::<(bool, bool, bool, Option<String>)>(conn).await?;
-    let answer = judge(status);
+    let same_cluster = same(receipt.system);
+    let status = Status(receipt).get_result::<Told>(conn).await?;
+    let waits = status.4;
+    let answer = judge(same_cluster, status);
     match answer {
         Answer::NotYet(OPEN) if end_it => {
             // Where this role may not, it is waited for all the same.
             let _ = End(receipt).execute(conn).await;
             Ok(answer)
         }
-        Answer::Undecidable(_) => by_marker(conn, lost, answer).await,
+        Answer::Committed if waits => replicated(from, conn).await,
+        Answer::Undecidable(_) => by_marker(conn, lost, same_cluster, answer).await,
         answer => Ok(answer),
     }
 }
 
-async fn by_marker(conn: &mut AsyncPgConnection, lost: &Lost, otherwise: Answer) -> Result<Answer> {
+/// What the marker proves, else `otherwise`: it is nowhere but where the transaction committed, and where it is not on its
+/// own cluster, the fence sees to it that it never will be.
+async fn by_marker(
+    conn: &mut AsyncPgConnection,
+    lost: &Lost,
+    same_cluster: Option<bool>,
+    otherwise: Answer,
+) -> Result<Answer> {
     let Some(id) = lost.marker else { return Ok(otherwise) };
+    // Without a system identifier a change of the timeline cannot be told from another cluster.
+    if same_cluster != Some(true) {
+        return Ok(if marker::is_there(conn, id).await? { Answer::Committed } else { otherwise });
+    }
     Ok(if marker::fence(conn, id).await? { Answer::Committed } else { Answer::RolledBack })
+}
+
+/// Whether the synchronous standby has everything that this server has committed: a COMMIT of our own waits for it.
+async fn replicated<A: Acquire>(from: &A, conn: &mut A::Conn) -> Result<Answer> {
+    let before = from.facts(conn).waits_given_up;
+    Reach.execute(conn).await?;
+    Ok(if from.facts(conn).waits_given_up == before {
+        Answer::Committed
+    } else {
+        Answer::NotYet("it has committed here, and the synchronous standby has not confirmed it")
+    })
 }
 
 const OPEN: &str = "the transaction is still open";
 
-/// What the server's word proves: whether it is a standby, has our timeline, has not crashed, and the status.
-fn judge((standby, timeline, incarnation, status): (bool, bool, bool, Option<String>)) -> Answer {
-    match (standby, timeline, incarnation, status.as_deref()) {
+/// Whether the server is a standby, whether it has our timeline and has not crashed, the status, and whether it waits for a
+/// synchronous standby.
+type Told = (bool, bool, bool, Option<String>, bool);
+
+/// What the server's word proves, where it is known whether it is of the same cluster.
+fn judge(same_cluster: Option<bool>, (standby, timeline, incarnation, status, _): Told) -> Answer {
+    match (standby, same_cluster, timeline, incarnation, status.as_deref()) {
         (true, ..) => Answer::NotYet(STANDBY),
-        (_, false, ..) => {
+        (_, Some(false), ..) => {
+            Answer::Undecidable("another cluster answers, which may lack what was committed on the first")
+        }
+        (_, _, false, ..) => {
             Answer::Undecidable("another server has taken over, which only a marker row survives")
         }
-        // Never given, or given to nobody who committed: ours is not among them.
-        (.., Some("aborted" | "free")) => Answer::RolledBack,
-        (_, _, false, _) => Answer::Undecidable(
-            "the server has crashed since, and may have given its id to another one, which only a marker row survives",
+        // The same run of the same server, or one that crashed since: never given, or given to nobody who committed.
+        (_, _, _, true, Some("aborted" | "free")) | (_, Some(true), _, _, Some("aborted" | "free")) => {
+            Answer::RolledBack
+        }
+        (_, _, _, false, _) => Answer::Undecidable(
+            "the server has crashed since or is another one, and may have given its id to another transaction, which only a \
+             marker row survives",
         ),
         (.., Some("committed")) => Answer::Committed,
         (.., Some(_)) => Answer::NotYet(OPEN),
         (.., None) => Answer::Undecidable("the server has forgotten so old a transaction"),
     }
+}
+
+/// Commits something that waits for the synchronous standby as every COMMIT does: a message in the log that nobody reads.
+#[derive(Debug, Clone, Copy, QueryId)]
+struct Reach;
+
+impl QueryFragment<Pg> for Reach {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT pg_catalog.pg_logical_emit_message(true, 'db-retry', '')");
+        Ok(())
+    }
+}
+
+impl Query for Reach {
+    type SqlType = Text;
 }
 
 /// Asks for the status of a transaction, and whether the server is still the one that ran it.
@@ -164,7 +223,7 @@ impl QueryId for Status<'_> {
 
 impl QueryFragment<Pg> for Status<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let Receipt { transaction, timeline, incarnation } = self.0;
+        let Receipt { transaction, timeline, incarnation, .. } = self.0;
         // Nothing below is asked of a standby, which would refuse it. The id that the question itself takes is beyond
         // all that were given, and keeps pg_xact_status from failing at one that was not.
         out.push_sql("SELECT pg_is_in_recovery(), coalesce(CASE WHEN NOT pg_is_in_recovery() THEN ");
@@ -179,13 +238,16 @@ impl QueryFragment<Pg> for Status<'_> {
         push_id(&mut out, transaction)?;
         out.push_sql(" THEN 'free' ELSE pg_xact_status(");
         push_id(&mut out, transaction)?;
-        out.push_sql(") END");
+        out.push_sql(
+            ") END, current_setting('synchronous_standby_names') <> '' \
+             AND current_setting('synchronous_commit') NOT IN ('local', 'off')",
+        );
         Ok(())
     }
 }
 
 impl Query for Status<'_> {
-    type SqlType = (Bool, Bool, Bool, Nullable<Text>);
+    type SqlType = (Bool, Bool, Bool, Nullable<Text>, Bool);
 }
 
 /// Ends whoever has the transaction open. No two have the same id at one time.
@@ -224,10 +286,14 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(seen: (bool, bool, bool, Option<&str>), proves: impl Fn(&Answer) -> bool) {
+    fn check(
+        same_cluster: Option<bool>,
+        seen: (bool, bool, bool, Option<&str>),
+        proves: impl Fn(&Answer) -> bool,
+    ) {
         let (standby, timeline, incarnation, status) = seen;
-        let answer = judge((standby, timeline, incarnation, status.map(str::to_owned)));
-        assert!(proves(&answer), "{seen:?}: {answer:?}");
+        let answer = judge(same_cluster, (standby, timeline, incarnation, status.map(str::to_owned), false));
+        assert!(proves(&answer), "{same_cluster:?}, {seen:?}: {answer:?}");
     }
 
     #[test]
@@ -236,17 +302,25 @@ mod tests {
         let rolled_back = |answer: &Answer| *answer == Answer::RolledBack;
         let undecidable = |answer: &Answer| matches!(answer, Answer::Undecidable(_));
         let later = |answer: &Answer| matches!(answer, Answer::NotYet(_));
-        check((false, true, true, Some("committed")), committed);
-        check((false, true, true, Some("aborted")), rolled_back);
-        check((false, true, true, Some("in progress")), later);
-        check((false, true, true, None), undecidable);
-        check((false, true, false, Some("committed")), undecidable);
-        check((false, true, false, Some("in progress")), undecidable);
-        check((false, true, false, Some("aborted")), rolled_back);
-        check((false, true, false, Some("free")), rolled_back);
+        for known in [Some(true), None] {
+            check(known, (false, true, true, Some("committed")), committed);
+            check(known, (false, true, true, Some("aborted")), rolled_back);
+            check(known, (false, true, true, Some("in progress")), later);
+            check(known, (false, true, true, None), undecidable);
+            check(known, (false, true, false, Some("committed")), undecidable);
+            check(known, (false, true, false, Some("in progress")), undecidable);
+        }
+        for status in ["aborted", "free"] {
+            check(Some(true), (false, true, false, Some(status)), rolled_back);
+            check(None, (false, true, false, Some(status)), undecidable);
+        }
         for status in [Some("committed"), Some("aborted"), Some("free"), Some("in progress"), None] {
-            check((false, false, true, status), undecidable);
-            check((true, false, false, status), later);
+            for known in [Some(true), Some(false), None] {
+                check(known, (false, false, true, status), undecidable);
+                check(known, (true, false, false, status), later);
+            }
+            check(Some(false), (false, true, true, status), undecidable);
+            check(Some(false), (false, true, false, status), undecidable);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::sync::Arc;
 
-use db_core::{Acquire, Class, Classify, Error, Report, Result, Site, SqlState, Work};
+use db_core::{Acquire, Class, Classify, Error, Facts, Report, Result, Site, SqlState, Work};
 use tokio::time::Instant;
 
 use crate::attempt::went_down;
@@ -14,6 +14,7 @@ use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
 use crate::counts::{CommitCounts, Counter, RetryCounts};
 use crate::deadline;
+use crate::said::Said;
 
 /// Runs operations again while their failure says that this may help.
 ///
@@ -31,11 +32,17 @@ pub struct Retry<C = ByClass> {
 pub(crate) struct Shared {
     counter: Counter,
     budget: Option<Budget>,
+    /// What retries of conflicts may cost.
+    conflicts: Option<Budget>,
 }
 
 impl Shared {
     fn new(config: &RetryConfig) -> Self {
-        Shared { counter: Counter::default(), budget: config.budget.map(Budget::new) }
+        Shared {
+            counter: Counter::default(),
+            budget: config.budget.map(Budget::new),
+            conflicts: config.budget.map(Budget::of_conflicts),
+        }
     }
 
     pub(crate) fn counter(&self) -> &Counter {
@@ -44,6 +51,10 @@ impl Shared {
 
     pub(crate) fn budget(&self) -> Option<&Budget> {
         self.budget.as_ref()
+    }
+
+    pub(crate) fn conflicts(&self) -> Option<&Budget> {
+        self.conflicts.as_ref()
     }
 }
 
@@ -129,17 +140,18 @@ impl<C> Retry<C> {
         loop {
             match deadline::scope(attempts.deadline(), operation(number)).await {
                 Ok(value) => {
-                    attempts.answered();
+                    attempts.came_through();
                     return Ok(value);
                 }
-                Err(error) if attempts.again(judge(&self.condition, &error, error.class())).await => {
-                    number += 1
-                }
                 Err(error) => {
-                    if error.class() == Class::Permanent {
+                    let class = attempts.judge(error.class(), &Said::of(&error, &Facts::UNKNOWN));
+                    if class == Class::Permanent {
                         attempts.answered();
                     }
-                    return Err(error);
+                    if !attempts.again(judge(&self.condition, &error, class)).await {
+                        return Err(error);
+                    }
+                    number += 1;
                 }
             }
         }
@@ -182,11 +194,17 @@ impl<C> Retry<C> {
             let (error, class) = match attempts.acquire(from, site).await {
                 Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
                     Ok(value) => {
-                        attempts.answered();
+                        attempts.came_through();
                         return Ok(value);
                     }
                     Err(error) => {
-                        let class = error.class();
+                        let said = Said::of(&error, &from.facts(&conn));
+                        // Given back before another one is asked for: the pool may have room for one only.
+                        drop(conn);
+                        if attempts.again_as_new(&said) {
+                            continue;
+                        }
+                        let class = attempts.judge(error.class(), &said);
                         if class == Class::Permanent {
                             attempts.answered();
                         }
@@ -217,7 +235,7 @@ impl<C> Retry<C> {
         E: Into<Error> + Send,
     {
         let started = Instant::now();
-        let limit = self.config.read_timeout.map(|timeout| started + timeout);
+        let limit = deadline::after(started, self.config.read_timeout);
         let inside = deadline::earlier(limit, attempts.deadline());
         let gone = from.server_down(conn);
         let read = {
@@ -226,7 +244,9 @@ impl<C> Retry<C> {
             deadline::until(limit, deadline::unless(deadline::scope(inside, reading), gone)).await
         };
         let read = read.map(|answer| match answer {
-            Some(result) => result.map_err(|error| error.into().in_read()),
+            Some(result) => {
+                result.map_err(|error| error.into().in_read().with_last_words(from.facts(conn).last_words))
+            }
             None => Err(went_down()),
         });
         match read {

@@ -19,6 +19,7 @@ use crate::condition::Condition;
 use crate::deadline;
 use crate::resolve::{Verdict, resolve};
 use crate::retry::{Retry, class_of_acquire, judge};
+use crate::said::Said;
 
 impl<C> Retry<C> {
     /// Runs `work` in a transaction on a connection of `from`; the whole transaction runs again after a conflict, after
@@ -76,11 +77,15 @@ impl<C> Retry<C> {
         loop {
             match self.attempt(&attempts, site, from, begin, around, work.clone()).await {
                 Ok(value) => {
-                    attempts.answered();
+                    attempts.came_through();
                     return Ok(value);
                 }
-                Err(Failed { error, class, answered, .. }) => {
-                    if answered {
+                Err(Failed { error, class, said, answered, .. }) => {
+                    if attempts.again_as_new(&said) {
+                        continue;
+                    }
+                    let class = attempts.judge(class, &said);
+                    if answered || (class == Class::Permanent && said.code.is_some()) {
                         attempts.answered();
                     }
                     let class = judge(self.condition(), &error, class);
@@ -137,7 +142,7 @@ impl<C> Retry<C> {
     {
         let attempts = Attempts::start(self);
         let result = self.attempt(&attempts, site, from, begin, around, work).await;
-        result.inspect(|_| attempts.answered()).map_err(|failed| failed.error)
+        result.inspect(|_| attempts.came_through()).map_err(|failed| failed.error)
     }
 
     async fn attempt<A, T, E>(
@@ -156,10 +161,10 @@ impl<C> Retry<C> {
     {
         let mut conn = attempts.acquire(from, site).await.map_err(|error| {
             let class = class_of_acquire(&error);
-            Failed { error: error.into(), class, gone: false, answered: false }
+            Failed::ours(error.into(), class, false)
         })?;
         let started = Instant::now();
-        let limit = self.config().transaction_timeout.map(|timeout| started + timeout);
+        let limit = deadline::after(started, self.config().transaction_timeout);
         let plan = Plan { begin, around, started, limit };
         let inside = deadline::earlier(limit, attempts.deadline());
         let lost = match deadline::scope(inside, attempt::run(from, &mut conn, &plan, work)).await {
@@ -176,7 +181,8 @@ impl<C> Retry<C> {
         from.report(&mut conn, Report::CommitUnanswered);
         drop(conn);
         let (value, lost) = lost;
-        let by = deadline::earlier(Some(Instant::now() + self.config().resolve_timeout), attempts.deadline());
+        let by = deadline::after(Instant::now(), Some(self.config().resolve_timeout));
+        let by = deadline::earlier(by, attempts.deadline());
         let verdict = resolve(from, site, &lost, by).await;
         self.shared().counter().add_commit(verdict.outcome());
         match verdict {
@@ -187,19 +193,18 @@ impl<C> Retry<C> {
             }
             Verdict::RolledBack(mut conn) => {
                 around.after(Some(&mut conn), CommitOutcome::RolledBack).await;
-                Err(Failed {
-                    error: lost.cause.into(),
-                    class: Class::Unavailable,
-                    gone: true,
-                    answered: false,
-                })
+                // Rolled back by the server's own word: what it said then is what counts now.
+                let code = lost.cause.sqlstate();
+                let class = code.map_or(Class::Unavailable, |code| code.class());
+                let said = Said { code, ..Said::default() };
+                Err(Failed { error: lost.cause.into(), class, said, gone: true, answered: false })
             }
             Verdict::Unknown(why) => {
                 around.after(None, CommitOutcome::Unknown).await;
                 let transaction = lost.receipt.and_then(|receipt| receipt.transaction.parse().ok());
                 let unknown = UnknownCommit::new(lost.cause, transaction, why);
                 let error = Error::CommitUnknown(Box::new(unknown)).into();
-                Err(Failed { error, class: Class::Unknown, gone: true, answered: false })
+                Err(Failed::ours(error, Class::Unknown, true))
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::address::Address;
 use crate::background;
 use crate::error::TestkitError;
 use crate::server::install;
-use db_server::{DATABASE, ServerSettings, Stop};
+use db_server::{DATABASE, Place, ServerSettings, Stop};
 use diesel_async::AsyncPgConnection;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -23,6 +23,7 @@ pub struct ClusterBuilder {
     settings: Vec<(String, String)>,
     own_settings: Vec<(usize, String, String)>,
     major: Option<u16>,
+    another_system: bool,
 }
 
 impl ClusterBuilder {
@@ -54,6 +55,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// With another system identifier than clusters have without this, which are copies of one template.
+    #[must_use]
+    pub fn another_system(mut self) -> Self {
+        self.another_system = true;
+        self
+    }
+
     /// Starts it; every standby streams when this returns.
     ///
     /// # Errors
@@ -70,6 +78,11 @@ impl ClusterBuilder {
                 let own = self.own_settings.iter().filter(|(of, ..)| *of == server);
                 let settings = own.fold(settings.clone(), |all, (_, name, value)| all.with(name, value));
                 builder = builder.node_settings(server, settings);
+            }
+            if self.another_system {
+                let here = Place::here().map_err(failed(doing))?;
+                let (apart, account) = (here.root().join("another-system"), here.account().cloned());
+                builder = builder.place(Place::of(Some(&apart), account).map_err(failed(doing))?);
             }
             builder.start().map_err(failed(doing))
         });

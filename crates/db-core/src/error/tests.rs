@@ -42,6 +42,7 @@ fn one_of_each() -> Vec<Error> {
         Error::TooManyConnections(report(SqlState::TOO_MANY_CONNECTIONS)),
         Error::Server(report("22012".parse().unwrap())),
         lost(),
+        Error::TransactionEnded { reason: "told".to_owned() },
         Error::CommitUnknown(Box::new(UnknownCommit::new(lost(), None, "told"))),
         Error::NotFound,
         Error::Value(cause()),
@@ -71,11 +72,12 @@ fn one_of_each() -> Vec<Error> {
         Error::TooManyConnections(_) => 19,
         Error::Server(_) => 20,
         Error::ConnectionLost { .. } => 21,
-        Error::CommitUnknown(_) => 22,
-        Error::NotFound => 23,
-        Error::Value(_) => 24,
-        Error::Client(_) => 25,
-        Error::Settings(_) => 26,
+        Error::TransactionEnded { .. } => 22,
+        Error::CommitUnknown(_) => 23,
+        Error::NotFound => 24,
+        Error::Value(_) => 25,
+        Error::Client(_) => 26,
+        Error::Settings(_) => 27,
     });
     assert!(variants.eq(0..all.len()), "each variant once, in the order of the type");
     all
@@ -116,6 +118,7 @@ fn every_variant_answers_for_itself() {
     TooManyConnections: overloaded
     Server: permanent
     ConnectionLost: unavailable
+    TransactionEnded: permanent
     CommitUnknown: unknown
     NotFound: permanent
     Value: permanent

@@ -9,6 +9,7 @@ mod guarded;
 mod leaks;
 mod log;
 mod metrics;
+mod outcomes;
 mod parts;
 mod reads;
 mod reporting;

@@ -51,6 +51,11 @@ impl<'a> ServerError<'a> {
         error
     }
 
+    /// Whether it is the notice that COMMIT waits no longer for its synchronous standby.
+    pub(super) fn gives_up_standby(&self) -> bool {
+        self.routine == "SyncRepWaitForLSN"
+    }
+
     /// What it shows to be stale, where it came before the statement ran.
     ///
     /// Messages are translated, except those of internal errors (XX000): so the routine decides.

@@ -19,6 +19,8 @@ const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
 /// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
 const COMMITTED: &[u8] = b"COMMIT\0";
+/// The longest notice that is read.
+const LONGEST_NOTICE: usize = 4 * 1024;
 /// More settings than any server reports.
 const MOST_PARAMETERS: usize = 500;
 
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) failed_with: Option<SqlState>,
     /// How often the server said that it committed.
     commits: u64,
+    /// How often the server gave up waiting for a synchronous standby.
+    waits_given_up: u64,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
     /// What the last error said of that which the client keeps.
@@ -97,6 +101,7 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
         b'S' => 4_096,
         // The tag of a command that matters, with the zero behind it.
         b'C' => COMMITTED.len(),
+        b'N' => LONGEST_NOTICE,
         b'K' => 8,
         b'Z' => 1,
         _ => 0,
@@ -118,6 +123,7 @@ impl Session {
             status: Some(self.status),
             failed_with: self.failed_with,
             commits: Some(self.commits),
+            waits_given_up: Some(self.waits_given_up),
             last_words: self.last_words,
             stale: self.stale.is_some(),
             server: self.server,
@@ -330,6 +336,8 @@ impl Session {
                 self.is_at_work(false);
             }
             b'I' | b's' => self.is_at_work(false),
+            // The one notice that matters: it goes before the answer to COMMIT, which says nothing of it.
+            b'N' => self.waits_given_up += u64::from(ServerError::read(frame.body).gives_up_standby()),
             b'S' => {
                 if let Some((name, rest)) = text(frame.body)
                     && let Some((value, _)) = text(rest)
@@ -378,7 +386,8 @@ impl Session {
             return None;
         };
         match self.status {
-            TransactionStatus::Open if before == TransactionStatus::Idle => self.failed_with = None,
+            // Begun, or rolled back to a savepoint: an error that was dealt with is no evidence any more.
+            TransactionStatus::Open if before != TransactionStatus::Open => self.failed_with = None,
             TransactionStatus::Failed => self.failed_with = self.failed_with.or(request.code),
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! A lost COMMIT when its server has crashed since, or another one has taken over.
 
+use db_core::{Facts, ServerId};
 use db_retry::{CommitCounts, Resolve, marker};
 use db_testkit::{Cluster, CommitCut, Proxy};
 
@@ -33,6 +34,9 @@ where
             }
         }
     });
+    // Every server here is of one cluster, and its source knows that.
+    let pool = pool
+        .knowing(|_| Facts { server: Some(ServerId { system: Some(1), started: None }), ..Facts::UNKNOWN });
     let config =
         RetryConfig { resolve_timeout: Duration::from_secs(60), deadline: None, ..retry().config().clone() };
     let retry = retry().with(config);

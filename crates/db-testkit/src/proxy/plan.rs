@@ -13,7 +13,7 @@ pub enum Direction {
 
 /// When the connection is cut around a COMMIT.
 ///
-/// The client sees the same in all three: a connection that died after it had sent COMMIT. What happened on the
+/// The client sees the same in the first three: a connection that died after it had sent COMMIT. What happened on the
 /// server differs, and that is what code under test has to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommitCut {
@@ -24,6 +24,11 @@ pub enum CommitCut {
     /// The server has answered, and the answer is thrown away: the transaction is committed (unless that answer
     /// was an error).
     Answered,
+    /// The server has answered, and the client gets an error with this SQLSTATE instead, on a connection that goes on:
+    /// what a pooler says that has lost its server and keeps its client.
+    Falsified([u8; 5]),
+    /// The same, where the COMMIT never reached the server: it gets a ROLLBACK in its place.
+    Refused([u8; 5]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

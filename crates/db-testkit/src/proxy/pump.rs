@@ -5,7 +5,7 @@
 //! after a fault was switched on is always under that fault.
 
 use super::plan::{CommitCut, Direction, Mode, Plan};
-use super::wire::{Client, Server};
+use super::wire::{Answer, Client, Server};
 use super::{Shared, lock};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub(super) struct Talk {
     server: Server,
     /// The batch that answers a COMMIT whose answer the client must not see.
     awaited: Option<u64>,
+    /// The SQLSTATE that the client gets in its place; without one the connection ends.
+    falsified: Option<[u8; 5]>,
 }
 
 pub(super) struct Pump<'a> {
@@ -136,6 +138,12 @@ impl Pump<'_> {
             let (len, cut) = self.look_for_commit(bytes);
             let (now, rest) = bytes.split_at(len);
             bytes = rest;
+            if let Some(CommitCut::Refused(_)) = cut {
+                match self.send(b"Q\0\0\0\x0dROLLBACK\0", to, left).await {
+                    Sent::All => continue,
+                    other => return other,
+                }
+            }
             if cut == Some(CommitCut::Withheld) {
                 self.shared.counters.commit_cut();
                 return Sent::Ended(End::Reset);
@@ -159,24 +167,62 @@ impl Pump<'_> {
             self.shared.counters.commit_seen();
             let cut = self.shared.take_commit()?;
             // Set before the COMMIT leaves: the answer may be faster than this task.
-            talk.awaited = (cut == CommitCut::Answered).then_some(batch);
+            talk.falsified = match cut {
+                CommitCut::Falsified(code) | CommitCut::Refused(code) => Some(code),
+                CommitCut::Withheld | CommitCut::Forwarded | CommitCut::Answered => None,
+            };
+            talk.awaited = (cut == CommitCut::Answered || talk.falsified.is_some()).then_some(batch);
             Some(cut)
         });
         (step.len, cut)
     }
 
     async fn to_client(&self, bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {
-        let answer = {
+        let (answer, falsified) = {
             let mut talk = lock(self.talk);
-            let Talk { client, server, awaited } = &mut *talk;
-            server.feed(client, bytes, *awaited)
+            let Talk { client, server, awaited, falsified } = &mut *talk;
+            let answer = server.feed(client, bytes, *awaited);
+            let falsified = falsified.filter(|_| awaited.is_some());
+            if falsified.is_some() && answer.end.is_some() {
+                *awaited = None;
+            }
+            (answer, falsified)
         };
+        if let Some(code) = falsified {
+            return self.falsify(bytes, &answer, code, to, left).await;
+        }
         let sent = self.send(&bytes[..answer.before], to, left).await;
         if sent == Sent::All && answer.complete {
             self.shared.counters.commit_cut();
             return Sent::Ended(End::AtCommit);
         }
         sent
+    }
+
+    /// Passes on what came before the answer and what comes behind it, and says something else in its place.
+    async fn falsify(
+        &self,
+        bytes: &[u8],
+        answer: &Answer,
+        code: [u8; 5],
+        to: &mut WriteHalf<'_>,
+        left: &mut Count,
+    ) -> Sent {
+        let Some(end) = answer.end else {
+            let before = bytes.get(..answer.before).unwrap_or_default();
+            return self.send(before, to, left).await;
+        };
+        self.shared.counters.commit_cut();
+        let fields = [&b"SERROR\0VERROR\0C"[..], &code, b"\0Mthe server went away\0\0"].concat();
+        let length = u32::try_from(fields.len() + 4).unwrap_or(u32::MAX).to_be_bytes();
+        let error = [&b"E"[..], &length, &fields, b"Z\0\0\0\x05I"].concat();
+        for part in [&bytes[..answer.before.min(end)], &error, &bytes[end..]] {
+            match self.send(part, to, left).await {
+                Sent::All => {}
+                other => return other,
+            }
+        }
+        Sent::All
     }
 
     /// Writes bytes at the rate and up to the count that are in force.

@@ -280,6 +280,8 @@ pub(super) struct Answer {
     pub(super) before: usize,
     /// The awaited COMMIT has been answered.
     pub(super) complete: bool,
+    /// Where the awaited batch ends, if it ends here.
+    pub(super) end: Option<usize>,
 }
 
 impl Server {
@@ -287,7 +289,7 @@ impl Server {
     pub(super) fn feed(&mut self, client: &mut Client, bytes: &[u8], awaited: Option<u64>) -> Answer {
         let reached = |ready: u64| awaited.is_some_and(|batch| ready.saturating_add(1) >= batch);
         let mut answer =
-            Answer { before: if reached(self.ready) { 0 } else { bytes.len() }, complete: false };
+            Answer { before: if reached(self.ready) { 0 } else { bytes.len() }, complete: false, end: None };
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -323,6 +325,9 @@ impl Server {
                 // an error is, since the server skips the rest of the batch.
                 answer.complete |= reached(self.ready) && matches!(kind, b'E' | b'Z');
                 if kind == b'Z' {
+                    if reached(self.ready) && answer.end.is_none() {
+                        answer.end = Some(at);
+                    }
                     self.ready = self.ready.saturating_add(1);
                     if reached(self.ready) && answer.before == bytes.len() {
                         answer.before = at;
