@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use db_server::RedisPrograms;
-
 use crate::command::{Command, Options};
+use crate::counts::Counts;
 use crate::failure::{Failure, Result};
-use crate::test::Counts;
 use crate::{children, demo, layers, say, table, test, tidy, workspace};
 
 pub(crate) const COMMAND: Command = Command {
@@ -15,10 +13,10 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask ci
 
-In this order, and the first failure ends it: Redis (installed as root on Debian, else a failure), fmt, clippy with warnings
-as errors, layers, tidy, docs with warnings as errors, all tests on PostgreSQL 15 (which need PgBouncer, and install it as root
-on Debian), the integration tests on PostgreSQL 18, and a short demonstration. Each step says how to run just it again. The
-last lines are the steps with their times and the test runner's counts.",
+In this order, and the first failure ends it: fmt, clippy with warnings as errors, layers, tidy, docs with warnings as
+errors, `cargo xtask test` as on a machine without any server, the integration tests on PostgreSQL 15, and a short
+demonstration. Nothing is installed before the tests, which bring what they need themselves. Each step says how to run just
+it again. The last lines are the steps with their times and the counts of the tests.",
     run,
 };
 
@@ -28,8 +26,7 @@ struct Step {
     run: fn(&mut Counts) -> Result,
 }
 
-const STEPS: [Step; 9] = [
-    Step { name: "redis", again: "cargo xtask doctor", run: |_| redis() },
+const STEPS: [Step; 8] = [
     Step { name: "fmt", again: "cargo fmt --all", run: |_| cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -44,14 +41,17 @@ const STEPS: [Step; 9] = [
         run: |_| doc(),
     },
     Step {
-        name: "test on PostgreSQL 15",
-        again: "cargo xtask test --pg 15",
-        run: |counts| tests(15, false, counts),
+        name: "test as a newcomer",
+        again: "cargo xtask test --newcomer",
+        run: |counts| add(test::test_as_newcomer(), counts),
     },
     Step {
-        name: "integration on PostgreSQL 18",
-        again: "cargo xtask test --pg 18 --integration",
-        run: |counts| tests(18, true, counts),
+        name: "integration on PostgreSQL 15",
+        again: "cargo xtask test --pg 15 --integration",
+        run: |counts| {
+            let wishes = test::Wishes { pg: Some(15), integration: true, ..test::Wishes::default() };
+            add(test::test(&wishes), counts)
+        },
     },
     Step { name: "demo", again: "cargo xtask demo --seconds 3 --json --profile dev", run: |_| demonstrate() },
 ];
@@ -89,21 +89,12 @@ fn doc() -> Result {
     children::run_aside(doc.env("RUSTDOCFLAGS", "-D warnings").current_dir(workspace::root()))
 }
 
-fn redis() -> Result {
-    let found = RedisPrograms::find_or_install(&say::note)?;
-    say::note(&format!("{}", found.server.display()));
-    Ok(())
-}
-
-fn tests(pg: u16, integration: bool, counts: &mut Counts) -> Result {
-    let wishes =
-        test::Wishes { pg: Some(pg), integration, redis_is_required: true, ..test::Wishes::default() };
-    let (more, outcome) = test::test(&wishes);
+fn add((more, outcome): (Counts, Result), counts: &mut Counts) -> Result {
     *counts += more;
     outcome
 }
 
 fn demonstrate() -> Result {
-    let wishes = demo::Wishes { seconds: 3, json: true, pg: None, release: false, install: false };
+    let wishes = demo::Wishes { seconds: 3, json: true, pg: None, release: false };
     demo::demonstrate(&wishes)
 }

@@ -11,7 +11,7 @@ pub(crate) const COMMAND: Command = Command {
     name: "demo",
     line: "run a mixed load through db-platform on a real cluster, and sum it up",
     help: "
-cargo xtask demo [--seconds N] [--json] [--pg 14|15|16|17|18] [--profile release|dev] [--install]
+cargo xtask demo [--seconds N] [--json] [--pg 14|15|16|17|18|19] [--profile release|dev]
 
 Finds or fetches PostgreSQL, starts one primary and two standbys (and Redis when it can), migrates, seeds, runs a mixed
 read and write load for N seconds (20 unless said), and prints a summary on standard output: transactions and reads per
@@ -22,7 +22,7 @@ and port are printed, so that a node can be killed while the load runs:
 
     cargo xtask demo --seconds 60        and, from another terminal, kill -9 the pid of node2
 
-Exit status 0 only if no error reached a caller. --install gets Redis with apt-get (as root on Debian).",
+Exit status 0 only if no error reached a caller.",
     run,
 };
 
@@ -33,17 +33,15 @@ pub(crate) struct Wishes {
     pub(crate) json: bool,
     pub(crate) pg: Option<u16>,
     pub(crate) release: bool,
-    pub(crate) install: bool,
 }
 
 fn run(mut options: Options) -> Result {
-    let mut wishes = Wishes { seconds: 20, json: false, pg: None, release: true, install: false };
+    let mut wishes = Wishes { seconds: 20, json: false, pg: None, release: true };
     while let Some(arg) = options.next()? {
         match arg {
             Arg::Long("seconds") => wishes.seconds = options.number()?,
             Arg::Long("json") => wishes.json = true,
             Arg::Long("pg") => wishes.pg = Some(options.number()?),
-            Arg::Long("install") => wishes.install = true,
             Arg::Long("profile") => {
                 wishes.release = match options.value()?.as_str() {
                     "release" => true,
@@ -67,7 +65,7 @@ pub(crate) fn demonstrate(wishes: &Wishes) -> Result {
     let programs = target.join(if wishes.release { "release" } else { "debug" });
     say::step("build", || children::run_aside(&mut build(wishes.release)))?;
 
-    let redis = up::redis(wishes.install, &progress)?;
+    let redis = up::redis(&progress)?;
     let redis = redis.map(|programs| say::step("start Redis", || Redis::start(&programs))).transpose()?;
     let version = install.version.to_string();
     let builder = Cluster::builder(install).standbys(2).place(place);

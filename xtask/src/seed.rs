@@ -10,9 +10,9 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask seed dev|test|staging [--scale X]
 
-Runs `dbctl seed` on seeds/, on the development cluster, or on the database that DATABASE_URL names. The same seed
-number always gives the same rows, and loading twice is harmless. --scale makes staging larger or smaller (1 is about a
-million events).",
+Runs `dbctl seed` on seeds/, on the development cluster, or on the database that DATABASE_URL names; then APP_ENV
+must say which environment that database belongs to. The same seed number always gives the same rows, and loading
+twice is harmless. --scale makes staging larger or smaller (1 is about a million events).",
     run,
 };
 
@@ -26,8 +26,5 @@ fn run(mut options: Options) -> Result {
     }
     let mut dbctl = children::cargo(&["run", "--quiet", "--package", "db-cli", "--bin", "dbctl", "--"]);
     dbctl.args(["seed", &set, "--dir", "seeds"]).args(words);
-    if std::env::var_os("APP_ENV").is_none() {
-        dbctl.env("APP_ENV", "development");
-    }
     children::run(dev::aim(&mut dbctl)?.current_dir(workspace::root()))
 }

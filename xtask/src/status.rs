@@ -10,7 +10,7 @@ pub(crate) const COMMAND: Command = Command {
     help: "
 cargo xtask status
 
-Lists the development cluster's servers and its URLs. Exit status 0 if all of them run, 1 otherwise.",
+Lists the development cluster's servers and its URLs, with their passwords. Exit status 0 if all of them run, 1 otherwise.",
     run,
 };
 

@@ -1,6 +1,6 @@
 //! `up`: starts the development cluster and prints its URLs.
 
-use db_server::{Cluster, DevCluster, DevState, Finder, Place, RedisPrograms};
+use db_server::{Cluster, DevCluster, DevData, DevState, Finder, Place, RedisProgram};
 use lexopt::Arg;
 
 use crate::command::{Command, Options, unexpected};
@@ -11,7 +11,7 @@ pub(crate) const COMMAND: Command = Command {
     name: "up",
     line: "start the development cluster (it stays) and print its URLs",
     help: "
-cargo xtask up [--pg 14|15|16|17|18] [--standbys N] [--no-redis] [--install]
+cargo xtask up [--pg 14|15|16|17|18|19] [--standbys N] [--no-redis]
 
 Starts PostgreSQL (one primary, two standbys unless --standbys says otherwise) and Redis on free loopback ports, and
 prints DATABASE_URL, DATABASE_READ_URLS and REDIS_URL in .env form:
@@ -19,8 +19,9 @@ prints DATABASE_URL, DATABASE_READ_URLS and REDIS_URL in .env form:
     cargo xtask up > .env
 
 The servers outlive this command and keep their data below target/. Up again is harmless: it prints the same URLs.
-Without a Redis on PATH it goes on without one, or installs it with --install (apt-get, as root on Debian).
-`down` stops, `reset` forgets the data. The data live without fsync: a crash of the machine may cost them.",
+The passwords in them are random, and of this cluster alone: the printed lines are secrets. Redis is the one on PATH, else
+one that is fetched; where neither can be, it goes on without. `down` stops, `reset` forgets the data. The data live without
+fsync: a crash of the machine may cost them.",
     run,
 };
 
@@ -30,7 +31,6 @@ pub(crate) struct Wishes {
     pg: Option<u16>,
     standbys: Option<usize>,
     no_redis: bool,
-    install: bool,
 }
 
 pub(crate) fn read(options: &mut Options) -> Result<Wishes> {
@@ -40,7 +40,6 @@ pub(crate) fn read(options: &mut Options) -> Result<Wishes> {
             Arg::Long("pg") => wishes.pg = Some(options.number()?),
             Arg::Long("standbys") => wishes.standbys = Some(options.number()?),
             Arg::Long("no-redis") => wishes.no_redis = true,
-            Arg::Long("install") => wishes.install = true,
             other => return Err(unexpected(&other)),
         }
     }
@@ -57,47 +56,48 @@ pub(crate) fn start(wishes: &Wishes) -> Result {
     let place = Place::here()?;
     let cluster = DevCluster::of(&place);
     // A state file that cannot be read is `down`'s to remove, and the message says so.
-    let before = cluster.state()?;
-    if let Some(before) = &before {
-        refuse_another(before, wishes)?;
+    let running = cluster.state()?.filter(DevState::is_up);
+    let data = cluster.data()?;
+    if let Some(data) = &data {
+        refuse_another(data, wishes)?;
     }
-    if let Some(state) = before.as_ref().filter(|state| state.is_up()) {
+    if let Some(state) = running {
         say::note("the development cluster runs already");
-        dev::print(state);
+        dev::print(&state);
         return Ok(());
     }
     let progress = |line: &str| say::note(&format!("  … {line}"));
-    let major = before.as_ref().map(|before| before.major).or(wishes.pg);
+    let major = data.as_ref().map(|data| data.major).or(wishes.pg);
     let install = Finder::new(place.clone()).find(major, &progress)?;
     say::note(&format!("PostgreSQL {} ({}, {})", install.version, install.origin, install.bin.display()));
-    let redis = if wishes.no_redis { None } else { redis(wishes.install, &progress)? };
-    let standbys = before.as_ref().map_or(wishes.standbys.unwrap_or(2), |before| before.nodes.len() - 1);
+    let redis = if wishes.no_redis { None } else { redis(&progress)? };
+    let standbys = data.as_ref().map_or(wishes.standbys.unwrap_or(2), |data| data.standbys);
     let builder = Cluster::builder(install).standbys(standbys).place(place);
     let state = say::step("development cluster", || cluster.up(builder, redis.as_ref(), &progress))?;
     dev::print(&state);
     Ok(())
 }
 
-/// Redis when it is there, or can be installed and shall be; otherwise it is said that there is none.
-pub(crate) fn redis(install: bool, progress: &dyn Fn(&str)) -> Result<Option<RedisPrograms>> {
-    if install {
-        return Ok(Some(RedisPrograms::find_or_install(progress)?));
+/// Redis, found or fetched; where it is not to be had, that is said.
+pub(crate) fn redis(progress: &dyn Fn(&str)) -> Result<Option<RedisProgram>> {
+    match db_server::find_redis(progress) {
+        Ok(found) => Ok(Some(found)),
+        Err(missing) if missing.is_for_want_of_a_program() => {
+            say::note(&format!("going on without Redis: {missing}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
-    let found = RedisPrograms::find().ok();
-    if found.is_none() {
-        say::note("no redis-server or valkey-server on PATH: going on without (--install gets one)");
-    }
-    Ok(found)
 }
 
-fn refuse_another(before: &DevState, wishes: &Wishes) -> Result {
-    if let Some(pg) = wishes.pg.filter(|pg| *pg != before.major) {
-        let major = before.major;
+fn refuse_another(data: &DevData, wishes: &Wishes) -> Result {
+    let major = data.major;
+    if let Some(pg) = wishes.pg.filter(|pg| *pg != major) {
         return Err(Failure::said(format!(
             "the development cluster holds data of PostgreSQL {major}: `cargo xtask reset --pg {pg}` begins anew"
         )));
     }
-    let standbys = before.nodes.len() - 1;
+    let standbys = data.standbys;
     if let Some(wanted) = wishes.standbys.filter(|wanted| *wanted != standbys) {
         return Err(Failure::said(format!(
             "the development cluster has {standbys} standbys: `cargo xtask reset --standbys {wanted}` begins anew"

@@ -18,8 +18,8 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed; 2 wrong usage; 3 something was found \
-    (check, drift, lint, topology) or is pending (plan --exit-code); 130 interrupted.";
+pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
+    was found (check, drift, lint, topology) or is pending (plan --exit-code); 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +29,10 @@ pub(crate) struct Options {
     /// The database's URL, in place of the environment. Without a password: others see the command line.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
+    /// The schema of the tables that say which migrations are applied and which seeds are loaded, in place of
+    /// DB_LEDGER_SCHEMA: where several schemas have such tables.
+    #[arg(long, global = true, value_name = "SCHEMA")]
+    pub(crate) ledger_schema: Option<String>,
     /// Print one JSON value on standard output, and errors as JSON on standard error.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -40,6 +44,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Migrate(Migrate),
     /// Fill the database with a set of seeds; refused in production.
+    ///
+    /// APP_ENV must say that this is not production; where it is not set, a person at a terminal is asked.
     Seed(Seed),
     /// Which server takes writes, and how the others are doing.
     ///

@@ -82,7 +82,8 @@ fn verdict(passes: bool) -> ExitCode {
 /// `dbctl migrate drift`.
 pub(crate) async fn drift(command: Drift, options: &Options) -> Result<ExitCode, CliError> {
     let migrations = Migrations::read(&command.source.dir)?;
-    let (mut live, ..) = connect::connect(&connect::config(options)?).await?;
+    let config = connect::config(options)?;
+    let (mut live, ..) = connect::connect(&config).await?;
     let schema = match &command.schema_rs {
         Some(file) => schema_drift(&mut live, file).await?,
         None => String::new(),
@@ -94,7 +95,7 @@ pub(crate) async fn drift(command: Drift, options: &Options) -> Result<ExitCode,
         }
     };
     let server = Server::throw_away(major).await?;
-    let drift = check::drift(&server, &migrations, &mut live).await?;
+    let drift = check::drift(&server, &migrations, &mut live, config.ledger_schema.as_deref()).await?;
     let mut lines: Vec<String> = drift.differences.iter().map(ToString::to_string).collect();
     lines.extend(
         drift.unknown.iter().map(|version| format!("unknown  {version} is applied but not in the directory")),

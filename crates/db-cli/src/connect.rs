@@ -24,11 +24,20 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
         }
         (None, None) => None,
     };
-    let Some(url) = url else { return Ok(Config::from_env()?) };
-    let environment =
-        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-    let given = ["DATABASE_URL", "DATABASE_DIRECT_URL"].map(|name| (name.to_owned(), url.trim().to_owned()));
-    Ok(Config::from_vars(environment.chain(given))?)
+    let mut config = match url {
+        None => Config::from_env()?,
+        Some(url) => {
+            let environment = std::env::vars_os()
+                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+            let given =
+                ["DATABASE_URL", "DATABASE_DIRECT_URL"].map(|name| (name.to_owned(), url.trim().to_owned()));
+            Config::from_vars(environment.chain(given))?
+        }
+    };
+    if options.ledger_schema.is_some() {
+        config.ledger_schema.clone_from(&options.ledger_schema);
+    }
+    Ok(config)
 }
 
 /// A connection past any pooler. With it, how it was opened.

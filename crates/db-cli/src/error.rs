@@ -24,6 +24,10 @@ pub(crate) enum CliError {
     Url(InvalidUrl),
     #[error("{path} is not what `dbctl stats export` writes: {source}", path = path.display())]
     Stats { path: PathBuf, source: serde_json::Error },
+    #[error("APP_ENV is not set, and this {does}: set it to the environment that this database belongs to")]
+    NoEnvironment { does: &'static str },
+    #[error("that is not the database's name: this {does}, so nothing was done; or set APP_ENV")]
+    NotConfirmed { does: &'static str },
     #[error("the work was given up")]
     Interrupted,
     #[error("{path}: {source}", path = path.display())]

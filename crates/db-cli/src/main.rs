@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod connect;
+mod consent;
 mod error;
 mod interrupt;
 mod manual;

@@ -12,11 +12,16 @@ use crate::FOUND;
 use crate::args::Options;
 use crate::check;
 use crate::connect;
+use crate::consent;
 use crate::error::CliError;
 use crate::migrate_args::{Migrate, Source};
 use crate::new_migration;
 use crate::progress::Progress;
 use crate::say;
+
+/// What the commands do to data.
+const RESETS: &str = "drops everything in the database";
+const UNDOES: &str = "runs down.sql, which drops columns and tables with their data";
 
 pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode, CliError> {
     let accept = command.accepted();
@@ -43,17 +48,19 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             print_steps(json, &steps?);
         }
         Migrate::Undo { source, count } => {
+            consent::environment(&connect::config(options)?, UNDOES).await?;
             let (migrator, mut conn) = open(&source, accept, options).await?;
             print_steps(json, &migrator.undo(&mut conn, count as usize, Progress::tell).await?);
         }
         Migrate::Redo(source) => {
+            consent::environment(&connect::config(options)?, UNDOES).await?;
             let (migrator, mut conn) = open(&source, accept, options).await?;
             print_steps(json, &migrator.redo(&mut conn, Progress::tell).await?);
         }
         Migrate::Reset { source, .. } => {
-            let environment = connect::config(options)?.environment;
+            let environment = consent::environment(&connect::config(options)?, RESETS).await?;
             let (migrator, mut conn) = open(&source, accept, options).await?;
-            print_steps(json, &migrator.reset(&mut conn, environment, Progress::tell).await?);
+            print_steps(json, &migrator.reset(&mut conn, Some(environment), Progress::tell).await?);
         }
         Migrate::Repair { source, versions } => {
             let (migrator, mut conn) = open(&source, accept, options).await?;
@@ -80,8 +87,11 @@ async fn open(
     options: &Options,
 ) -> Result<(Migrator, AsyncPgConnection), CliError> {
     let migrations = Migrations::read(&source.dir)?;
-    let (conn, connector, host) = connect::connect(&connect::config(options)?).await?;
-    let migrator = Migrator::new(migrations, MigratorConfig { accept, ..MigratorConfig::default() });
+    let config = connect::config(options)?;
+    let (conn, connector, host) = connect::connect(&config).await?;
+    let ledger_schema = config.ledger_schema;
+    let config = MigratorConfig { accept, ledger_schema, ..MigratorConfig::default() };
+    let migrator = Migrator::new(migrations, config);
     // A transaction-pooling proxy is noticed only from a second connection.
     Ok((migrator.opened_by(connector, host), conn))
 }

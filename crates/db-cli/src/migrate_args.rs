@@ -26,7 +26,8 @@ pub(crate) enum Migrate {
     },
     /// Print which migrations are applied, and which are not as they should be.
     Status(Source),
-    /// Undo the newest applied migrations.
+    /// Undo the newest applied migrations; APP_ENV must say where this is, else a person at a terminal is
+    /// asked.
     Undo {
         #[command(flatten)]
         source: Source,
@@ -34,9 +35,13 @@ pub(crate) enum Migrate {
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
     },
-    /// Undo the newest applied migration and apply it again.
+    /// Undo the newest applied migration and apply it again; APP_ENV must say where this is, else a person is
+    /// asked.
     Redo(Source),
     /// Drop everything and apply all migrations; in development and test only (APP_ENV).
+    ///
+    /// Where APP_ENV is not set, a person at a terminal is asked for the database's name; elsewhere it is
+    /// refused. --yes does not stand in for either.
     Reset {
         #[command(flatten)]
         source: Source,
@@ -102,7 +107,7 @@ pub(crate) struct Check {
     #[arg(long, value_name = "FILE", requires = "from", value_hint = ValueHint::FilePath)]
     pub(crate) schema_rs: Option<PathBuf>,
     /// The major version of the server that is started; by default the one that is installed.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
     /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -126,7 +131,7 @@ pub(crate) struct Drift {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema_rs: Option<PathBuf>,
     /// The major version of the server that is started: that of the database.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=18))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
 }
 

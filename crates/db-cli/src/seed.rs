@@ -8,13 +8,19 @@ use serde_json::json;
 
 use crate::args::{Options, Seed};
 use crate::connect;
+use crate::consent;
 use crate::error::CliError;
 
 pub(crate) async fn run(options: Seed, general: &Options) -> Result<ExitCode, CliError> {
     let seeds = Seeds::open(&options.dir, &options.name)?;
     let config = connect::config(general)?;
+    let environment = match options.plan {
+        true => config.named_environment,
+        false => Some(consent::environment(&config, "fills the database with invented rows").await?),
+    };
     let mut client = connect::connect_for_copy(&config).await?;
-    let settings = SeedOptions { scale: options.scale, seed: options.seed, environment: config.environment };
+    let ledger_schema = config.ledger_schema.clone();
+    let settings = SeedOptions { scale: options.scale, seed: options.seed, environment, ledger_schema };
     let plan = seeds.plan(&client, &settings).await?;
     if options.plan {
         if general.json {

@@ -4,10 +4,18 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Where the program runs (`APP_ENV`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+///
+/// There is no default: some environments allow what destroys data, and nobody said that this is one of them.
+///
+/// ```
+/// use db_core::Environment;
+///
+/// assert_eq!("prod".parse(), Ok(Environment::Production));
+/// assert!("prd".parse::<Environment>().is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Environment {
     /// A developer's machine.
-    #[default]
     Development,
     /// Automated tests.
     Test,

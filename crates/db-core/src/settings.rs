@@ -44,7 +44,7 @@ mod reader;
 mod typos;
 mod value;
 
-pub use database::DatabaseUrls;
+pub use database::{DatabaseUrls, LedgerSchema, NamedEnvironment};
 pub use page::page;
 pub use problem::{InvalidSettings, Notice, Problem};
 pub use reader::Reader;

@@ -83,14 +83,15 @@ struct Backend {
 }
 
 async fn backend(conn: &mut AsyncPgConnection) -> std::result::Result<i32, MigrationError> {
-    let backend: Backend = sql_query("SELECT pg_backend_pid() AS pid").get_result(conn).await?;
+    let backend: Backend = sql_query("SELECT pg_catalog.pg_backend_pid() AS pid").get_result(conn).await?;
     Ok(backend.pid)
 }
 
 /// Fails as pooled where the session's backend compares so with `first`.
 async fn expect(conn: &mut AsyncPgConnection, compares: &str, first: i32) -> Outcome {
     let check = format!(
-        "DO $$BEGIN IF pg_backend_pid() {compares} {first} THEN RAISE EXCEPTION '{POOLED}'; END IF; END$$"
+        "DO $$BEGIN IF pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.{compares}) {first} THEN \
+         RAISE EXCEPTION '{POOLED}'; END IF; END$$"
     );
     let checked = conn.batch_execute(&check).await;
     checked.map_err(|error| known(error.to_string(), || error.into()))

@@ -84,8 +84,9 @@ pub enum MigrationError {
     },
     /// A migration is applied that is not among the files.
     #[error(
-        "migration {version} is applied but not in the directory: deploy or undo from the branch that has it, forget it \
-         with `dbctl migrate repair {version}`, or let it be with `--accept unknown`"
+        "migration {version} is applied but not in the directory: deploy or undo from the branch that has \
+         it, forget it with `dbctl migrate repair {version}`, or let it be with `--accept unknown`; if it is \
+         another service's, keep a ledger for each with `--ledger-schema`"
     )]
     Unknown {
         /// The version.
@@ -110,6 +111,20 @@ pub enum MigrationError {
         /// How many parts had committed.
         done: usize,
     },
+    /// A migration was cut off, and with its session went a temporary table that the rest of it needs.
+    #[error(
+        "{file}:{line}: the temporary table {table} went with the session of the runner that was cut off, \
+         and a table of the same name is not what is meant: make it again before this line (CREATE TEMP \
+         TABLE IF NOT EXISTS); what has not run may be edited", file = file.display()
+    )]
+    TemporaryGone {
+        /// The file.
+        file: PathBuf,
+        /// The line of the statement that needs it.
+        line: usize,
+        /// The table.
+        table: String,
+    },
     /// A migration stopped half-way, so nothing can be undone yet.
     #[error("{migration} stopped half-way: finish it with `dbctl migrate apply` first")]
     HalfWay {
@@ -128,6 +143,55 @@ pub enum MigrationError {
         version: Version,
         /// The name.
         name: String,
+    },
+    /// Several schemas have a ledger, and nothing says which one is meant.
+    #[error(
+        "the schemas {} each have a ledger of applied migrations: name the one that is meant with \
+         `--ledger-schema` (DB_LEDGER_SCHEMA), or drop the tables __diesel_schema_migrations and \
+         __db_migrations of the other", schemas.join(" and ")
+    )]
+    SeveralLedgers {
+        /// The schemas.
+        schemas: Vec<String>,
+    },
+    /// The schema in which the ledger would be made does not exist.
+    #[error(
+        "there is no schema {schema} to keep the ledger of applied migrations in: create it, or name another \
+         one with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    NoLedgerSchema {
+        /// The schema.
+        schema: String,
+    },
+    /// A table has the name of one of the ledger's, and other columns.
+    #[error(
+        "{table} is no ledger of applied migrations, only its name is: rename it, or keep the ledger in \
+         another schema with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    NoLedger {
+        /// The table with its schema.
+        table: String,
+    },
+    /// The ledger is there, and this role may not read it.
+    #[error(
+        "{table} says which migrations are applied, and this role may not read it: connect as its owner, \
+         GRANT the role USAGE on its schema and SELECT, INSERT, UPDATE and DELETE on the table, or, if \
+         another ledger is meant, name its schema with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    LedgerDenied {
+        /// The table with its schema.
+        table: String,
+    },
+    /// The ledger cannot be made where it would be.
+    #[error(
+        "the ledger of applied migrations cannot be made in the schema {schema}: {source}; GRANT this role \
+         USAGE and CREATE on it, or name another schema with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    LedgerNotMade {
+        /// The schema.
+        schema: String,
+        /// What the server said.
+        source: Box<Error>,
     },
     /// Another runner holds the lock.
     #[error(
@@ -201,6 +265,12 @@ pub enum MigrationError {
         /// Where we are.
         environment: Environment,
     },
+    /// A reset was asked for, and nothing says where we are.
+    #[error(
+        "reset drops everything, so it runs in development and test only, and APP_ENV is not set: set it to \
+         development or test if the data may go"
+    )]
+    ResetNowhere,
     /// The database could not be asked.
     #[error(transparent)]
     Database(#[from] Error),

@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use db_core::{Error, SqlState};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::error::MigrationError;
+use crate::location::{DIESEL, Location, OURS, UNDER_WAY};
 use crate::run::Direction;
 use crate::source::{Migration, Version};
 
@@ -24,6 +26,7 @@ pub(crate) struct Ledger {
     diesel: String,
     ours: String,
     under_way: String,
+    location: Location,
 }
 
 /// What the tables say.
@@ -51,13 +54,11 @@ pub(crate) struct UnderWay {
 }
 
 #[derive(QueryableByName)]
-struct Tables {
+struct NamedRow {
+    #[diesel(sql_type = BigInt)]
+    oid: i64,
     #[diesel(sql_type = Text)]
-    schema: String,
-    #[diesel(sql_type = Bool)]
-    diesel: bool,
-    #[diesel(sql_type = Bool)]
-    ours: bool,
+    name: String,
 }
 
 #[derive(QueryableByName)]
@@ -89,29 +90,27 @@ struct UnderWayRow {
 }
 
 impl Ledger {
-    /// Finds the tables, or where they would be made, and reads them.
-    pub(crate) async fn read(conn: &mut AsyncPgConnection) -> Result<(Ledger, State), MigrationError> {
-        let tables: Tables = sql_query(
-            "SELECT quote_ident(schema) AS schema, diesel IS NOT NULL AS diesel, \
-             to_regclass(quote_ident(schema) || '.__db_migrations') IS NOT NULL AS ours \
-             FROM to_regclass('__diesel_schema_migrations') AS diesel, LATERAL (SELECT coalesce((SELECT nspname FROM pg_class \
-             JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = diesel), current_schema(), 'public')) \
-             AS found (schema)",
-        )
-        .get_result(conn)
-        .await?;
+    /// Finds the tables, or where they would be made, and reads them; `schema` is the one that a setting
+    /// names.
+    pub(crate) async fn read(
+        conn: &mut AsyncPgConnection,
+        schema: Option<&str>,
+    ) -> Result<(Ledger, State), MigrationError> {
+        let location = Location::find(conn, schema).await?;
         let ledger = Ledger {
-            diesel: format!("{}.__diesel_schema_migrations", tables.schema),
-            ours: format!("{}.__db_migrations", tables.schema),
-            under_way: format!("{}.__db_migrations_under_way", tables.schema),
+            diesel: location.name_of(DIESEL),
+            ours: location.name_of(OURS),
+            under_way: location.name_of(UNDER_WAY),
+            location,
         };
         let mut state = State::default();
-        if tables.diesel {
-            let sql = format!("SELECT version FROM {} ORDER BY version COLLATE \"C\"", ledger.diesel);
+        if ledger.location.diesel.is_some() {
+            let sql =
+                format!("SELECT version FROM {} ORDER BY version COLLATE pg_catalog.\"C\"", ledger.diesel);
             let rows: Vec<AppliedRow> = sql_query(sql).get_results(conn).await?;
             state.applied = rows.into_iter().map(|row| Version::from_stored(row.version)).collect();
         }
-        if tables.ours {
+        if ledger.location.ours.is_some() {
             ledger.read_ours(conn, &mut state).await?;
         }
         Ok((ledger, state))
@@ -124,6 +123,9 @@ impl Ledger {
         state.checksums = checksums
             .filter(|(version, _)| version.is_repeatable() || state.applied.contains(version))
             .collect();
+        if self.location.under_way.is_none() {
+            return Ok(());
+        }
         let sql = format!("SELECT version, down, done, hash, begun FROM {} ORDER BY version", self.under_way);
         let rows: Vec<UnderWayRow> = sql_query(sql).get_results(conn).await?;
         state.under_way = rows
@@ -141,11 +143,21 @@ impl Ledger {
 
     /// Creates the tables where they are missing. Only under the lock: `IF NOT EXISTS` does not protect against a race.
     pub(crate) async fn create(&self, conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
-        let Ledger { diesel, ours, under_way } = self;
+        let Ledger { diesel, ours, under_way, location } = self;
+        if location.diesel.is_some() && location.ours.is_some() && location.under_way.is_some() {
+            return Ok(());
+        }
+        if location.is_empty() && !location.others.is_empty() {
+            let (schema, others) = (&location.schema, &location.others);
+            tracing::warn!(
+                schema,
+                ?others,
+                "a new ledger is made, since its schema was named; there are others"
+            );
+        }
         // The first as diesel creates it, so that both may.
         let sql = format!(
-            "SET client_min_messages = warning; \
-             CREATE TABLE IF NOT EXISTS {diesel} (\
+            "CREATE TABLE IF NOT EXISTS {diesel} (\
              version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP); \
              CREATE TABLE IF NOT EXISTS {ours} (version text PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, \
              statements int NOT NULL, duration_ms bigint NOT NULL, how text NOT NULL, runner text NOT NULL, \
@@ -153,7 +165,52 @@ impl Ledger {
              CREATE TABLE IF NOT EXISTS {under_way} (version text PRIMARY KEY, down boolean NOT NULL, done int NOT NULL, \
              hash text NOT NULL, begun bigint[], since timestamptz NOT NULL DEFAULT clock_timestamp())"
         );
-        Ok(conn.batch_execute(&sql).await?)
+        conn.batch_execute(&sql).await.map_err(|error| {
+            let error = Error::from(error);
+            match error.sqlstate() {
+                Some(SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    MigrationError::LedgerNotMade { schema: location.schema.clone(), source: Box::new(error) }
+                }
+                _ => error.into(),
+            }
+        })
+    }
+
+    /// Statements that fail where a migration dropped one of the tables: what it did could not be recorded.
+    pub(crate) fn guard(&self) -> String {
+        let oids = self.oids();
+        let count = oids.len();
+        format!(
+            "DO $guard$BEGIN IF (SELECT count(*) FROM pg_class WHERE oid = ANY ('{{{}}}'::oid[])) < {count} \
+             THEN RAISE EXCEPTION 'the migration drops the tables that say which migrations are applied' \
+             USING HINT = 'keep them out of what it drops, or give them a schema of their own with \
+             --ledger-schema'; END IF; END$guard$",
+            listed(&oids)
+        )
+    }
+
+    /// Learns the tables' names anew: a migration may have renamed their schema, or moved them.
+    pub(crate) async fn follow(&mut self, conn: &mut AsyncPgConnection) -> Result<(), diesel::result::Error> {
+        let rows: Vec<NamedRow> = sql_query(format!(
+            "SELECT c.oid::bigint AS oid, format('%I.%I', nspname, relname) AS name FROM pg_class AS c \
+             JOIN pg_namespace AS n ON n.oid = relnamespace WHERE c.oid = ANY ('{{{}}}'::oid[])",
+            listed(&self.oids())
+        ))
+        .get_results(conn)
+        .await?;
+        for NamedRow { oid, name } in rows {
+            match Some(oid) {
+                found if found == self.location.diesel => self.diesel = name,
+                found if found == self.location.ours => self.ours = name,
+                _ => self.under_way = name,
+            }
+        }
+        Ok(())
+    }
+
+    fn oids(&self) -> Vec<i64> {
+        let Location { diesel, ours, under_way, .. } = self.location;
+        [diesel, ours, under_way].into_iter().flatten().collect()
     }
 
     /// Records that a migration is applied to its end; `how` is `ran`, `baseline` or `repaired`.
@@ -164,7 +221,7 @@ impl Ledger {
         how: &str,
         (statements, elapsed): (usize, Duration),
     ) -> Result<(), diesel::result::Error> {
-        let Ledger { diesel, ours, under_way } = self;
+        let Ledger { diesel, ours, under_way, .. } = self;
         let theirs = match (migration.version.is_repeatable(), how) {
             (true, _) | (false, "repaired") => String::new(),
             _ => format!("theirs AS (INSERT INTO {diesel} (version) VALUES ($1)), "),
@@ -194,7 +251,7 @@ impl Ledger {
         conn: &mut AsyncPgConnection,
         version: &Version,
     ) -> Result<(), diesel::result::Error> {
-        let Ledger { diesel, ours, under_way } = self;
+        let Ledger { diesel, ours, under_way, .. } = self;
         sql_query(format!(
             "WITH ours AS (DELETE FROM {ours} WHERE version = $1), \
              cut AS (DELETE FROM {under_way} WHERE version = $1) DELETE FROM {diesel} WHERE version = $1"
@@ -225,4 +282,8 @@ impl Ledger {
         .await?;
         Ok(())
     }
+}
+
+fn listed(oids: &[i64]) -> String {
+    oids.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }

@@ -81,7 +81,7 @@ pub(crate) async fn next(conn: &mut AsyncPgConnection, what: &What, before: Opti
                 _ => Next::Run,
             })
         }
-        What::DropIndex { .. } | What::Object { .. } | What::Repeatable => Ok(Next::Run),
+        What::DropIndex { .. } | What::Object { .. } | What::DiscardAll | What::Repeatable => Ok(Next::Run),
     }
 }
 

@@ -8,11 +8,13 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, Tr
 use crate::direct::Second;
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, State, UnderWay};
+use crate::location::{DEFAULT_SCHEMA, quoted};
 use crate::lock;
-use crate::plan::Plan;
+use crate::plan::{Plan, Planned};
 use crate::policy::{self, Accept};
+use crate::repair::DROP_EVERYTHING;
 use crate::run::{Direction, Runner};
-use crate::session::{RESET, Session};
+use crate::session::{OWN, RESET, Session};
 use crate::source::{Migrations, Version};
 use crate::status::Status;
 
@@ -35,6 +37,12 @@ pub struct MigratorConfig {
     pub concurrently_lock_timeout: Duration,
     /// What is let be that would otherwise be an error.
     pub accept: Accept,
+    /// The schema of the ledger, the tables that say what is applied. None: the one that has a ledger, and
+    /// `public` for a new one.
+    ///
+    /// Name it where several schemas of a database are migrated by themselves, as with a schema for each
+    /// tenant: to choose between them would be a guess. The schema must exist.
+    pub ledger_schema: Option<String>,
 }
 
 impl Default for MigratorConfig {
@@ -46,6 +54,7 @@ impl Default for MigratorConfig {
             lock_attempts: 600,
             concurrently_lock_timeout: Duration::from_secs(600),
             accept: Accept::default(),
+            ledger_schema: None,
         }
     }
 }
@@ -89,9 +98,11 @@ impl Migrator {
     ///
     /// # Errors
     /// [`MigrationError::Database`], and what the policies find: [`MigrationError::Edited`],
-    /// [`MigrationError::OutOfOrder`] and [`MigrationError::Unknown`].
+    /// [`MigrationError::OutOfOrder`] and [`MigrationError::Unknown`]. Where it is not clear where the ledger
+    /// is or may be: [`MigrationError::SeveralLedgers`], [`MigrationError::NoLedgerSchema`],
+    /// [`MigrationError::NoLedger`] and [`MigrationError::LedgerDenied`].
     pub async fn plan(&self, conn: &mut AsyncPgConnection) -> Result<Plan, MigrationError> {
-        let (_, state) = Ledger::read(conn).await?;
+        let (_, state) = self.ledger(conn).await?;
         policy::check(&self.migrations, &state, self.config.accept)?;
         Ok(Plan::of(&self.migrations, &state))
     }
@@ -99,16 +110,17 @@ impl Migrator {
     /// Which migrations are applied, and which are not as they should be. Reads only.
     ///
     /// # Errors
-    /// [`MigrationError::Database`].
+    /// [`MigrationError::Database`], and where it is not clear where the ledger is, as [`Migrator::plan`].
     pub async fn status(&self, conn: &mut AsyncPgConnection) -> Result<Status, MigrationError> {
-        Ok(Status::of(&self.migrations, &Ledger::read(conn).await?.1))
+        Ok(Status::of(&self.migrations, &self.ledger(conn).await?.1))
     }
 
     /// Applies what is pending, in order, and then the repeatable migrations that changed; calls `on_step` after each.
     /// What another runner left half-done is finished first. With nothing pending no lock is taken.
     ///
-    /// `conn` must be a direct connection: behind a transaction pooler the lock would protect nothing. Its session
-    /// settings are those of its start-up afterwards.
+    /// `conn` must be a direct connection: behind a transaction pooler the lock would protect nothing. Its
+    /// session is as after its start-up before the first migration and after each: settings, role, temporary
+    /// tables, cursors, LISTEN and statements of PREPARE are gone. Advisory locks that it had before stay.
     ///
     /// # Errors
     /// As [`Migrator::plan`]; [`MigrationError::Locked`] where another runner does not finish in time;
@@ -194,6 +206,7 @@ impl Migrator {
     ) -> Result<Vec<Step>, MigrationError> {
         let mut steps = Vec::new();
         let plan = Plan::of(&self.migrations, state);
+        warn_of_order(&plan);
         let undos = plan.unfinished_undo.iter().map(|version| (version, Direction::Down));
         let todo = undos.chain(plan.pending.iter().map(|planned| (&planned.version, Direction::Up)));
         for (version, direction) in todo {
@@ -260,19 +273,44 @@ impl Migrator {
                 return Ok(None);
             }
         }
-        match prepare(conn).await {
+        match self.prepare(conn, need).await {
             Ok((session, ledger, state)) => {
                 Ok(Some((Runner { conn, config: &self.config, session, ledger }, state)))
             }
             Err(error) => {
-                leave(conn).await;
+                leave(conn, None).await;
                 Err(error)
             }
         }
     }
 
+    async fn prepare(
+        &self,
+        conn: &mut AsyncPgConnection,
+        need: Need,
+    ) -> Result<(Session, Ledger, State), MigrationError> {
+        let session = Session::open(conn).await?;
+        conn.batch_execute(OWN).await?;
+        if need == Need::Empty {
+            let schema = quoted(self.config.ledger_schema.as_deref().unwrap_or(DEFAULT_SCHEMA));
+            conn.batch_execute(DROP_EVERYTHING).await?;
+            conn.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        }
+        let (ledger, _) = self.ledger(conn).await?;
+        ledger.create(conn).await?;
+        let (ledger, state) = self.ledger(conn).await?;
+        Ok((session, ledger, state))
+    }
+
+    pub(crate) async fn ledger(
+        &self,
+        conn: &mut AsyncPgConnection,
+    ) -> Result<(Ledger, State), MigrationError> {
+        Ledger::read(conn, self.config.ledger_schema.as_deref()).await
+    }
+
     async fn needed(&self, conn: &mut AsyncPgConnection, need: Need) -> Result<bool, MigrationError> {
-        Ok(need == Need::Always || !self.plan(conn).await?.is_empty())
+        Ok(need != Need::Pending || !self.plan(conn).await?.is_empty())
     }
 }
 
@@ -281,35 +319,47 @@ impl Migrator {
 pub(crate) enum Need {
     /// There is.
     Always,
+    /// There is, on a database that is made empty first.
+    Empty,
     /// Only if something is pending.
     Pending,
 }
 
-async fn prepare(conn: &mut AsyncPgConnection) -> Result<(Session, Ledger, State), MigrationError> {
-    let session = Session::open(conn).await?;
-    let (ledger, _) = Ledger::read(conn).await?;
-    ledger.create(conn).await?;
-    let (ledger, state) = Ledger::read(conn).await?;
-    Ok((session, ledger, state))
-}
-
-async fn leave(conn: &mut AsyncPgConnection) {
+async fn leave(conn: &mut AsyncPgConnection, session: Option<&Session>) {
     // A statement that failed may have left a transaction open; a lost connection has already forgotten everything.
     let _ = conn.batch_execute("ROLLBACK").await;
-    let _ = conn.batch_execute(RESET).await;
+    let _ = match session {
+        Some(session) => session.clean(conn).await,
+        None => conn.batch_execute(RESET).await,
+    };
     lock::unlock(conn).await;
 }
 
 impl Runner<'_> {
     /// Leaves the session as it was at its start, and gives the lock back.
     pub(crate) async fn unlock(self) {
-        leave(self.conn).await;
+        leave(self.conn, Some(&self.session)).await;
     }
 }
 
 impl State {
     fn cut_off(&self, version: &Version) -> Option<&UnderWay> {
         self.under_way.iter().find(|under_way| under_way.version == *version)
+    }
+}
+
+/// Diesel compares versions as text, so that 10 runs before 2.
+fn warn_of_order(plan: &Plan) {
+    let number = |planned: &Planned| planned.version.as_str().parse::<u128>().ok();
+    for pair in plan.pending.windows(2) {
+        if let [first, second] = pair
+            && number(first).zip(number(second)).is_some_and(|(first, second)| first > second)
+        {
+            let (first, second) = (&first.version, &second.version);
+            tracing::warn!(
+                "{first} runs before {second}, as in diesel: versions are texts; give them one length"
+            );
+        }
     }
 }
 

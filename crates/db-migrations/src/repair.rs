@@ -4,7 +4,7 @@ use db_core::Environment;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::error::MigrationError;
-use crate::ledger::{Ledger, State, UnderWay};
+use crate::ledger::{State, UnderWay};
 use crate::migrator::{Migrator, Need, Step};
 use crate::run::{Direction, Runner};
 use crate::segments::{hash_of, segments};
@@ -126,41 +126,33 @@ impl Migrator {
         }
     }
 
-    /// Drops everything in the database and applies all migrations, in development and test only.
+    /// Drops everything in the database and applies all migrations, in development and test only;
+    /// `environment` is the one that a person or a setting named, none where nobody did.
     ///
     /// Everything is: all schemas, extensions, publications, foreign servers and event triggers. The database itself, its
     /// settings, roles and large objects stay.
     ///
     /// # Errors
-    /// [`MigrationError::ResetRefused`], and as [`Migrator::apply`].
+    /// [`MigrationError::ResetRefused`] elsewhere, [`MigrationError::ResetNowhere`] without an environment,
+    /// and as [`Migrator::apply`].
     ///
     /// # Cancel safety
     /// As [`Migrator::apply`].
     pub async fn reset(
         &self,
         conn: &mut AsyncPgConnection,
-        environment: Environment,
+        environment: Option<Environment>,
         on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
-        if !matches!(environment, Environment::Development | Environment::Test) {
-            return Err(MigrationError::ResetRefused { environment });
+        match environment {
+            Some(Environment::Development | Environment::Test) => {}
+            Some(environment) => return Err(MigrationError::ResetRefused { environment }),
+            None => return Err(MigrationError::ResetNowhere),
         }
-        let Some((mut runner, _)) = self.lock(conn, Need::Always).await? else { return Ok(Vec::new()) };
-        let result = self.drop_and_apply(&mut runner, on_step).await;
+        let Some((mut runner, state)) = self.lock(conn, Need::Empty).await? else { return Ok(Vec::new()) };
+        let result = self.apply_pending(&mut runner, &state, on_step).await;
         runner.unlock().await;
         result
-    }
-
-    async fn drop_and_apply(
-        &self,
-        runner: &mut Runner<'_>,
-        on_step: impl FnMut(&Step) + Send,
-    ) -> Result<Vec<Step>, MigrationError> {
-        runner.conn.batch_execute(DROP_EVERYTHING).await?;
-        let (ledger, _) = Ledger::read(runner.conn).await?;
-        ledger.create(runner.conn).await?;
-        runner.ledger = ledger;
-        self.apply_pending(runner, &State::default(), on_step).await
     }
 
     fn named(&self, version: &str) -> Result<&Migration, MigrationError> {
@@ -199,7 +191,7 @@ impl Runner<'_> {
 }
 
 /// `public` comes back as it was: its owner, and who may do what in it.
-const DROP_EVERYTHING: &str = "DO $reset$
+pub(crate) const DROP_EVERYTHING: &str = "DO $reset$
 DECLARE
     one record;
     owner text;

@@ -12,12 +12,14 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, UnderWay};
 use crate::leftovers::{self, Next};
+use crate::lock;
 use crate::migrator::{MigratorConfig, Step};
 use crate::segments::{How, Segment, hash_of, segments};
-use crate::session::{RESET, Session};
+use crate::session::{OWN, Session};
+use crate::session_bound::{self, Gone};
 use crate::source::Migration;
 use crate::split::Statement;
-use crate::statement::Alone;
+use crate::statement::{Alone, What};
 
 /// Which way a migration runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +62,23 @@ impl Runner<'_> {
         cut_off: Option<&UnderWay>,
     ) -> Result<Step, MigrationError> {
         let job = Job::new(migration, direction, self.session.standard)?;
+        for line in session_bound::without_effect(&job.segments) {
+            let file = job.file.display();
+            tracing::warn!("{file}:{line}: SET LOCAL has no effect, since its part ends here: write SET");
+        }
         let done = cut_off.map_or(0, |cut_off| cut_off.done);
         if let Some(cut_off) = cut_off {
             if cut_off.hash != hash_of(&job.segments, done) {
                 let (version, migration) = (migration.version.clone(), migration.label());
                 return Err(MigrationError::EditedUnderWay { version, migration, done });
             }
+            if let Some(Gone { name: table, line }) = session_bound::gone(&job.segments, done) {
+                return Err(MigrationError::TemporaryGone { file: job.file, line, table });
+            }
             tracing::info!(migration = %migration.label(), done, "going on where the last runner was cut off");
         }
         if done >= job.segments.len() {
-            self.session.begin(self.conn, self.config.lock_timeout).await?;
+            self.conn.batch_execute(OWN).await?;
             self.conn.batch_execute("BEGIN").await?;
             self.record(&job, job.segments.len()).await?;
             self.conn.batch_execute("COMMIT").await?;
@@ -78,6 +87,7 @@ impl Runner<'_> {
         for (index, segment) in job.segments.iter().enumerate().skip(done) {
             self.segment(&job, index, segment, begun.take()).await?;
         }
+        self.session.clean(self.conn).await?;
         let step = job.step();
         tracing::info!(migration = %migration.label(), undone = step.undone, elapsed = ?step.elapsed, "migration ran");
         Ok(step)
@@ -125,7 +135,7 @@ impl Runner<'_> {
         for statement in &segment.statements {
             self.conn.batch_execute(statement.text).await.map_err(at(statement))?;
         }
-        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.back_to_ours().await?;
         self.record(job, index + 1).await.map_err(at_the_end)?;
         // What is deferred until now fails here.
         self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
@@ -147,12 +157,15 @@ impl Runner<'_> {
         if begun.is_none() {
             let indexes = leftovers::indexes_of(self.conn, &alone.what).await.map_err(at(statement))?;
             *begun = Some(indexes);
-            self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+            self.back_to_ours().await?;
             let to = UnderWay { begun: begun.clone(), ..job.under_way(index) };
             self.ledger.came(self.conn, &to).await.map_err(at_the_end)?;
             self.open_with(segment, settings, timeout).await?;
         }
         let ran = match &next {
+            Next::Run if alone.what == What::DiscardAll => {
+                self.conn.batch_execute(&self.session.clean_sql()).await
+            }
             Next::Run => self.conn.batch_execute(statement.text).await,
             Next::RunInstead(sql) => self.conn.batch_execute(sql).await,
             Next::Done => Ok(()),
@@ -165,10 +178,18 @@ impl Runner<'_> {
             }
             return Err(failure);
         }
-        self.conn.batch_execute(RESET).await.map_err(at_the_end)?;
+        self.back_to_ours().await?;
         self.conn.batch_execute("BEGIN").await.map_err(at_the_end)?;
         self.record(job, index + 1).await.map_err(at_the_end)?;
         self.conn.batch_execute("COMMIT").await.map_err(at_the_end)
+    }
+
+    /// Makes the session ours again behind what a file has done with it, and sure that there is still a
+    /// ledger to write to and a lock to write it under.
+    async fn back_to_ours(&mut self) -> Attempt {
+        let guards = format!("{OWN}; {}; {}", self.ledger.guard(), lock::guard());
+        self.conn.batch_execute(&guards).await.map_err(at_the_end)?;
+        self.ledger.follow(self.conn).await.map_err(at_the_end)
     }
 
     /// Makes the session as the segment's first statement must find it.

@@ -60,6 +60,8 @@ pub(crate) enum What {
         /// Whether it is created, not dropped.
         create: bool,
     },
+    /// DISCARD ALL, which would release the runner's lock: it makes the session clean in its own way.
+    DiscardAll,
     /// Anything that can simply run again, such as VACUUM.
     Repeatable,
 }
@@ -81,6 +83,11 @@ impl<'a> Words<'a> {
 
     pub(crate) fn peek(&self, ahead: usize) -> Option<&'a str> {
         self.tokens.get(self.at + ahead).map(|(_, text)| *text)
+    }
+
+    /// Passes over the next token.
+    pub(crate) fn skip(&mut self) {
+        self.at += 1;
     }
 
     /// Takes the next token if it is this word.
@@ -190,7 +197,7 @@ pub(crate) fn kind(statement: &Statement<'_>) -> Kind {
         "alter" => alter(words),
         "reindex" => reindex(words),
         "vacuum" => alone(What::Repeatable, !words.has("full") && !words.has_option("full")),
-        "discard" if words.take("all") => alone(What::Repeatable, true),
+        "discard" if words.take("all") => alone(What::DiscardAll, true),
         "cluster" if words.peek(0).is_none_or(|word| word == "(" || word.eq_ignore_ascii_case("verbose")) => {
             alone(What::Repeatable, false)
         }

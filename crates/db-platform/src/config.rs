@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, Reader};
+use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchema, Reader};
 use db_core::{DatabaseUrl, Environment};
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
@@ -14,8 +14,14 @@ use crate::settings::{QueryLogConfig, groups};
 /// Everything that a [`Db`](crate::Db) needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the program runs.
+    /// Where the program runs: what the defaults are taken from.
     pub environment: Environment,
+    /// The environment that was named; none where `APP_ENV` is not set. What destroys data goes by this one:
+    /// see `Migrator::reset` and `SeedOptions`.
+    pub named_environment: Option<Environment>,
+    /// The schema of the tables that say which migrations are applied and which seeds are loaded; none: where
+    /// they are, and `public` for new ones.
+    pub ledger_schema: Option<String>,
     /// The primary; with several hosts, the first that is a primary.
     pub url: DatabaseUrl,
     /// The primary past any pooler, for migrations and locks.
@@ -48,7 +54,8 @@ impl Config {
         let urls =
             DatabaseUrls { direct: url.clone(), primary: url, standbys: Vec::new(), nodes: Vec::new() };
         // Nothing is set, so nothing can be wrong.
-        Config::read(&mut Reader::new(&|_| None, environment), urls)
+        let config = Config::read(&mut Reader::new(&|_| None, environment), urls);
+        Config { named_environment: Some(environment), ..config }
     }
 
     /// The configuration from the process's environment variables; docs/configuration.md lists them.
@@ -118,9 +125,11 @@ impl Config {
     fn read(from: &mut Reader<'_>, urls: DatabaseUrls) -> Self {
         let DatabaseUrls { primary, direct, standbys, nodes } = urls;
         let (PatroniUrls(patroni), ReadPoolConfig(read_pool)) = (from.get(), from.get());
-        let QueryLogConfig { slow, all } = from.get();
+        let (QueryLogConfig { slow, all }, LedgerSchema(ledger)) = (from.get(), from.get());
         Config {
             environment: from.environment(),
+            named_environment: from.named_environment(),
+            ledger_schema: ledger,
             url: primary,
             direct_url: direct,
             read_urls: standbys,
@@ -191,6 +200,17 @@ mod tests {
     }
 
     const URL: (&str, &str) = ("DATABASE_URL", "postgres://ann:secret@db/app");
+
+    #[test]
+    fn an_environment_that_is_not_named_is_no_named_one() {
+        let named = |value| config(&[URL, ("APP_ENV", value)]).map(|config| config.named_environment);
+        assert_eq!(config(&[URL]).unwrap().named_environment, None);
+        assert_eq!(named(" ").unwrap(), None);
+        assert_eq!(named("test").unwrap(), Some(Environment::Test));
+        assert!(named("develpment").unwrap_err().to_string().contains("develpment"));
+        let built = Config::new(Environment::Staging, URL.1.parse().unwrap());
+        assert_eq!(built.named_environment, Some(Environment::Staging));
+    }
 
     #[test]
     fn one_error_lists_what_is_wrong_for_every_crate_and_no_password() {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use db_core::Environment;
-use db_core::settings::{DatabaseUrls, Foreign, FromSettings, Group, Limit, Reader, Setting, page};
+use db_core::settings::{
+    DatabaseUrls, Foreign, FromSettings, Group, LedgerSchema, Limit, NamedEnvironment, Reader, Setting, page,
+};
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
 use db_retry::RetryConfig;
@@ -104,8 +105,9 @@ impl FromSettings for QueryLogConfig {
 /// Every crate's settings, in the order of the page.
 pub(crate) fn groups() -> Vec<&'static Group> {
     let all = [
-        Environment::GROUPS,
+        NamedEnvironment::GROUPS,
         DatabaseUrls::GROUPS,
+        LedgerSchema::GROUPS,
         PatroniUrls::GROUPS,
         RouterConfig::GROUPS,
         PoolConfig::GROUPS,
@@ -150,6 +152,8 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
+    use db_core::Environment;
+
     /// Reading is by description, and what is described is read: neither can be forgotten.
     fn check<T: FromSettings>() {
         let asked = RefCell::new(BTreeSet::new());
@@ -166,7 +170,8 @@ mod tests {
 
     #[test]
     fn every_name_that_is_read_is_described_and_the_other_way_round() {
-        check::<Environment>();
+        check::<NamedEnvironment>();
+        check::<LedgerSchema>();
         check::<DatabaseUrls>();
         check::<PatroniUrls>();
         check::<RouterConfig>();

@@ -101,6 +101,72 @@ pub enum Error {
         /// The set.
         name: String,
     },
+    /// Nothing says that the database may be filled.
+    #[error(
+        "seed set {name} is refused: APP_ENV is not set, so this may be production; set it to development, \
+         test or staging"
+    )]
+    Nowhere {
+        /// The set.
+        name: String,
+    },
+    /// Several schemas have a table `db_seeds`, and nothing says which one is meant.
+    #[error(
+        "the schemas {} each have a table db_seeds: name the one that is meant with `--ledger-schema` \
+         (DB_LEDGER_SCHEMA), or drop the other table", schemas.join(" and ")
+    )]
+    SeveralLedgers {
+        /// The schemas.
+        schemas: Vec<String>,
+    },
+    /// A table has the ledger's name, and other columns.
+    #[error(
+        "{table} does not say which sets are loaded, only its name is db_seeds: rename it, or keep the \
+         ledger in another schema with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    NoLedger {
+        /// The table with its schema.
+        table: String,
+    },
+    /// The ledger is there, and this role may not read it.
+    #[error(
+        "{table} says which sets are loaded, and this role may not read it: connect as its owner, or GRANT \
+         the role USAGE on its schema and SELECT and INSERT on the table"
+    )]
+    LedgerDenied {
+        /// The table with its schema.
+        table: String,
+    },
+    /// The ledger cannot be made where it would be.
+    #[error(
+        "the table db_seeds cannot be made in the schema {schema}: {message}; GRANT this role USAGE and \
+         CREATE on it, or name another schema with `--ledger-schema` (DB_LEDGER_SCHEMA)"
+    )]
+    LedgerNotMade {
+        /// The schema.
+        schema: String,
+        /// What the server said.
+        message: String,
+        /// The server's error.
+        source: tokio_postgres::Error,
+    },
+    /// Rows were lost on the way into a table, or came from nowhere; nothing is loaded.
+    #[error(
+        "{place}: {planned} rows were planned for {table}, {sent} were sent and {counted} are there: the \
+         file changed since, or a trigger of the table keeps rows out; nothing is loaded"
+    )]
+    Miscounted {
+        /// The file.
+        place: Place,
+        /// The table.
+        table: String,
+        /// The rows that the plan names.
+        planned: u64,
+        /// The rows that were sent.
+        sent: u64,
+        /// The rows that the server took.
+        counted: u64,
+    },
     /// There is no such set.
     #[error("no seed set {name:?} in {} (there are: {})", dir.display(), available.join(", "))]
     UnknownSet {

@@ -6,7 +6,7 @@ use db_core::Environment;
 use tokio_postgres::Client;
 
 use crate::error::{Error, Place, Refusal, Result};
-use crate::ledger::{self, Standing};
+use crate::ledger::{Standing, quoted};
 use crate::model::Model;
 use crate::source::{Content, SeedFile, Seeds};
 
@@ -19,13 +19,19 @@ pub struct SeedOptions {
     pub scale: f64,
     /// The number that all generated values follow from. Default: the one in the set's `seed.toml`.
     pub seed: Option<u64>,
-    /// Where the program runs. Production is refused, and nothing overrides that.
-    pub environment: Environment,
+    /// Where the program runs, as a setting or a person named it. Production is refused, and nothing
+    /// overrides that; with none a set can be planned and not loaded, because nobody said that the database
+    /// may be filled with invented rows.
+    pub environment: Option<Environment>,
+    /// The schema of the table `db_seeds`. None: the one that has it, and `public` for a new one.
+    ///
+    /// Name it where several schemas of a database are seeded by themselves.
+    pub ledger_schema: Option<String>,
 }
 
 impl Default for SeedOptions {
     fn default() -> Self {
-        SeedOptions { scale: 1.0, seed: None, environment: Environment::default() }
+        SeedOptions { scale: 1.0, seed: None, environment: None, ledger_schema: None }
     }
 }
 
@@ -43,6 +49,10 @@ pub struct Plan {
     pub scale: f64,
     /// The tables, in the order in which they are loaded.
     pub tables: Vec<TablePlan>,
+    /// Where the program runs; with none the plan cannot be applied.
+    pub environment: Option<Environment>,
+    /// The schema of the table `db_seeds`, where one was named.
+    pub ledger_schema: Option<String>,
     /// Whether there is anything to do.
     pub status: Status,
 }
@@ -78,9 +88,9 @@ impl Plan {
         self.tables.iter().map(|table| table.rows).sum()
     }
 
-    pub(crate) fn guard_environment(name: &str, environment: Environment) -> Result<()> {
+    pub(crate) fn guard_environment(name: &str, environment: Option<Environment>) -> Result<()> {
         match environment {
-            Environment::Production => Err(Error::Production { name: name.to_owned() }),
+            Some(Environment::Production) => Err(Error::Production { name: name.to_owned() }),
             _ => Ok(()),
         }
     }
@@ -110,7 +120,7 @@ impl Seeds {
     /// That a set is there in another version, or that a table is missing, is part of the plan and no error.
     pub async fn plan(&self, client: &Client, options: &SeedOptions) -> Result<Plan> {
         let mut plan = self.plan_offline(options)?;
-        plan.status = match ledger::standing(client, &plan).await? {
+        plan.status = match plan.standing(client).await? {
             Standing::Same { applied_at } => Status::AlreadyApplied { applied_at },
             Standing::Other(refusal) => Status::Refused(refusal),
             Standing::New => match self.check_tables(client).await? {
@@ -146,16 +156,21 @@ impl Seeds {
             seed,
             scale,
             tables: tables.collect(),
+            environment: options.environment,
+            ledger_schema: options.ledger_schema.clone(),
             status: Status::Load,
         })
     }
 
     async fn check_tables(&self, client: &Client) -> Result<Option<Refusal>> {
-        let query = "SELECT a.attname::text FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped";
+        let query = "SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1::pg_catalog.text)
+            AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped";
         for file in &self.files {
-            let rows =
-                client.query(query, &[&file.table]).await.map_err(Error::database("reading the catalog"))?;
+            let rows = client
+                .query(query, &[&quoted(&file.table)])
+                .await
+                .map_err(Error::database("reading the catalog"))?;
             let (place, table) = (Place::file(&file.file), file.table.clone());
             if rows.is_empty() {
                 return Ok(Some(Refusal::MissingTable { place, table }));

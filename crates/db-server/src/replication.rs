@@ -1,6 +1,8 @@
 //! What a standby needs to know of its primary.
 
-use crate::{PASSWORD, SUPERUSER, ServerSettings};
+use std::path::PathBuf;
+
+use crate::{SUPERUSER, ServerSettings};
 
 /// From where a standby streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,13 +10,17 @@ pub(crate) struct Follow {
     pub(crate) port: u16,
     /// The standby's own name: its slot on the primary and its `application_name`.
     pub(crate) name: String,
+    /// The file with the password: a server logs a changed connection string, and `ps` shows that of
+    /// pg_rewind.
+    pub(crate) passfile: PathBuf,
 }
 
 impl Follow {
     /// A connection string for replication and for pg_rewind.
     pub(crate) fn conninfo(&self) -> String {
-        let Follow { port, name } = self;
-        format!("host=127.0.0.1 port={port} user={SUPERUSER} password={PASSWORD} application_name={name}")
+        let Follow { port, name, passfile } = self;
+        let passfile = passfile.display().to_string().replace('\\', "\\\\").replace('\'', "\\'");
+        format!("host=127.0.0.1 port={port} user={SUPERUSER} passfile='{passfile}' application_name={name}")
     }
 
     pub(crate) fn add_to(&self, settings: ServerSettings) -> ServerSettings {

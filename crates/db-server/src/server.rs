@@ -1,6 +1,7 @@
 //! One PostgreSQL server process: started as our child, watched, stopped, killed, paused.
 //!
-//! The `postgres` program is started itself, and not through pg_ctl, so that its pid is known from the first moment.
+//! The `postgres` program is started itself, and not through pg_ctl, so that its pid is known from the first
+//! moment.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use crate::account::run_as;
 use crate::process::{self, Signal, Stamp};
 use crate::replication::Follow;
-use crate::{Account, Error, Install, PASSWORD, Result, SUPERUSER, ServerSettings, ports, wait_until};
+use crate::{Account, Error, Install, Password, Result, SUPERUSER, ServerSettings, ports, wait_until};
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -41,6 +42,7 @@ pub struct Server {
     data: PathBuf,
     log: PathBuf,
     settings: ServerSettings,
+    password: Password,
     state: Mutex<State>,
     detached: AtomicBool,
 }
@@ -69,6 +71,7 @@ impl Server {
         home: &Path,
         name: String,
         settings: ServerSettings,
+        password: Password,
     ) -> Server {
         Server {
             data: home.join(&name),
@@ -76,6 +79,7 @@ impl Server {
             install: install.clone(),
             account: account.cloned(),
             settings,
+            password,
             state: Mutex::default(),
             detached: AtomicBool::new(false),
             name,
@@ -102,6 +106,11 @@ impl Server {
         &self.data
     }
 
+    /// Whether it has data, whole ones: copies get their name last.
+    pub(crate) fn has_data(&self) -> bool {
+        self.data.join("PG_VERSION").is_file()
+    }
+
     /// The log file.
     pub fn log(&self) -> &Path {
         &self.log
@@ -124,7 +133,12 @@ impl Server {
 
     /// A URL of one of its databases, with the password in it: never log it.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port())
+        url(self.port(), &self.password, database)
+    }
+
+    /// The superuser's password: the same on every node of a cluster, and another one in every cluster.
+    pub fn password(&self) -> &Password {
+        &self.password
     }
 
     /// Starts the server and waits until it accepts connections; nothing happens if it runs.
@@ -181,7 +195,8 @@ impl Server {
         self.start()
     }
 
-    /// Ends the server as a crash of its machine would: every process of it at once, with no chance to tidy up.
+    /// Ends the server as a crash of its machine would: every process of it at once, with no chance to tidy
+    /// up.
     ///
     /// When this returns, none of them is left and the server can be started again.
     pub fn kill(&self) -> Result<()> {
@@ -253,7 +268,7 @@ impl Server {
     /// A psql command that is connected to one of the databases.
     pub fn psql(&self, database: &str) -> Command {
         let mut psql = self.install.command("psql");
-        psql.env("PGPASSWORD", PASSWORD).env("PGCONNECT_TIMEOUT", "10");
+        psql.env("PGPASSWORD", self.password.reveal()).env("PGCONNECT_TIMEOUT", "10");
         psql.args(["-h", "127.0.0.1", "-p", &self.port().to_string(), "-U", SUPERUSER, "-d", database]);
         psql
     }
@@ -270,7 +285,7 @@ impl Server {
 
     /// The port that an earlier life of this data directory had: kept if nobody else has it now.
     pub(crate) fn prefer_port(&self, port: u16) {
-        if ports::is_free(port) {
+        if port != 0 && ports::is_free(port) {
             let mut state = self.state();
             (state.port, state.port_is_known) = (port, true);
         }
@@ -297,7 +312,8 @@ impl Server {
             .map_err(Error::io("open", &self.log))?;
         let same = log.try_clone().map_err(Error::io("open", &self.log))?;
         let mut postgres = self.install.command("postgres");
-        // The working directory is how the guardian recognises the server, even before it has written its pid.
+        // The working directory is how the guardian recognises the server, even before it has written its
+        // pid.
         postgres.arg("-D").arg(&self.data).current_dir(&self.data);
         postgres.stdin(Stdio::null()).stdout(log).stderr(same);
         run_as(self.account.as_ref(), &mut postgres);
@@ -400,7 +416,8 @@ impl Drop for Server {
             each(&stamp.children(), Signal::Continue);
             stamp.signal(Signal::Continue);
             stamp.signal(Signal::Quit);
-            // Immediate shutdown takes milliseconds; a postmaster that hangs in it is not waited for politely.
+            // Immediate shutdown takes milliseconds; a postmaster that hangs in it is not waited for
+            // politely.
             let mut state = self.state();
             if !wait_until(Duration::from_secs(5), || state.alive().is_none()) {
                 drop(state);
@@ -412,6 +429,11 @@ impl Drop for Server {
             drop(process::run(Command::new("ipcrm").args(["-m", &segment])));
         }
     }
+}
+
+/// The URL of a database on a loopback port, with the superuser's password: never log it.
+pub(crate) fn url(port: u16, password: &Password, database: &str) -> String {
+    format!("postgres://{SUPERUSER}:{}@127.0.0.1:{port}/{database}", password.reveal())
 }
 
 fn each(stamps: &[Stamp], signal: Signal) {

@@ -9,12 +9,13 @@ use std::process::{Command, Stdio};
 use crate::account::run_as;
 use crate::fetch::locked;
 use crate::guardian::Guardian;
-use crate::{Account, DATABASE, Error, Install, PASSWORD, Place, Result, SUPERUSER, process};
+use crate::password::write_private;
+use crate::{Account, DATABASE, Error, Install, Password, Place, Result, SUPERUSER, process};
 
 /// Changed whenever the steps below change, so that templates made by older code are not used.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 3;
 
-/// The data directory to copy, made now if this is the first use of this version.
+/// The data directory to copy, made now if this is the first use of this version. Nobody knows its password.
 pub(crate) fn template(install: &Install, place: &Place, progress: &dyn Fn(&str)) -> Result<PathBuf> {
     let shelf = place.templates();
     fs::create_dir_all(&shelf).map_err(Error::io("create", &shelf))?;
@@ -39,17 +40,21 @@ pub(crate) fn template(install: &Install, place: &Place, progress: &dyn Fn(&str)
 }
 
 /// Copies a template; files that the file system can share are shared.
+///
+/// It ends in a rename: a copy that was cut short is no data directory.
 pub(crate) fn copy(template: &Path, data: &Path) -> Result<()> {
+    let part = data.with_extension("part");
+    let clear =
+        || if part.exists() { fs::remove_dir_all(&part).map_err(Error::io("remove", &part)) } else { Ok(()) };
+    clear()?;
     let mut sharing = Command::new("cp");
-    sharing.args(["-a", "--reflink=auto"]).arg(template).arg(data);
-    if process::run(&mut sharing).is_ok() {
-        return Ok(());
+    sharing.args(["-a", "--reflink=auto"]).arg(template).arg(&part);
+    if process::run(&mut sharing).is_err() {
+        // BSD's cp knows no --reflink; whatever the first try wrote would change where the second one writes.
+        clear()?;
+        process::run(Command::new("cp").arg("-a").arg(template).arg(&part))?;
     }
-    // BSD's cp knows no --reflink; whatever the first try wrote would change where the second one writes.
-    if data.exists() {
-        fs::remove_dir_all(data).map_err(Error::io("remove", data))?;
-    }
-    process::run(Command::new("cp").arg("-a").arg(template).arg(data)).map(drop)
+    fs::rename(&part, data).map_err(Error::io("rename into place", data))
 }
 
 // The same version from another build may differ in its locales or its defaults, so the directory counts too.
@@ -62,14 +67,13 @@ fn name_of(install: &Install, account: Option<&Account>) -> String {
 
 fn make(install: &Install, account: Option<&Account>, work: &Path) -> Result<PathBuf> {
     let (data, password) = (work.join("data"), work.join("password"));
-    fs::write(&password, PASSWORD).map_err(Error::io("write", &password))?;
+    write_private(&password, Password::random()?.reveal(), account)?;
     if let Some(account) = account {
         account.own(work)?;
-        account.own(&password)?;
     }
     let mut initdb = install.command("initdb");
     initdb.current_dir(work).arg("--pgdata").arg(&data).arg("--pwfile").arg(&password);
-    initdb.args(["--username", SUPERUSER, "--auth-host", "scram-sha-256", "--auth-local", "trust"]);
+    initdb.args(["--username", SUPERUSER, "--auth", "scram-sha-256"]);
     initdb.args(["--encoding", "UTF8", "--locale", "C", "--no-sync"]);
     if install.version.major >= 18 {
         // On by default since 18; they slow down every clone of a test database and protect nothing here.
@@ -77,20 +81,28 @@ fn make(install: &Install, account: Option<&Account>, work: &Path) -> Result<Pat
     }
     run_as(account, &mut initdb);
     process::run(&mut initdb)?;
-    create_database(install, account, &data)?;
+    single_user(install, account, &data, &[format!("CREATE DATABASE {DATABASE}")])?;
     Ok(data)
 }
 
-// A single-user backend needs no port, and what it creates is in every copy.
-fn create_database(install: &Install, account: Option<&Account>, data: &Path) -> Result<()> {
+/// Runs statements on a data directory whose server does not run. A single-user backend needs no port and no
+/// password.
+pub(crate) fn single_user(
+    install: &Install,
+    account: Option<&Account>,
+    data: &Path,
+    statements: &[String],
+) -> Result<()> {
     let mut single = install.command("postgres");
     single.current_dir(data).args(["--single", "-F", "-D"]).arg(data).arg("postgres");
     single.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     run_as(account, &mut single);
     let mut child = process::spawn(&mut single)?;
     if let Some(mut stdin) = child.stdin.take() {
-        drop(writeln!(stdin, "CREATE DATABASE {DATABASE}"));
+        for statement in statements {
+            // A backend that ends early says why on standard error, which is what gets reported.
+            drop(writeln!(stdin, "{statement}"));
+        }
     }
-    process::finish(&single, child)?;
-    Ok(())
+    process::finish(&single, child).map(drop)
 }

@@ -1,4 +1,7 @@
-"""Checks a wheel against its own RECORD, unpacks it, and prints where the server programs are."""
+"""Checks a wheel against the accepted hashes and its own RECORD, and unpacks it.
+
+Prints the directory that holds the program, and the wheel's hash.
+"""
 
 import base64
 import hashlib
@@ -19,6 +22,14 @@ def inside(root, name):
     if not path.startswith(os.path.realpath(root) + os.sep):
         refuse(f"{name} would be written outside the directory")
     return path
+
+
+def hash_of(path):
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def check(wheel):
@@ -90,7 +101,11 @@ def set_modes(root):
 
 
 def main():
-    source, root = sys.argv[1], sys.argv[2]
+    source, root, program, accepted = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
+    found = hash_of(source)
+    if found not in accepted:
+        print(found, file=sys.stderr)
+        sys.exit(4)
     try:
         wheel = zipfile.ZipFile(source)
     except (zipfile.BadZipFile, OSError) as error:
@@ -104,10 +119,12 @@ def main():
     set_modes(root)
     for folder, dirs, files in os.walk(root):
         dirs.sort()
-        if os.path.basename(folder) == "bin" and "postgres" in files:
+        if program in files:
+            os.chmod(os.path.join(folder, program), 0o755)
             print(os.path.relpath(folder, root))
+            print(found)
             return
-    refuse("it holds no bin/postgres")
+    refuse(f"it holds no {program}")
 
 
 main()

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::background;
 use crate::error::TestkitError;
-use crate::server::install;
+use crate::server::{install, own_password};
 use db_server::{DATABASE, Place, ServerSettings, Stop};
 use diesel_async::AsyncPgConnection;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,7 +84,7 @@ impl ClusterBuilder {
                 let (apart, account) = (here.root().join("another-system"), here.account().cloned());
                 builder = builder.place(Place::of(Some(&apart), account).map_err(failed(doing))?);
             }
-            builder.start().map_err(failed(doing))
+            builder.password(own_password().clone()).start().map_err(failed(doing))
         });
         Ok(Cluster { inner: Arc::new(inner.await??) })
     }

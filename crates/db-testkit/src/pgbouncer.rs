@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use db_core::DatabaseUrl;
-use db_server::{PgBouncerProgram, PoolMode, Upstream};
+use db_server::{Password, PgBouncerProgram, PoolMode, Upstream};
 
 use crate::address::through;
 use crate::background;
@@ -17,22 +17,23 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one in front of the server that a URL leads to, as which user it logs in there. `settings` are those of
-    /// pgbouncer.ini's section of the same name.
+    /// Starts one in front of the server that a URL leads to, as which user it logs in there. `settings` are
+    /// those of pgbouncer.ini's section of the same name.
     ///
-    /// Where it is not installed and this process is root on a Debian, it is installed first. Clients need no password.
-    /// It ignores the start-up parameters `extra_float_digits` and `options`; from version 1.21 on it follows prepared
+    /// It lets in that user with that user's password, so a client's URL differs in its port only. It ignores
+    /// the start-up parameters `extra_float_digits` and `options`; from version 1.21 on it follows prepared
     /// statements.
     ///
     /// # Errors
-    /// When it cannot be had, or does not start.
+    /// When it is not installed ([`skip::without`](crate::skip::without) skips the test then; `cargo xtask
+    /// test` installs it as root on a Debian, and says so), or does not start.
     pub async fn start(url: &str, mode: PoolMode, settings: &[(&str, &str)]) -> Result<Self, TestkitError> {
         let doing = "starting PgBouncer";
         let server = upstream(url)?;
         let settings: Vec<_> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let start = move || {
-            let program = PgBouncerProgram::find_or_install(&|line| tracing::info!("{line}"))?;
+            let program = PgBouncerProgram::find()?;
             db_server::PgBouncer::start(&program, &server, mode, &settings)
         };
         let failed = |source| TestkitError::Server { doing: doing.to_owned(), source };
@@ -58,6 +59,6 @@ fn upstream(url: &str) -> Result<Upstream, TestkitError> {
     let url: DatabaseUrl = url.parse().map_err(|_| TestkitError::NotAUrl)?;
     let [host] = url.hosts() else { return Err(TestkitError::NotAUrl) };
     let config = url.postgres_config(host);
-    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned();
+    let password = Password::new(String::from_utf8_lossy(config.get_password().unwrap_or_default()));
     Ok(Upstream { host: host.host().to_owned(), port: host.port(), user: url.user().to_owned(), password })
 }

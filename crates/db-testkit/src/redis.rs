@@ -4,7 +4,7 @@
 
 use crate::background;
 use crate::error::TestkitError;
-use db_server::RedisPrograms;
+use db_server::{RedisProgram, find_redis};
 use std::sync::Arc;
 
 /// A Redis (or Valkey) server with nothing in it, gone with its value.
@@ -14,18 +14,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one from `redis-server` or `valkey-server` on PATH.
+    /// Starts one from `redis-server` or `valkey-server` on PATH, else from one that is fetched.
     ///
     /// # Errors
-    /// When neither is installed, or it does not start.
+    /// When none is to be had ([`skip::without`](crate::skip::without) skips the test then), or it does not
+    /// start.
     pub async fn start() -> Result<Self, TestkitError> {
         let doing = "starting Redis";
-        let start = || RedisPrograms::find().and_then(|programs| db_server::Redis::start(&programs));
+        let start = || program().and_then(|program| db_server::Redis::start(&program));
         let inner = background::blocking(doing, start).await?.map_err(failed(doing))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Its URL, `redis://127.0.0.1:port`.
+    /// Its URL, with its password: never log it.
     #[must_use]
     pub fn url(&self) -> String {
         self.inner.url()
@@ -89,19 +90,23 @@ impl RedisCluster {
     /// Starts three masters and returns when each of them says that the cluster is complete.
     ///
     /// # Errors
-    /// When the server or `redis-cli` (`valkey-cli`) is not installed, or the cluster does not form.
+    /// When none is to be had, as for [`Redis::start`], or the cluster does not form.
     pub async fn start() -> Result<Self, TestkitError> {
         let doing = "starting a Redis cluster";
-        let start = || RedisPrograms::find().and_then(|programs| db_server::RedisCluster::start(&programs));
+        let start = || program().and_then(|program| db_server::RedisCluster::start(&program));
         let inner = background::blocking(doing, start).await?.map_err(failed(doing))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The masters' URLs.
+    /// The masters' URLs, with their password: never log them.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         self.inner.urls()
     }
+}
+
+fn program() -> db_server::Result<RedisProgram> {
+    find_redis(&|line| tracing::info!("{line}"))
 }
 
 fn failed(doing: &str) -> impl FnOnce(db_server::Error) -> TestkitError {

@@ -2,8 +2,8 @@
 
 use crate::address::Address;
 use crate::error::TestkitError;
-use db_server::{Cluster, DATABASE, Install, ServerSettings};
-use std::sync::OnceLock;
+use db_server::{Cluster, DATABASE, Install, Password, ServerSettings};
+use std::sync::{LazyLock, OnceLock};
 
 /// Names a server to use instead of starting one.
 const URL: &str = "DB_TESTKIT_URL";
@@ -28,13 +28,33 @@ fn start_own() -> Result<Address, TestkitError> {
     let failed =
         |source| TestkitError::Server { doing: "starting a server for this process".to_owned(), source };
     let settings = ServerSettings::fast().with("max_connections", "300");
-    let cluster = Cluster::builder(install(None)?).settings(settings).start().map_err(failed)?;
+    let builder = Cluster::builder(install(None)?).settings(settings).password(own_password().clone());
+    let cluster = builder.start().map_err(failed)?;
     let url = OWN.get_or_init(|| cluster).primary().url(DATABASE);
     Address::parse(&url).map_err(|reason| TestkitError::Setting {
         name: URL,
         reason,
         remedy: "set it to the URL of a running server",
     })
+}
+
+/// The superuser's password on every cluster that the kit starts in this process, another one in each
+/// process.
+///
+/// A test needs it only where it makes URLs of its own: those of the kit carry it. Never log it.
+///
+/// # Panics
+/// When the system gives no random bytes.
+#[must_use]
+pub fn password() -> &'static str {
+    own_password().reveal()
+}
+
+#[expect(clippy::expect_used, reason = "without random bytes no test can run")]
+pub(crate) fn own_password() -> &'static Password {
+    static PASSWORD: LazyLock<Password> =
+        LazyLock::new(|| Password::random().expect("the system's random bytes"));
+    &PASSWORD
 }
 
 /// The PostgreSQL that the kit's servers run from: the version asked for, else the environment's, else any.
@@ -44,7 +64,7 @@ pub(crate) fn install(major: Option<u16>) -> Result<Install, TestkitError> {
         (None, Some(text)) => Some(text.parse::<u16>().map_err(|_| TestkitError::Setting {
             name: MAJOR,
             reason: format!("is {text:?}, which is no major version"),
-            remedy: "set it to 14, 15, 16, 17 or 18, or unset it to take what is installed",
+            remedy: "set it to one of 14 to 19, or unset it to take what is installed",
         })?),
         (None, None) => None,
     };

@@ -2,9 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use db_server::Place;
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -62,6 +64,10 @@ fn every_shell_block_in_the_documentation_runs() {
     let home = tempfile::tempdir().unwrap();
     // The account that servers run under must be able to enter.
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // What was fetched serves here, too.
+    let servers = Place::here().unwrap().servers();
+    fs::create_dir_all(&servers).unwrap();
+    symlink(servers, home.path().join("servers")).unwrap();
     let (mut ran, mut failed) = (0, Vec::new());
     for page in pages() {
         for block in shell_blocks(&fs::read_to_string(&page).unwrap()) {

@@ -1,17 +1,44 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod consent;
+mod ledger;
 mod migrate;
 mod program;
+mod seeds;
+mod sessions;
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use db_testkit::TestDatabase;
-use diesel::sql_query;
+use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Writes the files of a directory of migrations, or of sets of seeds.
+fn write(directory: &Path, files: &[(&str, &str)]) {
+    for (file, text) in files {
+        let path = directory.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+#[derive(QueryableByName)]
+struct Text {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    text: String,
+}
+
+/// The value of an expression, as text.
+async fn ask(database: &TestDatabase, expression: &str) -> String {
+    let mut conn = database.connect().await.unwrap();
+    let query = sql_query(format!("SELECT coalesce(({expression})::text, 'null') AS text"));
+    query.get_result::<Text>(&mut conn).await.unwrap().text
+}
 
 struct Run {
     code: Option<i32>,
@@ -39,7 +66,7 @@ async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
 #[tokio::test]
 async fn migrations_go_up_and_down_and_say_what_they_did() {
     let database = TestDatabase::empty().await.unwrap();
-    let at = [("DATABASE_URL", database.url())];
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
     let plan = dbctl(&at, &["migrate", "plan", "--json"]).await;
     let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
     let pending = plan["pending"].as_array().unwrap().len();
@@ -74,7 +101,7 @@ async fn what_is_wrong_is_said_and_the_password_is_not() {
     assert_eq!(missing.code, Some(1));
     assert!(missing.err.contains("DATABASE_URL: not set"), "{}", missing.err);
 
-    let dead = [("DATABASE_URL", "postgres://ann:hunter2@127.0.0.1:1/app")];
+    let dead = [("DATABASE_URL", "postgres://ann:hunter2@127.0.0.1:1/app"), ("APP_ENV", "test")];
     for arguments in [&["migrate", "status"][..], &["seed", "test"]] {
         let refused = dbctl(&dead, arguments).await;
         assert_eq!(refused.code, Some(1));

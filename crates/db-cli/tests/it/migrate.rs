@@ -6,15 +6,7 @@ use db_testkit::TestDatabase;
 use diesel_async::SimpleAsyncConnection;
 use serde_json::Value;
 
-use crate::{Run, dbctl};
-
-fn write(directory: &Path, files: &[(&str, &str)]) {
-    for (file, text) in files {
-        let path = directory.join(file);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-}
+use crate::{Run, dbctl, write};
 
 fn json(run: &Run) -> Value {
     serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{} {}", run.out, run.err))
@@ -60,7 +52,7 @@ async fn an_old_database_gets_a_baseline_and_a_reset_asks_twice() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &[ONE, TWO]);
     let dir = directory.path().to_str().unwrap();
-    let at = [("DATABASE_URL", database.url())];
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "development")];
     let baseline = dbctl(&at, &["migrate", "baseline", "1", "--dir", dir]).await;
     assert_eq!(
         (baseline.code, baseline.out.as_str()),
@@ -85,7 +77,7 @@ async fn a_new_migration_can_be_written_from_schema_rs_and_goes_up_and_down() {
     let dir = dir.to_str().unwrap();
     let schema = directory.path().join("schema.rs");
     std::fs::write(&schema, "diesel::table! { people (id) { id -> Int8, name -> Text, } }").unwrap();
-    let at = [("DATABASE_URL", database.url())];
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "development")];
     let new = ["migrate", "new", "people", "--dir", dir, "--diff-schema", schema.to_str().unwrap()];
     let made = dbctl(&at, &new).await;
     assert!(made.code == Some(0) && made.out.ends_with("_people\n"), "{}{}", made.out, made.err);

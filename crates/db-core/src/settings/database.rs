@@ -9,8 +9,9 @@ const APP_ENV: Text = Text {
     name: "APP_ENV",
     aliases: &[],
     meaning: "Where the program runs: `development`, `test`, `staging` or `production`. It chooses the \
-              defaults below; production refuses seeds and resets.",
-    default: "development",
+              defaults below; production refuses seeds and resets. Where it is not set, `dbctl` asks a \
+              person at a terminal before it destroys data or loads seeds, and refuses elsewhere.",
+    default: "the defaults of development",
 };
 const DATABASE_URL: Text = Text {
     name: "DATABASE_URL",
@@ -71,6 +72,18 @@ const DATABASE_NODES: Text = Text {
               they log in alike.",
     default: "none",
 };
+
+const LEDGER_SCHEMA: Text = Text {
+    name: "DB_LEDGER_SCHEMA",
+    aliases: &[],
+    meaning: "The schema of the tables that say which migrations are applied and which seeds are loaded. \
+              Name it where several schemas of a database have such tables of their own, as with a schema \
+              for each tenant.",
+    default: "the schema that has them; `public` for new ones",
+};
+
+const LEDGER: Group =
+    Group { title: "Where migrations and seeds are recorded", settings: &[&LEDGER_SCHEMA], elsewhere: &[] };
 
 const ENVIRONMENT: Group = Group {
     title: "Where the program runs",
@@ -140,11 +153,28 @@ impl DatabaseUrls {
     }
 }
 
-impl FromSettings for Environment {
+/// Where the program runs, if anybody said so: what destroys data needs it said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedEnvironment(pub Option<Environment>);
+
+impl FromSettings for NamedEnvironment {
     const GROUPS: &'static [&'static Group] = &[&ENVIRONMENT];
 
     fn read(from: &mut Reader<'_>) -> Self {
-        from.parse(&APP_ENV).unwrap_or_default()
+        NamedEnvironment(from.parse(&APP_ENV))
+    }
+}
+
+/// The schema of the tables that say which migrations are applied and which seeds are loaded; none: where they are, and
+/// `public` for new ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerSchema(pub Option<String>);
+
+impl FromSettings for LedgerSchema {
+    const GROUPS: &'static [&'static Group] = &[&LEDGER];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        LedgerSchema(from.text(&LEDGER_SCHEMA).map(|(_, schema)| schema))
     }
 }
 

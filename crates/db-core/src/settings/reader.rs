@@ -2,13 +2,16 @@
 
 use std::str::FromStr;
 
-use super::{FromSettings, Group, InvalidSettings, Notice, Problem, Setting, Text, Value, typos};
+use super::{
+    FromSettings, Group, InvalidSettings, NamedEnvironment, Notice, Problem, Setting, Text, Value, typos,
+};
 use crate::Environment;
 
 /// Reads settings, and remembers everything that was wrong.
 pub struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     environment: Environment,
+    named: Option<Environment>,
     problems: Vec<Problem>,
     notices: Vec<Notice>,
 }
@@ -16,15 +19,22 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader of what `lookup` knows; defaults are those of `environment`.
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<String>, environment: Environment) -> Self {
-        Reader { lookup, environment, problems: Vec::new(), notices: Vec::new() }
+        Reader { lookup, environment, named: None, problems: Vec::new(), notices: Vec::new() }
     }
 
     /// A reader of what `lookup` knows, `APP_ENV` included: defaults are those of the environment that it
-    /// names.
+    /// names, else those of development.
     pub fn of(lookup: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        let mut reader = Reader::new(lookup, Environment::default());
-        reader.environment = reader.get();
+        let mut reader = Reader::new(lookup, Environment::Development);
+        let NamedEnvironment(named) = reader.get();
+        reader.environment = named.unwrap_or(reader.environment);
+        reader.named = named;
         reader
+    }
+
+    /// The environment that was named; none where nobody named one that there is.
+    pub fn named_environment(&self) -> Option<Environment> {
+        self.named
     }
 
     /// The environment whose defaults apply.

@@ -32,8 +32,9 @@ impl Drift {
 
 /// Compares the database of `live` with what its applied migrations make on `server`, in a database of the check's own.
 ///
-/// Owners and grants are left out, since roles are the server's: `server` need not be the live one, and must be of the
-/// same major version. Reads only, on `live`.
+/// Owners and grants are left out, since roles are the server's: `server` need not be the live one, and must
+/// be of the same major version. Reads only, on `live`. `ledger_schema` is as in
+/// [`MigratorConfig`](crate::MigratorConfig).
 ///
 /// # Errors
 /// [`CheckError::OtherVersion`]; [`CheckError::Failed`] where a migration cannot be applied; and where a server cannot
@@ -42,8 +43,9 @@ pub async fn drift<S: Databases>(
     server: &S,
     migrations: &Migrations,
     live: &mut AsyncPgConnection,
+    ledger_schema: Option<&str>,
 ) -> Result<Drift, CheckError> {
-    let (_, state) = Ledger::read(live).await?;
+    let (_, state) = Ledger::read(live, ledger_schema).await?;
     let found = Fingerprint::of(live).await?.without_privileges();
     let live_version = server_version(live).await?;
     let is_applied = |version: &crate::source::Version| state.applied.contains(version);

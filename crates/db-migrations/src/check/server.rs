@@ -28,9 +28,10 @@ pub trait Databases: Send + Sync {
 const MAINTENANCE: &str = "postgres";
 
 /// How every session of a check is set: parallel workers would hide what they read from the counters of the session.
-const SESSION: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET client_min_messages = 'warning'; \
-    SET jit = off; SET max_parallel_workers_per_gather = 0; SET max_parallel_maintenance_workers = 0; \
-    SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'";
+const SESSION: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD \
+    SEQUENCES; DISCARD TEMP; SET client_min_messages = 'warning'; SET jit = off; SET \
+    max_parallel_workers_per_gather = 0; SET max_parallel_maintenance_workers = 0; SET \
+    idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'";
 
 /// A closed connection leaves its database only when the server notices.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);

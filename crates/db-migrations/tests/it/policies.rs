@@ -66,7 +66,7 @@ async fn an_unknown_applied_version_is_refused_until_it_is_forgotten_or_accepted
     migrator(&[PEOPLE, NEXT]).apply(&mut conn, |_| ()).await.unwrap();
     let error = refused(&mut conn, &migrator(&[PEOPLE])).await;
     assert!(matches!(error, MigrationError::Unknown { .. }), "{error:?}");
-    insta::assert_snapshot!(error, @"migration 3 is applied but not in the directory: deploy or undo from the branch that has it, forget it with `dbctl migrate repair 3`, or let it be with `--accept unknown`");
+    insta::assert_snapshot!(error, @"migration 3 is applied but not in the directory: deploy or undo from the branch that has it, forget it with `dbctl migrate repair 3`, or let it be with `--accept unknown`; if it is another service's, keep a ledger for each with `--ledger-schema`");
     let undo = migrator(&[PEOPLE]).undo(&mut conn, 1, |_| ()).await;
     assert!(matches!(undo, Err(MigrationError::Unknown { .. })), "{undo:?}");
     let accept = Accept { unknown: true, ..Accept::default() };
@@ -106,12 +106,14 @@ async fn a_reset_is_for_development_and_test_only_and_leaves_what_the_migrations
     .await
     .unwrap();
     for environment in [Environment::Production, Environment::Staging] {
-        let refused = migrator.reset(&mut conn, environment, |_| ()).await.unwrap_err();
+        let refused = migrator.reset(&mut conn, Some(environment), |_| ()).await.unwrap_err();
         assert!(refused.to_string().contains(&environment.to_string()), "{refused}");
     }
+    let nowhere = migrator.reset(&mut conn, None, |_| ()).await.unwrap_err();
+    assert!(matches!(nowhere, MigrationError::ResetNowhere), "{nowhere}");
     let rights = "SELECT hashtext(coalesce(nspacl::text, '') || nspowner::text)::bigint AS n FROM pg_namespace WHERE nspname = 'public'";
     let before = number(&mut conn, rights).await;
-    assert_eq!(migrator.reset(&mut conn, Environment::Test, |_| ()).await.unwrap().len(), 3);
+    assert_eq!(migrator.reset(&mut conn, Some(Environment::Test), |_| ()).await.unwrap().len(), 3);
     assert_eq!(number(&mut conn, rights).await, before);
     let left = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = 'other') + (SELECT count(*) FROM pg_publication) \
                 + (SELECT count(*) FROM pg_event_trigger) + (SELECT count(*) FROM pg_type WHERE typname = 'kind') AS n";

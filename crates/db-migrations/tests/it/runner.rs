@@ -232,3 +232,18 @@ async fn what_diesel_applied_and_undid_is_seen() {
     assert!(migrator.apply(&mut conn, |_| ()).await.unwrap().is_empty());
     assert_eq!(migrator.redo(&mut conn, |_| ()).await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn the_callers_own_lock_stays_and_its_temporary_table_hides_nothing() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("SELECT pg_advisory_lock(7); CREATE TEMP TABLE people (); SET work_mem = '77MB'")
+        .await
+        .unwrap();
+    let rows = ("2_rows/up.sql", "INSERT INTO people VALUES (1, 'Ada'); SELECT pg_advisory_lock(8)");
+    assert_eq!(migrator(&[PEOPLE, rows]).apply(&mut conn, |_| ()).await.unwrap().len(), 2);
+    assert_eq!(number(&mut conn, "SELECT count(*) AS n FROM public.people").await, 1);
+    let held = format!("{HELD} AND pid = pg_backend_pid() AND objid = 7");
+    assert_eq!(number(&mut conn, &held).await, 1);
+    assert_eq!(number(&mut conn, HELD).await, 1);
+}

@@ -169,6 +169,7 @@ impl Managed {
     fn configuration(&self, node: usize, etcd: &str) -> String {
         let [postgres, rest] = self.ports[node];
         let (data, sockets) = (self.directory.join(format!("n{node}")), &self.directory);
+        let password = db_testkit::password();
         json!({
             "scope": "claim",
             "name": format!("n{node}"),
@@ -185,9 +186,9 @@ impl Managed {
                 "data_dir": data,
                 "bin_dir": BINARIES,
                 "authentication": {
-                    "superuser": { "username": "postgres", "password": "postgres" },
-                    "replication": { "username": "replicator", "password": "replicator" },
-                    "rewind": { "username": "rewinder", "password": "rewinder" },
+                    "superuser": { "username": "postgres", "password": password },
+                    "replication": { "username": "replicator", "password": password },
+                    "rewind": { "username": "rewinder", "password": password },
                 },
                 "parameters": { "unix_socket_directories": sockets, "log_line_prefix": "%m ", "fsync": "off" },
             },
@@ -218,7 +219,8 @@ impl Managed {
     }
 
     fn url(&self, node: usize) -> String {
-        format!("postgres://postgres:postgres@127.0.0.1:{}/postgres", self.ports[node][0])
+        let (password, port) = (db_testkit::password(), self.ports[node][0]);
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")
     }
 
     fn api(&self, node: usize) -> String {

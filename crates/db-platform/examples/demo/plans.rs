@@ -35,7 +35,7 @@ async fn seeded() -> TestDatabase {
     let (mut client, driver) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await.unwrap();
     let driver = tokio::spawn(driver);
     let seeds = Seeds::open(format!("{ROOT}/seeds"), "dev").unwrap();
-    let options = SeedOptions { environment: Environment::Test, ..SeedOptions::default() };
+    let options = SeedOptions { environment: Some(Environment::Test), ..SeedOptions::default() };
     let plan = seeds.plan(&client, &options).await.unwrap();
     seeds.apply(&mut client, &plan, |_| ()).await.unwrap();
     drop(client);

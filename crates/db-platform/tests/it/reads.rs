@@ -120,7 +120,8 @@ async fn of_several_hosts_the_primary_is_found() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let (standby, primary) = (port_of(&cluster.standby_urls()[0]), port_of(&cluster.primary_url()));
     let hosts = format!("127.0.0.1:1,127.0.0.1:{standby},127.0.0.1:{primary}");
-    let url: DatabaseUrl = format!("postgres://postgres:postgres@{hosts}/app").parse().unwrap();
+    let url = format!("postgres://postgres:{}@{hosts}/app", db_testkit::password());
+    let url: DatabaseUrl = url.parse().unwrap();
     let db = Db::connect(Config::new(db_platform::Environment::Test, url)).await.unwrap();
     assert_eq!(db.transaction::<_, Error>(async |conn| Ok(port(conn).await?)).await.unwrap(), primary);
 }

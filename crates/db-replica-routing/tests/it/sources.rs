@@ -15,9 +15,10 @@ pub(crate) struct Opener;
 
 impl Connect for Opener {
     async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
-        let opened =
-            AsyncPgConnection::establish(&format!("postgres://postgres:postgres@{endpoint}/app")).await;
-        opened.map_err(|error| Error::ConnectionLost { reason: error.to_string() })
+        let url = format!("postgres://postgres:{}@{endpoint}/app", db_testkit::password());
+        AsyncPgConnection::establish(&url)
+            .await
+            .map_err(|error| Error::ConnectionLost { reason: error.to_string() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use db_core::{Acquire, Error};
 use db_replica_routing::{Freshness, Router, Signals};
+use db_server::Password;
 use db_testkit::{Cluster, Stop, until};
 
 use crate::{Opener, answering, config, endpoint, kept, node, router, router_with};
@@ -104,7 +105,8 @@ async fn stranger(standbys: usize) -> Stranger {
         let directory = tempfile::tempdir_in(here.root()).unwrap();
         let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
         let install = db_server::find(None, &|_| ()).unwrap();
-        let started = db_server::Cluster::builder(install).place(place).standbys(standbys).start().unwrap();
+        let builder = db_server::Cluster::builder(install).place(place).standbys(standbys);
+        let started = builder.password(Password::new(db_testkit::password())).start().unwrap();
         Stranger { cluster: started, _directory: directory }
     };
     tokio::task::spawn_blocking(start).await.unwrap()

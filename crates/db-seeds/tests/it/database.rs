@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use db_core::Environment;
 use db_seeds::{Applied, Plan, Result, SeedOptions, Seeds};
 use db_testkit::TestDatabase;
 use diesel_async::SimpleAsyncConnection;
@@ -37,8 +38,13 @@ pub(crate) fn sets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../seeds")
 }
 
+/// How a set is loaded where nothing else is said.
+pub(crate) fn options() -> SeedOptions {
+    SeedOptions { environment: Some(Environment::Test), ..SeedOptions::default() }
+}
+
 pub(crate) fn scaled(scale: f64) -> SeedOptions {
-    SeedOptions { scale, ..SeedOptions::default() }
+    SeedOptions { scale, ..options() }
 }
 
 /// A set made of the given files.

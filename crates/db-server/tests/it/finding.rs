@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use db_server::{Finder, Origin, PROGRAMS, Place};
 
+/// The hash of a wheel that the finder is told to trust.
+const HASH: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
 /// A bin directory whose `postgres` only knows its version.
 fn fake(parent: &Path, name: &str, version: &str) -> PathBuf {
     let bin = parent.join(name).join("bin");
@@ -47,11 +50,13 @@ fn the_first_place_that_will_do_is_taken() {
     let on_path = fake(root, "on_path", "15.2");
     fake(&root.join("usual"), "14", "14.3");
     fake(&root.join("usual"), "17", "17.4");
-    let fetched = fake(&root.join("target/postgres"), "18", "18.5");
-    fs::write(fetched.parent().unwrap().join("BIN"), "bin").unwrap();
+    let fetched = fake(&root.join("target/servers"), "18", "18.5");
+    fs::write(fetched.parent().unwrap().join("FETCHED"), format!("bin\n{HASH}\n")).unwrap();
     let path = ("PATH", on_path.display().to_string());
     let by_name = ("DB_PLATFORM_PG_BIN", named.display().to_string());
     let wheel = ("DB_PLATFORM_PG_SOURCE", "wheel".to_owned());
+    let trusted = ("DB_PLATFORM_WHEEL_SHA256", HASH.to_owned());
+    let no_pip = ("DB_PLATFORM_PYTHON", "/nonexistent/python3".to_owned());
     let check = |settings: &[(&'static str, String)], wanted: Option<u16>, expected: (Origin, u16)| {
         let found = world.finder(settings).find(wanted, &|_| {}).unwrap();
         assert_eq!((found.origin, found.version.major), expected, "{settings:?} {wanted:?}");
@@ -60,8 +65,35 @@ fn the_first_place_that_will_do_is_taken() {
     check(std::slice::from_ref(&path), None, (Origin::Path, 15));
     check(std::slice::from_ref(&path), Some(14), (Origin::Installed, 14));
     check(&[], None, (Origin::Installed, 17));
-    check(std::slice::from_ref(&path), Some(18), (Origin::Fetched, 18));
-    check(&[wheel, path], None, (Origin::Fetched, 18));
+    check(&[path.clone(), trusted.clone()], Some(18), (Origin::Fetched, 18));
+    check(&[wheel.clone(), path.clone(), trusted], None, (Origin::Fetched, 18));
+    // What was fetched from a wheel that is not trusted (any more) is no server.
+    world.finder(&[wheel, path, no_pip]).find(None, &|_| {}).unwrap_err();
+}
+
+#[test]
+fn a_redis_on_path_comes_before_a_fetched_one() {
+    let world = World::new();
+    let root = world.dir.path();
+    let (on_path, fetched) = (root.join("on_path"), root.join("target/servers/redis"));
+    for program in [on_path.join("valkey-server"), fetched.join("lib/valkey-server")] {
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, "").unwrap();
+    }
+    fs::write(fetched.join("FETCHED"), format!("lib\n{HASH}\n")).unwrap();
+    let path = ("PATH", on_path.display().to_string());
+    let trusted = ("DB_PLATFORM_WHEEL_SHA256", HASH.to_owned());
+    let no_pip = ("DB_PLATFORM_PYTHON", "/nonexistent/python3".to_owned());
+    let origin = |settings: &[_]| world.finder(settings).find_redis(&|_| {}).map(|program| program.origin);
+    assert_eq!(origin(&[path.clone(), trusted.clone()]).unwrap(), Origin::Path);
+    assert_eq!(origin(std::slice::from_ref(&trusted)).unwrap(), Origin::Fetched);
+    let missing = origin(std::slice::from_ref(&no_pip)).unwrap_err();
+    assert!(
+        missing.is_for_want_of_a_program() && missing.to_string().contains("python3 with pip"),
+        "{missing}"
+    );
+    let without = ("DB_PLATFORM_WITHOUT", "pgbouncer,redis".to_owned());
+    assert!(origin(&[path, trusted, without]).unwrap_err().is_for_want_of_a_program());
 }
 
 #[test]
@@ -95,6 +127,10 @@ fn a_wrong_setting_or_version_is_refused_before_anything_is_looked_at() {
     let settings = [("DB_PLATFORM_PG_SOURCE", "whell".to_owned())];
     let said = world.finder(&settings).find(None, &|_| {}).unwrap_err().to_string();
     assert!(said.contains("\"whell\""), "{said}");
+    let settings = [("DB_PLATFORM_WHEEL_SHA256", "abc".to_owned())];
+    fake(&world.dir.path().join("usual"), "17", "17.4");
+    let said = world.finder(&settings).find(None, &|_| {}).unwrap_err().to_string();
+    assert!(said.contains("\"abc\""), "{said}");
 }
 
 #[test]

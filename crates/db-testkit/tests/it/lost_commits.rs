@@ -2,7 +2,7 @@
 
 use crate::proxies::{Through, through};
 use crate::{LIMIT, connect, one, until};
-use db_testkit::CommitCut;
+use db_testkit::{CommitCut, Proxy, TestDatabase};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error};
 
@@ -51,6 +51,7 @@ async fn check(cut: CommitCut, is_committed: bool) {
                 direct.batch_execute("BEGIN; LOCK TABLE t; COMMIT").await.unwrap();
                 assert!(!is_there().await, "{way}");
             }
+            CommitCut::Falsified(_) | CommitCut::Refused(_) => panic!("the client is answered"),
         }
         assert_eq!(is_there().await, is_committed, "{way}");
         let next = connect(&url).await.unwrap();
@@ -108,4 +109,23 @@ async fn a_commit_that_the_server_refuses_is_cut_too() {
     let error = timeout(LIMIT, client.batch_execute("COMMIT")).await.unwrap().unwrap_err();
     assert!(error.as_db_error().is_none(), "{error:?}");
     assert_eq!(one::<i64>(&direct, "SELECT count(*) FROM t").await, 0);
+}
+
+#[tokio::test]
+async fn a_falsified_answer_hides_what_the_server_did_and_the_connection_goes_on() {
+    let database = TestDatabase::empty().await.unwrap();
+    let port = database.url().rsplit_once(':').unwrap().1.split('/').next().unwrap().parse::<u16>().unwrap();
+    let proxy = Proxy::start(("127.0.0.1", port)).unwrap();
+    let client = connect(&proxy.through(database.url()).unwrap()).await.unwrap();
+    client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    for (n, cut, kept) in [(1, CommitCut::Falsified(*b"08006"), 1), (2, CommitCut::Refused(*b"57P01"), 1)] {
+        proxy.cut_commits(1, cut);
+        client.batch_execute(&format!("BEGIN; INSERT INTO t VALUES ({n})")).await.unwrap();
+        let refused = client.batch_execute("SELECT 1; COMMIT").await.unwrap_err();
+        let code = refused.code().unwrap().code().to_owned();
+        assert!(
+            matches!(cut, CommitCut::Falsified(said) | CommitCut::Refused(said) if said == code.as_bytes())
+        );
+        assert_eq!(one::<i64>(&client, "SELECT count(*) FROM t").await, kept, "{cut:?}");
+    }
 }

@@ -13,6 +13,7 @@ mod lost_commits;
 mod pgbouncer;
 mod proxies;
 mod redis;
+mod skipping;
 mod users;
 
 use std::time::Duration;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use db_core::{Connect, DatabaseUrl, Error};
 use db_pool::{ConnectConfig, Connector};
-use db_testkit::Cluster;
-use diesel_async::AsyncPgConnection;
+use db_testkit::{Cluster, skip};
+use diesel::sql_types::Text;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tempfile::TempDir;
 
 use super::authority::{Authority, Issued};
@@ -15,23 +17,36 @@ use super::authority::{Authority, Issued};
 /// Anyone with a password, encrypted or not.
 pub(super) const WITH_PASSWORD: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
 
+#[derive(QueryableByName)]
+struct Library {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
 pub(super) struct Server {
     cluster: Cluster,
     files: TempDir,
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
-        Server::of(Cluster::builder().start().await.unwrap())
+    /// `None` where the programs were built without TLS: then the test is skipped.
+    pub(super) async fn start() -> Option<Self> {
+        Server::of(Cluster::builder().start().await.unwrap()).await
     }
 
-    /// One of this major version.
-    pub(super) async fn start_version(major: u16) -> Self {
-        Server::of(Cluster::builder().version(major).start().await.unwrap())
+    /// One of this major version; `None` also where that is not to be had.
+    pub(super) async fn start_version(major: u16) -> Option<Self> {
+        Server::of(skip::without(Cluster::builder().version(major).start().await)?).await
     }
 
-    fn of(cluster: Cluster) -> Self {
-        Server { cluster, files: TempDir::new().unwrap() }
+    async fn of(cluster: Cluster) -> Option<Self> {
+        let mut conn = cluster.connect(0).await.unwrap();
+        let library = sql_query("SELECT current_setting('ssl_library') AS name");
+        if library.get_result::<Library>(&mut conn).await.unwrap().name.is_empty() {
+            skip::this_test("the server's programs were built without TLS");
+            return None;
+        }
+        Some(Server { cluster, files: TempDir::new().unwrap() })
     }
 
     /// From now on encrypts with this certificate, or not at all.
@@ -99,7 +114,8 @@ impl Server {
     }
 
     pub(super) fn url_at(&self, host: &str, port: u16, params: &str) -> String {
-        format!("postgres://postgres:postgres@{host}:{port}/app?hostaddr=127.0.0.1&{params}")
+        let password = db_testkit::password();
+        format!("postgres://postgres:{password}@{host}:{port}/app?hostaddr=127.0.0.1&{params}")
     }
 }
 
