@@ -218,7 +218,7 @@ mod tests {
             ("APP_ENV", "prod-eu"),
             ("DATABASE_URL", "postgres://ann:hunter2@db:99999/app"),
             ("DATABASE_READ_URLS", "postgres://ann:hunter2@s1/app,mysql://ann:hunter2@s2/app"),
-            ("PATRONI_URL", "https://a"),
+            ("PATRONI_URL", "a:8008"),
             ("DB_POOL_TIMEOUT", "10"),
             ("DB_POOL_MAX", "0"),
             ("DB_CONNECT_TIMEOUT", "5"),

@@ -14,6 +14,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::starting::logs_in;
 use crate::{backend, number, open, pool_config};
 use authority::{Authority, self_signed, self_signed_expired};
 use server::{Server, connect};
@@ -136,6 +137,22 @@ async fn a_server_on_another_machine_must_prove_who_it_is_unless_the_url_says_ot
     let words = [&["issued by no authority", "the system's store", "sslrootcert"][..], &choices].concat();
     check_refused(&server.url(HOST, said), ConnectFailure::Tls, &words).await;
     check(&server.url(HOST, &root(&server.file("ca.pem", &authority.pem()))), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_certificate_in_the_home_directory_makes_require_ask_for_it() {
+    let (server, ours) = (Server::start().await, Authority::new("ours"));
+    server.show(Some(&ours.issue(&["db2.example"]))).await;
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join(".postgresql");
+    fs::create_dir(&place).unwrap();
+    let may = |mode: &str| logs_in(&server.url(HOST, &format!("sslmode={mode}")), home.path());
+    assert_eq!((may("require"), may("verify-ca")), (true, false), "nothing says whom to trust");
+    fs::write(place.join("root.crt"), ours.pem()).unwrap();
+    assert_eq!((may("require"), may("verify-ca"), may("verify-full")), (true, true, false));
+    fs::write(place.join("root.crt"), Authority::new("theirs").pem()).unwrap();
+    assert_eq!((may("require"), may("verify-ca")), (false, false), "as libpq takes require");
+    assert!(may("prefer"));
 }
 
 #[tokio::test]

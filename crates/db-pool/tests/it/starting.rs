@@ -220,19 +220,21 @@ async fn a_child_that_logs_in() {
     }
 }
 
+/// Whether a process with this home directory can log in.
+pub(crate) fn logs_in(url: &str, home: &Path) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "starting::a_child_that_logs_in", "--ignored"]);
+    child.env(CHILD, url).env("HOME", home);
+    let output = child.output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("running 1 test"));
+    output.status.success()
+}
+
 #[tokio::test]
 async fn a_password_comes_from_the_home_directory() {
     let database = TestDatabase::empty().await.unwrap();
     let home = tempfile::tempdir().unwrap();
     let url = password_file(database.url(), &home.path().join(".pgpass"));
-    let logs_in = |home: &Path| {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "starting::a_child_that_logs_in", "--ignored"]);
-        child.env(CHILD, &url).env("HOME", home);
-        let output = child.output().unwrap();
-        assert!(String::from_utf8(output.stdout).unwrap().contains("running 1 test"));
-        output.status.success()
-    };
-    assert!(logs_in(home.path()));
-    assert!(!logs_in(Path::new("/nonexistent")));
+    assert!(logs_in(&url, home.path()));
+    assert!(!logs_in(&url, Path::new("/nonexistent")));
 }
