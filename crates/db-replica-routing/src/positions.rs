@@ -41,6 +41,9 @@ impl Positions {
     /// The writer, asked then, told this position.
     pub(crate) fn record(&self, position: Lsn, asked: Instant) {
         let mut samples = self.samples();
+        if samples.back().is_some_and(|(_, last)| *last >= asked) {
+            return;
+        }
         if samples.len() == MOST {
             samples.pop_front();
         }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 #[cfg(feature = "patroni")]
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +15,11 @@ use crate::config::{NodeConfig, RouterConfig};
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
 use crate::node::Node;
+use crate::pace;
 use crate::probe::Manner;
 use crate::reader::Reader;
 use crate::seen::Seen;
+use crate::session::Session;
 use crate::signals::Signals;
 use crate::topology::Topology;
 use crate::writer::Writer;
@@ -81,11 +82,18 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
     {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
-            let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
-            let monitor =
-                Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None, looks: 0 };
-            tokio::spawn(monitor.run()).abort_handle()
+            let manner = Manner::new(cluster.config.pooled);
+            tokio::spawn(Monitor::new(node, cluster, connect, manner).run()).abort_handle()
         };
+        let (wanted, usual) = (config.probe_interval, pace::usual(&config, None));
+        if usual < wanted {
+            let max_lag = config.max_lag;
+            tracing::warn!(
+                ?wanted,
+                ?max_lag,
+                "nodes are asked every {usual:?}: a lag is known as of a probe"
+            );
+        }
         let cluster = Arc::new(Cluster::new(config, signals, open));
         // All are known before the first is asked: none of them may be elected before the others had their say.
         let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
@@ -140,8 +148,14 @@ impl<A> Router<A> {
         Writer::new(&self.inner.cluster)
     }
 
-    /// Where connections for one read come from.
+    /// Where connections for one read come from. In a session's [scope](crate::Session::scope), [`Freshness::Default`] is what
+    /// that session asks for.
     pub fn reader(&self, freshness: Freshness) -> Reader<'_, A> {
+        let own = || Session::current().map(|session| session.freshness());
+        let freshness = match freshness {
+            Freshness::Default => own().unwrap_or_default(),
+            asked => asked,
+        };
         Reader::new(&self.inner.cluster, freshness)
     }
 
@@ -176,7 +190,7 @@ impl<A> Router<A> {
         let _ = tokio::time::timeout(patience, settled).await;
     }
 
-    /// Ends the monitors, and hands out no connection any more: whoever asks is told that the pool is closed.
+    /// Ends the monitors, and hands out no connection any more: callers that ask or wait are told that the pool is closed.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -227,7 +241,7 @@ impl<A> Inner<A> {
     }
 
     fn stop(&self) {
-        self.cluster.stopped.store(true, Ordering::Release);
+        self.cluster.stop();
         let mut tasks = self.tasks();
         tasks.stopped = true;
         tasks.monitors.values().for_each(AbortHandle::abort);

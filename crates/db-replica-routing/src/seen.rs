@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{Lsn, Role};
 
+use crate::moment::Moment;
 use crate::token::Token;
 
 /// What a monitor saw of its node last.
@@ -48,6 +49,15 @@ impl Sighting {
         let says =
             |sighting: &Sighting| (sighting.role, sighting.timeline, sighting.system, sighting.started);
         says(self) == says(before)
+    }
+
+    /// The moment as of which a standby surely had everything; none where its lag is unknown.
+    ///
+    /// The writer's positions tell it best. The lag alone is what the standby was behind when it was asked.
+    pub(crate) fn current_as_of(&self) -> Option<Moment> {
+        let asked = Moment::from(self.asked);
+        let lag = self.lag?;
+        Some(self.covers.map_or_else(|| asked.before(lag), Moment::from))
     }
 
     /// Whether its log can hold what the token stands for.

@@ -1,8 +1,9 @@
 //! How one node is doing, as told by its connections and its probes: a few numbers that anyone may read at any time.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::moment::Moment;
 
 /// An answer counts for less the older it is: after this time for about a third.
 const MEMORY: Duration = Duration::from_secs(2);
@@ -159,11 +160,8 @@ impl Stamp {
     }
 }
 
-/// Microseconds since the first call, from 1.
 fn micros(at: Instant) -> u64 {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    let epoch = EPOCH.get_or_init(Instant::now);
-    u64::try_from(at.saturating_duration_since(*epoch).as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+    Moment::from(at).number()
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ impl<A: Acquire + Send> Cluster<A> {
     pub(crate) async fn on_writer(&self, purpose: Purpose, site: Site) -> Result<Routed<A>> {
         let mut search = None;
         loop {
+            self.check_running()?;
             let Some(node) = self.trusted_writer() else {
                 search.get_or_insert_with(Instant::now);
                 self.await_writer(&mut search).await?;
@@ -129,7 +130,9 @@ impl<A: Acquire + Send> Cluster<A> {
         let is_conflict = || matches!(&*self.leader.borrow(), Leader::Conflict(_));
         let found = self.until(|| self.trusted_writer().is_some() || is_conflict());
         let left = self.config.writer_wait.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, found).await {
+        let waited = tokio::time::timeout(left, found).await;
+        self.check_running()?;
+        match waited {
             Ok(()) if !is_conflict() => Ok(()),
             Ok(()) | Err(_) => Err(self.no_writer(started.elapsed())),
         }
