@@ -48,7 +48,7 @@ pub use config::{EjectionConfig, Fallback, NodeConfig, Policy, RouterConfig};
 pub use counts::ReadCounts;
 pub use freshness::Freshness;
 #[cfg(feature = "tower")]
-pub use layer::{SessionLayer, SessionService};
+pub use layer::{OnError, PassOn, SessionLayer, SessionService};
 #[cfg(feature = "patroni")]
 pub use patroni::{InvalidPatroniUrl, PatroniUrl};
 pub use reader::Reader;
