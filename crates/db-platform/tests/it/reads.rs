@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_platform::{Config, DatabaseUrl, Db, Error, Freshness};
 use db_testkit::{Cluster, Stop, TestDatabase, until};
@@ -105,9 +105,11 @@ async fn without_a_fresh_standby_the_primary_answers() {
 async fn an_idle_primary_does_not_look_like_lag() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let mut settings = config(&cluster);
-    settings.router.max_lag = Duration::from_millis(1);
+    settings.router.max_lag = Duration::from_millis(200);
     let db = Db::connect(settings).await.unwrap();
     cluster.wait_until_caught_up(1).await.unwrap();
+    let idle = Instant::now();
+    until("nothing was written for long", async || idle.elapsed() > Duration::from_millis(400)).await;
     until("the standby answers", async || {
         db.read(async |conn| port(conn).await).await.unwrap() == port_of(&cluster.standby_urls()[0])
     })
