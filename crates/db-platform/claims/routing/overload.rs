@@ -28,7 +28,9 @@ pub(crate) fn measure(size: Size) -> Figure {
 async fn run(lasts: Duration) -> Figure {
     let cluster = Cluster::builder().standbys(2).start().await.unwrap();
     let mut settings = config(&urls(&cluster, 3));
+    // A node's pool is as large as the larger of the two: it may become the writer.
     settings.read_pool.max = NonZeroUsize::new(AT_ONCE).unwrap();
+    settings.pool.max = settings.read_pool.max;
     settings.read_pool.max_waiters = 2 * AT_ONCE;
     settings.read_pool.acquire_timeout = Duration::from_millis(200);
     let db = Db::connect(settings).await.unwrap();
