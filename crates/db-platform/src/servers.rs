@@ -81,11 +81,12 @@ impl Servers {
         self.known.iter().any(|server| server.named != Named::Primary)
     }
 
-    /// What the primary says of itself; where only standbys answer, what one of these says, because reads can go on.
+    /// What the primary says of itself; where only standbys answer, what one of these says, because reads can
+    /// go on.
     ///
     /// # Errors
-    /// As [`primary_of`]; that of the primary where it refuses us for good (the user, the password, the database), whoever
-    /// else answers.
+    /// As [`primary_of`]; that of the primary where it refuses us for good (the user, the password, the
+    /// database), whoever else answers.
     pub(crate) async fn primary(&self) -> Result<ServerFacts> {
         let of = |standbys: bool| {
             let chosen = self.known.iter().filter(move |server| (server.named == Named::Standby) == standbys);
@@ -136,7 +137,8 @@ pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
 
 fn warned_of_standbys(found: (Endpoint, ServerFacts)) -> (Endpoint, ServerFacts) {
     if found.1.in_recovery {
-        tracing::warn!(endpoint = %found.0, "only standbys answer: reads go on, and writes wait or fail until one is promoted or the primary is back");
+        let endpoint = &found.0;
+        tracing::warn!(%endpoint, "only standbys answer: reads go on, writes wait for a primary and then fail");
     }
     found
 }

@@ -43,8 +43,9 @@ impl Identity {
 
     /// Whether this node belongs to it.
     ///
-    /// Of several clusters, the node says which one is meant that was named first; but a cluster that has had a writer is left
-    /// only for the one that answers in the writer's own place, and only where that is wanted.
+    /// Of several clusters, the node says which one is meant that was named first; but a cluster that has had
+    /// a writer is left only for the one that answers in the writer's own place, and only where that is
+    /// wanted.
     pub(crate) fn admit(&mut self, number: usize, seen: Seen, known: Known) -> Admission {
         let Some(sighting) = seen.up() else { return Admission::Granted };
         let Some(system) = sighting.system else { return Admission::Granted };

@@ -1,7 +1,7 @@
 //! What is known of all nodes together: who the writer is, and what has to be done when that changes.
 //!
-//! Monitors report here. Every report is an election, so that whoever sees the new writer first ends the search for all
-//! callers at once.
+//! Monitors report here. Every report is an election, so that whoever sees the new writer first ends the
+//! search for all callers at once.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -126,12 +126,15 @@ impl<A> Cluster<A> {
     }
 
     #[cfg(feature = "patroni")]
-    /// Takes a node out for good that is down, and that nobody names any more; false where it is still of use.
+    /// Takes a node out for good that is down, and that nobody names any more; false where it is still of
+    /// use.
     pub(crate) fn remove(&self, node: &Arc<Node<A>>) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         if *node.seen.borrow() != Seen::Down || state.memory.current == Some(node.number) {
             return false;
         }
+        // Another node may get its place.
+        state.memory.last = state.memory.last.filter(|last| *last != node.number);
         self.nodes.remove(node);
         self.signals.forget(node.endpoint());
         true
@@ -157,7 +160,8 @@ impl<A> Cluster<A> {
         }
     }
 
-    /// How long the writer has been looked for; none where there is one, or where the search goes on at the usual pace.
+    /// How long the writer has been looked for; none where there is one, or where the search goes on at the
+    /// usual pace.
     pub(crate) fn searching(&self) -> Option<Duration> {
         let since = match &*self.leader.borrow() {
             Leader::Nobody(since) => since.elapsed(),
@@ -207,7 +211,8 @@ impl<A> Cluster<A> {
         tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
     }
 
-    /// Whether the writer can have got so far: a forged token is beyond all that can have been written since it was asked.
+    /// Whether the writer can have got so far: a forged token is beyond all that can have been written since
+    /// it was asked.
     pub(crate) fn may_have_written(&self, token: &Token) -> bool {
         let reach = |known: Lsn| known.0.saturating_add(FAR);
         self.positions.last().is_none_or(|known| token.position.0 <= reach(known))
@@ -221,7 +226,8 @@ impl<A> Cluster<A> {
         })
     }
 
-    /// Waits until something holds that changes with what is known of the nodes, or until the router is stopped.
+    /// Waits until something holds that changes with what is known of the nodes, or until the router is
+    /// stopped.
     pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let news = self.news.notified();
@@ -258,8 +264,8 @@ impl<A> Cluster<A> {
 }
 
 impl<A: Acquire + EvictAll> Cluster<A> {
-    /// Takes in what a monitor saw of its node, and holds an election. Returns what was seen of the node before, and what counts
-    /// now.
+    /// Takes in what a monitor saw of its node, and holds an election. Returns what was seen of the node
+    /// before, and what counts now.
     pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) -> (Seen, Seen) {
         let mut state = self.state();
         let seen = self.admit(&mut state, node, seen).as_repeated(*node.seen.borrow());
@@ -267,8 +273,8 @@ impl<A: Acquire + EvictAll> Cluster<A> {
         let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
         if let Some(is) = seen.up() {
             let demoted = before.primary().is_some() && is.role == Role::Standby;
-            // Its name leads elsewhere, or it was restarted: connections to what was there before are of no use. Where a name
-            // leads to several servers by turns, nothing has changed.
+            // Its name leads elsewhere, or it was restarted: connections to what was there before are of no
+            // use. Where a name leads to several servers by turns, nothing has changed.
             if (node.is_another_server(is.started) && !node.leads_to_several()) || demoted {
                 node.plain.evict_all();
                 node.read_only.get().into_iter().for_each(EvictAll::evict_all);
@@ -322,7 +328,8 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             Admission::Replaces { old } => {
                 if self.lines.admit() {
                     let system = state.identity.system();
-                    tracing::warn!(endpoint = %node.endpoint(), old, system, "another cluster takes the old one's place");
+                    let endpoint = node.endpoint();
+                    tracing::warn!(%endpoint, old, system, "another cluster takes the old one's place");
                 }
                 state.memory.settled = 0;
                 self.positions.forget();
@@ -406,12 +413,13 @@ impl<A: Acquire + EvictAll> Cluster<A> {
                 let lacks = lost.position.zip(position).map(|(old, new)| old.bytes_since(new));
                 self.counts.failover(took, lacks);
                 if self.lines.admit() {
-                    tracing::warn!(%endpoint, timeline, ?took, lacks_bytes = lacks, "another node takes writes now");
+                    tracing::warn!(%endpoint, timeline, ?took, lacks, "another node takes writes now");
                 }
                 if let Some(lacks) = lacks.filter(|lacks| *lacks > 0) {
                     tracing::error!(
                         %endpoint, %old,
-                        "the new writer lacks at least {lacks} bytes of the old one's log: what was committed there is lost"
+                        "the new writer lacks at least {lacks} bytes of the old one's log: what was committed \
+                         there is lost"
                     );
                 }
             }
@@ -430,7 +438,8 @@ impl<A: Acquire + EvictAll> Cluster<A> {
         match (state.answered.replace(answered), answered) {
             (before, after) if before == Some(after) || !self.lines.admit() => {}
             (_, false) => {
-                tracing::warn!(fallback = ?self.config.fallback, "no standby is up and fresh enough: reads fall back");
+                let fallback = self.config.fallback;
+                tracing::warn!(?fallback, "no standby is up and fresh enough: reads fall back");
             }
             (Some(false), true) => tracing::info!("standbys answer reads again"),
             _ => {}
@@ -456,7 +465,8 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             let Some(seen) = sights.get(node.number) else { continue };
             let old = seen.primary().is_some_and(|claim| claim.timeline > 0 && claim.timeline < memory.best);
             if node.fenced.swap(old, Ordering::Relaxed) != old && old {
-                tracing::error!(endpoint = %node.endpoint(), "an old primary takes writes: none is sent to it");
+                let endpoint = node.endpoint();
+                tracing::error!(%endpoint, "an old primary takes writes: none is sent to it");
                 node.plain.evict_all();
             }
         }
@@ -469,7 +479,8 @@ fn conflict((one, old): (&str, u32), (other, new): (&str, u32)) -> String {
         return format!("{one} and {other} are both primaries on timeline {new}: shut one of them down");
     }
     format!(
-        "{other} was promoted to timeline {new} while {one} is still a primary on timeline {old}: shut one of them down"
+        "{other} was promoted to timeline {new} while {one} is still a primary on timeline {old}: \
+         shut one of them down"
     )
 }
 

@@ -104,7 +104,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Another node became the writer; it took so long, and the node lacks so many bytes of the old one's log, where that is known.
+    /// Another node became the writer; it took so long, and the node lacks so many bytes of the old one's
+    /// log, where that is known.
     pub(crate) fn failover(&self, took: Duration, lacks: Option<u64>) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
         *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some((took, lacks));

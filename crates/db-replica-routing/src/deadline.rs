@@ -1,7 +1,10 @@
-//! How long a probe may take: the retransmission timer of TCP (RFC 6298) over the round trips that were measured.
+//! How long a probe may take: the retransmission timer of TCP (RFC 6298) over the round trips that were
+//! measured.
 //!
-//! A fixed time is too short for another region and too long for the next rack. The time is twice the smoothed round trip
-//! with four times its variation, between a floor and a ceiling, and doubles with each probe in a row that came too late.
+//! A fixed time is too short for another region and too long for the next rack. The time is twice the
+//! smoothed round trip with four times its variation, between a floor and a ceiling, and doubles with each
+//! probe in a row that came too late. Where a round trip is known it doubles once only at first: a server
+//! that is back must not be waited for on a connection that leads nowhere.
 
 use std::time::Duration;
 
@@ -10,6 +13,10 @@ const ROUND_TRIPS_TO_OPEN: u32 = 10;
 
 /// A time doubled so often is beyond any ceiling.
 const MOST_DOUBLINGS: u32 = 16;
+
+/// So many probes in a row that came too late are an outage; after more of them the way there may have become
+/// longer.
+const OUTAGE: u32 = 8;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
@@ -55,15 +62,18 @@ impl Deadline {
         self.late = self.late.saturating_add(1).min(MOST_DOUBLINGS);
     }
 
-    /// Twice what RFC 6298 makes of the round trips: a steady one has no variation, and the server works besides.
+    /// Twice what RFC 6298 makes of the round trips: a steady one has no variation, and the server works
+    /// besides.
     fn wanted(&self) -> Duration {
         let (smoothed, variation) = self.measured.unwrap_or_default();
         smoothed.saturating_add(variation.saturating_mul(4)).saturating_mul(2)
     }
 
     fn bounded(&self, wanted: Duration, times: u32) -> Duration {
-        let (floor, ceiling) = (self.floor.saturating_mul(times), self.ceiling.saturating_mul(times));
-        wanted.max(floor).saturating_mul(1 << self.late).min(ceiling)
+        let is_known = self.measured.is_some() && self.late <= OUTAGE;
+        let doublings = if is_known { self.late.min(1) } else { self.late };
+        let floor = self.floor.saturating_mul(times);
+        wanted.max(floor).saturating_mul(1 << doublings).min(self.ceiling)
     }
 }
 
@@ -82,7 +92,7 @@ mod tests {
         (0..50).for_each(|_| deadline.measured(MILLI * 800));
         let steady = deadline.of_answer();
         assert!(steady >= MILLI * 1_600 && steady < MILLI * 1_700, "{steady:?}");
-        assert!(deadline.of_opening() >= MILLI * 7_900, "{:?}", deadline.of_opening());
+        assert_eq!(deadline.of_opening(), MILLI * 5_000, "ten round trips, but not above the ceiling");
         deadline.measured(MILLI * 60_000);
         assert_eq!(deadline.of_answer(), MILLI * 5_000, "not above the ceiling");
     }
@@ -96,9 +106,15 @@ mod tests {
                 deadline.of_opening().as_millis()
             })
             .collect();
-        assert_eq!(times, [2_000, 4_000, 8_000, 10_000, 10_000]);
+        assert_eq!(times, [2_000, 4_000, 5_000, 5_000, 5_000]);
         deadline.measured(MILLI * 100);
         assert!(deadline.of_answer() < MILLI * 700);
+        let mut known = Deadline::new(MILLI * 500, MILLI * 5_000);
+        known.measured(MILLI);
+        (0..OUTAGE).for_each(|_| known.missed());
+        assert_eq!(known.of_opening(), MILLI * 2_000, "it is near, and gone");
+        known.missed();
+        assert_eq!(known.of_opening(), MILLI * 5_000, "or far by now");
         let mut endless = Deadline::new(Duration::MAX, Duration::MAX);
         endless.measured(Duration::MAX / 8);
         endless.missed();

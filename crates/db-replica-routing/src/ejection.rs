@@ -1,7 +1,7 @@
 //! Takes a standby out of use for a while that answers its probes and still serves reads badly.
 //!
-//! Lag is no reason: a standby that lags is passed over while it lags, and its times do not grow. A node that is down needs
-//! none either: its monitor knows.
+//! Lag is no reason: a standby that lags is passed over while it lags, and its times do not grow. A node that
+//! is down needs none either: its monitor knows.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

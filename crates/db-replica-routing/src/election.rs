@@ -1,9 +1,10 @@
 //! Decides from what was seen of all nodes which of them takes writes.
 //!
-//! A node is the writer only if it is not in recovery and its timeline is at least the best that was ever seen: a promotion
-//! starts a new timeline, so an old primary that comes back is behind and stays fenced. On a timeline that is already
-//! known there can be no proof in a node's own answer, so every other node must have been asked after it: the new
-//! primary may be among them. Two primaries on one timeline cannot both be right, and nothing tells which is wrong.
+//! A node is the writer only if it is not in recovery and its timeline is at least the best that was ever
+//! seen: a promotion starts a new timeline, so an old primary that comes back is behind and stays fenced. On
+//! a timeline that is already known there can be no proof in a node's own answer, so every other node must
+//! have been asked after it: the new primary may be among them. Two primaries on one timeline cannot both be
+//! right, and nothing tells which is wrong.
 
 use crate::config::Policy;
 use crate::seen::{Seen, Sighting};
@@ -32,7 +33,8 @@ pub(crate) struct Memory {
     pub(crate) last: Option<usize>,
 }
 
-/// The verdict; `second` says whether a promoted standby is followed while the old primary still answers as one.
+/// The verdict; `second` says whether a promoted standby is followed while the old primary still answers as
+/// one.
 pub(crate) fn elect(seen: &[Seen], memory: Memory, second: Policy) -> Verdict {
     // A server that does not tell its timeline is believed where none is known at all.
     let hidden = |claim: &Sighting| claim.timeline == 0 && memory.best == 0;

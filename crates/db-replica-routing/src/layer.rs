@@ -53,14 +53,15 @@ where
     }
 }
 
-/// Gives each request its [`Session`], as the [current](Session::current) one and among the request's extensions, and the
-/// response what it has [written](Written).
+/// Gives each request its [`Session`], as the [current](Session::current) one and among the request's
+/// extensions, and the response what it has [written](Written).
 ///
-/// With axum: `Router::layer(SessionLayer::header(name))`. With the feature `axum`, handlers take a [`Session`] as an argument.
+/// With axum: `Router::layer(SessionLayer::header(name))`. With the feature `axum`, handlers take a
+/// [`Session`] as an argument.
 ///
-/// An error of the inner service has no headers that could carry anything. Where the layer lies outside of the one that
-/// makes responses of errors, nothing is lost; else say with [`SessionLayer::on_error`] what response an error is. A layer
-/// inside another one goes on in its session.
+/// An error of the inner service has no headers that could carry anything. Where the layer lies outside of
+/// the one that makes responses of errors, nothing is lost; else say with [`SessionLayer::on_error`] what
+/// response an error is. A layer inside another one goes on in its session.
 #[derive(Debug, Clone)]
 pub struct SessionLayer<H = PassOn> {
     carrier: Carrier,
@@ -75,8 +76,8 @@ impl SessionLayer {
 
     /// In a cookie of this name, which browsers send back by themselves, for a day, and over https only.
     ///
-    /// Of several requests that a browser sends at once, the answer that arrives last leaves its cookie. Where these write,
-    /// and what all of them wrote must be seen, keep it in Redis.
+    /// Of several requests that a browser sends at once, the answer that arrives last leaves its cookie.
+    /// Where these write, and what all of them wrote must be seen, keep it in Redis.
     pub fn cookie(name: &'static str) -> Self {
         SessionLayer { carrier: Carrier::Cookie { name, secure: true }, on_error: PassOn }
     }
@@ -93,7 +94,8 @@ impl<H> SessionLayer<H> {
         SessionLayer { carrier, ..self }
     }
 
-    /// The same, which makes this response of an error of the inner service: what was written before it is not lost.
+    /// The same, which makes this response of an error of the inner service: what was written before it is
+    /// not lost.
     ///
     /// ```
     /// # use db_replica_routing::SessionLayer;

@@ -96,8 +96,8 @@ const LAG_BYTES: Metric<u64> = (
 const STATES: [&str; 5] = ["writer", "standby", "ejected", "fenced", "down"];
 
 impl<A: Send + Sync + 'static> Router<A> {
-    /// Reports everything that the router knows to `meter`, from now on. A router is observed once: later calls do
-    /// nothing.
+    /// Reports everything that the router knows to `meter`, from now on. A router is observed once: later
+    /// calls do nothing.
     pub fn observe_with(&self, meter: &Meter) {
         let durations = meter
             .f64_histogram("db_replica_routing_failover_duration")

@@ -1,8 +1,9 @@
 //! Asks one node, again and again, whether it is alive, what its role is, and how far behind it is.
 //!
-//! Each node has one task with one connection of its own and a hard deadline per probe. A probe that fails means that the node is
-//! down until one succeeds, with two exceptions. One that came too late while the node went on answering others says nothing. And a
-//! server that refuses the monitor's login is alive: it is asked on one of the pool's connections, or its role stays what it was.
+//! Each node has one task with one connection of its own and a hard deadline per probe. A probe that fails
+//! means that the node is down until one succeeds, with two exceptions. One that came too late while the node
+//! went on answering others says nothing. And a server that refuses the monitor's login is alive: it is asked
+//! on one of the pool's connections, or its role stays what it was.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +21,8 @@ use crate::pace::{self, Circumstances, FIRST_LOOK};
 use crate::probe::{Answer, Manner, ask};
 use crate::seen::{Seen, Sighting};
 
-/// Where the writer's place leads to a standby, its connection is opened anew this soon, and then after twice as long each
-/// time, up to the second of these.
+/// Where the writer's place leads to a standby, its connection is opened anew this soon, and then after twice
+/// as long each time, up to the second of these.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(600));
 
 pub(crate) struct Monitor<A, C> {
@@ -86,15 +87,12 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
             wakers.alarms.mark_unchanged();
             wakers.awaited.mark_unchanged();
             let outcome = self.probe(started).await;
-            self.failures = match outcome {
-                Outcome::Failed(_) => self.failures.saturating_add(1),
-                Outcome::Answered(_) | Outcome::Refused(_) => 0,
-            };
             let seen = match &outcome {
                 Outcome::Answered(answer) => self.up(answer),
                 Outcome::Refused(error) => self.refused(started, error),
                 Outcome::Failed(error) => self.went_wrong(started, error),
             };
+            self.failures = if seen.up().is_some() { 0 } else { self.failures.saturating_add(1) };
             let (before, seen) = self.cluster.report(&self.node, seen);
             self.note(before, seen, matches!(outcome, Outcome::Answered(_)));
             self.pause(started, &mut wakers).await;
@@ -147,7 +145,8 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
             Err(error) if is_refusal(&error) => match self.ask_on_pool().await {
                 Ok(answer) => Outcome::Answered(answer),
                 Err(why) => {
-                    tracing::debug!(endpoint = %self.node.endpoint(), %why, "no answer on the pool's connections either");
+                    let endpoint = self.node.endpoint();
+                    tracing::debug!(%endpoint, %why, "no answer on the pool's connections either");
                     Outcome::Refused(error)
                 }
             },
@@ -178,7 +177,8 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
         Ok(answer)
     }
 
-    /// Asks on one of the pool's connections: a server that has no place for another may keep those that it has.
+    /// Asks on one of the pool's connections: a server that has no place for another may keep those that it
+    /// has.
     async fn ask_on_pool(&mut self) -> Result<Answer> {
         let waited = self.deadline.of_answer();
         let asking = async {
@@ -188,8 +188,8 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
         tokio::time::timeout(waited, asking).await.map_err(|_| Error::DeadlineExceeded { waited })?
     }
 
-    /// The probe's own connection, and whether it is no new one: the first statement of a connection is no measure, because the
-    /// server reads its catalogues for it.
+    /// The probe's own connection, and whether it is no new one: the first statement of a connection is no
+    /// measure, because the server reads its catalogues for it.
     async fn connection(&mut self) -> Result<(AsyncPgConnection, bool)> {
         let lives = self.cluster.config.resolve_interval.min(self.look_again().unwrap_or(Duration::MAX));
         let old = match self.conn.take() {
@@ -203,15 +203,16 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
         self.opened = Some(Instant::now());
         match (opened, old) {
             (Ok(Ok(conn)), _) => Ok((conn, false)),
-            // No place for another connection, or no word from the name server: no reason to give this one up.
+            // No place for another connection, or no word from the name server: no reason to give this one
+            // up.
             (_, Some(old)) => Ok((old, true)),
             (Ok(Err(error)), None) => Err(error),
             (Err(_), None) => Err(Error::DeadlineExceeded { waited }),
         }
     }
 
-    /// How soon the connection is opened anew because there is no writer, and the place where it was leads to a standby: a load
-    /// balancer may lead to the writer again by now, and its address is the same.
+    /// How soon the connection is opened anew because there is no writer, and the place where it was leads to
+    /// a standby: a load balancer may lead to the writer again by now, and its address is the same.
     fn look_again(&mut self) -> Option<Duration> {
         let is_standby = self.node.seen.borrow().up().is_some_and(|seen| seen.role == Role::Standby);
         let astray =
@@ -250,15 +251,16 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
     fn refused(&self, started: Instant, error: &Error) -> Seen {
         let Seen::Up(last) = *self.node.seen.borrow() else { return self.is_down(error) };
         if self.node.set_trouble(Some(error.to_string())).is_none() && self.node.lines.admit() {
-            let role = last.role;
-            tracing::warn!(endpoint = %self.node.endpoint(), %role, %error, "node is alive but refuses the monitor: its role stays");
+            let (endpoint, role) = (self.node.endpoint(), last.role);
+            tracing::warn!(%endpoint, %role, %error, "node is alive but refuses the monitor: its role stays");
         }
         self.node.vitals.reassure(started);
         Seen::Up(last)
     }
 
     fn went_wrong(&self, started: Instant, error: &Error) -> Seen {
-        // It answered others in the second half of the time that it had for us: busy, not gone. What is known of it grows old.
+        // It answered others in the second half of the time that it had for us: busy, not gone. What is known
+        // of it grows old.
         let half = started + started.elapsed() / 2;
         let busy = self.node.vitals.has_answered_since(half) && !self.node.vitals.is_doubted();
         if let (true, Error::DeadlineExceeded { .. }, Seen::Up(last)) =
@@ -329,8 +331,8 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
     }
 }
 
-/// Whether the server answered, and would not let us in. One that starts or stops says so, too, and is of no use; so does a
-/// pooler whose server is gone (class 08).
+/// Whether the server answered, and would not let us in. One that starts or stops says so, too, and is of no
+/// use; so does a pooler whose server is gone (class 08).
 fn is_refusal(error: &Error) -> bool {
     let spoke = error.report().is_some();
     let starts_or_stops = matches!(error, Error::AdminShutdown(_)) || error.class() == Class::Unavailable;

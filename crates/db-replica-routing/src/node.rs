@@ -1,4 +1,5 @@
-//! One node: where it is, where its connections come from, what was seen of it, and how many reads run on it now.
+//! One node: where it is, where its connections come from, what was seen of it, and how many reads run on it
+//! now.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -41,8 +42,8 @@ pub(crate) struct Node<A> {
     /// Its sessions refuse writes; opened when the node first answers a read as the primary.
     pub(crate) read_only: OnceLock<A>,
     pub(crate) seen: watch::Sender<Seen>,
-    /// The moment as of which it surely had everything, where it may answer reads at all; else `NOT_USABLE`. What every read
-    /// looks at: that moment's age is the lag, so that a measurement grows old by itself.
+    /// The moment as of which it surely had everything, where it may answer reads at all; else `NOT_USABLE`.
+    /// What every read looks at: that moment's age is the lag, so that a measurement grows old by itself.
     current_as_of: AtomicU64,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) ejection: Ejection,
@@ -118,8 +119,8 @@ impl<A> Node<A> {
         self.is_current_as_of(Moment::now().before(allowed))
     }
 
-    /// Whether a read that waits this long may see it catch up: not where it is known to be further behind, or where the
-    /// read's connection need not lead to the server that was asked.
+    /// Whether a read that waits this long may see it catch up: not where it is known to be further behind,
+    /// or where the read's connection need not lead to the server that was asked.
     pub(crate) fn catches_up_within(&self, wait: Duration) -> bool {
         let lag = self.seen.borrow().up().and_then(|sighting| sighting.lag);
         self.is_standby()
@@ -155,8 +156,8 @@ impl<A> Node<A> {
     /// It was found to belong to another cluster.
     pub(crate) fn estrange(&self, system: u64, expected: u64) {
         let trouble = format!(
-            "it belongs to another cluster: system identifier {system}, not {expected}; start this process anew if that is \
-             the one to use, or let the router follow it (new_cluster)"
+            "it belongs to another cluster: system identifier {system}, not {expected}; start this \
+             process anew if that is the one to use, or let the router follow it (new_cluster)"
         );
         if self.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) && self.lines.admit() {
             tracing::error!(endpoint = %self.endpoint(), "a node is not used: {trouble}");
@@ -226,8 +227,8 @@ impl<A> Node<A> {
 
     /// Whether another server answers than the last time, or the same one after a restart.
     ///
-    /// A server that was restarted has another start time, and never an earlier one again: a name that leads back to one leads
-    /// to several.
+    /// A server that was restarted has another start time, and never an earlier one again: a name that leads
+    /// back to one leads to several.
     pub(crate) fn is_another_server(&self, started: Option<i64>) -> bool {
         let Some(started) = started else { return false };
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);

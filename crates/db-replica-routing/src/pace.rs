@@ -1,6 +1,8 @@
-//! How often a node is asked: as freshness demands, faster while the writer is looked for, slower where nobody answers.
+//! How often a node is asked: as freshness demands, faster while the writer is looked for, slower where
+//! nobody answers.
 //!
-//! Every pause is cut short by a random quarter at most, so that processes that lost the same server do not ask in step.
+//! Every pause is cut short by a random quarter at most, so that processes that lost the same server do not
+//! ask in step.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,8 +41,8 @@ pub(crate) struct Circumstances {
     pub(crate) demand: Option<Duration>,
 }
 
-/// The usual pause: a standby's lag is known as of its probe and of the writer's, so that a lag of `max_lag` is seen in time
-/// only where nodes are asked several times as often.
+/// The usual pause: a standby's lag is known as of its probe and of the writer's, so that a lag of `max_lag`
+/// is seen in time only where nodes are asked several times as often.
 pub(crate) fn usual(config: &RouterConfig, demand: Option<Duration>) -> Duration {
     let lag = demand.map_or(config.max_lag, |demand| demand.min(config.max_lag));
     config.probe_interval.min((lag / 4).max(FASTEST))
@@ -65,7 +67,8 @@ pub(crate) fn pause(config: &RouterConfig, now: Circumstances) -> Duration {
     pause.mul_f64(0.75 + fastrand::f64() / 4.0)
 }
 
-/// The shortest pause, where something calls for a probe at once: it may be another node's alarm, and come often.
+/// The shortest pause, where something calls for a probe at once: it may be another node's alarm, and come
+/// often.
 pub(crate) fn after_alarm(config: &RouterConfig, failures: u32) -> Duration {
     match failures {
         0 => config.search_interval,

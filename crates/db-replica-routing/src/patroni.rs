@@ -1,7 +1,7 @@
 //! Asks Patroni's REST API which nodes there are and which one leads.
 //!
-//! It is a hint, never a verdict: nodes that Patroni names are watched like all others, and a new leader makes the monitors
-//! ask at once. Whether a node takes writes is what its own answer says.
+//! It is a hint, never a verdict: nodes that Patroni names are watched like all others, and a new leader
+//! makes the monitors ask at once. Whether a node takes writes is what its own answer says.
 
 mod transport;
 mod url;

@@ -9,9 +9,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 /// All that a server can tell: the name, the expression, and the type.
 ///
-/// A primary's timeline is in the name of its current log file: the control file's is stale after a promotion. A standby's
-/// is the one that it streams, which takes the role `pg_read_all_stats` to see, or the control file's. Each function stands
-/// in a column of its own, because one that is refused makes the whole statement fail.
+/// A primary's timeline is in the name of its current log file: the control file's is stale after a
+/// promotion. A standby's is the one that it streams, which takes the role `pg_read_all_stats` to see, or the
+/// control file's. Each function stands in a column of its own, because one that is refused makes the whole
+/// statement fail.
 ///
 /// Source: the PostgreSQL manual, "System Administration Functions" and `pg_stat_wal_receiver`.
 const COLUMNS: [(&str, &str, &str); 9] = [
@@ -100,8 +101,8 @@ pub(crate) struct Answer {
 /// How a server is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
-    /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even between
-    /// preparing one and running it.
+    /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even
+    /// between preparing one and running it.
     in_transaction: bool,
     columns: Columns,
     question: String,
@@ -126,7 +127,8 @@ impl Manner {
     }
 }
 
-/// Asks; where the server refuses the question, for what it does tell: it lacks a function, or we may not call it.
+/// Asks; where the server refuses the question, for what it does tell: it lacks a function, or we may not
+/// call it.
 ///
 /// # Errors
 /// The connection's: do not use it again.
@@ -134,7 +136,8 @@ impl Manner {
 /// # Cancel safety
 /// Dropping the future leaves the statement under way: do not use the connection again.
 pub(crate) async fn ask(conn: &mut AsyncPgConnection, manner: &mut Manner) -> Result<Answer> {
-    // A promotion between two of its functions makes the question fail as well: only what fails twice is refused.
+    // A promotion between two of its functions makes the question fail as well: only what fails twice is
+    // refused.
     for _ in 0..2 {
         match put(conn, manner.in_transaction, &manner.question).await {
             Err(error) if is_refusal(&error) => tracing::debug!(%error, "the question was refused"),
@@ -142,14 +145,14 @@ pub(crate) async fn ask(conn: &mut AsyncPgConnection, manner: &mut Manner) -> Re
         }
     }
     let mut granted = 0;
-    for place in 0..COLUMNS.len() {
+    for (place, (column, ..)) in COLUMNS.into_iter().enumerate() {
         match put(conn, manner.in_transaction, &question(1 << place)).await {
             Ok(_) => granted |= 1 << place,
             Err(error) if is_refusal(&error) => {
-                let (column, told) = (COLUMNS[place].0, manner.told & 1 << place != 0);
+                let told = manner.told & 1 << place != 0;
                 manner.told |= 1 << place;
                 if !told {
-                    tracing::warn!(%error, "the server does not tell {column:?} to this role: less is known of it");
+                    tracing::warn!(%error, "the server does not tell {column:?}: less is known of it");
                 }
             }
             Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Chooses which node may answer a read.
 //!
-//! A standby qualifies when it is alive and its lag is known and small enough. Unknown lag counts as infinite: a
-//! reader that cannot be sure reads from the primary.
+//! A standby qualifies when it is alive and its lag is known and small enough. Unknown lag counts as
+//! infinite: a reader that cannot be sure reads from the primary.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -68,8 +68,8 @@ impl<A: Acquire + Send> Reader<'_, A> {
     /// A connection to one of the standbys that may answer; none where no standby may.
     ///
     /// # Errors
-    /// Where those that may answer have too much to do: nobody else is asked in their place, because that would pile their
-    /// reads on the primary.
+    /// Where those that may answer have too much to do: nobody else is asked in their place, because that
+    /// would pile their reads on the primary.
     async fn on_standby(
         &self,
         freshness: Freshness,
@@ -104,8 +104,8 @@ impl<A: Acquire + Send> Reader<'_, A> {
         }
     }
 
-    /// Whether the node may still answer now that there is a connection, and on this one: its name may lead to a server that is
-    /// not the one whose position is known.
+    /// Whether the node may still answer now that there is a connection, and on this one: its name may lead
+    /// to a server that is not the one whose position is known.
     fn is_admitted(&self, rule: &Rule, node: &Node<A>, acquired: &Acquired<A::Conn>) -> bool {
         let still = match acquired.waited {
             true => rule.now().admits(node),
@@ -135,7 +135,8 @@ impl<A: Acquire + Send> Reader<'_, A> {
         }
     }
 
-    /// Waits until some standby has replayed the token, but not for long, and not where that is known to be in vain.
+    /// Waits until some standby has replayed the token, but not for long, and not where that is known to be
+    /// in vain.
     async fn caught_up(&self, token: Token) -> bool {
         let (cluster, wait) = (self.cluster, self.cluster.config.token_wait);
         let Some(rule) = self.rule(self.freshness) else { return false };
@@ -154,8 +155,8 @@ impl<A: Acquire + Send> Reader<'_, A> {
         tokio::time::timeout(wait, decided).await.is_ok() && is_there()
     }
 
-    /// Waits for the writer that the token comes from, where another one has told its holder of a failover that we have not
-    /// seen: the writer that we know has not what was written since.
+    /// Waits for the writer that the token comes from, where another one has told its holder of a failover
+    /// that we have not seen: the writer that we know has not what was written since.
     async fn succeeded(&self, token: Token) {
         let cluster = self.cluster;
         if !cluster.is_outdated_by(&token) {
@@ -233,9 +234,11 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         conn.report(self.cluster, what);
         let node = conn.node();
         match what {
-            // The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
+            // The next attempt goes to another node: this one's pool may be full of connections that are just
+            // as dead.
             Report::ServerGone => {
-                // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
+                // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary
+                // is gone.
                 if node.seen.borrow().primary().is_none() {
                     self.failed(node);
                     node.suspect();

@@ -1,4 +1,5 @@
-//! What a standby must have to answer a read: how old what it has may be at most, and the caller's own writes.
+//! What a standby must have to answer a read: how old what it has may be at most, and the caller's own
+//! writes.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,8 +8,9 @@ use crate::moment::Moment;
 use crate::node::Node;
 use crate::token::Token;
 
-/// The clocks of two machines differ by less than half of this, and with `synchronous_commit = off` a commit is in the log that a
-/// standby can have after less than the other half: three times `wal_writer_delay` (200 ms).
+/// The clocks of two machines differ by less than half of this, and with `synchronous_commit = off` a commit
+/// is in the log that a standby can have after less than the other half: three times `wal_writer_delay` (200
+/// ms).
 const DOUBT: Duration = Duration::from_secs(2);
 
 /// What a standby must have to answer a read.
@@ -29,7 +31,8 @@ enum Own {
 }
 
 impl Rule {
-    /// The rule of this freshness, where `max_lag` is the most that is allowed; none where no standby may answer.
+    /// The rule of this freshness, where `max_lag` is the most that is allowed; none where no standby may
+    /// answer.
     pub(crate) fn of(freshness: Freshness, max_lag: Duration) -> Option<Rule> {
         let (allowed, own) = match freshness {
             Freshness::Primary => return None,
@@ -47,8 +50,8 @@ impl Rule {
         RuleNow { as_of: self.allowed.map(|allowed| Moment::now().before(allowed)), own: self.own }
     }
 
-    /// Whether a node may answer that was admitted a moment ago: its server may have crashed meanwhile, and gone back to an
-    /// earlier position.
+    /// Whether a node may answer that was admitted a moment ago: its server may have crashed meanwhile, and
+    /// gone back to an earlier position.
     pub(crate) fn still_admits<A>(&self, node: &Node<A>) -> bool {
         self.own.admits(node)
     }

@@ -39,12 +39,14 @@ pub(crate) struct Sighting {
     pub(crate) covers: Option<Instant>,
     /// When the question was sent.
     pub(crate) asked: Instant,
-    /// When the first question was sent that had this answer, of those that had it in a row: role, timeline and server.
+    /// When the first question was sent that had this answer, of those that had it in a row: role, timeline
+    /// and server.
     pub(crate) since: Instant,
 }
 
 impl Sighting {
-    /// Whether it says the same as the one before: that it is the same server, in the same role on the same timeline.
+    /// Whether it says the same as the one before: that it is the same server, in the same role on the same
+    /// timeline.
     pub(crate) fn repeats(&self, before: &Sighting) -> bool {
         let says =
             |sighting: &Sighting| (sighting.role, sighting.timeline, sighting.system, sighting.started);
@@ -62,8 +64,8 @@ impl Sighting {
 
     /// Whether its log can hold what the token stands for.
     ///
-    /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost in the failover:
-    /// no node has it. So the position decides there, too.
+    /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost
+    /// in the failover: no node has it. So the position decides there, too.
     pub(crate) fn is_of(&self, token: &Token) -> bool {
         self.system == Some(token.system) && self.timeline >= token.timeline
     }

@@ -19,8 +19,8 @@ static SCOPES: AtomicBool = AtomicBool::new(false);
 
 /// What one caller has written: its reads go to standbys that have it, else to the primary.
 ///
-/// Cheap to clone; clones are the same session. Each of its transactions is run with a [`SessionCommit`], which reads a
-/// [`Token`] along with COMMIT. Between two requests it travels as [`Written`].
+/// Cheap to clone; clones are the same session. Each of its transactions is run with a [`SessionCommit`],
+/// which reads a [`Token`] along with COMMIT. Between two requests it travels as [`Written`].
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     state: Arc<Mutex<State>>,
@@ -29,7 +29,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     token: Option<Token>,
-    /// When something was written last whose position is not known. What the token stands for was written before.
+    /// When something was written last whose position is not known. What the token stands for was written
+    /// before.
     untold: Option<SystemTime>,
     /// What it was resumed with.
     brought: Option<Written>,
@@ -57,8 +58,8 @@ impl Session {
         Session { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of this crate: what was
-    /// written is not known then, and was written before now.
+    /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of
+    /// this crate: what was written is not known then, and was written before now.
     pub fn parse(text: &str) -> Self {
         text.parse().map_or_else(
             |_| {
@@ -118,7 +119,8 @@ impl Session {
 
     /// Runs `future` with this session as the [current](Session::current) one of its task.
     ///
-    /// A task that is spawned in it does not inherit it: use [`Session::spawn`], or [`Session::carry`] with whatever spawns.
+    /// A task that is spawned in it does not inherit it: use [`Session::spawn`], or [`Session::carry`] with
+    /// whatever spawns.
     ///
     /// # Cancel safety
     /// That of `future`.
@@ -127,7 +129,8 @@ impl Session {
         CURRENT.scope(self, future).await
     }
 
-    /// `future` in the [current](Session::current) session of the task that calls this; as it is where there is none.
+    /// `future` in the [current](Session::current) session of the task that calls this; as it is where there
+    /// is none.
     ///
     /// ```
     /// # async fn send_mail() {}
@@ -149,8 +152,8 @@ impl Session {
         }
     }
 
-    /// Spawns a task that stays in the [current](Session::current) session: what it writes is seen by the request that
-    /// spawned it, and the other way round.
+    /// Spawns a task that stays in the [current](Session::current) session: what it writes is seen by the
+    /// request that spawned it, and the other way round.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -161,8 +164,8 @@ impl Session {
         tokio::spawn(Session::carry(future))
     }
 
-    /// Whether any scope was ever opened in this process. Where one was, a write outside of all scopes may be one that a
-    /// session lost: in a task that was spawned without [`Session::spawn`].
+    /// Whether any scope was ever opened in this process. Where one was, a write outside of all scopes may be
+    /// one that a session lost: in a task that was spawned without [`Session::spawn`].
     pub fn has_scopes() -> bool {
         AtomicBool::load(&SCOPES, Ordering::Relaxed)
     }
@@ -185,7 +188,8 @@ impl Session {
         self.state().brought
     }
 
-    /// Takes in a token that was asked for then, after a commit: it covers every commit that ended before, on whatever connection.
+    /// Takes in a token that was asked for then, after a commit: it covers every commit that ended before, on
+    /// whatever connection.
     pub(crate) fn wrote(&self, token: Token, asked: SystemTime) {
         let mut state = self.state();
         // A token of another cluster says nothing of this one.

@@ -28,8 +28,8 @@ pub struct Topology {
     pub failovers: u64,
     /// How long there was no writer, the last time that another node became it.
     pub last_failover: Option<Duration>,
-    /// How many bytes of the old writer's log the new one lacked then, at least: what was committed there is lost. None where
-    /// that is not known.
+    /// How many bytes of the old writer's log the new one lacked then, at least: what was committed there is
+    /// lost. None where that is not known.
     pub last_failover_lacks_bytes: Option<u64>,
     /// How often two nodes claimed to be the writer.
     pub conflicts: u64,
@@ -63,8 +63,8 @@ pub struct NodeStatus {
     pub latency: Duration,
     /// Whether its name leads to several servers, by its configuration or by what was seen.
     pub leads_to_several: bool,
-    /// Why its last probe failed; none after one that succeeded. A server that is up may still refuse the monitor's login: then
-    /// its role is the last one known.
+    /// Why its last probe failed; none after one that succeeded. A server that is up may still refuse the
+    /// monitor's login: then its role is the last one known.
     pub trouble: Option<String>,
     /// Reads that it was chosen for so far, and why.
     pub reads: ReadCounts,

@@ -1,7 +1,8 @@
-//! Where connections for writes come from: whichever node is the writer, and where there is none, a wait for one.
+//! Where connections for writes come from: whichever node is the writer, and where there is none, a wait for
+//! one.
 //!
-//! Only work that has not begun waits here: a transaction that was under way failed with its connection. So a planned
-//! switchover costs time and no error.
+//! Only work that has not begun waits here: a transaction that was under way failed with its connection. So a
+//! planned switchover costs time and no error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
 
     /// # Errors
     /// [`Error::NoServer`] where there was no writer for as long as
-    /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where too many wait
-    /// already.
+    /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where
+    /// too many wait already.
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
         self.cluster.on_writer(Purpose::Plain, site).await

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use crate::TestkitError;
 use crate::address;
 
-/// A load balancer in front of several servers, as a managed service's reader name is: by turns, connection by connection.
+/// A load balancer in front of several servers, as a managed service's reader name is: by turns, connection
+/// by connection.
 ///
 /// It works on its own thread. When `drop` returns, its port, its connections and its thread are gone.
 ///

@@ -153,7 +153,7 @@ async fn sessions_of(db: Db, ids: Arc<AtomicU64>, wanted: u64, [stale, errors]: 
 
 const BACK_WITHIN: Duration = Duration::from_secs(1);
 
-/// Fails without the line `let lives = … .min(self.look_again()…)` of the router's monitor.rs (`connection`).
+/// Fails without `.min(self.look_again()…)` in the router's monitor.rs (`connection`).
 pub(crate) fn astray(size: Size) -> Figure {
     let rounds = if size == Size::Nightly { 20 } else { 3 };
     let (mut times, mut seen) = (Vec::new(), Vec::new());

@@ -62,7 +62,8 @@ fn is_there() -> bool {
 /// Takes root, and Debian.
 fn install() -> bool {
     eprintln!("haproxy is not in PATH: installing it with apt-get");
-    let script = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends haproxy";
+    let script = "export DEBIAN_FRONTEND=noninteractive; apt-get update && \
+                  apt-get install --yes --no-install-recommends haproxy";
     let installed =
         Command::new("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     installed.is_ok_and(|status| status.success()) && is_there()

@@ -35,7 +35,8 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
     }
 }
 
-/// Fails where the router's monitor.rs forgets a trouble although nothing was answered (`if answered`, in `note`).
+/// Fails where the router's monitor.rs forgets a trouble although nothing was answered (`if answered`, in
+/// `note`).
 pub(crate) fn measure(size: Size) -> Figure {
     let lasts = Duration::from_secs(if size == Size::Nightly { 300 } else { 60 });
     let lines = Lines::default();

@@ -15,8 +15,8 @@ const BESIDE: usize = 200;
 /// A wait for the standby would be ten times as long.
 const NO_WAIT: Duration = Duration::from_millis(10);
 
-/// Fails without `lag.is_some_and(|lag| lag <= wait)` in the router's node.rs (`catches_up_within`), and without
-/// `Freshness::Default => own()` in its router.rs (`reader`).
+/// Fails without `lag.is_some_and(|lag| lag <= wait)` in the router's node.rs (`catches_up_within`), and
+/// without `Freshness::Default => own()` in its router.rs (`reader`).
 pub(crate) fn measure(size: Size) -> Figure {
     let requests = if size == Size::Nightly { 10_000 } else { 1_000 };
     block_on(run(requests))

@@ -15,7 +15,8 @@ use crate::{Figure, Size};
 const MAX_LAG: Duration = Duration::from_secs(1);
 const INTERVALS: [u64; 4] = [250, 1_000, 5_000, 30_000];
 
-/// Fails where the router's node.rs takes a lag as it was measured (`see` stores `Moment::now().before(lag)`).
+/// Fails where the router's node.rs takes a lag as it was measured (`see` stores
+/// `Moment::now().before(lag)`).
 pub(crate) fn measure(size: Size) -> Figure {
     let rounds = if size == Size::Nightly { 5 } else { 1 };
     let limit = millis(MAX_LAG + RouterConfig::default().probe_timeout);

@@ -1,4 +1,5 @@
-//! One request to a Patroni, in version 1.0 of HTTP: the answer comes in one piece and ends with the connection.
+//! One request to a Patroni, in version 1.0 of HTTP: the answer comes in one piece and ends with the
+//! connection.
 
 use std::io;
 
@@ -45,7 +46,8 @@ async fn exchange(
     stream.flush().await?;
     let mut answer = Vec::new();
     match stream.take(LONGEST).read_to_end(&mut answer).await {
-        // Some servers end an encrypted connection without saying so; an answer that was cut off cannot be read.
+        // Some servers end an encrypted connection without saying so; an answer that was cut off cannot be
+        // read.
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
         _ => Ok(answer),
     }
@@ -126,16 +128,17 @@ mod tests {
     use tokio_rustls::rustls::crypto::ring;
 
     /// Answers each request over TLS with the request itself, as a body.
-    async fn echo(listener: TcpListener, acceptor: TlsAcceptor) {
-        while let Ok((stream, _)) = listener.accept().await {
+    async fn echo(listener: TcpListener, acceptor: TlsAcceptor) -> io::Result<()> {
+        loop {
+            let (stream, _) = listener.accept().await?;
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
-                request.push(stream.read_u8().await.unwrap());
+                request.push(stream.read_u8().await?);
             }
-            stream.write_all(&request).await.unwrap();
-            // No goodbye, as Python's server.
-            stream.flush().await.unwrap();
+            stream.write_all(&request).await?;
+            // It ends without saying so, as Python's server does.
+            stream.flush().await?;
         }
     }
 

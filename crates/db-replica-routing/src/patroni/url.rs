@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-/// Where a Patroni's REST API listens: `http://host:8008`, or `https://user:password@host:8008?sslrootcert=/path/ca.pem`.
+/// Where a Patroni's REST API listens: `http://host:8008`, or
+/// `https://user:password@host:8008?sslrootcert=/path/ca.pem`.
 ///
-/// One is enough: the others are learned from it, and asked with its login. `sslrootcert` names the authority that the API's
-/// certificate was issued by; without it those of the system are trusted. `https` takes the feature `patroni-tls`.
+/// One is enough: the others are learned from it, and asked with its login. `sslrootcert` names the authority
+/// that the API's certificate was issued by; without it those of the system are trusted. `https` takes the
+/// feature `patroni-tls`.
 ///
 /// The password is never printed:
 ///
@@ -66,8 +68,8 @@ impl PatroniUrl {
         self.root.as_deref()
     }
 
-    /// This one with the login and the authority of the one that named it; no password goes out in the clear that did not
-    /// before.
+    /// This one with the login and the authority of the one that named it; no password goes out in the clear
+    /// that did not before.
     pub(super) fn asked_as(self, named_by: &PatroniUrl) -> Self {
         let may_log_in = self.is_encrypted || !named_by.is_encrypted;
         let login = named_by.login.clone().filter(|_| may_log_in);

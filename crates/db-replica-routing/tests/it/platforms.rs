@@ -189,7 +189,8 @@ async fn a_connection_that_does_not_tell_its_server_answers_no_read_with_a_token
     assert_eq!(read(Freshness::AtLeast(token)).await, at[0]);
 }
 
-/// A load balancer's address, which leads to a standby for a moment: the monitor's own connection stays there.
+/// A load balancer's address, which leads to a standby for a moment: the monitor's own connection stays
+/// there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_behind_an_address_that_led_to_a_standby_is_found_again_within_a_second() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();

@@ -89,7 +89,8 @@ async fn a_standby_that_failed_a_read_is_out_of_use_until_a_probe_finds_it_alive
     until("it answers again", async || *reader.acquire().await.unwrap().endpoint() == standby).await;
 }
 
-/// A standby that is cut off has replayed all that it received: only the primary's position tells that it is behind.
+/// A standby that is cut off has replayed all that it received: only the primary's position tells that it is
+/// behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_is_cut_off_from_a_busy_primary_lags() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();

@@ -1,4 +1,5 @@
-//! Servers that are alive and refuse, sources that have too much to do, and waits that are known to be in vain.
+//! Servers that are alive and refuse, sources that have too much to do, and waits that are known to be in
+//! vain.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
