@@ -97,6 +97,7 @@ impl Reads {
 pub(crate) struct Counts {
     failovers: AtomicU64,
     conflicts: AtomicU64,
+    lost_bytes: AtomicU64,
     last_failover: Mutex<Option<(Duration, Option<u64>)>>,
     /// Where the durations of failovers are recorded, too.
     #[cfg(feature = "otel")]
@@ -108,6 +109,7 @@ impl Counts {
     /// log, where that is known.
     pub(crate) fn failover(&self, took: Duration, lacks: Option<u64>) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
+        self.lost_bytes.fetch_add(lacks.unwrap_or(0), Ordering::Relaxed);
         *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some((took, lacks));
         #[cfg(feature = "otel")]
         if let Some(instrument) = self.instrument.get() {
@@ -125,6 +127,10 @@ impl Counts {
 
     pub(crate) fn conflicts(&self) -> u64 {
         AtomicU64::load(&self.conflicts, Ordering::Relaxed)
+    }
+
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        AtomicU64::load(&self.lost_bytes, Ordering::Relaxed)
     }
 
     pub(crate) fn last_failover(&self) -> Option<(Duration, Option<u64>)> {

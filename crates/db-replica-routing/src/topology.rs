@@ -31,6 +31,8 @@ pub struct Topology {
     /// How many bytes of the old writer's log the new one lacked then, at least: what was committed there is
     /// lost. None where that is not known.
     pub last_failover_lacks_bytes: Option<u64>,
+    /// The same of all failovers so far, in bytes.
+    pub lost_bytes: u64,
     /// How often two nodes claimed to be the writer.
     pub conflicts: u64,
 }
@@ -104,6 +106,7 @@ impl Topology {
             failovers: cluster.counts.failovers(),
             last_failover: last_failover.map(|(took, _)| took),
             last_failover_lacks_bytes: last_failover.and_then(|(_, lacks)| lacks),
+            lost_bytes: cluster.counts.lost_bytes(),
             conflicts: cluster.counts.conflicts(),
         }
     }
