@@ -27,11 +27,14 @@ async fn run(wanted: u32) -> Figure {
     let create =
         async |conn: &mut AsyncPgConnection| Ok(conn.batch_execute("CREATE TABLE t (n int8)").await?);
     db.transaction::<_, Error>(create).await.unwrap();
-    read(&db).await.unwrap();
+    let pid = "SELECT pg_backend_pid()::int8 AS n";
+    let writes = db.transaction::<_, Error>(async |conn| Ok(number(conn, pid).await?)).await.unwrap();
+    let reads = db.read(async |conn| number(conn, pid).await).await.unwrap();
+    let pools = [writes, reads];
 
     let mut taken: Vec<AsyncPgConnection> = Vec::new();
     let started = Instant::now();
-    while !are_out(&url, &mut taken).await {
+    while !are_out(&url, pools, &mut taken).await {
         assert!(started.elapsed() < TAKEN_WITHIN, "the monitor always finds a place");
     }
     let (before, mut errors) = (db.topology().nodes[0].probes, Vec::new());
@@ -45,7 +48,7 @@ async fn run(wanted: u32) -> Figure {
         errors.extend(read(&db).await.err().map(|error| error.to_string()));
         done += 2;
     }
-    let still_out = number(&mut taken[0], MONITORS).await.unwrap() == 0;
+    let still_out = left(pools, &mut taken).await == 0;
     Figure {
         value: errors.len() as f64,
         unit: "errors",
@@ -63,18 +66,28 @@ async fn read(db: &Db) -> Result<i64, Error> {
     db.read(async |conn| number(conn, "SELECT count(*) AS n FROM t").await).await
 }
 
-const MONITORS: &str = "SELECT count(*) AS n FROM pg_stat_activity \
-    WHERE query LIKE 'SELECT r AS in_recovery%' AND query LIKE '%pg_is_in_recovery() AS r' \
-    AND application_name NOT LIKE 'taken' AND state = 'idle' AND pg_terminate_backend(pid)";
+/// All but the pools' connections, on which the monitors ask when they have none of their own.
+fn monitors(pools: [i64; 2]) -> String {
+    let [one, other] = pools;
+    format!(
+        "FROM pg_stat_activity WHERE query LIKE 'SELECT r AS in_recovery%' AND pid NOT IN ({one}, {other})"
+    )
+}
 
 /// Takes all places, ends the monitors' sessions, and takes theirs; true once there are none left.
-async fn are_out(url: &str, taken: &mut Vec<AsyncPgConnection>) -> bool {
+async fn are_out(url: &str, pools: [i64; 2], taken: &mut Vec<AsyncPgConnection>) -> bool {
     fill(url, taken).await;
-    number(&mut taken[0], MONITORS).await.unwrap();
+    let end = format!("SELECT count(pg_terminate_backend(pid)) AS n {}", monitors(pools));
+    number(&mut taken[0], &end).await.unwrap();
     fill(url, taken).await;
-    let own = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT r AS in_recovery%'";
-    let left = number(&mut taken[0], own).await.unwrap();
-    left == 0
+    left(pools, taken).await == 0
+}
+
+/// Monitors' sessions, and places that one could have.
+async fn left(pools: [i64; 2], taken: &mut [AsyncPgConnection]) -> i64 {
+    let free =
+        format!("{PLACES} - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')");
+    number(&mut taken[0], &format!("SELECT count(*) + {free} AS n {}", monitors(pools))).await.unwrap()
 }
 
 async fn fill(url: &str, taken: &mut Vec<AsyncPgConnection>) {

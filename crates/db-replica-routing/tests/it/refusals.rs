@@ -12,13 +12,16 @@ use tokio_postgres::NoTls;
 
 use crate::{Kept, Opener, PATIENCE, answering, config, kept, node, nodes, number, router_with};
 
-/// Opens the monitors' connections, and says with which code the server refused one.
+/// Opens connections of this name, and says with which code the server refused one.
 #[derive(Clone)]
-struct Coded;
+struct Coded(&'static str);
 
 impl Connect for Coded {
     async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
-        let url: DatabaseUrl = format!("postgres://postgres:postgres@{endpoint}/app").parse().unwrap();
+        let url: DatabaseUrl =
+            format!("postgres://postgres:postgres@{endpoint}/app?application_name={}", self.0)
+                .parse()
+                .unwrap();
         let opened = url.postgres_config(endpoint).connect(NoTls).await;
         let (client, connection) =
             opened.map_err(|error| url.connect_error(endpoint, &error, Duration::ZERO))?;
@@ -29,7 +32,7 @@ impl Connect for Coded {
 
 /// Takes every place that the server has for a connection.
 async fn fill(cluster: &Cluster, taken: &mut Vec<AsyncPgConnection>) {
-    while let Ok(conn) = Coded.connect(&node(cluster, 0)).await {
+    while let Ok(conn) = Coded("others").connect(&node(cluster, 0)).await {
         taken.push(conn);
     }
 }
@@ -38,7 +41,7 @@ async fn fill(cluster: &Cluster, taken: &mut Vec<AsyncPgConnection>) {
 async fn a_primary_that_has_no_place_for_the_monitor_still_takes_writes() {
     let cluster = Cluster::builder().setting("max_connections", "12").start().await.unwrap();
     let signals = Signals::default();
-    let router = Router::start(nodes(&cluster), kept(&signals), |_| Coded, config(), signals);
+    let router = Router::start(nodes(&cluster), kept(&signals), |_| Coded("monitor"), config(), signals);
     router.settle(PATIENCE).await;
     // The pool has one connection, and it lies idle.
     let mut conn = router.writer().acquire().await.unwrap();
@@ -47,12 +50,13 @@ async fn a_primary_that_has_no_place_for_the_monitor_still_takes_writes() {
     let mut taken = Vec::new();
     let probes = || router.topology().nodes[0].probes;
     let monitors = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity \
-                    WHERE query LIKE 'SELECT r AS in_recovery%' AND pid <> pg_backend_pid()";
+                    WHERE application_name = 'monitor'";
     let refused = async |taken: &mut Vec<AsyncPgConnection>| {
         fill(&cluster, taken).await;
         number(&mut taken[0], monitors).await;
         fill(&cluster, taken).await;
-        number(&mut taken[0], monitors).await == 0
+        let free = "SELECT 12 - count(*) AS n FROM pg_stat_activity WHERE backend_type = 'client backend'";
+        number(&mut taken[0], monitors).await == 0 && number(&mut taken[0], free).await == 0
     };
     let deadline = Instant::now() + PATIENCE;
     while !refused(&mut taken).await {
