@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Connect, Endpoint, Error, Result, Role};
 use db_replica_routing::{Freshness, Router, RouterConfig, Signals, Token};
-use db_testkit::{Balancer, Cluster, Proxy, Source, until};
+use db_testkit::{Balancer, Cluster, Direction, Proxy, Source, until};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::{Kept, Opener, PATIENCE, answering, config, kept, node, number, router_with};
@@ -207,4 +207,24 @@ async fn a_writer_behind_an_address_that_led_to_a_standby_is_found_again_within_
     let mut conn = router.writer().acquire().await.unwrap();
     conn.batch_execute("CREATE TABLE after_it ()").await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+/// Another region, with a login of several round trips: it takes longer to open a connection than a near node is given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_far_away_is_found_and_stays_up() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let far = Proxy::start(cluster.address_of(1).unwrap()).unwrap();
+    far.delay(Direction::ToServer, Duration::from_millis(350), Duration::ZERO);
+    let nodes = vec![node(&cluster, 0), Endpoint::new("127.0.0.1", far.port())];
+    let router = router_with(nodes, RouterConfig::default()).await;
+    let status = || router.topology().nodes[1].clone();
+    until("it is found", async || status().is_up()).await;
+    let before = status().probes;
+    until("it was asked again and again", async || {
+        assert!(status().is_up(), "{}", status());
+        status().probes >= before + 5
+    })
+    .await;
+    assert!(status().probe_deadline > RouterConfig::default().probe_timeout, "{:?}", status());
+    assert_eq!(answering(&router, Freshness::Default).await, status().endpoint);
 }
