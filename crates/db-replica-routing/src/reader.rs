@@ -98,7 +98,10 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 Err(error) if is_overload(&error) => overloaded = Some(error),
                 Err(error) => {
                     tracing::debug!(endpoint = %node.endpoint(), %error, "trying another node");
-                    self.failed(&node);
+                    // A server that has no place for our first connection cannot serve us, and is well.
+                    if error.class() != Class::Overloaded {
+                        self.failed(&node);
+                    }
                 }
             }
         }
@@ -266,9 +269,11 @@ struct Acquired<C> {
     waited: bool,
 }
 
-/// Whether there is too much to do, or the service is about to end: no failure of the node.
+/// Whether there is too much to do for the connections that the pool has, or the service is about to end: no
+/// failure of the node, and nothing for another role to take over.
 fn is_overload(error: &Error) -> bool {
-    error.class() == Class::Overloaded || matches!(error, Error::PoolClosed { .. })
+    let no_connection = matches!(error, Error::Connect(_) | Error::TooManyConnections(_));
+    (error.class() == Class::Overloaded && !no_connection) || matches!(error, Error::PoolClosed { .. })
 }
 
 /// A connection of the node's own source, unless the node goes while it is waited for.
