@@ -180,7 +180,7 @@ async fn led_astray(way: Way, rounds: usize) -> Option<Vec<f64>> {
     let (primary, standby) = (cluster.address_of(0).unwrap(), cluster.address_of(1).unwrap());
     let path = Path::to(way, &cluster.primary_url(), &[primary])?;
     let balancer = path.balancer.as_ref()?;
-    let db = Db::connect(config(&[path.url.clone()])).await.unwrap();
+    let db = Db::connect(config(std::slice::from_ref(&path.url))).await.unwrap();
     let write = async || {
         let insert = async |conn: &mut diesel_async::AsyncPgConnection| {
             Ok::<_, Error>(conn.batch_execute("SELECT pg_current_xact_id()").await?)

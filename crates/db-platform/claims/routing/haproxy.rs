@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -34,11 +34,9 @@ impl Haproxy {
         std::fs::write(&file, settings).unwrap();
         let process = Command::new("haproxy").arg("-db").arg("-f").arg(&file).stderr(Stdio::null()).spawn();
         let haproxy = Haproxy { process: process.unwrap(), port, _directory: directory };
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < STARTS_WITHIN, "haproxy does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let listens =
+            db_server::wait_until(STARTS_WITHIN, || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(listens, "haproxy does not listen");
         Some(haproxy)
     }
 
