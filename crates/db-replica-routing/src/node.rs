@@ -147,6 +147,7 @@ impl<A> Node<A> {
     }
 
     /// Keeps it from reads, or lets it answer them, from its next probe on.
+    #[cfg(feature = "patroni")]
     pub(crate) fn withhold(&self, withheld: bool) {
         if self.withheld.swap(withheld, Ordering::Relaxed) != withheld {
             tracing::info!(endpoint = %self.endpoint(), withheld, "node is kept from reads, or no longer");

@@ -21,6 +21,7 @@ pub(super) struct Transport {
 }
 
 impl Transport {
+    /// The whole answer to `GET path`.
     pub(super) async fn get(&mut self, url: &PatroniUrl, path: &str) -> io::Result<Vec<u8>> {
         let stream = TcpStream::connect((url.host(), url.port())).await?;
         #[cfg(feature = "patroni-tls")]

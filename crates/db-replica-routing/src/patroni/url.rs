@@ -1,7 +1,9 @@
 //! Where a Patroni's REST API listens, and how to log in there.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "patroni-tls")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
@@ -48,6 +50,7 @@ pub enum InvalidPatroniUrl {
 }
 
 impl PatroniUrl {
+    #[cfg(feature = "patroni-tls")]
     pub(super) fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }
@@ -64,6 +67,7 @@ impl PatroniUrl {
         self.login.as_ref()
     }
 
+    #[cfg(feature = "patroni-tls")]
     pub(super) fn root(&self) -> Option<&Path> {
         self.root.as_deref()
     }
