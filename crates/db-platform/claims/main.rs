@@ -107,6 +107,48 @@ const CLAIMS: &[Claim] = &[
         target: "at most 300 ns, best of three medians",
         measure: routing::decision::measure,
     },
+    Claim {
+        id: "routing-9",
+        sentence: "Behind a balancer over two standbys, one of which replays nothing, a session's reads see its own writes: by address, by name, through HAProxy.",
+        target: "0 stale of 2,000 reads each (20,000 nightly), and standbys answer some",
+        measure: routing::balancers::turns,
+    },
+    Claim {
+        id: "routing-10",
+        sentence: "With every place for a connection taken and the monitors' sessions ended, calls go on over the connections that are open.",
+        target: "0 errors in 2,000 calls (20,000 nightly)",
+        measure: routing::slots::measure,
+    },
+    Claim {
+        id: "routing-11",
+        sentence: "Where the writer's name leads to another cluster, no write goes there unless that is wanted, the error says so, and the log stays readable.",
+        target: "at most 10 log lines a minute; 0 writes where it is refused, all where it is followed",
+        measure: routing::new_cluster::measure,
+    },
+    Claim {
+        id: "routing-12",
+        sentence: "After a balancer led to a standby for a moment writes go on: by address, by name, through HAProxy.",
+        target: "within 1 s",
+        measure: routing::balancers::astray,
+    },
+    Claim {
+        id: "routing-13",
+        sentence: "No read is older than the lag that is allowed and one probe's timeout, whatever the pause between two probes.",
+        target: "at most 1.5 s with a lag of 1 s, at pauses from 250 ms to 30 s",
+        measure: routing::staleness::measure,
+    },
+    Claim {
+        id: "routing-14",
+        sentence: "Two healthy standbys with ten times as much to do as they can keep the reads that are answered, and none moves to the primary.",
+        target: "at least 95 %; 0 on the primary",
+        measure: routing::overload::measure,
+    },
+    Claim {
+        id: "routing-15",
+        sentence: "Beside a standby that is known to lag by seconds a session's read waits for nothing, and in a request's scope reads see what clones and spawned tasks wrote.",
+        target: "0 stale of 1,000 requests (10,000 nightly); a median of at most 10 ms beside the standby that lags",
+        measure: routing::scopes::measure,
+    },
 ];
 
 fn main() -> ExitCode {

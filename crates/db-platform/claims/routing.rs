@@ -1,12 +1,19 @@
 //! The claims of the area `routing`: reads that scale out, survive a failover, and see the caller's own writes.
 
+pub(crate) mod balancers;
 pub(crate) mod decision;
 pub(crate) mod failover;
 pub(crate) mod fallback;
 pub(crate) mod faults;
+pub(crate) mod haproxy;
 pub(crate) mod ledger;
+pub(crate) mod new_cluster;
+pub(crate) mod overload;
 pub(crate) mod patroni;
+pub(crate) mod scopes;
+pub(crate) mod slots;
 pub(crate) mod split_brain;
+pub(crate) mod staleness;
 pub(crate) mod tokens;
 
 use std::num::NonZeroUsize;

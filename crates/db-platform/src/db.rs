@@ -234,8 +234,25 @@ impl Db {
         Db { retry: self.retry.with(config), timeout: Some(timeout), ..self.clone() }
     }
 
+    /// The same database, whose reads and transactions are tried again as `config` says: for one call or for many. What
+    /// retries may cost in sum stays what it was.
+    pub fn with_retry(&self, config: RetryConfig) -> Db {
+        let own = self.retry.config();
+        let (read_timeout, statement_timeout) = (own.read_timeout, own.statement_timeout);
+        let config = RetryConfig {
+            read_timeout: config.read_timeout.or(read_timeout),
+            statement_timeout: config.statement_timeout.or(statement_timeout),
+            ..config
+        };
+        Db { retry: self.retry.with(config), ..self.clone() }
+    }
+
     /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
     /// what its transactions have committed, on standbys that have it and else on the primary.
+    ///
+    /// Inside such a scope every handle is in the task's session anyway, this one or a clone: a write is remembered whoever
+    /// makes it. [`Session::spawn`] carries the scope into a task. Outside of one, each call begins a session of its own:
+    /// call it once and clone what it returns.
     ///
     /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
     /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
@@ -305,15 +322,16 @@ impl Db {
 
     /// What is asked for by name is what is meant; else a session's own writes are to be seen.
     pub(crate) fn reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
-        let freshness = match (&self.session, freshness) {
-            (Some(session), Freshness::Default) => session.freshness(),
-            (_, freshness) => freshness,
+        let freshness = match freshness {
+            Freshness::Default => self.session_now().map_or(freshness, |session| session.freshness()),
+            freshness => freshness,
         };
         self.router.reader(freshness)
     }
 
-    pub(crate) fn own_session(&self) -> Option<&Session> {
-        self.session.as_ref()
+    /// The handle's own session, else that of the request that this task works for.
+    pub(crate) fn session_now(&self) -> Option<Session> {
+        self.session.clone().or_else(Session::current)
     }
 
     pub(crate) fn parts(&self) -> &Parts {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db_core::{Connect, DatabaseUrl, Endpoint, Error, Result};
+use db_core::{Class, Classify, Connect, DatabaseUrl, Endpoint, Error, Result};
 use db_pool::{Connector, PoolConfig};
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryableByName, sql_query};
@@ -94,10 +94,12 @@ impl Servers {
         self.known.iter().any(|server| server.named != Named::Primary)
     }
 
-    /// What the primary says of itself; where only standbys answer, one that is named as one that may write.
+    /// What the primary says of itself; where only standbys answer, what one of these says, because reads can
+    /// go on.
     ///
     /// # Errors
-    /// As [`primary_of`].
+    /// As [`primary_of`]; that of the primary where it refuses us for good (the user, the password, the
+    /// database), whoever else answers.
     pub(crate) async fn primary(&self) -> Result<ServerFacts> {
         let of = |standbys: bool| {
             let chosen = self.known.iter().filter(move |server| (server.named == Named::Standby) == standbys);
@@ -112,6 +114,9 @@ impl Servers {
         // A failover may have made it one of these.
         match find_primary(of(true)).await {
             Ok((_, facts)) if !facts.in_recovery => Ok(facts),
+            Ok(standby) if named.as_ref().is_err_and(|error| error.class() != Class::Permanent) => {
+                Ok(warned_of_standbys(standby).1)
+            }
             Ok(_) | Err(_) => named.map(warned_of_standbys).map(|(_, facts)| facts),
         }
     }
@@ -145,7 +150,8 @@ pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
 
 fn warned_of_standbys(found: (Endpoint, ServerFacts)) -> (Endpoint, ServerFacts) {
     if found.1.in_recovery {
-        tracing::warn!(endpoint = %found.0, "there are standbys only: writes will fail until one is promoted");
+        let endpoint = &found.0;
+        tracing::warn!(%endpoint, "only standbys answer: reads go on, writes wait for a primary and then fail");
     }
     found
 }

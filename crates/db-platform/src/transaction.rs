@@ -34,7 +34,7 @@ impl<'a> TransactionBuilder<'a> {
             retry: None,
             timeout: None,
             name: None,
-            session: db.own_session().cloned(),
+            session: db.session_now(),
         }
     }
 

@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(PoolConfig { max: writes.max, ..reads.0 }, writes);
         assert_eq!(writes.background, NonZeroUsize::new(3));
         assert_eq!((writes.salvage_timeout, writes.reset), (Duration::from_secs(2), Reset::Always));
-        assert_eq!(writes.acquire_timeout, Duration::from_secs(10));
+        assert_eq!(writes.acquire_timeout, Some(Duration::from_secs(10)));
     }
 
     #[test]

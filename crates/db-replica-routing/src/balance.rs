@@ -1,7 +1,8 @@
 //! Chooses one of the nodes that may answer.
 //!
-//! Of two random ones the less loaded (the power of two choices: Mitzenmacher, 2001), by reads under way times recent
-//! latency. Nodes of our own zone come first, until the best of the others is several times less loaded.
+//! Of two random ones the less loaded (the power of two choices: Mitzenmacher, 2001), by reads under way
+//! times recent latency. Nodes of our own zone come first, until the best of the others is several times less
+//! loaded.
 
 use std::sync::Arc;
 
@@ -76,7 +77,8 @@ mod tests {
     use std::sync::atomic::Ordering;
     use std::time::{Duration, Instant};
 
-    /// Nodes of these weights that take so many milliseconds each; the first `near` of them stand in our zone.
+    /// Nodes of these weights that take so many milliseconds each; the first `near` of them stand in our
+    /// zone.
     fn nodes(of: &[(u32, u64)], near: usize) -> Nodes<()> {
         let nodes = Nodes::default();
         for (at, (weight, millis)) in of.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! What is known of all nodes together: who the writer is, and what has to be done when that changes.
 //!
-//! Monitors report here. Every report is an election, so that whoever sees the new writer first ends the search for all
-//! callers at once.
+//! Monitors report here. Every report is an election, so that whoever sees the new writer first ends the
+//! search for all callers at once.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use db_core::{Acquire, Endpoint, Error, EvictAll, Lsn, Result, Role};
 use tokio::sync::{Notify, watch};
 
-use crate::config::{NodeConfig, RouterConfig};
+use crate::admission::{Admission, Identity, Known};
+use crate::config::{NodeConfig, Policy, RouterConfig};
 use crate::counts::Counts;
 use crate::election::{Memory, Verdict, elect};
-use crate::monitor::FIRST_LOOK;
+use crate::lines::Lines;
 use crate::node::Node;
 use crate::nodes::{Nodes, Places};
+use crate::pace::{self, Demand};
 use crate::positions::Positions;
 use crate::router::Purpose;
 use crate::seen::Seen;
@@ -24,7 +26,7 @@ use crate::signals::Signals;
 use crate::token::Token;
 use crate::waiting::Room;
 
-/// A search that lasts longer than this goes on at the usual pace.
+/// A search that lasts longer than this goes on at the usual pace, unless callers wait for a writer.
 const HASTE: Duration = Duration::from_secs(30);
 
 /// More log, in bytes, than any server writes between two probes.
@@ -43,6 +45,14 @@ pub(crate) enum Leader<A> {
     Conflict(String),
 }
 
+/// The last writer, after it went.
+struct Lost {
+    at: Instant,
+    endpoint: Endpoint,
+    /// How far its log was known to be.
+    position: Option<Lsn>,
+}
+
 pub(crate) struct Cluster<A> {
     pub(crate) config: RouterConfig,
     pub(crate) signals: Signals,
@@ -59,7 +69,11 @@ pub(crate) struct Cluster<A> {
     /// Wakes whoever waits for something to change.
     pub(crate) news: Notify,
     /// Whether no connection is handed out any more.
-    pub(crate) stopped: AtomicBool,
+    stopped: AtomicBool,
+    /// The lag that reads ask for.
+    pub(crate) demand: Demand,
+    /// Bounds what is logged of who takes writes.
+    lines: Lines,
     open: Box<Open<A>>,
     pub(crate) nodes: Nodes<A>,
     state: Mutex<State>,
@@ -68,10 +82,8 @@ pub(crate) struct Cluster<A> {
 #[derive(Default)]
 struct State {
     memory: Memory,
-    /// The cluster's system identifier, and the place of the node that told it.
-    system: Option<(usize, u64)>,
-    /// When the last writer went, and who it was.
-    lost: Option<(Instant, Endpoint)>,
+    identity: Identity,
+    lost: Option<Lost>,
     /// Whether some standby may answer ordinary reads; none before all were asked.
     answered: Option<bool>,
 }
@@ -85,7 +97,7 @@ impl<A> Cluster<A> {
         Cluster {
             for_writer: Room::new(config.max_waiting),
             for_token: Room::new(config.max_waiting),
-            positions: Positions::new(config.probe_interval.saturating_add(config.probe_timeout)),
+            positions: Positions::new(pace::usual(&config, None).saturating_add(config.probe_timeout)),
             config,
             signals,
             counts: Counts::default(),
@@ -93,6 +105,8 @@ impl<A> Cluster<A> {
             awaited: watch::Sender::new(0),
             news: Notify::new(),
             stopped: AtomicBool::new(false),
+            demand: Demand::default(),
+            lines: Lines::default(),
             open: Box::new(open),
             nodes: Nodes::default(),
             state: Mutex::default(),
@@ -112,12 +126,15 @@ impl<A> Cluster<A> {
     }
 
     #[cfg(feature = "patroni")]
-    /// Takes a node out for good that is down, and that nobody names any more; false where it is still of use.
+    /// Takes a node out for good that is down, and that nobody names any more; false where it is still of
+    /// use.
     pub(crate) fn remove(&self, node: &Arc<Node<A>>) -> bool {
-        let state = self.state();
+        let mut state = self.state();
         if *node.seen.borrow() != Seen::Down || state.memory.current == Some(node.number) {
             return false;
         }
+        // Another node may get its place.
+        state.memory.last = state.memory.last.filter(|last| *last != node.number);
         self.nodes.remove(node);
         self.signals.forget(node.endpoint());
         true
@@ -143,19 +160,19 @@ impl<A> Cluster<A> {
         }
     }
 
-    /// The pause between two probes of this node, as things are, after so many looks for the sake of a read that waits.
-    pub(crate) fn pause(&self, node: &Node<A>, looks: u32) -> Duration {
-        let searching = match &*self.leader.borrow() {
-            Leader::Nobody(since) => since.elapsed() < HASTE || self.for_writer.is_occupied(),
-            Leader::Node(_) | Leader::Conflict(_) => false,
+    /// How long the writer has been looked for; none where there is one, or where the search goes on at the
+    /// usual pace.
+    pub(crate) fn searching(&self) -> Option<Duration> {
+        let since = match &*self.leader.borrow() {
+            Leader::Nobody(since) => since.elapsed(),
+            Leader::Node(_) | Leader::Conflict(_) => return None,
         };
-        if searching {
-            self.config.search_interval
-        } else if self.for_token.is_occupied() && node.is_fresh(Duration::MAX) {
-            FIRST_LOOK.saturating_mul(1 << looks.min(16)).min(self.config.token_interval)
-        } else {
-            self.config.probe_interval
-        }
+        (since < HASTE || self.for_writer.is_occupied()).then_some(since)
+    }
+
+    /// Whether this node is where the writer is looked for: it took writes last, or nobody ever did.
+    pub(crate) fn may_lead_to_writer(&self, node: &Node<A>) -> bool {
+        self.state().memory.last.is_none_or(|last| last == node.number)
     }
 
     /// Why there is no writer.
@@ -167,7 +184,10 @@ impl<A> Cluster<A> {
             let endpoint = node.endpoint();
             match *node.seen.borrow() {
                 Seen::Nothing | Seen::Suspect => format!("{endpoint} has not answered yet"),
-                Seen::Down => format!("{endpoint} does not answer"),
+                Seen::Down => match node.trouble() {
+                    Some(trouble) => format!("{endpoint} does not answer as it should ({trouble})"),
+                    None => format!("{endpoint} does not answer"),
+                },
                 Seen::Up(sighting) if sighting.role == Role::Standby => format!("{endpoint} is a standby"),
                 Seen::Up(_) => format!("{endpoint} is an old primary"),
             }
@@ -191,7 +211,8 @@ impl<A> Cluster<A> {
         tracing::warn!(endpoint = %node.endpoint(), ?lasts, "node gets no reads for a while: {why}");
     }
 
-    /// Whether the writer can have got so far: a forged token is beyond all that can have been written since it was asked.
+    /// Whether the writer can have got so far: a forged token is beyond all that can have been written since
+    /// it was asked.
     pub(crate) fn may_have_written(&self, token: &Token) -> bool {
         let reach = |known: Lsn| known.0.saturating_add(FAR);
         self.positions.last().is_none_or(|known| token.position.0 <= reach(known))
@@ -205,13 +226,14 @@ impl<A> Cluster<A> {
         })
     }
 
-    /// Waits until something holds that changes with what is known of the nodes.
+    /// Waits until something holds that changes with what is known of the nodes, or until the router is
+    /// stopped.
     pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let news = self.news.notified();
             tokio::pin!(news);
             news.as_mut().enable();
-            if holds() {
+            if holds() || self.is_stopped() {
                 return;
             }
             news.await;
@@ -221,11 +243,19 @@ impl<A> Cluster<A> {
     /// Refuses once the router was stopped.
     pub(crate) fn check_running(&self) -> Result<()> {
         match self.nodes.now().iter().next() {
-            Some(node) if AtomicBool::load(&self.stopped, Ordering::Acquire) => {
-                Err(Error::PoolClosed { endpoint: node.endpoint().clone() })
-            }
+            Some(node) if self.is_stopped() => Err(Error::PoolClosed { endpoint: node.endpoint().clone() }),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        AtomicBool::load(&self.stopped, Ordering::Acquire)
+    }
+
+    /// Hands out no connection any more; callers that wait are told.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.news.notify_waiters();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -234,27 +264,18 @@ impl<A> Cluster<A> {
 }
 
 impl<A: Acquire + EvictAll> Cluster<A> {
-    /// Takes in what a monitor saw of its node, and holds an election.
-    pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) {
+    /// Takes in what a monitor saw of its node, and holds an election. Returns what was seen of the node
+    /// before, and what counts now.
+    pub(crate) fn report(&self, node: &Arc<Node<A>>, seen: Seen) -> (Seen, Seen) {
         let mut state = self.state();
-        let seen = match state.admit(node.number, seen) {
-            Admission::Granted => seen,
-            Admission::Overrules => {
-                self.dismiss_strangers(&mut state);
-                seen
-            }
-            Admission::Stranger { system, expected } => {
-                node.estrange(system, expected);
-                Seen::Down
-            }
-        };
-        let seen = seen.as_repeated(*node.seen.borrow());
+        let seen = self.admit(&mut state, node, seen).as_repeated(*node.seen.borrow());
         let before = node.see(seen);
         let reassured = seen.up().is_some_and(|sighting| node.vitals.reassure(sighting.asked));
         if let Some(is) = seen.up() {
             let demoted = before.primary().is_some() && is.role == Role::Standby;
-            // Its name leads elsewhere, or it was restarted: connections to what was there before are of no use.
-            if node.is_another_server(is.started) || demoted {
+            // Its name leads elsewhere, or it was restarted: connections to what was there before are of no
+            // use. Where a name leads to several servers by turns, nothing has changed.
+            if (node.is_another_server(is.started) && !node.leads_to_several()) || demoted {
                 node.plain.evict_all();
                 node.read_only.get().into_iter().for_each(EvictAll::evict_all);
             }
@@ -266,14 +287,15 @@ impl<A: Acquire + EvictAll> Cluster<A> {
         let sights: Vec<Seen> = nodes.places().iter().map(sight).collect();
         let known = sights.iter().filter_map(|seen| seen.up()).map(|sighting| sighting.timeline).max();
         state.memory.best = state.memory.best.max(known.unwrap_or(0));
-        let verdict = elect(&sights, state.memory);
+        let verdict = elect(&sights, state.memory, self.config.second_primary);
         let changed = self.follow(&mut state, &nodes, verdict);
         self.fence(&sights, state.memory);
         self.note_fallback(&mut state, &sights);
-        let writes = state.memory.current == Some(node.number);
         drop(state);
-        if writes && let Some(position) = seen.primary().and_then(|sighting| sighting.position) {
-            self.positions.record(position, seen.up().map_or_else(Instant::now, |sighting| sighting.asked));
+        // Another node's answer may have made this one the writer: what it told before counts from then on.
+        let writer = self.writer().and_then(|writer| writer.seen.borrow().primary());
+        if let Some((position, asked)) = writer.and_then(|writer| Some((writer.position?, writer.asked))) {
+            self.positions.record(position, asked);
         }
         if changed || reassured || self.for_token.is_occupied() {
             self.news.notify_waiters();
@@ -281,6 +303,43 @@ impl<A: Acquire + EvictAll> Cluster<A> {
         if changed {
             // Whoever has something to say of the new order is asked at once.
             self.signals.raise();
+        }
+        (before, seen)
+    }
+
+    /// What a node's answer counts as: one of another cluster is as good as down.
+    fn admit(&self, state: &mut State, node: &Arc<Node<A>>, seen: Seen) -> Seen {
+        let other_primary = || {
+            let nodes = self.nodes.now();
+            let mut others = nodes.iter().filter(|other| other.number != node.number);
+            others.any(|other| other.seen.borrow().primary().is_some())
+        };
+        let known = Known {
+            last_writer: state.memory.last,
+            policy: self.config.new_cluster,
+            other_primary: self.config.new_cluster == Policy::Follow && other_primary(),
+        };
+        match state.identity.admit(node.number, seen, known) {
+            Admission::Granted => seen,
+            Admission::Overrules => {
+                self.dismiss_strangers(state);
+                seen
+            }
+            Admission::Replaces { old } => {
+                if self.lines.admit() {
+                    let system = state.identity.system();
+                    let endpoint = node.endpoint();
+                    tracing::warn!(%endpoint, old, system, "another cluster takes the old one's place");
+                }
+                state.memory.settled = 0;
+                self.positions.forget();
+                self.dismiss_strangers(state);
+                seen
+            }
+            Admission::Stranger { system, expected } => {
+                node.estrange(system, expected);
+                Seen::Down
+            }
         }
     }
 
@@ -302,17 +361,18 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             Verdict::Conflict(one, other) => {
                 let name =
                     |index| nodes.get(index).map_or_else(String::new, |node| node.endpoint().to_string());
-                let (one, other, timeline) = (name(one), name(other), state.memory.best);
+                let timeline = |index| {
+                    let claim = nodes.get(index).and_then(|node| node.seen.borrow().primary());
+                    claim.map_or(0, |claim| claim.timeline)
+                };
+                let text = conflict((&name(one), timeline(one)), (&name(other), timeline(other)));
                 if !same {
-                    tracing::error!(
-                        one,
-                        other,
-                        timeline,
-                        "two primaries on one timeline: nobody gets a write"
-                    );
+                    if self.lines.admit() {
+                        tracing::error!("two primaries, nobody gets a write: {text}");
+                    }
                     self.counts.conflict();
                 }
-                Leader::Conflict(format!("{one} and {other} are both primaries on timeline {timeline}"))
+                Leader::Conflict(text)
             }
         };
         if let Leader::Node(node) = &leader {
@@ -322,24 +382,14 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             return false;
         }
         if let Some(lost) = before.and_then(|index| nodes.get(index)) {
-            state.lost = Some((now, lost.endpoint().clone()));
+            let (endpoint, position) = (lost.endpoint().clone(), self.positions.last());
+            state.lost = Some(Lost { at: now, endpoint, position });
             self.positions.forget();
         }
         match &leader {
-            Leader::Node(node) => {
-                let (endpoint, timeline) = (node.endpoint(), state.memory.settled);
-                match state.lost.take() {
-                    Some((since, lost)) if lost != *endpoint => {
-                        let took = now.saturating_duration_since(since);
-                        self.counts.failover(took);
-                        tracing::warn!(%endpoint, timeline, ?took, "another node takes writes now");
-                    }
-                    Some(_) => tracing::info!(%endpoint, timeline, "the writer is back"),
-                    None => tracing::info!(%endpoint, timeline, "found the writer"),
-                }
-            }
-            Leader::Nobody(_) | Leader::Conflict(_) if before.is_some() => {
-                let lost = state.lost.as_ref().map(|(_, endpoint)| tracing::field::display(endpoint));
+            Leader::Node(node) => self.welcome(node, state.memory.settled, state.lost.take()),
+            Leader::Nobody(_) | Leader::Conflict(_) if before.is_some() && self.lines.admit() => {
+                let lost = state.lost.as_ref().map(|lost| tracing::field::display(&lost.endpoint));
                 tracing::warn!(endpoint = lost, "no node takes writes");
             }
             Leader::Nobody(_) | Leader::Conflict(_) => {}
@@ -348,8 +398,35 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             Leader::Node(node) => Some(node.number),
             Leader::Nobody(_) | Leader::Conflict(_) => None,
         };
+        state.memory.last = state.memory.current.or(state.memory.last);
         self.leader.send_replace(leader);
         true
+    }
+
+    /// Says who takes the writes now, and what the failover lost as far as is known.
+    fn welcome(&self, node: &Node<A>, timeline: u32, lost: Option<Lost>) {
+        let endpoint = node.endpoint();
+        match lost {
+            Some(lost) if lost.endpoint != *endpoint => {
+                let (took, old) = (lost.at.elapsed(), &lost.endpoint);
+                let position = node.seen.borrow().primary().and_then(|sighting| sighting.position);
+                let lacks = lost.position.zip(position).map(|(old, new)| old.bytes_since(new));
+                self.counts.failover(took, lacks);
+                if self.lines.admit() {
+                    tracing::warn!(%endpoint, timeline, ?took, lacks, "another node takes writes now");
+                }
+                if let Some(lacks) = lacks.filter(|lacks| *lacks > 0) {
+                    tracing::error!(
+                        %endpoint, %old,
+                        "the new writer lacks at least {lacks} bytes of the old one's log: what was committed \
+                         there is lost"
+                    );
+                }
+            }
+            _ if !self.lines.admit() => {}
+            Some(_) => tracing::info!(%endpoint, timeline, "the writer is back"),
+            None => tracing::info!(%endpoint, timeline, "found the writer"),
+        }
     }
 
     /// Says once when reads begin to fall back, and once when they end to.
@@ -359,8 +436,10 @@ impl<A: Acquire + EvictAll> Cluster<A> {
         }
         let answered = self.nodes.now().iter().any(|node| node.is_fresh(self.config.max_lag));
         match (state.answered.replace(answered), answered) {
-            (Some(true) | None, false) => {
-                tracing::warn!(fallback = ?self.config.fallback, "no standby is up and fresh enough: reads fall back");
+            (before, after) if before == Some(after) || !self.lines.admit() => {}
+            (_, false) => {
+                let fallback = self.config.fallback;
+                tracing::warn!(?fallback, "no standby is up and fresh enough: reads fall back");
             }
             (Some(false), true) => tracing::info!("standbys answer reads again"),
             _ => {}
@@ -370,7 +449,7 @@ impl<A: Acquire + EvictAll> Cluster<A> {
     /// Forgets what nodes of another cluster told, before it was known to be another.
     fn dismiss_strangers(&self, state: &mut State) {
         state.memory.best = 0;
-        let Some((_, expected)) = state.system else { return };
+        let Some(expected) = state.identity.system() else { return };
         for node in self.nodes.now().iter() {
             let system = node.seen.borrow().up().and_then(|sighting| sighting.system);
             if let Some(system) = system.filter(|system| *system != expected) {
@@ -386,45 +465,23 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             let Some(seen) = sights.get(node.number) else { continue };
             let old = seen.primary().is_some_and(|claim| claim.timeline > 0 && claim.timeline < memory.best);
             if node.fenced.swap(old, Ordering::Relaxed) != old && old {
-                tracing::error!(endpoint = %node.endpoint(), "an old primary takes writes: none is sent to it");
+                let endpoint = node.endpoint();
+                tracing::error!(%endpoint, "an old primary takes writes: none is sent to it");
                 node.plain.evict_all();
             }
         }
     }
 }
 
-/// Whether a node belongs to the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Granted,
-    /// It does, and so do none that were taken in before.
-    Overrules,
-    Stranger {
-        system: u64,
-        expected: u64,
-    },
-}
-
-impl State {
-    /// A node of another cluster is as good as down.
-    ///
-    /// Which one is the other, the node says that was named first; but nothing shakes a cluster that has had a writer.
-    fn admit(&mut self, number: usize, seen: Seen) -> Admission {
-        let Some(system) = seen.up().and_then(|sighting| sighting.system) else { return Admission::Granted };
-        let (teller, expected) = *self.system.get_or_insert((number, system));
-        let earlier = number < teller;
-        match (expected == system, earlier && self.memory.settled == 0) {
-            (true, _) => {
-                self.system = Some((number.min(teller), system));
-                Admission::Granted
-            }
-            (false, true) => {
-                self.system = Some((number, system));
-                Admission::Overrules
-            }
-            (false, false) => Admission::Stranger { system, expected },
-        }
+/// Why nobody gets a write, and what to do.
+fn conflict((one, old): (&str, u32), (other, new): (&str, u32)) -> String {
+    if old == new {
+        return format!("{one} and {other} are both primaries on timeline {new}: shut one of them down");
     }
+    format!(
+        "{other} was promoted to timeline {new} while {one} is still a primary on timeline {old}: \
+         shut one of them down"
+    )
 }
 
 impl<A> fmt::Debug for Cluster<A> {
@@ -434,40 +491,5 @@ impl<A> fmt::Debug for Cluster<A> {
             .field("config", &self.config)
             .field("nodes", &endpoints)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::seen::Sighting;
-
-    fn seen(system: u64) -> Seen {
-        Seen::Up(Sighting {
-            role: Role::Standby,
-            system: Some(system),
-            started: None,
-            timeline: 1,
-            position: None,
-            lag: None,
-            covers: None,
-            asked: Instant::now(),
-            since: Instant::now(),
-        })
-    }
-
-    #[test]
-    fn the_node_that_was_named_first_says_which_cluster_it_is_until_there_was_a_writer() {
-        let mut state = State::default();
-        let stranger = |system, expected| Admission::Stranger { system, expected };
-        assert_eq!(state.admit(2, seen(8)), Admission::Granted, "nobody else has answered");
-        assert_eq!(state.admit(3, seen(7)), stranger(7, 8));
-        assert_eq!(state.admit(1, seen(7)), Admission::Overrules);
-        assert_eq!(state.admit(2, seen(8)), stranger(8, 7));
-        assert_eq!(state.admit(3, seen(7)), Admission::Granted);
-        assert_eq!(state.admit(2, Seen::Down), Admission::Granted);
-        state.memory.settled = 1;
-        assert_eq!(state.admit(0, seen(9)), stranger(9, 7), "its name leads elsewhere by now");
-        assert_eq!(state.admit(0, seen(7)), Admission::Granted);
     }
 }

@@ -11,16 +11,18 @@ use db_core::Endpoint;
 pub struct NodeConfig {
     /// Where it listens.
     pub endpoint: Endpoint,
-    /// The zone it stands in, else that of [`RouterConfig::zones`]; reads prefer nodes of [`RouterConfig::zone`].
+    /// The zone it stands in, else that of [`RouterConfig::zones`]; reads prefer nodes of
+    /// [`RouterConfig::zone`].
     pub zone: Option<String>,
     /// How many reads it gets, relative to the others, when all are equally fast.
     pub weight: NonZeroU32,
-    /// Whether the name always leads to one and the same server. It does not where it is a load balancer's, or the
-    /// reader name of a managed service: then what one connection has seen says nothing of the next, and reads with a
-    /// token go elsewhere.
+    /// Whether the name leads to one server at a time. It does not where it is a load balancer's, or the
+    /// reader name of a managed service; a name that is seen to alternate is treated alike. A read with a
+    /// token then does not wait for the server that the monitor asks, because its connection may lead to
+    /// another one; which one it leads to is always checked.
     pub one_server: bool,
-    /// Whether it answers reads while it is a standby. It does not where it is kept for backups or reports; it may become the
-    /// writer all the same.
+    /// Whether it answers reads while it is a standby. It does not where it is kept for backups or reports;
+    /// it may become the writer all the same.
     pub reads: bool,
 }
 
@@ -40,6 +42,15 @@ pub enum Fallback {
     Error,
 }
 
+/// What is done about something that an operator may have meant, and may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Policy {
+    /// It is gone along with, and said once.
+    Follow,
+    /// It is refused until an operator has seen to it; errors say so.
+    Refuse,
+}
+
 /// How nodes are watched, and how stale a read may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterConfig {
@@ -47,29 +58,42 @@ pub struct RouterConfig {
     pub max_lag: Duration,
     /// Who answers when no standby may.
     pub fallback: Fallback,
-    /// The pause between two probes of one node.
+    /// The pause between two probes of one node; at most a quarter of `max_lag`, because a lag is known as of
+    /// a probe.
     ///
-    /// With `probe_timeout` it bounds how long a node that says nothing goes unnoticed; one that closes its connections is
-    /// noticed at once.
+    /// With `probe_timeout` it bounds how long a node that says nothing goes unnoticed; one that closes its
+    /// connections is noticed at once.
     pub probe_interval: Duration,
-    /// The longest that one probe may take; a node that does not answer in time counts as down. Opening the probe's own
-    /// connection may take twice as long.
+    /// The least time that a probe is given; a node that does not answer in time counts as down. More is
+    /// given as the measured round trip to the node demands, and twice as much to open the probe's own
+    /// connection.
     pub probe_timeout: Duration,
-    /// How often a node's name is resolved anew, by opening the probe's own connection anew: it may lead to another server
-    /// by now, while the old one still answers. An address is not.
+    /// The most that a probe is given, however far away the node is.
+    pub probe_timeout_max: Duration,
+    /// How often the probe's own connection is opened anew: a name, or a load balancer's address, may lead to
+    /// another server by now, while the old one still answers.
     pub resolve_interval: Duration,
-    /// The pause between two probes while the writer is looked for.
+    /// The pause between two probes when the search for a writer begins; it grows while nobody is found.
     pub search_interval: Duration,
-    /// The longest pause between two probes of a standby while a read waits for it to catch up; the first ones come sooner.
-    /// However many reads wait, they share the probes.
+    /// The longest pause between two probes of a standby while a read waits for it to catch up; the first
+    /// ones come sooner. However many reads wait, they share the probes.
     pub token_interval: Duration,
-    /// Whether a pooler in transaction mode (PgBouncer) stands before each node: probes then run in a transaction each, at
-    /// the price of two round trips.
+    /// Whether a pooler in transaction mode (PgBouncer) stands before each node: probes then run in a
+    /// transaction each, at the price of two round trips.
     pub pooled: bool,
     /// How long a caller waits for a writer where there is none.
     ///
-    /// Longer than a planned switchover takes, so that it costs no error; shorter than callers' own deadlines.
+    /// Longer than a planned switchover takes, so that it costs no error; shorter than callers' own
+    /// deadlines.
     pub writer_wait: Duration,
+    /// What is done when another cluster (one with another system identifier) answers where the writer was: a
+    /// blue/green deployment, a rebuild, or a mistake. Following it needs its server to be a primary, and no
+    /// primary of the old cluster to answer.
+    pub new_cluster: Policy,
+    /// What is done when a standby was promoted while the old primary still answers as one. Refusing gives
+    /// writes to neither, until one of the two is gone: a standby that was cut off may lack what was
+    /// acknowledged.
+    pub second_primary: Policy,
     /// How many callers may wait for a writer at once; the next one is refused.
     pub max_waiting: usize,
     /// How long a read with a token waits for a standby to catch up, before the primary answers.
@@ -86,7 +110,8 @@ pub struct RouterConfig {
     pub without_reads: BTreeSet<String>,
     /// A node of another zone answers when it is this many times less loaded than the best of our own.
     pub zone_bias: NonZeroU32,
-    /// How long a node that came back gets fewer reads than its share, growing from a tenth: its caches are cold.
+    /// How long a node that came back gets fewer reads than its share, growing from a tenth: its caches are
+    /// cold.
     pub slow_start: Duration,
     /// When a standby that is up gets no reads for a while.
     pub ejection: EjectionConfig,
@@ -137,11 +162,14 @@ impl Default for RouterConfig {
             fallback: Fallback::default(),
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_millis(500),
+            probe_timeout_max: Duration::from_secs(5),
             resolve_interval: Duration::from_secs(20),
             search_interval: Duration::from_millis(10),
             token_interval: Duration::from_millis(50),
             pooled: false,
             writer_wait: Duration::from_secs(5),
+            new_cluster: Policy::Refuse,
+            second_primary: Policy::Follow,
             max_waiting: 1_000,
             token_wait: Duration::from_millis(100),
             zone: None,

@@ -97,16 +97,20 @@ impl Reads {
 pub(crate) struct Counts {
     failovers: AtomicU64,
     conflicts: AtomicU64,
-    last_failover: Mutex<Option<Duration>>,
+    lost_bytes: AtomicU64,
+    last_failover: Mutex<Option<(Duration, Option<u64>)>>,
     /// Where the durations of failovers are recorded, too.
     #[cfg(feature = "otel")]
     pub(crate) instrument: OnceLock<opentelemetry::metrics::Histogram<f64>>,
 }
 
 impl Counts {
-    pub(crate) fn failover(&self, took: Duration) {
+    /// Another node became the writer; it took so long, and the node lacks so many bytes of the old one's
+    /// log, where that is known.
+    pub(crate) fn failover(&self, took: Duration, lacks: Option<u64>) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
-        *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some(took);
+        self.lost_bytes.fetch_add(lacks.unwrap_or(0), Ordering::Relaxed);
+        *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner) = Some((took, lacks));
         #[cfg(feature = "otel")]
         if let Some(instrument) = self.instrument.get() {
             instrument.record(took.as_secs_f64(), &[]);
@@ -125,7 +129,11 @@ impl Counts {
         AtomicU64::load(&self.conflicts, Ordering::Relaxed)
     }
 
-    pub(crate) fn last_failover(&self) -> Option<Duration> {
+    pub(crate) fn lost_bytes(&self) -> u64 {
+        AtomicU64::load(&self.lost_bytes, Ordering::Relaxed)
+    }
+
+    pub(crate) fn last_failover(&self) -> Option<(Duration, Option<u64>)> {
         *self.last_failover.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! Takes a standby out of use for a while that answers its probes and still serves reads badly.
 //!
-//! Lag is no reason: a standby that lags is passed over while it lags, and its times do not grow. A node that is down needs
-//! none either: its monitor knows.
+//! Lag is no reason: a standby that lags is passed over while it lags, and its times do not grow. A node that
+//! is down needs none either: its monitor knows.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,9 @@ use crate::config::EjectionConfig;
 
 /// So many looks in a row must find a node slow: one slow answer is seen in the mean for several.
 const SLOW_LOOKS: u32 = 8;
+
+/// A year: longer than any process lives, and short enough to add to any moment.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
 #[derive(Debug, Default)]
 pub(crate) struct Ejection {
@@ -47,10 +50,10 @@ impl Ejection {
         if state.back.is_some_and(|back| now.saturating_duration_since(back) > config.max) {
             state.row = 0;
         }
-        state.row += 1;
-        let lasts =
-            config.base.saturating_mul(state.row).min(config.max).mul_f64(0.75 + fastrand::f64() / 2.0);
-        (state.until, state.slow_looks) = (Some(now + lasts), 0);
+        state.row = state.row.saturating_add(1);
+        let lasts = config.base.saturating_mul(state.row).min(config.max).min(LONGEST);
+        let lasts = lasts.mul_f64(0.75 + fastrand::f64() / 2.0);
+        (state.until, state.slow_looks) = (now.checked_add(lasts), 0);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.active.store(true, Ordering::Relaxed);
         lasts
@@ -105,6 +108,8 @@ mod tests {
             assert!(!ejection.is_active());
         }
         now += config.max * 2;
+        let endless = EjectionConfig { base: Duration::MAX, max: Duration::MAX, ..config.clone() };
+        assert!(Ejection::default().eject(&endless, now) >= LONGEST.mul_f64(0.75));
         assert!(ejection.eject(&config, now) <= config.base.mul_f64(1.25));
         assert_eq!(ejection.count(), 21);
     }

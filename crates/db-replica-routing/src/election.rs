@@ -1,10 +1,12 @@
 //! Decides from what was seen of all nodes which of them takes writes.
 //!
-//! A node is the writer only if it is not in recovery and its timeline is at least the best that was ever seen: a promotion
-//! starts a new timeline, so an old primary that comes back is behind and stays fenced. On a timeline that is already
-//! known there can be no proof in a node's own answer, so every other node must have been asked after it: the new
-//! primary may be among them. Two primaries on one timeline cannot both be right, and nothing tells which is wrong.
+//! A node is the writer only if it is not in recovery and its timeline is at least the best that was ever
+//! seen: a promotion starts a new timeline, so an old primary that comes back is behind and stays fenced. On
+//! a timeline that is already known there can be no proof in a node's own answer, so every other node must
+//! have been asked after it: the new primary may be among them. Two primaries on one timeline cannot both be
+//! right, and nothing tells which is wrong.
 
+use crate::config::Policy;
 use crate::seen::{Seen, Sighting};
 
 /// Who takes writes.
@@ -14,7 +16,7 @@ pub(crate) enum Verdict {
     Nobody,
     /// This node.
     Writer(usize),
-    /// Two nodes claim to, on the same timeline.
+    /// Two nodes claim to: on the same timeline, or the second was promoted while the first still answers.
     Conflict(usize, usize),
 }
 
@@ -27,9 +29,13 @@ pub(crate) struct Memory {
     pub(crate) settled: u32,
     /// The writer as it was.
     pub(crate) current: Option<usize>,
+    /// The node that took writes last, though it may not do so now.
+    pub(crate) last: Option<usize>,
 }
 
-pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
+/// The verdict; `second` says whether a promoted standby is followed while the old primary still answers as
+/// one.
+pub(crate) fn elect(seen: &[Seen], memory: Memory, second: Policy) -> Verdict {
     // A server that does not tell its timeline is believed where none is known at all.
     let hidden = |claim: &Sighting| claim.timeline == 0 && memory.best == 0;
     let claims = |known: bool| {
@@ -53,6 +59,12 @@ pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
         }
     }
     let (index, claim) = chosen;
+    if second == Policy::Refuse
+        && claim.timeline > memory.settled
+        && let Some(old) = old_primary(seen, &claim)
+    {
+        return Verdict::Conflict(old, index);
+    }
     let proven = memory.settled > 0 && claim.timeline > memory.settled;
     let denied_elsewhere = || {
         seen.iter().enumerate().filter(|(other, _)| *other != index).all(|(_, seen)| match seen {
@@ -66,6 +78,13 @@ pub(crate) fn elect(seen: &[Seen], memory: Memory) -> Verdict {
     } else {
         Verdict::Nobody
     }
+}
+
+/// A node that still answers as a primary on an earlier timeline.
+fn old_primary(seen: &[Seen], claim: &Sighting) -> Option<usize> {
+    let is_old =
+        |old: Sighting| old.timeline > 0 && old.timeline < claim.timeline && !same_server(&old, claim);
+    seen.iter().position(|seen| seen.primary().is_some_and(is_old))
 }
 
 fn same_server(a: &Sighting, b: &Sighting) -> bool {
@@ -112,13 +131,17 @@ mod tests {
     }
 
     fn memory(best: u32, settled: u32, current: Option<usize>) -> Memory {
-        Memory { best, settled, current }
+        Memory { best, settled, current, last: current }
+    }
+
+    fn follow(seen: &[Seen], memory: Memory) -> Verdict {
+        elect(seen, memory, Policy::Follow)
     }
 
     #[test]
     fn the_first_writer_waits_until_every_node_was_asked_after_it() {
         let (s, fresh) = (scene(), memory(1, 0, None));
-        let check = |other: Seen, verdict| assert_eq!(elect(&[s.primary(1, 1, 10), other], fresh), verdict);
+        let check = |other: Seen, verdict| assert_eq!(follow(&[s.primary(1, 1, 10), other], fresh), verdict);
         check(Seen::Nothing, Verdict::Nobody);
         check(Seen::Suspect, Verdict::Nobody);
         check(s.standby(1, 2, 9), Verdict::Nobody);
@@ -133,27 +156,27 @@ mod tests {
         let Seen::Up(mut again) = s.primary(1, 1, 50) else { panic!() };
         again.since = s.start + Duration::from_millis(10);
         let other = |asked| s.standby(1, 2, asked);
-        assert_eq!(elect(&[Seen::Up(again), other(9)], memory(1, 0, None)), Verdict::Nobody);
-        assert_eq!(elect(&[Seen::Up(again), other(20)], memory(1, 0, None)), Verdict::Writer(0));
+        assert_eq!(follow(&[Seen::Up(again), other(9)], memory(1, 0, None)), Verdict::Nobody);
+        assert_eq!(follow(&[Seen::Up(again), other(20)], memory(1, 0, None)), Verdict::Writer(0));
     }
 
     #[test]
     fn a_promoted_standby_is_the_writer_at_once() {
         let s = scene();
         let seen = [Seen::Down, s.primary(2, 2, 10), s.standby(1, 3, 1)];
-        assert_eq!(elect(&seen, memory(2, 1, None)), Verdict::Writer(1));
-        assert_eq!(elect(&seen, memory(2, 1, Some(0))), Verdict::Writer(1));
+        assert_eq!(follow(&seen, memory(2, 1, None)), Verdict::Writer(1));
+        assert_eq!(follow(&seen, memory(2, 1, Some(0))), Verdict::Writer(1));
     }
 
     #[test]
     fn an_old_primary_that_comes_back_is_fenced() {
         let s = scene();
         let seen = [s.primary(1, 1, 20), s.primary(2, 2, 10)];
-        assert_eq!(elect(&seen, memory(2, 2, Some(1))), Verdict::Writer(1));
-        assert_eq!(elect(&[s.primary(1, 1, 20), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
+        assert_eq!(follow(&seen, memory(2, 2, Some(1))), Verdict::Writer(1));
+        assert_eq!(follow(&[s.primary(1, 1, 20), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
         // A standby that follows the new primary gives the old one away, too.
         assert_eq!(
-            elect(&[s.primary(1, 1, 20), s.standby(2, 3, 30)], memory(2, 1, Some(0))),
+            follow(&[s.primary(1, 1, 20), s.standby(2, 3, 30)], memory(2, 1, Some(0))),
             Verdict::Nobody
         );
     }
@@ -162,24 +185,42 @@ mod tests {
     fn two_primaries_on_one_timeline_are_a_conflict_and_two_names_of_one_server_are_not() {
         let s = scene();
         let two = [s.primary(3, 1, 10), s.primary(3, 2, 10)];
-        assert_eq!(elect(&two, memory(3, 3, Some(0))), Verdict::Conflict(0, 1));
+        assert_eq!(follow(&two, memory(3, 3, Some(0))), Verdict::Conflict(0, 1));
         let one = [s.primary(3, 1, 10), s.primary(3, 1, 11)];
-        assert_eq!(elect(&one, memory(3, 3, Some(1))), Verdict::Writer(1));
-        assert_eq!(elect(&one, memory(3, 0, None)), Verdict::Writer(0));
+        assert_eq!(follow(&one, memory(3, 3, Some(1))), Verdict::Writer(1));
+        assert_eq!(follow(&one, memory(3, 0, None)), Verdict::Writer(0));
+    }
+
+    /// It may lack what the old one acknowledged.
+    #[test]
+    fn a_promotion_beside_the_old_primary_can_be_refused_until_that_one_is_gone() {
+        let s = scene();
+        let refuse = |seen: &[Seen], memory| elect(seen, memory, Policy::Refuse);
+        let both = [s.primary(1, 1, 20), s.primary(2, 2, 10)];
+        assert_eq!(refuse(&both, memory(2, 1, Some(0))), Verdict::Conflict(0, 1));
+        assert_eq!(
+            refuse(&both, memory(2, 0, None)),
+            Verdict::Conflict(0, 1),
+            "a process that has just started"
+        );
+        assert_eq!(refuse(&both, memory(2, 2, Some(1))), Verdict::Writer(1), "it came back later");
+        for old in [Seen::Down, s.standby(1, 1, 20)] {
+            assert_eq!(refuse(&[old, s.primary(2, 2, 10)], memory(2, 1, Some(0))), Verdict::Writer(1));
+        }
     }
 
     #[test]
     fn the_writer_stays_it_while_it_answers() {
         let s = scene();
         let seen = [s.primary(1, 1, 500), s.standby(1, 2, 10), Seen::Suspect];
-        assert_eq!(elect(&seen, memory(1, 1, Some(0))), Verdict::Writer(0));
+        assert_eq!(follow(&seen, memory(1, 1, Some(0))), Verdict::Writer(0));
     }
 
     #[test]
     fn a_server_that_does_not_tell_its_timeline_is_believed_where_none_contradicts() {
         let s = scene();
-        assert_eq!(elect(&[s.primary(0, 1, 1)], memory(0, 0, None)), Verdict::Writer(0));
-        assert_eq!(elect(&[s.primary(0, 1, 9), s.primary(2, 2, 9)], memory(2, 2, None)), Verdict::Writer(1));
-        assert_eq!(elect(&[s.primary(0, 1, 9), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
+        assert_eq!(follow(&[s.primary(0, 1, 1)], memory(0, 0, None)), Verdict::Writer(0));
+        assert_eq!(follow(&[s.primary(0, 1, 9), s.primary(2, 2, 9)], memory(2, 2, None)), Verdict::Writer(1));
+        assert_eq!(follow(&[s.primary(0, 1, 9), Seen::Down], memory(2, 2, None)), Verdict::Nobody);
     }
 }

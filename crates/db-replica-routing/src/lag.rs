@@ -7,8 +7,8 @@ use crate::probe::Answer;
 
 /// A standby's lag; none where it is unknown, which counts as infinite.
 ///
-/// Its own word is the last resort: one that is cut off has replayed all that it received, and one of an idle primary
-/// replayed its last transaction long ago.
+/// Its own word is the last resort: one that is cut off has replayed all that it received, and one of an idle
+/// primary replayed its last transaction long ago.
 pub(crate) fn lag(answer: &Answer, behind: Behind, writer_timeline: Option<u32>) -> Option<Duration> {
     let own_word = if answer.has_all_received { Some(Duration::ZERO) } else { answer.age };
     let Some(timeline) = writer_timeline.filter(|timeline| *timeline > 0) else { return own_word };
@@ -25,8 +25,8 @@ pub(crate) fn lag(answer: &Answer, behind: Behind, writer_timeline: Option<u32>)
 
 /// The moment before which whatever was committed is surely on a standby; none where nothing is sure.
 ///
-/// `covered` is what the writer's positions say. Where the writer does not tell any, the last transaction that the standby has
-/// replayed tells when it was committed.
+/// `covered` is what the writer's positions say. Where the writer does not tell any, the last transaction
+/// that the standby has replayed tells when it was committed.
 pub(crate) fn covers(
     answer: &Answer,
     covered: Option<Instant>,

@@ -1,10 +1,12 @@
 //! Sends writes to the node that takes them, and reads to standbys that are alive and fresh enough.
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod balance;
 mod cluster;
 mod config;
 mod counts;
+mod deadline;
 mod ejection;
 mod election;
 #[cfg(feature = "axum")]
@@ -13,11 +15,14 @@ mod freshness;
 mod lag;
 #[cfg(feature = "tower")]
 mod layer;
+mod lines;
 #[cfg(feature = "otel")]
 mod metrics;
+mod moment;
 mod monitor;
 mod node;
 mod nodes;
+mod pace;
 #[cfg(feature = "patroni")]
 mod patroni;
 mod positions;
@@ -40,11 +45,11 @@ mod waiting;
 mod writer;
 mod written;
 
-pub use config::{EjectionConfig, Fallback, NodeConfig, RouterConfig};
+pub use config::{EjectionConfig, Fallback, NodeConfig, Policy, RouterConfig};
 pub use counts::ReadCounts;
 pub use freshness::Freshness;
 #[cfg(feature = "tower")]
-pub use layer::{SessionLayer, SessionService};
+pub use layer::{OnError, PassOn, SessionLayer, SessionService};
 #[cfg(feature = "patroni")]
 pub use patroni::{InvalidPatroniUrl, PatroniUrl};
 pub use reader::Reader;

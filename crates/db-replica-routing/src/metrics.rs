@@ -18,7 +18,7 @@ const BOUNDARIES: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 type Metric<T> = (&'static str, &'static str, &'static str, fn(&Topology, &dyn AsyncInstrument<T>));
 
 /// Numbers that only grow.
-const TOTALS: [Metric<u64>; 4] = [
+const TOTALS: [Metric<u64>; 5] = [
     (
         "db_replica_routing_reads",
         "{read}",
@@ -46,6 +46,12 @@ const TOTALS: [Metric<u64>; 4] = [
         "{failover}",
         "How often another node became the writer.",
         |topology, observer| observer.observe(topology.failovers, &[]),
+    ),
+    (
+        "db_replica_routing_lost_log",
+        "By",
+        "Log of old writers that the nodes lacked which took over, at least.",
+        |topology, observer| observer.observe(topology.lost_bytes, &[]),
     ),
     (
         "db_replica_routing_conflicts",
@@ -96,8 +102,8 @@ const LAG_BYTES: Metric<u64> = (
 const STATES: [&str; 5] = ["writer", "standby", "ejected", "fenced", "down"];
 
 impl<A: Send + Sync + 'static> Router<A> {
-    /// Reports everything that the router knows to `meter`, from now on. A router is observed once: later calls do
-    /// nothing.
+    /// Reports everything that the router knows to `meter`, from now on. A router is observed once: later
+    /// calls do nothing.
     pub fn observe_with(&self, meter: &Meter) {
         let durations = meter
             .f64_histogram("db_replica_routing_failover_duration")

@@ -1,16 +1,20 @@
-//! One node: where it is, where its connections come from, what was seen of it, and how many reads run on it now.
+//! One node: where it is, where its connections come from, what was seen of it, and how many reads run on it
+//! now.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Endpoint, Role};
+use db_core::{Endpoint, Role, ServerId};
 use tokio::sync::watch;
 
 use crate::config::NodeConfig;
 use crate::counts::Reads;
 use crate::ejection::Ejection;
-use crate::seen::{Seen, Sighting};
+use crate::lines::Lines;
+use crate::moment::Moment;
+use crate::seen::Seen;
 use crate::token::Token;
 use crate::vitals::Vitals;
 
@@ -18,20 +22,13 @@ use crate::vitals::Vitals;
 const NOISE_MICROS: f32 = 1_000.0;
 
 /// It is down, or no standby.
-const NOT_USABLE: u64 = u64::MAX;
+const NOT_USABLE: u64 = 0;
 
 /// It is a standby, and nobody knows how far behind.
-const UNKNOWN: u64 = u64::MAX - 1;
+const UNKNOWN: u64 = 1;
 
-/// The lag that is allowed, in microseconds; without bound it allows an unknown lag, too.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Allowed(u64);
-
-impl From<Duration> for Allowed {
-    fn from(lag: Duration) -> Self {
-        Allowed(u64::try_from(lag.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN))
-    }
-}
+/// So many runs of servers behind one name are remembered.
+const RUNS: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Node<A> {
@@ -45,8 +42,9 @@ pub(crate) struct Node<A> {
     /// Its sessions refuse writes; opened when the node first answers a read as the primary.
     pub(crate) read_only: OnceLock<A>,
     pub(crate) seen: watch::Sender<Seen>,
-    /// How far behind it is in microseconds, where it may answer reads at all; else `NOT_USABLE`. What every read looks at.
-    lag_micros: AtomicU64,
+    /// The moment as of which it surely had everything, where it may answer reads at all; else `NOT_USABLE`.
+    /// What every read looks at: that moment's age is the lag, so that a measurement grows old by itself.
+    current_as_of: AtomicU64,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) ejection: Ejection,
     /// One by the weight that it has now, as the bits of an `f32`: it has less after it came back.
@@ -61,8 +59,16 @@ pub(crate) struct Node<A> {
     /// Those of them that were made early because a read waited for it to catch up.
     pub(crate) token_probes: AtomicU64,
     trouble: Mutex<Option<String>>,
-    /// Which server answered last, by when it was started.
-    server: Mutex<Option<i64>>,
+    /// The servers that answered here, by when each was started; the one that answered last comes last.
+    runs: Mutex<VecDeque<i64>>,
+    /// Whether its name was seen to lead to several servers by turns.
+    alternates: AtomicBool,
+    /// Whether its source does not tell which server a connection leads to.
+    pub(crate) nameless: AtomicBool,
+    /// How long its next probe may take, in microseconds.
+    pub(crate) probe_deadline: AtomicU64,
+    /// Bounds what is logged of it.
+    pub(crate) lines: Lines,
 }
 
 impl<A> Node<A> {
@@ -75,7 +81,7 @@ impl<A> Node<A> {
             plain,
             read_only: OnceLock::new(),
             seen: watch::Sender::new(Seen::Nothing),
-            lag_micros: AtomicU64::new(NOT_USABLE),
+            current_as_of: AtomicU64::new(NOT_USABLE),
             vitals,
             ejection: Ejection::default(),
             per_capacity: AtomicU32::new(capacity),
@@ -86,7 +92,11 @@ impl<A> Node<A> {
             probes: AtomicU64::new(0),
             token_probes: AtomicU64::new(0),
             trouble: Mutex::new(None),
-            server: Mutex::new(None),
+            runs: Mutex::default(),
+            alternates: AtomicBool::new(false),
+            nameless: AtomicBool::new(false),
+            probe_deadline: AtomicU64::new(0),
+            lines: Lines::default(),
         }
     }
 
@@ -94,24 +104,40 @@ impl<A> Node<A> {
         &self.config.endpoint
     }
 
-    /// Whether it is a standby that is alive and no staler than `allowed`.
-    pub(crate) fn is_fresh(&self, allowed: Duration) -> bool {
-        self.is_fresh_for(Allowed::from(allowed))
+    /// Whether it is a standby that is alive and may answer reads, however stale they are.
+    pub(crate) fn is_standby(&self) -> bool {
+        AtomicU64::load(&self.current_as_of, Ordering::Acquire) != NOT_USABLE
     }
 
-    pub(crate) fn is_fresh_for(&self, allowed: Allowed) -> bool {
-        AtomicU64::load(&self.lag_micros, Ordering::Acquire) <= allowed.0
+    /// Whether it is a standby that is alive and surely had everything at this moment.
+    pub(crate) fn is_current_as_of(&self, moment: Moment) -> bool {
+        AtomicU64::load(&self.current_as_of, Ordering::Acquire) >= moment.number()
+    }
+
+    /// Whether it is a standby that is alive and no staler than `allowed` now.
+    pub(crate) fn is_fresh(&self, allowed: Duration) -> bool {
+        self.is_current_as_of(Moment::now().before(allowed))
+    }
+
+    /// Whether a read that waits this long may see it catch up: not where it is known to be further behind,
+    /// or where the read's connection need not lead to the server that was asked.
+    pub(crate) fn catches_up_within(&self, wait: Duration) -> bool {
+        let lag = self.seen.borrow().up().and_then(|sighting| sighting.lag);
+        self.is_standby()
+            && !self.leads_to_several()
+            && !AtomicBool::load(&self.nameless, Ordering::Relaxed)
+            && lag.is_some_and(|lag| lag <= wait)
     }
 
     /// Takes in what was seen of it, and returns what was seen before.
     pub(crate) fn see(&self, seen: Seen) -> Seen {
-        let lag = match seen.up() {
-            Some(Sighting { role: Role::Standby, lag, .. }) if !self.is_withheld() => {
-                lag.map_or(UNKNOWN, |lag| Allowed::from(lag).0)
+        let as_of = match seen.up() {
+            Some(sighting) if sighting.role == Role::Standby && !self.is_withheld() => {
+                sighting.current_as_of().map_or(UNKNOWN, Moment::number)
             }
             _ => NOT_USABLE,
         };
-        self.lag_micros.store(lag, Ordering::Release);
+        self.current_as_of.store(as_of, Ordering::Release);
         self.seen.send_replace(seen)
     }
 
@@ -121,6 +147,7 @@ impl<A> Node<A> {
     }
 
     /// Keeps it from reads, or lets it answer them, from its next probe on.
+    #[cfg(feature = "patroni")]
     pub(crate) fn withhold(&self, withheld: bool) {
         if self.withheld.swap(withheld, Ordering::Relaxed) != withheld {
             tracing::info!(endpoint = %self.endpoint(), withheld, "node is kept from reads, or no longer");
@@ -129,16 +156,19 @@ impl<A> Node<A> {
 
     /// It was found to belong to another cluster.
     pub(crate) fn estrange(&self, system: u64, expected: u64) {
-        let trouble = format!("it belongs to another cluster: system identifier {system}, not {expected}");
-        if self.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) {
-            tracing::error!(endpoint = %self.endpoint(), "{trouble}");
+        let trouble = format!(
+            "it belongs to another cluster: system identifier {system}, not {expected}; start this \
+             process anew if that is the one to use, or let the router follow it (new_cluster)"
+        );
+        if self.set_trouble(Some(trouble.clone())).as_ref() != Some(&trouble) && self.lines.admit() {
+            tracing::error!(endpoint = %self.endpoint(), "a node is not used: {trouble}");
         }
     }
 
     /// Whether it is a standby that has surely replayed what the token stands for.
     pub(crate) fn has_replayed(&self, token: &Token) -> bool {
         // A lost connection may mean that the server crashed, and came back to an earlier position.
-        if !self.config.one_server || self.vitals.is_doubted() {
+        if self.vitals.is_doubted() {
             return false;
         }
         let seen = self.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
@@ -159,7 +189,7 @@ impl<A> Node<A> {
             let up = matches!(seen, Seen::Up(_));
             if up {
                 *seen = Seen::Suspect;
-                self.lag_micros.store(NOT_USABLE, Ordering::Release);
+                self.current_as_of.store(NOT_USABLE, Ordering::Release);
             }
             up
         });
@@ -182,11 +212,42 @@ impl<A> Node<A> {
         self.per_capacity.store(per_capacity(&self.config, share), Ordering::Relaxed);
     }
 
+    /// Whether its name leads to several servers, as far as is known.
+    pub(crate) fn leads_to_several(&self) -> bool {
+        !self.config.one_server || AtomicBool::load(&self.alternates, Ordering::Relaxed)
+    }
+
+    /// Whether this is surely the server that was asked last: what is known of that one holds for it.
+    pub(crate) fn is_meant(&self, server: Option<ServerId>) -> bool {
+        let asked = self.seen.borrow().up();
+        server.zip(asked).is_some_and(|(server, asked)| {
+            let contradicts = server.system.zip(asked.system).is_some_and(|(one, other)| one != other);
+            server.started.is_some() && server.started == asked.started && !contradicts
+        })
+    }
+
     /// Whether another server answers than the last time, or the same one after a restart.
+    ///
+    /// A server that was restarted has another start time, and never an earlier one again: a name that leads
+    /// back to one leads to several.
     pub(crate) fn is_another_server(&self, started: Option<i64>) -> bool {
-        let before =
-            std::mem::replace(&mut *self.server.lock().unwrap_or_else(PoisonError::into_inner), started);
-        before.is_some() && before != started
+        let Some(started) = started else { return false };
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = runs.back().copied();
+        if before == Some(started) {
+            return false;
+        }
+        if let Some(place) = runs.iter().position(|run| *run == started) {
+            runs.remove(place);
+            if !self.alternates.swap(true, Ordering::Relaxed) && self.config.one_server {
+                tracing::warn!(endpoint = %self.endpoint(), "this name leads to several servers by turns");
+            }
+        }
+        runs.push_back(started);
+        if runs.len() > RUNS {
+            runs.pop_front();
+        }
+        before.is_some()
     }
 
     /// Why the last probe failed; none after one that succeeded.
@@ -219,4 +280,73 @@ impl<A> Node<A> {
 
 fn per_capacity(config: &NodeConfig, share: f32) -> u32 {
     (1.0 / (config.weight.get() as f32 * share.clamp(0.1, 1.0))).to_bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seen::Sighting;
+    use std::time::Instant;
+
+    fn node() -> Node<()> {
+        Node::new(0, Endpoint::new("db", 5432).into(), true, (), Arc::default())
+    }
+
+    fn sighting(asked: Instant) -> Sighting {
+        Sighting {
+            role: Role::Standby,
+            system: Some(7),
+            started: Some(1_000),
+            timeline: 1,
+            position: None,
+            lag: Some(Duration::ZERO),
+            covers: None,
+            asked,
+            since: asked,
+        }
+    }
+
+    #[test]
+    fn a_measurement_grows_old() {
+        let (node, second) = (node(), Duration::from_secs(1));
+        let asked = Instant::now().checked_sub(second * 5).unwrap();
+        node.see(Seen::Up(sighting(asked)));
+        assert!(!node.is_fresh(second * 4), "nobody has asked for five seconds");
+        assert!(node.is_fresh(second * 6) && node.is_standby());
+        node.see(Seen::Up(Sighting { covers: asked.checked_sub(second * 2), ..sighting(asked) }));
+        assert!(!node.is_fresh(second * 6), "the writer was asked earlier still");
+        node.see(Seen::Up(Sighting { lag: None, ..sighting(asked) }));
+        assert!(!node.is_fresh(second * 600) && node.is_standby(), "unknown counts as infinite");
+        node.suspect();
+        assert!(!node.is_standby());
+    }
+
+    #[test]
+    fn only_the_server_that_was_asked_is_meant() {
+        let node = node();
+        let check = |server: Option<ServerId>, meant| assert_eq!(node.is_meant(server), meant, "{server:?}");
+        let server = ServerId { system: Some(7), started: Some(1_000) };
+        check(Some(server), false);
+        node.see(Seen::Up(sighting(Instant::now())));
+        check(Some(server), true);
+        check(Some(ServerId { system: None, ..server }), true);
+        check(Some(ServerId { system: Some(8), ..server }), false);
+        check(Some(ServerId { started: Some(2_000), ..server }), false);
+        check(Some(ServerId { started: None, ..server }), false);
+        check(None, false);
+    }
+
+    #[test]
+    fn a_name_that_leads_back_to_a_server_leads_to_several() {
+        let node = node();
+        let check = |started, another, several| {
+            assert_eq!((node.is_another_server(started), node.leads_to_several()), (another, several));
+        };
+        check(Some(1), false, false);
+        check(Some(1), false, false);
+        check(Some(2), true, false);
+        check(None, false, false);
+        check(Some(1), true, true);
+        check(Some(2), true, true);
+    }
 }

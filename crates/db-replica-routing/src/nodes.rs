@@ -38,7 +38,8 @@ impl<A> Nodes<A> {
         self.places.load()
     }
 
-    /// Adds the node that `make` makes of its number; none where this endpoint is known, or where there is no room.
+    /// Adds the node that `make` makes of its number; none where this endpoint is known, or where there is no
+    /// room.
     pub(crate) fn add(
         &self,
         endpoint: &Endpoint,

@@ -1,62 +1,25 @@
 //! Asks Patroni's REST API which nodes there are and which one leads.
 //!
-//! It is a hint, never a verdict: nodes that Patroni names are watched like all others, and a new leader makes the monitors
-//! ask at once. Whether a node takes writes is what its own answer says.
+//! It is a hint, never a verdict: nodes that Patroni names are watched like all others, and a new leader
+//! makes the monitors ask at once. Whether a node takes writes is what its own answer says.
+
+mod transport;
+mod url;
+
+pub use url::{InvalidPatroniUrl, PatroniUrl};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use db_core::Endpoint;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use transport::Transport;
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_secs(1);
 const DEADLINE: Duration = Duration::from_secs(2);
-/// More than any cluster's description takes.
-const LONGEST: u64 = 1 << 20;
-
-/// Where a Patroni's REST API listens: `http://host:8008`.
-///
-/// One is enough: the others are learned from it. Encrypted APIs are not supported.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PatroniUrl {
-    host: String,
-    port: u16,
-}
-
-/// A text that is not the URL of a Patroni.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not the address of a Patroni: write http://host:8008 (https is not supported)")]
-pub struct InvalidPatroniUrl;
-
-impl FromStr for PatroniUrl {
-    type Err = InvalidPatroniUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidPatroniUrl> {
-        let rest = text.trim().strip_prefix("http://").ok_or(InvalidPatroniUrl)?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') => {
-                (host, port.parse().map_err(|_| InvalidPatroniUrl)?)
-            }
-            _ => (authority, 8008),
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let plain = !host.is_empty() && !host.contains(['@', ' ', '\r', '\n']);
-        plain.then(|| PatroniUrl { host: host.to_owned(), port }).ok_or(InvalidPatroniUrl)
-    }
-}
-
-impl fmt::Display for PatroniUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
-    }
-}
 
 /// What Patroni says of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -101,22 +64,31 @@ impl Description {
         self.members.iter().find(leads).and_then(Member::endpoint)
     }
 
-    fn apis(&self) -> impl Iterator<Item = PatroniUrl> {
-        self.members.iter().filter_map(|member| member.api_url.as_ref()?.parse().ok())
+    /// The other Patronis, which are asked as the one that named them.
+    fn apis<'a>(&'a self, named_by: &'a PatroniUrl) -> impl Iterator<Item = PatroniUrl> {
+        let asked = |member: &'a Member| {
+            let api: PatroniUrl = member.api_url.as_ref()?.parse().ok()?;
+            Some(api.asked_as(named_by))
+        };
+        self.members.iter().filter_map(asked)
     }
 }
 
 /// The Patronis that are known: each of them can answer.
-#[derive(Debug)]
 pub(crate) struct Patroni {
     /// The one that answered last comes first, and then those that it named.
     learned: Vec<PatroniUrl>,
     configured: BTreeSet<PatroniUrl>,
+    transport: Transport,
 }
 
 impl Patroni {
     pub(crate) fn new(known: impl IntoIterator<Item = PatroniUrl>) -> Self {
-        Patroni { learned: Vec::new(), configured: known.into_iter().collect() }
+        Patroni {
+            learned: Vec::new(),
+            configured: known.into_iter().collect(),
+            transport: Transport::default(),
+        }
     }
 
     /// Tells `see` what Patroni says, again and again.
@@ -126,7 +98,8 @@ impl Patroni {
             match self.ask().await {
                 Some((answered, description)) => {
                     silent = false;
-                    let others = description.apis().filter(|api| *api != answered).collect::<Vec<_>>();
+                    let others =
+                        description.apis(&answered).filter(|api| *api != answered).collect::<Vec<_>>();
                     self.learned = [vec![answered], others].concat();
                     see(&description);
                 }
@@ -140,10 +113,10 @@ impl Patroni {
         }
     }
 
-    async fn ask(&self) -> Option<(PatroniUrl, Description)> {
+    async fn ask(&mut self) -> Option<(PatroniUrl, Description)> {
         let configured = self.configured.iter().filter(|url| !self.learned.contains(url));
         for url in self.learned.iter().chain(configured) {
-            match tokio::time::timeout(DEADLINE, describe(url)).await {
+            match tokio::time::timeout(DEADLINE, describe(&mut self.transport, url)).await {
                 Ok(Ok(description)) => return Some((url.clone(), description)),
                 Ok(Err(error)) => tracing::debug!(%url, %error, "Patroni does not answer"),
                 Err(_) => tracing::debug!(%url, "Patroni does not answer in time"),
@@ -153,13 +126,8 @@ impl Patroni {
     }
 }
 
-/// `GET /cluster`, in version 1.0 of HTTP: the answer comes in one piece and ends with the connection.
-async fn describe(url: &PatroniUrl) -> std::io::Result<Description> {
-    let mut stream = TcpStream::connect((&*url.host, url.port)).await?;
-    let request = format!("GET /cluster HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\r\n", url.host);
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.take(LONGEST).read_to_end(&mut answer).await?;
+async fn describe(transport: &mut Transport, url: &PatroniUrl) -> std::io::Result<Description> {
+    let answer = transport.get(url, "/cluster").await?;
     parse(&answer)
         .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "no cluster description"))
 }
@@ -193,7 +161,8 @@ mod tests {
         assert_eq!(description.leader(), Some(Endpoint::new("127.0.0.1", 6011)));
         let nodes: Vec<_> = description.nodes().map(|(node, reads)| (node.port(), reads)).collect();
         assert_eq!(nodes, [(6011, true), (6012, false)]);
-        let apis: Vec<_> = description.apis().map(|api| api.to_string()).collect();
+        let asked: PatroniUrl = "http://127.0.0.1:8011".parse().unwrap();
+        let apis: Vec<_> = description.apis(&asked).map(|api| api.to_string()).collect();
         assert_eq!(apis, ["http://127.0.0.1:8011", "http://127.0.0.1:8012"]);
     }
 
@@ -203,20 +172,5 @@ mod tests {
         {
             assert_eq!(parse(answer.as_bytes()), None, "{answer:?}");
         }
-    }
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        let check = |text: &str, shown: &str| {
-            let url: Result<PatroniUrl, _> = text.parse();
-            assert_eq!(url.map_or_else(|_| "refused".to_owned(), |url| url.to_string()), shown, "{text}");
-        };
-        check("http://db1:8008", "http://db1:8008");
-        check("http://db1/", "http://db1:8008");
-        check("http://127.0.0.1:8011/patroni", "http://127.0.0.1:8011");
-        check("https://db1:8008", "refused");
-        check("http://user@db1", "refused");
-        check("http://:8008", "refused");
-        check("db1:8008", "refused");
     }
 }

@@ -1,8 +1,9 @@
 //! How far the writer's log was, and when: what makes a standby's position a lag in time.
 //!
-//! A standby's own clocks cannot tell: one that is cut off from an active primary has replayed all that it received, and
-//! one of an idle primary replayed its last transaction long ago. Compared with the primary's positions, the first is as
-//! far behind as the oldest position that it has not reached, and the second is not behind at all.
+//! A standby's own clocks cannot tell: one that is cut off from an active primary has replayed all that it
+//! received, and one of an idle primary replayed its last transaction long ago. Compared with the primary's
+//! positions, the first is as far behind as the oldest position that it has not reached, and the second is
+//! not behind at all.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -41,6 +42,9 @@ impl Positions {
     /// The writer, asked then, told this position.
     pub(crate) fn record(&self, position: Lsn, asked: Instant) {
         let mut samples = self.samples();
+        if samples.back().is_some_and(|(_, last)| *last >= asked) {
+            return;
+        }
         if samples.len() == MOST {
             samples.pop_front();
         }

@@ -7,29 +7,54 @@ use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-/// All that a server can tell.
+/// All that a server can tell: the name, the expression, and the type.
 ///
-/// A primary's timeline is in the name of its current log file: the control file's is stale after a promotion. A standby's
-/// is the one that it streams, which takes the role `pg_read_all_stats` to see, or the control file's.
+/// A primary's timeline is in the name of its current log file: the control file's is stale after a
+/// promotion. A standby's is the one that it streams, which takes the role `pg_read_all_stats` to see, or the
+/// control file's. Each function stands in a column of its own, because one that is refused makes the whole
+/// statement fail.
 ///
 /// Source: the PostgreSQL manual, "System Administration Functions" and `pg_stat_wal_receiver`.
-const FULL: &str = "SELECT r AS in_recovery, \
-    (SELECT system_identifier FROM pg_control_system()) AS system, \
-    (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::int8 AS started, \
-    CASE WHEN r THEN (SELECT timeline_id FROM pg_control_checkpoint())::int8 \
-        ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END AS timeline, \
-    (SELECT received_tli FROM pg_stat_wal_receiver)::int8 AS streamed, \
-    CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END::text AS position, \
-    extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS age_seconds, \
-    r AND coalesce(pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn(), false) \
-        AND EXISTS (SELECT FROM pg_stat_wal_receiver) AS has_all_received \
-    FROM pg_is_in_recovery() AS r";
+const COLUMNS: [(&str, &str, &str); 9] = [
+    ("system", "(SELECT system_identifier FROM pg_control_system())", "int8"),
+    ("started", "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::int8", "int8"),
+    (
+        "timeline",
+        "CASE WHEN NOT r THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END",
+        "int8",
+    ),
+    ("checkpointed", "CASE WHEN r THEN (SELECT timeline_id FROM pg_control_checkpoint())::int8 END", "int8"),
+    ("streamed", "(SELECT received_tli FROM pg_stat_wal_receiver)::int8", "int8"),
+    ("flushed", "CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END::text", "text"),
+    ("replayed", "CASE WHEN r THEN pg_last_wal_replay_lsn() END::text", "text"),
+    (
+        "age_seconds",
+        "extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8",
+        "float8",
+    ),
+    (
+        "has_all_received",
+        "r AND coalesce(pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn(), false) \
+            AND EXISTS (SELECT FROM pg_stat_wal_receiver)",
+        "bool",
+    ),
+];
 
-/// What every platform offers: the role, and a lag in time.
-const BASIC: &str = "SELECT r AS in_recovery, NULL::int8 AS system, NULL::int8 AS started, NULL::int8 AS timeline, \
-    NULL::int8 AS streamed, NULL::text AS position, \
-    extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 AS age_seconds, \
-    false AS has_all_received FROM pg_is_in_recovery() AS r";
+/// Some of the columns, a bit each.
+type Columns = u16;
+
+const ALL: Columns = (1 << COLUMNS.len()) - 1;
+
+/// The question for these columns; the others are null.
+fn question(columns: Columns) -> String {
+    let column = |(place, (name, expression, kind)): (usize, &(&str, &str, &str))| match columns & 1 << place
+    {
+        0 => format!("NULL::{kind} AS {name}"),
+        _ => format!("{expression} AS {name}"),
+    };
+    let asked: Vec<_> = COLUMNS.iter().enumerate().map(column).collect();
+    format!("SELECT r AS in_recovery, {} FROM pg_is_in_recovery() AS r", asked.join(", "))
+}
 
 #[derive(QueryableByName)]
 struct Row {
@@ -42,22 +67,17 @@ struct Row {
     #[diesel(sql_type = Nullable<BigInt>)]
     timeline: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
+    checkpointed: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
     streamed: Option<i64>,
     #[diesel(sql_type = Nullable<Text>)]
-    position: Option<String>,
+    flushed: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    replayed: Option<String>,
     #[diesel(sql_type = Nullable<Double>)]
     age_seconds: Option<f64>,
-    #[diesel(sql_type = Bool)]
-    has_all_received: bool,
-}
-
-/// How much a server is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Extent {
-    #[default]
-    Full,
-    /// It refused the full question: it has no such functions, or we may not call them.
-    Basic,
+    #[diesel(sql_type = Nullable<Bool>)]
+    has_all_received: Option<bool>,
 }
 
 /// What a server told of itself.
@@ -79,17 +99,36 @@ pub(crate) struct Answer {
 }
 
 /// How a server is asked.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Manner {
-    pub(crate) extent: Extent,
-    /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even between
-    /// preparing one and running it.
-    pub(crate) in_transaction: bool,
-    /// Whether it was said that the server refuses the full question.
-    pub(crate) told: bool,
+    /// In a transaction each: a pooler in transaction mode gives another server to each statement, and even
+    /// between preparing one and running it.
+    in_transaction: bool,
+    columns: Columns,
+    question: String,
+    /// What it was said of that the server refuses it.
+    told: Columns,
 }
 
-/// Asks; falls back to the basic question where the server refuses the full one.
+impl Manner {
+    pub(crate) fn new(in_transaction: bool) -> Self {
+        Manner { in_transaction, columns: ALL, question: question(ALL), told: 0 }
+    }
+
+    /// Asks for everything again.
+    pub(crate) fn ask_all(&mut self) {
+        self.ask_for(ALL);
+    }
+
+    fn ask_for(&mut self, columns: Columns) {
+        if self.columns != columns {
+            (self.columns, self.question) = (columns, question(columns));
+        }
+    }
+}
+
+/// Asks; where the server refuses the question, for what it does tell: it lacks a function, or we may not
+/// call it.
 ///
 /// # Errors
 /// The connection's: do not use it again.
@@ -97,33 +136,39 @@ pub(crate) struct Manner {
 /// # Cancel safety
 /// Dropping the future leaves the statement under way: do not use the connection again.
 pub(crate) async fn ask(conn: &mut AsyncPgConnection, manner: &mut Manner) -> Result<Answer> {
-    // A promotion between two of its functions makes the full question fail as well: only what fails twice is refused.
+    // A promotion between two of its functions makes the question fail as well: only what fails twice is
+    // refused.
     for _ in 0..2 {
-        match put(conn, *manner).await {
-            Err(error) if manner.extent == Extent::Full && is_refusal(&error) => {
-                tracing::debug!(%error, "the full question was refused");
-            }
+        match put(conn, manner.in_transaction, &manner.question).await {
+            Err(error) if is_refusal(&error) => tracing::debug!(%error, "the question was refused"),
             answered => return answered,
         }
     }
-    if !std::mem::replace(&mut manner.told, true) {
-        tracing::warn!("the server does not tell its log position: lag is known in time only");
+    let mut granted = 0;
+    for (place, (column, ..)) in COLUMNS.into_iter().enumerate() {
+        match put(conn, manner.in_transaction, &question(1 << place)).await {
+            Ok(_) => granted |= 1 << place,
+            Err(error) if is_refusal(&error) => {
+                let told = manner.told & 1 << place != 0;
+                manner.told |= 1 << place;
+                if !told {
+                    tracing::warn!(%error, "the server does not tell {column:?}: less is known of it");
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
-    manner.extent = Extent::Basic;
-    put(conn, *manner).await
+    manner.ask_for(granted);
+    put(conn, manner.in_transaction, &manner.question).await
 }
 
 fn is_refusal(error: &Error) -> bool {
     error.class() == Class::Permanent && error.report().is_some()
 }
 
-async fn put(conn: &mut AsyncPgConnection, manner: Manner) -> Result<Answer> {
-    let question = match manner.extent {
-        Extent::Full => FULL,
-        Extent::Basic => BASIC,
-    };
+async fn put(conn: &mut AsyncPgConnection, in_transaction: bool, question: &str) -> Result<Answer> {
     let asked = Instant::now();
-    if !manner.in_transaction {
+    if !in_transaction {
         return Ok(Answer::new(sql_query(question).get_result(conn).await?, asked));
     }
     conn.batch_execute("BEGIN").await?;
@@ -137,15 +182,16 @@ impl Answer {
     fn new(row: Row, asked: Instant) -> Self {
         let timeline = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
         let streamed = timeline(row.streamed).filter(|number| *number > 0);
+        let told = [timeline(row.timeline), timeline(row.checkpointed), streamed];
         Answer {
             role: if row.in_recovery { Role::Standby } else { Role::Primary },
             system: row.system.map(i64::cast_unsigned),
             started: row.started,
-            timeline: timeline(row.timeline).unwrap_or(0).max(streamed.unwrap_or(0)),
+            timeline: told.into_iter().flatten().max().unwrap_or(0),
             streamed,
-            position: row.position.and_then(|text| text.parse().ok()),
+            position: row.flushed.or(row.replayed).and_then(|text| text.parse().ok()),
             age: row.age_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok()),
-            has_all_received: row.has_all_received,
+            has_all_received: row.has_all_received.unwrap_or(false),
             asked,
         }
     }

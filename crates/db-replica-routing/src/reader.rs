@@ -1,7 +1,7 @@
 //! Chooses which node may answer a read.
 //!
-//! A standby qualifies when it is alive and its lag is known and small enough. Unknown lag counts as infinite: a
-//! reader that cannot be sure reads from the primary.
+//! A standby qualifies when it is alive and its lag is known and small enough. Unknown lag counts as
+//! infinite: a reader that cannot be sure reads from the primary.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use db_core::{Acquire, Endpoint, Error, Facts, Report, Result, Role, Site};
+use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Report, Result, Role, Site};
 
 use crate::balance::{Set, choose};
 use crate::cluster::Cluster;
@@ -47,8 +47,9 @@ impl<'a, A> Reader<'a, A> {
         Rule::of(freshness, self.cluster.config.max_lag)
     }
 
-    /// The standbys that may answer, those in `without` left out.
+    /// The standbys that may answer now, those in `without` left out.
     fn candidates(&self, rule: &Rule, without: Set) -> Set {
+        let rule = rule.now();
         let (mut all, mut in_favour) = (Set::default(), Set::default());
         for node in self.cluster.nodes.now().iter().filter(|node| !without.contains(node.number)) {
             if rule.admits(node) {
@@ -65,6 +66,10 @@ impl<'a, A> Reader<'a, A> {
 
 impl<A: Acquire + Send> Reader<'_, A> {
     /// A connection to one of the standbys that may answer; none where no standby may.
+    ///
+    /// # Errors
+    /// Where those that may answer have too much to do: nobody else is asked in their place, because that
+    /// would pile their reads on the primary.
     async fn on_standby(
         &self,
         freshness: Freshness,
@@ -72,30 +77,57 @@ impl<A: Acquire + Send> Reader<'_, A> {
         site: Site,
     ) -> Result<Option<Routed<A>>> {
         let Some(rule) = self.rule(freshness) else { return Ok(None) };
-        let mut without = self.avoided();
+        let (mut without, mut overloaded) = (self.avoided(), None);
         loop {
             let candidates = self.candidates(&rule, without);
             let zone_bias = self.cluster.config.zone_bias.get() as f32;
             let chosen = choose(&self.cluster.nodes.now(), candidates, zone_bias).cloned();
-            let Some(node) = chosen else { return Ok(None) };
+            let Some(node) = chosen else { return overloaded.map_or(Ok(None), Err) };
             without.add(node.number);
-            // Whoever waits for a connection is load, too.
+            // A caller that waits for a connection is load, too.
             let under_way = UnderWay::on(Arc::clone(&node));
             match acquire_from(&node, site).await {
-                Ok(_) if !rule.still_admits(&node) => {}
-                Ok(conn) => {
+                Ok(acquired) if !self.is_admitted(&rule, &node, &acquired) => {}
+                Ok(Acquired { conn, .. }) => {
                     node.vitals.succeeded();
                     node.reads.count(reason);
                     return Ok(Some(Routed::new(conn, under_way, Purpose::Plain)));
                 }
-                // It is busy, not gone, and the caller has waited for as long as it was willing to.
+                // The caller has waited for as long as it was willing to.
                 Err(error @ Error::PoolTimeout { .. }) => return Err(error),
+                Err(error) if is_overload(&error) => overloaded = Some(error),
                 Err(error) => {
                     tracing::debug!(endpoint = %node.endpoint(), %error, "trying another node");
-                    self.failed(&node);
+                    // A server that has no place for our first connection cannot serve us, and is well.
+                    if error.class() != Class::Overloaded {
+                        self.failed(&node);
+                    }
                 }
             }
         }
+    }
+
+    /// Whether the node may still answer now that there is a connection, and on this one: its name may lead
+    /// to a server that is not the one whose position is known.
+    fn is_admitted(&self, rule: &Rule, node: &Node<A>, acquired: &Acquired<A::Conn>) -> bool {
+        let still = match acquired.waited {
+            true => rule.now().admits(node),
+            false => rule.still_admits(node),
+        };
+        still && (!rule.is_about_one_server() || self.is_meant(node, &acquired.conn))
+    }
+
+    fn is_meant(&self, node: &Node<A>, conn: &A::Conn) -> bool {
+        let server = node.plain.facts(conn).server;
+        let told = server.is_some_and(|server| server.started.is_some());
+        if !told && !node.nameless.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                endpoint = %node.endpoint(),
+                "connections do not tell which server they lead to: reads with a token go to the primary"
+            );
+        }
+        // A pooler in transaction mode leads each transaction of a connection to a server of its own choice.
+        told && node.is_meant(server) && !(self.cluster.config.pooled && node.leads_to_several())
     }
 
     fn failed(&self, node: &Node<A>) {
@@ -106,27 +138,28 @@ impl<A: Acquire + Send> Reader<'_, A> {
         }
     }
 
-    /// Waits until some standby has replayed the token, but not for long.
+    /// Waits until some standby has replayed the token, but not for long, and not where that is known to be
+    /// in vain.
     async fn caught_up(&self, token: Token) -> bool {
-        let cluster = self.cluster;
+        let (cluster, wait) = (self.cluster, self.cluster.config.token_wait);
         let Some(rule) = self.rule(self.freshness) else { return false };
         let may_catch_up = |node: &Arc<Node<A>>| {
-            let sighting = node.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
-            node.config.one_server
-                && node.is_fresh(cluster.config.max_lag)
-                && sighting.is_some_and(|sighting| sighting.is_of(&token))
+            let sighting = node.seen.borrow().up();
+            node.catches_up_within(wait) && sighting.is_some_and(|sighting| sighting.is_of(&token))
         };
-        if !cluster.may_have_written(&token) || !cluster.nodes.now().iter().any(may_catch_up) {
+        let any_may = || cluster.nodes.now().iter().any(may_catch_up);
+        if !cluster.may_have_written(&token) || !any_may() {
             return false;
         }
         let Ok(_place) = cluster.for_token.enter() else { return false };
         cluster.awaited.send_modify(|count| *count += 1);
-        let caught_up = cluster.until(|| !self.candidates(&rule, self.avoided()).is_empty());
-        tokio::time::timeout(cluster.config.token_wait, caught_up).await.is_ok()
+        let is_there = || !self.candidates(&rule, self.avoided()).is_empty();
+        let decided = cluster.until(|| is_there() || !any_may());
+        tokio::time::timeout(wait, decided).await.is_ok() && is_there()
     }
 
-    /// Waits for the writer that the token comes from, where another one has told its holder of a failover that we have not
-    /// seen: the writer that we know has not what was written since.
+    /// Waits for the writer that the token comes from, where another one has told its holder of a failover
+    /// that we have not seen: the writer that we know has not what was written since.
     async fn succeeded(&self, token: Token) {
         let cluster = self.cluster;
         if !cluster.is_outdated_by(&token) {
@@ -169,6 +202,9 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
 
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
+        if let Freshness::Within(lag) = self.freshness {
+            self.cluster.demand.ask(lag);
+        }
         let (at_once, after_wait, in_vain) = match self.freshness {
             Freshness::Primary => return self.fall_back(Reason::Asked, site).await,
             Freshness::AtLeast(_) | Freshness::Since(_) => {
@@ -201,9 +237,11 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         conn.report(self.cluster, what);
         let node = conn.node();
         match what {
-            // The next attempt goes to another node: this one's pool may be full of connections that are just as dead.
+            // The next attempt goes to another node: this one's pool may be full of connections that are just
+            // as dead.
             Report::ServerGone => {
-                // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary is gone.
+                // Writes do not wait for what a read ran into: the alarm alone finds out whether the primary
+                // is gone.
                 if node.seen.borrow().primary().is_none() {
                     self.failed(node);
                     node.suspect();
@@ -225,16 +263,29 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
     }
 }
 
+/// A connection, and whether it had to be waited for.
+struct Acquired<C> {
+    conn: C,
+    waited: bool,
+}
+
+/// Whether there is too much to do for the connections that the pool has, or the service is about to end: no
+/// failure of the node, and nothing for another role to take over.
+fn is_overload(error: &Error) -> bool {
+    let no_connection = matches!(error, Error::Connect(_) | Error::TooManyConnections(_));
+    (error.class() == Class::Overloaded && !no_connection) || matches!(error, Error::PoolClosed { .. })
+}
+
 /// A connection of the node's own source, unless the node goes while it is waited for.
-async fn acquire_from<A: Acquire>(node: &Node<A>, site: Site) -> Result<A::Conn> {
+async fn acquire_from<A: Acquire>(node: &Node<A>, site: Site) -> Result<Acquired<A::Conn>> {
     let mut acquiring = pin!(node.plain.acquire_at(site));
     // Most often there is one at once, and nothing has to be set up to hear of the node.
     if let Poll::Ready(acquired) = poll_fn(|context| Poll::Ready(acquiring.as_mut().poll(context))).await {
-        return acquired;
+        return acquired.map(|conn| Acquired { conn, waited: false });
     }
     tokio::select! {
         biased;
-        acquired = acquiring => acquired,
+        acquired = acquiring => acquired.map(|conn| Acquired { conn, waited: true }),
         () = node.left() => Err(Error::ConnectionLost { reason: "the node went down".to_owned() }),
     }
 }

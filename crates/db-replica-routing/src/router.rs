@@ -4,7 +4,6 @@ use std::collections::HashMap;
 #[cfg(feature = "patroni")]
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +15,11 @@ use crate::config::{NodeConfig, RouterConfig};
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
 use crate::node::Node;
+use crate::pace;
 use crate::probe::Manner;
 use crate::reader::Reader;
 use crate::seen::Seen;
+use crate::session::Session;
 use crate::signals::Signals;
 use crate::topology::Topology;
 use crate::writer::Writer;
@@ -26,8 +27,8 @@ use crate::writer::Writer;
 /// What the connections of a source are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Whatever the node's role allows: reads while it is a standby, writes once it is the primary. Sessions open plain:
-    /// those of a standby become the writer's when it is promoted, without a new login.
+    /// Whatever the node's role allows: reads while it is a standby, writes once it is the primary. Sessions
+    /// open plain: those of a standby become the writer's when it is promoted, without a new login.
     Plain,
     /// Reads on the primary, where no standby may answer: sessions must refuse writes, as a standby's do.
     ReadOnly,
@@ -64,8 +65,9 @@ impl<A> Clone for Router<A> {
 }
 
 impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
-    /// A router over nodes whose roles it finds out. `open` makes a source of connections to a node for a purpose;
-    /// `connect` makes what opens the monitor's own connections to a node; `signals` hears from all others.
+    /// A router over nodes whose roles it finds out. `open` makes a source of connections to a node for a
+    /// purpose; `connect` makes what opens the monitor's own connections to a node; `signals` hears from all
+    /// others.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -81,13 +83,21 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
     {
         let watch = move |cluster: Arc<Cluster<A>>, node: Arc<Node<A>>| {
             let connect = connect(node.endpoint());
-            let manner = Manner { in_transaction: cluster.config.pooled, ..Manner::default() };
-            let monitor =
-                Monitor { node, cluster, connect, conn: None, opened: None, manner, back: None, looks: 0 };
-            tokio::spawn(monitor.run()).abort_handle()
+            let manner = Manner::new(cluster.config.pooled);
+            tokio::spawn(Monitor::new(node, cluster, connect, manner).run()).abort_handle()
         };
+        let (wanted, usual) = (config.probe_interval, pace::usual(&config, None));
+        if usual < wanted {
+            let max_lag = config.max_lag;
+            tracing::warn!(
+                ?wanted,
+                ?max_lag,
+                "nodes are asked every {usual:?}: a lag is known as of a probe"
+            );
+        }
         let cluster = Arc::new(Cluster::new(config, signals, open));
-        // All are known before the first is asked: none of them may be elected before the others had their say.
+        // All are known before the first is asked: none of them may be elected before the others had their
+        // say.
         let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
         let router =
             Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
@@ -100,8 +110,8 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
         self.inner.add(node.into());
     }
 
-    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs. A member with the tag
-    /// `noloadbalance` answers no reads as a standby.
+    /// Learns nodes, and changes of their leader, from Patroni as long as the router runs. A member with the
+    /// tag `noloadbalance` answers no reads as a standby.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -118,7 +128,8 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
                 }
                 inner.node(&endpoint).inspect(|node| node.withhold(!reads || !node.config.reads));
             }
-            // Wherever addresses come and go with the servers, the old ones would fill the room for the new ones.
+            // Wherever addresses come and go with the servers, the old ones would fill the room for the new
+            // ones.
             let named: HashSet<Endpoint> = description.nodes().map(|(endpoint, _)| endpoint).collect();
             learned.retain(|endpoint| named.contains(endpoint) || !inner.remove(endpoint));
             let leads = description.leader();
@@ -140,12 +151,19 @@ impl<A> Router<A> {
         Writer::new(&self.inner.cluster)
     }
 
-    /// Where connections for one read come from.
+    /// Where connections for one read come from. In a session's [scope](crate::Session::scope),
+    /// [`Freshness::Default`] is what that session asks for.
     pub fn reader(&self, freshness: Freshness) -> Reader<'_, A> {
+        let own = || Session::current().map(|session| session.freshness());
+        let freshness = match freshness {
+            Freshness::Default => own().unwrap_or_default(),
+            asked => asked,
+        };
         Reader::new(&self.inner.cluster, freshness)
     }
 
-    /// What `look` makes of each source of connections that is open: each node's own, and the one for reads on a primary.
+    /// What `look` makes of each source of connections that is open: each node's own, and the one for reads
+    /// on a primary.
     pub fn sources<T>(&self, mut look: impl FnMut(Purpose, &A) -> T) -> Vec<T> {
         let mut seen = Vec::new();
         for node in self.inner.cluster.nodes.now().iter() {
@@ -160,8 +178,8 @@ impl<A> Router<A> {
         Topology::of(&self.inner.cluster)
     }
 
-    /// Waits until every node has been asked once and there is a writer, but no longer than `patience`: right after a start
-    /// nothing is known.
+    /// Waits until every node has been asked once and there is a writer, but no longer than `patience`: right
+    /// after a start nothing is known.
     pub async fn settle(&self, patience: Duration) {
         let cluster = &self.inner.cluster;
         let settled = async {
@@ -176,7 +194,8 @@ impl<A> Router<A> {
         let _ = tokio::time::timeout(patience, settled).await;
     }
 
-    /// Ends the monitors, and hands out no connection any more: whoever asks is told that the pool is closed.
+    /// Ends the monitors, and hands out no connection any more: callers that ask or wait are told that the
+    /// pool is closed.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -227,7 +246,7 @@ impl<A> Inner<A> {
     }
 
     fn stop(&self) {
-        self.cluster.stopped.store(true, Ordering::Release);
+        self.cluster.stop();
         let mut tasks = self.tasks();
         tasks.stopped = true;
         tasks.monitors.values().for_each(AbortHandle::abort);

@@ -1,19 +1,23 @@
-//! What a standby must have to answer a read: how old what it has may be at most, and the caller's own writes.
+//! What a standby must have to answer a read: how old what it has may be at most, and the caller's own
+//! writes.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::freshness::Freshness;
-use crate::node::{Allowed, Node};
+use crate::moment::Moment;
+use crate::node::Node;
 use crate::token::Token;
 
-/// The clocks of two machines differ by less than half of this, and with `synchronous_commit = off` a commit is in the log that a
-/// standby can have after less than the other half: three times `wal_writer_delay` (200 ms).
+/// The clocks of two machines differ by less than half of this, and with `synchronous_commit = off` a commit
+/// is in the log that a standby can have after less than the other half: three times `wal_writer_delay` (200
+/// ms).
 const DOUBT: Duration = Duration::from_secs(2);
 
 /// What a standby must have to answer a read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rule {
-    allowed: Allowed,
+    /// The staleness that is allowed; none where any is.
+    allowed: Option<Duration>,
     own: Own,
 }
 
@@ -23,59 +27,83 @@ enum Own {
     Nothing,
     Token(Token),
     /// All that was committed before then.
-    Before {
-        moment: Instant,
-        /// Whether that is longer ago than any lag that is allowed.
-        long_ago: bool,
-    },
+    Before(Instant),
 }
 
 impl Rule {
-    /// The rule of this freshness, where `max_lag` is the most that is allowed; none where no standby may answer.
+    /// The rule of this freshness, where `max_lag` is the most that is allowed; none where no standby may
+    /// answer.
     pub(crate) fn of(freshness: Freshness, max_lag: Duration) -> Option<Rule> {
-        let (lag, own) = match freshness {
+        let (allowed, own) = match freshness {
             Freshness::Primary => return None,
-            Freshness::Default => (max_lag, Own::Nothing),
-            Freshness::Within(lag) => (lag, Own::Nothing),
-            Freshness::AtLeast(token) => (max_lag, Own::Token(token)),
-            Freshness::Since(moment) => (max_lag, before(moment, max_lag)?),
-            Freshness::Any => (Duration::MAX, Own::Nothing),
+            Freshness::Default => (Some(max_lag), Own::Nothing),
+            Freshness::Within(lag) => (Some(lag), Own::Nothing),
+            Freshness::AtLeast(token) => (Some(max_lag), Own::Token(token)),
+            Freshness::Since(moment) => (Some(max_lag), before(moment)?),
+            Freshness::Any => (None, Own::Nothing),
         };
-        Some(Rule { allowed: Allowed::from(lag), own })
+        Some(Rule { allowed, own })
     }
 
+    /// The rule for this moment: the same node may answer a read now, and no longer a second later.
+    pub(crate) fn now(&self) -> RuleNow {
+        RuleNow { as_of: self.allowed.map(|allowed| Moment::now().before(allowed)), own: self.own }
+    }
+
+    /// Whether a node may answer that was admitted a moment ago: its server may have crashed meanwhile, and
+    /// gone back to an earlier position.
+    pub(crate) fn still_admits<A>(&self, node: &Node<A>) -> bool {
+        self.own.admits(node)
+    }
+
+    /// Whether what one server is known to have is asked for: the connection must lead to that very server.
+    pub(crate) fn is_about_one_server(&self) -> bool {
+        !matches!(self.own, Own::Nothing)
+    }
+}
+
+/// What a standby must have to answer a read at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RuleNow {
+    /// It must surely have had everything as of then.
+    as_of: Option<Moment>,
+    own: Own,
+}
+
+impl RuleNow {
     /// Whether this node may answer.
     pub(crate) fn admits<A>(&self, node: &Node<A>) -> bool {
-        node.is_fresh_for(self.allowed) && self.still_admits(node)
+        let is_fresh = match self.as_of {
+            Some(moment) => node.is_current_as_of(moment),
+            None => node.is_standby(),
+        };
+        is_fresh && self.own.admits(node)
     }
+}
 
-    /// Whether it may after a wait: its server may have crashed meanwhile, and gone back to an earlier position.
-    pub(crate) fn still_admits<A>(&self, node: &Node<A>) -> bool {
-        match self.own {
+impl Own {
+    fn admits<A>(&self, node: &Node<A>) -> bool {
+        match *self {
             Own::Nothing => true,
             Own::Token(token) => node.has_replayed(&token),
-            Own::Before { moment, .. } if node.config.one_server => node.covers(moment),
-            // Nobody can tell what the server has that answers next, but how far behind it is at most.
-            Own::Before { long_ago, .. } => long_ago,
+            Own::Before(moment) => node.covers(moment),
         }
     }
 }
 
-fn before(moment: SystemTime, max_lag: Duration) -> Option<Own> {
+fn before(moment: SystemTime) -> Option<Own> {
     // A moment that is yet to come was forged, or told by a clock that is wrong.
     let elapsed = moment.elapsed().ok()?;
-    let now = Instant::now();
-    let long_ago = elapsed > max_lag.saturating_add(DOUBT * 2);
     // None: before this machine was started.
-    let moment = now.checked_sub(elapsed).map(|moment| moment + DOUBT);
-    Some(moment.map_or(Own::Nothing, |moment| Own::Before { moment, long_ago }))
+    let moment = Instant::now().checked_sub(elapsed).map(|moment| moment + DOUBT);
+    Some(moment.map_or(Own::Nothing, Own::Before))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::seen::{Seen, Sighting};
-    use crate::{NodeConfig, Token};
+    use crate::token::Token;
     use db_core::{Endpoint, Lsn, Role};
     use std::sync::Arc;
 
@@ -83,8 +111,8 @@ mod tests {
     const MAX_LAG: Duration = Duration::from_secs(10);
 
     /// A standby at position 100 of timeline 2 that surely has what was committed a second ago.
-    fn standby(one_server: bool) -> Node<()> {
-        let config = NodeConfig { one_server, ..Endpoint::new("db", 5432).into() };
+    fn standby() -> Node<()> {
+        let config = Endpoint::new("db", 5432).into();
         let (node, now) = (Node::new(0, config, true, (), Arc::default()), Instant::now());
         node.see(Seen::Up(Sighting {
             role: Role::Standby,
@@ -100,35 +128,32 @@ mod tests {
         node
     }
 
-    fn check(freshness: Freshness, one_server: bool, admitted: bool) {
+    fn check(freshness: Freshness, admitted: bool) {
         let rule = Rule::of(freshness, MAX_LAG);
-        let admits = rule.is_some_and(|rule| rule.admits(&standby(one_server)));
+        let admits = rule.is_some_and(|rule| rule.now().admits(&standby()));
         assert_eq!(admits, admitted, "{freshness:?}");
     }
 
     #[test]
     fn lag_and_position_decide() {
-        check(Freshness::Primary, true, false);
-        check(Freshness::Default, true, true);
-        check(Freshness::Within(SECOND / 2), true, false);
+        check(Freshness::Primary, false);
+        check(Freshness::Default, true);
+        check(Freshness::Within(SECOND / 2), false);
         let token =
             |timeline, position| Freshness::AtLeast(Token { system: 7, timeline, position: Lsn(position) });
-        check(token(2, 100), true, true);
-        check(token(2, 101), true, false);
-        check(token(1, 100), true, true);
-        check(token(1, 101), true, false);
-        check(token(3, 1), true, false);
-        check(token(2, 100), false, false);
+        check(token(2, 100), true);
+        check(token(2, 101), false);
+        check(token(1, 100), true);
+        check(token(1, 101), false);
+        check(token(3, 1), false);
     }
 
     #[test]
     fn what_was_written_a_moment_ago_may_be_missing_and_clocks_may_differ() {
         let ago = |elapsed| Freshness::Since(SystemTime::now() - elapsed);
-        check(ago(SECOND), true, false);
-        check(ago(SECOND * 5 / 2), true, false);
-        check(ago(SECOND * 7 / 2), true, true);
-        check(ago(SECOND * 7 / 2), false, false);
-        check(ago(MAX_LAG + SECOND * 5), false, true);
-        check(Freshness::Since(SystemTime::now() + SECOND), true, false);
+        check(ago(SECOND), false);
+        check(ago(SECOND * 5 / 2), false);
+        check(ago(SECOND * 7 / 2), true);
+        check(Freshness::Since(SystemTime::now() + SECOND), false);
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{Lsn, Role};
 
+use crate::moment::Moment;
 use crate::token::Token;
 
 /// What a monitor saw of its node last.
@@ -38,22 +39,33 @@ pub(crate) struct Sighting {
     pub(crate) covers: Option<Instant>,
     /// When the question was sent.
     pub(crate) asked: Instant,
-    /// When the first question was sent that had this answer, of those that had it in a row: role, timeline and server.
+    /// When the first question was sent that had this answer, of those that had it in a row: role, timeline
+    /// and server.
     pub(crate) since: Instant,
 }
 
 impl Sighting {
-    /// Whether it says the same as the one before: that it is the same server, in the same role on the same timeline.
+    /// Whether it says the same as the one before: that it is the same server, in the same role on the same
+    /// timeline.
     pub(crate) fn repeats(&self, before: &Sighting) -> bool {
         let says =
             |sighting: &Sighting| (sighting.role, sighting.timeline, sighting.system, sighting.started);
         says(self) == says(before)
     }
 
+    /// The moment as of which a standby surely had everything; none where its lag is unknown.
+    ///
+    /// The writer's positions tell it best. The lag alone is what the standby was behind when it was asked.
+    pub(crate) fn current_as_of(&self) -> Option<Moment> {
+        let asked = Moment::from(self.asked);
+        let lag = self.lag?;
+        Some(self.covers.map_or_else(|| asked.before(lag), Moment::from))
+    }
+
     /// Whether its log can hold what the token stands for.
     ///
-    /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost in the failover:
-    /// no node has it. So the position decides there, too.
+    /// A later timeline holds all of an earlier one up to where it began, and what lies behind that was lost
+    /// in the failover: no node has it. So the position decides there, too.
     pub(crate) fn is_of(&self, token: &Token) -> bool {
         self.system == Some(token.system) && self.timeline >= token.timeline
     }

@@ -1,7 +1,10 @@
 //! What one caller has written, so that its reads see it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+use tokio::task::JoinHandle;
 
 use crate::freshness::Freshness;
 use crate::session_commit::SessionCommit;
@@ -12,10 +15,12 @@ tokio::task_local! {
     static CURRENT: Session;
 }
 
+static SCOPES: AtomicBool = AtomicBool::new(false);
+
 /// What one caller has written: its reads go to standbys that have it, else to the primary.
 ///
-/// Cheap to clone; clones are the same session. Each of its transactions is run with a [`SessionCommit`], which reads a
-/// [`Token`] along with COMMIT. Between two requests it travels as [`Written`].
+/// Cheap to clone; clones are the same session. Each of its transactions is run with a [`SessionCommit`],
+/// which reads a [`Token`] along with COMMIT. Between two requests it travels as [`Written`].
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     state: Arc<Mutex<State>>,
@@ -24,7 +29,8 @@ pub struct Session {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     token: Option<Token>,
-    /// When something was written last whose position is not known. What the token stands for was written before.
+    /// When something was written last whose position is not known. What the token stands for was written
+    /// before.
     untold: Option<SystemTime>,
     /// What it was resumed with.
     brought: Option<Written>,
@@ -52,8 +58,8 @@ impl Session {
         Session { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of this crate: what was
-    /// written is not known then, and was written before now.
+    /// The same from a text, as [`Written`] prints it. One that cannot be read may be another version's of
+    /// this crate: what was written is not known then, and was written before now.
     pub fn parse(text: &str) -> Self {
         text.parse().map_or_else(
             |_| {
@@ -113,17 +119,61 @@ impl Session {
 
     /// Runs `future` with this session as the [current](Session::current) one of its task.
     ///
-    /// A task that is spawned in it does not inherit it.
+    /// A task that is spawned in it does not inherit it: use [`Session::spawn`], or [`Session::carry`] with
+    /// whatever spawns.
     ///
     /// # Cancel safety
     /// That of `future`.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
+        SCOPES.store(true, Ordering::Relaxed);
         CURRENT.scope(self, future).await
+    }
+
+    /// `future` in the [current](Session::current) session of the task that calls this; as it is where there
+    /// is none.
+    ///
+    /// ```
+    /// # async fn send_mail() {}
+    /// # async fn answer() {
+    /// let mut tasks = tokio::task::JoinSet::new();
+    /// tasks.spawn(db_replica_routing::Session::carry(send_mail()));
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// That of `future`.
+    pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
+        let session = Session::current();
+        async move {
+            match session {
+                Some(session) => session.scope(future).await,
+                None => future.await,
+            }
+        }
+    }
+
+    /// Spawns a task that stays in the [current](Session::current) session: what it writes is seen by the
+    /// request that spawned it, and the other way round.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        tokio::spawn(Session::carry(future))
+    }
+
+    /// Whether any scope was ever opened in this process. Where one was, a write outside of all scopes may be
+    /// one that a session lost: in a task that was spawned without [`Session::spawn`].
+    pub fn has_scopes() -> bool {
+        AtomicBool::load(&SCOPES, Ordering::Relaxed)
     }
 
     /// The same for what runs now.
     #[cfg(feature = "tower")]
     pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        SCOPES.store(true, Ordering::Relaxed);
         CURRENT.sync_scope(self, work)
     }
 
@@ -138,7 +188,8 @@ impl Session {
         self.state().brought
     }
 
-    /// Takes in a token that was asked for then, after a commit: it covers every commit that ended before, on whatever connection.
+    /// Takes in a token that was asked for then, after a commit: it covers every commit that ended before, on
+    /// whatever connection.
     pub(crate) fn wrote(&self, token: Token, asked: SystemTime) {
         let mut state = self.state();
         // A token of another cluster says nothing of this one.
@@ -220,6 +271,19 @@ mod tests {
     async fn a_scope_carries_its_session_and_ends() {
         let session = Session::resume(Written::UpTo(token(7, 10)));
         session.scope(async { assert_eq!(Session::current().unwrap().token(), Some(token(7, 10))) }).await;
-        assert!(Session::current().is_none());
+        assert!(Session::current().is_none() && Session::has_scopes());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_spawned_in_a_scope_writes_for_its_session_where_it_is_carried() {
+        let session = Session::new();
+        let writes = || async {
+            Session::current().inspect(|session| wrote(session, token(7, 10)));
+        };
+        session.clone().scope(async move { tokio::spawn(writes()).await.unwrap() }).await;
+        assert_eq!(session.token(), None, "tokio knows nothing of it");
+        session.clone().scope(async move { Session::spawn(writes()).await.unwrap() }).await;
+        assert_eq!(session.token(), Some(token(7, 10)));
+        Session::spawn(writes()).await.unwrap();
     }
 }

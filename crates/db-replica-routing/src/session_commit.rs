@@ -1,7 +1,7 @@
 //! Learns where one transaction of a session was committed.
 //!
-//! The token is read by a statement that goes out in the flush that carries COMMIT, right behind it: the server runs the
-//! two in order, so the token covers the transaction and costs no round trip.
+//! The token is read by a statement that goes out in the flush that carries COMMIT, right behind it: the
+//! server runs the two in order, so the token covers the transaction and costs no round trip.
 
 use std::mem;
 use std::pin::Pin;
@@ -16,8 +16,8 @@ use crate::token::Token;
 
 /// Learns where one transaction of a session was committed; made by [`Session::commit`].
 ///
-/// Make one for each transaction, and use it for all attempts at it. Dropped while a COMMIT is under way, it leaves the
-/// session without a token, since the transaction may have committed all the same.
+/// Make one for each transaction, and use it for all attempts at it. Dropped while a COMMIT is under way, it
+/// leaves the session without a token, since the transaction may have committed all the same.
 #[derive(Debug)]
 pub struct SessionCommit {
     session: Session,

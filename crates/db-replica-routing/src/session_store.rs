@@ -1,4 +1,5 @@
-//! Carries what sessions have written from one request to the next in Redis, for callers that keep nothing themselves.
+//! Carries what sessions have written from one request to the next in Redis, for callers that keep nothing
+//! themselves.
 
 use std::io;
 use std::sync::LazyLock;
@@ -10,8 +11,9 @@ use redis::{AsyncCommands, RedisResult, Script};
 use crate::session::Session;
 use crate::written::Written;
 
-/// Keeps the greater of two positions in one log and the later of two moments. A position and a moment do not compare: both
-/// were before now. What the session went on from (`ARGV[4]`) is behind whatever it has written.
+/// Keeps the greater of two positions in one log and the later of two moments. A position and a moment do not
+/// compare: both were before now. What the session went on from (`ARGV[4]`) is behind whatever it has
+/// written.
 ///
 /// The numbers are hexadecimal, of any length and without leading zeros: Lua's own have 53 bits.
 static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
@@ -49,8 +51,9 @@ static KEEP_THE_GREATER: LazyLock<Script> = LazyLock::new(|| {
 
 /// What sessions have written, in Redis, by a name of whoever writes: a user's id, say.
 ///
-/// For callers that carry no header and no cookie, and for those that must see on one device what they wrote on another.
-/// Processes that save for one name at once lose nothing: the greater position stays, and the later moment.
+/// For callers that carry no header and no cookie, and for those that must see on one device what they wrote
+/// on another. Processes that save for one name at once lose nothing: the greater position stays, and the
+/// later moment.
 ///
 /// ```
 /// # use db_replica_routing::SessionStore;
@@ -73,10 +76,11 @@ pub struct SessionStore<C> {
 
 impl<C> SessionStore<C> {
     /// A store that keeps what it is told for a minute, under keys that begin with `db:session:`. With a
-    /// [`max_lag`](crate::RouterConfig::max_lag) of nearly a minute or more, set a longer [lifetime](SessionStore::with_lifetime).
+    /// [`max_lag`](crate::RouterConfig::max_lag) of nearly a minute or more, set a longer
+    /// [lifetime](SessionStore::with_lifetime).
     ///
-    /// `redis` is any connection that is cheap to clone. A call takes at most half a second, whatever the connection's own timeouts
-    /// and retries are.
+    /// `redis` is any connection that is cheap to clone. A call takes at most half a second, whatever the
+    /// connection's own timeouts and retries are.
     pub fn new(redis: C) -> Self {
         SessionStore {
             redis,
@@ -98,8 +102,8 @@ impl<C> SessionStore<C> {
 
     /// The same, where what was told is forgotten after this time.
     ///
-    /// It must be longer than [`max_lag`](crate::RouterConfig::max_lag): no standby that is further behind answers, so a few
-    /// seconds more are enough, and less loses writes.
+    /// It must be longer than [`max_lag`](crate::RouterConfig::max_lag): no standby that is further behind
+    /// answers, so a few seconds more are enough, and less loses writes.
     pub fn with_lifetime(self, lifetime: Duration) -> Self {
         SessionStore { lifetime, ..self }
     }
@@ -109,8 +113,8 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
     /// The session that goes on from what was saved under this name; a new one where nothing was.
     ///
     /// # Errors
-    /// Redis's. What the caller has written is not known then: a session that was told to [`forget`](Session::forget) reads
-    /// from the primary, a new one does not see it.
+    /// Redis's. What the caller has written is not known then: a session that was told to
+    /// [`forget`](Session::forget) reads from the primary, a new one does not see it.
     ///
     /// # Cancel safety
     /// Nothing is left behind.
@@ -120,8 +124,8 @@ impl<C: ConnectionLike + Clone + Send + Sync> SessionStore<C> {
         Ok(text.map_or_else(Session::new, |text| Session::parse(&text)))
     }
 
-    /// Saves what the session has written since it was resumed, for the next one of this name. Asks Redis nothing where that is
-    /// nothing.
+    /// Saves what the session has written since it was resumed, for the next one of this name. Asks Redis
+    /// nothing where that is nothing.
     ///
     /// # Errors
     /// Redis's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use db_core::settings::{FromSettings, Group, Reader, Setting, Text, Value};
 
-use crate::{Fallback, RouterConfig};
+use crate::{Fallback, Policy, RouterConfig};
 #[cfg(feature = "patroni")]
 use crate::{InvalidPatroniUrl, PatroniUrl};
 
@@ -37,6 +37,27 @@ const READ_FALLBACK: Setting<Fallback> = Setting {
     default: [Fallback::Primary; 4],
     min: Fallback::Primary,
     max: Fallback::Error,
+    unit_required: &[],
+};
+const NEW_CLUSTER: Setting<Policy> = Setting {
+    name: "DB_NEW_CLUSTER",
+    aliases: &[],
+    meaning: "What is done when another cluster answers where the writer was (blue/green, a rebuild, or a \
+              mistake): `refuse` its servers until a restart, or `follow` it once nobody of the old one \
+              answers as a primary.",
+    default: [Policy::Refuse; 4],
+    min: Policy::Follow,
+    max: Policy::Refuse,
+    unit_required: &[],
+};
+const SECOND_PRIMARY: Setting<Policy> = Setting {
+    name: "DB_SECOND_PRIMARY",
+    aliases: &[],
+    meaning: "What is done when a standby was promoted while the old primary still answers as one: `follow` \
+              the newer timeline, or `refuse` writes to both until one of them is gone.",
+    default: [Policy::Follow; 4],
+    min: Policy::Follow,
+    max: Policy::Refuse,
     unit_required: &[],
 };
 const ZONE: Text = Text {
@@ -137,6 +158,8 @@ const ROUTING: Group = Group {
     settings: &[
         &READ_MAX_LAG,
         &READ_FALLBACK,
+        &NEW_CLUSTER,
+        &SECOND_PRIMARY,
         &TOKEN_WAIT,
         &WRITER_WAIT,
         &MAX_WAITING,
@@ -164,6 +187,8 @@ impl FromSettings for RouterConfig {
             probe_interval: probe_interval(from, max_lag),
             max_lag,
             fallback: from.read(&READ_FALLBACK),
+            new_cluster: from.read(&NEW_CLUSTER),
+            second_primary: from.read(&SECOND_PRIMARY),
             zone: from.text(&ZONE).map(|(_, zone)| zone),
             zones: pairs(from, &NODE_ZONES, "host=zone", |zone| Some(zone.to_owned())),
             weights: pairs(from, &NODE_WEIGHTS, "host=weight, where the weight is 1 or more", |weight| {
@@ -183,11 +208,11 @@ impl FromSettings for RouterConfig {
 
 /// A standby that was probed longer ago than its lag may be would be read from on an old word.
 fn probe_interval(from: &mut Reader<'_>, max_lag: Duration) -> Duration {
-    let most = (max_lag / 2).max(SHORTEST_INTERVAL);
+    let most = (max_lag / 4).max(SHORTEST_INTERVAL);
     match from.read_optional(&HEALTH_CHECK_INTERVAL) {
         Some(asked) if asked > most => {
             let what = format!(
-                "is taken as {}, half of {}: a lag is only as well known as the last probe is young",
+                "is taken as {}, a quarter of {}: a lag is only as well known as the last probe is young",
                 most.print(),
                 READ_MAX_LAG.name,
             );
@@ -259,6 +284,29 @@ impl std::str::FromStr for PatroniUrls {
     }
 }
 
+impl Value for Policy {
+    const ALLOWED: &'static str = "follow or refuse";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "follow" => Some(Policy::Follow),
+            "refuse" => Some(Policy::Refuse),
+            _ => None,
+        }
+    }
+
+    fn print(self) -> String {
+        match self {
+            Policy::Follow => "follow".to_owned(),
+            Policy::Refuse => "refuse".to_owned(),
+        }
+    }
+
+    fn between(_: Self, _: Self) -> String {
+        Self::ALLOWED.to_owned()
+    }
+}
+
 impl Value for Fallback {
     const ALLOWED: &'static str = "primary or error";
 
@@ -320,15 +368,15 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_probed_twice_within_the_lag_that_is_allowed() {
+    fn servers_are_probed_four_times_within_the_lag_that_is_allowed() {
         let interval = |interval: &str, lag: &str| {
             let (router, notices) =
                 read(&[("DB_HEALTH_CHECK_INTERVAL", interval), ("DB_READ_MAX_LAG", lag)]).unwrap();
             (router.probe_interval.as_millis(), notices.len())
         };
-        assert_eq!(interval("30000", "10s"), (5_000, 1));
-        assert_eq!(interval("30000", "1s"), (500, 1));
-        assert_eq!(interval("5s", "10s"), (5_000, 0));
+        assert_eq!(interval("30000", "10s"), (2_500, 1));
+        assert_eq!(interval("30000", "1s"), (250, 1));
+        assert_eq!(interval("2s", "10s"), (2_000, 0));
         assert_eq!(interval("60s", "1ms"), (50, 1));
         assert_eq!(interval("", "100ms"), (50, 0));
     }

@@ -1,7 +1,8 @@
-//! What the pools' connections tell of their servers, as they go: answers, and links that were lost or refused.
+//! What the pools' connections tell of their servers, as they go: answers, and links that were lost or
+//! refused.
 //!
-//! It costs no query. A lost link wakes the monitors, so that a dead node is noticed before the next probe is due, and
-//! answers tell how fast a node is, and that one whose probe came too late is busy, not gone.
+//! It costs no query. A lost link wakes the monitors, so that a dead node is noticed before the next probe is
+//! due, and answers tell how fast a node is, and that one whose probe came too late is busy, not gone.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

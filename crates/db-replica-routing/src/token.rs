@@ -11,11 +11,13 @@ use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-/// A position in the log of one cluster: whoever has replayed it has replayed all that was committed before it was read.
+/// A position in the log of one cluster: whoever has replayed it has replayed all that was committed before
+/// it was read.
 ///
-/// It travels as `1.<system identifier>.<timeline>.<position>`, each in lower-case hexadecimal: letters, digits and full
-/// stops only, at most 44 characters, fit for a header or a cookie. It holds no secret, and none is needed: one that was
-/// forged or comes from another cluster costs its bearer a read from the primary.
+/// It travels as `1.<system identifier>.<timeline>.<position>`, each in lower-case hexadecimal: letters,
+/// digits and full stops only, at most 44 characters, fit for a header or a cookie. It holds no secret, and
+/// none is needed: one that was forged or comes from another cluster costs its bearer a read from the
+/// primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token {
     /// The cluster's system identifier.
@@ -58,7 +60,8 @@ impl Token {
     /// Reads the token that stands for all that was committed so far, on a connection to the primary.
     ///
     /// Read it after COMMIT has returned, or send it behind COMMIT on the same connection
-    /// ([`SessionCommit`](crate::SessionCommit) does): one that was read before may not cover the transaction.
+    /// ([`SessionCommit`](crate::SessionCommit) does): one that was read before may not cover the
+    /// transaction.
     ///
     /// # Errors
     /// The server's; where it offers no position, none is to be had and the session reads from the primary.
@@ -74,7 +77,8 @@ impl Token {
         Ok(timeline.zip(position).map(|(timeline, position)| Token { system, timeline, position }))
     }
 
-    /// The one that covers more: of the later timeline, and there of the greater position. Of two clusters', this one.
+    /// The one that covers more: of the later timeline, and there of the greater position. Of two clusters',
+    /// this one.
     #[must_use]
     pub fn merge(self, other: Token) -> Token {
         if other.partial_cmp(&self) == Some(Ordering::Greater) { other } else { self }

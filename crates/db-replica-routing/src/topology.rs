@@ -28,6 +28,11 @@ pub struct Topology {
     pub failovers: u64,
     /// How long there was no writer, the last time that another node became it.
     pub last_failover: Option<Duration>,
+    /// How many bytes of the old writer's log the new one lacked then, at least: what was committed there is
+    /// lost. None where that is not known.
+    pub last_failover_lacks_bytes: Option<u64>,
+    /// The same of all failovers so far, in bytes.
+    pub lost_bytes: u64,
     /// How often two nodes claimed to be the writer.
     pub conflicts: u64,
 }
@@ -58,12 +63,17 @@ pub struct NodeStatus {
     pub lag_bytes: Option<u64>,
     /// The mean of its recent latencies.
     pub latency: Duration,
-    /// Why its last probe failed; none after one that succeeded.
+    /// Whether its name leads to several servers, by its configuration or by what was seen.
+    pub leads_to_several: bool,
+    /// Why its last probe failed; none after one that succeeded. A server that is up may still refuse the
+    /// monitor's login: then its role is the last one known.
     pub trouble: Option<String>,
     /// Reads that it was chosen for so far, and why.
     pub reads: ReadCounts,
     /// How often its monitor has asked it.
     pub probes: u64,
+    /// How long its next probe may take, by the round trips that were measured.
+    pub probe_deadline: Duration,
     /// How often it did so early because a read waited for the node to catch up.
     pub token_probes: u64,
     /// Connections to it that are in use now.
@@ -86,6 +96,7 @@ impl Topology {
         };
         let nodes: Vec<NodeStatus> =
             cluster.nodes.now().iter().map(|node| NodeStatus::of(cluster, node)).collect();
+        let last_failover = cluster.counts.last_failover();
         Topology {
             writer,
             conflict,
@@ -93,7 +104,9 @@ impl Topology {
             nodes,
             waiting: cluster.for_writer.waiting(),
             failovers: cluster.counts.failovers(),
-            last_failover: cluster.counts.last_failover(),
+            last_failover: last_failover.map(|(took, _)| took),
+            last_failover_lacks_bytes: last_failover.and_then(|(_, lacks)| lacks),
+            lost_bytes: cluster.counts.lost_bytes(),
             conflicts: cluster.counts.conflicts(),
         }
     }
@@ -123,9 +136,11 @@ impl NodeStatus {
                 .zip(position)
                 .map(|(written, position)| written.bytes_since(position)),
             latency: Duration::from_secs_f32(node.vitals.probe_micros() / 1e6),
+            leads_to_several: node.leads_to_several(),
             trouble: node.trouble(),
             reads: node.reads.counted(),
             probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
+            probe_deadline: Duration::from_micros(AtomicU64::load(&node.probe_deadline, Ordering::Relaxed)),
             token_probes: AtomicU64::load(&node.token_probes, Ordering::Relaxed),
             in_flight: AtomicUsize::load(&node.in_flight, Ordering::Relaxed),
         }

@@ -1,14 +1,16 @@
-//! How one node is doing, as told by its connections and its probes: a few numbers that anyone may read at any time.
+//! How one node is doing, as told by its connections and its probes: a few numbers that anyone may read at
+//! any time.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::moment::Moment;
 
 /// An answer counts for less the older it is: after this time for about a third.
 const MEMORY: Duration = Duration::from_secs(2);
 
-/// What is known of a node's answers to statements is forgotten after this time without one. So a node that was slow
-/// once is asked again.
+/// What is known of a node's answers to statements is forgotten after this time without one. So a node that
+/// was slow once is asked again.
 const STALE: Duration = Duration::from_secs(1);
 
 /// How one node is doing.
@@ -16,7 +18,8 @@ const STALE: Duration = Duration::from_secs(1);
 pub(crate) struct Vitals {
     /// Of statements: what tells how loaded it is.
     statements: Latency,
-    /// Of probes, which every node answers alike whether it gets statements or not: what nodes are compared by.
+    /// Of probes, which every node answers alike whether it gets statements or not: what nodes are compared
+    /// by.
     probes: Latency,
     answered: Stamp,
     doubted: Stamp,
@@ -38,7 +41,8 @@ impl Vitals {
         self.answered.is_at_least(since)
     }
 
-    /// A connection was lost: whoever depends on what was known of it must wait until it has been asked again.
+    /// A connection was lost: whoever depends on what was known of it must wait until it has been asked
+    /// again.
     pub(crate) fn doubt(&self, at: Instant) {
         self.doubted.set(at);
     }
@@ -60,7 +64,8 @@ impl Vitals {
 
     /// Ends a row of failures.
     pub(crate) fn succeeded(&self) {
-        // Read first: most often there is nothing to change, and writing would take the cache line from everyone.
+        // Read first: most often there is nothing to change, and writing would take the cache line from
+        // everyone.
         if AtomicU32::load(&self.failures, Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -159,11 +164,8 @@ impl Stamp {
     }
 }
 
-/// Microseconds since the first call, from 1.
 fn micros(at: Instant) -> u64 {
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    let epoch = EPOCH.get_or_init(Instant::now);
-    u64::try_from(at.saturating_duration_since(*epoch).as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+    Moment::from(at).number()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Where connections for writes come from: whichever node is the writer, and where there is none, a wait for one.
+//! Where connections for writes come from: whichever node is the writer, and where there is none, a wait for
+//! one.
 //!
-//! Only work that has not begun waits here: a transaction that was under way failed with its connection. So a planned
-//! switchover costs time and no error.
+//! Only work that has not begun waits here: a transaction that was under way failed with its connection. So a
+//! planned switchover costs time and no error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
 
     /// # Errors
     /// [`Error::NoServer`] where there was no writer for as long as
-    /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where too many wait
-    /// already.
+    /// [`writer_wait`](crate::RouterConfig::writer_wait), or two claim to be it; [`Error::QueueFull`] where
+    /// too many wait already.
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
         self.cluster.on_writer(Purpose::Plain, site).await
@@ -82,6 +83,7 @@ impl<A: Acquire + Send> Cluster<A> {
     pub(crate) async fn on_writer(&self, purpose: Purpose, site: Site) -> Result<Routed<A>> {
         let mut search = None;
         loop {
+            self.check_running()?;
             let Some(node) = self.trusted_writer() else {
                 search.get_or_insert_with(Instant::now);
                 self.await_writer(&mut search).await?;
@@ -129,7 +131,9 @@ impl<A: Acquire + Send> Cluster<A> {
         let is_conflict = || matches!(&*self.leader.borrow(), Leader::Conflict(_));
         let found = self.until(|| self.trusted_writer().is_some() || is_conflict());
         let left = self.config.writer_wait.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, found).await {
+        let waited = tokio::time::timeout(left, found).await;
+        self.check_running()?;
+        match waited {
             Ok(()) if !is_conflict() => Ok(()),
             Ok(()) | Err(_) => Err(self.no_writer(started.elapsed())),
         }

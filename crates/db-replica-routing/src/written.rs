@@ -9,14 +9,15 @@ use crate::token::{InvalidToken, Token, hexadecimal};
 
 /// What a session has written.
 ///
-/// It travels as the token's text, or as `1.at.<milliseconds since 1970>` with the number in lower-case hexadecimal. Whoever
-/// forges one gets reads from the primary, or misses its own writes, and harms nobody else.
+/// It travels as the token's text, or as `1.at.<milliseconds since 1970>` with the number in lower-case
+/// hexadecimal. Whoever forges one gets reads from the primary, or misses its own writes, and harms nobody
+/// else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Written {
     /// Everything that it wrote lies before this position.
     UpTo(Token),
-    /// Everything that it wrote was written before this moment, where nobody could tell the position: the server hides
-    /// it, or the answer to a COMMIT was lost.
+    /// Everything that it wrote was written before this moment, where nobody could tell the position: the
+    /// server hides it, or the answer to a COMMIT was lost.
     Before(SystemTime),
 }
 

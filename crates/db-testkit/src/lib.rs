@@ -4,6 +4,7 @@
 
 mod address;
 mod background;
+mod balancer;
 mod cancel;
 pub mod claims;
 mod cluster;
@@ -25,6 +26,7 @@ mod template;
 mod until;
 mod wrapper;
 
+pub use balancer::Balancer;
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use database::TestDatabase;

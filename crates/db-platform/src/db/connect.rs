@@ -107,7 +107,7 @@ impl Db {
         router.settle(PATIENCE).await;
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
-        let retry = Retry::new(RetryConfig { read_timeout, ..config.retry });
+        let retry = Retry::new(RetryConfig { read_timeout, statement_timeout, ..config.retry });
         let standing = Standing { servers: known, direct, look: look_at(&router) };
         let parts = match wants.start(&standing, PATIENCE).await {
             Ok(parts) => Arc::new(parts),

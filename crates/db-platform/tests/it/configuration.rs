@@ -71,7 +71,9 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 34] = [
+const NEWER: [&str; 36] = [
+    "DB_NEW_CLUSTER",
+    "DB_SECOND_PRIMARY",
     "DB_LEDGER_SCHEMA",
     "PGHOST",
     "PGHOSTADDR",

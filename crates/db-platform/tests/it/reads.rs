@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use db_platform::{Config, DatabaseUrl, Db, Error, Freshness};
 use db_testkit::{Cluster, Stop, TestDatabase, until};
@@ -105,9 +105,11 @@ async fn without_a_fresh_standby_the_primary_answers() {
 async fn an_idle_primary_does_not_look_like_lag() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let mut settings = config(&cluster);
-    settings.router.max_lag = Duration::from_millis(1);
+    settings.router.max_lag = Duration::from_millis(200);
     let db = Db::connect(settings).await.unwrap();
     cluster.wait_until_caught_up(1).await.unwrap();
+    let idle = Instant::now();
+    until("nothing was written for long", async || idle.elapsed() > Duration::from_millis(400)).await;
     until("the standby answers", async || {
         db.read(async |conn| port(conn).await).await.unwrap() == port_of(&cluster.standby_urls()[0])
     })
@@ -180,13 +182,24 @@ async fn of_nodes_in_any_order_the_roles_are_found_out() {
 
 /// The configuration still names the old primary, which is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_failover_a_process_starts_with_the_new_primary() {
+async fn a_process_starts_while_only_standbys_are_up_and_writes_once_one_is_promoted() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let standby = cluster.url_of(1).unwrap();
     cluster.kill(0).await.unwrap();
-    let refused = Db::connect(config(&cluster)).await.unwrap_err();
-    assert!(matches!(refused, Error::Connect { .. }), "nobody takes writes: {refused}");
-    cluster.promote(1).await.unwrap();
     let db = db(&cluster).await;
+    assert_eq!(db.read(port).await.unwrap(), port_of(&standby));
     let write = async |conn: &mut AsyncPgConnection| Ok(conn.batch_execute("CREATE TABLE t ()").await?);
-    db.transaction::<_, Error>(write).await.unwrap();
+    let (written, promoted) =
+        tokio::join!(db.transaction::<_, Error>(write), async { cluster.promote(1).await });
+    promoted.unwrap();
+    written.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_refuses_the_login_is_an_error_whoever_else_answers() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let mut wrong = config(&cluster);
+    wrong.url = cluster.primary_url().replace("postgres://postgres:", "postgres://nobody:").parse().unwrap();
+    let refused = Db::connect(wrong).await.unwrap_err();
+    assert!(matches!(refused, Error::Connect { .. }), "{refused}");
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use db_core::{Acquire, Connect, Endpoint, Error, Report, Role};
-use db_replica_routing::{Freshness, Purpose, Router, RouterConfig, Signals, Token};
+use db_replica_routing::{Freshness, Policy, Purpose, Router, RouterConfig, Signals, Token};
 use db_testkit::{Cluster, Direction, Proxy, Stop, until};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::task::JoinSet;
 
-use crate::{Opener, PATIENCE, answering, backend, config, kept, node, nodes, number, router, router_with};
+use crate::{
+    Kept, Opener, PATIENCE, answering, backend, config, kept, node, nodes, number, router, router_with,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_are_found_out() {
@@ -210,4 +212,82 @@ async fn a_name_server_that_says_nothing_is_no_reason_to_lose_the_writer() {
         probes() > before + 20
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_wakes_callers_that_wait_for_a_writer() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig { writer_wait: Duration::MAX, ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    cluster.kill(0).await.unwrap();
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+    let waiting = tokio::spawn({
+        let router = router.clone();
+        async move { router.writer().acquire().await.err() }
+    });
+    until("a caller waits", async || router.topology().waiting == 1).await;
+    router.stop();
+    let told = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
+    assert!(matches!(told, Some(Error::PoolClosed { .. })), "{told:?}");
+}
+
+/// Each process asks every node: many of them would be a crowd.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_for_a_writer_slows_down() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router_with(vec![node(&cluster, 0), node(&cluster, 1)], RouterConfig::default()).await;
+    cluster.kill(0).await.unwrap();
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+    let probes = |server: usize| router.topology().nodes[server].probes;
+    let asked = async |server: usize, times: u64| {
+        let (before, started) = (probes(server), Instant::now());
+        until("it was asked", async || probes(server) >= before + times).await;
+        started.elapsed()
+    };
+    // The search begins fast; after a second it has slowed down.
+    asked(1, 60).await;
+    let (alive, dead) = tokio::join!(asked(1, 20), asked(0, 5));
+    assert!(alive >= Duration::from_millis(700), "{alive:?}");
+    assert!(dead >= Duration::from_millis(700), "{dead:?}");
+}
+
+/// A standby that was cut off is promoted while the old primary, which has more, goes on.
+async fn promoted_without_the_last_rows(router: &Router<Kept>, cluster: &Cluster) {
+    let mut writer = router.writer().acquire().await.unwrap();
+    let sender = number(&mut writer, "SELECT pid::bigint AS n FROM pg_stat_replication").await.to_string();
+    let stopped = std::process::Command::new("kill").args(["-STOP", &sender]).status().unwrap();
+    assert!(stopped.success());
+    let rows = "CREATE TABLE late AS SELECT generate_series(1, 500) AS n; SELECT pg_switch_wal()";
+    writer.batch_execute(rows).await.unwrap();
+    until("its position is known", async || {
+        let lag = router.topology().node(&node(cluster, 1)).and_then(|node| node.lag_bytes);
+        lag.is_some_and(|bytes| bytes > 0)
+    })
+    .await;
+    cluster.promote(1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_says_how_much_of_the_log_the_new_writer_lacks() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    promoted_without_the_last_rows(&router, &cluster).await;
+    until("it is followed", async || router.topology().writer == Some(node(&cluster, 1))).await;
+    let lacks = router.topology().last_failover_lacks_bytes;
+    assert!(lacks.is_some_and(|bytes| bytes > 10_000), "{lacks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_promotion_can_be_refused_while_the_old_primary_answers() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let settings = RouterConfig { second_primary: Policy::Refuse, ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    promoted_without_the_last_rows(&router, &cluster).await;
+    until("both are seen", async || router.topology().conflict.is_some()).await;
+    let refused = router.writer().acquire().await.err().unwrap().to_string();
+    assert!(refused.contains("was promoted to timeline 2") && refused.contains("shut one"), "{refused}");
+    cluster.kill(0).await.unwrap();
+    let writer = router.writer();
+    until("the other one takes the writes", async || writer.acquire().await.is_ok()).await;
+    assert_eq!(router.topology().writer, Some(node(&cluster, 1)));
 }

@@ -7,6 +7,7 @@ mod metrics;
 mod pgbouncer;
 mod platforms;
 mod reads;
+mod refusals;
 mod session_commits;
 mod session_store;
 mod sources;

@@ -52,8 +52,8 @@ async fn behind_pgbouncer_in_transaction_mode_roles_are_seen_and_a_failover_is_f
     .await;
     stop.store(true, Ordering::Relaxed);
     others.join_all().await;
-    // diesel-async prepares statements of its own when it connects. Before 1.21 PgBouncer loses them where a probe comes
-    // between: then it is tried again.
+    // diesel-async prepares statements of its own when it connects. Before 1.21 PgBouncer loses them where a
+    // probe comes between: then it is tried again.
     let reader = router.reader(Freshness::Default);
     until("the standby answers", async || reader.acquire().await.is_ok_and(|conn| *conn.endpoint() == at(1)))
         .await;

@@ -55,7 +55,8 @@ async fn send_and_go(commit: &SessionCommit, conn: &AsyncPgConnection) -> diesel
     }
 }
 
-/// A transaction of this session that is at its COMMIT and will stay there for as long as `observer` keeps the lock.
+/// A transaction of this session that is at its COMMIT and will stay there for as long as `observer` keeps
+/// the lock.
 async fn hold(
     session: &Session,
     database: &TestDatabase,

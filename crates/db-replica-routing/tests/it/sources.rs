@@ -4,10 +4,12 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use db_core::{Connect, Endpoint, Error, Facts, LinkEvent, Observe, Report, Result, SqlState};
+use db_core::{Connect, Endpoint, Error, Facts, LinkEvent, Observe, Report, Result, ServerId, SqlState};
 use db_replica_routing::{Purpose, Signals};
 use db_testkit::Source;
-use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+use diesel::sql_types::BigInt;
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 /// Opens the monitors' connections.
 #[derive(Clone)]
@@ -33,12 +35,13 @@ pub(crate) struct Lent {
     evicted: bool,
     /// How many reports it was the subject of.
     told: u64,
+    server: ServerId,
 }
 
 /// Where connections lie that nobody uses.
 #[derive(Default)]
 struct Shelf {
-    idle: Mutex<Vec<AsyncPgConnection>>,
+    idle: Mutex<Vec<(AsyncPgConnection, ServerId)>>,
     evictions: AtomicU64,
 }
 
@@ -50,7 +53,11 @@ pub(crate) fn kept(signals: &Signals) -> impl Fn(&Endpoint, Purpose) -> Kept + S
         let emptied = Arc::clone(&shelf);
         Source::new(move |_| lend(Arc::clone(&shelf), signals.clone(), at.clone(), purpose))
             .at(endpoint.host(), endpoint.port())
-            .knowing(move |conn: &Lent| Facts { commits: Some(conn.told), ..known(purpose) })
+            .knowing(move |conn: &Lent| Facts {
+                commits: Some(conn.told),
+                server: Some(conn.server),
+                ..known(purpose)
+            })
             .told(|conn: &mut Lent, what| {
                 conn.told += 1;
                 conn.evicted |= what == Report::ServerGone;
@@ -74,8 +81,8 @@ pub(crate) fn known(purpose: Purpose) -> Facts {
 async fn lend(shelf: Arc<Shelf>, signals: Signals, endpoint: Endpoint, purpose: Purpose) -> Result<Lent> {
     let lent_after = AtomicU64::load(&shelf.evictions, Ordering::Relaxed);
     let idle = shelf.idle.lock().unwrap().pop();
-    let conn = match idle {
-        Some(conn) => conn,
+    let (conn, server) = match idle {
+        Some(kept) => kept,
         None => {
             let opened = Opener.connect(&endpoint).await;
             let mut conn = opened.inspect_err(|_| {
@@ -84,10 +91,29 @@ async fn lend(shelf: Arc<Shelf>, signals: Signals, endpoint: Endpoint, purpose: 
             if purpose == Purpose::ReadOnly {
                 conn.batch_execute("SET default_transaction_read_only = on").await?;
             }
-            conn
+            let server = server_of(&mut conn).await?;
+            (conn, server)
         }
     };
-    Ok(Lent { conn: Some(conn), shelf, lent_after, evicted: false, told: 0 })
+    Ok(Lent { conn: Some(conn), shelf, lent_after, evicted: false, told: 0, server })
+}
+
+#[derive(QueryableByName)]
+struct Run {
+    #[diesel(sql_type = BigInt)]
+    system: i64,
+    #[diesel(sql_type = BigInt)]
+    started: i64,
+}
+
+/// Which server it leads to: it need not be the one that its endpoint led to before.
+async fn server_of(conn: &mut AsyncPgConnection) -> Result<ServerId> {
+    let asked = sql_query(
+        "SELECT (SELECT system_identifier FROM pg_control_system()) AS system, \
+         (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::int8 AS started",
+    );
+    let run: Run = asked.get_result(conn).await?;
+    Ok(ServerId { system: Some(run.system.cast_unsigned()), started: Some(run.started) })
 }
 
 impl Deref for Lent {
@@ -107,7 +133,8 @@ impl DerefMut for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if !self.evicted && self.lent_after == AtomicU64::load(&self.shelf.evictions, Ordering::Relaxed) {
-            self.shelf.idle.lock().unwrap().extend(self.conn.take());
+            let conn = self.conn.take().map(|conn| (conn, self.server));
+            self.shelf.idle.lock().unwrap().extend(conn);
         }
     }
 }

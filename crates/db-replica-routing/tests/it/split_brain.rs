@@ -1,11 +1,15 @@
 //! Several nodes take writes: at most one of them gets any.
 
-use db_core::{Acquire, Error};
-use db_replica_routing::{Freshness, Router, Signals};
-use db_server::Password;
-use db_testkit::{Cluster, Stop, until};
+use std::time::Duration;
 
-use crate::{Opener, answering, config, endpoint, kept, node, router, router_with};
+use db_core::{Acquire, Endpoint, Error};
+use db_replica_routing::{Freshness, Policy, Router, RouterConfig, Signals};
+use db_server::Password;
+use db_testkit::{Balancer, Cluster, Stop, until};
+use diesel::sql_query;
+use diesel_async::RunQueryDsl;
+
+use crate::{Kept, Number, Opener, answering, config, endpoint, kept, node, router, router_with};
 
 /// The old primary comes back and takes writes, on its old timeline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,6 +95,50 @@ async fn a_node_of_another_cluster_that_answers_first_does_not_shut_the_others_o
     let trouble = router.topology().node(&stranger).unwrap().trouble.clone().unwrap();
     assert!(trouble.contains("another cluster"), "{trouble}");
     assert_eq!(answering(&router, Freshness::Default).await, node(&cluster, 1));
+}
+
+/// A blue/green deployment, or a mistake: another cluster answers where the writer was.
+async fn replaced(policy: Policy) -> (Router<Kept>, Cluster, Stranger, Balancer) {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let other = stranger(0).await;
+    let balancer = Balancer::start([cluster.address_of(0).unwrap()]).unwrap();
+    let at = Endpoint::new("127.0.0.1", balancer.address().port());
+    let settings = RouterConfig {
+        new_cluster: policy,
+        writer_wait: Duration::from_secs(2),
+        resolve_interval: Duration::from_millis(200),
+        ..config()
+    };
+    let router = router_with(vec![at], settings).await;
+    drop(router.writer().acquire().await.unwrap());
+    let new = endpoint(&other.cluster.primary_url());
+    balancer.lead_to([format!("{new}").parse().unwrap()]);
+    balancer.cut();
+    (router, cluster, other, balancer)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_cluster_behind_the_writers_name_gets_no_write_and_the_error_says_why() {
+    let (router, cluster, _other, balancer) = replaced(Policy::Refuse).await;
+    until("it is noticed", async || router.topology().writer.is_none()).await;
+    let refused = router.writer().acquire().await.err().unwrap().to_string();
+    assert!(refused.contains("another cluster") && refused.contains("new_cluster"), "{refused}");
+    balancer.lead_to([cluster.address_of(0).unwrap()]);
+    balancer.cut();
+    until("the old one is back", async || router.writer().acquire().await.is_ok()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_cluster_behind_the_writers_name_is_followed_where_that_is_wanted() {
+    let (router, _cluster, other, _balancer) = replaced(Policy::Follow).await;
+    let port = i64::from(endpoint(&other.cluster.primary_url()).port());
+    until("it is followed", async || {
+        let Ok(mut conn) = router.writer().acquire().await else { return false };
+        // One of the old cluster's may still be lent, and ends.
+        let asked = sql_query("SELECT current_setting('port')::int8 AS n").get_result::<Number>(&mut conn);
+        asked.await.is_ok_and(|row| row.n == port)
+    })
+    .await;
 }
 
 struct Stranger {
