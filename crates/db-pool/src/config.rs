@@ -35,7 +35,10 @@ pub struct ConnectConfig {
     pub read_only: bool,
     /// What `pg_stat_activity` shows as `application_name`.
     pub application_name: Option<String>,
-    /// Whether statements are prepared by name and kept. Off for a pooler that does not track prepared statements.
+    /// Whether prepared statements are kept from one use to the next.
+    ///
+    /// Without it each statement is still prepared under a name, used and closed, in several round trips: a pooler in
+    /// transaction mode must follow prepared statements all the same (PgBouncer 1.21 and later do).
     pub prepared_statements: bool,
     /// How many prepared statements a connection may keep; with more, all are dropped when it is returned.
     pub max_prepared_statements: NonZeroUsize,
