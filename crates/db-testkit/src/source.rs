@@ -22,7 +22,7 @@ type Told<C> = dyn Fn(&mut C, Report) + Send + Sync;
 /// use db_testkit::Source;
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let source = Source::new(async |_| Err(Error::NotFound)).at("db", 5432);
+/// let source: Source = Source::new(async |_| Err(Error::NotFound)).at("db", 5432);
 /// assert!(source.acquire().await.is_err());
 /// # });
 /// # Ok::<_, std::io::Error>(())

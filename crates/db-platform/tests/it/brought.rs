@@ -134,7 +134,11 @@ fn how_pools_retries_and_routing_behave() {
     one("DB_MAX_RETRIES", "3", &Taken(|config| config.retry.attempts.get() == 4));
     one("DB_RETRY_DELAY", "1000", &Taken(|config| config.retry.base == ms(1_000)));
     one("DB_RETRY_BACKOFF", "2", &Taken(|config| (config.retry.multiplier - 2.0).abs() < f64::EPSILON));
-    one("DB_HEALTH_CHECK_INTERVAL", "30000", &Warned("DB_HEALTH_CHECK_INTERVAL is taken as 5s, half of"));
+    one(
+        "DB_HEALTH_CHECK_INTERVAL",
+        "30000",
+        &Warned("DB_HEALTH_CHECK_INTERVAL is taken as 2500ms, a quarter of"),
+    );
     one("DB_PREPARED_STATEMENTS", "true", &Taken(|config| config.connect.prepared_statements));
     let kept = |config: &Config| config.connect.max_prepared_statements.get() == 100;
     one("DB_MAX_PREPARED_STATEMENTS", "100", &Taken(kept));

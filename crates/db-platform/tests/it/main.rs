@@ -13,6 +13,7 @@ mod outcomes;
 mod parts;
 mod reads;
 mod reporting;
+mod retrying;
 mod sessions;
 mod stream;
 mod timeouts;

@@ -63,7 +63,7 @@ async fn a_failure_is_seen_by_whoever_asked_to_before_the_caller_is_told() {
     };
     let late = Duration::from_secs(1);
     let reading = Reading::in_batches_of(2).failing(move |_: &mut Box<AsyncPgConnection>, error| {
-        assert_eq!(error.sqlstate().unwrap().as_str(), "34000");
+        assert!(error.report().is_some(), "the server refuses: {error}");
         Error::DeadlineExceeded { waited: late }
     });
     let rows = Rows::<i32>::start::<Query, _>(opening, reading);

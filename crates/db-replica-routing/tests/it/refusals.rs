@@ -18,10 +18,13 @@ struct Coded(&'static str);
 
 impl Connect for Coded {
     async fn connect(&self, endpoint: &Endpoint) -> Result<AsyncPgConnection> {
-        let url: DatabaseUrl =
-            format!("postgres://postgres:postgres@{endpoint}/app?application_name={}", self.0)
-                .parse()
-                .unwrap();
+        let url: DatabaseUrl = format!(
+            "postgres://postgres:{}@{endpoint}/app?application_name={}",
+            db_testkit::password(),
+            self.0
+        )
+        .parse()
+        .unwrap();
         let opened = url.postgres_config(endpoint).connect(NoTls).await;
         let (client, connection) =
             opened.map_err(|error| url.connect_error(endpoint, &error, Duration::ZERO))?;
