@@ -19,8 +19,6 @@ const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
 /// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
 const COMMITTED: &[u8] = b"COMMIT\0";
-/// The longest notice that is read.
-const LONGEST_NOTICE: usize = 4 * 1024;
 /// More settings than any server reports.
 const MOST_PARAMETERS: usize = 500;
 
@@ -105,7 +103,7 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
         b'S' => 4_096,
         // The tag of a command that matters, with the zero behind it.
         b'C' => COMMITTED.len(),
-        b'N' => LONGEST_NOTICE,
+        b'N' => 4_096,
         b'K' => 8,
         b'Z' => 1,
         _ => 0,
@@ -358,7 +356,7 @@ impl Session {
                 self.is_at_work(false);
             }
             b'I' | b's' => self.is_at_work(false),
-            // The one notice that matters: it goes before the answer to COMMIT, which says nothing of it.
+            // It goes before the answer to COMMIT, which says nothing of it.
             b'N' => self.waits_given_up += u64::from(ServerError::read(frame.body).gives_up_standby()),
             b'S' => {
                 if let Some((name, rest)) = text(frame.body)
