@@ -3,7 +3,7 @@
 use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
 use db_query::{Reading, Returns, Rows, declare};
-use db_replica_routing::{Freshness, Routed};
+use db_replica_routing::{Freshness, Reader, Routed};
 
 use crate::db::Db;
 use crate::timeout::within;
@@ -18,10 +18,12 @@ where
     let opening = async move { within(limit, open(&asked, site, query)).await };
     let reading =
         Reading::in_batches_of(batch_size).within(limit).failing(move |conn: &mut Routed<Pool>, error| {
+            let reader = db.reader(Freshness::Default);
+            let last_words = reader.facts(conn).last_words;
             if error.class() == Class::Unavailable {
-                db.reader(Freshness::Default).report(conn, Report::ServerGone);
+                reader.report(conn, Report::ServerGone);
             }
-            error
+            error.with_last_words(last_words)
         });
     Rows::start::<Q, _>(opening, reading)
 }
@@ -34,24 +36,33 @@ where
     let opened = db.retry().run(move |_| {
         let query = query.clone();
         async move {
-            let reader = db.reader(Freshness::Default);
-            let mut conn = match reader.acquire_at(site).await {
-                Ok(conn) => conn,
+            match open_on(&db.reader(Freshness::Default), site, query).await {
                 // A caller that has waited for as long as it was willing to is not made to wait again.
-                Err(error) if error.ends_the_wait() => return Ok(Err(error)),
-                Err(error) => return Err(error),
-            };
-            match declare(&mut conn, query).await {
-                Ok(()) => Ok(Ok(conn)),
-                Err(error) => {
-                    let error = Error::from(error).in_read();
-                    if error.class() == Class::Unavailable {
-                        reader.report(&mut conn, Report::ServerGone);
-                    }
-                    Err(error)
-                }
+                Err(error) if error.ends_the_wait() => Ok(Err(error)),
+                opened => opened.map(Ok),
             }
         }
     });
     opened.await?
+}
+
+async fn open_on<Q, U>(reader: &Reader<'_, Pool>, site: Site, query: Q) -> Result<Routed<Pool>>
+where
+    Q: Returns<U, Query: 'static>,
+{
+    let mut again = true;
+    loop {
+        let mut conn = reader.acquire_at(site).await?;
+        let Err(error) = declare(&mut conn, query.clone()).await else { return Ok(conn) };
+        let facts = reader.facts(&conn);
+        // What the connection kept of the database was stale, and nothing was done: another one has it anew.
+        if facts.stale && std::mem::take(&mut again) {
+            continue;
+        }
+        let error = Error::from(error).in_read().with_last_words(facts.last_words);
+        if error.class() == Class::Unavailable {
+            reader.report(&mut conn, Report::ServerGone);
+        }
+        return Err(error);
+    }
 }

@@ -9,6 +9,7 @@ use db_core::{
     AroundCommit, Condition, ConnectionHook, Error, Ground, MakeAroundCommit, Measure, Observe, Part,
     PartHealth, Result, Running, Start, foreign,
 };
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::ground::{Jobs, Standing};
@@ -61,7 +62,7 @@ impl Wants {
             match started
                 .unwrap_or_else(|| Err(Error::Client(format!("part {name:?} panicked at its start").into())))
             {
-                Ok(running) => parts.running().push(Attached { name, running, jobs }),
+                Ok(running) => parts.running().push(Attached::new(name, running, jobs)),
                 Err(error) => {
                     jobs.abandon();
                     parts.stop(grace).await;
@@ -81,9 +82,26 @@ pub(crate) struct Parts {
 }
 
 struct Attached {
+    seen: Seen,
+    stop: Stop,
+}
+
+type Stop = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
+
+/// What may be looked at without the lock: a part's own code may ask for the health of all.
+#[derive(Clone)]
+struct Seen {
     name: &'static str,
-    running: Running,
+    health: Arc<dyn Fn() -> PartHealth + Send + Sync>,
+    metrics: Arc<dyn Fn() -> Vec<Measure> + Send + Sync>,
     jobs: Arc<Jobs>,
+}
+
+impl Attached {
+    fn new(name: &'static str, running: Running, jobs: Arc<Jobs>) -> Self {
+        let (health, metrics) = (running.health.into(), running.metrics.into());
+        Attached { seen: Seen { name, health, metrics, jobs }, stop: running.stop }
+    }
 }
 
 impl Parts {
@@ -101,26 +119,26 @@ impl Parts {
 
     /// How each is.
     pub(crate) fn health(&self) -> Vec<PartStatus> {
-        let status = |part: &Attached| {
+        let status = |part: Seen| {
             let health = match part.jobs.panicked() {
                 true => PartHealth::new(Condition::Down, "one of its jobs panicked"),
-                false => foreign::call(|| (part.running.health)())
+                false => foreign::call(|| (part.health)())
                     .unwrap_or_else(|| PartHealth::new(Condition::Down, "its health check panicked")),
             };
             PartStatus { name: part.name, health }
         };
-        self.running().iter().map(status).collect()
+        self.seen().into_iter().map(status).collect()
     }
 
     /// What all of them report.
     pub(crate) fn metrics(&self) -> Vec<Measure> {
-        let report = |part: &Attached| {
-            foreign::call(|| (part.running.metrics)()).unwrap_or_else(|| {
+        let report = |part: Seen| {
+            foreign::call(|| (part.metrics)()).unwrap_or_else(|| {
                 tracing::error!(part = part.name, "a part could not report its metrics: it panicked");
                 Vec::new()
             })
         };
-        self.running().iter().flat_map(report).collect()
+        self.seen().into_iter().flat_map(report).collect()
     }
 
     /// Stops them, the last one first; what is not done within `grace` is dropped.
@@ -129,7 +147,7 @@ impl Parts {
         loop {
             // Taken out one by one: whoever drops this half-way leaves the others to be stopped.
             let Some(part) = self.running().pop() else { return };
-            let stop = part.running.stop;
+            let Attached { seen: part, stop } = part;
             let stopping = foreign::run(async { stop().await });
             let stopped = match by {
                 Some(by) => tokio::time::timeout_at(by, stopping).await.ok(),
@@ -144,6 +162,10 @@ impl Parts {
         }
     }
 
+    fn seen(&self) -> Vec<Seen> {
+        self.running().iter().map(|part| part.seen.clone()).collect()
+    }
+
     fn running(&self) -> MutexGuard<'_, Vec<Attached>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,13 +174,13 @@ impl Parts {
 impl Drop for Parts {
     fn drop(&mut self) {
         // Without a shutdown there is nobody to wait for a part's own end.
-        self.running().iter().for_each(|part| part.jobs.abandon());
+        self.running().iter().for_each(|part| part.seen.jobs.abandon());
     }
 }
 
 impl fmt::Debug for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.running().iter().map(|part| part.name).collect();
+        let names: Vec<_> = self.running().iter().map(|part| part.seen.name).collect();
         f.debug_tuple("Parts").field(&names).finish()
     }
 }

@@ -23,7 +23,7 @@ impl Db {
     /// Standbys that do not answer are no error: reads go elsewhere until they do.
     ///
     /// # Errors
-    /// [`Error::Connect`] where the primary cannot be reached within `connect_timeout`; its message says what to do.
+    /// [`Error::Connect`](db_core::Error::Connect) where the primary cannot be reached within `connect_timeout`; its message says what to do.
     ///
     /// # Cancel safety
     /// Dropping the future closes whatever was opened.
