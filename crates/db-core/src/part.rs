@@ -147,7 +147,8 @@ impl Running {
         self
     }
 
-    /// The same part, which reports this.
+    /// The same part, which reports this: every name from the start, also while its figure is zero. An exporter learns the
+    /// names once, and asks all parts once for each name.
     #[must_use]
     pub fn with_metrics(mut self, metrics: impl Fn() -> Vec<Measure> + Send + Sync + 'static) -> Self {
         self.metrics = Box::new(metrics);

@@ -14,6 +14,8 @@ where
     Q: Returns<U, Query: 'static, SqlType: 'static> + 'static,
     U: Send + 'static,
 {
+    // It is read in a task of its own, which is in no request's scope.
+    let db = db.session_now().map_or(db.clone(), |session| db.in_session(&session));
     let (asked, limit) = (db.clone(), db.timeout());
     let opening = async move { within(limit, open(&asked, site, query)).await };
     let reading =

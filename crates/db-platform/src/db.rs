@@ -226,7 +226,7 @@ impl Db {
     /// and every pause between them.
     ///
     /// A call that is not done by then ends with [`Error::DeadlineExceeded`], and its statement is cancelled on the
-    /// server. Only a COMMIT that was already sent is waited for, for at most twice as long again: what became of it must
+    /// server. Only a COMMIT that was already sent is waited for, for at most twice that time in all: what became of it must
     /// be known.
     /// Of a [`Db::stream`], each batch is a call.
     pub fn with_timeout(&self, timeout: Duration) -> Db {
@@ -300,7 +300,8 @@ impl Db {
     /// each.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the waiting; the pools stay closed.
+    /// Dropping the future stops the waiting. The part that was stopping is dropped with it; the pools stay open where parts
+    /// were still to be stopped: call it again.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
         self.parts.stop(grace).await;
         close(&self.router, grace).await

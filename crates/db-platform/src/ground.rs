@@ -17,12 +17,13 @@ use crate::servers::{Servers, primary_of};
 pub(crate) struct Jobs {
     part: &'static str,
     panicked: AtomicBool,
-    running: Mutex<Vec<AbortHandle>>,
+    /// None once they were abandoned: none starts any more.
+    running: Mutex<Option<Vec<AbortHandle>>>,
 }
 
 impl Jobs {
     pub(crate) fn of(part: &'static str) -> Arc<Self> {
-        Arc::new(Jobs { part, ..Jobs::default() })
+        Arc::new(Jobs { part, running: Mutex::new(Some(Vec::new())), ..Jobs::default() })
     }
 
     /// Whether one of them did.
@@ -30,12 +31,15 @@ impl Jobs {
         AtomicBool::load(&self.panicked, Ordering::Relaxed)
     }
 
-    /// Ends those that still run.
+    /// Ends those that still run, and lets no other one start.
     pub(crate) fn abandon(&self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).drain(..).for_each(|job| job.abort());
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        running.into_iter().flatten().for_each(|job| job.abort());
     }
 
     fn spawn(self: &Arc<Self>, runtime: &Handle, job: BoxFuture<'static, ()>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = &mut *running else { return };
         let jobs = Arc::clone(self);
         let task = runtime.spawn(async move {
             if foreign::run(job).await.is_none() {
@@ -43,7 +47,6 @@ impl Jobs {
                 tracing::error!(part = jobs.part, "a job of a part panicked and has ended");
             }
         });
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.retain(|job| !job.is_finished());
         running.push(task.abort_handle());
     }
@@ -100,5 +103,14 @@ impl Host for PartGround {
 
     fn spawn(&self, job: BoxFuture<'static, ()>) {
         self.jobs.spawn(&self.runtime, job);
+    }
+}
+
+/// Ends a part's jobs when it is dropped: the part has stopped, or never started.
+pub(crate) struct Ends(pub(crate) Arc<Jobs>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }

@@ -12,7 +12,7 @@ use db_core::{
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::ground::{Jobs, Standing};
+use crate::ground::{Ends, Jobs, Standing};
 
 /// How one part is.
 #[derive(Debug, Clone)]
@@ -53,18 +53,18 @@ impl Wants {
     /// # Errors
     /// The error of the part that did not start; one that panics is an [`Error::Client`] that names it.
     pub(crate) async fn start(self, standing: &Standing, grace: Duration) -> Result<Parts> {
-        let parts = Parts { commit_hooks: self.commit_hooks, running: Mutex::default() };
+        let parts = Parts { commit_hooks: self.commit_hooks, ..Parts::default() };
         for (name, start) in self.starts {
-            let jobs = Jobs::of(name);
-            let ground = Ground::new(standing.for_part(&jobs));
+            let ends = Ends(Jobs::of(name));
+            let ground = Ground::new(standing.for_part(&ends.0));
             // Called inside, because a closure that starts may panic before there is a future.
             let started = foreign::run(async { start(ground).await }).await;
             match started
                 .unwrap_or_else(|| Err(Error::Client(format!("part {name:?} panicked at its start").into())))
             {
-                Ok(running) => parts.running().push(Attached::new(name, running, jobs)),
+                Ok(running) => parts.running().push(Attached::new(name, running, ends)),
                 Err(error) => {
-                    jobs.abandon();
+                    drop(ends);
                     parts.stop(grace).await;
                     return Err(error);
                 }
@@ -79,11 +79,14 @@ impl Wants {
 pub(crate) struct Parts {
     commit_hooks: Vec<(&'static str, MakeAroundCommit)>,
     running: Mutex<Vec<Attached>>,
+    /// Held while they are stopped.
+    stopping: tokio::sync::Mutex<()>,
 }
 
 struct Attached {
     seen: Seen,
     stop: Stop,
+    ends: Ends,
 }
 
 type Stop = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
@@ -98,9 +101,10 @@ struct Seen {
 }
 
 impl Attached {
-    fn new(name: &'static str, running: Running, jobs: Arc<Jobs>) -> Self {
+    fn new(name: &'static str, running: Running, ends: Ends) -> Self {
         let (health, metrics) = (running.health.into(), running.metrics.into());
-        Attached { seen: Seen { name, health, metrics, jobs }, stop: running.stop }
+        let jobs = Arc::clone(&ends.0);
+        Attached { seen: Seen { name, health, metrics, jobs }, stop: running.stop, ends }
     }
 }
 
@@ -144,10 +148,12 @@ impl Parts {
     /// Stops them, the last one first; what is not done within `grace` is dropped.
     pub(crate) async fn stop(&self, grace: Duration) {
         let by = Instant::now().checked_add(grace);
+        // A second call waits for the first: the pools are closed behind the last part.
+        let _stopping = self.stopping.lock().await;
         loop {
             // Taken out one by one: whoever drops this half-way leaves the others to be stopped.
             let Some(part) = self.running().pop() else { return };
-            let Attached { seen: part, stop } = part;
+            let Attached { seen: part, stop, ends } = part;
             let stopping = foreign::run(async { stop().await });
             let stopped = match by {
                 Some(by) => tokio::time::timeout_at(by, stopping).await.ok(),
@@ -158,7 +164,7 @@ impl Parts {
                 Some(None) => tracing::error!(part = part.name, "a part panicked while it stopped"),
                 None => tracing::warn!(part = part.name, ?grace, "a part did not stop in time, and is left"),
             }
-            part.jobs.abandon();
+            drop(ends);
         }
     }
 
@@ -168,13 +174,6 @@ impl Parts {
 
     fn running(&self) -> MutexGuard<'_, Vec<Attached>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Parts {
-    fn drop(&mut self) {
-        // Without a shutdown there is nobody to wait for a part's own end.
-        self.running().iter().for_each(|part| part.seen.jobs.abandon());
     }
 }
 

@@ -163,7 +163,7 @@ impl<'a> TransactionBuilder<'a> {
         config.transaction_timeout = self.timeout.or(config.transaction_timeout);
         if let Some(whole) = self.db.timeout() {
             // Whoever waits goes after that time; this is left for a COMMIT that is under way then.
-            let most = whole * 2;
+            let most = whole.saturating_mul(2);
             config.deadline = Some(config.deadline.map_or(most, |deadline| deadline.max(most)));
             config.transaction_timeout = Some(config.transaction_timeout.map_or(most, |own| own.min(most)));
         }

@@ -22,6 +22,9 @@ use crate::said::Said;
 /// behind it may come.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// How long a ROLLBACK may take where nobody set a limit: it waits for nothing, so a server that does not answer it has stopped.
+const ROLLED_BACK: Duration = Duration::from_secs(5);
+
 /// How an attempt is to be made.
 pub(crate) struct Plan<'a> {
     pub(crate) begin: Begin,
@@ -97,8 +100,8 @@ where
             let gone = !alive || class == Class::Unavailable;
             return Ended::Failed(Failed { error: error.into(), class, said, gone, answered: false });
         }
-        // BEGIN has nothing to wait for: a server that does not answer it is gone, and nothing has happened.
-        None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, true)),
+        // Nothing has happened. Whether the server has stopped or a pooler has no place, the pool finds out.
+        None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, false)),
     };
     let begun = from.facts(conn);
     if let Some(receipt) = &mut receipt {
@@ -149,9 +152,10 @@ where
             let facts = from.facts(conn);
             // A pooler may answer COMMIT with an error and keep its client: a ROLLBACK that goes through proves nothing
             // then. What cannot have written has nothing to lose.
-            let is_proof = !is_doubtful(&error) || (receipt.is_none() && !plan.begin.is_marked());
+            let cannot_write = plan.begin.read_only || (plan.begin.is_identified() && receipt.is_none());
+            let is_proof = !is_doubtful(&error) || (cannot_write && !plan.begin.is_marked());
             // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
-            if roll_back(conn, plan).await && (is_proof || !plan.begin.is_identified()) {
+            if roll_back(conn, plan).await && is_proof {
                 plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
                 let class = overruled(error.class(), facts.failed_with);
                 return Ended::Failed(Failed {
@@ -225,11 +229,16 @@ enum Answered {
 fn of_answer(begun: &Facts, now: &Facts) -> Answered {
     if now.commits.is_some() && now.commits == begun.commits {
         Answered::RolledBack
-    } else if now.waits_given_up != begun.waits_given_up {
+    } else if differ(now.waits_given_up, begun.waits_given_up) {
         Answered::Unreplicated
     } else {
         Answered::Committed
     }
+}
+
+/// Whether two counts are known to differ: nothing follows from one that is not known.
+fn differ(one: Option<u64>, other: Option<u64>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal errors.
@@ -241,7 +250,7 @@ fn is_doubtful(error: &Error) -> bool {
 
 /// Why the transaction is not the work's own any more, by what the wire has shown since BEGIN was answered.
 fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
-    if now.commits != begun.commits {
+    if differ(now.commits, begun.commits) {
         Some("a COMMIT went by")
     } else if now.status == Some(TransactionStatus::Idle) {
         Some("a ROLLBACK or PREPARE TRANSACTION went by, and no transaction is open")
@@ -327,7 +336,9 @@ fn overruled(class: Class, said: Option<SqlState>) -> Class {
 /// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken, and its pool
 /// closes it.
 async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
-    let limit = plan.limit.map(|limit| limit + GRACE);
+    let longest = deadline::after(Instant::now(), Some(ROLLED_BACK));
+    let limit = plan.limit.and_then(|limit| limit.checked_add(GRACE));
+    let limit = deadline::earlier(limit, longest);
     match deadline::until(limit, conn.batch_execute("ROLLBACK")).await {
         Some(Ok(())) => {
             outside_transaction(conn);
@@ -338,5 +349,30 @@ async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
             false
         }
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_from_what_is_not_known() {
+        let known = |commits, status| Facts {
+            commits: Some(commits),
+            waits_given_up: Some(0),
+            status: Some(status),
+            ..Facts::UNKNOWN
+        };
+        let begun = known(3, TransactionStatus::Open);
+        assert_eq!(ended_inside(&begun, &Facts::UNKNOWN), None, "the wire lost track");
+        assert!(matches!(of_answer(&begun, &Facts::UNKNOWN), Answered::Committed));
+        assert!(ended_inside(&begun, &known(4, TransactionStatus::Open)).is_some());
+        assert!(ended_inside(&begun, &known(3, TransactionStatus::Idle)).is_some());
+        assert_eq!(ended_inside(&begun, &known(3, TransactionStatus::Failed)), None);
+        assert!(matches!(of_answer(&begun, &known(3, TransactionStatus::Idle)), Answered::RolledBack));
+        assert!(matches!(of_answer(&begun, &known(4, TransactionStatus::Idle)), Answered::Committed));
+        let given_up = Facts { waits_given_up: Some(1), ..known(4, TransactionStatus::Idle) };
+        assert!(matches!(of_answer(&begun, &given_up), Answered::Unreplicated));
     }
 }

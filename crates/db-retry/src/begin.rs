@@ -17,6 +17,9 @@ pub enum Isolation {
 /// |---|---|---|---|
 /// | `ByTransactionId` | found out | found out, unless it seems to have committed | unknown |
 /// | `ByMarker` | found out | found out | found out |
+///
+/// After a crash or with another server it must be known that both are of one cluster: where the role may not call
+/// `pg_control_system()`, or another cluster answers, only a marker that is there proves anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Resolve {
     /// Not at all: such a COMMIT is [`CommitUnknown`](db_core::Error::CommitUnknown).

@@ -7,11 +7,16 @@ use std::borrow::Cow;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use db_core::{AroundCommit, CommitOutcome, Result, foreign};
 use diesel_async::AsyncPgConnection;
+use tokio::time::timeout;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How long each hook may take after the outcome is known: the caller waits for it.
+const AFTER: Duration = Duration::from_secs(1);
 
 /// Several hooks around one COMMIT, as one.
 ///
@@ -83,7 +88,11 @@ impl AroundCommit for CommitHooks<'_> {
         Box::pin(async move {
             for (name, hook) in self.hooks.iter().rev() {
                 let Some(after) = called(name, || hook.after(conn.as_deref_mut(), outcome)) else { continue };
-                caught(name, after).await;
+                if timeout(AFTER, caught(name, after)).await.is_err() {
+                    tracing::warn!(hook = name, "a hook after COMMIT took too long and was dropped");
+                    // It may have left a statement under way: the others do without the connection.
+                    conn = None;
+                }
             }
         })
     }

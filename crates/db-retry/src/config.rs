@@ -40,7 +40,8 @@ pub struct RetryConfig {
     /// an answer that was lost.
     pub transaction_timeout: Option<Duration>,
     /// The server's `statement_timeout`, where it is known: a statement that was cancelled (57014) well before was cancelled by
-    /// somebody, who is not made to do it again. None where it is not known.
+    /// somebody, who is not made to do it again. None where it is not known. Work that sets a shorter one for itself (`SET LOCAL
+    /// statement_timeout`) is not tried again when that has passed.
     pub statement_timeout: Option<Duration>,
     /// Whether a lock that was not to be had (55P03: `lock_timeout`, NOWAIT) is waited for again.
     ///

@@ -135,7 +135,10 @@ async fn ask<A: Acquire>(from: &A, conn: &mut A::Conn, lost: &Lost, end_it: bool
             Ok(answer)
         }
         Answer::Committed if waits => replicated(from, conn).await,
-        Answer::Undecidable(_) => by_marker(conn, lost, same_cluster, answer).await,
+        Answer::Undecidable(_) => match by_marker(conn, lost, same_cluster, answer).await? {
+            Answer::Committed if waits => replicated(from, conn).await,
+            answer => Ok(answer),
+        },
         answer => Ok(answer),
     }
 }

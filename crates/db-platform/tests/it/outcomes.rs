@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use db_core::{AroundCommit, Part};
-use db_platform::{Class, Classify, Config, Db, Environment, Error, Result};
+use db_platform::{Class, Classify, Config, Db, Environment, Error, Resolve, Result};
 use db_testkit::{Cluster, CommitCut, Proxy, TestDatabase, until};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -160,6 +160,38 @@ async fn an_error_in_place_of_the_answer_to_commit_is_looked_into() {
             assert_eq!(rows(&mut conn).await, if retried { 2 } else { 1 }, "{said} {marked}");
         }
     }
+}
+
+/// Nothing identifies the transaction: then nobody may guess.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_in_place_of_the_answer_is_unknown_where_nothing_identifies_the_transaction() {
+    let (cluster, mut conn) = cluster().await;
+    let proxy = Proxy::start(cluster.address_of(0).unwrap()).unwrap();
+    let db = Db::connect(config(&proxy.through(&cluster.primary_url()).unwrap())).await.unwrap();
+    for code in [b"08006", b"58000"] {
+        proxy.cut_commits(1, CommitCut::Falsified(*code));
+        let before = rows(&mut conn).await;
+        let told: Result<()> = db
+            .build_transaction()
+            .resolve(Resolve::Never)
+            .run(async |conn| conn.batch_execute("INSERT INTO ledger VALUES (1)").await.map_err(Error::from))
+            .await;
+        assert_eq!(told.unwrap_err().class(), Class::Unknown);
+        assert_eq!(rows(&mut conn).await, before + 1, "once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timeout_without_end_is_none() {
+    let database = TestDatabase::empty().await.unwrap();
+    let db = Db::connect(config(database.url())).await.unwrap().with_timeout(Duration::MAX);
+    let one: Result<i64> =
+        db.read(async |conn| Ok::<_, Error>(number(conn, "SELECT 1::int8 AS n").await)).await;
+    assert_eq!(one.unwrap(), 1);
+    let one: Result<i64> =
+        db.transaction(async |conn| Ok::<_, Error>(number(conn, "SELECT 1::int8 AS n").await)).await;
+    assert_eq!(one.unwrap(), 1);
+    db.primary().await.unwrap();
 }
 
 /// What a helper inside the work sends, and whether the work then succeeds.
