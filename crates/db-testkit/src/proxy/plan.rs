@@ -27,7 +27,7 @@ pub enum CommitCut {
     /// The server has answered, and the client gets an error with this SQLSTATE instead, on a connection that goes on:
     /// what a pooler says that has lost its server and keeps its client.
     Falsified([u8; 5]),
-    /// The same, where the COMMIT never reached the server: it gets a ROLLBACK in its place.
+    /// The same, where the COMMIT, sent as a simple query, never reached the server: it gets a ROLLBACK in its place.
     Refused([u8; 5]),
 }
 

@@ -5,7 +5,7 @@
 //! after a fault was switched on is always under that fault.
 
 use super::plan::{CommitCut, Direction, Mode, Plan};
-use super::wire::{Answer, Client, Server};
+use super::wire::{Answer, Client, Server, Step};
 use super::{Shared, lock};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -135,14 +135,21 @@ impl Pump<'_> {
 
     async fn to_server(&self, mut bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {
         while !bytes.is_empty() {
-            let (len, cut) = self.look_for_commit(bytes);
+            let (Step { len, start, .. }, cut) = self.look_for_commit(bytes);
             let (now, rest) = bytes.split_at(len);
             bytes = rest;
             if let Some(CommitCut::Refused(_)) = cut {
-                match self.send(b"Q\0\0\0\x0dROLLBACK\0", to, left).await {
-                    Sent::All => continue,
-                    other => return other,
+                // What goes before it in the same piece has requests of its own.
+                let Some(before) = start.and_then(|start| now.get(..start)) else {
+                    return Sent::Ended(End::Reset);
+                };
+                for part in [before, b"Q\0\0\0\x0dROLLBACK\0"] {
+                    match self.send(part, to, left).await {
+                        Sent::All => {}
+                        other => return other,
+                    }
                 }
+                continue;
             }
             if cut == Some(CommitCut::Withheld) {
                 self.shared.counters.commit_cut();
@@ -160,7 +167,7 @@ impl Pump<'_> {
         Sent::All
     }
 
-    fn look_for_commit(&self, bytes: &[u8]) -> (usize, Option<CommitCut>) {
+    fn look_for_commit(&self, bytes: &[u8]) -> (Step, Option<CommitCut>) {
         let mut talk = lock(self.talk);
         let step = talk.client.feed(bytes);
         let cut = step.commit.and_then(|batch| {
@@ -174,7 +181,7 @@ impl Pump<'_> {
             talk.awaited = (cut == CommitCut::Answered || talk.falsified.is_some()).then_some(batch);
             Some(cut)
         });
-        (step.len, cut)
+        (step, cut)
     }
 
     async fn to_client(&self, bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {

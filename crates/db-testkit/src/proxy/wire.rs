@@ -27,6 +27,8 @@ pub(super) struct Step {
     pub(super) len: usize,
     /// It ends with the last byte of a message that executes a COMMIT; its answer comes in this batch.
     pub(super) commit: Option<u64>,
+    /// Where the last message begins, where it lies whole in these bytes.
+    pub(super) start: Option<usize>,
 }
 
 /// The client's half of one connection.
@@ -88,7 +90,7 @@ const HEADER: ClientState = ClientState::Header { seen: 0, bytes: [0; 5] };
 impl Client {
     /// Reads on, up to the end of the next COMMIT or of `bytes`, whichever comes first.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Step {
-        let mut at = 0;
+        let (mut at, mut start) = (0, None);
         while at < bytes.len() {
             let rest = &bytes[at..];
             match self.state {
@@ -106,6 +108,9 @@ impl Client {
                     };
                 }
                 ClientState::Header { seen, mut bytes } => {
+                    if seen == 0 {
+                        start = Some(at);
+                    }
                     at += 1;
                     bytes[usize::from(seen)] = rest[0];
                     self.state = if seen < 4 {
@@ -124,11 +129,11 @@ impl Client {
             if let ClientState::Body { kind, left: 0 } = self.state {
                 self.state = HEADER;
                 if let Some(batch) = self.end(kind) {
-                    return Step { len: at, commit: Some(batch) };
+                    return Step { len: at, commit: Some(batch), start };
                 }
             }
         }
-        Step { len: bytes.len(), commit: None }
+        Step { len: bytes.len(), commit: None, start: None }
     }
 
     /// Stops following.

@@ -128,4 +128,12 @@ async fn a_falsified_answer_hides_what_the_server_did_and_the_connection_goes_on
         );
         assert_eq!(one::<i64>(&client, "SELECT count(*) FROM t").await, kept, "{cut:?}");
     }
+    // What stands before the COMMIT in the same flush is answered all the same.
+    proxy.cut_commits(1, CommitCut::Refused(*b"57P01"));
+    client.batch_execute("BEGIN; INSERT INTO t VALUES (3)").await.unwrap();
+    let both = async { tokio::join!(client.batch_execute("SELECT 1"), client.batch_execute("COMMIT")) };
+    let (before, refused) = timeout(LIMIT, both).await.unwrap();
+    before.unwrap();
+    assert_eq!(refused.unwrap_err().code().unwrap().code(), "57P01");
+    assert_eq!(one::<i64>(&client, "SELECT count(*) FROM t").await, 1, "rolled back");
 }
