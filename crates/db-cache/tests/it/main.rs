@@ -1,0 +1,3 @@
+//! The cache on its second tiers.
+
+mod conformance;
