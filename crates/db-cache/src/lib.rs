@@ -22,6 +22,8 @@ mod tier_error;
 
 #[cfg(feature = "simulation")]
 pub mod conformance;
+#[cfg(feature = "relay")]
+pub mod relay;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 

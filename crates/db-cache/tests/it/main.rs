@@ -1,3 +1,6 @@
 //! The cache on its second tiers.
 
+mod accidents;
 mod conformance;
+mod relay;
+mod relayed;
