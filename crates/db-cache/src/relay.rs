@@ -24,7 +24,7 @@ use db_core::{Error, Part, Result, Running};
 use diesel_async::AsyncPgConnection;
 
 use crate::random::Random;
-use crate::second_tier::SecondTier;
+use crate::second_tier::{SecondTier, Store, Writer};
 use crate::tier_error::TierError;
 
 use leading::Leading;
@@ -148,6 +148,20 @@ impl Relay {
         self.shared.lock().is_installed.then(|| self.config.sql(message))
     }
 
+    /// The transaction of `writer` has bumped by itself: the relay is told, beside, to leave it alone.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn has_bumped(&self, writer: Writer) {
+        let tier = Arc::clone(&self.tier);
+        tokio::spawn(async move {
+            let (key, keep) = (receipt(writer), RECEIPT);
+            let store = Store { key, bytes: vec![1], keep, release: None, learned: None };
+            // Where it is lost, the relay bumps once more.
+            let _ = tier.store(&store).await;
+        });
+    }
+
     /// Reads commits for ever, or waits to take over.
     ///
     /// # Cancel safety
@@ -221,6 +235,9 @@ impl Relay {
         }
     }
 }
+
+/// How long a writer's own word is kept: longer than a relay is behind while all is well.
+const RECEIPT: Duration = Duration::from_secs(120);
 
 /// How many different warnings a relay remembers to have said.
 const MOST_SAID: usize = 100;

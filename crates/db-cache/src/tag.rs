@@ -50,6 +50,11 @@ impl Tag {
         Tag { kind: Kind::Named, name: name.into(), row: String::new() }
     }
 
+    /// The table that it is a tag of; none for [`Tag::named`].
+    pub fn table_name(&self) -> Option<&str> {
+        (self.kind != Kind::Named).then_some(&*self.name)
+    }
+
     /// The slot that holds its generation.
     pub fn slot(&self) -> Slot {
         match self.kind {

@@ -90,6 +90,11 @@ impl CacheTransaction {
         slots
     }
 
+    /// Who its mark names, between [`CacheTransaction::before_commit`] and the outcome.
+    pub fn writer(&self) -> Option<Writer> {
+        self.state().marked
+    }
+
     /// SQL that travels in COMMIT's message and tells a relay what is touched, if the transaction commits.
     ///
     /// A logical message needs no table and no `wal_level` of its own; without logical decoding nobody reads it.

@@ -1,6 +1,10 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "cache")]
+mod cache_part;
+#[cfg(feature = "cache")]
+mod cache_writes;
 mod config;
 mod cursor;
 mod db;
@@ -15,7 +19,11 @@ mod settings;
 mod timeout;
 mod transaction;
 
+#[cfg(feature = "cache")]
+pub use cache_part::DbCache;
 pub use config::Config;
+#[cfg(feature = "cache")]
+pub use db::CachedValue;
 pub use db::Db;
 pub use db_core::{
     Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
@@ -31,6 +39,8 @@ pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
 
+#[cfg(feature = "cache")]
+pub use db_cache as cache;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]

@@ -12,6 +12,7 @@ mod election;
 #[cfg(feature = "axum")]
 mod extract;
 mod freshness;
+mod histories;
 mod lag;
 #[cfg(feature = "tower")]
 mod layer;

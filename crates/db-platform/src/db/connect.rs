@@ -122,6 +122,10 @@ impl Db {
             retry,
             timeout: None,
             session: None,
+            #[cfg(feature = "cache")]
+            cache: None,
+            #[cfg(feature = "cache")]
+            is_pooled: false,
             #[cfg(feature = "otel")]
             meter,
         })

@@ -22,6 +22,11 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
+    /// How many lines contain this.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(part)).count()
+    }
+
     /// The first line that contains all of this.
     pub(crate) fn line(&self, parts: &[&str]) -> Option<String> {
         self.text().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
