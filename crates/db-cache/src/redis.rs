@@ -86,6 +86,9 @@ pub struct RedisTier {
     random: Random,
 }
 
+/// What one script changes, so that a server never stops for long: a few milliseconds.
+const SLOTS_AT_ONCE: usize = 512;
+
 /// Longer than any entry or lease is kept, and short enough for the server to add to its clock.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -188,11 +191,52 @@ impl RedisTier {
         pipeline.cmd("WAIT").arg(0).arg(0);
     }
 
-    async fn changed(&self, script: &Script, arguments: Vec<Vec<u8>>) -> Result<FeedId, TierError> {
+    /// Changes slots, a part of them at a time; `head` are the script's arguments before them.
+    async fn change<T>(
+        &self,
+        script: &Script,
+        head: &[Vec<u8>],
+        slots: &[T],
+        argument: impl Fn(&mut Vec<Vec<u8>>, &T),
+    ) -> Result<FeedId, TierError> {
         let read = |answers: &mut Answers, _: &Connection| {
             answers.read("a script", reply::id)?.ok_or_else(|| unexpected("a script"))
         };
-        self.run(self.on_records(script, arguments), read).await
+        let mut parts = slots.chunks(SLOTS_AT_ONCE);
+        let mut part = parts.next().unwrap_or_default();
+        loop {
+            let mut arguments = vec![self.birth()];
+            arguments.extend_from_slice(head);
+            part.iter().for_each(|slot| argument(&mut arguments, slot));
+            let place = self.run(self.on_records(script, arguments), read).await?;
+            match parts.next() {
+                Some(next) => part = next,
+                None => return Ok(place),
+            }
+        }
+    }
+
+    /// Opens a part of the slots, and reads all of `wanted` in the same round trip.
+    async fn open_part(
+        &self,
+        part: &[(Slot, Generation)],
+        epoch: Generation,
+        wanted: &Fresh,
+    ) -> Result<Snapshot, TierError> {
+        let pipeline = |with_text, connection: &Connection| {
+            let run = connection.run.0.to_be_bytes().to_vec();
+            let mut arguments = vec![self.birth(), of_generation(epoch), run];
+            part.iter().for_each(|slot| with_generation(&mut arguments, slot));
+            let mut pipeline = redis::pipe();
+            pipeline.add_command(self.scripts.open.call(with_text, &self.keys(), &arguments));
+            self.ask_for_records(&mut pipeline, wanted.slots());
+            pipeline
+        };
+        let read = |answers: &mut Answers, connection: &Connection| {
+            answers.take("open")?;
+            snapshot(Vec::new(), wanted.0.len(), answers, connection)
+        };
+        self.run(pipeline, read).await
     }
 
     async fn take_lease(&self, key: &EntryKey, holder: Holder, keep: Duration) -> Result<Lease, TierError> {
@@ -218,7 +262,7 @@ impl RedisTier {
         pipeline.cmd("SET").arg(self.names.entry(&store.key)).arg(&store.bytes).arg("PX").arg(keep);
         if let Some((slots, position)) = &store.learned {
             let mut arguments = vec![self.birth(), reply::of_position(*position)];
-            with_generations(&mut arguments, slots);
+            slots.iter().for_each(|slot| with_generation(&mut arguments, slot));
             pipeline.add_command(self.scripts.learn.call(with_text, &self.keys(), &arguments));
         }
         if let Some(holder) = store.release {
@@ -255,20 +299,12 @@ impl SecondTier for RedisTier {
 
     fn open<'a>(&'a self, fresh: &'a Fresh, epoch: Generation) -> Answer<'a, Snapshot> {
         Box::pin(async move {
-            let pipeline = |with_text, connection: &Connection| {
-                let run = connection.run.0.to_be_bytes().to_vec();
-                let mut arguments = vec![self.birth(), of_generation(epoch), run];
-                with_generations(&mut arguments, &fresh.0);
-                let mut pipeline = redis::pipe();
-                pipeline.add_command(self.scripts.open.call(with_text, &self.keys(), &arguments));
-                self.ask_for_records(&mut pipeline, fresh.slots());
-                pipeline
-            };
-            let read = |answers: &mut Answers, connection: &Connection| {
-                answers.take("open")?;
-                snapshot(Vec::new(), fresh.0.len(), answers, connection)
-            };
-            self.run(pipeline, read).await
+            let none = Fresh::default();
+            let (first, last) = fresh.0.split_at(fresh.0.len().saturating_sub(SLOTS_AT_ONCE));
+            for part in first.chunks(SLOTS_AT_ONCE) {
+                self.open_part(part, epoch, &none).await?;
+            }
+            self.open_part(last, epoch, fresh).await
         })
     }
 
@@ -302,9 +338,10 @@ impl SecondTier for RedisTier {
     }
 
     fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId> {
-        let mut arguments = vec![self.birth(), writer.0.to_be_bytes().to_vec(), decimal(millis(keep))];
-        with_generations(&mut arguments, &fresh.0);
-        Box::pin(self.changed(&self.scripts.mark, arguments))
+        Box::pin(async move {
+            let head = [of_writer(writer), decimal(millis(keep))];
+            self.change(&self.scripts.mark, &head, &fresh.0, with_generation).await
+        })
     }
 
     fn bump<'a>(
@@ -313,17 +350,16 @@ impl SecondTier for RedisTier {
         fresh: &'a Fresh,
         position: Option<Position>,
     ) -> Answer<'a, FeedId> {
-        let writer = writer.map(|writer| writer.0.to_be_bytes().to_vec()).unwrap_or_default();
-        let position = position.map(reply::of_position).unwrap_or_default();
-        let mut arguments = vec![self.birth(), writer, position];
-        with_generations(&mut arguments, &fresh.0);
-        Box::pin(self.changed(&self.scripts.bump, arguments))
+        Box::pin(async move {
+            let position = position.map(reply::of_position).unwrap_or_default();
+            let head = [writer.map(of_writer).unwrap_or_default(), position];
+            self.change(&self.scripts.bump, &head, &fresh.0, with_generation).await
+        })
     }
 
     fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId> {
-        let mut arguments = vec![self.birth(), writer.0.to_be_bytes().to_vec()];
-        arguments.extend(slots.iter().map(|slot| decimal(u64::from(slot.number()))));
-        Box::pin(self.changed(&self.scripts.abort, arguments))
+        let number = |arguments: &mut Vec<Vec<u8>>, slot: &Slot| arguments.push(of_slot(*slot));
+        Box::pin(async move { self.change(&self.scripts.abort, &[of_writer(writer)], slots, number).await })
     }
 
     fn epoch<'a>(&'a self, fresh: Generation, when: NewEpoch) -> Answer<'a, EpochRecord> {
@@ -395,11 +431,17 @@ fn snapshot(
     Ok(Snapshot { entries, slots, epoch, run: connection.run, now, tail, relayed })
 }
 
-fn with_generations(arguments: &mut Vec<Vec<u8>>, slots: &[(Slot, Generation)]) {
-    for (slot, generation) in slots {
-        arguments.push(decimal(u64::from(slot.number())));
-        arguments.push(of_generation(*generation));
-    }
+fn with_generation(arguments: &mut Vec<Vec<u8>>, (slot, generation): &(Slot, Generation)) {
+    arguments.push(of_slot(*slot));
+    arguments.push(of_generation(*generation));
+}
+
+fn of_slot(slot: Slot) -> Vec<u8> {
+    decimal(u64::from(slot.number()))
+}
+
+fn of_writer(writer: Writer) -> Vec<u8> {
+    writer.0.to_be_bytes().to_vec()
 }
 
 fn of_generation(generation: Generation) -> Vec<u8> {
