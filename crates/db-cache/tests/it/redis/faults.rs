@@ -297,6 +297,8 @@ async fn follow(replica: &Redis, primary: &Redis) {
     let url = primary.url();
     let password = url.split(['@', ':']).nth(2).expect("the URL has one");
     let port = primary.port().to_string();
+    let at_once = ["CONFIG", "SET", "repl-diskless-sync-delay", "0"];
+    let _: String = ask(&mut client_of(&url).await, &at_once).await;
     let mut client = client_of(&replica.url()).await;
     let _: String = ask(&mut client, &["CONFIG", "SET", "masterauth", password]).await;
     let _: String = ask(&mut client, &["REPLICAOF", "127.0.0.1", &port]).await;

@@ -105,13 +105,21 @@ impl Operation {
 
     async fn apply(&self, tier: &dyn SecondTier) {
         match self {
-            Operation::Open(fresh, epoch) => drop(tier.open(fresh, *epoch).await.unwrap()),
-            Operation::Mark(writer, fresh) => drop(tier.mark(*writer, fresh, LIMIT * 9).await.unwrap()),
-            Operation::Bump(writer, fresh, position) => {
-                drop(tier.bump(*writer, fresh, *position).await.unwrap());
+            Operation::Open(fresh, epoch) => {
+                tier.open(fresh, *epoch).await.unwrap();
             }
-            Operation::Abort(writer, slots) => drop(tier.abort(*writer, slots).await.unwrap()),
-            Operation::Epoch(fresh, when) => drop(tier.epoch(*fresh, *when).await.unwrap()),
+            Operation::Mark(writer, fresh) => {
+                tier.mark(*writer, fresh, LIMIT * 9).await.unwrap();
+            }
+            Operation::Bump(writer, fresh, position) => {
+                tier.bump(*writer, fresh, *position).await.unwrap();
+            }
+            Operation::Abort(writer, slots) => {
+                tier.abort(*writer, slots).await.unwrap();
+            }
+            Operation::Epoch(fresh, when) => {
+                tier.epoch(*fresh, *when).await.unwrap();
+            }
             Operation::Learn(position) => {
                 let slots: Vec<Slot> = (0..SLOTS).map(slot).collect();
                 let records = tier.read(&[], &slots).await.unwrap().slots;
