@@ -29,6 +29,7 @@ pub struct Key<K: 'static, V: 'static> {
     keyspace: &'static Keyspace<K, V>,
     key: K,
     id: Option<KeyId>,
+    pub(crate) scope: Scope,
     pub(crate) mode: Option<Mode>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<Tag>,
@@ -60,13 +61,14 @@ pub struct EntryKey {
 impl<K: Serialize, V> Key<K, V> {
     pub(crate) fn new(keyspace: &'static Keyspace<K, V>, key: K) -> Self {
         let id = KeyId::new(keyspace.name(), &Scope::new(), &key);
-        Key { keyspace, key, id, mode: None, ttl: None, tags: Vec::new() }
+        Key { keyspace, key, id, scope: Scope::new(), mode: None, ttl: None, tags: Vec::new() }
     }
 
     /// The same key within a scope: what the load depends on besides the key, such as a tenant or a role.
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
         self.id = KeyId::new(self.keyspace.name(), scope, &self.key);
+        self.scope = scope.clone();
         self
     }
 }
@@ -121,6 +123,11 @@ impl KeyId {
         Some(KeyId { bytes, hash })
     }
 
+    /// The identity of what has no bytes: no key has it, because every key's bytes hold a name's length at least.
+    pub(crate) fn none() -> Self {
+        KeyId { bytes: KeyBytes::Inline([0; INLINE], 0), hash: 0 }
+    }
+
     pub(crate) fn hash(&self) -> u128 {
         self.hash
     }
@@ -139,6 +146,20 @@ impl KeyId {
         let length = (installation.len() as u64).to_le_bytes();
         let parts = [&length, installation.as_bytes(), &fingerprint.to_le_bytes(), self.bytes()];
         EntryKey::from_bytes(parts.concat())
+    }
+}
+
+impl PartialEq for KeyId {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for KeyId {}
+
+impl Hash for KeyId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.hash);
     }
 }
 

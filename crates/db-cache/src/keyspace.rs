@@ -122,8 +122,8 @@ impl<K, V> Keyspace<K, V> {
         self.tags_of_key.map(|tags| tags(key)).unwrap_or_default()
     }
 
-    pub(crate) fn tags_for_value(&self, value: &V) -> Vec<Tag> {
-        self.tags_of_value.map(|tags| tags(value)).unwrap_or_default()
+    pub(crate) fn tags_for_values(&self) -> Option<fn(&V) -> Vec<Tag>> {
+        self.tags_of_value
     }
 }
 

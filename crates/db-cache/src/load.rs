@@ -54,6 +54,10 @@ impl<V> Loaded<V> {
     pub fn new(value: Option<V>, read_at: ReadAt) -> Self {
         Loaded { value, read_at, tags: Vec::new(), ttl: None, scope: None }
     }
+
+    pub(crate) fn is_from_standby(&self) -> bool {
+        matches!(self.read_at, ReadAt::Standby(_))
+    }
 }
 
 impl LoadFrom {

@@ -197,6 +197,15 @@ impl Records {
         Feed { changes, cursor, lost: false, epoch: None }
     }
 
+    /// The only reader of the feed has applied it up to here.
+    pub(crate) fn forget_up_to(&mut self, applied: Cursor) {
+        while self.log.front().is_some_and(|(id, _)| *id <= applied.id && applied.run == self.run) {
+            if let Some((id, _)) = self.log.pop_front() {
+                self.cut = id;
+            }
+        }
+    }
+
     pub(crate) fn members(&self, now: TierTime) -> Vec<(Member, FeedId)> {
         let alive = self.members.iter().filter(|(_, (_, until))| *until > now);
         alive.map(|(member, (applied, _))| (*member, *applied)).collect()

@@ -96,3 +96,11 @@ impl Slot {
         Slot(Slot::TABLES + (xxh3_64_with_seed(name, seed) % u64::from(Slot::COUNT - Slot::TABLES)) as u32)
     }
 }
+
+/// What a mutant does with slots.
+impl Slot {
+    /// Another slot, by a number.
+    pub(crate) fn rotated(self, by: u64) -> Slot {
+        Slot(((u64::from(self.0)).wrapping_add(by) % u64::from(Slot::COUNT)) as u32)
+    }
+}

@@ -1,0 +1,186 @@
+//! A read that the first tier did not answer: a look at the second tier, then a load that all callers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::cache::Shared;
+use crate::clock::Moment;
+use crate::entry::{Cached, Entry, Found};
+use crate::error::{CacheError, Shared as SharedError};
+use crate::fill::Purpose;
+use crate::flights::{Flights, Landed, Progress, Seat};
+use crate::key::{Key, KeyId};
+use crate::load::{LoadFrom, Loaded};
+use crate::look::{Look, Seen, Stale};
+use crate::mode::Mode;
+use crate::plan::Plan;
+use crate::stats::{Unkept, add_one};
+
+impl Shared {
+    pub(crate) async fn get_past_first_tier<K, V, E, F, L>(
+        self: &Arc<Self>,
+        key: &Key<K, V>,
+        mode: Mode,
+        load: F,
+    ) -> Result<Found<V>, CacheError<E>>
+    where
+        K: Serialize,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let began = self.clock.now();
+        let Some(plan) = Plan::new(self, key, mode) else { return self.load_uncached(key, load).await };
+        let plan = Arc::new(plan);
+        let expired = match self.look(&plan).await {
+            Look { seen: Seen::Fresh(found, _), .. } => {
+                add_one(&self.counts.second_tier_hits);
+                return Ok(found);
+            }
+            Look { seen: Seen::Expired(stale), .. } => {
+                self.counts.missed(crate::stats::Miss::Expired);
+                Some(Arc::new(stale))
+            }
+            Look { seen: Seen::Miss(why), .. } => {
+                self.counts.missed(why);
+                None
+            }
+        };
+        let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
+        let mut load = Some(load);
+        let mut stale = expired;
+        loop {
+            let receiver = match Flights::join::<V, E>(self, &plan.id) {
+                Seat::Joined(receiver) => {
+                    add_one(&self.counts.coalesced);
+                    receiver
+                }
+                Seat::First(receiver, flight) => {
+                    let Some(load) = load.take() else { return Err(CacheError::Ended) };
+                    let run =
+                        Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
+                    tokio::spawn(run);
+                    receiver
+                }
+            };
+            if revalidates && let Some(stale) = stale.take() {
+                return Ok(self.serve_stale(&stale));
+            }
+            match self.landed(receiver, plan.policy.soft_timeout).await {
+                Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
+                // A load that has begun before this call may not know what was committed before it.
+                Wait::Landed(Landed::Found(found, as_of)) if self.is_recent_enough(mode, began, as_of) => {
+                    return Ok(found);
+                }
+                Wait::Landed(Landed::Failed(error)) => return Err(error),
+                Wait::Landed(Landed::Found(..) | Landed::GaveUp) => {
+                    if let Look { seen: Seen::Fresh(found, _), .. } = self.look(&plan).await {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a value anew behind the callers, who still have one.
+    pub(crate) fn refresh<K, V, E, F, L>(self: &Arc<Self>, key: &Key<K, V>, load: F)
+    where
+        K: Serialize,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
+        if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
+            add_one(&self.counts.early_refreshes);
+            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, None));
+        }
+    }
+
+    /// XFetch: the nearer the end and the dearer the load, the likelier.
+    pub(crate) fn is_time_to_refresh<T>(&self, entry: &Entry<T>, now: Moment) -> bool {
+        let head = &entry.head;
+        let left = head.fresh_until.since(now).as_secs_f64();
+        let fraction = self.random.next_fraction().max(f64::MIN_POSITIVE);
+        head.cost.as_secs_f64() * -fraction.ln() >= left
+    }
+
+    pub(crate) fn serve_stale<V>(&self, stale: &Stale<V>) -> Found<V> {
+        add_one(&self.counts.stale_served);
+        match &stale.found {
+            Found::Value(value) => Found::Value(Cached { entry: Arc::clone(&value.entry), stale: true }),
+            Found::Nothing { .. } => Found::Nothing { stale: true },
+        }
+    }
+
+    fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
+        let window = plan.policy.stale_while_revalidate;
+        !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
+    }
+
+    fn is_recent_enough(&self, mode: Mode, began: Moment, as_of: Moment) -> bool {
+        match mode {
+            Mode::Ttl => true,
+            Mode::Bounded(within) => as_of.after(within) >= began,
+            // A session's own write was over when the call began.
+            Mode::Session(_) | Mode::Strict => as_of >= began,
+        }
+    }
+
+    /// Waits for a load, or until its caller may take what is stale.
+    async fn landed<V, E>(
+        &self,
+        mut receiver: watch::Receiver<Progress<V, E>>,
+        soft_timeout: Option<Duration>,
+    ) -> Wait<V, E>
+    where
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
+    {
+        if let Some(soft) = soft_timeout {
+            let landed = receiver.wait_for(|progress| progress.landed.is_some());
+            let is_late = tokio::time::timeout(soft, landed).await.is_err();
+            if is_late && let Some(stale) = receiver.borrow().stale.clone() {
+                return Wait::Stale(stale);
+            }
+        }
+        let landed = receiver.wait_for(|progress| progress.landed.is_some()).await;
+        let landed = landed.ok().and_then(|progress| progress.landed.clone());
+        Wait::Landed(landed.unwrap_or(Landed::Failed(CacheError::Ended)))
+    }
+
+    /// A key that does not encode: its value is loaded each time.
+    async fn load_uncached<K, V, E, F, L>(&self, key: &Key<K, V>, load: F) -> Result<Found<V>, CacheError<E>>
+    where
+        V: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L,
+        L: Future<Output = Result<Loaded<V>, E>>,
+    {
+        self.counts.not_kept(Unkept::NotEncodable);
+        let policy = key.keyspace().defaults();
+        let permits = self.permits(key.keyspace().name(), policy.max_loads.get());
+        let limit = policy.hard_timeout;
+        let permit = tokio::time::timeout(limit, permits.acquire_owned()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(CacheError::Overloaded(limit)) };
+        add_one(&self.counts.loads);
+        match tokio::time::timeout(limit, load(LoadFrom::Primary)).await {
+            Ok(Ok(loaded)) => Ok(Found::unkept(KeyId::none(), loaded.value)),
+            Ok(Err(error)) => {
+                add_one(&self.counts.failed_loads);
+                Err(CacheError::Load(SharedError(Arc::new(error))))
+            }
+            Err(_) => Err(CacheError::TimedOut(limit)),
+        }
+    }
+}
+
+enum Wait<V, E> {
+    Stale(Arc<Stale<V>>),
+    Landed(Landed<V, E>),
+}
