@@ -4,3 +4,4 @@ mod accidents;
 mod conformance;
 mod relay;
 mod relayed;
+mod redis;

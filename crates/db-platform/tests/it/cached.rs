@@ -148,7 +148,7 @@ async fn a_write_that_touches_no_tag_of_its_table_is_warned_of_once_without_its_
         rename(&db, 1, "secret", false).await.unwrap();
     }
     assert_eq!(log.count("touches no tag"), 1);
-    let line = log.line(&["touches no tag", "UPDATE users SET name"]).unwrap();
+    let line = log.line(&["touches no tag", "name = "]).unwrap();
     assert!(!line.contains("secret"), "{line}");
 }
 
