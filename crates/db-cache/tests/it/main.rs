@@ -1,3 +1,4 @@
 //! The cache on its second tiers.
 
 mod conformance;
+mod simulation;
