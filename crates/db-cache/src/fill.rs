@@ -15,6 +15,7 @@ use crate::error::{CacheError, Shared as SharedError};
 use crate::flights::{Flight, Landed};
 use crate::load::{LoadFrom, Loaded};
 use crate::look::{Look, Seen, Stale};
+use crate::mode::Mode;
 use crate::plan::Plan;
 use crate::second_tier::{Holder, Lease};
 use crate::stats::{Miss, add_one};
@@ -149,7 +150,8 @@ impl Shared {
     {
         let look = self.look(plan).await;
         let is_ready = look.token.as_ref().is_some_and(|token| !token.has_overdue_doubt());
-        if is_ready || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
+        let is_untold = matches!(plan.mode, Mode::Session(token) if token.untold);
+        if is_ready || is_untold || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
             return look;
         }
         let token = self.open(&plan.slots).await;
@@ -175,7 +177,6 @@ impl Shared {
         holder: Option<Holder>,
     ) -> Result<Loaded<V>, CacheError<E>>
     where
-        V: Send + Sync + 'static,
         F: Fn(LoadFrom) -> L,
         L: Future<Output = Result<Loaded<V>, E>>,
     {
@@ -188,7 +189,9 @@ impl Shared {
             add_one(&self.counts.loads);
             let failed = |error| CacheError::Load(SharedError(Arc::new(error)));
             let loaded = load(from).await.map_err(failed)?;
-            if self.accepts(from, &loaded) || !loaded.is_from_standby() {
+            if !loaded.is_from_standby()
+                || (self.accepts(from, &loaded) && self.standby_has_tags_of_value(plan, &loaded, token).await)
+            {
                 return Ok(loaded);
             }
             add_one(&self.counts.loads);

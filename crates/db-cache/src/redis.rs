@@ -198,9 +198,10 @@ impl RedisTier {
         head: &[Vec<u8>],
         slots: &[T],
         argument: impl Fn(&mut Vec<Vec<u8>>, &T),
-    ) -> Result<FeedId, TierError> {
-        let read = |answers: &mut Answers, _: &Connection| {
-            answers.read("a script", reply::id)?.ok_or_else(|| unexpected("a script"))
+    ) -> Result<Cursor, TierError> {
+        let read = |answers: &mut Answers, connection: &Connection| {
+            let id = answers.read("a script", reply::id)?.ok_or_else(|| unexpected("a script"))?;
+            Ok(Cursor { run: connection.run, id })
         };
         let mut parts = slots.chunks(SLOTS_AT_ONCE);
         let mut part = parts.next().unwrap_or_default();
@@ -337,7 +338,7 @@ impl SecondTier for RedisTier {
         Box::pin(self.run(pipeline, |answers, _| answers.take("release").map(drop)))
     }
 
-    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId> {
+    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor> {
         Box::pin(async move {
             let head = [of_writer(writer), decimal(millis(keep))];
             self.change(&self.scripts.mark, &head, &fresh.0, with_generation).await
@@ -349,7 +350,7 @@ impl SecondTier for RedisTier {
         writer: Option<Writer>,
         fresh: &'a Fresh,
         position: Option<Position>,
-    ) -> Answer<'a, FeedId> {
+    ) -> Answer<'a, Cursor> {
         Box::pin(async move {
             let position = position.map(reply::of_position).unwrap_or_default();
             let head = [writer.map(of_writer).unwrap_or_default(), position];
@@ -357,7 +358,7 @@ impl SecondTier for RedisTier {
         })
     }
 
-    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId> {
+    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor> {
         let number = |arguments: &mut Vec<Vec<u8>>, slot: &Slot| arguments.push(of_slot(*slot));
         Box::pin(async move { self.change(&self.scripts.abort, &[of_writer(writer)], slots, number).await })
     }

@@ -210,9 +210,13 @@ async fn records_that_were_evicted_drop_the_cache_and_never_revive_it() {
     let epoch = bench.settle().await;
     let opened = bench.open(&[slot(1)]).await;
     let cursor = bench.tier.feed(None, Duration::ZERO, None).await.unwrap().cursor;
+    let member = Some((db_cache::Member(7), LIMIT));
+    bench.tier.feed(Some(cursor), Duration::ZERO, member).await.unwrap();
+    assert_eq!(bench.tier.members().await.unwrap(), [(db_cache::Member(7), cursor.id)]);
     let _: i64 = bench.ask(&["DEL", "{db-cache:test}:records"]).await;
     let evicted = bench.read(&[slot(1)]).await.unwrap();
     assert_eq!((evicted.epoch, evicted.slots[0]), (None, None));
+    assert!(bench.tier.members().await.unwrap().is_empty(), "members go with the epoch");
     let after = bench.open(&[slot(1)]).await;
     assert_ne!(after.epoch.unwrap().generation, epoch.generation);
     assert_ne!(after.slots[0].unwrap().generation, opened.slots[0].unwrap().generation);
