@@ -90,6 +90,28 @@ async fn a_connection_that_went_silent_is_given_up_by_callers_that_do_not_wait()
 }
 
 #[tokio::test]
+async fn one_caller_that_gave_up_costs_no_connection() {
+    let Some(bench) = Bench::start().await else { return };
+    bench.run().await;
+    let id = connection_ids(&bench).await;
+    bench.redis.pause().await.unwrap();
+    let gave_up = tokio::time::timeout(Duration::from_millis(5), bench.tier.read(&[], &[])).await;
+    assert!(gave_up.is_err());
+    bench.redis.resume().await.unwrap();
+    // Longer than a connection may be silent.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    bench.read(&[]).await.unwrap();
+    assert_eq!(connection_ids(&bench).await, id);
+}
+
+/// The server's numbers for the tier's connections.
+async fn connection_ids(bench: &Bench) -> Vec<String> {
+    let clients: String = bench.ask(&["CLIENT", "LIST"]).await;
+    let ours = clients.lines().filter(|line| line.contains("name=db-cache"));
+    ours.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
 async fn an_emptied_server_has_no_epoch_and_its_readers_are_told() {
     let Some(bench) = Bench::start().await else { return };
     let epoch = bench.settle().await;
