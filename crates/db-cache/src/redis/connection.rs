@@ -19,7 +19,7 @@ use super::address::{Address, Place, RedisConfigError};
 use super::failure;
 use super::names::{EPOCH, Names};
 use super::reply::Answers;
-use super::server::{Info, SECTIONS};
+use super::server::Info;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
 use crate::record::Run;
@@ -129,7 +129,8 @@ impl Opener {
         let driver = Driver(driver.abort_handle());
         let mut pipeline = redis::pipe();
         pipeline.cmd("CLIENT").arg("SETNAME").arg(&self.client_name);
-        pipeline.cmd("INFO").arg(&SECTIONS);
+        // All of it: an old server, which is refused, knows no list of sections.
+        pipeline.cmd("INFO");
         pipeline.cmd("HGET").arg(&self.names.records).arg(EPOCH);
         let answers =
             commands.send_packed_commands(&pipeline, 0, 3).await.map_err(|error| failure::of(&error))?;
@@ -137,13 +138,14 @@ impl Opener {
         // A user who may not name a connection may still use it.
         let _ = answers.take("CLIENT SETNAME");
         let info = Info::parse(&answers.text("INFO")?);
-        let run = info.run()?;
+        // A replica of a cluster tells where the primary is, too.
         if info.is_cluster()
             && let Err(error) = answers.take("HGET")
             && let Some(moved) = moved(&error.what, address)
         {
             return Ok(Err(moved));
         }
+        let run = info.run()?;
         self.warn_of(info.danger());
         if let Some(limit) = limit {
             commands.set_response_timeout(limit);

@@ -25,6 +25,23 @@ async fn a_wrong_password_is_refused_and_shown_nowhere() {
     assert!(!format!("{error} {error:?} {tier:?}").contains("hunter2"));
 }
 
+/// As docs/cache-redis.md gives them.
+const RIGHTS: &str = "~{db-cache:* +mget +get +set +del +pttl +hget +hmget +hset +hexists +xadd +xread +xrange +xrevrange \
+                      +time +wait +info +eval +evalsha +client|setname";
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_may_do_everything() {
+    let Some(bench) = Bench::start().await else { return };
+    let mut command = vec!["ACL", "SETUSER", "cache", "on", ">pass%word", "resetchannels"];
+    command.extend(RIGHTS.split_whitespace());
+    let _: String = bench.ask(&command).await;
+    let url = format!("redis://cache:pass%25word@127.0.0.1:{}", bench.redis.port());
+    let tier = tier_at(&url, "test");
+    within(db_cache::conformance::check(&tier)).await;
+    tier.relayed().await.unwrap();
+    tier.usage().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_configuration_that_is_none_says_what_to_write() {
     let check = |url: &str, installation: &str, expected| {
