@@ -74,7 +74,7 @@ impl Shared {
             match self.landed(receiver, plan.policy.soft_timeout).await {
                 Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
                 // A load that has begun before this call may not know what was committed before it.
-                Wait::Landed(Landed::Found(found, as_of)) if self.is_recent_enough(mode, began, as_of) => {
+                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, began, as_of) => {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),
@@ -124,12 +124,20 @@ impl Shared {
         !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
     }
 
-    fn is_recent_enough(&self, mode: Mode, began: Moment, as_of: Moment) -> bool {
+    /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
+    /// known here, must not be missing.
+    fn may_share<V>(&self, found: &Found<V>, mode: Mode, began: Moment, as_of: Moment) -> bool {
         match mode {
             Mode::Ttl => true,
-            Mode::Bounded(within) => as_of.after(within) >= began,
+            Mode::Bounded(within) if as_of < began => match found {
+                Found::Value(value) => {
+                    let head = &value.entry.head;
+                    as_of.after(within) >= began && head.is_confirmed && head.is_valid(&self.knowledge)
+                }
+                Found::Nothing { .. } => false,
+            },
             // A session's own write was over when the call began.
-            Mode::Session(_) | Mode::Strict => as_of >= began,
+            Mode::Bounded(_) | Mode::Session(_) | Mode::Strict => as_of >= began,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::mutant::Mutant;
 use crate::position::Position;
 use crate::second_tier::{Cursor, Writer};
 use crate::tag::{Slot, Tag};
-use crate::tier_error::TierError;
+use crate::tier_error::{TierError, TierFailure};
 
 /// What one transaction touches. Make one for each transaction; each attempt at it begins with [`CacheTransaction::clear`].
 ///
@@ -41,6 +41,7 @@ pub struct CacheTransaction {
 /// The pauses between two looks at how far the first tiers are.
 const FIRST_FENCE_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_FENCE_PAUSE: Duration = Duration::from_millis(20);
+const FENCE_MARGIN: Duration = Duration::from_secs(2);
 
 /// The pause between two attempts to tell the second tier of a commit.
 const RETRY: Duration = Duration::from_millis(20);
@@ -133,10 +134,15 @@ impl CacheTransaction {
         match cache.tier.ask_within(budget, |tier| tier.mark(writer, &fresh, keep)).await {
             Ok(at) => {
                 cache.knowledge.changed_here(&slots, at);
-                if self.fenced {
-                    cache.fence(at).await;
+                match self.fenced && !cache.fence(at).await {
+                    // The mark may be gone with the tier that took it.
+                    true => Err(TierError::new(
+                        TierFailure::TimedOut,
+                        "not every first tier has heard of the mark",
+                    )
+                    .into()),
+                    false => Ok(()),
                 }
-                Ok(())
             }
             Err(error) => {
                 cache.knowledge.changed_unheard(&slots);
@@ -243,14 +249,19 @@ impl Shared {
         self.unheard.remember_later(self.clock.now().after(self.config.doubt), slots);
     }
 
-    /// Waits until every first tier has applied the feed up to `at`, or has lost the lease that it had when this began.
-    async fn fence(&self, at: Cursor) {
-        let until = self.clock.now().after(self.config.longest_lease).after(self.clock.lag());
+    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told.
+    async fn fence(&self, at: Cursor) -> bool {
+        // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for that long.
+        let until = self.clock.now().after(self.config.longest_lease.saturating_mul(2)).after(FENCE_MARGIN);
         let mut pause = FIRST_FENCE_PAUSE;
-        while self.clock.now() < until && !self.is_fenced(at).await {
+        while !self.is_fenced(at).await {
+            if self.clock.now() >= until {
+                return false;
+            }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_FENCE_PAUSE);
         }
+        true
     }
 
     async fn is_fenced(&self, at: Cursor) -> bool {

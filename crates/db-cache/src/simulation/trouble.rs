@@ -29,7 +29,11 @@ pub(super) async fn make(world: Arc<World>) {
     let mut replica: TierState = world.tier.state();
     for _ in 0..24 {
         tokio::time::sleep(Duration::from_millis(world.below(90))).await;
-        match world.below(14) {
+        let what = world.below(14);
+        if (6..=8).contains(&what) {
+            world.loses_marks();
+        }
+        match what {
             0..=2 => one_operation_is_unwell(&world),
             3 => all_operations_are_well(&world),
             4 => is_down(&world).await,

@@ -65,6 +65,7 @@ pub(super) struct World {
     started: tokio::time::Instant,
     commits: std::sync::atomic::AtomicU64,
     past: Mutex<(u64, u64)>,
+    unmarked_until: Mutex<Duration>,
 }
 
 /// Runs one seed. It needs a runtime of its own, so it must not be called within one.
@@ -89,6 +90,7 @@ async fn run(setting: Setting) -> Report {
         started: tokio::time::Instant::now(),
         commits: std::sync::atomic::AtomicU64::new(0),
         past: Mutex::default(),
+        unmarked_until: Mutex::default(),
     });
     for _ in 0..PROCESSES {
         world.start_process(None).await;
@@ -125,6 +127,12 @@ impl World {
 
     pub(super) fn below(&self, limit: u64) -> u64 {
         self.random.next_u64() % limit.max(1)
+    }
+
+    /// The tier loses what was written last, or may.
+    pub(super) fn loses_marks(&self) {
+        let until = self.now() + Duration::from_secs(1);
+        *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -190,6 +198,12 @@ impl World {
         let (began, history) = (self.now(), self.database.history());
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
+        // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
+        let has_lost_marks = began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let promise = match promise {
+            Promise::Strict if has_lost_marks => Promise::AnsweredBefore(Duration::ZERO),
+            other => other,
+        };
         for (row, version) in versions {
             let (committed, lost) = self.database.was_committed(version);
             let mut log = self.log();
@@ -302,6 +316,7 @@ impl World {
         let (began, pair) = (self.now(), (*row, self.below(ROWS) as u32));
         let Some(read) = self.get(reader, pair, mode).await else { return };
         if self.database.history() == history
+            && !self.database.was_committed(*version).1
             && let Some((_, read)) = read.first()
         {
             let promise = if fenced { Promise::Fenced(*version) } else { Promise::Session(*version) };
