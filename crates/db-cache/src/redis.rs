@@ -29,6 +29,7 @@ use self::names::{EPOCH, Names, RELAYED, TAIL};
 use self::reply::Answers;
 use self::scripts::{Script, Scripts};
 use self::server::Info;
+use crate::config::CacheConfig;
 use crate::generation::Generation;
 use crate::key::EntryKey;
 use crate::position::Position;
@@ -124,6 +125,20 @@ impl RedisTier {
             waiting: Mutex::default(),
             random: Random::from_entropy(),
         })
+    }
+
+    /// The tier that a cache's configuration names; none where it names none.
+    ///
+    /// # Errors
+    /// As for [`RedisTier::new`].
+    pub fn of(config: &CacheConfig) -> Result<Option<Self>, RedisConfigError> {
+        let Some(url) = &config.second_tier else { return Ok(None) };
+        let config = RedisConfig {
+            url: url.secret().to_owned(),
+            installation: config.installation.clone(),
+            ..RedisConfig::default()
+        };
+        RedisTier::new(&config).map(Some)
     }
 
     /// One round trip on the shared connection; what its answers say against the connection ends it.

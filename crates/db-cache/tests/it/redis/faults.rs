@@ -318,8 +318,39 @@ async fn two_changes_of_role_that_no_read_met_are_another_run_to_readers_of_the_
     assert_ne!(bench.run().await, epoch.run);
 }
 
+#[tokio::test]
+async fn a_server_that_loads_its_data_is_not_ready() {
+    let Some(bench) = Bench::start().await else { return };
+    let Some(second) = skip::without(Redis::start().await) else { return };
+    bench.run().await;
+    let mut filled = client_of(&second.url()).await;
+    let fill = "for key = 1, 5000 do redis.call('SET', key, key) end";
+    let _: Option<String> = ask(&mut filled, &["EVAL", fill, "0"]).await;
+    let mut client = bench.client().await;
+    for [name, value] in [["key-load-delay", "400"], ["loading-process-events-interval-bytes", "1024"]] {
+        let _: String = ask(&mut client, &["CONFIG", "SET", name, value]).await;
+    }
+    begin_to_follow(&bench.redis, &second).await;
+    until("it says so over the open connection and over new ones", async || {
+        let failure = |answer: Result<_, db_cache::TierError>| answer.err().map(|error| error.failure);
+        let fresh = tier_at(&bench.redis.url(), "test");
+        let asked = [failure(bench.read(&[]).await), failure(within(fresh.read(&[], &[])).await)];
+        asked == [Some(TierFailure::NotReady); 2]
+    })
+    .await;
+}
+
 /// Makes `replica` a replica of `primary`, and waits until it is up to date.
 async fn follow(replica: &Redis, primary: &Redis) {
+    let mut client = begin_to_follow(replica, primary).await;
+    until("the replica is up to date", async || {
+        let info: String = ask(&mut client, &["INFO", "replication"]).await;
+        info.contains("master_link_status:up")
+    })
+    .await;
+}
+
+async fn begin_to_follow(replica: &Redis, primary: &Redis) -> ::redis::aio::MultiplexedConnection {
     let url = primary.url();
     let password = url.split(['@', ':']).nth(2).expect("the URL has one");
     let port = primary.port().to_string();
@@ -328,11 +359,7 @@ async fn follow(replica: &Redis, primary: &Redis) {
     let mut client = client_of(&replica.url()).await;
     let _: String = ask(&mut client, &["CONFIG", "SET", "masterauth", password]).await;
     let _: String = ask(&mut client, &["REPLICAOF", "127.0.0.1", &port]).await;
-    until("the replica is up to date", async || {
-        let info: String = ask(&mut client, &["INFO", "replication"]).await;
-        info.contains("master_link_status:up")
-    })
-    .await;
+    client
 }
 
 #[tokio::test]
