@@ -31,6 +31,8 @@ mod position;
 mod protocol;
 mod random;
 mod record;
+#[cfg(feature = "redis")]
+mod redis;
 mod scope;
 mod second_tier;
 mod solo;
@@ -64,6 +66,8 @@ pub use policy::Policy;
 pub use position::{Floor, History, Position};
 pub use random::Random;
 pub use record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
+#[cfg(feature = "redis")]
+pub use redis::{RedisConfig, RedisConfigError, RedisTier};
 pub use scope::Scope;
 pub use second_tier::{
     Answer, Change, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage,

@@ -13,6 +13,8 @@ pub enum TierFailure {
     Full,
     /// It takes no writes: a replica answered, or its disk is in trouble.
     ReadOnly,
+    /// It answers, but not yet: it loads its data, or a script keeps it busy.
+    NotReady,
     /// It answered something else than it was asked for.
     Refused,
 }
@@ -37,7 +39,7 @@ impl TierError {
 impl TierFailure {
     /// Whether it speaks against the server itself, so that a breaker counts it.
     pub fn is_outage(self) -> bool {
-        matches!(self, TierFailure::Unreachable | TierFailure::TimedOut)
+        matches!(self, TierFailure::Unreachable | TierFailure::TimedOut | TierFailure::NotReady)
     }
 
     /// The failure as a metric label: lower case, stable.
@@ -47,6 +49,7 @@ impl TierFailure {
             TierFailure::TimedOut => "timed_out",
             TierFailure::Full => "full",
             TierFailure::ReadOnly => "read_only",
+            TierFailure::NotReady => "not_ready",
             TierFailure::Refused => "refused",
         }
     }
@@ -59,6 +62,7 @@ impl fmt::Display for TierFailure {
             TierFailure::TimedOut => "did not answer in time",
             TierFailure::Full => "is full",
             TierFailure::ReadOnly => "takes no writes",
+            TierFailure::NotReady => "is not ready",
             TierFailure::Refused => "refused",
         })
     }

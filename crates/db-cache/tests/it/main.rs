@@ -1,4 +1,5 @@
 //! The cache on its second tiers.
 
 mod conformance;
+mod redis;
 mod simulation;
