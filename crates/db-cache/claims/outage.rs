@@ -102,8 +102,7 @@ async fn run(kills: usize) -> Figure {
 }
 
 async fn cache(redis: &Redis) -> Cache {
-    let cache = server::cache(&redis.url(), CacheConfig::default()).await;
-    cache
+    server::cache(&redis.url(), CacheConfig::default()).await
 }
 
 /// Waits for hits of the second tier.

@@ -285,6 +285,7 @@ impl Shared {
             Mode::Bounded(within) => is_confirmed && self.has_lease(within, now),
             Mode::Session(token) => {
                 is_confirmed
+                    && !token.untold
                     && self.has_lease(self.config.longest_lease, now)
                     && token.feed.is_none_or(|wanted| self.knowledge.has_applied(wanted))
             }

@@ -15,9 +15,10 @@ use crate::load::{Loaded, ReadAt};
 use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
+use crate::record::SlotRecord;
 use crate::second_tier::{Holder, Store};
 use crate::stats::Unkept;
-use crate::tag::{Slot, Tag};
+use crate::tag::Slot;
 use crate::token::Token;
 
 /// What this process knew before a load, where the second tier did not answer.
@@ -135,8 +136,28 @@ impl Shared {
             return Some(Unkept::InDoubt);
         }
         let from = token.load_from(plan.mode, self.mutant);
-        let is_accepted = self.mutant == Mutant::IgnoreFloor || from.accepts(read_at);
-        (!is_accepted).then_some(Unkept::ReadElsewhere)
+        (!self.accepts(from, read_at)).then_some(Unkept::ReadElsewhere)
+    }
+
+    /// Whether a standby that answered a load had replayed what its value's own tags ask for. Only the value tells these
+    /// tags, so nobody could ask for it before.
+    pub(crate) async fn standby_has_tags_of_value<V>(
+        &self,
+        plan: &Plan<V>,
+        loaded: &Loaded<V>,
+        token: Option<&Token>,
+    ) -> bool {
+        let (Some(token), ReadAt::Standby(replayed)) = (token, loaded.read_at) else { return false };
+        let late = self.late_slots(plan, loaded, token);
+        if late.is_empty() || self.mutant == Mutant::IgnoreFloor {
+            return true;
+        }
+        let Some(later) = self.open(&late).await else { return false };
+        let covered = |record: &SlotRecord| match self.mutant {
+            Mutant::IgnoreTimeline => record.floor.is_covered_by_number(replayed),
+            _ => record.doubt.is_none() && record.floor_in(&later.epoch).is_covered_by(replayed),
+        };
+        later.slots.values().all(covered)
     }
 
     /// The token with the slots of tags that only the value told; none where one may have changed since.
@@ -146,11 +167,7 @@ impl Shared {
         loaded: &Loaded<V>,
         mut token: Token,
     ) -> Option<Token> {
-        let of_value = loaded.value.as_ref().zip(plan.tags_of_value).map(|(value, tags)| tags(value));
-        let all = of_value.iter().flatten().chain(&loaded.tags).map(Tag::slot);
-        let mut late: Vec<Slot> = all.filter(|slot| !token.slots.contains_key(slot)).collect();
-        late.sort_unstable();
-        late.dedup();
+        let mut late = self.late_slots(plan, loaded, &token);
         if self.mutant == Mutant::LateStamp {
             late.extend(&plan.slots);
         }
@@ -158,11 +175,17 @@ impl Shared {
             return Some(token);
         }
         let later = self.open(&late).await?;
-        let covered = later.slots.values().all(|record| match loaded.read_at {
-            ReadAt::Standby(replayed) => record.floor_in(&later.epoch).is_covered_by(replayed),
-            ReadAt::Primary(_) | ReadAt::Elsewhere => true,
-        });
-        (covered && token.add_unchanged(&later, self.mutant)).then_some(token)
+        token.add_unchanged(&later, self.mutant).then_some(token)
+    }
+
+    /// The slots of tags that only the value told.
+    fn late_slots<V>(&self, plan: &Plan<V>, loaded: &Loaded<V>, token: &Token) -> Vec<Slot> {
+        let of_value = loaded.value.as_ref().zip(plan.tags_of_value).map(|(value, tags)| tags(value));
+        let all = of_value.iter().flatten().chain(&loaded.tags).map(|tag| plan.slot(self.mutant, tag));
+        let mut late: Vec<Slot> = all.filter(|slot| !token.slots.contains_key(slot)).collect();
+        late.sort_unstable();
+        late.dedup();
+        late
     }
 
     fn kept<V>(

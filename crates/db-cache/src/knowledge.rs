@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::generation::Generation;
 use crate::position::History;
-use crate::record::{EpochRecord, FeedId, Run};
+use crate::record::{EpochRecord, Run};
 use crate::second_tier::{Change, Cursor};
 use crate::tag::Slot;
 
@@ -95,11 +95,6 @@ impl Knowledge {
         self.feed().cursor.is_some_and(|cursor| cursor.run == wanted.run && cursor.id >= wanted.id)
     }
 
-    /// Where the reader of the feed stands.
-    pub(crate) fn cursor(&self) -> Option<Cursor> {
-        self.feed().cursor
-    }
-
     /// The history of the database, as this process knows it.
     pub(crate) fn history(&self) -> Option<History> {
         self.feed().history
@@ -149,9 +144,9 @@ impl Knowledge {
     }
 
     /// This process has changed slots, which the feed will tell at `at`: until then they are in doubt.
-    pub(crate) fn changed_here(&self, slots: &[Slot], at: FeedId) {
+    pub(crate) fn changed_here(&self, slots: &[Slot], at: Cursor) {
         let feed = self.feed();
-        if feed.cursor.is_none_or(|cursor| cursor.id < at) {
+        if feed.cursor.is_none_or(|cursor| cursor.run != at.run || cursor.id < at.id) {
             slots.iter().for_each(|slot| self.set(*slot, self.next_doubt()));
         }
         drop(feed);

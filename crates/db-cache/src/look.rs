@@ -9,6 +9,7 @@ use crate::clock::Moment;
 use crate::entry::{Cached, Entry, Found, Head, Nothing};
 use crate::envelope::{Envelope, Unreadable};
 use crate::knowledge::Verdict;
+use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::record::EpochRecord;
@@ -54,6 +55,9 @@ impl Shared {
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
+        if matches!(plan.mode, Mode::Session(token) if token.untold) {
+            return Look::nothing(Miss::Distrusted);
+        }
         let (asked, sight) = (self.clock.now(), self.knowledge.sight());
         let slots = self.slots_to_ask(plan);
         let keys = std::slice::from_ref(&plan.entry_key);

@@ -25,6 +25,8 @@ pub struct SessionToken {
     pub feed: Option<Cursor>,
     /// The primary's position after its last write.
     pub position: Option<Position>,
+    /// Whether the second tier has not heard of the write: the session's reads then ask the primary.
+    pub untold: bool,
 }
 
 impl Default for Mode {

@@ -101,7 +101,7 @@ impl Records {
         }
     }
 
-    pub(crate) fn mark(&mut self, now: TierTime, writer: Writer, fresh: &Fresh, keep: Duration) -> FeedId {
+    pub(crate) fn mark(&mut self, now: TierTime, writer: Writer, fresh: &Fresh, keep: Duration) -> Cursor {
         for (slot, generation) in &fresh.0 {
             if !self.slots.contains_key(slot) {
                 self.create(now, *slot, *generation);
@@ -111,7 +111,7 @@ impl Records {
             }
             self.tell(now, *slot);
         }
-        self.tail
+        self.end()
     }
 
     pub(crate) fn bump(
@@ -120,7 +120,7 @@ impl Records {
         writer: Option<Writer>,
         fresh: &Fresh,
         position: Option<Position>,
-    ) -> FeedId {
+    ) -> Cursor {
         for (slot, generation) in &fresh.0 {
             match self.slots.get_mut(slot) {
                 // What was bumped here before may lie behind this commit.
@@ -135,17 +135,17 @@ impl Records {
                 }
             }
         }
-        self.tail
+        self.end()
     }
 
-    pub(crate) fn abort(&mut self, now: TierTime, writer: Writer, slots: &[Slot]) -> FeedId {
+    pub(crate) fn abort(&mut self, now: TierTime, writer: Writer, slots: &[Slot]) -> Cursor {
         for slot in slots {
             let removed = self.slots.get_mut(slot).and_then(|record| record.doubts.remove(&writer));
             if removed.is_some() {
                 self.tell(now, *slot);
             }
         }
-        self.tail
+        self.end()
     }
 
     pub(crate) fn renew_epoch(&mut self, now: TierTime, fresh: Generation, when: NewEpoch) -> EpochRecord {
@@ -184,7 +184,7 @@ impl Records {
         if let (Some((member, keep)), Some(after)) = (member, after) {
             self.members.insert(member, (after.id, now.after(keep)));
         }
-        let cursor = Cursor { run: self.run, id: self.tail };
+        let cursor = self.end();
         let Some(after) = after else {
             return Feed { changes: Vec::new(), cursor, lost: false, epoch: self.epoch };
         };
@@ -209,6 +209,10 @@ impl Records {
     pub(crate) fn members(&self, now: TierTime) -> Vec<(Member, FeedId)> {
         let alive = self.members.iter().filter(|(_, (_, until))| *until > now);
         alive.map(|(member, (applied, _))| (*member, *applied)).collect()
+    }
+
+    fn end(&self) -> Cursor {
+        Cursor { run: self.run, id: self.tail }
     }
 
     fn create(&mut self, now: TierTime, slot: Slot, generation: Generation) {

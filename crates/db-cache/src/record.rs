@@ -12,7 +12,8 @@ use crate::position::{Floor, History};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct TierTime(pub u64);
 
-/// The place of one change in the feed; it only grows within one [`Run`].
+/// The place of one change in the feed: the tier's time in milliseconds, or later, and a number. It only grows within one
+/// [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct FeedId(pub u64, pub u64);
 

@@ -4,6 +4,7 @@
 //! run of the server is learned when a connection opens and holds for all that it answers.
 
 mod address;
+mod config;
 mod connection;
 mod failure;
 mod feed;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use redis::Pipeline;
 
 pub use self::address::RedisConfigError;
+pub use self::config::RedisConfig;
 use self::connection::{Connection, Opener};
 use self::failure::unexpected;
 use self::link::Link;
@@ -29,6 +31,7 @@ use self::names::{EPOCH, Names, RELAYED, TAIL};
 use self::reply::Answers;
 use self::scripts::{Script, Scripts};
 use self::server::Info;
+use crate::config::CacheConfig;
 use crate::generation::Generation;
 use crate::key::EntryKey;
 use crate::position::Position;
@@ -39,38 +42,6 @@ use crate::second_tier::{
 };
 use crate::tag::Slot;
 use crate::tier_error::TierError;
-
-/// How to reach a Redis, and whose keys to keep there.
-///
-/// ```
-/// use db_cache::{RedisConfig, RedisTier};
-///
-/// let config = RedisConfig {
-///     url: "redis://:password@127.0.0.1:6379".into(),
-///     installation: "shop/production".into(),
-///     ..RedisConfig::default()
-/// };
-/// let tier = RedisTier::new(&config)?;
-/// assert!(!format!("{config:?} {tier:?}").contains("password"));
-/// # Ok::<(), db_cache::RedisConfigError>(())
-/// ```
-#[derive(Clone)]
-pub struct RedisConfig {
-    /// Where it is: `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. It may hold a password.
-    ///
-    /// It must lead to the primary, also after a failover.
-    pub url: String,
-    /// Whose keys they are. Two services on one database share it; two databases, and a copy of one, must not.
-    pub installation: String,
-    /// What the server's `CLIENT LIST` calls this process.
-    pub client_name: String,
-    /// The longest that opening a connection may take, with TLS and login. Callers wait only as long as they want to.
-    pub connect_timeout: Duration,
-    /// A connection on which nothing was answered for so long is given up.
-    pub response_timeout: Duration,
-    /// The authority that `rediss://` trusts, as PEM; the system's, where there is none.
-    pub ca_certificate: Option<Vec<u8>>,
-}
 
 /// A second tier on one Redis or Valkey: alone, with replicas, or one shard of a cluster.
 ///
@@ -92,19 +63,6 @@ const SLOTS_AT_ONCE: usize = 512;
 /// Longer than any entry or lease is kept, and short enough for the server to add to its clock.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-impl Default for RedisConfig {
-    fn default() -> Self {
-        RedisConfig {
-            url: "redis://127.0.0.1:6379".to_owned(),
-            installation: String::new(),
-            client_name: "db-cache".to_owned(),
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-            ca_certificate: None,
-        }
-    }
-}
-
 impl RedisTier {
     /// A tier that opens its connections when they are needed: a server that is down is no error here.
     ///
@@ -124,6 +82,20 @@ impl RedisTier {
             waiting: Mutex::default(),
             random: Random::from_entropy(),
         })
+    }
+
+    /// The tier that a cache's configuration names; none where it names none.
+    ///
+    /// # Errors
+    /// As for [`RedisTier::new`].
+    pub fn of(config: &CacheConfig) -> Result<Option<Self>, RedisConfigError> {
+        let Some(url) = &config.second_tier else { return Ok(None) };
+        let config = RedisConfig {
+            url: url.secret().to_owned(),
+            installation: config.installation.clone(),
+            ..RedisConfig::default()
+        };
+        RedisTier::new(&config).map(Some)
     }
 
     /// One round trip on the shared connection; what its answers say against the connection ends it.
@@ -198,9 +170,10 @@ impl RedisTier {
         head: &[Vec<u8>],
         slots: &[T],
         argument: impl Fn(&mut Vec<Vec<u8>>, &T),
-    ) -> Result<FeedId, TierError> {
-        let read = |answers: &mut Answers, _: &Connection| {
-            answers.read("a script", reply::id)?.ok_or_else(|| unexpected("a script"))
+    ) -> Result<Cursor, TierError> {
+        let read = |answers: &mut Answers, connection: &Connection| {
+            let id = answers.read("a script", reply::id)?.ok_or_else(|| unexpected("a script"))?;
+            Ok(Cursor { run: connection.run, id })
         };
         let mut parts = slots.chunks(SLOTS_AT_ONCE);
         let mut part = parts.next().unwrap_or_default();
@@ -337,7 +310,7 @@ impl SecondTier for RedisTier {
         Box::pin(self.run(pipeline, |answers, _| answers.take("release").map(drop)))
     }
 
-    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId> {
+    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor> {
         Box::pin(async move {
             let head = [of_writer(writer), decimal(millis(keep))];
             self.change(&self.scripts.mark, &head, &fresh.0, with_generation).await
@@ -349,7 +322,7 @@ impl SecondTier for RedisTier {
         writer: Option<Writer>,
         fresh: &'a Fresh,
         position: Option<Position>,
-    ) -> Answer<'a, FeedId> {
+    ) -> Answer<'a, Cursor> {
         Box::pin(async move {
             let position = position.map(reply::of_position).unwrap_or_default();
             let head = [writer.map(of_writer).unwrap_or_default(), position];
@@ -357,7 +330,7 @@ impl SecondTier for RedisTier {
         })
     }
 
-    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId> {
+    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor> {
         let number = |arguments: &mut Vec<Vec<u8>>, slot: &Slot| arguments.push(of_slot(*slot));
         Box::pin(async move { self.change(&self.scripts.abort, &[of_writer(writer)], slots, number).await })
     }
@@ -455,12 +428,6 @@ fn decimal(number: u64) -> Vec<u8> {
 /// At least one: a server takes no end of life that is now.
 fn millis(keep: Duration) -> u64 {
     u64::try_from(keep.min(LONGEST).as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-impl fmt::Debug for RedisConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig").field("installation", &self.installation).finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for RedisTier {

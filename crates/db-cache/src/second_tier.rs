@@ -40,8 +40,9 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// Gives the lease back, if `holder` still has it.
     fn release<'a>(&'a self, key: &'a EntryKey, holder: Holder) -> Answer<'a, ()>;
 
-    /// Marks slots in doubt for at most `keep`: a transaction of `writer` that touches them is about to commit.
-    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId>;
+    /// Marks slots in doubt for at most `keep`: a transaction of `writer` that touches them is about to commit. As with the
+    /// next two, the answer is where in the feed the change stands.
+    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor>;
 
     /// Gives slots the generations that come with them and ends the doubts of `writer`: its transaction has committed.
     ///
@@ -51,10 +52,10 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
         writer: Option<Writer>,
         fresh: &'a Fresh,
         position: Option<Position>,
-    ) -> Answer<'a, FeedId>;
+    ) -> Answer<'a, Cursor>;
 
     /// Ends the doubts of `writer`: its transaction has not committed. Generations stay, and entries with them.
-    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId>;
+    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor>;
 
     /// Gives the whole cache a fresh generation, if `when` says so, and answers with the epoch that holds then.
     fn epoch<'a>(&'a self, fresh: Generation, when: NewEpoch) -> Answer<'a, EpochRecord>;
@@ -70,6 +71,8 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     ) -> Answer<'a, Feed>;
 
     /// The members that read the feed, and up to where each has applied it.
+    ///
+    /// A tier may lose its members only together with its epoch: they must not be evicted one without the other.
     fn members(&self) -> Answer<'_, Vec<(Member, FeedId)>>;
 
     /// The relay says that everything that was committed up to now has been bumped.
@@ -199,6 +202,14 @@ impl Fresh {
     /// The slots.
     pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.0.iter().map(|(slot, _)| *slot)
+    }
+}
+
+impl Snapshot {
+    /// Whether the tier has been the same for that long, so that it knows every member which has registered since.
+    pub(crate) fn keeps_members_for(&self, time: Duration) -> bool {
+        self.epoch
+            .is_some_and(|epoch| epoch.run == self.run && self.now.since(TierTime(epoch.changed.0)) >= time)
     }
 }
 

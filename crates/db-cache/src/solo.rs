@@ -92,7 +92,7 @@ impl SecondTier for Solo {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId> {
+    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor> {
         self.act(|records, now| records.mark(now, writer, fresh, keep))
     }
 
@@ -101,11 +101,11 @@ impl SecondTier for Solo {
         writer: Option<Writer>,
         fresh: &'a Fresh,
         position: Option<Position>,
-    ) -> Answer<'a, FeedId> {
+    ) -> Answer<'a, Cursor> {
         self.act(|records, now| records.bump(now, writer, fresh, position))
     }
 
-    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId> {
+    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor> {
         self.act(|records, now| records.abort(now, writer, slots))
     }
 

@@ -13,10 +13,9 @@ use crate::config::Unmarked;
 use crate::mode::SessionToken;
 use crate::mutant::Mutant;
 use crate::position::Position;
-use crate::record::FeedId;
 use crate::second_tier::{Cursor, Writer};
 use crate::tag::{Slot, Tag};
-use crate::tier_error::TierError;
+use crate::tier_error::{TierError, TierFailure};
 
 /// What one transaction touches. Make one for each transaction; each attempt at it begins with [`CacheTransaction::clear`].
 ///
@@ -38,6 +37,14 @@ pub struct CacheTransaction {
     state: Mutex<State>,
     fenced: bool,
 }
+
+/// The pauses between two looks at how far the first tiers are.
+const FIRST_FENCE_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_FENCE_PAUSE: Duration = Duration::from_millis(20);
+const FENCE_MARGIN: Duration = Duration::from_secs(2);
+
+/// The pause between two attempts to tell the second tier of a commit.
+const RETRY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 struct State {
@@ -132,10 +139,15 @@ impl CacheTransaction {
         match cache.tier.ask_within(budget, |tier| tier.mark(writer, &fresh, keep)).await {
             Ok(at) => {
                 cache.knowledge.changed_here(&slots, at);
-                if self.fenced {
-                    cache.fence(at).await?;
+                match self.fenced && !cache.fence(at).await {
+                    // The mark may be gone with the tier that took it.
+                    true => Err(TierError::new(
+                        TierFailure::TimedOut,
+                        "not every first tier has heard of the mark",
+                    )
+                    .into()),
+                    false => Ok(()),
                 }
-                Ok(())
             }
             Err(error) => {
                 cache.knowledge.changed_unheard(&slots);
@@ -157,10 +169,22 @@ impl CacheTransaction {
         let (slots, writer) = self.end();
         let cache = &self.cache.shared;
         if slots.is_empty() || cache.mutant == Mutant::BumpBeforeCommit {
-            return SessionToken { feed: None, position };
+            return SessionToken { position, ..SessionToken::default() };
         }
-        let feed = cache.bump(writer, &slots, position).await;
-        SessionToken { feed, position }
+        let mut feed = cache.bump(writer, &slots, position).await;
+        if cache.config.unmarked == Unmarked::RollBack {
+            // Whoever would rather roll back than be wrong waits until the others can know, or the tier is given up.
+            let until = cache.clock.now().after(cache.config.doubt);
+            while feed.is_none() && cache.clock.now() < until {
+                tokio::time::sleep(RETRY).await;
+                feed = cache.bump(writer, &slots, position).await;
+            }
+        }
+        if let Some(at) = feed.filter(|_| self.fenced) {
+            // The mark may have been lost since: nobody is answered before this is everywhere.
+            cache.fence(at).await;
+        }
+        SessionToken { feed, position, untold: feed.is_none() }
     }
 
     /// The transaction was rolled back: entries stay valid.
@@ -212,7 +236,7 @@ impl Shared {
         match self.tier.ask_within(budget, |tier| tier.bump(writer, &fresh, position)).await {
             Ok(at) => {
                 self.knowledge.changed_here(slots, at);
-                self.knowledge.cursor().map(|cursor| Cursor { id: at, ..cursor })
+                Some(at)
             }
             Err(error) => {
                 tracing::debug!(%error, "the cache's second tier is told later what has changed");
@@ -230,17 +254,28 @@ impl Shared {
         self.unheard.remember_later(self.clock.now().after(self.config.doubt), slots);
     }
 
-    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease.
-    async fn fence(&self, at: FeedId) -> Result<(), TierError> {
-        let mut pause = Duration::from_micros(100);
-        loop {
-            let members = self.tier.ask_within(self.config.commit_budget, |tier| tier.members()).await?;
-            if members.iter().all(|(_, applied)| *applied >= at) {
-                return Ok(());
+    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told.
+    async fn fence(&self, at: Cursor) -> bool {
+        // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for that long.
+        let until = self.clock.now().after(self.config.longest_lease.saturating_mul(2)).after(FENCE_MARGIN);
+        let mut pause = FIRST_FENCE_PAUSE;
+        while !self.is_fenced(at).await {
+            if self.clock.now() >= until {
+                return false;
             }
             tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2).min(Duration::from_millis(20));
+            pause = pause.saturating_mul(2).min(LONGEST_FENCE_PAUSE);
         }
+        true
+    }
+
+    async fn is_fenced(&self, at: Cursor) -> bool {
+        let budget = self.config.commit_budget;
+        let Ok(members) = self.tier.ask_within(budget, |tier| tier.members()).await else { return false };
+        // A tier that was emptied or taken over knows no members, but their leases go on.
+        let Ok(now) = self.tier.ask_within(budget, |tier| tier.read(&[], &[])).await else { return false };
+        let has_all = members.iter().all(|(_, applied)| *applied >= at.id);
+        has_all && now.run == at.run && now.keeps_members_for(self.config.longest_lease)
     }
 }
 

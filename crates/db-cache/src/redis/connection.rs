@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
@@ -19,7 +19,7 @@ use super::address::{Address, Place, RedisConfigError};
 use super::failure;
 use super::names::{EPOCH, Names};
 use super::reply::Answers;
-use super::server::{Info, SECTIONS};
+use super::server::Info;
 #[cfg(feature = "redis-tls")]
 use super::tls::Tls;
 use crate::record::Run;
@@ -48,7 +48,15 @@ pub(super) struct Connection {
     opened: Instant,
     /// Since when nothing was answered, in milliseconds after `opened`; zero where nothing waits.
     silent_since: AtomicU64,
+    /// Questions since the last answer whose callers have given up.
+    unanswered: AtomicU32,
     silence: Duration,
+}
+
+/// A question under way.
+struct Question<'a> {
+    connection: &'a Connection,
+    is_answered: bool,
 }
 
 /// A shard that moves while it is looked for.
@@ -121,7 +129,8 @@ impl Opener {
         let driver = Driver(driver.abort_handle());
         let mut pipeline = redis::pipe();
         pipeline.cmd("CLIENT").arg("SETNAME").arg(&self.client_name);
-        pipeline.cmd("INFO").arg(&SECTIONS);
+        // All of it: an old server, which is refused, knows no list of sections.
+        pipeline.cmd("INFO");
         pipeline.cmd("HGET").arg(&self.names.records).arg(EPOCH);
         let answers =
             commands.send_packed_commands(&pipeline, 0, 3).await.map_err(|error| failure::of(&error))?;
@@ -129,13 +138,14 @@ impl Opener {
         // A user who may not name a connection may still use it.
         let _ = answers.take("CLIENT SETNAME");
         let info = Info::parse(&answers.text("INFO")?);
-        let run = info.run()?;
+        // A replica of a cluster tells where the primary is, too.
         if info.is_cluster()
             && let Err(error) = answers.take("HGET")
             && let Some(moved) = moved(&error.what, address)
         {
             return Ok(Err(moved));
         }
+        let run = info.run()?;
         self.warn_of(info.danger());
         if let Some(limit) = limit {
             commands.set_response_timeout(limit);
@@ -148,6 +158,7 @@ impl Opener {
             _driver: driver,
             opened: Instant::now(),
             silent_since: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
             silence: limit.unwrap_or(Duration::MAX),
         }))
     }
@@ -213,10 +224,10 @@ impl Connection {
     /// Sends commands in one round trip. Each has one answer.
     pub(super) async fn ask(&self, pipeline: &Pipeline) -> Result<Answers, TierError> {
         let count = pipeline.len();
-        let now = self.age_ms();
-        let _ = self.silent_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.silent_since.compare_exchange(0, self.age_ms(), Ordering::Relaxed, Ordering::Relaxed);
+        let mut question = Question { connection: self, is_answered: false };
         let answers = self.commands.clone().send_packed_commands(pipeline, 0, count).await;
-        self.silent_since.store(0, Ordering::Relaxed);
+        question.is_answered = answers.is_ok();
         answers.map(Answers::new).map_err(|error| self.noticed(failure::of(&error)))
     }
 
@@ -233,11 +244,17 @@ impl Connection {
         self.is_over.store(true, Ordering::Release);
     }
 
-    /// Whether it can be asked: it has not ended, and what was asked before, even by callers that gave up, was answered.
+    /// Whether it can be asked: it has not ended, and answers. Callers that give up early leave questions of which nobody
+    /// knows whether they were answered: one of them says nothing.
     pub(super) fn is_alive(&self) -> bool {
-        let since = self.silent_since.load(Ordering::Relaxed);
-        let silent_ms = if since == 0 { 0 } else { self.age_ms().saturating_sub(since) };
-        !self.is_over.load(Ordering::Acquire) && Duration::from_millis(silent_ms) <= self.silence
+        if self.is_over.load(Ordering::Acquire) {
+            return false;
+        }
+        let silent_ms = match self.silent_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.age_ms().saturating_sub(since),
+        };
+        self.unanswered.load(Ordering::Relaxed) < 2 || Duration::from_millis(silent_ms) < self.silence
     }
 
     /// Whether the server's data still has the history that it had when the connection opened.
@@ -264,6 +281,17 @@ impl fmt::Debug for Connection {
             .field("run", &self.run)
             .field("is_alive", &self.is_alive())
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            self.connection.unanswered.store(0, Ordering::Relaxed);
+            self.connection.silent_since.store(0, Ordering::Relaxed);
+        } else {
+            self.connection.unanswered.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

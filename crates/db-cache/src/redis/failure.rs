@@ -49,9 +49,9 @@ pub(super) fn is_unknown_script(error: &TierError) -> bool {
 /// Whether another connection may do better than the one that it came over.
 pub(super) fn is_of_the_connection(error: &TierError) -> bool {
     match error.failure {
-        TierFailure::Unreachable | TierFailure::TimedOut => true,
+        TierFailure::Unreachable => true,
         TierFailure::ReadOnly => error.what.starts_with("READONLY") || error.what.contains(IS_REPLICA),
-        TierFailure::Full | TierFailure::NotReady | TierFailure::Refused => false,
+        TierFailure::TimedOut | TierFailure::Full | TierFailure::NotReady | TierFailure::Refused => false,
     }
 }
 

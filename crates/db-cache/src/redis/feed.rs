@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::failure::unexpected;
+use super::names::MEMBERS;
 use super::reply::{self, Answers, Part};
 use super::{RedisTier, decimal, millis};
 use crate::record::FeedId;
@@ -66,17 +67,11 @@ impl RedisTier {
 
     pub(super) async fn list_members(&self) -> Result<Vec<(Member, FeedId)>, TierError> {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HGETALL").arg(&self.names.members);
+        pipeline.cmd("HGET").arg(&self.names.records).arg(MEMBERS);
         pipeline.cmd("TIME");
         let read = |answers: &mut Answers, _: &Connection| {
-            let mut fields = answers.list("HGETALL")?;
+            let members = answers.read("HGET", reply::members)?.unwrap_or_default();
             let now = answers.time()?;
-            let mut members = Vec::new();
-            while let Some(field) = fields.next_bytes("HGETALL")? {
-                let value = fields.bytes("HGETALL")?.unwrap_or_default();
-                let member = reply::member(&field, &value).ok_or_else(|| unexpected("HGETALL"))?;
-                members.push(member);
-            }
             let alive = members.into_iter().filter(|(.., until)| *until > now);
             Ok(alive.map(|(member, applied, _)| (member, applied)).collect())
         };
@@ -93,7 +88,7 @@ impl RedisTier {
             if let Some((member, keep)) = member {
                 let arguments =
                     [member.0.to_be_bytes().to_vec(), reply::of_id(after.id), decimal(millis(keep))];
-                pipeline.add_command(self.scripts.member.call(with_text, &[&self.names.members], &arguments));
+                pipeline.add_command(self.scripts.member.call(with_text, &[&self.names.records], &arguments));
             }
             self.ask_for_changes(&mut pipeline, after, None);
             pipeline

@@ -8,12 +8,10 @@ use crate::key::EntryKey;
 /// The names of one installation's keys.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Slots, epoch, and where the feed ends. It has no end of life: at most one field a slot.
+    /// Slots, epoch, where the feed ends, and who reads it. It has no end of life: it has a field for each slot at most.
     pub(super) records: Vec<u8>,
     /// The feed. It has no end of life: it is cut.
     pub(super) feed: Vec<u8>,
-    /// Who reads the feed.
-    pub(super) members: Vec<u8>,
     prefix: String,
 }
 
@@ -23,13 +21,15 @@ pub(super) const EPOCH: &str = "e";
 pub(super) const TAIL: &str = "t";
 /// When the relay last said that it had caught up.
 pub(super) const RELAYED: &str = "r";
+/// Who reads the feed.
+pub(super) const MEMBERS: &str = "m";
 
 impl Names {
     /// The names for `installation`. No two installations have the same.
     pub(super) fn of(installation: &str) -> Self {
         let prefix = format!("{{db-cache:{}}}:", escaped(installation));
         let name = |what: &str| format!("{prefix}{what}").into_bytes();
-        Names { records: name("records"), feed: name("feed"), members: name("members"), prefix }
+        Names { records: name("records"), feed: name("feed"), prefix }
     }
 
     pub(super) fn entry(&self, key: &EntryKey) -> Vec<u8> {

@@ -51,11 +51,6 @@ impl Answers {
         self.0.as_slice().is_empty()
     }
 
-    /// The next bytes; none where there is no further answer.
-    pub(super) fn next_bytes(&mut self, to: &str) -> Result<Option<Vec<u8>>, TierError> {
-        if self.is_empty() { Ok(None) } else { self.bytes(to) }
-    }
-
     /// A value that may be absent, read from its bytes.
     pub(super) fn read<T>(
         &mut self,
@@ -202,10 +197,14 @@ pub(super) fn time(bytes: &[u8]) -> Option<TierTime> {
     Bytes(bytes).u64().map(TierTime)
 }
 
-/// A member, from its field and its value, and until when it is one.
-pub(super) fn member(field: &[u8], value: &[u8]) -> Option<(Member, FeedId, TierTime)> {
-    let mut value = Bytes(value);
-    Some((Member(Bytes(field).u64()?), value.id()?, TierTime(value.u64()?)))
+/// The members, each with what it has applied and until when it is one.
+pub(super) fn members(bytes: &[u8]) -> Option<Vec<(Member, FeedId, TierTime)>> {
+    let mut bytes = Bytes(bytes);
+    let mut members = Vec::new();
+    while !bytes.0.is_empty() {
+        members.push((Member(bytes.u64()?), bytes.id()?, TierTime(bytes.u64()?)));
+    }
+    Some(members)
 }
 
 pub(super) fn bytes(value: Value, to: &str) -> Result<Option<Vec<u8>>, TierError> {

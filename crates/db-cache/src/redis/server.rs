@@ -12,9 +12,6 @@ use crate::tier_error::{TierError, TierFailure};
 #[derive(Debug)]
 pub(super) struct Info(HashMap<String, String>);
 
-/// The sections that a connection needs when it opens.
-pub(super) const SECTIONS: [&str; 5] = ["server", "replication", "memory", "persistence", "cluster"];
-
 /// The oldest major version whose scripts may say that they run on a full server.
 const OLDEST: u64 = 7;
 

@@ -222,7 +222,7 @@ impl SecondTier for SimulatedTier {
         Box::pin(self.run(Operation::Release, move |state, _| state.release(key, holder)))
     }
 
-    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, FeedId> {
+    fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor> {
         Box::pin(self.run(Operation::Mark, move |state, now| state.records.mark(now, writer, fresh, keep)))
     }
 
@@ -231,13 +231,13 @@ impl SecondTier for SimulatedTier {
         writer: Option<Writer>,
         fresh: &'a Fresh,
         position: Option<Position>,
-    ) -> Answer<'a, FeedId> {
+    ) -> Answer<'a, Cursor> {
         Box::pin(
             self.run(Operation::Bump, move |state, now| state.records.bump(now, writer, fresh, position)),
         )
     }
 
-    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, FeedId> {
+    fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor> {
         Box::pin(self.run(Operation::Abort, move |state, now| state.records.abort(now, writer, slots)))
     }
 
@@ -265,6 +265,7 @@ impl SecondTier for SimulatedTier {
                     return Ok(feed);
                 }
                 tokio::select! {
+                    biased;
                     () = &mut over => return Ok(feed),
                     () = changed => {}
                 }

@@ -5,3 +5,4 @@ mod conformance;
 mod relay;
 mod relayed;
 mod redis;
+mod simulation;

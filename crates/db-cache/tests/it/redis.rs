@@ -1,4 +1,5 @@
 //! The second tier on a real Redis or Valkey: the suite, its faults, and what it says of them.
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod faults;
 mod opening;

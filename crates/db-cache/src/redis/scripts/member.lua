@@ -1,10 +1,14 @@
--- KEYS[1] is the hash of the members. ARGV: member, what it has applied, for how long in milliseconds.
+-- KEYS[1] is the hash of the records: members are lost only with the epoch. ARGV: member, what it has applied, for how
+-- long in milliseconds.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local keep = tonumber(ARGV[3])
-local known = redis.call('HGETALL', KEYS[1])
-for i = 1, #known, 2 do
-  if struct.unpack('>I8', known[i + 1], 17) <= now then redis.call('HDEL', KEYS[1], known[i]) end
+local known = redis.call('HGET', KEYS[1], 'm') or ''
+local members = {}
+for at = 1, #known, 32 do
+  local is_over = struct.unpack('>I8', known, at + 24) <= now
+  if not is_over and string.sub(known, at, at + 7) ~= ARGV[1] then
+    members[#members + 1] = string.sub(known, at, at + 31)
+  end
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. struct.pack('>I8', now + keep))
-if redis.call('PTTL', KEYS[1]) < keep then redis.call('PEXPIRE', KEYS[1], keep) end
+members[#members + 1] = ARGV[1] .. ARGV[2] .. struct.pack('>I8', now + tonumber(ARGV[3]))
+redis.call('HSET', KEYS[1], 'm', table.concat(members))

@@ -1,7 +1,7 @@
 -- What every script on the records begins with.
 --
 -- KEYS[1] is the hash of the records: a slot's number, 'e' the epoch, 't' where the feed ends, 'r' when the relay had
--- caught up. KEYS[2] is the feed. ARGV[1] is a random number for the feed's first entry, so that no two feeds have the
+-- caught up, 'm' the members. KEYS[2] is the feed. ARGV[1] is a random number for the feed's first entry, so that no two feeds have the
 -- same one. Generations, runs, writers and histories are opaque bytes; identifiers stay below 2^53, which Lua can count.
 local records, feed = KEYS[1], KEYS[2]
 local FEED_LIMIT, ENTRY_LIMIT = 8192, 64

@@ -90,6 +90,28 @@ async fn a_connection_that_went_silent_is_given_up_by_callers_that_do_not_wait()
 }
 
 #[tokio::test]
+async fn one_caller_that_gave_up_costs_no_connection() {
+    let Some(bench) = Bench::start().await else { return };
+    bench.run().await;
+    let id = connection_ids(&bench).await;
+    bench.redis.pause().await.unwrap();
+    let gave_up = tokio::time::timeout(Duration::from_millis(5), bench.tier.read(&[], &[])).await;
+    assert!(gave_up.is_err());
+    bench.redis.resume().await.unwrap();
+    // Longer than a connection may be silent.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    bench.read(&[]).await.unwrap();
+    assert_eq!(connection_ids(&bench).await, id);
+}
+
+/// The server's numbers for the tier's connections.
+async fn connection_ids(bench: &Bench) -> Vec<String> {
+    let clients: String = bench.ask(&["CLIENT", "LIST"]).await;
+    let ours = clients.lines().filter(|line| line.contains("name=db-cache"));
+    ours.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+#[tokio::test]
 async fn an_emptied_server_has_no_epoch_and_its_readers_are_told() {
     let Some(bench) = Bench::start().await else { return };
     let epoch = bench.settle().await;
@@ -210,9 +232,13 @@ async fn records_that_were_evicted_drop_the_cache_and_never_revive_it() {
     let epoch = bench.settle().await;
     let opened = bench.open(&[slot(1)]).await;
     let cursor = bench.tier.feed(None, Duration::ZERO, None).await.unwrap().cursor;
+    let member = Some((db_cache::Member(7), LIMIT));
+    bench.tier.feed(Some(cursor), Duration::ZERO, member).await.unwrap();
+    assert_eq!(bench.tier.members().await.unwrap(), [(db_cache::Member(7), cursor.id)]);
     let _: i64 = bench.ask(&["DEL", "{db-cache:test}:records"]).await;
     let evicted = bench.read(&[slot(1)]).await.unwrap();
     assert_eq!((evicted.epoch, evicted.slots[0]), (None, None));
+    assert!(bench.tier.members().await.unwrap().is_empty(), "members go with the epoch");
     let after = bench.open(&[slot(1)]).await;
     assert_ne!(after.epoch.unwrap().generation, epoch.generation);
     assert_ne!(after.slots[0].unwrap().generation, opened.slots[0].unwrap().generation);
@@ -292,8 +318,39 @@ async fn two_changes_of_role_that_no_read_met_are_another_run_to_readers_of_the_
     assert_ne!(bench.run().await, epoch.run);
 }
 
+#[tokio::test]
+async fn a_server_that_loads_its_data_is_not_ready() {
+    let Some(bench) = Bench::start().await else { return };
+    let Some(second) = skip::without(Redis::start().await) else { return };
+    bench.run().await;
+    let mut filled = client_of(&second.url()).await;
+    let fill = "for key = 1, 5000 do redis.call('SET', key, key) end";
+    let _: Option<String> = ask(&mut filled, &["EVAL", fill, "0"]).await;
+    let mut client = bench.client().await;
+    for [name, value] in [["key-load-delay", "400"], ["loading-process-events-interval-bytes", "1024"]] {
+        let _: String = ask(&mut client, &["CONFIG", "SET", name, value]).await;
+    }
+    begin_to_follow(&bench.redis, &second).await;
+    until("it says so over the open connection and over new ones", async || {
+        let failure = |answer: Result<_, db_cache::TierError>| answer.err().map(|error| error.failure);
+        let fresh = tier_at(&bench.redis.url(), "test");
+        let asked = [failure(bench.read(&[]).await), failure(within(fresh.read(&[], &[])).await)];
+        asked == [Some(TierFailure::NotReady); 2]
+    })
+    .await;
+}
+
 /// Makes `replica` a replica of `primary`, and waits until it is up to date.
 async fn follow(replica: &Redis, primary: &Redis) {
+    let mut client = begin_to_follow(replica, primary).await;
+    until("the replica is up to date", async || {
+        let info: String = ask(&mut client, &["INFO", "replication"]).await;
+        info.contains("master_link_status:up")
+    })
+    .await;
+}
+
+async fn begin_to_follow(replica: &Redis, primary: &Redis) -> ::redis::aio::MultiplexedConnection {
     let url = primary.url();
     let password = url.split(['@', ':']).nth(2).expect("the URL has one");
     let port = primary.port().to_string();
@@ -302,11 +359,7 @@ async fn follow(replica: &Redis, primary: &Redis) {
     let mut client = client_of(&replica.url()).await;
     let _: String = ask(&mut client, &["CONFIG", "SET", "masterauth", password]).await;
     let _: String = ask(&mut client, &["REPLICAOF", "127.0.0.1", &port]).await;
-    until("the replica is up to date", async || {
-        let info: String = ask(&mut client, &["INFO", "replication"]).await;
-        info.contains("master_link_status:up")
-    })
-    .await;
+    client
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::net::TcpListener as Listener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use db_cache::{EntryKey, RedisConfig, RedisConfigError, RedisTier, SecondTier, TierFailure};
+use db_cache::{
+    CacheConfig, EntryKey, RedisConfig, RedisConfigError, RedisTier, SecondTier, TierFailure, TierUrl,
+};
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -25,6 +27,23 @@ async fn a_wrong_password_is_refused_and_shown_nowhere() {
     assert!(!format!("{error} {error:?} {tier:?}").contains("hunter2"));
 }
 
+/// As docs/cache-redis.md gives them.
+const RIGHTS: &str = "~{db-cache:* +mget +get +set +del +pttl +hget +hmget +hset +hexists +xadd +xread +xrange +xrevrange \
+                      +time +wait +info +eval +evalsha +client|setname";
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_may_do_everything() {
+    let Some(bench) = Bench::start().await else { return };
+    let mut command = vec!["ACL", "SETUSER", "cache", "on", ">pass%word", "resetchannels"];
+    command.extend(RIGHTS.split_whitespace());
+    let _: String = bench.ask(&command).await;
+    let url = format!("redis://cache:pass%25word@127.0.0.1:{}", bench.redis.port());
+    let tier = tier_at(&url, "test");
+    within(db_cache::conformance::check(&tier)).await;
+    tier.relayed().await.unwrap();
+    tier.usage().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_configuration_that_is_none_says_what_to_write() {
     let check = |url: &str, installation: &str, expected| {
@@ -37,6 +56,21 @@ async fn a_configuration_that_is_none_says_what_to_write() {
     check("redis//:hunter2@host", "test", RedisConfigError::Url);
     check("rediss://:hunter2@host/#insecure", "test", RedisConfigError::Insecure);
     check("redis://:hunter2@host", "", RedisConfigError::Installation);
+}
+
+#[tokio::test]
+async fn a_cache_has_the_tier_that_its_configuration_names() {
+    let Some(bench) = Bench::start().await else { return };
+    assert!(RedisTier::of(&CacheConfig::default()).unwrap().is_none());
+    let config = CacheConfig {
+        second_tier: Some(TierUrl::new(bench.redis.url())),
+        installation: "test".into(),
+        ..CacheConfig::default()
+    };
+    let tier = RedisTier::of(&config).unwrap().unwrap();
+    assert_eq!(within(tier.read(&[], &[])).await.unwrap().run, bench.run().await);
+    let nameless = CacheConfig { installation: String::new(), ..config };
+    assert_eq!(RedisTier::of(&nameless).map(drop), Err(RedisConfigError::Installation));
 }
 
 #[tokio::test]
