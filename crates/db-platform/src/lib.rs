@@ -57,4 +57,7 @@ mod pages {
     struct Front;
     #[doc = include_str!("../../../docs/getting-started.md")]
     struct GettingStarted;
+    #[cfg(feature = "cache")]
+    #[doc = include_str!("../../../docs/cache-relay.md")]
+    struct CacheRelay;
 }
