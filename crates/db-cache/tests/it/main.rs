@@ -2,7 +2,7 @@
 
 mod accidents;
 mod conformance;
+mod redis;
 mod relay;
 mod relayed;
-mod redis;
 mod simulation;

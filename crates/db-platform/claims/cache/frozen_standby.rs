@@ -11,12 +11,15 @@ use diesel::sql_types::{BigInt, Bool, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 /// How long an entry is fresh, so that each round loads it anew.
 const TTL: Duration = Duration::from_millis(400);
 
 /// One row of a hundred is written while the standby stands still.
 const HOT: i64 = 100;
+
+const READERS: i64 = 16;
 
 const LEAST: f64 = 0.95;
 
@@ -36,7 +39,7 @@ struct Loads {
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
-    let (rows, rounds) = if size == Size::Nightly { (10_000, 20) } else { (1_000, 5) };
+    let (rows, rounds) = if size == Size::Nightly { (10_000, 20) } else { (500, 3) };
     tokio::runtime::Runtime::new().unwrap().block_on(freeze(rows, rounds))
 }
 
@@ -50,11 +53,9 @@ async fn freeze(rows: i64, rounds: u32) -> Figure {
     config.router.max_lag = Duration::from_secs(24 * 60 * 60);
     let db = super::process(config.clone(), super::cache(&redis)).await;
     let writer = super::process(config, super::cache(&redis)).await;
-    let (before, after) = (Arc::default(), Arc::<Loads>::default());
+    let after = Arc::<Loads>::default();
     // The primary teaches how far a standby must be.
-    for id in 1..=rows {
-        read(&db, id, &before).await.unwrap();
-    }
+    read_all(&db, rows, "first", &Arc::default()).await;
     cluster.wait_until_caught_up(1).await.unwrap();
     cluster.pause_replay(1).await.unwrap();
     let (mut stale, mut reads) = (0_u64, 0_u64);
@@ -64,14 +65,8 @@ async fn freeze(rows: i64, rounds: u32) -> Figure {
             super::write(&writer, id, value.clone()).await.unwrap();
         }
         tokio::time::sleep(TTL).await;
-        let loads = Arc::default();
-        for id in 1..=rows {
-            let is_hot = id % HOT == 0;
-            let read = read(&db, id, if is_hot { &loads } else { &after }).await.unwrap();
-            let expected = if is_hot { value.as_str() } else { "first" };
-            stale += u64::from(read != expected);
-            reads += 1;
-        }
+        let told = read_all(&db, rows, &value, &after).await;
+        (stale, reads) = (stale + told, reads + rows.unsigned_abs());
     }
     let [standby, primary] = [&after.standby, &after.primary].map(|count| count.load(Ordering::Relaxed));
     let share = standby as f64 / (standby + primary).max(1) as f64;
@@ -83,6 +78,24 @@ async fn freeze(rows: i64, rounds: u32) -> Figure {
             && standby + primary >= u64::from(rounds) * (rows - rows / HOT) as u64 / 2,
         detail: json!({ "stale": stale, "reads": reads, "standby": standby, "primary": primary, "rounds": rounds }),
     }
+}
+
+/// Reads every row once; how many were stale.
+async fn read_all(db: &Db, rows: i64, hot: &str, loads: &Arc<Loads>) -> u64 {
+    let mut readers = JoinSet::new();
+    for reader in 1..=READERS {
+        let (db, hot, loads) = (db.clone(), hot.to_owned(), Arc::clone(loads));
+        readers.spawn(async move {
+            let (mut stale, of_hot) = (0, Arc::default());
+            for id in (reader..=rows).step_by(READERS as usize) {
+                let is_hot = id % HOT == 0;
+                let read = read(&db, id, if is_hot { &of_hot } else { &loads }).await.unwrap();
+                stale += u64::from(read != if is_hot { &*hot } else { "first" });
+            }
+            stale
+        });
+    }
+    readers.join_all().await.into_iter().sum()
 }
 
 async fn read(
