@@ -7,26 +7,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Is told the system identifier, where the server tells it, and the timeline. It must not block.
 pub(crate) type Hook = Arc<dyn Fn(Option<u64>, u32) + Send + Sync>;
 
-/// Whom to tell, and what was told last.
+/// A system identifier, where the server tells it, and a timeline.
+type History = (Option<u64>, u32);
+
+/// Whom to tell, and what was noted last.
 #[derive(Default)]
-pub(crate) struct Histories(Mutex<(Option<Hook>, Option<(Option<u64>, u32)>)>);
+pub(crate) struct Histories(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    hook: Option<Hook>,
+    noted: Option<History>,
+}
 
 impl Histories {
     /// From now on this is told, first of the history that holds now.
     pub(crate) fn tell(&self, hook: Hook) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((system, timeline)) = state.1 {
+        if let Some((system, timeline)) = state.noted {
             hook(system, timeline);
         }
-        state.0 = Some(hook);
+        state.hook = Some(hook);
     }
 
     /// The writer that is about to be named continues this.
     pub(crate) fn note(&self, system: Option<u64>, timeline: u32) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let history = Some((system, timeline));
-        if std::mem::replace(&mut state.1, history) != history
-            && let Some(hook) = &state.0
+        if std::mem::replace(&mut state.noted, history) != history
+            && let Some(hook) = &state.hook
         {
             hook(system, timeline);
         }
