@@ -157,7 +157,7 @@ pub(crate) async fn look(conn: &mut AsyncPgConnection, names: &[String]) -> Resu
                pg_wal_lsn_diff(pg_current_wal_flush_lsn(), s.restart_lsn)::int8 AS retained \
                FROM (SELECT) AS one LEFT JOIN pg_replication_slots AS s ON s.slot_name = ANY ($1)";
     let rows: Vec<LookedRow> = sql_query(sql).bind::<Array<Text>, _>(names).get_results(conn).await?;
-    let flushed = rows.iter().next().map(|row| position(&row.flushed)).transpose()?.unwrap_or_default();
+    let flushed = rows.as_slice().first().map(|row| position(&row.flushed)).transpose()?.unwrap_or_default();
     let ours = rows.iter().filter(|row| row.ours == Some(true));
     let retained = ours.filter_map(|row| u64::try_from(row.retained?).ok()).max();
     let slots: Result<Vec<_>> = rows.into_iter().filter_map(LookedRow::slot).collect();
@@ -167,10 +167,11 @@ pub(crate) async fn look(conn: &mut AsyncPgConnection, names: &[String]) -> Resu
 impl LookedRow {
     fn slot(self) -> Option<Result<SlotSeen>> {
         let is_lost = self.status.as_deref() == Some("lost") || self.invalid.is_some();
-        let lost = is_lost.then(|| match self.invalid.as_deref() {
-            Some("idle_timeout") => Accident::TimedOut,
-            Some(_) | None => Accident::Lost,
-        });
+        let lost = match self.invalid.as_deref() {
+            _ if !is_lost => None,
+            Some("idle_timeout") => Some(Accident::TimedOut),
+            Some(_) | None => Some(Accident::Lost),
+        };
         let (name, is_ours) = (self.name?, self.ours.unwrap_or_default());
         let confirmed = self.confirmed.as_deref().map(position).transpose();
         let seen = |confirmed: Option<Lsn>| SlotSeen {
