@@ -17,6 +17,9 @@ use crate::cache_writes::{Recorder, Tables, Tagged, Writes};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The tables and statements that were warned of.
+type Warned = HashSet<(&'static str, Arc<str>)>;
+
 /// A cache as [`Db`](crate::Db) uses it. Cheap to clone.
 ///
 /// Declare the tables that entries are made from: then a transaction that writes to one drops what was made from it when it
@@ -36,7 +39,7 @@ pub struct DbCache {
     cache: Cache,
     relay: Option<Relay>,
     tables: Arc<Tables>,
-    warned: Arc<Mutex<HashSet<(&'static str, Arc<str>)>>>,
+    warned: Arc<Mutex<Warned>>,
 }
 
 impl DbCache {
