@@ -49,9 +49,11 @@ pub(crate) fn measure(_: Size) -> Figure {
 }
 
 fn envelope(random: &Random) -> Envelope {
-    let length = (random.next_u64() % if random.next_u64().is_multiple_of(64) { 8_192 } else { 200 }) as usize;
+    let length =
+        (random.next_u64() % if random.next_u64().is_multiple_of(64) { 8_192 } else { 200 }) as usize;
     let letter = random.next_u64() as u8;
-    let slots = (0..random.next_u64() % 4).map(|slot| (Slot::new(slot as u32).unwrap(), Generation::fresh(random)));
+    let slots =
+        (0..random.next_u64() % 4).map(|slot| (Slot::new(slot as u32).unwrap(), Generation::fresh(random)));
     Envelope {
         stamps: Stamps { epoch: Generation::fresh(random), slots: slots.collect() },
         fresh_until: TierTime(random.next_u64()),

@@ -39,7 +39,8 @@ fn run(seed: u64, mutant: Mutant) -> Report {
 
 pub(crate) fn measure(_: Size) -> Figure {
     let began = Instant::now();
-    let (next, reads, hits, commits) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (next, reads, hits, commits) =
+        (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let broken: Vec<u64> = std::thread::scope(|scope| {
         let workers = [(); 2].map(|()| scope.spawn(|| half(&next, &reads, &hits, &commits)));
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()

@@ -46,7 +46,7 @@ mod tests {
     enum Kind {
         _A,
         _B { _x: u8 },
-        _C(String, u16),
+        _C,
     }
 
     /// The trace alone, without the type's name.
@@ -69,14 +69,74 @@ mod tests {
                 }
             };
         }
-        version!(base, pub(super) enum Kind { _A, _B { _x: u8 } }, pub(super) struct Row { _id: i64, _kind: Kind });
-        version!(added, pub(super) enum Kind { _A, _B { _x: u8 } },
-            pub(super) struct Row { _id: i64, _kind: Kind, _new: bool });
-        version!(wider, pub(super) enum Kind { _A, _B { _x: u16 } }, pub(super) struct Row { _id: i64, _kind: Kind });
-        version!(variant, pub(super) enum Kind { _A, _B { _x: u8 }, _C }, pub(super) struct Row { _id: i64, _kind: Kind });
-        version!(optional, pub(super) enum Kind { _A, _B { _x: u8 } },
-            pub(super) struct Row { _id: Option<i64>, _kind: Kind });
-        version!(renamed, pub(super) enum Kind { _A, _B { _y: u8 } }, pub(super) struct Row { _id: i64, _kind: Kind });
+        version!(
+            base,
+            pub(super) enum Kind {
+                _A,
+                _B { _x: u8 },
+            },
+            pub(super) struct Row {
+                _id: i64,
+                _kind: Kind,
+            }
+        );
+        version!(
+            added,
+            pub(super) enum Kind {
+                _A,
+                _B { _x: u8 },
+            },
+            pub(super) struct Row {
+                _id: i64,
+                _kind: Kind,
+                _new: bool,
+            }
+        );
+        version!(
+            wider,
+            pub(super) enum Kind {
+                _A,
+                _B { _x: u16 },
+            },
+            pub(super) struct Row {
+                _id: i64,
+                _kind: Kind,
+            }
+        );
+        version!(
+            variant,
+            pub(super) enum Kind {
+                _A,
+                _B { _x: u8 },
+                _C,
+            },
+            pub(super) struct Row {
+                _id: i64,
+                _kind: Kind,
+            }
+        );
+        version!(
+            optional,
+            pub(super) enum Kind {
+                _A,
+                _B { _x: u8 },
+            },
+            pub(super) struct Row {
+                _id: Option<i64>,
+                _kind: Kind,
+            }
+        );
+        version!(
+            renamed,
+            pub(super) enum Kind {
+                _A,
+                _B { _y: u8 },
+            },
+            pub(super) struct Row {
+                _id: i64,
+                _kind: Kind,
+            }
+        );
         let all = [
             traced::<base::Row>(),
             traced::<added::Row>(),

@@ -131,7 +131,11 @@ impl<'de> de::Deserializer<'de> for Tracer<'_, '_> {
         }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Refused> {
         self.trace.write(name);
         visitor.visit_unit()
     }
