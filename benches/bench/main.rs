@@ -1,5 +1,6 @@
 //! Prints the figures of an area, one JSON object a line: ours against its peers.
 
+mod cache;
 mod line;
 mod pool;
 mod routing;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     // `bench pool tap spike` measures only these.
     let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
     match area.as_str() {
+        "cache" => cache::measure(),
         "pool" => pool::measure(wanted),
         "routing" => routing::measure(wanted),
         _ => {}

@@ -1,7 +1,8 @@
-//! Measures those claims of the area `pool` that need a peer beside it, or the whole stack above it.
+//! Measures those claims of the areas `pool` and `cache` that need a peer beside it, or the whole stack above it.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 
+mod cache_hit;
 mod checkout;
 mod overhead;
 mod spike;
@@ -10,7 +11,14 @@ use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, run};
 
-const CLAIMS: [Claim; 3] = [
+const CLAIMS: [Claim; 4] = [
+    Claim {
+        id: "cache-1",
+        sentence: "A hit in the first tier with three tags, checked against generations, TTL and lease, takes a third of a raw moka hit and allocates nothing.",
+        target: "at most 0.30 times moka's, 0 allocations",
+        fails_without: "crates/db-cache/src/cache.rs: if let Some((found, refresh)) = self.shared.first_tier_hit(key, mode) {",
+        measure: cache_hit::measure,
+    },
     Claim {
         id: "pool-3",
         sentence: "When 50 callers meet 5 warm connections and opening one takes 150 ms, all are served as quickly as the warm ones can, and hardly a connection is opened.",

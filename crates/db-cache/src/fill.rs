@@ -13,11 +13,13 @@ use crate::cache::Shared;
 use crate::entry::Found;
 use crate::error::{CacheError, Shared as SharedError};
 use crate::flights::{Flight, Landed};
-use crate::load::{LoadFrom, Loaded};
+use crate::generation::Generation;
+use crate::load::{LoadFrom, Loaded, ReadAt};
 use crate::look::{Look, Seen, Stale};
 use crate::mode::Mode;
+use crate::mutant::Mutant;
 use crate::plan::Plan;
-use crate::second_tier::{Holder, Lease};
+use crate::second_tier::{Fresh, Holder, Lease};
 use crate::stats::{Miss, add_one};
 use crate::token::Token;
 
@@ -161,7 +163,10 @@ impl Shared {
     /// A token of slots, made where they are absent.
     pub(crate) async fn open(&self, slots: &[crate::tag::Slot]) -> Option<Token> {
         let (asked, sight) = (self.clock.now(), self.knowledge.sight());
-        let fresh = self.fresh(slots.iter().copied());
+        let mut fresh = self.fresh(slots.iter().copied());
+        if self.mutant == Mutant::ResurrectMarker {
+            fresh = Fresh(fresh.slots().map(|slot| (slot, Generation::first_of(slot))).collect());
+        }
         let slots: Vec<_> = fresh.slots().collect();
         let epoch = self.generation();
         let snapshot = self.tier.ask(|tier| tier.open(&fresh, epoch)).await.ok()?;
@@ -190,7 +195,8 @@ impl Shared {
             let failed = |error| CacheError::Load(SharedError(Arc::new(error)));
             let loaded = load(from).await.map_err(failed)?;
             if !loaded.is_from_standby()
-                || (self.accepts(from, &loaded) && self.standby_has_tags_of_value(plan, &loaded, token).await)
+                || (self.accepts(from, loaded.read_at)
+                    && self.standby_has_tags_of_value(plan, &loaded, token).await)
             {
                 return Ok(loaded);
             }
@@ -215,8 +221,14 @@ impl Shared {
     }
 
     /// Whether a value may be kept, by where it was read.
-    pub(crate) fn accepts<V>(&self, from: LoadFrom, loaded: &Loaded<V>) -> bool {
-        self.mutant == crate::mutant::Mutant::IgnoreFloor || from.accepts(loaded.read_at)
+    pub(crate) fn accepts(&self, from: LoadFrom, read_at: ReadAt) -> bool {
+        match (self.mutant, from, read_at) {
+            (Mutant::IgnoreFloor, ..) => true,
+            (Mutant::IgnoreTimeline, LoadFrom::Replayed(floor), ReadAt::Standby(at)) => {
+                floor.is_covered_by_number(at)
+            }
+            _ => from.accepts(read_at),
+        }
     }
 
     fn instead_of_error<V, E>(

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::clock::Moment;
 use crate::entry::Found;
@@ -23,11 +23,16 @@ struct FlightKey {
     types: TypeId,
 }
 
-/// How far a load is.
-pub(crate) struct Progress<V, E> {
+/// How far a load is, for those who wait for it. They are woken in the order in which they came.
+pub(crate) struct Board<V, E> {
+    progress: Mutex<Progress<V, E>>,
+    changed: Notify,
+}
+
+struct Progress<V, E> {
     /// What may be served until it is through.
-    pub(crate) stale: Option<Arc<Stale<V>>>,
-    pub(crate) landed: Option<Landed<V, E>>,
+    stale: Option<Arc<Stale<V>>>,
+    landed: Option<Landed<V, E>>,
 }
 
 /// What a load came to.
@@ -42,16 +47,16 @@ pub(crate) enum Landed<V, E> {
 /// A caller's place at a load.
 pub(crate) enum Seat<V: Send + Sync + 'static, E: Send + Sync + 'static> {
     /// Another caller has begun it.
-    Joined(watch::Receiver<Progress<V, E>>),
+    Joined(Arc<Board<V, E>>),
     /// The caller is the first, and has to begin it.
-    First(watch::Receiver<Progress<V, E>>, Flight<V, E>),
+    First(Arc<Board<V, E>>, Flight<V, E>),
 }
 
 /// A load under way: whoever carries it out reports here, and it ends when this is dropped.
 pub(crate) struct Flight<V: Send + Sync + 'static, E: Send + Sync + 'static> {
     cache: std::sync::Weak<crate::cache::Shared>,
     key: FlightKey,
-    sender: Arc<watch::Sender<Progress<V, E>>>,
+    board: Arc<Board<V, E>>,
 }
 
 impl Flights {
@@ -64,17 +69,17 @@ impl Flights {
         let key = FlightKey { id: id.clone(), types: TypeId::of::<(V, E)>() };
         let mut flights = cache.flights.lock();
         let under_way = flights.get(&key).cloned().and_then(|flight| flight.downcast().ok());
-        if let Some(sender) = under_way {
-            let sender: Arc<watch::Sender<Progress<V, E>>> = sender;
-            if sender.borrow().landed.is_none() {
-                return Seat::Joined(sender.subscribe());
+        if let Some(board) = under_way {
+            let board: Arc<Board<V, E>> = board;
+            if board.landed().is_none() {
+                return Seat::Joined(board);
             }
         }
-        let sender = Arc::new(watch::Sender::new(Progress { stale: None, landed: None }));
-        let receiver = sender.subscribe();
-        flights.insert(key.clone(), Arc::clone(&sender) as Arc<dyn Any + Send + Sync>);
+        let progress = Mutex::new(Progress { stale: None, landed: None });
+        let board = Arc::new(Board { progress, changed: Notify::new() });
+        flights.insert(key.clone(), Arc::clone(&board) as Arc<dyn Any + Send + Sync>);
         drop(flights);
-        Seat::First(receiver, Flight { cache: Arc::downgrade(cache), key, sender })
+        Seat::First(Arc::clone(&board), Flight { cache: Arc::downgrade(cache), key, board })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, Arc<dyn Any + Send + Sync>>> {
@@ -82,32 +87,56 @@ impl Flights {
     }
 }
 
+impl<V, E> Board<V, E> {
+    /// What the load came to; it waits for that.
+    pub(crate) async fn when_landed(&self) -> Landed<V, E> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(landed) = self.landed() {
+                return landed;
+            }
+            changed.await;
+        }
+    }
+
+    /// What may be served until the load is through.
+    pub(crate) fn stale(&self) -> Option<Arc<Stale<V>>> {
+        self.progress().stale.clone()
+    }
+
+    fn landed(&self) -> Option<Landed<V, E>> {
+        self.progress().landed.clone()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress<V, E>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Flight<V, E> {
     /// This may be served until the load is through.
     pub(crate) fn offer(&self, stale: Arc<Stale<V>>) {
-        self.sender.send_modify(|progress| progress.stale = Some(stale));
+        self.board.progress().stale = Some(stale);
     }
 
     /// The load is through.
     pub(crate) fn land(&self, landed: Landed<V, E>) {
-        self.sender.send_modify(|progress| progress.landed = Some(landed));
+        self.board.progress().landed = Some(landed);
+        self.board.changed.notify_waiters();
     }
 }
 
 impl<V: Send + Sync + 'static, E: Send + Sync + 'static> Drop for Flight<V, E> {
     fn drop(&mut self) {
-        self.sender.send_if_modified(|progress| {
-            let has_ended = progress.landed.is_none();
-            if has_ended {
-                progress.landed = Some(Landed::Failed(CacheError::Ended));
-            }
-            has_ended
-        });
+        if self.board.landed().is_none() {
+            self.land(Landed::Failed(CacheError::Ended));
+        }
         let Some(cache) = self.cache.upgrade() else { return };
         let mut flights = cache.flights.lock();
         let is_this = flights
             .get(&self.key)
-            .is_some_and(|flight| std::ptr::addr_eq(Arc::as_ptr(flight), Arc::as_ptr(&self.sender)));
+            .is_some_and(|flight| std::ptr::addr_eq(Arc::as_ptr(flight), Arc::as_ptr(&self.board)));
         if is_this {
             flights.remove(&self.key);
         }

@@ -24,6 +24,11 @@ impl Generation {
         }
     }
 
+    /// What is wrong: a generation that a slot has each time it is made. A mutant does it.
+    pub(crate) fn first_of(slot: crate::tag::Slot) -> Self {
+        Generation(u64::from(slot.number()) + 1)
+    }
+
     /// Reads one; none where these bits are no generation.
     pub fn from_bits(bits: u64) -> Option<Self> {
         (bits != 0 && bits & !BITS == 0).then_some(Generation(bits))

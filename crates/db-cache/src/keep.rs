@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::record::SlotRecord;
 use crate::second_tier::{Holder, Store};
 use crate::stats::Unkept;
-use crate::tag::{Slot, Tag};
+use crate::tag::Slot;
 use crate::token::Token;
 
 /// What this process knew before a load, where the second tier did not answer.
@@ -136,8 +136,7 @@ impl Shared {
             return Some(Unkept::InDoubt);
         }
         let from = token.load_from(plan.mode, self.mutant);
-        let is_accepted = self.mutant == Mutant::IgnoreFloor || from.accepts(read_at);
-        (!is_accepted).then_some(Unkept::ReadElsewhere)
+        (!self.accepts(from, read_at)).then_some(Unkept::ReadElsewhere)
     }
 
     /// Whether a standby that answered a load had replayed what its value's own tags ask for. Only the value tells these
@@ -154,8 +153,9 @@ impl Shared {
             return true;
         }
         let Some(later) = self.open(&late).await else { return false };
-        let covered = |record: &SlotRecord| {
-            record.doubt.is_none() && record.floor_in(&later.epoch).is_covered_by(replayed)
+        let covered = |record: &SlotRecord| match self.mutant {
+            Mutant::IgnoreTimeline => record.floor.is_covered_by_number(replayed),
+            _ => record.doubt.is_none() && record.floor_in(&later.epoch).is_covered_by(replayed),
         };
         later.slots.values().all(covered)
     }
@@ -181,7 +181,7 @@ impl Shared {
     /// The slots of tags that only the value told.
     fn late_slots<V>(&self, plan: &Plan<V>, loaded: &Loaded<V>, token: &Token) -> Vec<Slot> {
         let of_value = loaded.value.as_ref().zip(plan.tags_of_value).map(|(value, tags)| tags(value));
-        let all = of_value.iter().flatten().chain(&loaded.tags).map(Tag::slot);
+        let all = of_value.iter().flatten().chain(&loaded.tags).map(|tag| plan.slot(self.mutant, tag));
         let mut late: Vec<Slot> = all.filter(|slot| !token.slots.contains_key(slot)).collect();
         late.sort_unstable();
         late.dedup();

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 
 use crate::cache::Shared;
 use crate::clock::Moment;
 use crate::entry::{Cached, Entry, Found};
 use crate::error::{CacheError, Shared as SharedError};
 use crate::fill::Purpose;
-use crate::flights::{Flights, Landed, Progress, Seat};
+use crate::flights::{Board, Flights, Landed, Seat};
 use crate::key::{Key, KeyId};
 use crate::load::{LoadFrom, Loaded};
 use crate::look::{Look, Seen, Stale};
@@ -55,23 +54,23 @@ impl Shared {
         let mut load = Some(load);
         let mut stale = expired;
         loop {
-            let receiver = match Flights::join::<V, E>(self, &plan.id) {
-                Seat::Joined(receiver) => {
+            let board = match Flights::join::<V, E>(self, &plan.id) {
+                Seat::Joined(board) => {
                     add_one(&self.counts.coalesced);
-                    receiver
+                    board
                 }
-                Seat::First(receiver, flight) => {
+                Seat::First(board, flight) => {
                     let Some(load) = load.take() else { return Err(CacheError::Ended) };
                     let run =
                         Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
                     tokio::spawn(run);
-                    receiver
+                    board
                 }
             };
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
-            match self.landed(receiver, plan.policy.soft_timeout).await {
+            match self.landed(&board, plan.policy.soft_timeout).await {
                 Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
                 // A load that has begun before this call may not know what was committed before it.
                 Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, began, as_of) => {
@@ -142,25 +141,14 @@ impl Shared {
     }
 
     /// Waits for a load, or until its caller may take what is stale.
-    async fn landed<V, E>(
-        &self,
-        mut receiver: watch::Receiver<Progress<V, E>>,
-        soft_timeout: Option<Duration>,
-    ) -> Wait<V, E>
-    where
-        V: Send + Sync + 'static,
-        E: Send + Sync + 'static,
-    {
-        if let Some(soft) = soft_timeout {
-            let landed = receiver.wait_for(|progress| progress.landed.is_some());
-            let is_late = tokio::time::timeout(soft, landed).await.is_err();
-            if is_late && let Some(stale) = receiver.borrow().stale.clone() {
-                return Wait::Stale(stale);
-            }
+    async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+        if let Some(soft) = soft_timeout
+            && tokio::time::timeout(soft, board.when_landed()).await.is_err()
+            && let Some(stale) = board.stale()
+        {
+            return Wait::Stale(stale);
         }
-        let landed = receiver.wait_for(|progress| progress.landed.is_some()).await;
-        let landed = landed.ok().and_then(|progress| progress.landed.clone());
-        Wait::Landed(landed.unwrap_or(Landed::Failed(CacheError::Ended)))
+        Wait::Landed(board.when_landed().await)
     }
 
     /// A key that does not encode: its value is loaded each time.

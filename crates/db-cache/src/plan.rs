@@ -37,10 +37,8 @@ impl<V: DeserializeOwned> Plan<V> {
         let policy = *keyspace.defaults();
         let tags = keyspace.tags_for_key(key.key());
         let own = std::iter::once(id.slot());
-        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&key.tags).map(Tag::slot)).collect();
-        if cache.mutant == Mutant::SlotsBySchema {
-            slots = slots.iter().map(|slot| slot.rotated(fingerprint)).collect();
-        }
+        let slot = |tag| slot(cache.mutant, tag, fingerprint);
+        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&key.tags).map(slot)).collect();
         slots.sort_unstable();
         slots.dedup();
         Some(Plan {
@@ -60,6 +58,11 @@ impl<V: DeserializeOwned> Plan<V> {
 }
 
 impl<V> Plan<V> {
+    /// The slot of a tag.
+    pub(crate) fn slot(&self, mutant: Mutant, tag: &Tag) -> Slot {
+        slot(mutant, tag, self.fingerprint)
+    }
+
     /// How long an entry is kept that is fresh for so long: it may be served stale after that.
     pub(crate) fn of_use(&self, ttl: Duration) -> Duration {
         ttl.saturating_add(self.policy.stale_on_error.max(self.policy.stale_while_revalidate))
@@ -68,5 +71,13 @@ impl<V> Plan<V> {
     /// How long an entry that says that there is nothing is fresh; none where that is not remembered.
     pub(crate) fn ttl_of_nothing(&self) -> Option<Duration> {
         self.policy.negative_ttl.map(|ttl| ttl.min(self.ttl))
+    }
+}
+
+/// The slot of a tag, which no schema has a part in: programs of different versions hear of each other.
+fn slot(mutant: Mutant, tag: &Tag, fingerprint: u64) -> Slot {
+    match mutant {
+        Mutant::SlotsBySchema => tag.slot().rotated(fingerprint),
+        _ => tag.slot(),
     }
 }

@@ -78,6 +78,11 @@ impl Floor {
         }
     }
 
+    /// What is wrong: positions of two timelines are compared. A mutant does it.
+    pub(crate) fn is_covered_by_number(self, replayed: Position) -> bool {
+        matches!(self, Floor::At(floor) if replayed.lsn >= floor.lsn)
+    }
+
     /// The floor after a commit at `commit`; none where the position of that commit is not known.
     ///
     /// A later timeline takes over: whatever survived the switch lies before the new commit. An earlier timeline, and

@@ -30,6 +30,7 @@ struct State {
     visible: BTreeMap<u32, u64>,
     replayed: u64,
     paused: bool,
+    unwell: bool,
     locked: BTreeSet<u32>,
     lost: Vec<u64>,
     committed: Vec<u64>,
@@ -56,6 +57,7 @@ impl Database {
             visible: BTreeMap::new(),
             replayed: 0,
             paused: false,
+            unwell: false,
             locked: BTreeSet::new(),
             lost: Vec::new(),
             committed: Vec::new(),
@@ -66,6 +68,16 @@ impl Database {
     /// The history of the primary.
     pub fn history(&self) -> History {
         self.lock().history
+    }
+
+    /// Whether it fails some of the loads now.
+    pub fn is_unwell(&self) -> bool {
+        self.lock().unwell
+    }
+
+    /// From now on it fails some of the loads, or none.
+    pub fn set_unwell(&self, unwell: bool) {
+        self.lock().unwell = unwell;
     }
 
     /// The version of a row that the primary shows.

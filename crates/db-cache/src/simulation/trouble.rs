@@ -29,7 +29,7 @@ pub(super) async fn make(world: Arc<World>) {
     let mut replica: TierState = world.tier.state();
     for _ in 0..24 {
         tokio::time::sleep(Duration::from_millis(world.below(90))).await;
-        let what = world.below(14);
+        let what = world.below(16);
         if (6..=8).contains(&what) {
             world.loses_marks();
         }
@@ -45,6 +45,7 @@ pub(super) async fn make(world: Arc<World>) {
             10 => world.database.pause_replay(true),
             11 => world.database.pause_replay(false),
             12 => world.start_process(Some(world.below(3) as usize)).await,
+            14 | 15 => world.database.set_unwell(what == 14),
             _ if world.chance(0.4) => fail_over(&world).await,
             _ => {}
         }
@@ -89,6 +90,7 @@ pub(super) async fn relay(world: Arc<World>) {
 pub(super) async fn end(world: &World) {
     all_operations_are_well(world);
     world.database.pause_replay(false);
+    world.database.set_unwell(false);
 }
 
 fn one_operation_is_unwell(world: &World) {

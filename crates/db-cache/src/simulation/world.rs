@@ -10,6 +10,7 @@ use super::trouble;
 use crate::cache::{Cache, Foundation};
 use crate::clock::TokioClock;
 use crate::config::{CacheConfig, Unmarked};
+use crate::error::CacheError;
 use crate::keyspace::Keyspace;
 use crate::load::Loaded;
 use crate::mode::{Mode, SessionToken};
@@ -52,6 +53,10 @@ static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>:
 const ROWS: u64 = 4;
 const PROCESSES: usize = 3;
 const BOUND: Duration = Duration::from_millis(200);
+
+/// The database fails a load.
+#[derive(Debug)]
+struct Unwell;
 
 /// All that the tasks of a run share.
 pub(super) struct World {
@@ -223,17 +228,24 @@ impl World {
     async fn get(&self, process: usize, pair: (u32, u32), mode: Mode) -> Option<Versions> {
         let cache = self.cache(process);
         let database = Arc::clone(&self.database);
+        let fails = self.chance(0.3);
         let load = move |from| {
             let database = Arc::clone(&database);
+            let fails = fails && database.is_unwell();
             async move {
+                if fails {
+                    return Err(Unwell);
+                }
                 let rows = [pair.0, pair.1];
                 let (versions, read_at) = database.read(from, &rows).await;
                 let versions: Versions = rows.into_iter().zip(versions).collect();
-                Ok::<_, std::convert::Infallible>(Loaded::new(Some(versions), read_at))
+                Ok(Loaded::new(Some(versions), read_at))
             }
         };
         match cache.get_with(&PAIRS.key(pair).mode(mode), load).await {
             Ok(versions) => versions.map(|versions| Versions::clone(&versions)),
+            // The database was told to be unwell; a caller may share the load of another.
+            Err(CacheError::Load(_)) => None,
             Err(error) => {
                 self.log().violations.push(Violation::Failed(format!("{error:?}")));
                 None
