@@ -43,7 +43,7 @@ const CLAIMS: [Claim; 6] = [
     Claim {
         id: "cache-6",
         sentence: "Invalidating a tag takes one short script, however many entries carry it.",
-        target: "over 1,000,000 entries (100,000 in CI): 1 script, at most 100 us a call, 0 entries served after it",
+        target: "over 1,000,000 entries (100,000 in CI): 1 script of at most 100 us, no sweep, 0 entries served after it",
         fails_without: "crates/db-cache/src/redis/scripts/bump.lua: changes[#changes + 1] = { slot, record }",
         measure: tag_invalidation::measure,
     },

@@ -65,6 +65,13 @@ async fn run(pairs: usize, calls: usize) -> Run {
         let name = id.to_string();
         server::ask::<()>(&mut client, &["SET", &name, &text(id)]).await;
     }
+    // What was loaded has waked the feed's reader.
+    db_testkit::until("the feed is silent", async || {
+        let before = reads(&mut client).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        reads(&mut client).await - before < 1.5
+    })
+    .await;
     let before = (cache.stats(), reads(&mut client).await);
     for id in 0..KEYS {
         hit(id).await;
