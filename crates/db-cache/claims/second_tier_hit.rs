@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use db_cache::{CacheConfig, Cached, Keyspace, Loaded, Mode, ReadAt, Tag};
+use db_cache::{Cache, CacheConfig, Cached, Keyspace, Loaded, Mode, ReadAt, Tag};
 use serde_json::json;
 
 use crate::server::{self, quantile};
@@ -46,7 +46,7 @@ async fn run(pairs: usize, calls: usize) -> Run {
     let redis = server::start().await;
     // The feed is silent while it is measured.
     let config = CacheConfig { feed_interval: Duration::from_secs(120), ..CacheConfig::default() };
-    let cache = server::cache(&redis.url(), config).await;
+    let cache = Cache::with_second_tier(config, server::tier(&redis.url()));
     let mut client = server::client(&redis.url()).await;
     let text = |id: u64| format!("{id:0>width$}", width = BYTES);
     let hit = async |id: u64| -> Cached<String> {
@@ -55,11 +55,23 @@ async fn run(pairs: usize, calls: usize) -> Run {
         };
         cache.get_with(&PAGES.key(id), load).await.unwrap().unwrap()
     };
+    db_testkit::until("the second tier answers", async || {
+        hit(0).await;
+        cache.stats().second_tier_hits > 0
+    })
+    .await;
     for id in 0..KEYS {
         hit(id).await;
         let name = id.to_string();
         server::ask::<()>(&mut client, &["SET", &name, &text(id)]).await;
     }
+    // What was loaded has waked the feed's reader.
+    db_testkit::until("the feed is silent", async || {
+        let before = reads(&mut client).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        reads(&mut client).await - before < 1.5
+    })
+    .await;
     let before = (cache.stats(), reads(&mut client).await);
     for id in 0..KEYS {
         hit(id).await;

@@ -64,24 +64,27 @@ async fn run(entries: u64) -> Figure {
         cache.invalidate(&tag).await;
     }
     let stats = server::info(&mut client, "commandstats").await;
-    let number = |field: &str| -> f64 {
-        let said = &stats["cmdstat_evalsha"];
-        said.split(',').find_map(|pair| pair.strip_prefix(field)?.strip_prefix('=')).unwrap().parse().unwrap()
+    let number = |command: &str, field: &str| -> f64 {
+        let said = stats.get(&format!("cmdstat_{command}")).map_or("", String::as_str);
+        let found = said.split(',').find_map(|pair| pair.strip_prefix(field)?.strip_prefix('='));
+        found.map_or(0.0, |number| number.parse().unwrap())
     };
-    let (scripts, script_us) = (number("calls") / CALLS as f64, number("usec_per_call"));
+    // The feed's reader, which each change wakes, calls a script too: changes tell how many of ours there were.
+    let scripts = number("xadd", "calls") / CALLS as f64;
+    let script_us = number("evalsha", "usec_per_call");
+    let swept: f64 = ["del", "unlink", "scan", "keys"].iter().map(|command| number(command, "calls")).sum();
     for id in 0..SAMPLES {
         load(&cache, id * (entries / SAMPLES), 2).await;
     }
     let served = SAMPLES.saturating_sub(cache.stats().loads - loads);
     let best = quantile(&mut runs.clone(), 0.0);
-    // The feed's own question may fall among them: it is a script too.
-    let is_one_script = (1.0..1.05).contains(&scripts);
+    let is_one_script = (scripts - 1.0).abs() < f64::EPSILON && swept == 0.0;
     Figure {
-        value: best,
-        unit: "us a call, with the way to the server and back",
-        holds: best <= LIMIT_US && is_one_script && served == 0 && kept >= entries,
+        value: script_us,
+        unit: "us a script on the server",
+        holds: script_us <= LIMIT_US && is_one_script && served == 0 && kept >= entries,
         detail: json!({
-            "entries": kept, "scripts_a_call": scripts, "server_us": script_us, "runs_us": runs, "served_after": served,
+            "entries": kept, "scripts_a_call": scripts, "call_us": best, "runs_us": runs, "served_after": served,
         }),
     }
 }
