@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod connector;
 mod counters;
+mod failure;
 mod gate;
 mod histogram;
 mod hooks;

@@ -64,12 +64,12 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
-    if let Some(stale) = { slot.wire.session().found_stale() } {
+    let in_the_middle = slot.is_in_the_middle();
+    let mut session = slot.wire.session();
+    if let Some(stale) = session.found_stale() {
         slot.tell_stale(inner, stale);
     }
     let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
-    let in_the_middle = slot.is_in_the_middle();
-    let mut session = slot.wire.session();
     let lease = session.lease.take();
     let unanswered = session.unanswered() > 0;
     let is_bloated = inner.config.max_buffer.is_some_and(|most| session.largest() > most.get());
