@@ -15,18 +15,21 @@ const CLAIMS: [Claim; 3] = [
         id: "pool-3",
         sentence: "When 50 callers meet 5 warm connections and opening one takes 150 ms, all are served as quickly as the warm ones can, and hardly a connection is opened.",
         target: "at most 30 ms more than the ideal 20 ms, and at most 7 connections",
+        fails_without: "crates/db-pool/src/upkeep.rs: wanted.min(at_once.saturating_sub(opening))",
         measure: spike::measure,
     },
     Claim {
         id: "pool-4",
         sentence: "Getting a connection and giving it back costs little more than with bare deadpool, all metrics and leak tracking on, and everyone waits alike.",
         target: "at most 1.3 times deadpool, alone and with 64 tasks on 4; max over median wait at most 3 with 64 tasks on 4",
+        fails_without: "crates/db-pool/src/returning.rs: slot.lie_idle(now);",
         measure: checkout::measure,
     },
     Claim {
         id: "pool-5",
         sentence: "The wire tap with its QueryEvents hardly costs anything, and neither does all of Db::read.",
         target: "tap under 2 % on SELECT 1 and on 200,000 rows; SELECT 1 through Db::read at most 1.10 times a bare diesel-async connection",
+        fails_without: "crates/db-pool/src/wire/session.rs: if bound.map(Arc::as_ptr) != self.bound.as_ref().map(Arc::as_ptr) {",
         measure: overhead::measure,
     },
 ];

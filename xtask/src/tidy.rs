@@ -16,13 +16,17 @@ cargo xtask tidy
 
 Every .rs file opens with a //! sentence and has at most 500 lines; no mod.rs; nothing is called utils, common, helpers,
 manager or types; lints are expected with a reason, never allowed; no blanks at the ends of lines, no tabs in .rs files;
-links between markdown files lead somewhere. It looks at what git knows or would add.",
+links between markdown files lead somewhere; the line that a claim fails without is there. It looks at what git knows
+or would add.",
     run,
 };
 
 const MOST_LINES: usize = 500;
 const NO_NAMES: [&str; 8] = ["utils", "util", "common", "helpers", "helper", "manager", "managers", "types"];
 const TEXTS: [&str; 8] = ["rs", "md", "toml", "sql", "yml", "yaml", "sh", "py"];
+
+/// How a claim's declaration begins to name a line of the source.
+const FAILS_WITHOUT: &str = "fails_without: \"";
 
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
@@ -55,6 +59,7 @@ pub(crate) fn check_workspace() -> Result {
         files += 1;
         let Ok(text) = String::from_utf8(bytes) else { continue };
         findings.extend(look(path, &text, &|link| root.join(link).exists()));
+        findings.extend(gone(path, &text, &|file| fs::read_to_string(root.join(file)).ok()));
     }
     for finding in &findings {
         say::result(&finding.to_string());
@@ -125,6 +130,21 @@ fn look(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> 
     findings
 }
 
+/// The lines that claims fail without and that are not there; `read` gives the text of a file, by its path from the root.
+fn gone(path: &str, text: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some(named) = line.trim().strip_prefix(FAILS_WITHOUT) else { continue };
+        let named = named.trim_end_matches("\",").replace("\\\"", "\"");
+        let (file, words) = named.split_once(": ").unwrap_or((&named, ""));
+        if words.is_empty() || !read(file).is_some_and(|text| text.contains(words)) {
+            let what = format!("the claim fails without a line that is not there: {named}");
+            findings.push(Finding { path: path.to_owned(), line: index + 1, what });
+        }
+    }
+    findings
+}
+
 /// The local files that a line of markdown links to.
 fn links(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| {
@@ -171,5 +191,21 @@ mod tests {
         check("docs/a.md", "```\n[b](gone.md)\n```\n[b](gone.md)\n", &[(4, "gone.md")]);
         check("a.toml", "a = 1 \n", &[(1, "blanks")]);
         check("a.csv", "a, \n", &[]);
+    }
+
+    #[test]
+    fn a_line_that_a_claim_fails_without_must_be_there() {
+        let read = |file: &str| (file == "src/a.rs").then(|| "    if x == \"y\" { go() }\n".to_owned());
+        let check = |named: &str, expected: usize| {
+            let claim = format!("//! Good.\n        {FAILS_WITHOUT}{named}\",\n");
+            let found = gone("claims/main.rs", &claim, &read);
+            assert_eq!(found.len(), expected, "{found:?}");
+        };
+        check(r#"src/a.rs: if x == \"y\" {"#, 0);
+        check("src/a.rs: if x == z {", 1);
+        check("src/b.rs: go()", 1);
+        check("src/a.rs", 1);
+        check("src/a.rs: ", 1);
+        check("", 1);
     }
 }

@@ -31,6 +31,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "32 services that boot at once, on a fresh or a half-migrated database, with CONCURRENTLY among the \
                    migrations, all come up, and each migration runs once (10 rounds of each; nightly 20).",
         target: "0 failed boots, 0 deadlocks, 0 migrations that ran twice or never",
+        fails_without: "crates/db-migrations/src/lock.rs: pg_catalog.pg_try_advisory_lock($1)",
         measure: boot_storm::measure,
     },
     Claim {
@@ -38,6 +39,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "After kill -9 of the client or of its server process at a random point (100 points; nightly 200) the next \
                    boot converges by itself.",
         target: "0 failed boots, 0 different schemas, 0 INVALID indexes",
+        fails_without: "crates/db-migrations/src/leftovers.rs: drop_invalid(conn, &found).await?;",
         measure: kills::measure,
     },
     Claim {
@@ -45,6 +47,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "A migration that waits 6 s for a table's lock holds nobody up for longer than its lock_timeout, and is \
                    done as soon as the table is free.",
         target: "worst read at most lock_timeout + 50 ms, done at most 1 s after the blocker, best of three runs",
+        fails_without: "crates/db-migrations/src/session.rs: SET lock_timeout = {milliseconds}",
         measure: blocked::measure,
     },
     Claim {
@@ -52,6 +55,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "300 migrations are played up, down and up, a change of one migration is checked with a server's start, \
                    every planted fault in a down.sql is found, and nothing is found where there is none.",
         target: "300 in at most 60 s and one in at most 15 s (best of three runs), 0 faults missed, 0 false findings",
+        fails_without: "crates/db-migrations/src/check/rehearse.rs: check.differs(\"\", &before.diff(undone))",
         measure: round_trips::measure,
     },
     Claim {
@@ -59,6 +63,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "The lock trace sees the lock, the rewrite, the reads and the index builds of every statement of known \
                    effect, on PostgreSQL 15 and 18 (nightly 14 to 18).",
         target: "100 % of at least 60 statements on each",
+        fails_without: "crates/db-migrations/src/check/snapshot.rs: trace.locks.extend(self.dropped_under_lock(after, origin));",
         measure: lock_traces::measure,
     },
     Claim {
@@ -66,6 +71,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "The splitter takes a million random texts without a panic and without losing a character (nightly ten \
                    million), and agrees with squawk-syntax on every statement of our corpus.",
         target: "0 panics, 0 losses, 0 differences",
+        fails_without: "crates/db-migrations/src/split/lexer.rs: self.at = end.min(self.sql.len());",
         measure: splitter::measure,
     },
     Claim {
@@ -73,6 +79,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "Edited, out of order, unknown, duplicate, an empty or misspelt metadata.toml, and a transaction-pooling \
                    PgBouncer are each an error of their own that says the way out.",
         target: "7 of 7",
+        fails_without: "crates/db-migrations/src/policy.rs: return Err(MigrationError::OutOfOrder",
         measure: policies::measure,
     },
     Claim {
@@ -80,6 +87,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "The reference migrations go up, down and up, pass their check, and stand a boot storm on PostgreSQL 14, 15, \
                    16, 17 and 18.",
         target: "5 of 5 versions",
+        fails_without: "crates/db-migrations/src/session.rs: if facts.version >= 170_000 {",
         measure: versions::measure,
     },
 ];

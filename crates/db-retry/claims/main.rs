@@ -14,6 +14,7 @@ const CLAIMS: [Claim; 1] = [Claim {
     sentence: "When every call fails, retries cost the server at most a tenth of the load; when one in a hundred \
                fails, callers hardly notice.",
     target: "at most 1.1 attempts a call, at least 99.9 % of calls succeed, one million calls each",
+    fails_without: "crates/db-retry/src/budget.rs: tokens.checked_sub(TOKEN)",
     measure: amplification::measure,
 }];
 
