@@ -4,8 +4,8 @@
 //! the place of the answer. A primary is killed and its standby takes over, a server crashes and starts again, a synchronous
 //! standby is absent, the name moves to another cluster, and work ends its own transaction; with marker rows and without.
 //!
-//! The line to remove: `(_, Some(false), ..)` in `judge` of db-retry's resolve.rs doubles on another cluster, `is_doubtful`
-//! in attempt.rs doubles behind an error, `ended_inside` there doubles work that ends its transaction. What each other part
+//! The line to remove: `if same_cluster != Some(true)` in `by_marker` of db-retry's resolve.rs doubles on another cluster,
+//! `!is_doubtful(&error)` in attempt.rs doubles behind an error, `ended_inside` there doubles work that ends its transaction. What each other part
 //! would miss stands in its own file.
 
 mod absent_standby;

@@ -159,7 +159,8 @@ impl<'a> TransactionBuilder<'a> {
         if self.retry.is_none() && self.timeout.is_none() && self.db.timeout().is_none() {
             return Cow::Borrowed(common);
         }
-        let mut config = self.retry.clone().unwrap_or_else(|| common.config().clone());
+        let said = self.retry.clone().unwrap_or_else(|| common.config().clone());
+        let mut config = self.db.retry_config(said);
         config.transaction_timeout = self.timeout.or(config.transaction_timeout);
         if let Some(whole) = self.db.timeout() {
             // Whoever waits goes after that time; this is left for a COMMIT that is under way then.

@@ -14,6 +14,7 @@ use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
 use crate::counts::{CommitCounts, Counter, RetryCounts};
 use crate::deadline;
+use crate::marker;
 use crate::said::Said;
 
 /// Runs operations again while their failure says that this may help.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     budget: Option<Budget>,
     /// What retries of conflicts may cost.
     conflicts: Option<Budget>,
+    /// Where marker rows are.
+    markers: marker::Location,
 }
 
 impl Shared {
@@ -42,6 +45,7 @@ impl Shared {
             counter: Counter::default(),
             budget: config.budget.map(Budget::new),
             conflicts: config.budget.map(Budget::of_conflicts),
+            markers: marker::Location::default(),
         }
     }
 
@@ -51,6 +55,10 @@ impl Shared {
 
     pub(crate) fn budget(&self) -> Option<&Budget> {
         self.budget.as_ref()
+    }
+
+    pub(crate) fn markers(&self) -> &marker::Location {
+        &self.markers
     }
 
     pub(crate) fn conflicts(&self) -> Option<&Budget> {

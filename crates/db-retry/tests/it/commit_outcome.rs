@@ -103,9 +103,11 @@ async fn the_identity_and_the_marker_cost_no_round_trip() {
     marker::apply(&mut observer).await.unwrap();
     let (proxy, url) = proxied(&database);
     let pool = lending(Source::opening(url).acquire().await.unwrap());
+    // The table of the markers is looked for once.
+    let retry = retry();
     let run = async |begin, n: i32| {
         let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
-        retry().transaction::<_, (), Error>(&pool, begin, &(), work).await.unwrap();
+        retry.transaction::<_, (), Error>(&pool, begin, &(), work).await.unwrap();
     };
     // Prepares the statements.
     run(BEGINS[1], 0).await;
