@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::cursor;
 use crate::health::Health;
 use crate::parts::Parts;
+use crate::read::ReadBuilder;
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
@@ -87,6 +88,11 @@ impl Db {
             let reader = self.reader(freshness);
             within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
+    }
+
+    /// A read that differs from the default: how stale it may be, and when it is tried again.
+    pub fn build_read(&self) -> ReadBuilder<'_> {
+        ReadBuilder::new(self)
     }
 
     /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.

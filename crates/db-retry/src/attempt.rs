@@ -288,7 +288,8 @@ async fn disowned<T, E: From<Error>>(
     let alive = roll_back(conn, plan).await;
     plan.around.after(alive.then_some(&mut *conn), CommitOutcome::Unknown).await;
     let error = Error::TransactionEnded { reason: reason.to_owned() };
-    Ended::Failed(Failed::ours(error.into(), Class::Permanent, !alive))
+    // No condition of the caller's is asked about it: it cannot know what was committed.
+    Ended::Failed(Failed::ours(error.into(), Class::Unknown, !alive))
 }
 
 /// Deals with a failure that the server or the caller put before COMMIT.

@@ -61,9 +61,9 @@ async fn value(conn: &mut AsyncPgConnection) -> Result<i64> {
     Ok(sql_query("SELECT n FROM hot").get_result::<Number>(conn).await?.n)
 }
 
-/// Callers that read the row and write it: of those that have read it together one comes through.
+/// Callers that read the row, take a while, and write it: of those that have read it together one comes through.
 pub(super) async fn real(calls: i64) -> Served {
-    serve(calls, 3, 0.4, |_| "SELECT 1").await
+    serve(calls, 3, 0.4, |_| "SELECT pg_sleep(0.005)").await
 }
 
 /// Of all attempts six in ten conflict, whatever the machine's speed.
