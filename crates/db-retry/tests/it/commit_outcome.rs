@@ -1,5 +1,6 @@
 //! A COMMIT whose answer was lost is resolved, and costs no round trip where it was not.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -83,6 +84,25 @@ async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
         ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
             self.0.blackhole();
             Box::pin(async { Ok(()) })
+        }
+
+        fn sql(&self) -> Option<Cow<'_, str>> {
+            None
+        }
+
+        fn alongside<'a>(
+            &'a self,
+            _: &'a AsyncPgConnection,
+        ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+            None
+        }
+
+        fn after<'a>(
+            &'a self,
+            _: Option<&'a mut AsyncPgConnection>,
+            _: CommitOutcome,
+        ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            Box::pin(async {})
         }
     }
     let limit = Some(Duration::from_millis(300));
@@ -194,6 +214,17 @@ impl AroundCommit for Behind {
                 assert_eq!(number(conn, "SELECT 7::bigint AS n").await, 7, "the connection can be used");
             }
         })
+    }
+
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
     }
 }
 
