@@ -189,10 +189,12 @@ async fn a_stream_that_got_no_connection_pays_for_no_retries() {
     let database = TestDatabase::empty().await.unwrap();
     let mut narrow = config(database.url());
     (narrow.read_pool.max, narrow.pool.max) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
-    narrow.read_pool.acquire_timeout = Some(Duration::from_millis(20));
+    narrow.read_pool.acquire_timeout = Some(Duration::from_millis(100));
     let db = Db::connect(narrow).await.unwrap();
+    let one = async |conn: &mut AsyncPgConnection| conn.batch_execute("SELECT 1").await.map_err(Error::from);
+    until("its one connection is open", async || db.read(one).await.is_ok()).await;
     let (held, release) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
-    let holding = tokio::spawn({
+    let mut holding = tokio::spawn({
         let (db, held, release) = (db.clone(), Arc::clone(&held), Arc::clone(&release));
         async move {
             let read: Result<()> = db
@@ -205,9 +207,12 @@ async fn a_stream_that_got_no_connection_pays_for_no_retries() {
             read.unwrap();
         }
     });
-    held.notified().await;
+    tokio::select! {
+        () = held.notified() => {}
+        ended = &mut holding => panic!("the connection is not held: {ended:?}"),
+    }
     let before = db.retry_budget().unwrap().available;
-    for _ in 0..20 {
+    for _ in 0..5 {
         let refused = db.stream::<(i32, String)>(words::table, 10).try_collect::<Vec<_>>().await.unwrap_err();
         assert!(matches!(refused, Error::PoolTimeout { .. }), "{refused}");
     }
