@@ -1,7 +1,7 @@
 //! The schema changes under a warm pool and a router, with traffic: no call fails that would not have failed on a new
 //! connection.
 //!
-//! The line to remove: `again_as_new` in db-retry's `Retry::read_at` and `Retry::transaction_at`.
+//! The line to remove: `again_as_new` in db-retry's `Retry::begin_at` and `Retry::transaction_at`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

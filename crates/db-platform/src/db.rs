@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::cursor;
 use crate::health::Health;
 use crate::parts::Parts;
+use crate::read::ReadBuilder;
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
@@ -87,6 +88,11 @@ impl Db {
             let reader = self.reader(freshness);
             within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
+    }
+
+    /// A read that differs from the default: how stale it may be, and when it is tried again.
+    pub fn build_read(&self) -> ReadBuilder<'_> {
+        ReadBuilder::new(self)
     }
 
     /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.
@@ -237,14 +243,7 @@ impl Db {
     /// The same database, whose reads and transactions are tried again as `config` says: for one call or for many. What
     /// retries may cost in sum stays what it was.
     pub fn with_retry(&self, config: RetryConfig) -> Db {
-        let own = self.retry.config();
-        let (read_timeout, statement_timeout) = (own.read_timeout, own.statement_timeout);
-        let config = RetryConfig {
-            read_timeout: config.read_timeout.or(read_timeout),
-            statement_timeout: config.statement_timeout.or(statement_timeout),
-            ..config
-        };
-        Db { retry: self.retry.with(config), ..self.clone() }
+        Db { retry: self.retry.with(self.retry_config(config)), ..self.clone() }
     }
 
     /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
@@ -341,6 +340,17 @@ impl Db {
 
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
+    }
+
+    /// What retries of one call are to go by: what it says, and where it does not, what is known of this database.
+    pub(crate) fn retry_config(&self, said: RetryConfig) -> RetryConfig {
+        let own = self.retry.config();
+        RetryConfig {
+            read_timeout: said.read_timeout.or(own.read_timeout),
+            statement_timeout: said.statement_timeout.or(own.statement_timeout),
+            marker_schema: said.marker_schema.or_else(|| own.marker_schema.clone()),
+            ..said
+        }
     }
 
     pub(crate) fn writer(&self) -> Writer<'_, Pool> {

@@ -13,9 +13,10 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream};
 /// A setting of our own among the start-up options: where a session does not have it, it has none of them.
 pub(crate) const MARK: &str = "db_pool.options";
 
-const STARTED: &str = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
-                       current_setting('db_pool.options', true)";
-const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
+const STARTED: &str = "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) \
+                       OPERATOR(pg_catalog.*) 1000000)::bigint, \
+                       pg_catalog.current_setting('db_pool.options', true)";
+const SYSTEM: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
 
 /// What was learned on one connection and holds for the next.
 #[derive(Debug, Clone, Default)]

@@ -257,7 +257,8 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         }
     }
 
-    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+    #[expect(refining_impl_trait_reachable, reason = "a stream watches its server from a task of its own")]
+    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<A> {
         let node = Arc::clone(conn.node());
         async move { node.went_down().await }
     }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use db_core::settings::{FromSettings, Group, Reader, Setting};
+use db_core::settings::{FromSettings, Group, Reader, Setting, Text};
 
 use crate::RetryConfig;
 
@@ -36,9 +36,17 @@ const RETRY_BACKOFF: Setting<f64> = Setting {
     unit_required: &[],
 };
 
+const MARKER_SCHEMA: Text = Text {
+    name: "DB_MARKER_SCHEMA",
+    aliases: &[],
+    meaning: "The schema of the table `db_platform_commits`, into which marked transactions write a row. Name it \
+              where several schemas of a database have such a table, as with a schema for each tenant.",
+    default: "the schema that has it",
+};
+
 const RETRIES: Group = Group {
     title: "How work is tried again",
-    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF],
+    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF, &MARKER_SCHEMA],
     elsewhere: &[],
 };
 
@@ -50,6 +58,7 @@ impl FromSettings for RetryConfig {
             attempts: NonZeroU32::MIN.saturating_add(from.read(&MAX_RETRIES)),
             base: from.read(&RETRY_DELAY),
             multiplier: from.read(&RETRY_BACKOFF),
+            marker_schema: from.text(&MARKER_SCHEMA).map(|(_, schema)| schema),
             ..RetryConfig::default()
         }
     }

@@ -28,6 +28,7 @@ const NAMES: [&str; 54] = [
     "DB_HOST",
     "DB_LOG_QUERIES",
     "DB_LOG_SLOW_QUERIES",
+    "DB_MARKER_SCHEMA",
     "DB_MAX_PREPARED_STATEMENTS",
     "DB_MAX_RETRIES",
     "DB_NAME",

@@ -14,6 +14,7 @@ mod parts;
 mod reads;
 mod reporting;
 mod retrying;
+mod search_path;
 mod sessions;
 mod stream;
 mod timeouts;
