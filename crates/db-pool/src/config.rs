@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use db_core::DatabaseUrl;
 
-use crate::{AdaptiveConfig, Pool};
+use crate::{AdaptiveConfig, HarmlessFunctions, Pool};
 
 /// How a connection is opened, and what holds for its whole life.
 ///
@@ -172,6 +172,8 @@ pub struct PoolConfig {
     pub max_buffer: Option<NonZeroUsize>,
     /// When a session is reset that comes back.
     pub reset: Reset,
+    /// Functions of the service's own that leave nothing behind, so that a statement which calls one costs no reset.
+    pub harmless: HarmlessFunctions,
     /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
     /// to `max` whenever callers wait.
     pub adaptive: Option<AdaptiveConfig>,
@@ -181,10 +183,11 @@ pub struct PoolConfig {
 /// sequences that it used, the seed of its random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reset {
-    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling.
+    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling: a function
+    /// counts unless it is known to be harmless, as most of PostgreSQL's own are, or [declared](PoolConfig::harmless) so.
     ///
-    /// What no text tells is not seen: what functions of the service's own, triggers and column defaults do, as
-    /// `SELECT my_lock()` where `my_lock` takes an advisory lock; and what `currval` and `lastval` return.
+    /// What no text tells is not seen: what triggers, views, column defaults, operators and casts of the service's own
+    /// call, and what a column that counts up by itself leaves to `currval` and `lastval`.
     #[default]
     WhenSeen,
     /// After every use; one more round trip, on nobody's time.
@@ -227,6 +230,7 @@ impl Default for PoolConfig {
             salvage_timeout: Duration::from_secs(1),
             max_buffer: NonZeroUsize::new(8 * 1024 * 1024),
             reset: Reset::WhenSeen,
+            harmless: HarmlessFunctions::default(),
             adaptive: None,
         }
     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
-use crate::ConnectConfig;
+use crate::{ConnectConfig, HarmlessFunctions};
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
@@ -47,6 +47,8 @@ pub struct Connector {
     pub(crate) on_checkout: Hooks,
     role: Role,
     lessons: Lessons,
+    /// The functions that the service declares to leave nothing behind.
+    pub(crate) harmless: HarmlessFunctions,
     /// How many are waiting for the password source.
     asking: Arc<AtomicUsize>,
 }
@@ -78,6 +80,7 @@ impl Connector {
             on_checkout: Hooks::default(),
             role: Role::default(),
             lessons: Lessons::default(),
+            harmless: HarmlessFunctions::default(),
             asking: Arc::default(),
         }
     }
@@ -314,6 +317,7 @@ impl Connector {
         config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
         let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
+        wire.session().known.harmless = self.harmless.clone();
         begun(&wire);
         let channel_binding = stream.channel_binding();
         let (client, driver) = config

@@ -52,7 +52,8 @@ impl Pool {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn open(connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
+    pub fn open(mut connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
+        connector.harmless = config.harmless.clone();
         let demand = Arc::new(Notify::new());
         let inner = Arc::new(Inner::new(connector, endpoint, config, Arc::clone(&demand)));
         let pool = Arc::downgrade(&inner);

@@ -4,9 +4,12 @@
 //! word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What it cannot see is a
 //! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
 
+mod calls;
+mod catalog;
 mod fingerprint;
 mod frames;
 mod leftover;
+mod parameters;
 mod request;
 mod server_error;
 mod session;
@@ -22,6 +25,7 @@ use std::time::Instant;
 use db_core::{Endpoint, Facts, LinkEvent, QueryEvent};
 use tokio::sync::Notify;
 
+pub(crate) use calls::Known;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 use request::Finished;

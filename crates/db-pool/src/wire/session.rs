@@ -3,24 +3,24 @@
 //! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
 
-use super::Leftover;
 use super::frames::{Frame, Frames, text};
+use super::catalog::Version;
+use super::parameters::Parameters;
 use super::request::{Finished, Foreign, Kind, Request, Statement};
 use super::server_error::{ServerError, Stale, leading_text};
+use super::{Known, Leftover};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
 /// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
 const COMMITTED: &[u8] = b"COMMIT\0";
-/// More settings than any server reports.
-const MOST_PARAMETERS: usize = 500;
 
 /// What a cancel request names (BackendKeyData).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,10 @@ pub(crate) struct Session {
     /// The server that it leads to, where that was asked.
     pub(crate) server: Option<ServerId>,
     pub(crate) leftover: Leftover,
+    /// The first statement since the last reset that calls a function of which nothing is known.
+    calls_unknown: Option<Arc<Statement>>,
+    /// What is known of functions.
+    pub(crate) known: Known,
     pub(crate) lease: Option<Lease>,
     key: Option<BackendKey>,
     /// Whether login is over.
@@ -75,12 +79,8 @@ pub(crate) struct Session {
     prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
     last: Option<Arc<Statement>>,
-    baseline: HashMap<Box<str>, Box<str>>,
-    /// Reported settings that differ from the baseline.
-    changed: Vec<Box<str>>,
+    parameters: Parameters,
     heard: Option<Instant>,
-    role: Option<Role>,
-    new_role: Option<Role>,
     /// The longest message so far, in bytes: the client library's buffers have grown to it, and never shrink.
     largest: usize,
     /// The client has ended a COPY in a request whose Sync the server has ignored meanwhile.
@@ -177,7 +177,7 @@ impl Session {
         self.status == TransactionStatus::Idle
             && !self.broken
             && self.leftover.is_empty()
-            && self.changed.is_empty()
+            && !self.parameters.differ()
             && self.requests.iter().all(|request| request.kind == Kind::Close)
     }
 
@@ -188,8 +188,13 @@ impl Session {
     /// What was left behind, settings that the server reported included.
     pub(crate) fn leftover(&self) -> Leftover {
         let mut leftover = self.leftover;
-        leftover.state |= !self.changed.is_empty();
+        leftover.state |= self.parameters.differ();
         leftover
+    }
+
+    /// A function that was called since the last reset and of which nothing is known.
+    pub(crate) fn unknown_function(&self) -> Option<&str> {
+        self.calls_unknown.as_ref()?.unknown.as_deref()
     }
 
     /// Whether what came made no sense.
@@ -202,7 +207,7 @@ impl Session {
     }
 
     pub(crate) fn role(&self) -> Option<Role> {
-        self.role
+        self.parameters.role()
     }
 
     /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
@@ -256,6 +261,7 @@ impl Session {
     /// It was reset, and of the prepared statements these are gone, or all.
     pub(crate) fn settle(&mut self, dropped: &[Box<str>], all: bool) {
         self.leftover = Leftover::default();
+        self.calls_unknown = None;
         self.ran = false;
         self.prepared.retain(|name, _| !all && !dropped.contains(name));
     }
@@ -265,7 +271,7 @@ impl Session {
     }
 
     pub(super) fn changed_role(&mut self) -> Option<Role> {
-        self.new_role.take()
+        self.parameters.take_new_role()
     }
 
     /// The link is gone: nothing that is under way will be answered.
@@ -282,14 +288,14 @@ impl Session {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
                 (request.is_simple, request.at_work) = (true, true);
-                let statement = Statement::new(leading_text(frame.body), frame.is_cut());
+                let statement = Statement::new(leading_text(frame.body), frame.is_cut(), &self.known);
                 self.runs(&statement);
                 request.statement = Some(statement);
                 self.requests.push_back(request);
             }
             b'P' => {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
-                let statement = Statement::prepared(leading_text(rest), frame.is_cut());
+                let statement = Statement::prepared(leading_text(rest), frame.is_cut(), &self.known);
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));
@@ -452,26 +458,19 @@ impl Session {
     }
 
     fn reported(&mut self, name: &str, value: &str) {
-        if name == "in_hot_standby" {
-            let role = if value == "on" { Role::Standby } else { Role::Primary };
-            if self.role.replace(role).is_some_and(|before| before != role) {
-                self.new_role = Some(role);
-            }
-            return;
+        if name == "server_version" {
+            self.known.version = Version::reported(value).unwrap_or_default();
         }
-        if self.baseline.len() + self.changed.len() > MOST_PARAMETERS {
+        if !self.parameters.reported(name, value, self.ready) {
             self.lose_track();
-        } else if !self.ready {
-            self.baseline.insert(name.into(), value.into());
-        } else if self.baseline.get(name).is_some_and(|baseline| **baseline == *value) {
-            self.changed.retain(|changed| **changed != *name);
-        } else if !self.changed.iter().any(|changed| **changed == *name) {
-            self.changed.push(name.into());
         }
     }
 
     fn runs(&mut self, statement: &Arc<Statement>) {
         self.leftover.add(statement.leftover);
+        if statement.unknown.is_some() && self.calls_unknown.is_none() {
+            self.calls_unknown = Some(Arc::clone(statement));
+        }
         self.ran = true;
         if self.last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, statement)) {
             self.last = Some(Arc::clone(statement));

@@ -6,6 +6,7 @@ mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
 mod foreign_code;
+mod functions;
 mod handing_out;
 mod metrics;
 mod observing;
