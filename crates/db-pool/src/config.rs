@@ -37,8 +37,9 @@ pub struct ConnectConfig {
     pub application_name: Option<String>,
     /// Whether prepared statements are kept from one use to the next.
     ///
-    /// Without it each statement is still prepared under a name, used and closed, in several round trips: a pooler in
-    /// transaction mode must follow prepared statements all the same (PgBouncer 1.21 and later do).
+    /// Without it no statement has a name, for poolers in transaction mode that do not follow prepared statements
+    /// (PgBouncer before 1.21): each is parsed anew whenever it is used, in two round trips, and closed in a third for
+    /// which nobody waits.
     pub prepared_statements: bool,
     /// How many prepared statements a connection may keep; with more, all are dropped when it is returned.
     pub max_prepared_statements: NonZeroUsize,

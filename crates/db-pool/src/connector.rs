@@ -14,7 +14,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
-use crate::{ConnectConfig, HarmlessFunctions};
 use crate::baseline::Baseline;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
@@ -24,7 +23,8 @@ use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
 use crate::watch::{Seen, Watch};
-use crate::wire::{BackendKey, HandOver, Tap, Wire};
+use crate::wire::{BackendKey, HandOver, Link, Tap, Wire};
+use crate::{ConnectConfig, HarmlessFunctions};
 
 /// Asks for the password of the day.
 type AskPassword =
@@ -174,7 +174,8 @@ impl Connector {
         let stream =
             dialed.map_err(|(failure, reason)| self.failed(endpoint, failure, started.elapsed(), &reason))?;
         let wire = Wire::new(endpoint.clone(), Observers::default(), false);
-        let asked = token.cancel_query_raw(Tap::new(stream, wire, None), HandOver).await;
+        let link = Link::new(Tap::new(stream, wire, None), true);
+        let asked = token.cancel_query_raw(link, HandOver).await;
         Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
     }
 
@@ -251,7 +252,7 @@ impl Connector {
             self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
         })?;
         let mut session = wire.session();
-        session.server = Some(identity.server);
+        session.server = identity.server(session.key());
         session.begin();
         drop(session);
         Ok(Opened { conn, wire, seen, round_trip })
@@ -320,8 +321,9 @@ impl Connector {
         wire.session().known.harmless = self.harmless.clone();
         begun(&wire);
         let channel_binding = stream.channel_binding();
+        let tap = Tap::new(stream, Arc::clone(&wire), channel_binding);
         let (client, driver) = config
-            .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
+            .connect_raw(Link::new(tap, self.config.prepared_statements), HandOver)
             .await
             .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
         let hot_standby = driver.parameter("in_hot_standby").map(|told| told == "on");

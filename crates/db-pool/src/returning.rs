@@ -99,7 +99,7 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
 /// Puts a clean connection back where the next caller finds it, or where the adaptive limit wants it.
 pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Instant) {
     if slot.kept_statements() > inner.connector.config().max_prepared_statements.get() {
-        slot.drop_statements();
+        slot.drop_statements(inner);
     }
     slot.lie_idle(now);
     if inner.config.adaptive.is_some() {
@@ -194,7 +194,7 @@ async fn clean(
     answer_everything(inner, slot, unanswered).await?;
     let (orders, leftover) = orders(inner, slot, orphans);
     if leftover.prepared {
-        slot.drop_statements();
+        slot.drop_statements(inner);
     }
     if !orders.is_empty() {
         slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;

@@ -120,9 +120,11 @@ impl Slot {
     }
 
     /// The client library forgets its prepared statements, and closes them on the server.
-    pub(crate) fn drop_statements(&mut self) {
+    pub(crate) fn drop_statements(&mut self, inner: &Inner) {
         self.conn.set_prepared_statement_cache_size(CacheSize::Disabled);
-        self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        if inner.connector.config().prepared_statements {
+            self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        }
         self.seen.forget_cached();
     }
 
@@ -147,7 +149,7 @@ impl Slot {
     pub(crate) fn renew(&mut self, inner: &Inner) {
         let now = inner.statements.load(Ordering::Acquire);
         if std::mem::replace(&mut self.statements, now) != now {
-            self.drop_statements();
+            self.drop_statements(inner);
         }
     }
 

@@ -195,7 +195,8 @@ pub(super) const IDLE_IN_TRANSACTION_TIMEOUT: Setting<Limit> = Setting {
 pub(super) const PREPARED_STATEMENTS: Setting<bool> = Setting {
     name: "DB_PREPARED_STATEMENTS",
     aliases: &[],
-    meaning: "Keep prepared statements. Turn it off behind a pooler that does not track them.",
+    meaning: "Keep prepared statements. Turn it off behind a pooler in transaction mode that does not follow \
+              them (PgBouncer before 1.21): then no statement has a name.",
     default: [true; 4],
     min: false,
     max: true,

@@ -183,8 +183,7 @@ mod tests {
     use super::*;
 
     fn calls(sql: &str) -> Vec<String> {
-        let known =
-            Known { harmless: "harmless, app.tidy, st_*".parse().unwrap(), ..Known::default() };
+        let known = Known { harmless: "harmless, app.tidy, st_*".parse().unwrap(), ..Known::default() };
         let mut calls = Calls::default();
         Tokens::of(sql).filter_map(|(token, _)| calls.read(token, &known)).map(|call| call.name).collect()
     }

@@ -113,9 +113,8 @@ mod tests {
     #[test]
     fn a_name_means_what_it_means_to_that_version() {
         let check = |name: &str, meaning: Meaning, versions: [bool; 3]| {
-            let told = ["14.23 (Debian 14.23-1)", "17.11", "99devel"].map(|text| {
-                Meanings::of(name).has(meaning, Version::reported(text).unwrap())
-            });
+            let told = ["14.23 (Debian 14.23-1)", "17.11", "99devel"]
+                .map(|text| Meanings::of(name).has(meaning, Version::reported(text).unwrap()));
             assert_eq!(told, versions, "{name}");
         };
         check("lower", Meaning::Harmless, [true; 3]);

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
 
-use super::frames::{Frame, Frames, text};
 use super::catalog::Version;
+use super::frames::{Frame, Frames, text};
 use super::parameters::Parameters;
 use super::request::{Finished, Foreign, Kind, Request, Statement};
 use super::server_error::{ServerError, Stale, leading_text};
@@ -212,12 +212,13 @@ impl Session {
 
     /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
     pub(crate) fn being_prepared(&self) -> Vec<Box<str>> {
-        self.requests.iter().flat_map(|request| request.names.iter().cloned()).collect()
+        let names = self.requests.iter().flat_map(|request| request.names.iter());
+        names.filter(|name| !name.is_empty()).cloned().collect()
     }
 
     /// Statements that are prepared by name.
-    pub(crate) fn prepared(&self) -> impl ExactSizeIterator<Item = &Arc<Statement>> {
-        self.prepared.values()
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.prepared.iter().filter(|(name, _)| !name.is_empty()).map(|(_, statement)| statement)
     }
 
     pub(crate) fn last_statement(&self) -> Option<&Arc<Statement>> {

@@ -34,7 +34,8 @@ struct Line {
 async fn the_catalog_is_that_of_the_server_at_hand() {
     let database = TestDatabase::empty().await.unwrap();
     let mut conn = database.connect().await.unwrap();
-    let version = number(&mut conn, "SELECT current_setting('server_version_num')::bigint / 10000 AS n").await;
+    let version =
+        number(&mut conn, "SELECT current_setting('server_version_num')::bigint / 10000 AS n").await;
     let version = version.to_string();
     let lines: Vec<Line> = sql_query(QUERY).load(&mut conn).await.unwrap();
     let told: BTreeSet<String> = lines.into_iter().map(|Line { line }| line).collect();
@@ -55,13 +56,18 @@ async fn a_function_of_the_services_own_costs_a_reset_and_is_named_once() {
     let before = word(&mut pool.get().await.unwrap(), LEFT).await;
     let log = Log::default();
     let _listening = log.listen();
-    for sneaky in ["SELECT sneak()", "SELECT 1 WHERE public . \"sneak\" () = 1", "SELECT sneak() /* again */"] {
+    for sneaky in ["SELECT sneak()", "SELECT 1 WHERE public . \"sneak\" () = 1", "SELECT sneak() /* again */"]
+    {
         let mut conn = pool.get().await.unwrap();
         let session = backend(&mut conn).await;
         sql_query(sneaky).execute(&mut conn).await.unwrap();
         drop(conn);
         let mut next = pool.get().await.unwrap();
-        assert_eq!((word(&mut next, LEFT).await, backend(&mut next).await), (before.clone(), session), "{sneaky}");
+        assert_eq!(
+            (word(&mut next, LEFT).await, backend(&mut next).await),
+            (before.clone(), session),
+            "{sneaky}"
+        );
     }
     assert_eq!(pool.status().salvages, 3);
     let named = log.lines_with("DB_POOL_HARMLESS_FUNCTIONS");
@@ -106,6 +112,10 @@ async fn what_a_view_calls_is_seen_only_where_the_pool_always_resets() {
         let pool = open(database.url(), PoolConfig { reset, ..pool_config(1) });
         let before = word(&mut pool.get().await.unwrap(), LEFT).await;
         pool.get().await.unwrap().batch_execute("SELECT * FROM sneaks").await.unwrap();
-        assert_eq!(word(&mut pool.get().await.unwrap(), LEFT).await == before, seen, "as the README says: {reset:?}");
+        assert_eq!(
+            word(&mut pool.get().await.unwrap(), LEFT).await == before,
+            seen,
+            "as the README says: {reset:?}"
+        );
     }
 }

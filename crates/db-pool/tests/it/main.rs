@@ -12,6 +12,7 @@ mod metrics;
 mod observing;
 mod operating;
 mod patience;
+mod pooler;
 mod returning;
 mod stale;
 mod starting;

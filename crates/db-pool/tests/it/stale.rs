@@ -19,7 +19,7 @@ pub struct MoodType;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = MoodType)]
-struct Mood;
+pub(crate) struct Mood;
 
 impl ToSql<MoodType, Pg> for Mood {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
@@ -48,7 +48,7 @@ diesel::table! {
     }
 }
 
-const MADE: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE people (id int PRIMARY KEY, mood mood); \
+pub(crate) const MADE: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE people (id int PRIMARY KEY, mood mood); \
                     INSERT INTO people VALUES (1, 'good')";
 
 /// All connections of the pool, each after `work` on it.
