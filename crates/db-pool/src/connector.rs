@@ -14,7 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, RoleSettings};
+use crate::doubts::Doubts;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
 use crate::observers::Observers;
@@ -23,7 +24,7 @@ use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
 use crate::watch::{Seen, Watch};
-use crate::wire::{BackendKey, HandOver, Link, Tap, Wire};
+use crate::wire::{BackendKey, HandOver, Link, Staleness, Tap, Wire};
 use crate::{ConnectConfig, HarmlessFunctions};
 
 /// Asks for the password of the day.
@@ -45,10 +46,11 @@ pub struct Connector {
     observers: Observers,
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
-    role: Role,
+    pub(crate) role: Role,
     lessons: Lessons,
     /// The functions that the service declares to leave nothing behind.
     pub(crate) harmless: HarmlessFunctions,
+    pub(crate) doubts: Doubts,
     /// How many are waiting for the password source.
     asking: Arc<AtomicUsize>,
 }
@@ -60,6 +62,10 @@ pub(crate) struct Opened {
     pub(crate) seen: Arc<Seen>,
     /// How long the first answer took.
     pub(crate) round_trip: Duration,
+    /// The role's settings, as far as they were known.
+    pub(crate) role: Arc<RoleSettings>,
+    /// Of so many doubts it is known that it is as new.
+    pub(crate) confirmed: u64,
 }
 
 impl Connector {
@@ -81,6 +87,7 @@ impl Connector {
             role: Role::default(),
             lessons: Lessons::default(),
             harmless: HarmlessFunctions::default(),
+            doubts: Doubts::default(),
             asking: Arc::default(),
         }
     }
@@ -252,10 +259,12 @@ impl Connector {
             self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
         })?;
         let mut session = wire.session();
+        let confirmed = session.staleness.confirmed();
         session.server = identity.server(session.key());
         session.begin();
         drop(session);
-        Ok(Opened { conn, wire, seen, round_trip })
+        let (role, _) = self.role.known();
+        Ok(Opened { conn, wire, seen, round_trip, role, confirmed })
     }
 
     /// Says once that what was to hold for every session does not hold.
@@ -318,7 +327,11 @@ impl Connector {
         config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
         let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
-        wire.session().known.harmless = self.harmless.clone();
+        {
+            let mut session = wire.session();
+            session.known.harmless = self.harmless.clone();
+            session.staleness = Staleness::of_new(&self.doubts);
+        }
         begun(&wire);
         let channel_binding = stream.channel_binding();
         let tap = Tap::new(stream, Arc::clone(&wire), channel_binding);

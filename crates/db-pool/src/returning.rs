@@ -68,7 +68,7 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
-    if let Some(stale) = { slot.wire.session().found_stale() } {
+    if let Some(stale) = { slot.wire.session().staleness.found() } {
         slot.tell_stale(inner, stale);
     }
     let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();

@@ -9,6 +9,8 @@ use diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
 };
 
+use crate::baseline::RoleSettings;
+use crate::confirm;
 use crate::connector::Opened;
 use crate::gate::Gate;
 use crate::inner::Inner;
@@ -27,6 +29,10 @@ pub(crate) struct Slot {
     generation: u64,
     /// Up to which change of the database its prepared statements are fresh.
     statements: u64,
+    /// Of so many doubts it is known that it is as new.
+    confirmed: u64,
+    /// The role's settings that it started with, as far as they were known.
+    role: Arc<RoleSettings>,
     /// None is never.
     expires: Option<Instant>,
     /// Since when nobody uses it.
@@ -47,6 +53,8 @@ impl Slot {
             seen: opened.seen,
             generation: inner.generation.load(Ordering::Acquire),
             statements: inner.statements.load(Ordering::Acquire),
+            confirmed: opened.confirmed,
+            role: opened.role,
             expires: inner.config.max_lifetime.and_then(|lifetime| now.checked_add(less(lifetime))),
             idle_since: now,
             alive_at: now,
@@ -98,6 +106,34 @@ impl Slot {
         matches!(sign, Ok(Ok(())))
     }
 
+    /// Whether an error has raised the doubt whether it is as new, and nobody has asked since.
+    pub(crate) fn is_doubted(&self, inner: &Inner) -> bool {
+        self.confirmed < inner.connector.doubts.raised()
+    }
+
+    /// Asks the server for a sign of life, and where it is doubted, whether it is as new.
+    pub(crate) async fn is_as_new(&mut self, inner: &Inner) -> bool {
+        if !self.is_doubted(inner) {
+            return self.answers(inner).await;
+        }
+        let doubts = inner.connector.doubts.raised();
+        let patience = inner.round_trip.patience(SIGN_OF_LIFE, 8, LONGEST_SIGN);
+        let types = self.wire.session().staleness.types();
+        let asking = confirm::is_as_new(&mut self.conn, &self.role, &types, &inner.connector.role);
+        let Ok(as_new) = tokio::time::timeout(patience, asking).await else {
+            inner.left_unanswered();
+            return false;
+        };
+        let now = Instant::now();
+        self.wire.settled().await;
+        (self.alive_at, self.confirmed) = (now, doubts);
+        self.wire.session().staleness.confirm(doubts);
+        if as_new == Some(false) {
+            self.tell_stale(inner, Stale::Types);
+        }
+        as_new == Some(true)
+    }
+
     /// Whether the client library has a call under way or believes to be in a transaction.
     pub(crate) fn is_in_the_middle(&mut self) -> bool {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
@@ -136,6 +172,10 @@ impl Slot {
             told.compare_exchange(known, known + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let first = match stale {
+            Stale::Doubt => {
+                self.wire.session().staleness.raise_doubt();
+                false
+            }
             Stale::Statements => news(&inner.statements, self.statements),
             // The client library forgets a type with the connection only.
             Stale::Types => news(&inner.generation, self.generation),

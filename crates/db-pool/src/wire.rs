@@ -14,6 +14,7 @@ mod parameters;
 mod request;
 mod server_error;
 mod session;
+mod staleness;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use request::Finished;
 pub(crate) use request::Foreign;
 pub(crate) use server_error::Stale;
 pub(crate) use session::{BackendKey, Lease, Session};
+pub(crate) use staleness::Staleness;
 pub(crate) use tap::Tap;
 
 use crate::observers::Observers;

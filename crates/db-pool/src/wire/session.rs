@@ -13,7 +13,8 @@ use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
 use super::parameters::Parameters;
 use super::request::{Finished, Foreign, Kind, Request, Statement};
-use super::server_error::{ServerError, Stale, leading_text};
+use super::server_error::{ServerError, leading_text};
+use super::staleness::Staleness;
 use super::{Known, Leftover};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
@@ -52,10 +53,7 @@ pub(crate) struct Session {
     waits_given_up: u64,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
-    /// What the last error said of that which the client keeps.
-    stale: Option<Stale>,
-    /// The most that was stale since it was checked out.
-    found_stale: Option<Stale>,
+    pub(crate) staleness: Staleness,
     /// The server that it leads to, where that was asked.
     pub(crate) server: Option<ServerId>,
     pub(crate) leftover: Leftover,
@@ -127,7 +125,7 @@ impl Session {
             commits: Some(self.commits),
             waits_given_up: Some(self.waits_given_up),
             last_words: self.last_words,
-            stale: self.stale.is_some(),
+            stale: self.staleness.is_stale(),
             server: self.server,
         }
     }
@@ -238,14 +236,8 @@ impl Session {
     pub(crate) fn check_out(&mut self, lease: Lease) {
         self.lease = Some(lease);
         self.failed_with = None;
-        self.stale = None;
-        self.found_stale = None;
+        self.staleness.check_out();
         self.ran = false;
-    }
-
-    /// What the client keeps that proved stale since it was checked out.
-    pub(crate) fn found_stale(&self) -> Option<Stale> {
-        self.found_stale
     }
 
     /// The login and what the client library sets are over: from now on the session has a baseline.
@@ -297,6 +289,7 @@ impl Session {
             b'P' => {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
                 let statement = Statement::prepared(leading_text(rest), frame.is_cut(), &self.known);
+                self.staleness.parsed(rest);
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));
@@ -419,7 +412,7 @@ impl Session {
             _ => {}
         }
         if request.kind == Kind::Run && !request.failed && before != TransactionStatus::Failed {
-            self.stale = None;
+            self.staleness.succeeded();
         }
         if request.failed {
             for name in &request.names {
@@ -441,11 +434,9 @@ impl Session {
         }
         // An error that only follows from the one before says nothing new.
         if code != SqlState::IN_FAILED_SQL_TRANSACTION {
-            self.stale = error.stale().filter(|_| !at_work);
-        }
-        if let Some(stale) = self.stale {
-            self.found_stale = self.found_stale.max(Some(stale));
-            self.leftover.prepared = true;
+            self.staleness.succeeded();
+            let statement = self.requests.front().and_then(|request| request.statement.as_ref());
+            self.leftover.prepared |= !at_work && self.staleness.failed(&error, statement);
         }
         self.fails(Some(code));
     }
