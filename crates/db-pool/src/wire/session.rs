@@ -140,9 +140,14 @@ impl Session {
         self.heard
     }
 
-    /// What the user of the connection has asked and the server has not answered, our own empty requests aside.
+    /// What the user of the connection has asked and the server may be at work on, our own empty requests aside.
+    ///
+    /// After an error the server does nothing more for a request than to say that it is ready, which it does by itself.
     pub(crate) fn foreign(&self) -> Foreign {
-        let theirs = self.requests.iter().filter(|request| request.kind > Kind::Close && !request.is_empty());
+        let theirs = self
+            .requests
+            .iter()
+            .filter(|request| request.kind > Kind::Close && !request.is_empty() && !request.failed);
         theirs.fold(Foreign::Nothing, |foreign, request| match &request.statement {
             Some(statement) if statement.leftover.commits => Foreign::Commit,
             _ => foreign.max(Foreign::Something),
