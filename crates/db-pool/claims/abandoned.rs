@@ -15,7 +15,7 @@ use crate::{Figure, Size};
 
 pub(crate) const LIMIT_MS: f64 = 25.0;
 pub(crate) const KEPT: f64 = 0.95;
-const RUNS: usize = 3;
+pub(crate) const RUNS: usize = 3;
 
 pub(crate) fn measure(size: Size) -> Figure {
     let rounds = if size == Size::Nightly { 5_000 } else { 400 };

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
-use crate::baseline::{Baseline, RoleSettings};
+use crate::baseline::Baseline;
 use crate::doubts::Doubts;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
@@ -46,7 +46,7 @@ pub struct Connector {
     observers: Observers,
     on_connect: Hooks,
     pub(crate) on_checkout: Hooks,
-    pub(crate) role: Role,
+    role: Role,
     lessons: Lessons,
     /// The functions that the service declares to leave nothing behind.
     pub(crate) harmless: HarmlessFunctions,
@@ -62,8 +62,6 @@ pub(crate) struct Opened {
     pub(crate) seen: Arc<Seen>,
     /// How long the first answer took.
     pub(crate) round_trip: Duration,
-    /// The role's settings, as far as they were known.
-    pub(crate) role: Arc<RoleSettings>,
     /// Of so many doubts it is known that it is as new.
     pub(crate) confirmed: u64,
 }
@@ -263,8 +261,7 @@ impl Connector {
         session.server = identity.server(session.key());
         session.begin();
         drop(session);
-        let (role, _) = self.role.known();
-        Ok(Opened { conn, wire, seen, round_trip, role, confirmed })
+        Ok(Opened { conn, wire, seen, round_trip, confirmed })
     }
 
     /// Says once that what was to hold for every session does not hold.

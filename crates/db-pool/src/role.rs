@@ -15,7 +15,7 @@ use crate::baseline::RoleSettings;
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// In the order in which the server applies them: the later one wins.
-pub(crate) const QUERY: &str = "SELECT pg_catalog.unnest(setconfig) AS setting FROM pg_catalog.pg_db_role_setting \
+const QUERY: &str = "SELECT pg_catalog.unnest(setconfig) FROM pg_catalog.pg_db_role_setting \
     WHERE setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database \
                               WHERE datname = pg_catalog.current_database())) \
     AND setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = session_user)) \
@@ -48,16 +48,10 @@ impl Role {
             Vec::new()
         });
         let settings = rows.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
+            SimpleQueryMessage::Row(row) => row.get(0)?.split_once('='),
             _ => None,
         });
-        self.learn(settings)
-    }
-
-    /// Takes in what they are now, each as `name=value`.
-    pub(crate) fn learn<'s>(&self, settings: impl Iterator<Item = &'s str>) -> Arc<RoleSettings> {
         let lower = |(name, value): (&str, &str)| (name.to_ascii_lowercase(), value.to_owned());
-        let settings = settings.filter_map(|setting| setting.split_once('='));
         let settings: Arc<RoleSettings> = Arc::new(settings.map(lower).collect());
         let read = Some(Read { at: Instant::now(), settings: Arc::clone(&settings) });
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = read;

@@ -9,7 +9,6 @@ use diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
 };
 
-use crate::baseline::RoleSettings;
 use crate::confirm;
 use crate::connector::Opened;
 use crate::gate::Gate;
@@ -31,8 +30,6 @@ pub(crate) struct Slot {
     statements: u64,
     /// Of so many doubts it is known that it is as new.
     confirmed: u64,
-    /// The role's settings that it started with, as far as they were known.
-    role: Arc<RoleSettings>,
     /// None is never.
     expires: Option<Instant>,
     /// Since when nobody uses it.
@@ -54,7 +51,6 @@ impl Slot {
             generation: inner.generation.load(Ordering::Acquire),
             statements: inner.statements.load(Ordering::Acquire),
             confirmed: opened.confirmed,
-            role: opened.role,
             expires: inner.config.max_lifetime.and_then(|lifetime| now.checked_add(less(lifetime))),
             idle_since: now,
             alive_at: now,
@@ -119,19 +115,19 @@ impl Slot {
         let doubts = inner.connector.doubts.raised();
         let patience = inner.round_trip.patience(SIGN_OF_LIFE, 8, LONGEST_SIGN);
         let types = self.wire.session().staleness.types();
-        let asking = confirm::is_as_new(&mut self.conn, &self.role, &types, &inner.connector.role);
-        let Ok(as_new) = tokio::time::timeout(patience, asking).await else {
+        let asking = confirm::is_as_new(&mut self.conn, &types);
+        let Ok(answer) = tokio::time::timeout(patience, asking).await else {
             inner.left_unanswered();
             return false;
         };
-        let now = Instant::now();
         self.wire.settled().await;
-        (self.alive_at, self.confirmed) = (now, doubts);
+        (self.alive_at, self.confirmed) = (Instant::now(), doubts);
         self.wire.session().staleness.confirm(doubts);
-        if as_new == Some(false) {
+        if let Ok(false) = answer {
             self.tell_stale(inner, Stale::Types);
         }
-        as_new == Some(true)
+        // A role that may not ask learns nothing, and goes on with what it has.
+        answer.unwrap_or(true) && !self.wire.is_lost()
     }
 
     /// Whether the client library has a call under way or believes to be in a transaction.
