@@ -15,6 +15,7 @@ use crate::connector::Opened;
 use crate::counters::Counters;
 use crate::failure::Failure;
 use crate::gate::{Gate, Gatekeeper};
+use crate::harmless::Named;
 use crate::lease::Leases;
 use crate::returning;
 use crate::round_trip::RoundTrip;
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     /// Places for background work.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) leases: Leases,
+    /// Functions after which sessions are reset, as far as that was said.
+    pub(crate) named: Named,
     /// How long the server's answers take on the way.
     pub(crate) round_trip: RoundTrip,
     /// Wakes the upkeep task: someone waits, or a connection went.
@@ -83,6 +86,7 @@ impl Inner {
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
             leases: Leases::default(),
+            named: Named::default(),
             round_trip: RoundTrip::default(),
             config,
             demand,
