@@ -78,7 +78,7 @@ const CLAIMS: &[Claim] = &[
         id: "routing-1",
         sentence: "A session's reads see its own writes while standbys lag at random, and standbys answer most of them.",
         target: "0 stale reads; at least 80 % by standbys at 5 % writes; at most 0.05 extra queries a read",
-        fails_without: "crates/db-replica-routing/src/node.rs: sighting.position.is_some_and(|position| position >= token.position)",
+        fails_without: "crates/db-replica-routing/src/seen.rs: self.position.is_some_and(|position| position >= token.position)",
         measure: routing::tokens::measure,
     },
     Claim {

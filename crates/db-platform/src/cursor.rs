@@ -3,7 +3,7 @@
 use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
 use db_query::{Reading, Returns, Rows, declare};
-use db_replica_routing::{Freshness, Reader, Routed};
+use db_replica_routing::{Freshness, Routed};
 
 use crate::db::Db;
 use crate::timeout::within;
@@ -20,7 +20,7 @@ where
     let opening = async move { within(limit, open(&asked, site, query)).await };
     let reading =
         Reading::in_batches_of(batch_size).within(limit).failing(move |conn: &mut Routed<Pool>, error| {
-            let reader = db.reader(Freshness::Default);
+            let reader = db.routed_reader(Freshness::Default);
             let last_words = reader.facts(conn).last_words;
             if error.class() == Class::Unavailable {
                 reader.report(conn, Report::ServerGone);
@@ -41,15 +41,16 @@ where
             match open_on(&db.reader(Freshness::Default), site, query).await {
                 // A caller that has waited for as long as it was willing to is not made to wait again.
                 Err(error) if error.ends_the_wait() => Ok(Err(error)),
-                opened => opened.map(Ok),
+                opened => opened.map(|conn| Ok(conn.into_inner())),
             }
         }
     });
     opened.await?
 }
 
-async fn open_on<Q, U>(reader: &Reader<'_, Pool>, site: Site, query: Q) -> Result<Routed<Pool>>
+async fn open_on<A, Q, U>(reader: &A, site: Site, query: Q) -> Result<A::Conn>
 where
+    A: Acquire,
     Q: Returns<U, Query: 'static>,
 {
     let mut again = true;

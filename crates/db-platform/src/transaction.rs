@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_core::{AroundCommit, Classify, Error, Once, Site, Work};
 use db_replica_routing::{Session, SessionCommit};
 use db_retry::{Begin, CommitHooks, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
@@ -116,6 +116,7 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
@@ -142,6 +143,7 @@ impl<'a> TransactionBuilder<'a> {
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
@@ -152,6 +154,12 @@ impl<'a> TransactionBuilder<'a> {
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))
+    }
+
+    fn note_lost_writes(&self, site: Site) {
+        if self.session.is_none() && !self.begin.read_only {
+            self.db.note_lost_writes(site);
+        }
     }
 
     fn retries(&self) -> Cow<'a, Retry> {

@@ -92,7 +92,13 @@ impl<A: Acquire + Send> Reader<'_, A> {
             let under_way = UnderWay::on(Arc::clone(&node));
             match acquire_from(&node, site).await {
                 Ok(acquired) => {
-                    if let Some(conn) = self.admitted(&rule, &node, acquired, site).await {
+                    let conn = match self.fit(&rule, &node, &acquired) {
+                        Fit::Fits => Some(acquired.conn),
+                        Fit::NotThisNode => None,
+                        // Few reads come here, and all would carry the room for it.
+                        Fit::AnotherServer => Box::pin(self.search(&rule, &node, acquired.conn, site)).await,
+                    };
+                    if let Some(conn) = conn {
                         node.vitals.succeeded();
                         node.reads.count(reason);
                         return Ok(Some(Routed::new(conn, under_way, Purpose::Plain)));
@@ -112,34 +118,26 @@ impl<A: Acquire + Send> Reader<'_, A> {
         }
     }
 
-    /// The connection, or another one to a server behind the node's name, where the node may still answer now
-    /// that there is one.
-    async fn admitted(
-        &self,
-        rule: &Rule,
-        node: &Node<A>,
-        acquired: Acquired<A::Conn>,
-        site: Site,
-    ) -> Option<A::Conn> {
+    /// Whether the node may still answer now that there is a connection, and on this one.
+    fn fit(&self, rule: &Rule, node: &Node<A>, acquired: &Acquired<A::Conn>) -> Fit {
         let still = match acquired.waited {
             true => rule.now().admits(node),
             false => rule.still_admits(node),
         };
         if !still {
-            return None;
+            return Fit::NotThisNode;
         }
         if self.is_admitted(rule, node, &acquired.conn) {
             // It may be a new one.
             if acquired.waited {
                 self.look_at(node, &acquired.conn);
             }
-            return Some(acquired.conn);
+            return Fit::Fits;
         }
-        if !node.leads_to_several() || self.cluster.config.pooled {
-            return None;
+        match node.leads_to_several() && !self.cluster.config.pooled {
+            true => Fit::AnotherServer,
+            false => Fit::NotThisNode,
         }
-        // Few reads come here, and all would carry the room for it.
-        Box::pin(self.search(rule, node, acquired.conn, site)).await
     }
 
     /// Another connection, to a server behind the node's name that may answer. Those that lead to others are
@@ -341,6 +339,15 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
 struct Acquired<C> {
     conn: C,
     waited: bool,
+}
+
+/// Whether a read may use a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Fits,
+    /// Another one to this node may do: its name leads to several servers, and not all of them may answer.
+    AnotherServer,
+    NotThisNode,
 }
 
 /// Whether there is too much to do for the connections that the pool has, or the service is about to end: no

@@ -71,7 +71,7 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 36] = [
+const NEWER: [&str; 38] = [
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
     "DB_LEDGER_SCHEMA",
@@ -104,7 +104,9 @@ const NEWER: [&str; 36] = [
     "DB_WRITER_WAIT",
     "DB_WRITER_MAX_WAITING",
     "DB_PROBE_TIMEOUT",
+    "DB_CIRCUIT_BREAKER",
     "DB_POOLED",
+    "DB_POOL_MAX_BUFFER",
     "DB_POOL_MAX_WAITERS",
     "DB_LOCK_TIMEOUT",
     "DB_IDLE_IN_TRANSACTION_TIMEOUT",
