@@ -1,6 +1,7 @@
 //! A thread with a runtime of its own, for what must go on while a test blocks its runtime or pauses its clock.
 
 use std::io;
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use tokio::runtime::Builder;
@@ -14,27 +15,27 @@ pub(crate) struct OwnThread {
 }
 
 impl OwnThread {
-    /// Begins inside the runtime, so that what has to be there when this returns can be opened: `begin` makes
-    /// what the caller needs of it, and the work, which ends when it is told to.
+    /// `begin` opens a port inside the runtime, so that it is there when this returns, and makes the work, which
+    /// ends when it is told to. The thread is called `name` and the port.
     ///
     /// # Errors
     /// When no thread or no runtime can be had, and those of `begin`.
-    pub(crate) fn start<T, W>(
+    pub(crate) fn start<W>(
         name: &str,
-        begin: impl FnOnce(oneshot::Receiver<()>) -> io::Result<(T, W)>,
-    ) -> io::Result<(Self, T)>
+        begin: impl FnOnce(oneshot::Receiver<()>) -> io::Result<(SocketAddr, W)>,
+    ) -> io::Result<(Self, SocketAddr)>
     where
         W: Future<Output = ()> + Send + 'static,
     {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let (stop, stopped) = oneshot::channel();
-        let (begun, work) = {
+        let (address, work) = {
             let _entered = runtime.enter();
             begin(stopped)?
         };
-        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = std::thread::Builder::new().name(format!("{name}-{}", address.port()));
         let thread = thread.spawn(move || runtime.block_on(work))?;
-        Ok((OwnThread { stop: Some(stop), thread: Some(thread) }, begun))
+        Ok((OwnThread { stop: Some(stop), thread: Some(thread) }, address))
     }
 }
 
