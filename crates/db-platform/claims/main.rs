@@ -86,7 +86,7 @@ const CLAIMS: &[Claim] = &[
         id: "routing-1",
         sentence: "A session's reads see its own writes while standbys lag at random, and standbys answer most of them.",
         target: "0 stale reads; at least 80 % by standbys at 5 % writes; at most 0.05 extra queries a read",
-        fails_without: "crates/db-replica-routing/src/node.rs: sighting.position.is_some_and(|position| position >= token.position)",
+        fails_without: "crates/db-replica-routing/src/seen.rs: self.position.is_some_and(|position| position >= token.position)",
         measure: routing::tokens::measure,
     },
     Claim {
@@ -140,9 +140,9 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "routing-9",
-        sentence: "Behind a balancer over two standbys, one of which replays nothing, a session's reads see its own writes: by address, by name, through HAProxy.",
-        target: "0 stale of 2,000 reads each (20,000 nightly), and standbys answer some",
-        fails_without: "crates/db-replica-routing/src/reader.rs: told && node.is_meant(server)",
+        sentence: "Behind a balancer over two standbys, one of which replays nothing, a session's reads see its own writes, and the other one answers its share: by address, by name, through HAProxy.",
+        target: "0 stale of 2,000 reads each (20,000 nightly), at least 30 % of them answered by the standby that replays",
+        fails_without: "crates/db-replica-routing/src/reader.rs: Some(Some(told)) => !several || rule.now().admits_server(&told)",
         measure: routing::balancers::turns,
     },
     Claim {

@@ -23,9 +23,9 @@ where
     let opening = async move { within(asked.timeout(), open(&asked, site, query)).await };
     let reading = Reading::in_batches_of(batch_size)
         .within(limit.of_a_batch)
-        .unless(move |conn| Box::pin(watched.reader(Freshness::Default).server_down(conn)))
+        .unless(move |conn| Box::pin(watched.routed_reader(Freshness::Default).server_down(conn)))
         .failing(move |conn: &mut Routed<Pool>, error| {
-            let reader = db.reader(Freshness::Default);
+            let reader = db.routed_reader(Freshness::Default);
             let last_words = reader.facts(conn).last_words;
             let silent = limit.is_the_servers && matches!(error, Error::DeadlineExceeded { .. });
             if silent || error.class() == Class::Unavailable {
@@ -63,5 +63,5 @@ where
 {
     let reader = db.reader(Freshness::Default);
     let declaring = async move |conn: &mut AsyncPgConnection| declare(conn, query).await;
-    Ok(db.retry().begin_at(site, &reader, declaring).await?.1)
+    Ok(db.retry().begin_at(site, &reader, declaring).await?.1.into_inner())
 }

@@ -9,18 +9,20 @@ use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Work};
+use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
-use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
+use db_retry::{BreakerStatus, BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts, Through};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
+use crate::breakers::{Breakers, Probes};
 use crate::cursor;
 use crate::health::Health;
+use crate::lost_writes::LostWrites;
 use crate::parts::Parts;
 use crate::read::ReadBuilder;
 use crate::timeout::within;
@@ -34,11 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Db {
     router: Arc<Router<Pool>>,
     retry: Retry,
+    /// Where calls are turned away at once while no server answers.
+    breakers: Option<Arc<Breakers>>,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
     /// What the caller has written, so that its reads see it.
     session: Option<Session>,
     parts: Arc<Parts>,
+    /// Tells of writes that no session remembers, in development.
+    lost_writes: Option<Arc<LostWrites>>,
     /// What pools report to that are opened later.
     #[cfg(feature = "otel")]
     meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,
@@ -198,7 +204,17 @@ impl Db {
     #[track_caller]
     pub fn primary(&self) -> impl Future<Output = Result<Connection>> + Send {
         let site = Location::caller();
-        within(self.timeout, async move { Ok(self.writer().acquire_at(site).await?.into_inner()) })
+        if let Some(lost_writes) = self.lost_writes.as_ref().filter(|_| self.session_now().is_some()) {
+            lost_writes.primary(site);
+        }
+        self.primary_at(site)
+    }
+
+    fn primary_at(&self, site: Site) -> impl Future<Output = Result<Connection>> + Send {
+        within(
+            self.timeout,
+            async move { Ok(self.writer().acquire_at(site).await?.into_inner().into_inner()) },
+        )
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
@@ -207,7 +223,7 @@ impl Db {
     pub async fn health(&self) -> Health {
         let started = Instant::now();
         let answer = tokio::time::timeout(PATIENCE, async {
-            let mut conn = self.primary().await?;
+            let mut conn = self.primary_at(Location::caller()).await?;
             sql_query("SELECT 1").execute(&mut conn).await?;
             Ok::<_, Error>(started.elapsed())
         });
@@ -256,7 +272,14 @@ impl Db {
     /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
     /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
     /// knows only when it is [told](Session::forget).
+    ///
+    /// In development (`APP_ENV`) the log warns, once for each line, of a call outside of every scope where the process
+    /// opens any, of a transaction there, and of [`Db::primary`] in a session.
+    #[track_caller]
     pub fn session(&self) -> Db {
+        if let Some(lost_writes) = &self.lost_writes {
+            lost_writes.session(Location::caller());
+        }
         self.in_session(&Session::current().unwrap_or_default())
     }
 
@@ -311,6 +334,12 @@ impl Db {
         self.retry.commits()
     }
 
+    /// What the circuit breakers do, that of writes and that of reads; nothing where there are none
+    /// ([`Config::breaker`](crate::Config::breaker)).
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.breakers.iter().flat_map(|breakers| breakers.status()).collect()
+    }
+
     /// What retries may still cost, and how many were refused, where there is a budget.
     pub fn retry_budget(&self) -> Option<BudgetStatus> {
         self.retry.budget()
@@ -321,7 +350,16 @@ impl Db {
     }
 
     /// What is asked for by name is what is meant; else a session's own writes are to be seen.
-    pub(crate) fn reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
+    pub(crate) fn reader(&self, freshness: Freshness) -> Through<'_, Probes, Reader<'_, Pool>> {
+        let breaker = self.breakers.as_deref().map(|breakers| match freshness {
+            Freshness::Primary => &breakers.writes,
+            _ => &breakers.reads,
+        });
+        Through::new(breaker, self.routed_reader(freshness))
+    }
+
+    /// The same without a breaker.
+    pub(crate) fn routed_reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
         let freshness = match freshness {
             Freshness::Default => self.session_now().map_or(freshness, |session| session.freshness()),
             freshness => freshness,
@@ -332,6 +370,13 @@ impl Db {
     /// The handle's own session, else that of the request that this task works for.
     pub(crate) fn session_now(&self) -> Option<Session> {
         self.session.clone().or_else(Session::current)
+    }
+
+    /// A transaction in no session begins here.
+    pub(crate) fn note_lost_writes(&self, site: Site) {
+        if let Some(lost_writes) = &self.lost_writes {
+            lost_writes.transaction(site);
+        }
     }
 
     pub(crate) fn parts(&self) -> &Parts {
@@ -353,8 +398,8 @@ impl Db {
         }
     }
 
-    pub(crate) fn writer(&self) -> Writer<'_, Pool> {
-        self.router.writer()
+    pub(crate) fn writer(&self) -> Through<'_, Probes, Writer<'_, Pool>> {
+        Through::new(self.breakers.as_deref().map(|breakers| &breakers.writes), self.router.writer())
     }
 }
 

@@ -1,11 +1,13 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+mod breakers;
 mod config;
 mod cursor;
 mod db;
 mod ground;
 mod health;
+mod lost_writes;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
@@ -25,7 +27,10 @@ pub use db_core::{
 pub use db_pool::{Connection, Drained};
 pub use db_query::{Batch, BatchError, Returns, Rows, batch};
 pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
-pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
+pub use db_retry::{
+    Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,
+    RetryConfig, RetryCounts,
+};
 pub use health::Health;
 pub use parts::PartStatus;
 pub use read::ReadBuilder;

@@ -7,7 +7,7 @@ use db_core::settings::{
 };
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
-use db_retry::RetryConfig;
+use db_retry::{CircuitBreaker, RetryConfig};
 
 const SLOW_QUERY_THRESHOLD: Setting<Limit> = Setting {
     name: "DB_SLOW_QUERY_THRESHOLD",
@@ -114,6 +114,7 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         ReadPoolConfig::GROUPS,
         ConnectConfig::GROUPS,
         RetryConfig::GROUPS,
+        CircuitBreaker::GROUPS,
         QueryLogConfig::GROUPS,
         &[&NOT_YET],
     ];
@@ -179,6 +180,7 @@ mod tests {
         check::<ReadPoolConfig>();
         check::<ConnectConfig>();
         check::<RetryConfig>();
+        check::<CircuitBreaker>();
         check::<QueryLogConfig>();
     }
 

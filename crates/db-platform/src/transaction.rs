@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_core::{AroundCommit, Classify, Error, Once, Site, Work};
 use db_replica_routing::{Session, SessionCommit};
 use db_retry::{Begin, ByClass, CommitHooks, Condition, If, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
@@ -144,6 +144,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
@@ -171,6 +172,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
@@ -181,6 +183,12 @@ impl<'a, C> TransactionBuilder<'a, C> {
             within_until_commit(self.db.timeout(), &committing, running).await
         };
         Box::pin(running.instrument(span))
+    }
+
+    fn note_lost_writes(&self, site: Site) {
+        if self.session.is_none() && !self.begin.read_only {
+            self.db.note_lost_writes(site);
+        }
     }
 
     /// The common retries, with what this transaction says of its own.

@@ -71,7 +71,9 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     let in_the_middle = slot.is_in_the_middle();
     let mut session = slot.wire.session();
     if let Some(stale) = session.staleness.found() {
+        drop(session);
         slot.tell_stale(inner, stale);
+        session = slot.wire.session();
     }
     let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
     let lease = session.lease.take();

@@ -121,6 +121,7 @@ fn behaviour(from: &mut Reader<'_>) -> PoolConfig {
         leak_threshold: from.read(&LEAK_THRESHOLD).into(),
         background: NonZeroUsize::new(from.read(&BACKGROUND) as usize),
         salvage_timeout: from.read(&SALVAGE_TIMEOUT),
+        max_buffer: NonZeroUsize::new(from.read(&MAX_BUFFER) as usize),
         reset: if from.read(&RESET_ALWAYS) { Reset::Always } else { Reset::WhenSeen },
         harmless: from.parse(&HARMLESS_FUNCTIONS).unwrap_or_default(),
         ..PoolConfig::default()

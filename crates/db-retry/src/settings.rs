@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use db_core::settings::{FromSettings, Group, Reader, Setting, Text};
 
-use crate::RetryConfig;
+use crate::{BreakerConfig, RetryConfig};
 
 const MAX_RETRIES: Setting<u32> = Setting {
     name: "DB_MAX_RETRIES",
@@ -44,6 +44,18 @@ const MARKER_SCHEMA: Text = Text {
     default: "the schema that has it",
 };
 
+const CIRCUIT_BREAKER: Setting<bool> = Setting {
+    name: "DB_CIRCUIT_BREAKER",
+    aliases: &[],
+    meaning: "Once calls in a row have waited in vain for a server, turn the next ones away at once until one \
+              answers, which is found out without them. Off, each call waits for `DB_WRITER_WAIT`, and a \
+              server that is back soon costs no error.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+
 const RETRIES: Group = Group {
     title: "How work is tried again",
     settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF, &MARKER_SCHEMA],
@@ -61,6 +73,32 @@ impl FromSettings for RetryConfig {
             marker_schema: from.text(&MARKER_SCHEMA).map(|(_, schema)| schema),
             ..RetryConfig::default()
         }
+    }
+}
+
+/// The circuit breaker, where `DB_CIRCUIT_BREAKER` asks for one.
+///
+/// ```
+/// use db_core::settings::{FromSettings, Reader};
+/// use db_retry::CircuitBreaker;
+///
+/// let set = |name: &str| (name == "DB_CIRCUIT_BREAKER").then(|| "true".to_owned());
+/// let CircuitBreaker(breaker) = CircuitBreaker::read(&mut Reader::of(&set));
+/// assert!(breaker.is_some());
+/// let CircuitBreaker(breaker) = CircuitBreaker::read(&mut Reader::of(&|_| None));
+/// assert_eq!(breaker, None);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CircuitBreaker(pub Option<BreakerConfig>);
+
+const BREAKER: Group =
+    Group { title: "When calls fail at once", settings: &[&CIRCUIT_BREAKER], elsewhere: &[] };
+
+impl FromSettings for CircuitBreaker {
+    const GROUPS: &'static [&'static Group] = &[&BREAKER];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        CircuitBreaker(from.read(&CIRCUIT_BREAKER).then(BreakerConfig::default))
     }
 }
 

@@ -72,7 +72,7 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 37] = [
+const NEWER: [&str; 39] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -106,7 +106,9 @@ const NEWER: [&str; 37] = [
     "DB_WRITER_WAIT",
     "DB_WRITER_MAX_WAITING",
     "DB_PROBE_TIMEOUT",
+    "DB_CIRCUIT_BREAKER",
     "DB_POOLED",
+    "DB_POOL_MAX_BUFFER",
     "DB_POOL_MAX_WAITERS",
     "DB_LOCK_TIMEOUT",
     "DB_IDLE_IN_TRANSACTION_TIMEOUT",

@@ -22,6 +22,11 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
+    /// The lines that contain this.
+    pub(crate) fn lines(&self, what: &str) -> Vec<String> {
+        self.text().lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+
     /// The first line that contains all of this.
     pub(crate) fn line(&self, parts: &[&str]) -> Option<String> {
         self.text().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)

@@ -125,6 +125,16 @@ pub(super) const SALVAGE_TIMEOUT: Setting<Duration> = Setting {
     max: Duration::from_secs(60),
     unit_required: &[],
 };
+pub(super) const MAX_BUFFER: Setting<u32> = Setting {
+    name: "DB_POOL_MAX_BUFFER",
+    aliases: &[],
+    meaning: "A connection over which a longer message went, in bytes, is closed when it comes back, because \
+              its buffers never shrink; 0 is no limit.",
+    default: [8 * 1024 * 1024; 4],
+    min: 0,
+    max: 1024 * 1024 * 1024,
+    unit_required: &[],
+};
 pub(super) const RESET_ALWAYS: Setting<bool> = Setting {
     name: "DB_POOL_RESET_ALWAYS",
     aliases: &[],
@@ -244,6 +254,7 @@ pub(super) const POOL: Group = Group {
         &LEAK_THRESHOLD,
         &BACKGROUND,
         &SALVAGE_TIMEOUT,
+        &MAX_BUFFER,
         &RESET_ALWAYS,
         &HARMLESS_FUNCTIONS,
     ],
