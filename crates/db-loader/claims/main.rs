@@ -1,0 +1,2 @@
+//! Measures what the loader claims.
+fn main() {}
