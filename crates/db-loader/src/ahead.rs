@@ -1,6 +1,7 @@
 //! The seam for a cache: what is known without the batch function, and what it is told of the rest.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use db_core::{Result, foreign};
 
@@ -52,6 +53,18 @@ pub trait Ahead<K, V>: Send + Sync + 'static {
     /// Is told what was loaded for `keys`, which are those that it did not know. One that `loaded` does not know does not
     /// exist; one that failed is neither.
     fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>) -> impl Future<Output = ()> + Send;
+}
+
+impl<K: Sync, V: Sync, A: Ahead<K, V>> Ahead<K, V> for Arc<A> {
+    type Ticket = A::Ticket;
+
+    fn look(&self, keys: &[K]) -> impl Future<Output = (Found<K, V>, Self::Ticket)> + Send {
+        (**self).look(keys)
+    }
+
+    fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>) -> impl Future<Output = ()> + Send {
+        (**self).fill(ticket, keys, loaded)
+    }
 }
 
 /// A batch function that asks `cache` first, and `batch` for what it does not know.

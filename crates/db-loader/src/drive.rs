@@ -6,7 +6,6 @@
 use std::hash::Hash;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 #[cfg(feature = "otel")]
 use std::time::Instant;
 
@@ -72,7 +71,17 @@ where
     async fn closed(mut self) -> Option<Underway<K, V>> {
         self.queue.drain.drained(|| self.queue.is_full()).await;
         self.is_closed = true;
-        self.queue.close()
+        let mut entries = Vec::new();
+        // A key's own code runs in it.
+        match foreign::call(|| self.queue.close(&mut entries)) {
+            Some(batch) => Some(Underway { queue: Arc::clone(&self.queue), batch: batch?, entries }),
+            None => {
+                let error = panicked(self.queue.name);
+                self.queue.give_up(&error);
+                entries.iter().for_each(|(_, flight)| flight.answer(Err(error.clone())));
+                None
+            }
+        }
     }
 }
 
@@ -83,7 +92,7 @@ where
 {
     fn drop(&mut self) {
         if !self.is_closed {
-            self.queue.give_up();
+            self.queue.give_up(&LoadError::Ended { loader: self.queue.name });
         }
     }
 }
@@ -93,10 +102,6 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(crate) fn new(queue: Arc<Queue<K, V>>, batch: Arc<Running>, entries: Vec<Entry<K, V>>) -> Self {
-        Underway { queue, batch, entries }
-    }
-
     async fn run(mut self) -> Option<Gathering<K, V>> {
         let queue = Arc::clone(&self.queue);
         count(&queue.counters.keys, self.entries.len());
@@ -141,30 +146,24 @@ where
         };
         match loaded {
             Some(found) => found.map_err(|error| LoadError::Failed(Arc::new(error))),
-            None => {
-                tracing::error!(loader, "a batch function panicked: its callers got an error, the loader goes on");
-                Err(LoadError::Panicked { loader })
-            }
+            None => Err(panicked(loader)),
         }
     }
 
     fn answer(&mut self, mut found: Found<K, V>) {
         let (loader, counters) = (self.queue.name, &self.queue.counters);
-        let mut missing = 0;
-        let outcomes: Vec<Outcome<V>> = self
-            .entries
-            .iter()
-            .map(|(key, _)| match found.take(key) {
-                Some(Answer::Value(value)) => Ok(Some(value)),
-                Some(Answer::Twice) => Err(LoadError::Ambiguous { loader }),
-                Some(Answer::Failed(error)) => Err(LoadError::Failed(error)),
-                Some(Answer::Missing) | None => {
-                    missing += 1;
-                    Ok(None)
-                }
-            })
-            .collect();
-        counters.missing.fetch_add(missing, Ordering::Relaxed);
+        let outcome = |key: &K| match found.take(key) {
+            Some(Answer::Value(value)) => Ok(Some(value)),
+            Some(Answer::Twice) => Err(LoadError::Ambiguous { loader }),
+            Some(Answer::Failed(error)) => Err(LoadError::Failed(error)),
+            Some(Answer::Missing) | None => Ok(None),
+        };
+        // A key's own code runs in it.
+        let outcomes = foreign::call(|| self.entries.iter().map(|(key, _)| key).map(outcome).collect::<Vec<_>>());
+        let Some(outcomes) = outcomes else {
+            return self.fail(&panicked(loader));
+        };
+        count(&counters.missing, outcomes.iter().filter(|outcome| matches!(outcome, Ok(None))).count());
         count(&counters.unasked, found.len());
         self.deliver(outcomes);
     }
@@ -176,8 +175,11 @@ where
 
     fn deliver(&mut self, outcomes: Vec<Outcome<V>>) {
         let entries = mem::take(&mut self.entries);
-        let both = entries.iter().zip(&outcomes);
-        self.queue.settle(both.map(|((key, flight), outcome)| (key, flight, outcome)));
+        let both = entries.iter().zip(&outcomes).map(|((key, flight), outcome)| (key, flight, outcome));
+        // A key's own code runs in it.
+        if foreign::call(|| self.queue.settle(both)).is_none() {
+            self.queue.unlist();
+        }
         for ((_, flight), outcome) in entries.iter().zip(outcomes) {
             flight.answer(outcome);
         }
@@ -202,4 +204,9 @@ where
             spawn(next);
         }
     }
+}
+
+fn panicked(loader: &'static str) -> LoadError {
+    tracing::error!(loader, "a batch function panicked: its callers got an error, the loader goes on");
+    LoadError::Panicked { loader }
 }

@@ -8,7 +8,7 @@ use crate::batch::AnyBatch;
 use crate::config::LoaderConfig;
 use crate::counts::{Counters, count};
 use crate::drain::Drain;
-use crate::drive::{self, Gathering, Underway};
+use crate::drive::{self, Gathering};
 use crate::error::LoadError;
 use crate::flight::{Flight, Outcome};
 use crate::nesting::{Place, Resource, Running};
@@ -149,21 +149,24 @@ where
         })
     }
 
-    /// Closes the batch that is gathered, and begins to gather the next one where keys are left.
-    pub(crate) fn close(self: &Arc<Self>) -> Option<Underway<K, V>> {
+    /// Closes the batch that is gathered into `entries`, and begins to gather the next one where keys are left.
+    ///
+    /// None where nobody waits any more.
+    pub(crate) fn close(self: &Arc<Self>, entries: &mut Vec<Entry<K, V>>) -> Option<Arc<Running>> {
         let mut state = self.state();
-        state.is_gathering = false;
         let place: Arc<dyn Place> = Arc::clone(self) as Arc<dyn Place>;
         let batch = Running::new(self.name, Some(Arc::downgrade(&place)));
-        let mut entries = Vec::with_capacity(state.queued.len().min(self.config.max_batch.get()));
         while entries.len() < self.config.max_batch.get() {
+            let Some((key, flight)) = state.queued.front() else { break };
+            let is_listed = state.flights.get(key).is_some_and(|listed| Arc::ptr_eq(listed, flight));
+            // Nobody can come to wait while the queue is locked.
+            let is_abandoned = Arc::strong_count(flight) == 1 + usize::from(is_listed);
+            let is_answered = flight.is_answered();
             let Some((key, flight)) = state.queued.pop_front() else { break };
-            if flight.is_answered() {
+            if is_answered {
                 continue;
             }
-            let is_listed = state.flights.get(&key).is_some_and(|listed| Arc::ptr_eq(listed, &flight));
-            // Nobody can come to wait while the queue is locked.
-            if Arc::strong_count(&flight) == 1 + usize::from(is_listed) {
+            if is_abandoned {
                 if is_listed {
                     state.flights.remove(&key);
                 }
@@ -173,6 +176,7 @@ where
             flight.start(&batch);
             entries.push((key, flight));
         }
+        state.is_gathering = false;
         if entries.is_empty() {
             return None;
         }
@@ -182,7 +186,7 @@ where
         if let Some(next) = next {
             drive::spawn(next);
         }
-        Some(Underway::new(Arc::clone(self), batch, entries))
+        Some(batch)
     }
 
     /// Strikes what a batch has loaded from the list, but for what is remembered.
@@ -196,6 +200,11 @@ where
         }
     }
 
+    /// Strikes everything from the list, without a look at the keys.
+    pub(crate) fn unlist(&self) {
+        self.state().flights.clear();
+    }
+
     /// A batch has ended; gathers the next one where keys wait for it.
     pub(crate) fn ended(self: &Arc<Self>) -> Option<Gathering<K, V>> {
         let mut state = self.state();
@@ -203,19 +212,15 @@ where
         self.gather(&mut state)
     }
 
-    /// Nobody will gather: those who wait are told so.
-    pub(crate) fn give_up(&self) {
+    /// Nobody will gather: those who wait are told why. What is remembered goes with them.
+    pub(crate) fn give_up(&self, error: &LoadError) {
         let mut state = self.state();
         state.is_gathering = false;
         let queued = std::mem::take(&mut state.queued);
-        for (key, flight) in &queued {
-            if state.flights.get(key).is_some_and(|listed| Arc::ptr_eq(listed, flight)) {
-                state.flights.remove(key);
-            }
-        }
+        state.flights.clear();
         drop(state);
         for (_, flight) in queued {
-            flight.answer(Err(LoadError::Ended { loader: self.name }));
+            flight.answer(Err(error.clone()));
         }
     }
 
