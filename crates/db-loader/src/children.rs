@@ -156,6 +156,11 @@ where
         Ok(children.unwrap_or_else(|| Arc::new([])))
     }
 
+    /// A loader for one request, which remembers; see [`Loader::scope`].
+    pub fn scope(&self) -> Self {
+        Top { loader: self.loader.scope() }
+    }
+
     /// This loader in a request's scope, where it remembers; see [`Scope::of`].
     pub fn of(&self, scope: &Scope) -> Self {
         Top { loader: scope.of(&self.loader) }

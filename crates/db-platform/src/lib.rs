@@ -6,6 +6,7 @@ mod cursor;
 mod db;
 mod ground;
 mod health;
+mod loads;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
@@ -36,7 +37,7 @@ pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
 pub use {
-    db_core as core, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
+    db_core as core, db_loader as loader, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
     db_retry as retry,
 };
 
