@@ -6,16 +6,21 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use async_graphql::{Context, EmptyMutation, EmptySubscription, Object, Request, Result, Schema, SimpleObject};
+use async_graphql::{
+    Context, EmptyMutation, EmptySubscription, Object, Request, Result, Schema, SimpleObject,
+};
 use db_platform::loader::{Children, Loader, Order, Query, Top};
 use db_platform::{Config, Db, Environment};
 use db_testkit::TestDatabase;
 use diesel::prelude::*;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
-diesel::table! { users (id) { id -> Integer, name -> Text, } }
-diesel::table! { posts (id) { id -> Integer, author_id -> Integer, title -> Text, } }
-diesel::table! { comments (id) { id -> Integer, post_id -> Integer, body -> Text, } }
+mod schema {
+    diesel::table! { users (id) { id -> Integer, name -> Text, } }
+    diesel::table! { posts (id) { id -> Integer, author_id -> Integer, title -> Text, } }
+    diesel::table! { comments (id) { id -> Integer, post_id -> Integer, body -> Text, } }
+}
+use schema::{comments, posts, users};
 
 const SCHEMA: &str = "CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL);
     CREATE TABLE posts (id integer PRIMARY KEY, author_id integer NOT NULL, title text NOT NULL);

@@ -18,7 +18,10 @@ use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-diesel::table! { users (id) { id -> Integer, name -> Text, } }
+mod schema {
+    diesel::table! { users (id) { id -> Integer, name -> Text, } }
+}
+use schema::users;
 
 #[derive(Clone)]
 struct App {

@@ -20,7 +20,10 @@ use tokio::time::timeout;
 /// Longer than any load takes on a busy machine.
 const LATE: Duration = Duration::from_secs(20);
 
-diesel::table! { numbers (n) { n -> BigInt, square -> BigInt, } }
+mod schema {
+    diesel::table! { numbers (n) { n -> BigInt, square -> BigInt, } }
+}
+use schema::numbers;
 
 /// The line whose removal this must notice: `let _turn = Turn(drain);` in `drain.rs` makes others wait for whoever opened
 /// the batch; a batch that is run by its first caller instead of `spawn` in `drive.rs` fails with it.
@@ -30,12 +33,14 @@ pub(crate) fn measure(size: Size) -> Figure {
     let (cancelled, served, wrong) = runtime.block_on(async {
         let database = TestDatabase::empty().await.unwrap();
         let mut conn = database.connect().await.unwrap();
-        let schema = "CREATE TABLE numbers AS SELECT n, n * n AS square FROM generate_series(1, 1000::bigint) AS n;
+        let schema =
+            "CREATE TABLE numbers AS SELECT n, n * n AS square FROM generate_series(1, 1000::bigint) AS n;
             CREATE UNIQUE INDEX ON numbers (n)";
         conn.batch_execute(schema).await.unwrap();
-        let squares: Query<i64, i64> = Query::new("squares", async |conn: &mut AsyncPgConnection, wanted: Vec<i64>| {
-            numbers::table.filter(numbers::n.eq_any(wanted)).load::<(i64, i64)>(conn).await
-        });
+        let squares: Query<i64, i64> =
+            Query::new("squares", async |conn: &mut AsyncPgConnection, wanted: Vec<i64>| {
+                numbers::table.filter(numbers::n.eq_any(wanted)).load::<(i64, i64)>(conn).await
+            });
         let max_batch = NonZeroUsize::new(7).unwrap();
         let config = LoaderConfig { max_batch, ..LoaderConfig::default() };
         let squares = squares.with(config).on(connections(database.url(), 3).await);
@@ -72,7 +77,9 @@ async fn round(squares: &Loader<i64, i64>, seed: u64) -> (u32, u32, u32) {
                     Some(answer) => Some(matches!(answer, Ok(Some(square)) if square == key * key)),
                     None => None,
                 },
-                None => Some(matches!(timeout(LATE, load).await, Ok(Ok(Some(square))) if square == key * key)),
+                None => {
+                    Some(matches!(timeout(LATE, load).await, Ok(Ok(Some(square))) if square == key * key))
+                }
             }
         });
     }

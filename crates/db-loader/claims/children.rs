@@ -16,7 +16,10 @@ const PARENTS: i64 = 1_000;
 const EACH: u32 = 10;
 const MOST: f64 = 1.1;
 
-diesel::table! { comments (id) { id -> BigInt, post_id -> BigInt, body -> Text, } }
+mod schema {
+    diesel::table! { comments (id) { id -> BigInt, post_id -> BigInt, body -> Text, } }
+}
+use schema::comments;
 
 /// A thousand posts with two hundred comments each, which lie in no order.
 const SCHEMA: &str = "CREATE SEQUENCE statements;

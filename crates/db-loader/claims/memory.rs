@@ -60,6 +60,7 @@ pub(crate) fn measure(size: Size) -> Figure {
 
 /// The memory of this process that is in use.
 fn resident_mib() -> f64 {
-    let pages: u64 = std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let pages: u64 =
+        std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     (pages * rustix::param::page_size() as u64) as f64 / f64::from(1 << 20)
 }

@@ -13,7 +13,10 @@ use tokio::task::JoinSet;
 
 const LOADS: i64 = 1_000;
 
-diesel::table! { numbers (n) { n -> BigInt, square -> BigInt, } }
+mod schema {
+    diesel::table! { numbers (n) { n -> BigInt, square -> BigInt, } }
+}
+use schema::numbers;
 
 /// How a thousand loads are asked for.
 #[derive(Clone, Copy, PartialEq)]
@@ -49,13 +52,19 @@ fn statements(threads: usize, asking: Asking, rounds: i64) -> f64 {
     let counted = runtime.unwrap().block_on(async {
         let database = TestDatabase::empty().await.unwrap();
         let mut conn = database.connect().await.unwrap();
-        let schema = "CREATE TABLE numbers AS SELECT n, n * n AS square FROM generate_series(1, 1000::bigint) AS n;
+        let schema =
+            "CREATE TABLE numbers AS SELECT n, n * n AS square FROM generate_series(1, 1000::bigint) AS n;
             CREATE SEQUENCE statements";
         conn.batch_execute(schema).await.unwrap();
-        let query: Query<i64, i64> = Query::new("squares", async |conn: &mut AsyncPgConnection, wanted: Vec<i64>| {
-            let counted = diesel::dsl::sql::<Bool>("(SELECT nextval('statements')) > 0");
-            numbers::table.filter(numbers::n.eq_any(wanted)).filter(counted).load::<(i64, i64)>(conn).await
-        });
+        let query: Query<i64, i64> =
+            Query::new("squares", async |conn: &mut AsyncPgConnection, wanted: Vec<i64>| {
+                let counted = diesel::dsl::sql::<Bool>("(SELECT nextval('statements')) > 0");
+                numbers::table
+                    .filter(numbers::n.eq_any(wanted))
+                    .filter(counted)
+                    .load::<(i64, i64)>(conn)
+                    .await
+            });
         for _ in 0..rounds {
             // A loader for each round, as for each request.
             let loader = query.on(Source::opening(database.url()));

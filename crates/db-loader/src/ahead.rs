@@ -52,7 +52,8 @@ pub trait Ahead<K, V>: Send + Sync + 'static {
 
     /// Is told what was loaded for `keys`, which are those that it did not know. One that `loaded` does not know does not
     /// exist; one that failed is neither.
-    fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>) -> impl Future<Output = ()> + Send;
+    fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>)
+    -> impl Future<Output = ()> + Send;
 }
 
 impl<K: Sync, V: Sync, A: Ahead<K, V>> Ahead<K, V> for Arc<A> {
@@ -62,7 +63,12 @@ impl<K: Sync, V: Sync, A: Ahead<K, V>> Ahead<K, V> for Arc<A> {
         (**self).look(keys)
     }
 
-    fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>) -> impl Future<Output = ()> + Send {
+    fn fill(
+        &self,
+        ticket: Self::Ticket,
+        keys: &[K],
+        loaded: &Found<K, V>,
+    ) -> impl Future<Output = ()> + Send {
         (**self).fill(ticket, keys, loaded)
     }
 }

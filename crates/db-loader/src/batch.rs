@@ -45,13 +45,16 @@ where
     }
 }
 
+/// What a batch function will have found.
+type Finding<'a, K, V> = Pin<Box<dyn Future<Output = Result<Found<K, V>>> + Send + 'a>>;
+
 /// A batch function whose type does not matter.
 pub(crate) trait AnyBatch<K, V>: Send + Sync {
-    fn run(&self, keys: Vec<K>) -> Pin<Box<dyn Future<Output = Result<Found<K, V>>> + Send + '_>>;
+    fn run(&self, keys: Vec<K>) -> Finding<'_, K, V>;
 }
 
 impl<K: Send + 'static, V: Send + 'static, B: Batch<K, V>> AnyBatch<K, V> for B {
-    fn run(&self, keys: Vec<K>) -> Pin<Box<dyn Future<Output = Result<Found<K, V>>> + Send + '_>> {
+    fn run(&self, keys: Vec<K>) -> Finding<'_, K, V> {
         Box::pin(Batch::run(self, keys))
     }
 }

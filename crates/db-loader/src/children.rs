@@ -29,7 +29,7 @@ use crate::lateral::{Lateral, Starts, Within};
 use crate::lend::Lent;
 use crate::loader::Loader;
 use crate::page::{From, Order, Page};
-use crate::query::{AnyFetch, Answer, Connections, Query};
+use crate::query::{Answer, AnyFetch, Connections, Query};
 use crate::scope::Scope;
 use crate::sort_key::SortKey;
 
@@ -249,7 +249,11 @@ where
 }
 
 impl<S: Clone, C: Clone, O: Clone> Pages<S, C, O> {
-    fn statement<P, A>(&self, (order, start): Shape, wanted: &[Wanted<P, A>]) -> Lateral<S::Output, C, O, P, A>
+    fn statement<P, A>(
+        &self,
+        (order, start): Shape,
+        wanted: &[Wanted<P, A>],
+    ) -> Lateral<S::Output, C, O, P, A>
     where
         S: FilterDsl<Within<C, O, A>>,
         P: Clone,

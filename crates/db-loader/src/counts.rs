@@ -44,7 +44,8 @@ impl LoadCounts {
             Measure::new(name, MeasureKind::Counter, unit, value as f64).with("db.loader.name", loader)
         };
         let loads = |source, value| counter("db.loader.loads", "{load}", value).with("source", source);
-        let batches = |outcome, value| counter("db.loader.batches", "{batch}", value).with("outcome", outcome);
+        let batches =
+            |outcome, value| counter("db.loader.batches", "{batch}", value).with("outcome", outcome);
         vec![
             loads("memo", self.remembered),
             loads("joined", self.joined),

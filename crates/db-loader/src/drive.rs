@@ -136,7 +136,8 @@ where
         let loader = queue.name;
         let keys = self.entries.iter().map(|(key, _)| key.clone()).collect();
         // The function is called in the future, so that it is caught too if it panics before it returns one.
-        let load = foreign::run(nesting::within(Arc::clone(&self.batch), async { queue.batch.run(keys).await }));
+        let load =
+            foreign::run(nesting::within(Arc::clone(&self.batch), async { queue.batch.run(keys).await }));
         let loaded = match queue.config.timeout {
             Some(waited) => match tokio::time::timeout(waited, load).await {
                 Ok(loaded) => loaded,
@@ -159,7 +160,8 @@ where
             Some(Answer::Missing) | None => Ok(None),
         };
         // A key's own code runs in it.
-        let outcomes = foreign::call(|| self.entries.iter().map(|(key, _)| key).map(outcome).collect::<Vec<_>>());
+        let outcomes =
+            foreign::call(|| self.entries.iter().map(|(key, _)| key).map(outcome).collect::<Vec<_>>());
         let Some(outcomes) = outcomes else {
             return self.fail(&panicked(loader));
         };

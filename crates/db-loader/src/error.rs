@@ -59,7 +59,10 @@ impl fmt::Display for LoadError {
         match self {
             LoadError::Failed(error) => write!(f, "{error}"),
             LoadError::Ambiguous { loader } => {
-                write!(f, "loader {loader} got two answers for one key: group the rows where a key has several")
+                write!(
+                    f,
+                    "loader {loader} got two answers for one key: group the rows where a key has several"
+                )
             }
             LoadError::Cycle { path } => {
                 write!(f, "a load waits for itself ({path}): load the inner keys after the batch, not in it")
@@ -68,7 +71,10 @@ impl fmt::Display for LoadError {
                 write!(f, "the batch function of loader {loader} panicked: the panic message says where")
             }
             LoadError::TimedOut { loader, waited } => {
-                write!(f, "a batch of loader {loader} was not done within {waited:?}: raise its timeout or lower max_batch")
+                write!(
+                    f,
+                    "a batch of loader {loader} was not done within {waited:?}: raise its timeout or lower max_batch"
+                )
             }
             LoadError::Ended { loader } => {
                 write!(f, "the runtime of loader {loader} was shut down: load before the shutdown")
@@ -92,7 +98,9 @@ impl Classify for LoadError {
             LoadError::Failed(error) => error.class(),
             LoadError::TimedOut { .. } => Class::Overloaded,
             LoadError::Ended { .. } => Class::Unavailable,
-            LoadError::Ambiguous { .. } | LoadError::Cycle { .. } | LoadError::Panicked { .. } => Class::Permanent,
+            LoadError::Ambiguous { .. } | LoadError::Cycle { .. } | LoadError::Panicked { .. } => {
+                Class::Permanent
+            }
         }
     }
 

@@ -136,7 +136,10 @@ impl Lent {
 }
 
 impl Connections for Lent {
-    fn run<T: Send + 'static>(&self, work: impl Work<T, Error> + 'static) -> impl Future<Output = Result<T>> + Send {
+    fn run<T: Send + 'static>(
+        &self,
+        work: impl Work<T, Error> + 'static,
+    ) -> impl Future<Output = Result<T>> + Send {
         Lent::run(self, work)
     }
 }
@@ -157,9 +160,11 @@ fn over() -> Error {
     Error::Client("the loan of the connection is over: load inside Loan::run".into())
 }
 
+type Done<'c> = Pin<Box<dyn Future<Output = ()> + Send + 'c>>;
+
 /// Work that was sent to the lender's task.
 trait Job: Send {
-    fn run<'c>(self: Box<Self>, conn: &'c mut AsyncPgConnection) -> Pin<Box<dyn Future<Output = ()> + Send + 'c>>;
+    fn run<'c>(self: Box<Self>, conn: &'c mut AsyncPgConnection) -> Done<'c>;
 }
 
 struct Sent<W, T> {
@@ -171,7 +176,7 @@ struct Sent<W, T> {
 }
 
 impl<W: Work<T, Error> + 'static, T: Send + 'static> Job for Sent<W, T> {
-    fn run<'c>(self: Box<Self>, conn: &'c mut AsyncPgConnection) -> Pin<Box<dyn Future<Output = ()> + Send + 'c>> {
+    fn run<'c>(self: Box<Self>, conn: &'c mut AsyncPgConnection) -> Done<'c> {
         let Sent { work, mut answer, batch, resource } = *self;
         Box::pin(async move {
             let _held = resource.hold(Arc::clone(&batch));

@@ -147,7 +147,9 @@ where
             return known.clone();
         }
         let first = is_first.then(|| drain::first_turn(&self.queue.drain));
-        let key = || Arc::new(Key { queue: Arc::clone(&self.queue), flight: Arc::clone(&flight) }) as Arc<dyn Awaited>;
+        let key = || {
+            Arc::new(Key { queue: Arc::clone(&self.queue), flight: Arc::clone(&flight) }) as Arc<dyn Awaited>
+        };
         let _waiting = nesting::wait_for(key).map_err(|path| LoadError::Cycle { path })?;
         if let Some(first) = first {
             first.await;

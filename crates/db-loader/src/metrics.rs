@@ -46,13 +46,18 @@ const TOTALS: [Metric; 6] = [
         by("outcome", all)
     }),
     ("db.loader.keys", "{key}", "Keys that went to a batch function.", |counts| vec![(counts.keys, None)]),
-    ("db.loader.missing", "{key}", "Keys that the batch function did not find.", |counts| vec![(counts.missing, None)]),
+    ("db.loader.missing", "{key}", "Keys that the batch function did not find.", |counts| {
+        vec![(counts.missing, None)]
+    }),
     ("db.loader.unasked", "{key}", "Keys that were answered although nobody had asked.", |counts| {
         vec![(counts.unasked, None)]
     }),
-    ("db.loader.abandoned", "{key}", "Keys that nobody waited for any more when the batch closed.", |counts| {
-        vec![(counts.abandoned, None)]
-    }),
+    (
+        "db.loader.abandoned",
+        "{key}",
+        "Keys that nobody waited for any more when the batch closed.",
+        |counts| vec![(counts.abandoned, None)],
+    ),
 ];
 
 impl<K, V> Loader<K, V>

@@ -97,7 +97,8 @@ pub(crate) fn wait_for(key: impl FnOnce() -> Arc<dyn Awaited>) -> Result<Option<
         Arc::clone(place).leave();
     }
     let waiting = Waiting { waiter, number };
-    let mut search = Search { sought: &waiting.waiter, seen: HashSet::new(), way: vec![waiting.waiter.name.to_owned()] };
+    let mut search =
+        Search { sought: &waiting.waiter, seen: HashSet::new(), way: vec![waiting.waiter.name.to_owned()] };
     if search.leads_back(&*key) {
         return Err(search.way.join(" -> ").into());
     }

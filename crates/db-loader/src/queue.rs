@@ -59,7 +59,8 @@ where
         resource: Option<Arc<Resource>>,
         memo_keys: usize,
     ) -> Arc<Self> {
-        let state = State { flights: HashMap::new(), queued: VecDeque::new(), is_gathering: false, running: 0 };
+        let state =
+            State { flights: HashMap::new(), queued: VecDeque::new(), is_gathering: false, running: 0 };
         Arc::new(Queue {
             name,
             config,
@@ -84,7 +85,8 @@ where
         if let Some(flight) = state.flights.get(&key) {
             let flight = Arc::clone(flight);
             drop(state);
-            let counter = if flight.is_answered() { &self.counters.remembered } else { &self.counters.joined };
+            let counter =
+                if flight.is_answered() { &self.counters.remembered } else { &self.counters.joined };
             count(counter, 1);
             return Asked { flight, is_first: false };
         }
@@ -142,7 +144,9 @@ where
 
     /// Begins to gather a batch, where there are keys, nobody gathers yet, and one more may run.
     fn gather(self: &Arc<Self>, state: &mut State<K, V>) -> Option<Gathering<K, V>> {
-        let may = !state.queued.is_empty() && !state.is_gathering && state.running < self.config.max_concurrent.get();
+        let may = !state.queued.is_empty()
+            && !state.is_gathering
+            && state.running < self.config.max_concurrent.get();
         may.then(|| {
             state.is_gathering = true;
             Gathering::new(Arc::clone(self))
@@ -190,7 +194,10 @@ where
     }
 
     /// Strikes what a batch has loaded from the list, but for what is remembered.
-    pub(crate) fn settle<'a>(&self, loaded: impl Iterator<Item = (&'a K, &'a Arc<Flight<V>>, &'a Outcome<V>)>) {
+    pub(crate) fn settle<'a>(
+        &self,
+        loaded: impl Iterator<Item = (&'a K, &'a Arc<Flight<V>>, &'a Outcome<V>)>,
+    ) {
         let mut state = self.state();
         for (key, flight, outcome) in loaded {
             let is_listed = state.flights.get(key).is_some_and(|listed| Arc::ptr_eq(listed, flight));

@@ -37,8 +37,8 @@ pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
 pub use {
-    db_core as core, db_loader as loader, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
-    db_retry as retry,
+    db_core as core, db_loader as loader, db_pool as pool, db_query as query,
+    db_replica_routing as replica_routing, db_retry as retry,
 };
 
 /// The pages whose Rust blocks must compile.

@@ -21,7 +21,8 @@ impl Ahead<u32, u32> for Known {
     async fn look(&self, keys: &[u32]) -> (Found<u32, u32>, u64) {
         assert!(!keys.contains(&5_013), "planted");
         let rows = self.rows.lock().unwrap();
-        let mut found: Found<u32, u32> = keys.iter().filter_map(|key| Some((*key, *rows.get(key)?))).collect();
+        let mut found: Found<u32, u32> =
+            keys.iter().filter_map(|key| Some((*key, *rows.get(key)?))).collect();
         if keys.contains(&404) {
             found.insert_missing(404);
         }

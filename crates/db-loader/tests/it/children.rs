@@ -8,8 +8,13 @@ use futures_util::future::join_all;
 
 use crate::statements::count;
 
-diesel::table! { comments (id) { id -> BigInt, post_id -> Integer, score -> Integer, body -> Text, hidden -> Bool, } }
-diesel::table! { replies (id) { id -> BigInt, parent_id -> Nullable<BigInt>, } }
+mod schema {
+    diesel::table! {
+        comments (id) { id -> BigInt, post_id -> Integer, score -> Integer, body -> Text, hidden -> Bool, }
+    }
+    diesel::table! { replies (id) { id -> BigInt, parent_id -> Nullable<BigInt>, } }
+}
+use schema::{comments, replies};
 
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = comments)]
@@ -42,7 +47,8 @@ type Key = (i32, i64);
 
 fn shown() -> Children<i32, Comment, Key> {
     let counted = diesel::dsl::sql::<diesel::sql_types::Bool>("(SELECT nextval('statements')) > 0");
-    let shown = comments::table.filter(comments::hidden.eq(false)).filter(counted).select(Comment::as_select());
+    let shown =
+        comments::table.filter(comments::hidden.eq(false)).filter(counted).select(Comment::as_select());
     Children::new("comments", shown, comments::post_id, (comments::score, comments::id))
 }
 
@@ -114,7 +120,9 @@ async fn pages_by_cursor_hold_every_child_once() {
     let database = database().await;
     let mut conn = database.connect().await.unwrap();
     let comments = shown().on(Source::opening(database.url()));
-    for (size, order) in [(1, Order::Descending), (7, Order::Ascending), (7, Order::Descending), (100, Order::Ascending)] {
+    for (size, order) in
+        [(1, Order::Descending), (7, Order::Ascending), (7, Order::Descending), (100, Order::Ascending)]
+    {
         let walks = join_all([11, 30, 50].map(|post| walk(&comments, post, size, order))).await;
         for (post, walked) in [11, 30, 50].into_iter().zip(walks) {
             assert_eq!(walked, all(&mut conn, post, order).await, "{post} {size} {order:?}");
@@ -142,13 +150,15 @@ async fn pages_by_offset_and_by_cursor_of_one_batch_are_two_statements() {
 #[tokio::test]
 async fn a_parent_column_may_be_null() {
     let database = database().await;
-    let replies: Children<i64, i64, (i64,)> =
-        Children::new("replies", replies::table.select(replies::id), replies::parent_id.assume_not_null(), (replies::id,));
-    let replies = replies.on(Source::opening(database.url()));
-    let (one, none) = tokio::join!(
-        replies.load_top(1, 3, Order::Ascending),
-        replies.load_top(10, 3, Order::Ascending)
+    let replies: Children<i64, i64, (i64,)> = Children::new(
+        "replies",
+        replies::table.select(replies::id),
+        replies::parent_id.assume_not_null(),
+        (replies::id,),
     );
+    let replies = replies.on(Source::opening(database.url()));
+    let (one, none) =
+        tokio::join!(replies.load_top(1, 3, Order::Ascending), replies.load_top(10, 3, Order::Ascending));
     assert_eq!((&*one.unwrap(), none.unwrap().len()), (&[1_i64, 11, 21][..], 0));
 }
 

@@ -157,9 +157,7 @@ fn a_shutdown_of_the_runtime_is_an_error_for_those_who_wait_elsewhere() {
     // This one joins the batch that the first runtime runs, that one waits for its place.
     let joined = second.spawn(async move { two.get(1).await });
     let queued = second.spawn(async move { loader.get(2).await });
-    second.block_on(db_testkit::until("both wait", async || {
-        second.metrics().num_alive_tasks() == 2
-    }));
+    second.block_on(db_testkit::until("both wait", async || second.metrics().num_alive_tasks() == 2));
     first.shutdown_background();
     let ended = |outcome: Result<_, LoadError>| matches!(outcome, Err(LoadError::Ended { .. }));
     second.block_on(async {
@@ -171,7 +169,10 @@ fn a_shutdown_of_the_runtime_is_an_error_for_those_who_wait_elsewhere() {
 #[test]
 fn a_class_says_what_to_do_and_an_error_the_way_out() {
     let waited = Duration::from_secs(1);
-    let report = db_core::ServerReport::new("told", Some((SqlState::SERIALIZATION_FAILURE, db_core::Evidence::Server)));
+    let report = db_core::ServerReport::new(
+        "told",
+        Some((SqlState::SERIALIZATION_FAILURE, db_core::Evidence::Server)),
+    );
     let all = [
         (LoadError::Failed(Arc::new(Error::from_report(report))), Class::Conflict),
         (LoadError::Ambiguous { loader: "users" }, Class::Permanent),

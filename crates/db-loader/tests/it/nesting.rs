@@ -94,7 +94,10 @@ async fn two_batches_that_wait_for_each_other_end_whoever_comes_first() {
         let b = through("users", &second, Some);
         first.set(b.clone()).unwrap();
         second.set(a.clone()).unwrap();
-        let (one, two) = (tokio::spawn(async move { a.get(round).await }), tokio::spawn(async move { b.get(round).await }));
+        let (one, two) = (
+            tokio::spawn(async move { a.get(round).await }),
+            tokio::spawn(async move { b.get(round).await }),
+        );
         let both = tokio::join!(one, two);
         assert!(both.0.unwrap().is_err() && both.1.unwrap().is_err());
     }

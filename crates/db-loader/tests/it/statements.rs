@@ -13,7 +13,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
-diesel::table! { users (id) { id -> Integer, name -> Text, } }
+mod schema {
+    diesel::table! { users (id) { id -> Integer, name -> Text, } }
+}
+pub(crate) use schema::users;
 
 /// A database with users 1 to 2,000, and a sequence that counts statements.
 pub(crate) async fn database() -> TestDatabase {
@@ -78,18 +81,22 @@ async fn batches_of_every_size_share_one_prepared_statement() {
 #[tokio::test]
 async fn an_error_of_the_server_reaches_all_callers_with_its_code() {
     let database = database().await;
-    let broken: Query<i32, String> = Query::new("broken", async |conn: &mut AsyncPgConnection, _: Vec<i32>| {
-        let insert = "INSERT INTO users VALUES (1, 'another')";
-        sql_query(insert).execute(conn).await?;
-        Ok::<_, Error>(Vec::new())
-    });
+    let broken: Query<i32, String> =
+        Query::new("broken", async |conn: &mut AsyncPgConnection, _: Vec<i32>| {
+            let insert = "INSERT INTO users VALUES (1, 'another')";
+            sql_query(insert).execute(conn).await?;
+            Ok::<_, Error>(Vec::new())
+        });
     let broken = broken.on(Source::opening(database.url()));
     let (one, two) = tokio::join!(broken.get(1), broken.get(2));
     for failed in [one.unwrap_err(), two.unwrap_err()] {
         assert_eq!(failed.class(), Class::Permanent);
         assert_eq!(failed.code(), Some(SqlState::UNIQUE_VIOLATION));
         let turned = Error::from(failed);
-        assert_eq!((turned.sqlstate(), turned.constraint()), (Some(SqlState::UNIQUE_VIOLATION), Some("users_pkey")));
+        assert_eq!(
+            (turned.sqlstate(), turned.constraint()),
+            (Some(SqlState::UNIQUE_VIOLATION), Some("users_pkey"))
+        );
     }
 }
 
@@ -110,15 +117,18 @@ async fn a_statement_that_hangs_ends_with_the_timeout_and_the_next_batch_runs() 
 #[tokio::test]
 async fn rows_of_several_to_a_key_are_grouped() {
     let database = database().await;
-    let by_digits: Query<i32, Vec<i32>> = Query::new("by digits", async |conn: &mut AsyncPgConnection, digits: Vec<i32>| {
-        let length = diesel::dsl::sql::<diesel::sql_types::Integer>("length(id::text)");
-        let rows = users::table.select((length.clone(), users::id)).filter(length.eq_any(digits));
-        let rows: Vec<(i32, i32)> = rows.order(users::id).load(conn).await?;
-        Ok::<_, Error>(Found::grouped(rows))
-    });
+    let by_digits: Query<i32, Vec<i32>> =
+        Query::new("by digits", async |conn: &mut AsyncPgConnection, digits: Vec<i32>| {
+            let length = diesel::dsl::sql::<diesel::sql_types::Integer>("length(id::text)");
+            let rows = users::table.select((length.clone(), users::id)).filter(length.eq_any(digits));
+            let rows: Vec<(i32, i32)> = rows.order(users::id).load(conn).await?;
+            Ok::<_, Error>(Found::grouped(rows))
+        });
     let by_digits = by_digits.on(Source::opening(database.url()));
-    let groups: HashMap<i32, usize> =
-        [1, 2, 3].into_iter().zip(by_digits.get_many([1, 2, 3]).await.into_iter().map(|group| group.unwrap().unwrap().len())).collect();
+    let groups: HashMap<i32, usize> = [1, 2, 3]
+        .into_iter()
+        .zip(by_digits.get_many([1, 2, 3]).await.into_iter().map(|group| group.unwrap().unwrap().len()))
+        .collect();
     assert_eq!(groups, HashMap::from([(1, 9), (2, 90), (3, 900)]));
 }
 
@@ -135,7 +145,8 @@ async fn callers_that_go_leave_no_statement_behind() {
     tokio::task::yield_now().await;
     tasks.iter().for_each(|task| task.abort());
     let mut conn = database.connect().await.unwrap();
-    let busy = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'";
+    let busy =
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'";
     until("only the one who asks is active", async || count(&mut conn, busy).await == 1).await;
     assert_eq!(names.get(7).await.unwrap().unwrap(), "user 7");
 }

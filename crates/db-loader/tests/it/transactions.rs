@@ -54,7 +54,8 @@ async fn writes_between_loads_are_seen_and_a_scope_is_told_of_them() {
     let scope = names.scope();
     loan.run(async {
         assert_eq!(scope.get(3).await.unwrap().as_deref(), Some("user 3"));
-        let written = lent.run(async |conn: &mut AsyncPgConnection| Ok(rename(conn, 3, "third").await?)).await;
+        let written =
+            lent.run(async |conn: &mut AsyncPgConnection| Ok(rename(conn, 3, "third").await?)).await;
         assert_eq!(written.unwrap(), 1);
         assert_eq!(names.get(3).await.unwrap().as_deref(), Some("third"), "no memo, no stale value");
         scope.clear(&3);
@@ -67,10 +68,15 @@ async fn writes_between_loads_are_seen_and_a_scope_is_told_of_them() {
 async fn several_loaders_take_turns_on_one_connection() {
     let database = database().await;
     let mut conn = database.connect().await.unwrap();
-    let lengths: Query<i32, i32> = Query::new("lengths", async |conn: &mut AsyncPgConnection, ids: Vec<i32>| {
-        let length = diesel::dsl::sql::<diesel::sql_types::Integer>("length(name)");
-        users::table.filter(users::id.eq_any(ids)).select((users::id, length)).load::<(i32, i32)>(conn).await
-    });
+    let lengths: Query<i32, i32> =
+        Query::new("lengths", async |conn: &mut AsyncPgConnection, ids: Vec<i32>| {
+            let length = diesel::dsl::sql::<diesel::sql_types::Integer>("length(name)");
+            users::table
+                .filter(users::id.eq_any(ids))
+                .select((users::id, length))
+                .load::<(i32, i32)>(conn)
+                .await
+        });
     let (lent, mut loan) = lend(&mut conn);
     let (names, lengths) = (names().within(&lent), lengths.within(&lent));
     let both = async { tokio::join!(names.get_many(1..=50), lengths.get_many(1..=50)) };
@@ -87,11 +93,12 @@ async fn a_batch_that_needs_the_connection_it_holds_is_a_cycle_and_no_hang() {
     let (lent, mut loan) = lend(&mut conn);
     let inner = names().within(&lent);
     let held = inner.clone();
-    let outer: Query<i32, String> = Query::new("outer", async move |_: &mut AsyncPgConnection, ids: Vec<i32>| {
-        let answers = held.get_many(ids.clone()).await;
-        let answers: Result<Vec<_>, LoadError> = answers.into_iter().collect();
-        Ok::<_, Error>(ids.into_iter().zip(answers?.into_iter().flatten()).collect::<Vec<_>>())
-    });
+    let outer: Query<i32, String> =
+        Query::new("outer", async move |_: &mut AsyncPgConnection, ids: Vec<i32>| {
+            let answers = held.get_many(ids.clone()).await;
+            let answers: Result<Vec<_>, LoadError> = answers.into_iter().collect();
+            Ok::<_, Error>(ids.into_iter().zip(answers?.into_iter().flatten()).collect::<Vec<_>>())
+        });
     let outer = outer.within(&lent);
     let failed = loan.run(outer.get(1)).await.unwrap_err();
     assert!(failed.to_string().contains("the connection that outer holds"), "{failed}");
@@ -107,11 +114,17 @@ async fn a_batch_that_needs_the_connection_it_holds_is_a_cycle_and_no_hang() {
     });
     let direct = inner.clone();
     loan.run(async {
-        assert_eq!(composed.get(5).await.unwrap().as_deref(), Some("user 5"), "without the connection it may");
-        let failed = lent.run(async move |_: &mut AsyncPgConnection| Ok(direct.get(1).await?)).await.unwrap_err();
+        assert_eq!(
+            composed.get(5).await.unwrap().as_deref(),
+            Some("user 5"),
+            "without the connection it may"
+        );
+        let failed =
+            lent.run(async move |_: &mut AsyncPgConnection| Ok(direct.get(1).await?)).await.unwrap_err();
         assert_eq!(failed.class(), Class::Permanent);
         let through = composed.clone();
-        let failed = lent.run(async move |_: &mut AsyncPgConnection| Ok(through.get(1).await?)).await.unwrap_err();
+        let failed =
+            lent.run(async move |_: &mut AsyncPgConnection| Ok(through.get(1).await?)).await.unwrap_err();
         assert!(failed.to_string().contains("waits for itself"), "{failed}");
         assert_eq!(inner.get(7).await.unwrap().as_deref(), Some("user 7"), "the connection is free again");
     })
@@ -122,10 +135,11 @@ async fn a_batch_that_needs_the_connection_it_holds_is_a_cycle_and_no_hang() {
 async fn a_batch_that_panics_leaves_the_transaction_whole() {
     let database = database().await;
     let mut conn = database.connect().await.unwrap();
-    let panics: Query<i32, String> = Query::new("panics", async |_: &mut AsyncPgConnection, ids: Vec<i32>| {
-        assert!(ids.is_empty(), "planted");
-        Ok::<_, Error>(Vec::new())
-    });
+    let panics: Query<i32, String> =
+        Query::new("panics", async |_: &mut AsyncPgConnection, ids: Vec<i32>| {
+            assert!(ids.is_empty(), "planted");
+            Ok::<_, Error>(Vec::new())
+        });
     let outcome = conn.transaction(async |conn| {
         let (lent, mut loan) = lend(conn);
         let failed = loan.run(panics.within(&lent).get(1)).await.unwrap_err();
@@ -155,17 +169,20 @@ async fn after_the_loan_a_load_fails_and_does_not_hang() {
 async fn a_conflict_in_a_load_keeps_its_class_in_the_transaction() {
     let database = database().await;
     let mut conn = database.connect().await.unwrap();
-    let conflicts: Query<i32, String> = Query::new("conflicts", async |conn: &mut AsyncPgConnection, _: Vec<i32>| {
-        let raise = "DO $$ BEGIN RAISE EXCEPTION 'planted' USING ERRCODE = '40001'; END $$";
-        diesel::sql_query(raise).execute(conn).await?;
-        Ok::<_, Error>(Vec::new())
-    });
+    let conflicts: Query<i32, String> =
+        Query::new("conflicts", async |conn: &mut AsyncPgConnection, _: Vec<i32>| {
+            let raise = "DO $$ BEGIN RAISE EXCEPTION 'planted' USING ERRCODE = '40001'; END $$";
+            diesel::sql_query(raise).execute(conn).await?;
+            Ok::<_, Error>(Vec::new())
+        });
     let outcome = conn.transaction(async |conn| {
         let (lent, mut loan) = lend(conn);
-        let (one, _) = loan.run(async {
-            let conflicts = conflicts.within(&lent);
-            tokio::join!(conflicts.get(1), conflicts.get(2))
-        }).await;
+        let (one, _) = loan
+            .run(async {
+                let conflicts = conflicts.within(&lent);
+                tokio::join!(conflicts.get(1), conflicts.get(2))
+            })
+            .await;
         one?;
         Ok::<(), Error>(())
     });

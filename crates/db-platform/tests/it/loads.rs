@@ -43,7 +43,9 @@ async fn a_request_that_writes_loads_what_it_wrote() {
             for round in 0..3 {
                 let name = format!("renamed {round}");
                 let written = name.clone();
-                db.transaction::<_, Error>(async move |conn| Ok(rename(conn, &written).await?)).await.unwrap();
+                db.transaction::<_, Error>(async move |conn| Ok(rename(conn, &written).await?))
+                    .await
+                    .unwrap();
                 names.clear(&1);
                 assert_eq!(names.get(1).await.unwrap(), Some(name));
             }
