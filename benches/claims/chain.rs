@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 const LEAST_IN_MEMORY: f64 = 10.0;
 const LEAST_ON_A_SERVER: f64 = 5.0;
 
-/// The line whose removal this must notice: `yield_now().await` in db-loader's `drain.rs`, if a delay of a millisecond
-/// takes its place.
+/// The line whose removal this must notice: `yield_now().await` in db-loader's `drain.rs`, if a delay of a
+/// millisecond takes its place.
 pub(crate) fn measure(size: Size) -> Figure {
     let pairs = if size == Size::Nightly { 200 } else { 40 };
     let (memory, server) = (chain_in_memory(pairs), chain_on_a_server(pairs));

@@ -81,7 +81,8 @@ pub(crate) fn measure(_: Size) -> Figure {
     }
 }
 
-/// All rows of the table that anybody has read, or index entries where there were more; and the statements of the loader.
+/// All rows of the table that anybody has read, or index entries where there were more; and the statements of
+/// the loader.
 async fn seen(conn: &mut AsyncPgConnection) -> Seen {
     let seen = "SELECT greatest(seq_tup_read + idx_tup_fetch,
             (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'comments'))::bigint AS rows,

@@ -10,8 +10,8 @@ use serde_json::json;
 const BATCH: u64 = 100;
 const MOST_MIB: f64 = 1.0;
 
-/// The lines whose removal this must notice: `state.flights.remove(key);` in `settle` of `queue.rs` (whatever is loaded
-/// stays listed), and the same in `close` there (cancelled loads do).
+/// The lines whose removal this must notice: `state.flights.remove(key);` in `settle` of `queue.rs` (whatever
+/// is loaded stays listed), and the same in `close` there (cancelled loads do).
 pub(crate) fn measure(size: Size) -> Figure {
     let loads: u64 = if size == Size::Nightly { 10_000_000 } else { 2_000_000 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

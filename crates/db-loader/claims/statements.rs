@@ -1,4 +1,4 @@
-//! loader-1: how many statements a thousand loads make. At CI size 20 rounds a way of asking, at full size 200.
+//! loader-1: how many statements a thousand loads make. At CI size 20 rounds of each, at full size 200.
 
 use db_loader::{Loader, Query};
 use db_testkit::claims::{Figure, Size};

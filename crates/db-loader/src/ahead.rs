@@ -10,8 +10,9 @@ use crate::found::Found;
 
 /// Knows some keys before the batch function is asked: a cache.
 ///
-/// One batch looks once, for all of its keys: in process first, then with one multi-get. The batch function is asked for the
-/// rest, and what it found is told. A cache that fails or panics answers nothing, and the load goes on without it.
+/// One batch looks once, for all of its keys: in process first, then with one multi-get. The batch function
+/// is asked for the rest, and what it found is told. A cache that fails or panics answers nothing, and the
+/// load goes on without it.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -43,15 +44,15 @@ use crate::found::Found;
 /// # });
 /// ```
 pub trait Ahead<K, V>: Send + Sync + 'static {
-    /// What must be read before the load begins, so that a late fill cannot be a stale one: the generations of the keys'
-    /// tags.
+    /// What must be read before the load begins, so that a late fill cannot be a stale one: the generations
+    /// of the keys' tags.
     type Ticket: Send;
 
     /// What is known of these keys: values, and keys that do not exist.
     fn look(&self, keys: &[K]) -> impl Future<Output = (Found<K, V>, Self::Ticket)> + Send;
 
-    /// Is told what was loaded for `keys`, which are those that it did not know. One that `loaded` does not know does not
-    /// exist; one that failed is neither.
+    /// Is told what was loaded for `keys`, which are those that it did not know. One that `loaded` does not
+    /// know does not exist; one that failed is neither.
     fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>)
     -> impl Future<Output = ()> + Send;
 }

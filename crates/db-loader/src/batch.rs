@@ -9,9 +9,9 @@ use crate::found::Found;
 
 /// Loads a batch of keys. Closures are batch functions: `|keys: Vec<K>| async move { … }`.
 ///
-/// The keys are distinct, and at least one. It may panic or hang: its own callers get an error, and the loader goes on. A
-/// load that it asks other loaders for must be asked for in its own task: in a task that it spawns, a load that waits for
-/// itself is ended by the timeout only.
+/// The keys are distinct, and at least one. It may panic or hang: its own callers get an error, and the
+/// loader goes on. A load that it asks other loaders for must be asked for in its own task: in a task that it
+/// spawns, a load that waits for itself is ended by the timeout only.
 ///
 /// ```
 /// use std::collections::HashMap;

@@ -1,13 +1,14 @@
 //! The first so many children of each of many parents, or a page of them, in one LATERAL statement.
 //!
-//! `WHERE parent_id = ANY($1)` reads all children of all parents; a window function over it reads them, too, and throws
-//! them away. A LATERAL subquery with a LIMIT stops after so many children of each parent, on an index that begins with
-//! the parent and goes on with the sort key. PostgreSQL runs such a subquery once for each parent, in a nested loop, so the
-//! children of a parent come in its order.
+//! `WHERE parent_id = ANY($1)` reads all children of all parents; a window function over it reads them, too,
+//! and throws them away. A LATERAL subquery with a LIMIT stops after so many children of each parent, on an
+//! index that begins with the parent and goes on with the sort key. PostgreSQL runs such a subquery once for
+//! each parent, in a nested loop, so the children of a parent come in its order.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
 
 use db_core::Result;
@@ -33,7 +34,8 @@ use crate::query::{Answer, AnyFetch, Connections, Query};
 use crate::scope::Scope;
 use crate::sort_key::SortKey;
 
-/// Children of a parent, sorted: what [`Top`] loads pages of. [`Children::on`] says where, and makes a loader of it.
+/// Children of a parent, sorted: what [`Top`] loads pages of. [`Children::on`] says where, and makes a loader
+/// of it.
 ///
 /// ```no_run
 /// use db_core::Acquire;
@@ -82,8 +84,9 @@ where
     V: Send + Sync + 'static,
     A: Eq + Hash + Clone + Send + Sync + 'static,
 {
-    /// Children that `select` finds, without their order and limit: it may join and filter. `parent` is the column that
-    /// names a child's parent, and `sort_key` those that they are sorted by.
+    /// Children that `select` finds, without their order and limit: it may join and filter. `parent` is the
+    /// column that names a child's parent, and `sort_key` those that they are sorted by.
+    #[track_caller]
     pub fn new<S, C, O, ST>(name: &'static str, select: S, parent: C, sort_key: O) -> Self
     where
         S: FilterDsl<Within<C, O, A>> + Clone + Send + Sync + 'static,
@@ -96,7 +99,7 @@ where
         (i64, V): FromSqlRow<ST, Pg>,
         ST: 'static,
     {
-        Children { query: Query::of(name, Pages { select, parent, sort_key }) }
+        Children { query: Query::of(name, Location::caller(), Pages { select, parent, sort_key }) }
     }
 
     /// The same children, loaded as `config` says.
@@ -127,7 +130,8 @@ where
     V: Send + Sync + 'static,
     A: Eq + Hash + Clone + Send + Sync + 'static,
 {
-    /// The first `n` children of a parent in this order; fewer where it has fewer, none where it does not exist.
+    /// The first `n` children of a parent in this order; fewer where it has fewer, none where it does not
+    /// exist.
     ///
     /// # Errors
     /// As [`Loader::get`].

@@ -20,16 +20,17 @@ pub struct LoaderConfig {
     pub max_batch: NonZeroUsize,
     /// The most batches that run at once; keys that come meanwhile make up the next one.
     ///
-    /// A loader of its own for each request counts for itself: what all of them may use of the database is the pool's to
-    /// bound. A batch that waits for a load of its own is not counted while it waits, so that loaders which load through
-    /// loaders cannot block one another.
+    /// A loader of its own for each request counts for itself: what all of them may use of the database is
+    /// the pool's to bound. A batch that waits for a load of its own is not counted while it waits, so that
+    /// loaders which load through loaders cannot block one another.
     pub max_concurrent: NonZeroUsize,
     /// The longest that one batch may take, the wait for a connection included; none is for ever.
     ///
-    /// It gives the batch's place back when the batch function hangs. Keep it above the statement timeout, which knows
-    /// better what went wrong.
+    /// It gives the batch's place back when the batch function hangs. Keep it above the statement timeout,
+    /// which knows better what went wrong.
     pub timeout: Option<Duration>,
-    /// The most keys that a [scope](crate::Loader::scope) remembers. What it loads beyond that is loaded again each time.
+    /// The most keys that a [scope](crate::Loader::scope) remembers. What it loads beyond that is loaded
+    /// again each time.
     pub memo_keys: usize,
 }
 

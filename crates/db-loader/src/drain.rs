@@ -1,9 +1,10 @@
 //! Finds out when everybody who is ready to ask has asked, without a fixed delay.
 //!
-//! A batch closes after a turn of the executor in which no key came: a task that yields runs again when the others that
-//! were ready have run. On a runtime of several threads another thread may be in the middle of asking, which the turn of an
-//! idle thread does not show. Two things do: the caller who asked first is polled again only when its own task has
-//! asked for all it needs, and keys still come in within a few microseconds.
+//! A batch closes after a turn of the executor in which no key came: a task that yields runs again when the
+//! others that were ready have run. On a runtime of several threads another thread may be in the middle of
+//! asking, which the turn of an idle thread does not show. Two things do: the caller who asked first is
+//! polled again only when its own task has asked for all it needs, and keys still come in within a few
+//! microseconds.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-/// How long no key came, where other threads may be asking. A turn of an idle thread takes about one microsecond.
+/// How long no key came, where other threads may be asking. A turn of an idle thread takes about one
+/// microsecond.
 const QUIET: Duration = Duration::from_micros(5);
 
 /// A steady stream of keys, or a first caller that nobody polls again, holds a batch open for no longer.
@@ -90,7 +92,8 @@ impl Drop for Turn<'_> {
 
 /// Asks to be polled again, once.
 ///
-/// Not tokio's `yield_now`: that comes back when the thread has nothing else to do, which is later than needed.
+/// Not tokio's `yield_now`: that comes back when the thread has nothing else to do, which is later than
+/// needed.
 struct Again(bool);
 
 impl Future for Again {

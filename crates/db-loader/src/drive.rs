@@ -1,7 +1,7 @@
 //! The task of a batch: waits until it closes, runs it, answers its callers, and goes on with the next.
 //!
-//! It belongs to no caller, so that none of them takes the others' batch with it when it goes. It ends when there are no
-//! keys, so that an idle loader costs nothing.
+//! It belongs to no caller, so that none of them takes the others' batch with it when it goes. It ends when
+//! there are no keys, so that an idle loader costs nothing.
 
 use std::hash::Hash;
 use std::mem;

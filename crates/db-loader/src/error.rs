@@ -8,7 +8,8 @@ use db_core::{Class, Classify, Error, SqlState};
 
 /// Why a load failed. Cheap to clone: what the batch function said is shared by all of its callers.
 ///
-/// A key that the batch function knows nothing of is no failure: [`Loader::get`](crate::Loader::get) answers `None`.
+/// A key that the batch function knows nothing of is no failure: [`Loader::get`](crate::Loader::get) answers
+/// `None`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -30,7 +31,8 @@ pub enum LoadError {
         /// The loader's name.
         loader: &'static str,
     },
-    /// The load waits for itself: a batch function asked for a key whose batch cannot end before its own does.
+    /// The load waits for itself: a batch function asked for a key whose batch cannot end before its own
+    /// does.
     Cycle {
         /// The loaders on the way round, from the one whose batch function asked.
         path: Arc<str>,
@@ -73,7 +75,7 @@ impl fmt::Display for LoadError {
             LoadError::TimedOut { loader, waited } => {
                 write!(
                     f,
-                    "a batch of loader {loader} was not done within {waited:?}: raise its timeout or lower max_batch"
+                    "a batch of loader {loader} was not done within {waited:?}: raise timeout or lower max_batch"
                 )
             }
             LoadError::Ended { loader } => {

@@ -9,8 +9,8 @@ use db_core::Error;
 
 /// What a batch function found. Most return what turns into it: a `HashMap<K, V>`, or a vector of pairs.
 ///
-/// A key that is not in it was not found. A key that nobody asked for does no harm. A key that a vector holds twice is
-/// an error for whoever asked for it: [`Found::grouped`] is for keys that have several rows.
+/// A key that is not in it was not found. A key that nobody asked for does no harm. A key that a vector holds
+/// twice is an error for whoever asked for it: [`Found::grouped`] is for keys that have several rows.
 ///
 /// ```
 /// use db_loader::Found;
@@ -51,7 +51,8 @@ impl<K: Eq + Hash, V> Found<K, V> {
         }
     }
 
-    /// This key is known not to exist, which an [`Ahead`](crate::Ahead) may know; a batch function leaves it out.
+    /// This key is known not to exist, which an [`Ahead`](crate::Ahead) may know; a batch function leaves it
+    /// out.
     pub fn insert_missing(&mut self, key: K) {
         self.answers.insert(key, Answer::Missing);
     }

@@ -19,8 +19,8 @@ pub(crate) enum Starts<A, O: SortKey<A>> {
     Offset(Vec<i64>),
 }
 
-/// `parent = db_loader_parents.parent`, and for a page after a sort key `ROW(a, b) < ROW(…)`: a condition that
-/// [`Children`](crate::Children) adds to its query.
+/// `parent = db_loader_parents.parent`, and for a page after a sort key `ROW(a, b) < ROW(…)`: a condition
+/// that [`Children`](crate::Children) adds to its query.
 #[derive(Debug, Clone)]
 pub struct Within<C, O, A> {
     parent: C,

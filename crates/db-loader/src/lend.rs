@@ -1,7 +1,7 @@
 //! Lends a transaction's connection to loaders, whose batches are run on it one after another.
 //!
-//! A loader's task outlives no borrow, so the connection stays where it is: batches are sent to the borrower's task, which
-//! runs them while it waits for the work.
+//! A loader's task outlives no borrow, so the connection stays where it is: batches are sent to the
+//! borrower's task, which runs them while it waits for the work.
 
 use std::fmt;
 use std::future::Future;
@@ -10,15 +10,15 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use db_core::{Error, Result, Work, foreign};
+use db_core::{Error, Result, Site, Work, foreign};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::nesting::{self, Resource, Running};
 use crate::query::Connections;
 
-/// Lends `conn` to loaders: [`Query::within`](crate::Query::within) takes the first value, and [`Loan::run`] runs the work
-/// that uses them.
+/// Lends `conn` to loaders: [`Query::within`](crate::Query::within) takes the first value, and [`Loan::run`]
+/// runs the work that uses them.
 ///
 /// ```no_run
 /// use db_loader::{LoadError, Query, lend};
@@ -39,7 +39,8 @@ pub fn lend(conn: &mut AsyncPgConnection) -> (Lent, Loan<'_>) {
     (Lent { jobs, resource: Arc::default(), is_open: Arc::clone(&is_open) }, Loan { conn, asked, is_open })
 }
 
-/// A connection that was lent to loaders. It is a handle: it keeps nothing, and after the loan its loads fail.
+/// A connection that was lent to loaders. It is a handle: it keeps nothing, and after the loan its loads
+/// fail.
 #[derive(Clone)]
 pub struct Lent {
     jobs: mpsc::UnboundedSender<Box<dyn Job>>,
@@ -64,10 +65,12 @@ impl Drop for Open<'_> {
 }
 
 impl Loan<'_> {
-    /// Runs `work`, and meanwhile the batches of the loaders that it uses, one at a time. It may be called again.
+    /// Runs `work`, and meanwhile the batches of the loaders that it uses, one at a time. It may be called
+    /// again.
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the work and the statement under way, as for any statement in a transaction.
+    /// Dropping the future abandons the work and the statement under way, as for any statement in a
+    /// transaction.
     pub async fn run<F: Future>(&mut self, work: F) -> F::Output {
         let Loan { conn, asked, is_open } = self;
         is_open.store(true, Ordering::Release);
@@ -105,7 +108,8 @@ impl Loan<'_> {
 impl Lent {
     /// Runs statements of the work's own on the connection, in turn with the batches.
     ///
-    /// They must not wait for a load that needs the connection: that is [`LoadError::Cycle`](crate::LoadError::Cycle).
+    /// They must not wait for a load that needs the connection: that is
+    /// [`LoadError::Cycle`](crate::LoadError::Cycle).
     ///
     /// # Errors
     /// The statements' own; [`Error::Client`] outside of [`Loan::run`].
@@ -138,6 +142,7 @@ impl Lent {
 impl Connections for Lent {
     fn run<T: Send + 'static>(
         &self,
+        _: Site,
         work: impl Work<T, Error> + 'static,
     ) -> impl Future<Output = Result<T>> + Send {
         Lent::run(self, work)

@@ -62,19 +62,20 @@ where
         Loader { queue: Queue::new(name, config, Arc::new(batch), counters, resource, 0) }
     }
 
-    /// A loader for one request or job: with the same batch function and the same metrics, and with a queue and a memo of its
-    /// own.
+    /// A loader for one request or job: with the same batch function and the same metrics, and with a queue
+    /// and a memo of its own.
     ///
-    /// It loads each key once, and remembers that a key does not exist, but no error. What it remembers is as old as the load
-    /// was: after a write, [`clear`](Loader::clear) or [`prime`](Loader::prime) the keys that it changed, or end the scope. A
-    /// scope must not outlive its request.
+    /// It loads each key once, and remembers that a key does not exist, but no error. What it remembers is as
+    /// old as the load was: after a write, [`clear`](Loader::clear) or [`prime`](Loader::prime) the keys that
+    /// it changed, or end the scope. A scope must not outlive its request.
     pub fn scope(&self) -> Self {
         Loader { queue: self.queue.remembering(self.queue.config.memo_keys) }
     }
 
     /// The value of a key; none where the batch function did not find it.
     ///
-    /// The key joins the batch that is being gathered. That closes when everybody who is ready to ask has asked.
+    /// The key joins the batch that is being gathered. That closes when everybody who is ready to ask has
+    /// asked.
     ///
     /// # Errors
     /// What the batch function said, to everybody in the batch; else as [`LoadError`] lists.
@@ -107,8 +108,8 @@ where
 
     /// Forgets what is remembered of a key. Call it after a write that was committed.
     ///
-    /// A load that is under way may have read the row before the write: those who wait for it get what it read, and it is
-    /// not remembered. Whoever asks after this call loads anew.
+    /// A load that is under way may have read the row before the write: those who wait for it get what it
+    /// read, and it is not remembered. Whoever asks after this call loads anew.
     pub fn clear(&self, key: &K) {
         self.queue.clear(key);
     }
@@ -118,7 +119,8 @@ where
         self.queue.clear_all();
     }
 
-    /// Remembers a value that the caller knows, such as the row that a write returned; none is a key that does not exist.
+    /// Remembers a value that the caller knows, such as the row that a write returned; none is a key that
+    /// does not exist.
     ///
     /// It takes the place of what was remembered, and of a load that is under way. A loader that is no
     /// [scope](Loader::scope) remembers nothing.

@@ -65,7 +65,8 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Reports to `meter` what this loader and all of its scopes do, from now on, under its name. Later calls do nothing.
+    /// Reports to `meter` what this loader and all of its scopes do, from now on, under its name. Later calls
+    /// do nothing.
     pub fn observe_with(&self, meter: &Meter) {
         let name = KeyValue::new("db.loader.name", self.name());
         let sizes = meter.u64_histogram("db.loader.batch.size").with_unit("{key}");

@@ -1,7 +1,8 @@
-//! Loads inside batch functions: who waits for whom, so that a load which waits for itself is an error and no hang.
+//! Loads inside batch functions: a load that would wait for itself is an error and no hang.
 //!
-//! It is the wait-for graph of a database's deadlock detector (Elmagarmid, 1986), searched when a wait begins. The edge is
-//! added before the search, so of two waits that close a circle at the same moment at least one sees the other.
+//! It is the wait-for graph of a database's deadlock detector (Elmagarmid, 1986), searched when a wait
+//! begins. The edge is added before the search, so of two waits that close a circle at the same moment at
+//! least one sees the other.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

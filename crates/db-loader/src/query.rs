@@ -1,13 +1,14 @@
-//! What is loaded with one statement for many keys, and where: on a pool's connections, or on a transaction's own.
+//! One statement for many keys, and where it runs: on a pool's connections, or on a transaction's own.
 
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use db_core::{Acquire, Error, Result, Work};
+use db_core::{Acquire, Error, Result, Site, Work};
 use diesel_async::AsyncPgConnection;
 
 use crate::batch::Batch;
@@ -17,7 +18,8 @@ use crate::found::Found;
 use crate::lend::Lent;
 use crate::loader::Loader;
 
-/// The statement for a batch of keys: an `async |conn, keys| …` closure, of which each batch runs a fresh clone.
+/// The statement for a batch of keys: an `async |conn, keys| …` closure, of which each batch runs a fresh
+/// clone.
 pub trait Fetch<K, R, E>:
     for<'c> AsyncFnOnce(&'c mut AsyncPgConnection, Vec<K>) -> Result<R, E>
     + for<'c> sealed::Call<&'c mut AsyncPgConnection, Vec<K>, Result<R, E>, Fut: Send>
@@ -55,19 +57,21 @@ mod sealed {
 
 /// Where batches run: a source of connections is one, and a service's own may retry and route.
 pub trait Connections: Send + Sync + 'static {
-    /// Runs `work` on a connection, and again on another one where that helps.
+    /// Runs `work` on a connection, and again on another one where that helps, on behalf of the code at `site`: where the
+    /// query was declared.
     ///
     /// # Errors
     /// The work's own, and that no connection was to be had.
     fn run<T: Send + 'static>(
         &self,
+        site: Site,
         work: impl Work<T, Error> + 'static,
     ) -> impl Future<Output = Result<T>> + Send;
 }
 
 impl<A: Acquire + Send + 'static> Connections for A {
-    async fn run<T: Send + 'static>(&self, work: impl Work<T, Error> + 'static) -> Result<T> {
-        let mut conn = self.acquire().await?;
+    async fn run<T: Send + 'static>(&self, site: Site, work: impl Work<T, Error> + 'static) -> Result<T> {
+        let mut conn = self.acquire_at(site).await?;
         work(&mut conn).await
     }
 }
@@ -97,6 +101,8 @@ pub struct Query<K, V> {
     name: &'static str,
     config: LoaderConfig,
     fetch: Arc<dyn AnyFetch<K, V>>,
+    /// Where it was declared.
+    site: Site,
     /// Of all of its loaders.
     counters: Arc<Counters>,
 }
@@ -106,17 +112,24 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// A query of this name, with the defaults of [`LoaderConfig`].
+    /// A query of this name, with the defaults of [`LoaderConfig`]. Leak reports name the line that calls this.
+    #[track_caller]
     pub fn new<R, E>(name: &'static str, fetch: impl Fetch<K, R, E>) -> Self
     where
         R: Into<Found<K, V>> + Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        Self::of(name, Closure { fetch, answers: PhantomData })
+        Self::of(name, Location::caller(), Closure { fetch, answers: PhantomData })
     }
 
-    pub(crate) fn of(name: &'static str, fetch: impl AnyFetch<K, V> + 'static) -> Self {
-        Query { name, config: LoaderConfig::default(), fetch: Arc::new(fetch), counters: Arc::default() }
+    pub(crate) fn of(name: &'static str, site: Site, fetch: impl AnyFetch<K, V> + 'static) -> Self {
+        Query {
+            name,
+            config: LoaderConfig::default(),
+            fetch: Arc::new(fetch),
+            site,
+            counters: Arc::default(),
+        }
     }
 
     /// The same query, configured.
@@ -128,19 +141,21 @@ where
 
     /// A loader whose batches run there.
     ///
-    /// A batch function that asks another loader holds its connection meanwhile. With few connections these can wait for
-    /// each other until the pool's `acquire_timeout` ends it: load such keys after the batch, not in it.
+    /// A batch function that asks another loader holds its connection meanwhile. With few connections these
+    /// can wait for each other until the pool's `acquire_timeout` ends it: load such keys after the batch,
+    /// not in it.
     pub fn on(&self, connections: impl Connections) -> Loader<K, V> {
-        let batch = On { fetch: Arc::clone(&self.fetch), connections };
+        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections };
         Loader::on_resource(self.name, self.config.clone(), batch, Arc::clone(&self.counters), None)
     }
 
-    /// A loader whose batches run in a transaction, on its connection: it sees what the transaction has written.
+    /// A loader whose batches run in a transaction, on its connection: it sees what the transaction has
+    /// written.
     ///
-    /// It remembers nothing, so it sees each write at once. A [scope](Loader::scope) of it must be told of writes. After the
-    /// loan it fails.
+    /// It remembers nothing, so it sees each write at once. A [scope](Loader::scope) of it must be told of
+    /// writes. After the loan it fails.
     pub fn within(&self, lent: &Lent) -> Loader<K, V> {
-        let batch = On { fetch: Arc::clone(&self.fetch), connections: lent.clone() };
+        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections: lent.clone() };
         let (config, counters) = (self.config.clone(), Arc::clone(&self.counters));
         Loader::on_resource(self.name, config, batch, counters, Some(lent.resource()))
     }
@@ -154,7 +169,7 @@ where
 impl<K, V> Clone for Query<K, V> {
     fn clone(&self) -> Self {
         let (fetch, counters) = (Arc::clone(&self.fetch), Arc::clone(&self.counters));
-        Query { name: self.name, config: self.config.clone(), fetch, counters }
+        Query { name: self.name, config: self.config.clone(), fetch, site: self.site, counters }
     }
 }
 
@@ -193,6 +208,7 @@ where
 /// The batch function of a query.
 struct On<K, V, C> {
     fetch: Arc<dyn AnyFetch<K, V>>,
+    site: Site,
     connections: C,
 }
 
@@ -205,6 +221,6 @@ where
     async fn run(&self, keys: Vec<K>) -> Result<Found<K, V>> {
         let fetch = Arc::clone(&self.fetch);
         let work = async move |conn: &mut AsyncPgConnection| fetch.fetch(conn, keys).await;
-        self.connections.run(work).await
+        self.connections.run(self.site, work).await
     }
 }

@@ -153,7 +153,8 @@ where
         })
     }
 
-    /// Closes the batch that is gathered into `entries`, and begins to gather the next one where keys are left.
+    /// Closes the batch that is gathered into `entries`, and begins to gather the next one where keys are
+    /// left.
     ///
     /// None where nobody waits any more.
     pub(crate) fn close(self: &Arc<Self>, entries: &mut Vec<Entry<K, V>>) -> Option<Arc<Running>> {

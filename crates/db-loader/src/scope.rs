@@ -59,8 +59,8 @@ impl Scope {
         own
     }
 
-    /// Makes all of its loaders forget what they remember. Call it after each write that was committed: what is asked for
-    /// from then on is loaded anew.
+    /// Makes all of its loaders forget what they remember. Call it after each write that was committed: what
+    /// is asked for from then on is loaded anew.
     pub fn forget(&self) {
         self.loaders().values().for_each(|scoped| scoped.forget());
     }

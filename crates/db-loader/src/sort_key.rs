@@ -9,8 +9,8 @@ use diesel::sql_types::{Array, HasSqlType, SingleValue};
 
 use crate::page::Order;
 
-/// A tuple of up to three columns, none of which may be null, and which together tell a parent's children apart:
-/// `(comments::created_at, comments::id)`. `A` holds a value for each.
+/// A tuple of up to three columns, none of which may be null, and which together tell a parent's children
+/// apart: `(comments::created_at, comments::id)`. `A` holds a value for each.
 ///
 /// An index on the parent and these columns, in this order, lets the server read no more than it returns.
 pub trait SortKey<A>: Clone + Send + Sync + 'static {

@@ -1,18 +1,19 @@
-//! Loaders whose batches are reads of a `Db`: routed, tried again, and in the session of the request that asks.
+//! Loaders whose batches are reads of a `Db`: routed, tried again, and in the request's session.
 
 use std::hash::Hash;
 
-use db_core::{Error, Result, Work};
+use db_core::{Error, Result, Site, Work};
 use db_loader::{Children, Connections, Loader, Query, Top};
+use db_replica_routing::Freshness;
 
 use crate::db::Db;
 
 impl Db {
     /// A loader for one request or job, which remembers what it loaded; its batches are reads of this handle.
     ///
-    /// They are in the session that this task runs in, where it runs in one, so that they see what the request has written.
-    /// After a write, tell the loader: [`Loader::clear`], [`Loader::prime`]. In a transaction use
-    /// [`lend`](db_loader::lend) and [`Query::within`].
+    /// They are in the session that this task runs in, where it runs in one, so that they see what the
+    /// request has written. After a write, tell the loader: [`Loader::clear`], [`Loader::prime`]. In a
+    /// transaction use [`lend`](db_loader::lend) and [`Query::within`].
     ///
     /// ```no_run
     /// # use db_platform::{Db, loader::{LoadError, Query}};
@@ -48,7 +49,7 @@ impl Db {
 }
 
 impl Connections for Db {
-    async fn run<T: Send + 'static>(&self, work: impl Work<T, Error> + 'static) -> Result<T> {
-        self.read(work).await
+    async fn run<T: Send + 'static>(&self, site: Site, work: impl Work<T, Error> + 'static) -> Result<T> {
+        self.read_at(site, Freshness::Default, work).await
     }
 }

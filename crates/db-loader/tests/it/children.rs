@@ -25,7 +25,8 @@ struct Comment {
     body: String,
 }
 
-/// Posts 1 to 50 with as many comments as their number, scores 0 to 6 again and again, every tenth comment hidden.
+/// Posts 1 to 50 with as many comments as their number, scores 0 to 6 again and again, every tenth comment
+/// hidden.
 async fn database() -> TestDatabase {
     let database = TestDatabase::empty().await.unwrap();
     let schema = "CREATE SEQUENCE statements;

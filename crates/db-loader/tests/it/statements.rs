@@ -150,3 +150,16 @@ async fn callers_that_go_leave_no_statement_behind() {
     until("only the one who asks is active", async || count(&mut conn, busy).await == 1).await;
     assert_eq!(names.get(7).await.unwrap().unwrap(), "user 7");
 }
+
+#[tokio::test]
+async fn a_connection_is_taken_on_behalf_of_where_the_query_was_declared() {
+    let sites = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&sites);
+    let refusing: Source = Source::new(move |site| {
+        noted.lock().unwrap().push(site.file());
+        async { Err(Error::NotFound) }
+    });
+    assert!(names().on(refusing).get(1).await.is_err());
+    let sites = sites.lock().unwrap();
+    assert!(matches!(&**sites, [site] if site.ends_with("statements.rs")), "{sites:?}");
+}
