@@ -1,6 +1,7 @@
 //! Prints the figures of an area, one JSON object a line: ours against its peers.
 
 mod line;
+mod loader;
 mod pool;
 mod routing;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     // `bench pool tap spike` measures only these.
     let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
     match area.as_str() {
+        "loader" => loader::measure(wanted),
         "pool" => pool::measure(wanted),
         "routing" => routing::measure(wanted),
         _ => {}

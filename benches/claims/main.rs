@@ -1,7 +1,8 @@
-//! Measures those claims of the area `pool` that need a peer beside it, or the whole stack above it.
+//! Measures those claims of the areas `loader` and `pool` that need a peer beside it, or the whole stack above it.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 
+mod chain;
 mod checkout;
 mod overhead;
 mod spike;
@@ -10,7 +11,13 @@ use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, run};
 
-const CLAIMS: [Claim; 3] = [
+const CLAIMS: [Claim; 4] = [
+    Claim {
+        id: "loader-5",
+        sentence: "Where each load needs the one before, as in nested fields, a loader without a fixed delay is many times faster than async-graphql's with its defaults.",
+        target: "on a chain of depth 5 at least 10 times as fast where loads answer from memory, and 5 times on a real server",
+        measure: chain::measure,
+    },
     Claim {
         id: "pool-3",
         sentence: "When 50 callers meet 5 warm connections and opening one takes 150 ms, all are served as quickly as the warm ones can, and hardly a connection is opened.",

@@ -5,6 +5,7 @@
 
 pub mod checkout;
 pub mod door;
+pub mod loader;
 pub mod outage;
 pub mod pairs;
 pub mod peers;

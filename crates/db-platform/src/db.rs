@@ -87,7 +87,20 @@ impl Db {
         T: Send + 'a,
         E: Into<Error> + Send + 'a,
     {
-        let site = Location::caller();
+        self.read_at(Location::caller(), freshness, work)
+    }
+
+    /// As [`Db::read_within`], on behalf of the code at `site`.
+    pub(crate) fn read_at<'a, T, E>(
+        &'a self,
+        site: Site,
+        freshness: Freshness,
+        work: impl Work<T, E> + 'a,
+    ) -> BoxFuture<'a, Result<T>>
+    where
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
+    {
         // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {

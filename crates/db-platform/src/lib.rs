@@ -7,6 +7,7 @@ mod cursor;
 mod db;
 mod ground;
 mod health;
+mod loads;
 mod lost_writes;
 #[cfg(feature = "otel")]
 mod part_metrics;
@@ -43,8 +44,8 @@ pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
 pub use {
-    db_core as core, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
-    db_retry as retry,
+    db_core as core, db_loader as loader, db_pool as pool, db_query as query,
+    db_replica_routing as replica_routing, db_retry as retry,
 };
 
 /// The pages whose Rust blocks must compile.

@@ -7,6 +7,7 @@ mod configuration;
 mod conflicts;
 mod guarded;
 mod leaks;
+mod loads;
 mod log;
 mod metrics;
 mod outcomes;
