@@ -13,7 +13,7 @@ use crate::log::Log;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 
 /// The names of the page before each crate described its own.
-const NAMES: [&str; 54] = [
+const NAMES: [&str; 55] = [
     "APP_ENV",
     "DATABASE_DIRECT_URL",
     "DATABASE_NODES",
