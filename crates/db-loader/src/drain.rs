@@ -19,8 +19,12 @@ use tokio::task::yield_now;
 /// microsecond.
 const QUIET: Duration = Duration::from_micros(5);
 
-/// A steady stream of keys, or a first caller that nobody polls again, holds a batch open for no longer.
+/// A steady stream of keys, or a first caller that nobody polls again, holds a batch open for no longer; both
+/// together for ten times as long.
 const LONGEST: Duration = Duration::from_millis(1);
+
+/// Turns that a batch is open for, as long as keys come, however long they take.
+const LEAST_TURNS: u32 = 4;
 
 /// Turns before a first caller that is not polled again is waited for without turning.
 const TURNS: u32 = 32;
@@ -69,7 +73,11 @@ impl Drain {
             } else if !self.first_is_busy.load(Ordering::Acquire) && now.duration_since(since) >= quiet {
                 return;
             }
-            if now.duration_since(opened) >= LONGEST {
+            // A caller that asks for much in one poll is waited for as long as keys come.
+            let is_asking = self.first_is_busy.load(Ordering::Acquire) && now.duration_since(since) < LONGEST;
+            let longest = if is_asking { 10 * LONGEST } else { LONGEST };
+            // A thread that the system put aside for longer has not given anybody a turn.
+            if turns >= LEAST_TURNS && now.duration_since(opened) >= longest {
                 return;
             }
         }
