@@ -106,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (schema, loads) = (Schema::new(Root, EmptyMutation, EmptySubscription), Arc::new(Loads::new()));
 
     let request = Request::new("{ posts { title author comments(first: 3) { id body } } }");
-    let answer = schema.execute(request.data(db.clone()).data(loads.of_request(&db))).await;
+    let answer = Schema::execute(&schema, request.data(db.clone()).data(loads.of_request(&db))).await;
     let data = answer.into_result().map_err(|errors| format!("{errors:?}"))?.data.into_json()?;
     println!("{:#}", data["posts"][0]);
 

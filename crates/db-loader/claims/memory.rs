@@ -18,7 +18,7 @@ pub(crate) fn measure(size: Size) -> Figure {
     let tenths = runtime.block_on(async {
         let loader = Loader::new("mixed", |keys: Vec<u64>| async move {
             // Now and then a whole batch fails.
-            if keys[0] % (50 * BATCH) == 0 {
+            if keys[0].is_multiple_of(50 * BATCH) {
                 return Err(Error::NotFound);
             }
             let mut found = Found::new();
