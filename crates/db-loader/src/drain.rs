@@ -85,9 +85,12 @@ impl Drain {
 }
 
 /// The turn of the caller who opened a batch: over when its task has run once more, or when it is dropped.
-pub(crate) async fn first_turn(drain: &Drain) {
-    let _turn = Turn(drain);
-    Again(false).await;
+pub(crate) fn first_turn(drain: &Drain) -> impl Future<Output = ()> + Send {
+    let turn = Turn(drain);
+    async move {
+        let _turn = turn;
+        Again(false).await;
+    }
 }
 
 struct Turn<'a>(&'a Drain);

@@ -145,10 +145,10 @@ where
 
     async fn outcome(&self, asked: Asked<V>) -> Outcome<V> {
         let Asked { flight, is_first } = asked;
+        let first = is_first.then(|| drain::first_turn(&self.queue.drain));
         if let Some(known) = flight.outcome.get() {
             return known.clone();
         }
-        let first = is_first.then(|| drain::first_turn(&self.queue.drain));
         let key = || {
             Arc::new(Key { queue: Arc::clone(&self.queue), flight: Arc::clone(&flight) }) as Arc<dyn Awaited>
         };

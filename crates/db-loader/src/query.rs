@@ -11,6 +11,7 @@ use std::sync::Arc;
 use db_core::{Acquire, Error, Result, Site, Work};
 use diesel_async::AsyncPgConnection;
 
+use crate::ahead::{Ahead, ahead};
 use crate::batch::Batch;
 use crate::config::LoaderConfig;
 use crate::counts::{Counters, LoadCounts};
@@ -147,6 +148,15 @@ where
     pub fn on(&self, connections: impl Connections) -> Loader<K, V> {
         let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections };
         Loader::on_resource(self.name, self.config.clone(), batch, Arc::clone(&self.counters), None)
+    }
+
+    /// A loader that asks `cache` first, once for each batch, and for what it does not know runs the statement there.
+    ///
+    /// Loads in a transaction ([`Query::within`]) never ask a cache.
+    pub fn behind(&self, cache: impl Ahead<K, V>, connections: impl Connections) -> Loader<K, V> {
+        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections };
+        let (config, counters) = (self.config.clone(), Arc::clone(&self.counters));
+        Loader::on_resource(self.name, config, ahead(cache, batch), counters, None)
     }
 
     /// A loader whose batches run in a transaction, on its connection: it sees what the transaction has
