@@ -41,7 +41,10 @@ impl Ahead<u32, u32> for Known {
     }
 }
 
-fn tiered() -> (Loader<u32, u32>, Arc<Known>, Arc<Mutex<Vec<Vec<u32>>>>) {
+/// The batches that were asked for, in their order.
+type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+
+fn tiered() -> (Loader<u32, u32>, Arc<Known>, Batches) {
     let (known, asked) = (Arc::new(Known::default()), Arc::new(Mutex::new(Vec::new())));
     let noted = Arc::clone(&asked);
     let batch = move |keys: Vec<u32>| {
