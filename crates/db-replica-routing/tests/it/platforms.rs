@@ -145,6 +145,11 @@ async fn a_sessions_read_behind_a_name_uses_only_the_server_whose_position_is_kn
         writer.batch_execute("UPDATE counter SET n = n + 1").await.unwrap();
         let token = Token::read(&writer).await.unwrap().unwrap();
         cluster.wait_until_caught_up(1).await.unwrap();
+        let by_name = router.topology().nodes[1].endpoint.clone();
+        until("one behind the name is known to have replayed it", async || {
+            answering(&router, Freshness::AtLeast(token)).await == by_name
+        })
+        .await;
         for turn in 0..10 {
             // Held meanwhile, and given back first or last, so that the pool lends the others by turns.
             let held = router.reader(Freshness::Any).acquire().await.unwrap();
