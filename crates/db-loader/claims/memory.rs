@@ -18,7 +18,7 @@ pub(crate) fn measure(size: Size) -> Figure {
     let tenths = runtime.block_on(async {
         let loader = Loader::new("mixed", |keys: Vec<u64>| async move {
             // Now and then a whole batch fails.
-            if keys[0] % (50 * BATCH) == 0 {
+            if keys[0].is_multiple_of(50 * BATCH) {
                 return Err(Error::NotFound);
             }
             let mut found = Found::new();
@@ -35,7 +35,7 @@ pub(crate) fn measure(size: Size) -> Figure {
         let (mut key, mut done) = (0, 0);
         while done < loads {
             // Two thirds without a memo, one third in a scope that ends with them.
-            let of = if key % (3 * BATCH) == 0 { loader.scope() } else { loader.clone() };
+            let of = if key.is_multiple_of(3 * BATCH) { loader.scope() } else { loader.clone() };
             let answers = join_all((key..key + BATCH).map(|key| of.get(key))).await;
             assert_eq!(answers.len() as u64, BATCH);
             for cancelled in key + BATCH..key + BATCH + CANCELLED {

@@ -26,8 +26,10 @@ async fn a_scope_loads_each_key_once_and_a_loader_does_not_remember() {
     assert_eq!(loader.counts().keys, 5, "another scope remembers for itself");
 }
 
+type Rows = Arc<Mutex<HashMap<u32, u32>>>;
+
 /// A table whose reads pause: each load reads, then waits for a permit.
-fn table() -> (Loader<u32, u32>, Arc<Mutex<HashMap<u32, u32>>>, Arc<Semaphore>, Arc<Semaphore>) {
+fn table() -> (Loader<u32, u32>, Rows, Arc<Semaphore>, Arc<Semaphore>) {
     let rows = Arc::new(Mutex::new(HashMap::from([(1, 10), (2, 20)])));
     let (has_read, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
     let of = (Arc::clone(&rows), Arc::clone(&has_read), Arc::clone(&go_on));
