@@ -32,7 +32,7 @@ pub(crate) fn measure(size: Size) -> Figure {
             Ok(found)
         });
         let mut tenths = Vec::new();
-        let (mut key, mut done) = (0, 0);
+        let (mut key, mut done) = (0_u64, 0);
         while done < loads {
             // Two thirds without a memo, one third in a scope that ends with them.
             let of = if key.is_multiple_of(3 * BATCH) { loader.scope() } else { loader.clone() };
