@@ -106,7 +106,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (schema, loads) = (Schema::new(Root, EmptyMutation, EmptySubscription), Arc::new(Loads::new()));
 
     let request = Request::new("{ posts { title author comments(first: 3) { id body } } }");
-    let answer = Schema::execute(&schema, request.data(db.clone()).data(loads.of_request(&db))).await;
+    let request = request.data(db.clone()).data(loads.of_request(&db));
+    // By its path: diesel's `RunQueryDsl` gives every value an `execute`.
+    let answer = Schema::execute(&schema, request).await;
     let data = answer.into_result().map_err(|errors| format!("{errors:?}"))?.data.into_json()?;
     println!("{:#}", data["posts"][0]);
 

@@ -74,9 +74,10 @@ async fn round(squares: &Loader<i64, i64>, seed: u64) -> (u32, u32, u32) {
         callers.spawn(async move {
             let load = scope.get(key);
             match patience {
-                Some(patience) => give_up_after(patience, load)
-                    .await
-                    .map(|answer| matches!(answer, Ok(Some(square)) if square == key * key)),
+                Some(patience) => {
+                    let answer = give_up_after(patience, load).await;
+                    answer.map(|answer| matches!(answer, Ok(Some(square)) if square == key * key))
+                }
                 None => {
                     Some(matches!(timeout(LATE, load).await, Ok(Ok(Some(square))) if square == key * key))
                 }

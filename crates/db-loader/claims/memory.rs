@@ -32,10 +32,10 @@ pub(crate) fn measure(size: Size) -> Figure {
             Ok(found)
         });
         let mut tenths = Vec::new();
-        let (mut key, mut done) = (0, 0);
+        let (mut key, mut done) = (0_u64, 0);
         while done < loads {
             // Two thirds without a memo, one third in a scope that ends with them.
-            let of = if key % (3 * BATCH) == 0 { loader.scope() } else { loader.clone() };
+            let of = if key.is_multiple_of(3 * BATCH) { loader.scope() } else { loader.clone() };
             let answers = join_all((key..key + BATCH).map(|key| of.get(key))).await;
             assert_eq!(answers.len() as u64, BATCH);
             for cancelled in key + BATCH..key + BATCH + CANCELLED {

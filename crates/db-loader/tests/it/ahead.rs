@@ -41,10 +41,9 @@ impl Ahead<u32, u32> for Known {
     }
 }
 
-/// The batches that were asked for, in their order.
-type Batches = Arc<Mutex<Vec<Vec<u32>>>>;
+type Asked = Arc<Mutex<Vec<Vec<u32>>>>;
 
-fn tiered() -> (Loader<u32, u32>, Arc<Known>, Batches) {
+fn tiered() -> (Loader<u32, u32>, Arc<Known>, Asked) {
     let (known, asked) = (Arc::new(Known::default()), Arc::new(Mutex::new(Vec::new())));
     let noted = Arc::clone(&asked);
     let batch = move |keys: Vec<u32>| {
