@@ -1,5 +1,6 @@
 //! Prints the figures of an area, one JSON object a line: ours against its peers.
 
+mod cache;
 mod line;
 mod loader;
 mod pool;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
     match area.as_str() {
         "loader" => loader::measure(wanted),
+        "cache" => cache::measure(),
         "pool" => pool::measure(wanted),
         "routing" => routing::measure(wanted),
         _ => {}

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
+pub mod cache;
 pub mod checkout;
 pub mod door;
 pub mod loader;

@@ -1,7 +1,12 @@
 //! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again where that
 //! helps.
 
+#[cfg(feature = "cache")]
+mod cached;
 mod connect;
+
+#[cfg(feature = "cache")]
+pub use cached::CachedValue;
 
 use std::panic::Location;
 #[cfg(feature = "otel")]
@@ -45,6 +50,11 @@ pub struct Db {
     parts: Arc<Parts>,
     /// Tells of writes that no session remembers, in development.
     lost_writes: Option<Arc<LostWrites>>,
+    #[cfg(feature = "cache")]
+    cache: Option<crate::cache_part::DbCache>,
+    /// Whether a pooler may lead each transaction to another server.
+    #[cfg(feature = "cache")]
+    is_pooled: bool,
     /// What pools report to that are opened later.
     #[cfg(feature = "otel")]
     meter: Arc<OnceLock<opentelemetry::metrics::Meter>>,

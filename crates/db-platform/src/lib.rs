@@ -2,6 +2,10 @@
 #![doc = include_str!("../README.md")]
 
 mod breakers;
+#[cfg(feature = "cache")]
+mod cache_part;
+#[cfg(feature = "cache")]
+mod cache_writes;
 mod config;
 mod cursor;
 mod db;
@@ -19,7 +23,11 @@ mod settings;
 mod timeout;
 mod transaction;
 
+#[cfg(feature = "cache")]
+pub use cache_part::DbCache;
 pub use config::Config;
+#[cfg(feature = "cache")]
+pub use db::CachedValue;
 pub use db::Db;
 pub use db_core::{
     Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
@@ -39,6 +47,8 @@ pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
 
+#[cfg(feature = "cache")]
+pub use db_cache as cache;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
@@ -55,4 +65,7 @@ mod pages {
     struct Front;
     #[doc = include_str!("../../../docs/getting-started.md")]
     struct GettingStarted;
+    #[cfg(feature = "cache")]
+    #[doc = include_str!("../../../docs/cache-relay.md")]
+    struct CacheRelay;
 }

@@ -154,7 +154,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
             let running = pin!(retries.transaction_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
-        Box::pin(running.instrument(span))
+        Box::pin(in_scope(running).instrument(span))
     }
 
     /// Runs `work` once, whatever happens; it need not be cloneable.
@@ -182,7 +182,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
             let running = pin!(retries.transaction_once_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
-        Box::pin(running.instrument(span))
+        Box::pin(in_scope(running).instrument(span))
     }
 
     fn note_lost_writes(&self, site: Site) {
@@ -215,6 +215,17 @@ impl<'a, C> TransactionBuilder<'a, C> {
             None => tracing::Span::none(),
         }
     }
+}
+
+/// Runs a transaction where what it writes is kept for a cache.
+#[cfg(feature = "cache")]
+fn in_scope<F: Future>(running: F) -> impl Future<Output = F::Output> {
+    crate::cache_writes::Writes::scope(running)
+}
+
+#[cfg(not(feature = "cache"))]
+fn in_scope<F: Future>(running: F) -> F {
+    running
 }
 
 /// The hooks around one COMMIT: the session's, then those of the parts in their order.

@@ -15,6 +15,7 @@ use crate::admission::{Admission, Identity, Known};
 use crate::config::{NodeConfig, Policy, RouterConfig};
 use crate::counts::Counts;
 use crate::election::{Memory, Verdict, elect};
+use crate::histories::Histories;
 use crate::lines::Lines;
 use crate::node::Node;
 use crate::nodes::{Nodes, Places};
@@ -74,6 +75,7 @@ pub(crate) struct Cluster<A> {
     pub(crate) demand: Demand,
     /// Bounds what is logged of who takes writes.
     lines: Lines,
+    pub(crate) histories: Histories,
     open: Box<Open<A>>,
     pub(crate) nodes: Nodes<A>,
     state: Mutex<State>,
@@ -107,6 +109,7 @@ impl<A> Cluster<A> {
             stopped: AtomicBool::new(false),
             demand: Demand::default(),
             lines: Lines::default(),
+            histories: Histories::default(),
             open: Box::new(open),
             nodes: Nodes::default(),
             state: Mutex::default(),
@@ -376,7 +379,9 @@ impl<A: Acquire + EvictAll> Cluster<A> {
             }
         };
         if let Leader::Node(node) = &leader {
-            state.memory.settled = node.seen.borrow().primary().map_or(0, |sighting| sighting.timeline);
+            let sighting = node.seen.borrow().primary();
+            state.memory.settled = sighting.map_or(0, |sighting| sighting.timeline);
+            sighting.inspect(|sighting| self.histories.note(sighting.system, sighting.timeline));
         }
         if same {
             return false;

@@ -13,6 +13,7 @@ mod election;
 #[cfg(feature = "axum")]
 mod extract;
 mod freshness;
+mod histories;
 mod lag;
 #[cfg(feature = "tower")]
 mod layer;

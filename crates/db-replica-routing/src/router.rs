@@ -178,6 +178,14 @@ impl<A> Router<A> {
         Topology::of(&self.inner.cluster)
     }
 
+    /// Tells `hook` which history the writer continues: its system identifier, where the server tells it, and its timeline;
+    /// now, and whenever it is another one, before any caller is led to that writer. The last hook counts.
+    ///
+    /// It is called in a monitor's task and must not block.
+    pub fn on_history(&self, hook: impl Fn(Option<u64>, u32) + Send + Sync + 'static) {
+        self.inner.cluster.histories.tell(Arc::new(hook));
+    }
+
     /// Waits until every node has been asked once and there is a writer, but no longer than `patience`: right
     /// after a start nothing is known.
     pub async fn settle(&self, patience: Duration) {

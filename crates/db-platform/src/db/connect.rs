@@ -127,6 +127,10 @@ impl Db {
             timeout: None,
             session: None,
             lost_writes: LostWrites::watched_in(config.environment),
+            #[cfg(feature = "cache")]
+            cache: None,
+            #[cfg(feature = "cache")]
+            is_pooled: false,
             #[cfg(feature = "otel")]
             meter,
         })

@@ -27,6 +27,11 @@ impl Log {
         self.text().lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
     }
 
+    /// How many lines contain this.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(part)).count()
+    }
+
     /// The first line that contains all of this.
     pub(crate) fn line(&self, parts: &[&str]) -> Option<String> {
         self.text().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)

@@ -3,6 +3,7 @@
 
 mod batch;
 mod brought;
+mod cached;
 mod configuration;
 mod conflicts;
 mod guarded;

@@ -1,0 +1,398 @@
+//! The cache: what a read does in the order in which it is cheap.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::clock::{CoarseClock, Moment, SharedClock};
+use crate::config::CacheConfig;
+use crate::entry::{Cached, Entry, Found, Nothing};
+use crate::error::CacheError;
+use crate::feed_task;
+use crate::first_tier::FirstTier;
+use crate::flights::Flights;
+use crate::generation::Generation;
+use crate::guarded_tier::GuardedTier;
+use crate::key::{Key, KeyId};
+use crate::knowledge::Knowledge;
+use crate::load::{LoadFrom, Loaded};
+use crate::mode::Mode;
+use crate::mutant::Mutant;
+use crate::plan::Plan;
+use crate::position::History;
+use crate::random::Random;
+use crate::second_tier::{Fresh, Member, NewEpoch, SecondTier};
+use crate::solo::Solo;
+use crate::stats::{CacheStats, Counts, Drop as Wholesale, add_one};
+use crate::tag::{Slot, Tag};
+use crate::unheard::Unheard;
+
+/// A cache in two tiers. Cheap to clone.
+///
+/// ```
+/// use db_cache::{Cache, CacheConfig, Keyspace, Loaded, ReadAt};
+///
+/// static NAMES: Keyspace<i64, String> = Keyspace::new("names");
+///
+/// # tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap().block_on(async {
+/// let cache = Cache::new(CacheConfig::default());
+/// let load = |_from| async { Ok::<_, std::io::Error>(Loaded::new(Some("Ada".to_owned()), ReadAt::Primary(None))) };
+/// let name = cache.get_with(&NAMES.key(7), load).await.unwrap();
+/// assert_eq!(name.as_deref().map(String::as_str), Some("Ada"));
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    pub(crate) shared: Arc<Shared>,
+    _feed: Arc<Feeding>,
+}
+
+/// What reads, loads and the feed's task share.
+pub(crate) struct Shared {
+    pub(crate) config: CacheConfig,
+    pub(crate) clock: SharedClock,
+    pub(crate) random: Random,
+    pub(crate) tier: GuardedTier,
+    pub(crate) first: FirstTier,
+    pub(crate) knowledge: Knowledge,
+    pub(crate) flights: Flights,
+    pub(crate) counts: Counts,
+    pub(crate) unheard: Unheard,
+    pub(crate) member: Member,
+    pub(crate) mutant: Mutant,
+    permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
+}
+
+/// Ends the feed's task with the last handle.
+struct Feeding(AbortHandle);
+
+/// What a cache is built on, besides its configuration. A simulation passes all of it.
+pub struct Foundation {
+    /// The second tier; none is that the first works alone.
+    pub tier: Option<Arc<dyn SecondTier>>,
+    /// The clock.
+    pub clock: SharedClock,
+    /// The randomness.
+    pub random: Random,
+    /// What is left out, in tests that show that it is needed.
+    #[cfg(feature = "simulation")]
+    pub mutant: Mutant,
+}
+
+/// What a value of a first tier takes in memory at least.
+const SMALLEST_ENTRY: u64 = 512;
+
+impl Cache {
+    /// A cache whose first tier works alone. It must be made within a tokio runtime.
+    ///
+    /// It hears of this process's writes only: what a mode promises holds for those.
+    pub fn new(config: CacheConfig) -> Self {
+        Cache::on(config, Foundation::default())
+    }
+
+    /// A cache with a second tier. It must be made within a tokio runtime.
+    pub fn with_second_tier(config: CacheConfig, tier: Arc<dyn SecondTier>) -> Self {
+        Cache::on(config, Foundation { tier: Some(tier), ..Foundation::default() })
+    }
+
+    /// A cache on a foundation of the caller's. It must be made within a tokio runtime.
+    pub fn on(config: CacheConfig, foundation: Foundation) -> Self {
+        let Foundation { tier, clock, random, .. } = &foundation;
+        let tier = tier.clone().unwrap_or_else(|| Arc::new(Solo::new(Arc::clone(clock), random)));
+        let member = Member(random.next_u64());
+        let expected = usize::try_from(config.max_memory_bytes / SMALLEST_ENTRY).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            tier: GuardedTier::new(tier, config.tier_budget),
+            first: FirstTier::new(config.max_memory_bytes, expected.clamp(1, 1 << 20)),
+            knowledge: Knowledge::new(),
+            flights: Flights::default(),
+            counts: Counts::default(),
+            unheard: Unheard::default(),
+            member,
+            #[cfg(feature = "simulation")]
+            mutant: foundation.mutant,
+            #[cfg(not(feature = "simulation"))]
+            mutant: Mutant::None,
+            permits: Mutex::default(),
+            config,
+            clock: foundation.clock,
+            random: foundation.random,
+        });
+        let task = tokio::spawn(feed_task::run(Arc::downgrade(&shared)));
+        Cache { shared, _feed: Arc::new(Feeding(task.abort_handle())) }
+    }
+
+    /// The value of a key: from the first tier, from the second, or loaded; none where there is none.
+    ///
+    /// The load runs in a task of its own, so it goes on when the caller is dropped, and others that wait for it have its
+    /// value all the same. It is called again, with [`LoadFrom::Primary`], where it read on a standby that was too far
+    /// behind.
+    ///
+    /// # Errors
+    /// What the load failed with, if there is nothing that may be served instead.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait; a load that was begun goes on.
+    pub async fn get_with<K, V, E, F, L>(
+        &self,
+        key: &Key<K, V>,
+        load: F,
+    ) -> Result<Option<Cached<V>>, CacheError<E>>
+    where
+        K: Serialize,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let mode = self.shared.mode_of(key);
+        if let Some((found, refresh)) = self.shared.first_tier_hit(key, mode) {
+            if refresh {
+                self.shared.refresh(key, load);
+            }
+            return Ok(found.into_value());
+        }
+        Box::pin(self.shared.get_past_first_tier(key, mode, load)).await.map(Found::into_value)
+    }
+
+    /// The value of a key, if the first tier may answer with it. It waits for nothing.
+    pub fn peek<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> Option<Cached<V>> {
+        let mode = self.shared.mode_of(key);
+        self.shared.first_tier_hit(key, mode).and_then(|(found, _)| found.into_value())
+    }
+
+    /// Drops every entry that was made from one of these, however many there are.
+    ///
+    /// For writes that were committed elsewhere. A transaction touches its tags instead: [`Cache::transaction`].
+    ///
+    /// # Errors
+    /// None: where the second tier does not answer it is told as soon as it does, and this process forgets them at once.
+    pub async fn invalidate(&self, tags: &[Tag]) {
+        let slots: Vec<Slot> = tags.iter().map(Tag::slot).collect();
+        self.shared.bump(None, &slots, None).await;
+    }
+
+    /// Drops the entry of one key.
+    pub async fn invalidate_key<K, V>(&self, key: &Key<K, V>) {
+        let Some(id) = key.id() else { return };
+        self.shared.first.remove(id);
+        self.shared.bump(None, &[id.slot()], None).await;
+    }
+
+    /// Drops everything, in all processes.
+    pub async fn invalidate_all(&self) {
+        self.shared.renew_epoch(NewEpoch::Always).await;
+    }
+
+    /// The database has this history now: after a failover, to be awaited before the new writer's first read is served.
+    ///
+    /// Whatever was loaded before may hold commits that the failover has lost: this process drops it at once, and the
+    /// others when they read next, if the second tier can be told.
+    pub async fn set_history(&self, history: History) {
+        self.shared.set_history(history).await;
+    }
+
+    /// What it has counted, and how it is.
+    pub fn stats(&self) -> CacheStats {
+        self.shared.stats()
+    }
+}
+
+impl Shared {
+    pub(crate) fn mode_of<K, V>(&self, key: &Key<K, V>) -> Mode {
+        key.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
+    }
+
+    /// What the first tier may answer with, and whether it is time to load it anew.
+    #[inline]
+    pub(crate) fn first_tier_hit<K, V: Send + Sync + 'static>(
+        &self,
+        key: &Key<K, V>,
+        mode: Mode,
+    ) -> Option<(Found<V>, bool)> {
+        if mode == Mode::Strict {
+            return None;
+        }
+        let (found, refresh) = self.first_tier_entry(key.id()?, mode)?;
+        self.counts.first_tier_hits.add_one();
+        Some((found, refresh))
+    }
+
+    /// What a load finds that another has just brought.
+    pub(crate) fn first_tier_now<V: Send + Sync + 'static>(
+        &self,
+        plan: &Plan<V>,
+    ) -> Option<(Found<V>, Moment)> {
+        if plan.mode == Mode::Strict {
+            return None;
+        }
+        let (found, _) = self.first_tier_entry(&plan.id, plan.mode)?;
+        let as_of = match &found {
+            Found::Value(value) => value.entry.head.as_of,
+            Found::Nothing { .. } => self.first.get::<Nothing>(&plan.id)?.head.as_of,
+        };
+        Some((found, as_of))
+    }
+
+    /// What the first tier has that is expired and not known to be wrong.
+    pub(crate) fn expired_here<V: Send + Sync + 'static>(
+        &self,
+        plan: &Plan<V>,
+        now: Moment,
+    ) -> Option<Found<V>> {
+        let entry = self.first.get::<V>(&plan.id)?;
+        let head = &entry.head;
+        let is_known_good =
+            head.is_valid(&self.knowledge) && self.keeps_promise(head.is_confirmed, plan.mode, now);
+        let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
+        may.then(|| {
+            add_one(&self.counts.stale_served);
+            Found::Value(Cached { entry, stale: true })
+        })
+    }
+
+    #[inline]
+    fn first_tier_entry<V: Send + Sync + 'static>(&self, id: &KeyId, mode: Mode) -> Option<(Found<V>, bool)> {
+        let now = self.clock.now();
+        if let Some(entry) = self.first.get::<V>(id) {
+            let refresh = self.may_serve(&entry, mode, now)?;
+            return Some((Found::Value(Cached { entry, stale: false }), refresh));
+        }
+        let entry = self.first.get::<Nothing>(id)?;
+        self.may_serve(&entry, mode, now)?;
+        Some((Found::Nothing { stale: false }, false))
+    }
+
+    /// Whether an entry of the first tier may be served: none, or whether it is time to load it anew.
+    #[inline]
+    fn may_serve<T>(&self, entry: &Entry<T>, mode: Mode, now: Moment) -> Option<bool> {
+        let head = &entry.head;
+        let is_good = now < head.fresh_until
+            && (head.is_valid(&self.knowledge) || self.mutant == Mutant::TrustFirstTier)
+            && self.keeps_promise(head.is_confirmed, mode, now);
+        is_good.then(|| now >= head.early_from && self.is_time_to_refresh(entry, now))
+    }
+
+    fn keeps_promise(&self, is_confirmed: bool, mode: Mode, now: Moment) -> bool {
+        match mode {
+            Mode::Ttl => true,
+            Mode::Bounded(within) => is_confirmed && self.has_lease(within, now),
+            Mode::Session(token) => {
+                is_confirmed
+                    && !token.untold
+                    && self.has_lease(self.config.longest_lease, now)
+                    && token.feed.is_none_or(|wanted| self.knowledge.has_applied(wanted))
+            }
+            Mode::Strict => false,
+        }
+    }
+
+    /// Whether the feed was confirmed within that time.
+    fn has_lease(&self, within: Duration, now: Moment) -> bool {
+        let within = within.min(self.config.longest_lease).saturating_sub(self.clock.lag());
+        self.knowledge.is_confirmed(now, within) || self.mutant == Mutant::NoFeedLease
+    }
+
+    /// Fresh generations for slots, each once.
+    pub(crate) fn fresh(&self, slots: impl IntoIterator<Item = Slot>) -> Fresh {
+        let mut slots: Vec<Slot> = slots.into_iter().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        Fresh(slots.into_iter().map(|slot| (slot, self.generation())).collect())
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        Generation::fresh(&self.random)
+    }
+
+    /// The permits for loads of a keyspace.
+    pub(crate) fn permits(&self, keyspace: &'static str, max: u32) -> Arc<Semaphore> {
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = permits.entry(keyspace).or_insert_with(|| Arc::new(Semaphore::new(max as usize)));
+        Arc::clone(made)
+    }
+
+    pub(crate) async fn set_history(&self, history: History) {
+        if !self.knowledge.set_history(history) {
+            return;
+        }
+        self.dropped_everything(Wholesale::NewHistory);
+        self.renew_epoch(NewEpoch::IfHistoryIs(history)).await;
+    }
+
+    pub(crate) async fn renew_epoch(&self, when: NewEpoch) {
+        if self.mutant == Mutant::KeepEpoch {
+            return;
+        }
+        let fresh = self.generation();
+        let budget = self.config.commit_budget;
+        if self.tier.ask_within(budget, |tier| tier.epoch(fresh, when)).await.is_err() {
+            self.unheard.remember_epoch();
+        }
+    }
+
+    pub(crate) fn dropped_everything(&self, why: Wholesale) {
+        let times = self.counts.dropped(why);
+        let why = why.as_str();
+        if times > 1 {
+            tracing::warn!(why, times, "the cache has dropped everything again");
+        } else {
+            tracing::info!(why, "the cache has dropped everything");
+        }
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        CacheStats {
+            first_tier_hits: counts.first_tier_hits.get(),
+            second_tier_hits: get(&counts.second_tier_hits),
+            misses: counts.misses(),
+            loads: get(&counts.loads),
+            failed_loads: get(&counts.failed_loads),
+            coalesced: get(&counts.coalesced),
+            unkept: counts.unkept(),
+            stale_served: get(&counts.stale_served),
+            early_refreshes: get(&counts.early_refreshes),
+            evictions: self.first.evicted(),
+            bytes: self.first.bytes(),
+            entries: self.first.entries(),
+            drops: counts.drops(),
+            breaker_open: self.tier.is_open(),
+            breaker_opened: self.tier.opened(),
+            feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
+            unheard_slots: self.unheard.len() as u64,
+            second_tier: self.unheard.usage(),
+        }
+    }
+}
+
+impl Default for Foundation {
+    fn default() -> Self {
+        Foundation {
+            tier: None,
+            clock: Arc::new(CoarseClock),
+            random: Random::from_entropy(),
+            #[cfg(feature = "simulation")]
+            mutant: Mutant::None,
+        }
+    }
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! How a cache is set up.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::mode::Mode;
+
+/// How a cache is set up. Every field has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use db_cache::CacheConfig;
+///
+/// let config = CacheConfig { ttl: Duration::from_secs(60), ..CacheConfig::default() };
+/// assert!(config.second_tier.is_none());
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CacheConfig {
+    /// Where the second tier is; none is that the first tier works alone.
+    pub second_tier: Option<TierUrl>,
+    /// Whose entries they are: two installations that share a second tier must differ here, a copy of one included.
+    pub installation: String,
+    /// How long an entry is fresh.
+    pub ttl: Duration,
+    /// What a read promises.
+    pub mode: Mode,
+    /// How many bytes the entries in this process may take.
+    pub max_memory_bytes: u64,
+    /// Whether values above 2 KB are compressed in the second tier.
+    pub compress: bool,
+    /// Whether the hot keys are saved at the end and loaded at the start.
+    pub warming: bool,
+    /// How long a read waits for the second tier before it goes on without it. After three in a row that took longer,
+    /// nobody waits until it answers again.
+    pub tier_budget: Duration,
+    /// How long COMMIT waits for the second tier to mark what a transaction touches.
+    pub commit_budget: Duration,
+    /// What becomes of a transaction whose mark does not come through.
+    pub unmarked: Unmarked,
+    /// How long a transaction stays in doubt whose outcome nobody tells. `transaction_timeout` must be shorter.
+    pub doubt: Duration,
+    /// How long a load may go without a sign of life before another process loads instead.
+    pub load_lease: Duration,
+    /// How often the feed is confirmed while nothing changes. A read that is bounded by less than this asks the second tier.
+    pub feed_interval: Duration,
+    /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
+    /// long for a process that hangs.
+    pub longest_lease: Duration,
+    /// Where a relay runs: how far it may be behind before the second tier is not trusted.
+    pub relay_within: Option<Duration>,
+}
+
+/// What becomes of a transaction whose mark does not come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unmarked {
+    /// It commits, and what it touches is bumped as soon as the second tier answers again. Until then other processes may
+    /// read old values, up to their TTL, if this process ends before and no relay runs.
+    Commit,
+    /// It is rolled back.
+    RollBack,
+}
+
+/// Where a second tier is. Its password shows nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TierUrl(String);
+
+impl TierUrl {
+    /// A URL such as `redis://host:6379/0`.
+    pub fn new(url: impl Into<String>) -> Self {
+        TierUrl(url.into())
+    }
+
+    /// The URL, password included.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TierUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for TierUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let place = place.split_once('?').map_or(place, |(place, _)| place);
+        write!(f, "{scheme}://{place}")
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        CacheConfig {
+            second_tier: None,
+            installation: String::new(),
+            ttl: Duration::from_secs(300),
+            mode: Mode::default(),
+            max_memory_bytes: 64 << 20,
+            compress: true,
+            warming: false,
+            tier_budget: Duration::from_millis(5),
+            commit_budget: Duration::from_millis(50),
+            unmarked: Unmarked::Commit,
+            doubt: Duration::from_secs(60),
+            load_lease: Duration::from_secs(2),
+            feed_interval: Duration::from_millis(200),
+            longest_lease: Duration::from_secs(5),
+            relay_within: None,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! An entry of the first tier, and what a caller gets of it.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::key::KeyId;
+use crate::knowledge::Knowledge;
+use crate::tag::Slot;
+
+/// A value from the cache. It is shared: cloning it copies no value.
+///
+/// ```no_run
+/// # fn show(user: db_cache::Cached<String>) {
+/// let length = user.len();
+/// if db_cache::Cached::is_stale(&user) {
+///     println!("{length} letters, but the database could not be asked");
+/// }
+/// # }
+/// ```
+pub struct Cached<V> {
+    pub(crate) entry: Arc<Entry<V>>,
+    pub(crate) stale: bool,
+}
+
+/// What a lookup came to: a value, or the knowledge that there is none.
+pub(crate) enum Found<V> {
+    Value(Cached<V>),
+    Nothing { stale: bool },
+}
+
+/// Stands for a value where there is none.
+pub(crate) struct Nothing;
+
+/// A value with all that tells whether it may be served.
+pub(crate) struct Entry<V> {
+    pub(crate) head: Head,
+    pub(crate) value: V,
+}
+
+/// All that tells whether an entry may be served.
+pub(crate) struct Head {
+    pub(crate) id: KeyId,
+    pub(crate) epoch: u64,
+    /// Each slot with its word when the load began.
+    pub(crate) stamps: Box<[(Slot, u64)]>,
+    /// Whether the stamps are the second tier's; else they are what this process knew while it was down.
+    pub(crate) is_confirmed: bool,
+    /// When the load's snapshot was at the earliest.
+    pub(crate) as_of: Moment,
+    pub(crate) fresh_until: Moment,
+    pub(crate) stale_until: Moment,
+    /// From when on a hit may load it anew.
+    pub(crate) early_from: Moment,
+    pub(crate) cost: Duration,
+}
+
+impl Head {
+    /// Whether nothing that it was made from has changed, as far as this process knows.
+    pub(crate) fn is_valid(&self, knowledge: &Knowledge) -> bool {
+        self.epoch == knowledge.epoch()
+            && (self.epoch != 0 || !self.is_confirmed)
+            && self.stamps.iter().all(|(slot, word)| knowledge.word(*slot) == *word)
+    }
+}
+
+impl<V> Cached<V> {
+    /// Whether its time was over, and the database could not be asked or is being asked. It is not known to be wrong.
+    pub fn is_stale(this: &Self) -> bool {
+        this.stale
+    }
+}
+
+impl<V> Deref for Cached<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.entry.value
+    }
+}
+
+impl<V> Clone for Cached<V> {
+    fn clone(&self) -> Self {
+        Cached { entry: Arc::clone(&self.entry), stale: self.stale }
+    }
+}
+
+impl<V: fmt::Debug> fmt::Debug for Cached<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.entry.value.fmt(f)
+    }
+}
+
+impl<V> Found<V> {
+    /// A value that is in no tier.
+    pub(crate) fn unkept(id: KeyId, value: Option<V>) -> Self {
+        let Some(value) = value else { return Found::Nothing { stale: false } };
+        let at = Moment::default();
+        let head = Head {
+            id,
+            epoch: 0,
+            stamps: Box::default(),
+            is_confirmed: true,
+            as_of: at,
+            fresh_until: at,
+            stale_until: at,
+            early_from: at,
+            cost: Duration::ZERO,
+        };
+        Found::Value(Cached { entry: Arc::new(Entry { head, value }), stale: false })
+    }
+
+    /// What the caller gets.
+    pub(crate) fn into_value(self) -> Option<Cached<V>> {
+        match self {
+            Found::Value(value) => Some(value),
+            Found::Nothing { .. } => None,
+        }
+    }
+}
+
+impl<V> Clone for Found<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Found::Value(value) => Found::Value(value.clone()),
+            Found::Nothing { stale } => Found::Nothing { stale: *stale },
+        }
+    }
+}

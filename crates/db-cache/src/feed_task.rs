@@ -1,0 +1,103 @@
+//! The task that keeps the first tier's table: it reads the feed, and closes the breaker when the second tier answers.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use crate::cache::Shared;
+use crate::second_tier::{Answer, Change, Cursor, Feed, NewEpoch};
+use crate::stats::Drop as Wholesale;
+use crate::tier_error::{TierError, TierFailure};
+
+/// How long the feed may take to answer beyond the time that it was told to wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the task waits after the second tier did not answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs until the cache is gone.
+pub(crate) async fn run(cache: Weak<Shared>) {
+    let mut cursor = None;
+    let mut wait = Duration::ZERO;
+    loop {
+        let Some(cache) = cache.upgrade() else { return };
+        match cache.read_feed(&mut cursor, wait).await {
+            Ok(()) if cache.catch_up().await => wait = cache.config.feed_interval,
+            Ok(()) => tokio::time::sleep(PAUSE).await,
+            Err(error) => {
+                tracing::debug!(%error, "the feed of the cache cannot be read");
+                tokio::time::sleep(PAUSE).await;
+                wait = Duration::ZERO;
+            }
+        }
+    }
+}
+
+impl Shared {
+    async fn read_feed(&self, cursor: &mut Option<Cursor>, wait: Duration) -> Result<(), TierError> {
+        let asked = self.clock.now();
+        let member = cursor.map(|_| (self.member, self.config.longest_lease.saturating_add(ANSWER_WITHIN)));
+        let feed = self.tier.tier().feed(*cursor, wait, member);
+        let limit = wait.saturating_add(ANSWER_WITHIN);
+        let Feed { changes, cursor: end, lost, epoch } = match tokio::time::timeout(limit, feed).await {
+            Ok(feed) => feed?,
+            Err(_) => {
+                let what = format!("the feed took longer than {limit:?}");
+                return Err(TierError::new(TierFailure::TimedOut, what));
+            }
+        };
+        if lost || cursor.is_none() {
+            if lost {
+                self.dropped_everything(Wholesale::FeedLost);
+            }
+            self.knowledge.restart(end, epoch);
+        } else {
+            if changes.iter().any(|change| matches!(change, Change::Epoch(_))) {
+                self.dropped_everything(Wholesale::NewEpoch);
+            }
+            self.knowledge.apply(&changes, end);
+            // The member's registration went out with this request, and lasts longer than any lease from now.
+            self.knowledge.confirm(asked);
+        }
+        *cursor = Some(end);
+        Ok(())
+    }
+
+    /// Tells the second tier what it has not heard of; then it is asked again. False where it did not take it.
+    async fn catch_up(&self) -> bool {
+        if !self.tier.is_open() && self.unheard.is_empty(self.clock.now()) {
+            return true;
+        }
+        let (slots, epoch) = self.unheard.take(self.clock.now());
+        let slots: Vec<_> = slots.into_iter().collect();
+        let mut told = Ok(());
+        if !slots.is_empty() {
+            let fresh = self.fresh(slots.iter().copied());
+            told = within(self.tier.tier().bump(None, &fresh, None)).await;
+        }
+        if told.is_ok() && epoch {
+            let when = self.knowledge.history().map_or(NewEpoch::Always, NewEpoch::IfHistoryIs);
+            told = within(self.tier.tier().epoch(self.generation(), when)).await;
+        }
+        match told {
+            Ok(()) => {
+                self.tier.close();
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the cache's second tier does not take what it has missed");
+                self.unheard.remember(&slots);
+                if epoch {
+                    self.unheard.remember_epoch();
+                }
+                false
+            }
+        }
+    }
+}
+
+async fn within<T>(answer: Answer<'_, T>) -> Result<(), TierError> {
+    match tokio::time::timeout(ANSWER_WITHIN, answer).await {
+        Ok(answer) => answer.map(drop),
+        Err(_) => Err(TierError::new(TierFailure::TimedOut, "it took too long")),
+    }
+}

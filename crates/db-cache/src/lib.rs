@@ -1,0 +1,81 @@
+//! A cache in two tiers whose entries are valid exactly as long as the database says so.
+#![doc = include_str!("../README.md")]
+
+mod cache;
+mod clock;
+mod codec;
+mod config;
+mod counters;
+mod entry;
+mod envelope;
+mod error;
+mod feed_task;
+mod fill;
+mod fingerprint;
+mod first_tier;
+mod flights;
+mod generation;
+mod guarded_tier;
+mod keep;
+mod key;
+mod keyspace;
+mod knowledge;
+mod load;
+mod look;
+mod mode;
+mod mutant;
+mod past_first_tier;
+mod plan;
+mod policy;
+mod position;
+mod protocol;
+mod random;
+mod record;
+#[cfg(feature = "redis")]
+mod redis;
+mod scope;
+mod second_tier;
+mod solo;
+mod stats;
+mod tag;
+mod tier_error;
+mod token;
+mod transaction;
+mod unheard;
+
+#[cfg(feature = "simulation")]
+pub mod conformance;
+#[cfg(feature = "relay")]
+pub mod relay;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+
+pub use cache::{Cache, Foundation};
+pub use clock::{Clock, CoarseClock, Moment, SharedClock, TokioClock};
+pub use codec::Codec;
+pub use config::{CacheConfig, TierUrl, Unmarked};
+pub use entry::Cached;
+pub use envelope::{Envelope, Stamps, Unreadable};
+pub use error::{CacheError, Shared};
+pub use generation::Generation;
+pub use key::{EntryKey, Key};
+pub use keyspace::Keyspace;
+pub use load::{LoadFrom, Loaded, ReadAt};
+pub use mode::{Mode, SessionToken};
+#[cfg(feature = "simulation")]
+pub use mutant::Mutant;
+pub use policy::Policy;
+pub use position::{Floor, History, Position};
+pub use random::Random;
+pub use record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
+#[cfg(feature = "redis")]
+pub use redis::{RedisConfig, RedisConfigError, RedisTier};
+pub use scope::Scope;
+pub use second_tier::{
+    Answer, Change, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage,
+    Writer,
+};
+pub use stats::{CacheStats, Drop, Miss, Unkept};
+pub use tag::{Slot, Tag};
+pub use tier_error::{TierError, TierFailure};
+pub use transaction::{CacheTransaction, NotMarked};

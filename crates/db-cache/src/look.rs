@@ -1,0 +1,243 @@
+//! One look at the second tier: an entry, its slots and the epoch in one round trip, and what they come to.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::cache::Shared;
+use crate::clock::Moment;
+use crate::entry::{Cached, Entry, Found, Head, Nothing};
+use crate::envelope::{Envelope, Unreadable};
+use crate::knowledge::Verdict;
+use crate::mode::Mode;
+use crate::mutant::Mutant;
+use crate::plan::Plan;
+use crate::record::EpochRecord;
+use crate::second_tier::{NewEpoch, Snapshot};
+use crate::stats::{Drop as Wholesale, Miss};
+use crate::tag::Slot;
+use crate::tier_error::TierError;
+use crate::token::Token;
+
+/// What a look came to.
+pub(crate) struct Look<V> {
+    /// What the records were; none where one is absent, or the tier is not trusted.
+    pub(crate) token: Option<Token>,
+    pub(crate) seen: Seen<V>,
+}
+
+/// What became of the entry.
+pub(crate) enum Seen<V> {
+    /// It is valid and fresh.
+    Fresh(Found<V>, Moment),
+    /// It is valid, and its time is over: fresh until the first moment, of use until the second.
+    Expired(Stale<V>),
+    /// It is of no use.
+    Miss(Miss),
+}
+
+/// A value that is not known to be wrong, whose time is over.
+pub(crate) struct Stale<V> {
+    pub(crate) found: Found<V>,
+    pub(crate) fresh_until: Moment,
+    pub(crate) stale_until: Moment,
+}
+
+impl<V> Look<V> {
+    pub(crate) fn nothing(why: Miss) -> Self {
+        Look { token: None, seen: Seen::Miss(why) }
+    }
+}
+
+impl Shared {
+    /// Looks for an entry in the second tier.
+    pub(crate) async fn look<V>(&self, plan: &Plan<V>) -> Look<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        if matches!(plan.mode, Mode::Session(token) if token.untold) {
+            return Look::nothing(Miss::Distrusted);
+        }
+        let (asked, sight) = (self.clock.now(), self.knowledge.sight());
+        let slots = self.slots_to_ask(plan);
+        let keys = std::slice::from_ref(&plan.entry_key);
+        let snapshot = match self.tier.ask(|tier| tier.read(keys, &slots)).await {
+            Ok(snapshot) => snapshot,
+            Err(_) => return Look::nothing(Miss::TierDown),
+        };
+        let Some(epoch) = self.trusted(&snapshot).await else { return Look::nothing(Miss::Distrusted) };
+        let token = Token::new(asked, sight, epoch, &slots, &snapshot);
+        let bytes = snapshot.entries.first().cloned().flatten();
+        let seen = match bytes {
+            None => Seen::Miss(Miss::Absent),
+            Some(bytes) => self.judge_entry(plan, &bytes, token.as_ref(), &snapshot, &slots).await,
+        };
+        Look { token, seen }
+    }
+
+    /// The slots that the key names, and those that the last entry here had besides: its value may have told them.
+    fn slots_to_ask<V: Send + Sync + 'static>(&self, plan: &Plan<V>) -> Vec<Slot> {
+        let mut slots = plan.slots.clone();
+        if plan.tags_of_value.is_some()
+            && let Some(entry) = self.first.get::<V>(&plan.id)
+        {
+            slots.extend(entry.head.stamps.iter().map(|(slot, _)| *slot));
+            slots.sort_unstable();
+            slots.dedup();
+        }
+        slots
+    }
+
+    /// The epoch, if this process may trust what was read under it. An epoch of another run is renewed.
+    pub(crate) async fn trusted(&self, snapshot: &Snapshot) -> Option<EpochRecord> {
+        if let Some(within) = self.config.relay_within
+            && snapshot.relayed.is_none_or(|at| snapshot.now.since(at) > within)
+        {
+            return None;
+        }
+        let epoch = snapshot.epoch?;
+        match self.knowledge.judge(&epoch, snapshot.run) {
+            Verdict::Trusted => Some(epoch),
+            Verdict::OtherRun if self.mutant == Mutant::IgnoreRun => Some(epoch),
+            Verdict::OtherRun => {
+                self.dropped_everything(Wholesale::NewEpoch);
+                self.renew_epoch(NewEpoch::IfOfAnotherRun).await;
+                None
+            }
+            Verdict::HistoryBehind(_) if self.mutant == Mutant::KeepEpoch => Some(epoch),
+            Verdict::HistoryBehind(history) => {
+                self.renew_epoch(NewEpoch::IfHistoryIs(history)).await;
+                None
+            }
+            Verdict::HistoryAhead => None,
+        }
+    }
+
+    async fn judge_entry<V>(
+        &self,
+        plan: &Plan<V>,
+        bytes: &[u8],
+        token: Option<&Token>,
+        snapshot: &Snapshot,
+        asked: &[Slot],
+    ) -> Seen<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let envelope = match Envelope::decode(bytes, &plan.entry_key, plan.codec, plan.fingerprint) {
+            Ok(envelope) => envelope,
+            Err(Unreadable::Damaged) => return Seen::Miss(Miss::Damaged),
+            Err(Unreadable::OtherKey) => return Seen::Miss(Miss::OtherKey),
+            Err(Unreadable::OtherSchema) => return Seen::Miss(Miss::OtherSchema),
+        };
+        let Some(token) = token else { return Seen::Miss(Miss::Invalidated) };
+        let unasked: Vec<Slot> = envelope
+            .stamps
+            .slots
+            .iter()
+            .map(|(slot, _)| *slot)
+            .filter(|slot| !asked.contains(slot))
+            .collect();
+        let token = match unasked.is_empty() {
+            true => token.clone(),
+            false => match self.with_more_slots(token, &unasked).await {
+                Ok(Some(token)) => token,
+                Ok(None) => return Seen::Miss(Miss::Invalidated),
+                Err(_) => return Seen::Miss(Miss::TierDown),
+            },
+        };
+        match token.check(&envelope.stamps, self.mutant) {
+            Ok(()) => self.take_in(plan, envelope, &token, snapshot),
+            Err(why) => Seen::Miss(why),
+        }
+    }
+
+    /// The token with more slots, read later than the entry: an entry that passes by them was valid when it was read.
+    async fn with_more_slots(&self, token: &Token, more: &[Slot]) -> Result<Option<Token>, TierError> {
+        let snapshot = self.tier.ask(|tier| tier.read(&[], more)).await?;
+        if snapshot.run != token.run || snapshot.epoch != Some(token.epoch) {
+            return Ok(None);
+        }
+        let more = Token::new(token.asked, token.sight, token.epoch, more, &snapshot);
+        Ok(more.map(|more| {
+            let mut all = token.clone();
+            all.slots.extend(more.slots);
+            all
+        }))
+    }
+
+    fn take_in<V>(&self, plan: &Plan<V>, envelope: Envelope, token: &Token, snapshot: &Snapshot) -> Seen<V>
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
+        let fresh_until = token.asked.after(envelope.fresh_until.since(snapshot.now));
+        let stale_until = token.asked.after(envelope.stale_until.since(snapshot.now));
+        let is_fresh = envelope.fresh_until > snapshot.now;
+        let head = self.head(plan, token, fresh_until, stale_until, envelope.cost);
+        let found = match &envelope.payload {
+            None => {
+                let entry = Arc::new(Entry { head, value: Nothing });
+                self.first.insert(entry, 0);
+                Found::Nothing { stale: !is_fresh }
+            }
+            Some(bytes) => {
+                let Some(value) = plan.codec.decode::<V>(bytes) else { return Seen::Miss(Miss::Damaged) };
+                let entry = Arc::new(Entry { head, value });
+                if is_fresh {
+                    self.first.insert(Arc::clone(&entry), bytes.len());
+                }
+                Found::Value(Cached { entry, stale: !is_fresh })
+            }
+        };
+        match is_fresh {
+            true => Seen::Fresh(found, token.asked),
+            false => Seen::Expired(Stale {
+                found,
+                fresh_until: expired_at(token, &envelope, snapshot),
+                stale_until,
+            }),
+        }
+    }
+
+    /// The head of an entry that was read or loaded under a token; the table learns the token's generations.
+    pub(crate) fn head<V>(
+        &self,
+        plan: &Plan<V>,
+        token: &Token,
+        fresh_until: Moment,
+        stale_until: Moment,
+        cost: std::time::Duration,
+    ) -> Head {
+        for (slot, record) in &token.slots {
+            if record.doubt.is_none() {
+                self.knowledge.learn(token.sight, *slot, record.generation);
+            }
+        }
+        Head {
+            id: plan.id.clone(),
+            epoch: token.epoch.generation.bits(),
+            stamps: token.slots.iter().map(|(slot, record)| (*slot, record.generation.bits())).collect(),
+            is_confirmed: true,
+            as_of: token.asked,
+            fresh_until,
+            stale_until,
+            early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
+            cost,
+        }
+    }
+}
+
+/// When an entry expired, by this process's clock.
+fn expired_at(token: &Token, envelope: &Envelope, snapshot: &Snapshot) -> Moment {
+    token.asked.before(snapshot.now.since(envelope.fresh_until))
+}
+
+/// The earliest moment at which XFetch could ever refresh an entry: the smallest random fraction is 2^-53.
+pub(crate) fn early_from(beta: f64, fresh_until: Moment, cost: std::time::Duration) -> Moment {
+    const LARGEST_LOGARITHM: f64 = 37.0;
+    if beta <= 0.0 {
+        return fresh_until;
+    }
+    let window = (cost.as_secs_f64() * beta * LARGEST_LOGARITHM).min(86_400.0);
+    fresh_until.before(std::time::Duration::try_from_secs_f64(window).unwrap_or_default())
+}

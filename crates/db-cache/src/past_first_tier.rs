@@ -1,0 +1,182 @@
+//! A read that the first tier did not answer: a look at the second tier, then a load that all callers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cache::Shared;
+use crate::clock::Moment;
+use crate::entry::{Cached, Entry, Found};
+use crate::error::{CacheError, Shared as SharedError};
+use crate::fill::Purpose;
+use crate::flights::{Board, Flights, Landed, Seat};
+use crate::key::{Key, KeyId};
+use crate::load::{LoadFrom, Loaded};
+use crate::look::{Look, Seen, Stale};
+use crate::mode::Mode;
+use crate::plan::Plan;
+use crate::stats::{Unkept, add_one};
+
+impl Shared {
+    pub(crate) async fn get_past_first_tier<K, V, E, F, L>(
+        self: &Arc<Self>,
+        key: &Key<K, V>,
+        mode: Mode,
+        load: F,
+    ) -> Result<Found<V>, CacheError<E>>
+    where
+        K: Serialize,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let began = self.clock.now();
+        let Some(plan) = Plan::new(self, key, mode) else { return self.load_uncached(key, load).await };
+        let plan = Arc::new(plan);
+        let expired = match self.look(&plan).await {
+            Look { seen: Seen::Fresh(found, _), .. } => {
+                add_one(&self.counts.second_tier_hits);
+                return Ok(found);
+            }
+            Look { seen: Seen::Expired(stale), .. } => {
+                self.counts.missed(crate::stats::Miss::Expired);
+                Some(Arc::new(stale))
+            }
+            Look { seen: Seen::Miss(why), .. } => {
+                self.counts.missed(why);
+                None
+            }
+        };
+        let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
+        let mut load = Some(load);
+        let mut stale = expired;
+        loop {
+            let board = match Flights::join::<V, E>(self, &plan.id) {
+                Seat::Joined(board) => {
+                    add_one(&self.counts.coalesced);
+                    board
+                }
+                Seat::First(board, flight) => {
+                    let Some(load) = load.take() else { return Err(CacheError::Ended) };
+                    let run =
+                        Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
+                    tokio::spawn(run);
+                    board
+                }
+            };
+            if revalidates && let Some(stale) = stale.take() {
+                return Ok(self.serve_stale(&stale));
+            }
+            match self.landed(&board, plan.policy.soft_timeout).await {
+                Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
+                // A load that has begun before this call may not know what was committed before it.
+                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, began, as_of) => {
+                    return Ok(found);
+                }
+                Wait::Landed(Landed::Failed(error)) => return Err(error),
+                Wait::Landed(Landed::Found(..) | Landed::GaveUp) => {
+                    if let Look { seen: Seen::Fresh(found, _), .. } = self.look(&plan).await {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loads a value anew behind the callers, who still have one.
+    pub(crate) fn refresh<K, V, E, F, L>(self: &Arc<Self>, key: &Key<K, V>, load: F)
+    where
+        K: Serialize,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
+        if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
+            add_one(&self.counts.early_refreshes);
+            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, None));
+        }
+    }
+
+    /// XFetch: the nearer the end and the dearer the load, the likelier.
+    pub(crate) fn is_time_to_refresh<T>(&self, entry: &Entry<T>, now: Moment) -> bool {
+        let head = &entry.head;
+        let left = head.fresh_until.since(now).as_secs_f64();
+        let fraction = self.random.next_fraction().max(f64::MIN_POSITIVE);
+        head.cost.as_secs_f64() * -fraction.ln() >= left
+    }
+
+    pub(crate) fn serve_stale<V>(&self, stale: &Stale<V>) -> Found<V> {
+        add_one(&self.counts.stale_served);
+        match &stale.found {
+            Found::Value(value) => Found::Value(Cached { entry: Arc::clone(&value.entry), stale: true }),
+            Found::Nothing { .. } => Found::Nothing { stale: true },
+        }
+    }
+
+    fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
+        let window = plan.policy.stale_while_revalidate;
+        !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
+    }
+
+    /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
+    /// known here, must not be missing.
+    fn may_share<V>(&self, found: &Found<V>, mode: Mode, began: Moment, as_of: Moment) -> bool {
+        match mode {
+            Mode::Ttl => true,
+            Mode::Bounded(within) if as_of < began => match found {
+                Found::Value(value) => {
+                    let head = &value.entry.head;
+                    as_of.after(within) >= began && head.is_confirmed && head.is_valid(&self.knowledge)
+                }
+                Found::Nothing { .. } => false,
+            },
+            // A session's own write was over when the call began.
+            Mode::Bounded(_) | Mode::Session(_) | Mode::Strict => as_of >= began,
+        }
+    }
+
+    /// Waits for a load, or until its caller may take what is stale.
+    async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+        if let Some(soft) = soft_timeout
+            && tokio::time::timeout(soft, board.when_landed()).await.is_err()
+            && let Some(stale) = board.stale()
+        {
+            return Wait::Stale(stale);
+        }
+        Wait::Landed(board.when_landed().await)
+    }
+
+    /// A key that does not encode: its value is loaded each time.
+    async fn load_uncached<K, V, E, F, L>(&self, key: &Key<K, V>, load: F) -> Result<Found<V>, CacheError<E>>
+    where
+        V: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L,
+        L: Future<Output = Result<Loaded<V>, E>>,
+    {
+        self.counts.not_kept(Unkept::NotEncodable);
+        let policy = key.keyspace().defaults();
+        let permits = self.permits(key.keyspace().name(), policy.max_loads.get());
+        let limit = policy.hard_timeout;
+        let permit = tokio::time::timeout(limit, permits.acquire_owned()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(CacheError::Overloaded(limit)) };
+        add_one(&self.counts.loads);
+        match tokio::time::timeout(limit, load(LoadFrom::Primary)).await {
+            Ok(Ok(loaded)) => Ok(Found::unkept(KeyId::none(), loaded.value)),
+            Ok(Err(error)) => {
+                add_one(&self.counts.failed_loads);
+                Err(CacheError::Load(SharedError(Arc::new(error))))
+            }
+            Err(_) => Err(CacheError::TimedOut(limit)),
+        }
+    }
+}
+
+enum Wait<V, E> {
+    Stale(Arc<Stale<V>>),
+    Landed(Landed<V, E>),
+}

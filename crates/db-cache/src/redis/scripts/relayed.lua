@@ -1,0 +1,2 @@
+-- ARGV: birth.
+redis.call('HSET', records, 'r', struct.pack('>I8', now))

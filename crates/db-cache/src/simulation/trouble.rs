@@ -1,0 +1,134 @@
+//! What goes wrong in a run: with the second tier, with the database, with the processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::faults::{Faults, Operation};
+use super::tier::TierState;
+use super::world::World;
+use crate::second_tier::{Fresh, NewEpoch, SecondTier};
+use crate::tag::Tag;
+
+const OPERATIONS: [Operation; 12] = [
+    Operation::Read,
+    Operation::Open,
+    Operation::Store,
+    Operation::Lease,
+    Operation::Release,
+    Operation::Mark,
+    Operation::Bump,
+    Operation::Abort,
+    Operation::Epoch,
+    Operation::Feed,
+    Operation::Members,
+    Operation::Relayed,
+];
+
+/// Makes trouble for a while.
+pub(super) async fn make(world: Arc<World>) {
+    let mut replica: TierState = world.tier.state();
+    for _ in 0..24 {
+        tokio::time::sleep(Duration::from_millis(world.below(90))).await;
+        let what = world.below(16);
+        if (6..=8).contains(&what) {
+            world.loses_marks();
+        }
+        match what {
+            0..=2 => one_operation_is_unwell(&world),
+            3 => all_operations_are_well(&world),
+            4 => is_down(&world).await,
+            5 => replica = world.tier.state(),
+            6 => world.tier.fail_over(replica.clone()),
+            7 => world.tier.flush(),
+            8 => evict(&world),
+            9 => world.tier.cut_feed(world.below(3) as usize),
+            10 => world.database.pause_replay(true),
+            11 => world.database.pause_replay(false),
+            12 => world.start_process(Some(world.below(3) as usize)).await,
+            14 | 15 => world.database.set_unwell(what == 14),
+            _ if world.chance(0.4) => fail_over(&world).await,
+            _ => {}
+        }
+    }
+}
+
+/// The standby replays, now and then.
+pub(super) async fn replay(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(world.below(30))).await;
+        world.database.replay();
+    }
+}
+
+/// A relay, where there is one: what was committed is bumped, in order, whatever became of the process that committed it.
+pub(super) async fn relay(world: Arc<World>) {
+    let (mut read, mut history) = (0, world.database.history());
+    while world.relays() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let mut caught_up = true;
+        if world.database.history() != history {
+            (read, history) = (0, world.database.history());
+            let epoch = crate::generation::Generation::fresh(&world.random);
+            caught_up = world.tier.epoch(epoch, NewEpoch::Always).await.is_ok();
+        }
+        for slots in world.database.messages(read) {
+            let fresh = slots.iter().map(|slot| (*slot, crate::generation::Generation::fresh(&world.random)));
+            if world.tier.bump(None, &Fresh(fresh.collect()), None).await.is_err() {
+                caught_up = false;
+                break;
+            }
+            read += 1;
+        }
+        if caught_up {
+            // Where it does not come through nobody trusts the tier.
+            let _ = world.tier.relayed().await;
+        }
+    }
+}
+
+/// Ends all trouble.
+pub(super) async fn end(world: &World) {
+    all_operations_are_well(world);
+    world.database.pause_replay(false);
+    world.database.set_unwell(false);
+}
+
+fn one_operation_is_unwell(world: &World) {
+    let operation = OPERATIONS[world.below(OPERATIONS.len() as u64) as usize];
+    let faults = Faults {
+        slowest_request: Duration::from_millis(world.below(30)),
+        slowest_answer: Duration::from_millis(world.below(30)),
+        lose_request: if world.chance(0.5) { 0.3 } else { 0.0 },
+        lose_answer: if world.chance(0.5) { 0.3 } else { 0.0 },
+        hang: if world.chance(0.1) { 0.2 } else { 0.0 },
+        refuse: None,
+    };
+    world.tier.set_faults(operation, faults);
+}
+
+fn all_operations_are_well(world: &World) {
+    OPERATIONS.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::NONE));
+}
+
+async fn is_down(world: &World) {
+    OPERATIONS.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
+    tokio::time::sleep(Duration::from_millis(world.below(400))).await;
+    all_operations_are_well(world);
+}
+
+fn evict(world: &World) {
+    match world.chance(0.2) {
+        true => world.tier.evict_epoch(),
+        false => world.tier.evict_slot(Tag::row("rows", world.below(4)).slot()),
+    }
+}
+
+/// The standby takes over. Each process hears of it, one after the other, before it reads from the new primary.
+async fn fail_over(world: &World) {
+    let history = world.database.fail_over();
+    let database = Arc::clone(&world.database);
+    world.log().lost(|version| database.was_committed(version).1);
+    for cache in world.all_caches() {
+        cache.set_history(history).await;
+    }
+}

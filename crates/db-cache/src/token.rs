@@ -1,0 +1,135 @@
+//! What a load takes before its snapshot: the generations of its slots, and what they ask of the load.
+
+use std::collections::BTreeMap;
+
+use crate::clock::Moment;
+use crate::envelope::Stamps;
+use crate::generation::Generation;
+use crate::knowledge::Sight;
+use crate::load::LoadFrom;
+use crate::mode::Mode;
+use crate::mutant::Mutant;
+use crate::position::Floor;
+use crate::record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
+use crate::second_tier::Snapshot;
+use crate::stats::Miss;
+use crate::tag::Slot;
+
+/// The records under which something was read, all from one run of the second tier.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    /// Before the first of the reads was sent.
+    pub(crate) asked: Moment,
+    pub(crate) sight: Sight,
+    pub(crate) epoch: EpochRecord,
+    pub(crate) run: Run,
+    pub(crate) now: TierTime,
+    pub(crate) tail: FeedId,
+    pub(crate) slots: BTreeMap<Slot, SlotRecord>,
+}
+
+impl Token {
+    /// What a trusted snapshot tells; none where a slot is absent.
+    pub(crate) fn new(
+        asked: Moment,
+        sight: Sight,
+        epoch: EpochRecord,
+        slots: &[Slot],
+        snapshot: &Snapshot,
+    ) -> Option<Self> {
+        let records =
+            slots.iter().zip(&snapshot.slots).map(|(slot, record)| record.map(|record| (*slot, record)));
+        Some(Token {
+            asked,
+            sight,
+            epoch,
+            run: snapshot.run,
+            now: snapshot.now,
+            tail: snapshot.tail,
+            slots: records.collect::<Option<_>>()?,
+        })
+    }
+
+    /// Whether a transaction that touches one of the slots is in doubt.
+    pub(crate) fn is_in_doubt(&self, mutant: Mutant) -> bool {
+        !ignores_doubt(mutant) && self.slots.values().any(|record| record.doubt.is_some())
+    }
+
+    /// Whether a doubt has gone on for so long that it must be settled.
+    pub(crate) fn has_overdue_doubt(&self) -> bool {
+        self.slots.values().any(|record| record.doubt.is_some_and(|until| until <= self.now))
+    }
+
+    /// Up to where a standby must have replayed.
+    fn floor(&self, mutant: Mutant) -> Option<Floor> {
+        if mutant == Mutant::IgnoreTimeline {
+            return self.slots.values().map(|record| record.floor).reduce(Floor::and);
+        }
+        self.slots.values().map(|record| record.floor_in(&self.epoch)).reduce(Floor::and)
+    }
+
+    /// Which server a load may ask.
+    pub(crate) fn load_from(&self, mode: Mode, mutant: Mutant) -> LoadFrom {
+        if self.is_in_doubt(mutant) {
+            return LoadFrom::Primary;
+        }
+        let floor = self.floor(mutant).unwrap_or_default();
+        let floor = match mode {
+            Mode::Session(token) => token.position.map_or(floor, |position| floor.and(Floor::At(position))),
+            _ => floor,
+        };
+        match floor {
+            Floor::Unknown => LoadFrom::Primary,
+            Floor::At(_) => LoadFrom::Replayed(floor),
+        }
+    }
+
+    /// What an entry that is loaded now is stamped with.
+    pub(crate) fn stamps(&self) -> Stamps {
+        let slots = self.slots.iter().map(|(slot, record)| (*slot, record.generation)).collect();
+        Stamps { epoch: self.epoch.generation, slots }
+    }
+
+    /// The slots whose floor a load from the primary teaches.
+    pub(crate) fn generations(&self) -> Vec<(Slot, Generation)> {
+        self.slots.iter().map(|(slot, record)| (*slot, record.generation)).collect()
+    }
+
+    /// Whether an entry with these stamps is valid now.
+    pub(crate) fn check(&self, stamps: &Stamps, mutant: Mutant) -> Result<(), Miss> {
+        if mutant == Mutant::IgnoreStamps {
+            return Ok(());
+        }
+        if stamps.epoch != self.epoch.generation {
+            return Err(Miss::Invalidated);
+        }
+        for (slot, generation) in &stamps.slots {
+            let record = self.slots.get(slot).ok_or(Miss::Invalidated)?;
+            if record.doubt.is_some() && !ignores_doubt(mutant) {
+                return Err(Miss::InDoubt);
+            }
+            if record.generation != *generation {
+                return Err(Miss::Invalidated);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in slots that only the value told: they count if they have not changed since this token.
+    pub(crate) fn add_unchanged(&mut self, later: &Token, mutant: Mutant) -> bool {
+        if mutant != Mutant::LateStamp && (later.run != self.run || later.epoch != self.epoch) {
+            return false;
+        }
+        let unchanged = |record: &SlotRecord| record.changed <= self.tail && record.doubt.is_none();
+        if mutant != Mutant::LateStamp && !later.slots.values().all(unchanged) {
+            return false;
+        }
+        self.slots.extend(later.slots.iter().map(|(slot, record)| (*slot, *record)));
+        true
+    }
+}
+
+/// A clock that is an hour ahead ends every doubt at once.
+fn ignores_doubt(mutant: Mutant) -> bool {
+    matches!(mutant, Mutant::IgnoreDoubt | Mutant::LocalClock)
+}

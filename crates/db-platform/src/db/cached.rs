@@ -1,0 +1,260 @@
+//! Reads through a cache, and what a write says to it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use db_cache::{
+    Cache, CacheError, CacheStats, Cached, Floor, History, Key, LoadFrom, Loaded, Position, ReadAt, Tag,
+};
+use db_core::{Error, Lsn, Part, Result, Work};
+use db_replica_routing::{Freshness, Token};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::{QueryableByName, sql_query};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Db;
+use crate::cache_part::DbCache;
+use crate::cache_writes::Writes;
+use crate::config::Config;
+
+/// A value from [`Db::cached`]: shared with the cache, or the caller's own. It derefs to the value.
+#[derive(Debug)]
+pub enum CachedValue<V> {
+    /// It stands in the cache, or came through it.
+    Shared(Cached<V>),
+    /// It was read past the cache, inside a transaction.
+    Own(V),
+}
+
+impl<V> Deref for CachedValue<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        match self {
+            CachedValue::Shared(value) => value,
+            CachedValue::Own(value) => value,
+        }
+    }
+}
+
+/// Where a connection stands in the log.
+///
+/// A standby's timeline is the one that it streams, which takes the role `pg_read_all_stats` to see, or the control file's.
+const PLACE: &str = "SELECT r AS in_recovery, (SELECT system_identifier FROM pg_control_system()) AS system, \
+    CASE WHEN r THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver), \
+        (SELECT timeline_id FROM pg_control_checkpoint()))::int8 \
+      ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END AS timeline, \
+    CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS position \
+    FROM pg_is_in_recovery() AS r";
+
+#[derive(QueryableByName)]
+struct Place {
+    #[diesel(sql_type = Bool)]
+    in_recovery: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    system: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    timeline: Option<i64>,
+    #[diesel(sql_type = Nullable<Text>)]
+    position: Option<String>,
+}
+
+impl Place {
+    fn read_at(self) -> ReadAt {
+        let position = self.position();
+        match (self.in_recovery, position) {
+            (false, position) => ReadAt::Primary(position),
+            (true, Some(position)) => ReadAt::Standby(position),
+            (true, None) => ReadAt::Elsewhere,
+        }
+    }
+
+    fn position(&self) -> Option<Position> {
+        let timeline = u32::try_from(self.timeline?).ok()?;
+        let lsn: Lsn = self.position.as_deref()?.parse().ok()?;
+        Some(Position::new(History { system: self.system?.cast_unsigned(), timeline }, lsn.0))
+    }
+}
+
+impl Db {
+    /// As [`Db::connect_with`], with a cache for [`Db::cached`].
+    ///
+    /// # Errors
+    /// As [`Db::connect_with`].
+    ///
+    /// # Cancel safety
+    /// As [`Db::connect`].
+    pub async fn connect_with_cache(
+        config: Config,
+        cache: DbCache,
+        parts: impl IntoIterator<Item = Part>,
+    ) -> Result<Db> {
+        let is_pooled = config.router.pooled;
+        // Its mark comes last before COMMIT, and its bump first behind it.
+        let parts: Vec<_> = parts.into_iter().chain([cache.part()]).collect();
+        let db = Db::connect_with(config, parts).await?;
+        let told = cache.clone();
+        // A failover may have lost commits whose values are cached: they go before the new writer is named.
+        db.router.on_history(move |system, timeline| {
+            if let Some(system) = system.filter(|_| timeline > 0) {
+                told.continues(History { system, timeline });
+            }
+        });
+        Ok(Db { cache: Some(cache), is_pooled, ..db })
+    }
+
+    /// The value of a key: from the cache, or from `load`, which reads as [`Db::read`] does and whose value is kept for the
+    /// next caller; none where there is none, which is remembered for the keyspace's `negative_ttl`.
+    ///
+    /// A standby answers the load only where it has replayed what the entry's tags were last written by. Callers that want
+    /// the same key at once share one load, which goes on when they are dropped. Inside a transaction, `load` runs past the
+    /// cache, on another connection to the primary: there, read on the transaction's own.
+    ///
+    /// ```no_run
+    /// # use db_platform::cache::{Keyspace, Tag};
+    /// # use db_platform::{Db, Error};
+    /// # use diesel::prelude::*;
+    /// # use diesel_async::RunQueryDsl;
+    /// # diesel::table! { users (id) { id -> BigInt, name -> Text, } }
+    /// static NAMES: Keyspace<i64, String> =
+    ///     Keyspace::new("user_names").tags_of_key(|id| vec![Tag::row("users", id)]);
+    ///
+    /// # async fn show(db: Db, id: i64) -> Result<(), Box<dyn std::error::Error>> {
+    /// let name = db
+    ///     .cached(NAMES.key(id), async move |conn| {
+    ///         users::table.find(id).select(users::name).first(conn).await.optional()
+    ///     })
+    ///     .await?;
+    /// println!("{}", name.as_deref().map_or("nobody", |name| name));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The load's, if there is nothing that may be served instead; [`CacheError::Load`] with [`Error::Client`] where this
+    /// `Db` has no cache.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait; a load that was begun goes on.
+    pub fn cached<'a, K, V, E>(
+        &'a self,
+        key: Key<K, V>,
+        load: impl Work<Option<V>, E> + Sync + 'static,
+    ) -> BoxFuture<'a, Result<Option<CachedValue<V>>, CacheError<Error>>>
+    where
+        K: Serialize + Send + Sync,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Into<Error> + Send + 'static,
+    {
+        Box::pin(async move {
+            let cache = self.cache_or_error().map_err(failed)?;
+            if Writes::current().is_some() {
+                let own = self.read_within(Freshness::Primary, load).await.map_err(failed)?;
+                return Ok(own.map(CachedValue::Own));
+            }
+            let db = self.clone();
+            let load = move |from| {
+                let (db, load) = (db.clone(), load.clone());
+                async move { db.load_for_cache(from, load).await }
+            };
+            Ok(cache.get_with(&key, load).await?.map(CachedValue::Shared))
+        })
+    }
+
+    /// Drops the entry of one key, in all processes: for what was written past [`Db::transaction`].
+    ///
+    /// # Errors
+    /// Where this `Db` has no cache.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the other processes untold.
+    pub async fn invalidate<K: Sync, V>(&self, key: &Key<K, V>) -> Result<()> {
+        self.cache_or_error()?.invalidate_key(key).await;
+        Ok(())
+    }
+
+    /// Drops every entry that was made from one of these, however many there are, in all processes: for what was written past
+    /// [`Db::transaction`].
+    ///
+    /// # Errors
+    /// As [`Db::invalidate`].
+    ///
+    /// # Cancel safety
+    /// As [`Db::invalidate`].
+    pub async fn invalidate_tags(&self, tags: &[Tag]) -> Result<()> {
+        self.cache_or_error()?.invalidate(tags).await;
+        Ok(())
+    }
+
+    /// Says that the transaction which this task is in writes what `tags` stand for: when it commits, what was made from them
+    /// is dropped, and when it rolls back nothing is.
+    ///
+    /// ```no_run
+    /// # use db_platform::cache::Tag;
+    /// # use db_platform::{Db, Error, Result};
+    /// # use diesel::prelude::*;
+    /// # use diesel_async::RunQueryDsl;
+    /// # diesel::table! { users (id) { id -> BigInt, name -> Text, } }
+    /// # async fn rename(db: &Db, id: i64) -> Result<()> {
+    /// db.transaction(async move |conn| {
+    ///     diesel::update(users::table.find(id)).set(users::name.eq("Ada")).execute(conn).await?;
+    ///     db.touch([Tag::row("users", id)])
+    /// })
+    /// .await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Client`] outside a transaction of this crate, and in a task that was spawned within one: use
+    /// [`Db::invalidate_tags`] after the write there.
+    pub fn touch(&self, tags: impl IntoIterator<Item = Tag>) -> Result<()> {
+        let outside = "a tag is touched outside a transaction: call Db::invalidate_tags after the write";
+        Writes::current().ok_or_else(|| Error::Client(outside.into()))?.touch(tags);
+        Ok(())
+    }
+
+    /// What the cache has counted, and how it is; none where this `Db` has none.
+    pub fn cache_stats(&self) -> Option<CacheStats> {
+        self.cache.as_ref().map(|cache| cache.cache().stats())
+    }
+
+    fn cache_or_error(&self) -> Result<&Cache> {
+        let missing = "this Db has no cache: connect it with Db::connect_with_cache";
+        self.cache.as_ref().map(DbCache::cache).ok_or_else(|| Error::Client(missing.into()))
+    }
+
+    /// Reads a value for the cache, and says where.
+    async fn load_for_cache<V, E>(&self, from: LoadFrom, load: impl Work<Option<V>, E>) -> Result<Loaded<V>>
+    where
+        V: Send + 'static,
+        E: Into<Error> + Send + 'static,
+    {
+        // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
+        let freshness = if self.is_pooled { Freshness::Primary } else { freshness_of(from) };
+        let work = async move |conn: &mut AsyncPgConnection| {
+            // Before the snapshot: on a standby it holds what was replayed by now.
+            let place: Place = sql_query(PLACE).get_result(conn).await?;
+            let value = load(conn).await.map_err(Into::into)?;
+            Ok::<_, Error>(Loaded::new(value, place.read_at()))
+        };
+        self.read_within(freshness, work).await
+    }
+}
+
+fn failed(error: Error) -> CacheError<Error> {
+    CacheError::Load(db_cache::Shared(Arc::new(error)))
+}
+
+fn freshness_of(from: LoadFrom) -> Freshness {
+    match from {
+        LoadFrom::Replayed(Floor::At(position)) => Freshness::AtLeast(Token {
+            system: position.history.system,
+            timeline: position.history.timeline,
+            position: position.lsn(),
+        }),
+        LoadFrom::Replayed(Floor::Unknown) | LoadFrom::Primary => Freshness::Primary,
+    }
+}
