@@ -4,12 +4,16 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use crate::cache::Shared;
+use crate::clock::Moment;
 use crate::second_tier::{Answer, Change, Cursor, Feed, NewEpoch};
 use crate::stats::Drop as Wholesale;
 use crate::tier_error::{TierError, TierFailure};
 
 /// How long the feed may take to answer beyond the time that it was told to wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often the task asks how full the tier is.
+const USAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the task waits after the second tier did not answer.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -18,8 +22,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn run(cache: Weak<Shared>) {
     let mut cursor = None;
     let mut wait = Duration::ZERO;
+    let mut asked_usage = None;
     loop {
         let Some(cache) = cache.upgrade() else { return };
+        cache.ask_usage(&mut asked_usage).await;
         match cache.read_feed(&mut cursor, wait).await {
             Ok(()) if cache.catch_up().await => wait = cache.config.feed_interval,
             Ok(()) => tokio::time::sleep(PAUSE).await,
@@ -33,6 +39,19 @@ pub(crate) async fn run(cache: Weak<Shared>) {
 }
 
 impl Shared {
+    /// How full the tier is, now and then.
+    async fn ask_usage(&self, asked: &mut Option<Moment>) {
+        let now = self.clock.now();
+        if asked.is_some_and(|asked| now < asked.after(USAGE_EVERY)) {
+            return;
+        }
+        *asked = Some(now);
+        // What it does not tell stays as it was told last.
+        if let Ok(usage) = self.tier.ask(|tier| tier.usage()).await {
+            self.unheard.set_usage(usage);
+        }
+    }
+
     async fn read_feed(&self, cursor: &mut Option<Cursor>, wait: Duration) -> Result<(), TierError> {
         let asked = self.clock.now();
         let member = cursor.map(|_| (self.member, self.config.longest_lease.saturating_add(ANSWER_WITHIN)));

@@ -46,7 +46,7 @@ mod tests {
     enum Kind {
         _A,
         _B { _x: u8 },
-        _C(String, u16),
+        _C,
     }
 
     /// The trace alone, without the type's name.

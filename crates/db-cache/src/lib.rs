@@ -35,6 +35,7 @@ mod record;
 mod redis;
 mod scope;
 mod second_tier;
+mod settings;
 mod solo;
 mod stats;
 mod tag;
@@ -75,6 +76,7 @@ pub use second_tier::{
     Answer, Change, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage,
     Writer,
 };
+pub use settings::InvalidMode;
 pub use stats::{CacheStats, Drop, Miss, Unkept};
 pub use tag::{Slot, Tag};
 pub use tier_error::{TierError, TierFailure};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::position::Position;
 use crate::second_tier::Cursor;
 
-/// What a read promises. docs/cache.md has the table of what each promises while the second tier is up and down.
+/// What a read promises. The front page has a table of what each promises while the
+/// second tier is up and down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A value at most as old as its TTL; invalidations that arrive drop it earlier.
