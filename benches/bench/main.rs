@@ -2,6 +2,7 @@
 
 mod cache;
 mod line;
+mod loader;
 mod pool;
 mod routing;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     // `bench pool tap spike` measures only these.
     let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
     match area.as_str() {
+        "loader" => loader::measure(wanted),
         "cache" => cache::measure(),
         "pool" => pool::measure(wanted),
         "routing" => routing::measure(wanted),

@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod checkout;
 pub mod door;
+pub mod loader;
 pub mod outage;
 pub mod pairs;
 pub mod peers;

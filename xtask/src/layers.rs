@@ -19,7 +19,7 @@ cargo xtask layers
 Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and the
 leaves (db-server, db-statement, db-notify, db-schedule) on none, the ring on db-core and the leaves (in the ring's own tests
 db-testkit besides), db-platform on ground and ring, db-cli on db-platform, db-core and the leaves, db-testkit on db-core and
-db-server, xtask on db-server; nobody on db-benches. Also fails when db-core without features pulls a database driver, and
+db-server, xtask on db-server; nobody on db-benches. Also fails when db-core or db-loader without features pulls a database driver, and
 when a setting is described outside its own crate's src/settings.rs.",
     run,
 };
@@ -51,7 +51,7 @@ fn run(options: Options) -> Result {
 pub(crate) fn check_workspace() -> Result {
     let packages = workspace::read()?.packages;
     let mut findings = findings(&packages);
-    findings.extend(ground_is_bare()?);
+    findings.extend(bare_are_bare()?);
     findings.extend(described::findings()?);
     if findings.is_empty() {
         say::note(&format!("layers: {} crates, each knows only whom it may", packages.len()));
@@ -105,18 +105,26 @@ fn is_ground(name: &str) -> bool {
     name == "db-core" || LEAVES.contains(&name)
 }
 
-/// db-core without features is nouns only, so that a cache alone pulls no driver.
-fn ground_is_bare() -> Result<Vec<String>> {
-    let mut tree: Process = children::cargo(&["tree", "--package", "db-core", "--no-default-features"]);
-    tree.args(["--edges", "normal", "--prefix", "none"]).current_dir(workspace::root());
-    Ok(drivers_in(&children::output(&mut tree)?))
+/// These without features pull no driver: db-core is nouns only, and a loader may ask anything.
+fn bare_are_bare() -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for package in ["db-core", "db-loader"] {
+        let mut tree: Process = children::cargo(&["tree", "--package", package, "--no-default-features"]);
+        tree.args(["--edges", "normal", "--prefix", "none"]).current_dir(workspace::root());
+        findings.extend(drivers_in(package, &children::output(&mut tree)?));
+    }
+    Ok(findings)
 }
 
-fn drivers_in(tree: &str) -> Vec<String> {
-    let is_driver =
-        |name: &&str| name.starts_with("diesel") || matches!(*name, "tokio-postgres" | "tokio" | "pq-sys");
+fn drivers_in(package: &str, tree: &str) -> Vec<String> {
+    // A loader has tasks.
+    let is_driver = |name: &&str| {
+        name.starts_with("diesel")
+            || matches!(*name, "tokio-postgres" | "pq-sys")
+            || (*name == "tokio" && package == "db-core")
+    };
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
-    names.filter(is_driver).map(|name| format!("db-core without features pulls {name}")).collect()
+    names.filter(is_driver).map(|name| format!("{package} without features pulls {name}")).collect()
 }
 
 #[cfg(test)]
@@ -197,7 +205,11 @@ mod tests {
     #[test]
     fn a_driver_under_the_ground_is_found() {
         let tree = "db-core v0.1.0 (/x)\nthiserror v2.0.1\ndiesel v2.3.1\ntokio-postgres v0.7.1\n";
-        assert_eq!(drivers_in(tree).len(), 2);
-        assert_eq!(drivers_in("db-core v0.1.0\nthiserror v2.0.1\n"), Vec::<String>::new());
+        assert_eq!(drivers_in("db-core", tree).len(), 2);
+        assert_eq!(drivers_in("db-core", "db-core v0.1.0\nthiserror v2.0.1\n"), Vec::<String>::new());
+        let with_tasks = "db-loader v0.1.0 (/x)\ntokio v1.54.1\n";
+        assert_eq!(drivers_in("db-loader", with_tasks), Vec::<String>::new());
+        assert_eq!(drivers_in("db-core", with_tasks).len(), 1);
+        assert_eq!(drivers_in("db-loader", tree).len(), 2);
     }
 }

@@ -36,7 +36,7 @@ pub fn measure(pairs: usize) -> Costs {
         router.settle(Duration::from_secs(10)).await;
         let pools = router.sources(|_, pool| pool.clone());
         let [primary, standby, ..] = pools.as_slice() else { panic!("each node has a pool") };
-        let token = Token::read(&mut router.writer().acquire().await.unwrap()).await.unwrap().unwrap();
+        let token = Token::read(&router.writer().acquire().await.unwrap()).await.unwrap().unwrap();
         db_testkit::until("both standbys are known to have replayed the token", async || {
             let nodes = router.topology().nodes;
             nodes.iter().filter(|node| node.lag_bytes == Some(0)).count() == STANDBYS

@@ -28,8 +28,6 @@ pub struct CacheConfig {
     pub max_memory_bytes: u64,
     /// Whether values above 2 KB are compressed in the second tier.
     pub compress: bool,
-    /// Whether the hot keys are saved at the end and loaded at the start.
-    pub warming: bool,
     /// How long a read waits for the second tier before it goes on without it. After three in a row that took longer,
     /// nobody waits until it answers again.
     pub tier_budget: Duration,
@@ -100,7 +98,6 @@ impl Default for CacheConfig {
             mode: Mode::default(),
             max_memory_bytes: 64 << 20,
             compress: true,
-            warming: false,
             tier_budget: Duration::from_millis(5),
             commit_budget: Duration::from_millis(50),
             unmarked: Unmarked::Commit,

@@ -41,15 +41,6 @@ const COMPRESSION: Setting<bool> = Setting {
     max: true,
     unit_required: &[],
 };
-const WARMING: Setting<bool> = Setting {
-    name: "CACHE_ENABLE_WARMING",
-    aliases: &[],
-    meaning: "Save the hot keys at the end and load them at the start.",
-    default: [false; 4],
-    min: false,
-    max: true,
-    unit_required: &[],
-};
 const REDIS_BUDGET: Setting<Duration> = Setting {
     name: "CACHE_REDIS_BUDGET",
     aliases: &[],
@@ -68,7 +59,7 @@ const MODE: Text = Text {
 
 const CACHE: Group = Group {
     title: "The cache",
-    settings: &[&REDIS_URL, &TTL, &MAX_MEMORY, &COMPRESSION, &WARMING, &MODE, &REDIS_BUDGET],
+    settings: &[&REDIS_URL, &TTL, &MAX_MEMORY, &COMPRESSION, &MODE, &REDIS_BUDGET],
     elsewhere: &[],
 };
 
@@ -103,7 +94,6 @@ impl FromSettings for CacheConfig {
             mode: from.parse(&MODE).unwrap_or_default(),
             max_memory_bytes: from.read(&MAX_MEMORY).0,
             compress: from.read(&COMPRESSION),
-            warming: from.read(&WARMING),
             tier_budget: from.read(&REDIS_BUDGET),
             ..CacheConfig::default()
         }
@@ -129,7 +119,6 @@ mod tests {
             ("CACHE_TTL", "300s"),
             ("CACHE_MAX_MEMORY", "100mb"),
             ("CACHE_ENABLE_COMPRESSION", "false"),
-            ("CACHE_ENABLE_WARMING", "true"),
             ("CACHE_MODE", "bounded:500ms"),
             ("CACHE_REDIS_BUDGET", "10ms"),
         ];
@@ -140,7 +129,6 @@ mod tests {
             mode: Mode::Bounded(Duration::from_millis(500)),
             max_memory_bytes: config.max_memory_bytes,
             compress: false,
-            warming: true,
             tier_budget: Duration::from_millis(10),
             ..CacheConfig::default()
         };

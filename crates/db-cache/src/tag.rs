@@ -69,7 +69,7 @@ impl Tag {
     }
 }
 
-const NAMED: u64 = 0x6e61_6d65_64;
+const NAMED: u64 = 0x006e_616d_6564;
 
 impl Slot {
     /// How many there are.

@@ -21,18 +21,36 @@ pub enum CommitOutcome {
 /// What must happen around a COMMIT: a read-your-writes token, a cache's mark and bump.
 ///
 /// One value for each transaction, whose state it holds. The retry layer calls it once per attempt, on the connection of
-/// the transaction.
+/// the transaction. No method has a default: several hooks are called as one, and a wrapper that forgot to pass one on would
+/// lose it without a word.
 ///
 /// ```
 /// use std::borrow::Cow;
-/// use db_core::AroundCommit;
+/// use std::pin::Pin;
+///
+/// use db_core::{AroundCommit, CommitOutcome, Result};
+/// use diesel_async::AsyncPgConnection;
+///
+/// type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// /// Tells whoever listens that the prices changed, if the transaction commits.
 /// struct PricesChanged;
 ///
 /// impl AroundCommit for PricesChanged {
+///     fn before<'a>(&'a self, _: &'a mut AsyncPgConnection) -> Answer<'a, Result<()>> {
+///         Box::pin(async { Ok(()) })
+///     }
+///
 ///     fn sql(&self) -> Option<Cow<'_, str>> {
 ///         Some("SELECT pg_notify('prices', '')".into())
+///     }
+///
+///     fn alongside<'a>(&'a self, _: &'a AsyncPgConnection) -> Option<Answer<'a, ()>> {
+///         None
+///     }
+///
+///     fn after<'a>(&'a self, _: Option<&'a mut AsyncPgConnection>, _: CommitOutcome) -> Answer<'a, ()> {
+///         Box::pin(async {})
 ///     }
 /// }
 /// ```
@@ -44,18 +62,13 @@ pub trait AroundCommit: Send + Sync {
     fn before<'a>(
         &'a self,
         conn: &'a mut AsyncPgConnection,
-    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        let _ = conn;
-        Box::pin(async { Ok(()) })
-    }
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
     /// SQL that travels in COMMIT's own message, inside the transaction and right before its end: it costs no round trip.
     ///
     /// Several statements are separated by semicolons. They must not end the transaction, and their rows are not read. One
     /// that fails fails the COMMIT, and the transaction is rolled back.
-    fn sql(&self) -> Option<Cow<'_, str>> {
-        None
-    }
+    fn sql(&self) -> Option<Cow<'_, str>>;
 
     /// Runs along with COMMIT: what it sends first goes out in the same flush, right behind COMMIT, and the server
     /// runs it after COMMIT, outside the transaction. It costs no round trip.
@@ -68,10 +81,7 @@ pub trait AroundCommit: Send + Sync {
     fn alongside<'a>(
         &'a self,
         conn: &'a AsyncPgConnection,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-        let _ = conn;
-        None
-    }
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>;
 
     /// Runs after the outcome is known.
     ///
@@ -81,11 +91,76 @@ pub trait AroundCommit: Send + Sync {
         &'a self,
         conn: Option<&'a mut AsyncPgConnection>,
         outcome: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+}
+
+/// Nothing happens around the COMMIT.
+impl AroundCommit for () {
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn alongside<'a>(
+        &'a self,
+        _: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        let _ = (conn, outcome);
         Box::pin(async {})
     }
 }
 
-/// Nothing happens around the COMMIT.
-impl AroundCommit for () {}
+/// A wrapper that forgets one method does not compile: the same program with and without each.
+#[cfg(doctest)]
+mod forgotten {
+    macro_rules! wrapper {
+        ($name:ident: $outcome:literal, $($method:literal)*) => {
+            #[doc = concat!(
+                "```", $outcome, "\n",
+                "use std::{borrow::Cow, pin::Pin};\n",
+                "use db_core::{AroundCommit, CommitOutcome, Result};\n",
+                "use diesel_async::AsyncPgConnection as Conn;\n",
+                "type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;\n",
+                "struct Wrapper<A>(A);\n",
+                "impl<A: AroundCommit> AroundCommit for Wrapper<A> {\n",
+                $($method, "\n",)*
+                "}\n```"
+            )]
+            struct $name;
+        };
+    }
+    wrapper!(Whole: "",
+        "fn before<'a>(&'a self, conn: &'a mut Conn) -> Answer<'a, Result<()>> { self.0.before(conn) }"
+        "fn sql(&self) -> Option<Cow<'_, str>> { self.0.sql() }"
+        "fn alongside<'a>(&'a self, conn: &'a Conn) -> Option<Answer<'a, ()>> { self.0.alongside(conn) }"
+        "fn after<'a>(&'a self, conn: Option<&'a mut Conn>, outcome: CommitOutcome) -> Answer<'a, ()> { self.0.after(conn, outcome) }");
+    wrapper!(WithoutBefore: "compile_fail,E0046",
+        "fn sql(&self) -> Option<Cow<'_, str>> { self.0.sql() }"
+        "fn alongside<'a>(&'a self, conn: &'a Conn) -> Option<Answer<'a, ()>> { self.0.alongside(conn) }"
+        "fn after<'a>(&'a self, conn: Option<&'a mut Conn>, outcome: CommitOutcome) -> Answer<'a, ()> { self.0.after(conn, outcome) }");
+    wrapper!(WithoutSql: "compile_fail,E0046",
+        "fn before<'a>(&'a self, conn: &'a mut Conn) -> Answer<'a, Result<()>> { self.0.before(conn) }"
+        "fn alongside<'a>(&'a self, conn: &'a Conn) -> Option<Answer<'a, ()>> { self.0.alongside(conn) }"
+        "fn after<'a>(&'a self, conn: Option<&'a mut Conn>, outcome: CommitOutcome) -> Answer<'a, ()> { self.0.after(conn, outcome) }");
+    wrapper!(WithoutAlongside: "compile_fail,E0046",
+        "fn before<'a>(&'a self, conn: &'a mut Conn) -> Answer<'a, Result<()>> { self.0.before(conn) }"
+        "fn sql(&self) -> Option<Cow<'_, str>> { self.0.sql() }"
+        "fn after<'a>(&'a self, conn: Option<&'a mut Conn>, outcome: CommitOutcome) -> Answer<'a, ()> { self.0.after(conn, outcome) }");
+    wrapper!(WithoutAfter: "compile_fail,E0046",
+        "fn before<'a>(&'a self, conn: &'a mut Conn) -> Answer<'a, Result<()>> { self.0.before(conn) }"
+        "fn sql(&self) -> Option<Cow<'_, str>> { self.0.sql() }"
+        "fn alongside<'a>(&'a self, conn: &'a Conn) -> Option<Answer<'a, ()>> { self.0.alongside(conn) }");
+}

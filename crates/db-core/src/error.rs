@@ -4,6 +4,7 @@
 //! whether to try again. A variant is a decision that a caller can take, not a layer that failed.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::settings::InvalidSettings;
@@ -149,6 +150,9 @@ pub enum Error {
     /// The client library refused the request: a query that cannot be built, a misuse of transactions.
     #[error("query refused by the client: {0}")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What several callers ran into together, such as the statement that loaded for all of them.
+    #[error(transparent)]
+    Shared(Arc<Error>),
     /// Settings are missing or wrong; the message lists all of them.
     #[error(transparent)]
     Settings(#[from] InvalidSettings),
@@ -174,6 +178,7 @@ impl Error {
             | Error::Server(report) => Some(report),
             Error::Connect(error) => error.report.as_ref(),
             Error::CommitUnknown(unknown) => unknown.cause.report(),
+            Error::Shared(error) => error.report(),
             _ => None,
         }
     }
@@ -214,6 +219,8 @@ impl Error {
             | Error::NotFound
             | Error::Value(_)
             | Error::Client(_)
+            // It came up in the work: what the work waited for failed for others, too.
+            | Error::Shared(_)
             | Error::Settings(_) => false,
         }
     }
@@ -288,6 +295,7 @@ impl Classify for Error {
             }
             Error::Connect(error) => error.failure.class(),
             Error::CommitUnknown(_) => Class::Unknown,
+            Error::Shared(error) => error.class(),
             Error::PoolClosed { .. }
             | Error::WriteInRead(_)
             | Error::TransactionEnded { .. }

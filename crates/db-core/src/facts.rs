@@ -39,7 +39,8 @@ pub struct Facts {
     ///
     /// The same work succeeds on a new connection, and on any of this source's once this one has gone back.
     pub stale: bool,
-    /// The server that the connection led to when it was opened.
+    /// The server that the connection leads to for as long as it is open; unknown behind a pooler, which may lead each
+    /// transaction to another one.
     pub server: Option<ServerId>,
 }
 

@@ -65,6 +65,8 @@ codes! {
     INSUFFICIENT_PRIVILEGE = b"42501";
     /// `42601` syntax error.
     SYNTAX_ERROR = b"42601";
+    /// `42P09` ambiguous alias: a name that means two things.
+    AMBIGUOUS_ALIAS = b"42P09";
     /// `42P01` undefined table.
     UNDEFINED_TABLE = b"42P01";
     /// `42P04` duplicate database.

@@ -7,7 +7,7 @@ use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchem
 use db_core::{DatabaseUrl, Environment};
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
-use db_retry::RetryConfig;
+use db_retry::{BreakerConfig, CircuitBreaker, RetryConfig};
 
 use crate::settings::{QueryLogConfig, groups};
 
@@ -40,6 +40,9 @@ pub struct Config {
     pub read_pool: PoolConfig,
     /// How reads and transactions are tried again.
     pub retry: RetryConfig,
+    /// When calls are turned away at once because no server answers, and how it is found out that one is
+    /// back; none: each waits for [`RouterConfig::writer_wait`].
+    pub breaker: Option<BreakerConfig>,
     /// How servers are watched, and how stale a read may be.
     pub router: RouterConfig,
     /// A statement that takes longer is logged; none means never.
@@ -126,6 +129,7 @@ impl Config {
         let DatabaseUrls { primary, direct, standbys, nodes } = urls;
         let (PatroniUrls(patroni), ReadPoolConfig(read_pool)) = (from.get(), from.get());
         let (QueryLogConfig { slow, all }, LedgerSchema(ledger)) = (from.get(), from.get());
+        let CircuitBreaker(breaker) = from.get();
         Config {
             environment: from.environment(),
             named_environment: from.named_environment(),
@@ -139,6 +143,7 @@ impl Config {
             pool: from.get(),
             read_pool,
             retry: from.get(),
+            breaker,
             router: from.get(),
             slow_query_threshold: slow,
             log_queries: all,
@@ -257,6 +262,8 @@ mod tests {
             ("PATRONI_URL", "http://a:8008, http://b"),
             ("DB_ZONE", "east"),
             ("DB_POOL_BACKGROUND", "3"),
+            ("DB_POOL_MAX_BUFFER", "65536"),
+            ("DB_CIRCUIT_BREAKER", "on"),
             ("DB_WIRE_TAP", "off"),
             ("DB_MAX_RETRIES", "0"),
             ("DB_SLOW_QUERY_THRESHOLD", "0"),
@@ -270,8 +277,11 @@ mod tests {
         assert_eq!(patroni, ["http://a:8008", "http://b:8008"]);
         assert_eq!(config.router.zone.as_deref(), Some("east"));
         for pool in [&config.pool, &config.read_pool] {
-            assert_eq!(pool.background.map(std::num::NonZeroUsize::get), Some(3));
+            let counts =
+                [pool.background, pool.max_buffer].map(|count| count.map(std::num::NonZeroUsize::get));
+            assert_eq!(counts, [Some(3), Some(65_536)]);
         }
+        assert_eq!(config.breaker, Some(BreakerConfig::default()));
         assert!(!config.connect.wire_tap);
         assert_eq!(config.retry.attempts.get(), 1);
         assert_eq!((config.slow_query_threshold, config.log_queries), (None, true));

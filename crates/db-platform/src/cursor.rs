@@ -1,9 +1,12 @@
 //! Reads the rows of a stream from a server that may answer, and from another one where that helps.
 
+use std::time::Duration;
+
 use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
 use db_query::{Reading, Returns, Rows, declare};
-use db_replica_routing::{Freshness, Reader, Routed};
+use db_replica_routing::{Freshness, Routed};
+use diesel_async::AsyncPgConnection;
 
 use crate::db::Db;
 use crate::timeout::within;
@@ -16,13 +19,16 @@ where
 {
     // It is read in a task of its own, which is in no request's scope.
     let db = db.session_now().map_or(db.clone(), |session| db.in_session(&session));
-    let (asked, limit) = (db.clone(), db.timeout());
-    let opening = async move { within(limit, open(&asked, site, query)).await };
-    let reading =
-        Reading::in_batches_of(batch_size).within(limit).failing(move |conn: &mut Routed<Pool>, error| {
-            let reader = db.reader(Freshness::Default);
+    let (asked, watched, limit) = (db.clone(), db.clone(), Limit::of(&db));
+    let opening = async move { within(asked.timeout(), open(&asked, site, query)).await };
+    let reading = Reading::in_batches_of(batch_size)
+        .within(limit.of_a_batch)
+        .unless(move |conn| Box::pin(watched.routed_reader(Freshness::Default).server_down(conn)))
+        .failing(move |conn: &mut Routed<Pool>, error| {
+            let reader = db.routed_reader(Freshness::Default);
             let last_words = reader.facts(conn).last_words;
-            if error.class() == Class::Unavailable {
+            let silent = limit.is_the_servers && matches!(error, Error::DeadlineExceeded { .. });
+            if silent || error.class() == Class::Unavailable {
                 reader.report(conn, Report::ServerGone);
             }
             error.with_last_words(last_words)
@@ -30,41 +36,32 @@ where
     Rows::start::<Q, _>(opening, reading)
 }
 
+/// How long one batch may take.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    of_a_batch: Option<Duration>,
+    /// Whether a server that lives would have ended the statement by then.
+    is_the_servers: bool,
+}
+
+impl Limit {
+    fn of(db: &Db) -> Self {
+        match (db.timeout(), db.retry().config().read_timeout) {
+            (Some(own), Some(servers)) if servers < own => {
+                Limit { of_a_batch: Some(servers), is_the_servers: true }
+            }
+            (None, servers) => Limit { of_a_batch: servers, is_the_servers: true },
+            (own, _) => Limit { of_a_batch: own, is_the_servers: false },
+        }
+    }
+}
+
 /// Opens the cursor on a server that may answer, and on another one where that helps: no row was seen yet.
 async fn open<Q, U>(db: &Db, site: Site, query: Q) -> Result<Routed<Pool>>
 where
     Q: Returns<U, Query: 'static>,
 {
-    let opened = db.retry().run(move |_| {
-        let query = query.clone();
-        async move {
-            match open_on(&db.reader(Freshness::Default), site, query).await {
-                // A caller that has waited for as long as it was willing to is not made to wait again.
-                Err(error) if error.ends_the_wait() => Ok(Err(error)),
-                opened => opened.map(Ok),
-            }
-        }
-    });
-    opened.await?
-}
-
-async fn open_on<Q, U>(reader: &Reader<'_, Pool>, site: Site, query: Q) -> Result<Routed<Pool>>
-where
-    Q: Returns<U, Query: 'static>,
-{
-    let mut again = true;
-    loop {
-        let mut conn = reader.acquire_at(site).await?;
-        let Err(error) = declare(&mut conn, query.clone()).await else { return Ok(conn) };
-        let facts = reader.facts(&conn);
-        // What the connection kept of the database was stale, and nothing was done: another one has it anew.
-        if facts.stale && std::mem::take(&mut again) {
-            continue;
-        }
-        let error = Error::from(error).in_read().with_last_words(facts.last_words);
-        if error.class() == Class::Unavailable {
-            reader.report(&mut conn, Report::ServerGone);
-        }
-        return Err(error);
-    }
+    let reader = db.reader(Freshness::Default);
+    let declaring = async move |conn: &mut AsyncPgConnection| declare(conn, query).await;
+    Ok(db.retry().begin_at(site, &reader, declaring).await?.1.into_inner())
 }

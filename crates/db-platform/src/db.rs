@@ -14,19 +14,22 @@ use std::sync::OnceLock;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Work};
+use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
-use db_retry::{BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts};
+use db_retry::{BreakerStatus, BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts, Through};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
+use crate::breakers::{Breakers, Probes};
 use crate::cursor;
 use crate::health::Health;
+use crate::lost_writes::LostWrites;
 use crate::parts::Parts;
+use crate::read::ReadBuilder;
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
@@ -38,11 +41,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Db {
     router: Arc<Router<Pool>>,
     retry: Retry,
+    /// Where calls are turned away at once while no server answers.
+    breakers: Option<Arc<Breakers>>,
     /// The longest that one call may take as a whole.
     timeout: Option<Duration>,
     /// What the caller has written, so that its reads see it.
     session: Option<Session>,
     parts: Arc<Parts>,
+    /// Tells of writes that no session remembers, in development.
+    lost_writes: Option<Arc<LostWrites>>,
     #[cfg(feature = "cache")]
     cache: Option<crate::cache_part::DbCache>,
     /// Whether a pooler may lead each transaction to another server.
@@ -90,13 +97,31 @@ impl Db {
         T: Send + 'a,
         E: Into<Error> + Send + 'a,
     {
-        let site = Location::caller();
+        self.read_at(Location::caller(), freshness, work)
+    }
+
+    /// As [`Db::read_within`], on behalf of the code at `site`.
+    pub(crate) fn read_at<'a, T, E>(
+        &'a self,
+        site: Site,
+        freshness: Freshness,
+        work: impl Work<T, E> + 'a,
+    ) -> BoxFuture<'a, Result<T>>
+    where
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
+    {
         // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
         // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
             let reader = self.reader(freshness);
             within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
+    }
+
+    /// A read that differs from the default: how stale it may be, and when it is tried again.
+    pub fn build_read(&self) -> ReadBuilder<'_> {
+        ReadBuilder::new(self)
     }
 
     /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.
@@ -202,7 +227,17 @@ impl Db {
     #[track_caller]
     pub fn primary(&self) -> impl Future<Output = Result<Connection>> + Send {
         let site = Location::caller();
-        within(self.timeout, async move { Ok(self.writer().acquire_at(site).await?.into_inner()) })
+        if let Some(lost_writes) = self.lost_writes.as_ref().filter(|_| self.session_now().is_some()) {
+            lost_writes.primary(site);
+        }
+        self.primary_at(site)
+    }
+
+    fn primary_at(&self, site: Site) -> impl Future<Output = Result<Connection>> + Send {
+        within(
+            self.timeout,
+            async move { Ok(self.writer().acquire_at(site).await?.into_inner().into_inner()) },
+        )
     }
 
     /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
@@ -211,7 +246,7 @@ impl Db {
     pub async fn health(&self) -> Health {
         let started = Instant::now();
         let answer = tokio::time::timeout(PATIENCE, async {
-            let mut conn = self.primary().await?;
+            let mut conn = self.primary_at(Location::caller()).await?;
             sql_query("SELECT 1").execute(&mut conn).await?;
             Ok::<_, Error>(started.elapsed())
         });
@@ -247,14 +282,7 @@ impl Db {
     /// The same database, whose reads and transactions are tried again as `config` says: for one call or for many. What
     /// retries may cost in sum stays what it was.
     pub fn with_retry(&self, config: RetryConfig) -> Db {
-        let own = self.retry.config();
-        let (read_timeout, statement_timeout) = (own.read_timeout, own.statement_timeout);
-        let config = RetryConfig {
-            read_timeout: config.read_timeout.or(read_timeout),
-            statement_timeout: config.statement_timeout.or(statement_timeout),
-            ..config
-        };
-        Db { retry: self.retry.with(config), ..self.clone() }
+        Db { retry: self.retry.with(self.retry_config(config)), ..self.clone() }
     }
 
     /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
@@ -267,7 +295,14 @@ impl Db {
     /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
     /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
     /// knows only when it is [told](Session::forget).
+    ///
+    /// In development (`APP_ENV`) the log warns, once for each line, of a call outside of every scope where the process
+    /// opens any, of a transaction there, and of [`Db::primary`] in a session.
+    #[track_caller]
     pub fn session(&self) -> Db {
+        if let Some(lost_writes) = &self.lost_writes {
+            lost_writes.session(Location::caller());
+        }
         self.in_session(&Session::current().unwrap_or_default())
     }
 
@@ -322,6 +357,12 @@ impl Db {
         self.retry.commits()
     }
 
+    /// What the circuit breakers do, that of writes and that of reads; nothing where there are none
+    /// ([`Config::breaker`](crate::Config::breaker)).
+    pub fn breakers(&self) -> Vec<BreakerStatus> {
+        self.breakers.iter().flat_map(|breakers| breakers.status()).collect()
+    }
+
     /// What retries may still cost, and how many were refused, where there is a budget.
     pub fn retry_budget(&self) -> Option<BudgetStatus> {
         self.retry.budget()
@@ -332,7 +373,16 @@ impl Db {
     }
 
     /// What is asked for by name is what is meant; else a session's own writes are to be seen.
-    pub(crate) fn reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
+    pub(crate) fn reader(&self, freshness: Freshness) -> Through<'_, Probes, Reader<'_, Pool>> {
+        let breaker = self.breakers.as_deref().map(|breakers| match freshness {
+            Freshness::Primary => &breakers.writes,
+            _ => &breakers.reads,
+        });
+        Through::new(breaker, self.routed_reader(freshness))
+    }
+
+    /// The same without a breaker.
+    pub(crate) fn routed_reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
         let freshness = match freshness {
             Freshness::Default => self.session_now().map_or(freshness, |session| session.freshness()),
             freshness => freshness,
@@ -345,6 +395,13 @@ impl Db {
         self.session.clone().or_else(Session::current)
     }
 
+    /// A transaction in no session begins here.
+    pub(crate) fn note_lost_writes(&self, site: Site) {
+        if let Some(lost_writes) = &self.lost_writes {
+            lost_writes.transaction(site);
+        }
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.parts
     }
@@ -353,8 +410,19 @@ impl Db {
         &self.retry
     }
 
-    pub(crate) fn writer(&self) -> Writer<'_, Pool> {
-        self.router.writer()
+    /// What retries of one call are to go by: what it says, and where it does not, what is known of this database.
+    pub(crate) fn retry_config(&self, said: RetryConfig) -> RetryConfig {
+        let own = self.retry.config();
+        RetryConfig {
+            read_timeout: said.read_timeout.or(own.read_timeout),
+            statement_timeout: said.statement_timeout.or(own.statement_timeout),
+            marker_schema: said.marker_schema.or_else(|| own.marker_schema.clone()),
+            ..said
+        }
+    }
+
+    pub(crate) fn writer(&self) -> Through<'_, Probes, Writer<'_, Pool>> {
+        Through::new(self.breakers.as_deref().map(|breakers| &breakers.writes), self.router.writer())
     }
 }
 

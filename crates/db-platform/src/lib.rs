@@ -1,6 +1,7 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+mod breakers;
 #[cfg(feature = "cache")]
 mod cache_part;
 #[cfg(feature = "cache")]
@@ -10,10 +11,13 @@ mod cursor;
 mod db;
 mod ground;
 mod health;
+mod loads;
+mod lost_writes;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
 mod query_log;
+mod read;
 mod servers;
 mod settings;
 mod timeout;
@@ -32,9 +36,13 @@ pub use db_core::{
 pub use db_pool::{Connection, Drained};
 pub use db_query::{Batch, BatchError, Returns, Rows, batch};
 pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
-pub use db_retry::{Begin, BudgetStatus, CommitCounts, Isolation, Resolve, RetryConfig, RetryCounts};
+pub use db_retry::{
+    Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,
+    RetryConfig, RetryCounts,
+};
 pub use health::Health;
 pub use parts::PartStatus;
+pub use read::ReadBuilder;
 pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
@@ -46,8 +54,8 @@ pub use db_migrations as migrations;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
 pub use {
-    db_core as core, db_pool as pool, db_query as query, db_replica_routing as replica_routing,
-    db_retry as retry,
+    db_core as core, db_loader as loader, db_pool as pool, db_query as query,
+    db_replica_routing as replica_routing, db_retry as retry,
 };
 
 /// The pages whose Rust blocks must compile.

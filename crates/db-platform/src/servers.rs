@@ -187,7 +187,8 @@ async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
     let asking = async {
         let mut conn = connector.connect(host).await?;
         let facts = sql_query(
-            "SELECT pg_is_in_recovery() AS in_recovery, current_setting('max_connections')::int4 AS max_connections",
+            "SELECT pg_catalog.pg_is_in_recovery() AS in_recovery, \
+             pg_catalog.current_setting('max_connections')::integer AS max_connections",
         );
         Ok(facts.get_result(&mut conn).await?)
     };

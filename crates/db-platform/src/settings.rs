@@ -7,7 +7,7 @@ use db_core::settings::{
 };
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
-use db_retry::RetryConfig;
+use db_retry::{CircuitBreaker, RetryConfig};
 
 const SLOW_QUERY_THRESHOLD: Setting<Limit> = Setting {
     name: "DB_SLOW_QUERY_THRESHOLD",
@@ -49,7 +49,9 @@ const QUERY_LOG: Group = Group {
 };
 
 /// What is said of a name whose part of the platform does not exist.
-const NO_CACHE: &str = "there is no cache yet";
+const CACHE_IN_CODE: &str =
+    "`Db` does not read it yet: say it in the `CacheConfig` of the cache that you attach";
+const NO_WARMING: &str = "there is no warming of the cache yet";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
 const NO_MONITORING: &str = "there is no monitoring yet";
 const NO_BACKUP: &str = "there is no backup yet";
@@ -59,11 +61,11 @@ const NOT_YET: Group = Group {
     title: "Not there yet",
     settings: &[],
     elsewhere: &[
-        Foreign::new("REDIS_URL", NO_CACHE),
-        Foreign::new("CACHE_TTL", NO_CACHE),
-        Foreign::new("CACHE_MAX_MEMORY", NO_CACHE),
-        Foreign::new("CACHE_ENABLE_COMPRESSION", NO_CACHE),
-        Foreign::new("CACHE_ENABLE_WARMING", NO_CACHE),
+        Foreign::new("REDIS_URL", CACHE_IN_CODE),
+        Foreign::new("CACHE_TTL", CACHE_IN_CODE),
+        Foreign::new("CACHE_MAX_MEMORY", CACHE_IN_CODE),
+        Foreign::new("CACHE_ENABLE_COMPRESSION", CACHE_IN_CODE),
+        Foreign::new("CACHE_ENABLE_WARMING", NO_WARMING),
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
         Foreign::new("MONITORING_ENABLED", NO_MONITORING),
@@ -114,6 +116,7 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         ReadPoolConfig::GROUPS,
         ConnectConfig::GROUPS,
         RetryConfig::GROUPS,
+        CircuitBreaker::GROUPS,
         QueryLogConfig::GROUPS,
         &[&NOT_YET],
     ];
@@ -179,6 +182,7 @@ mod tests {
         check::<ReadPoolConfig>();
         check::<ConnectConfig>();
         check::<RetryConfig>();
+        check::<CircuitBreaker>();
         check::<QueryLogConfig>();
     }
 

@@ -54,7 +54,6 @@ impl<'a> Committing<'a> {
     }
 }
 
-// Every method is passed on: tests/it/parts.rs sees each of them arrive.
 impl AroundCommit for Committing<'_> {
     fn before<'a>(
         &'a self,

@@ -5,9 +5,9 @@ use std::panic::Location;
 use std::pin::pin;
 use std::time::Duration;
 
-use db_core::{AroundCommit, Classify, Error, Once, Work};
+use db_core::{AroundCommit, Classify, Error, Once, Site, Work};
 use db_replica_routing::{Session, SessionCommit};
-use db_retry::{Begin, CommitHooks, Isolation, Resolve, Retry, RetryConfig};
+use db_retry::{Begin, ByClass, CommitHooks, Condition, If, Isolation, Resolve, Retry, RetryConfig};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
@@ -17,8 +17,9 @@ use crate::timeout::{Committing, within_until_commit};
 /// A transaction that is about to run; made by [`Db::build_transaction`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs until run or run_once"]
-pub struct TransactionBuilder<'a> {
+pub struct TransactionBuilder<'a, C = ByClass> {
     db: &'a Db,
+    condition: C,
     begin: Begin,
     retry: Option<RetryConfig>,
     timeout: Option<Duration>,
@@ -30,6 +31,7 @@ impl<'a> TransactionBuilder<'a> {
     pub(crate) fn new(db: &'a Db) -> Self {
         TransactionBuilder {
             db,
+            condition: ByClass,
             begin: Begin::default(),
             retry: None,
             timeout: None,
@@ -37,7 +39,9 @@ impl<'a> TransactionBuilder<'a> {
             session: db.session_now(),
         }
     }
+}
 
+impl<'a, C> TransactionBuilder<'a, C> {
     /// As if transactions had run one after another; conflicts are run again.
     pub fn serializable(mut self) -> Self {
         self.begin.isolation = Some(Isolation::Serializable);
@@ -90,6 +94,29 @@ impl<'a> TransactionBuilder<'a> {
         self
     }
 
+    /// Try again where `condition` says so of the work's error, in place of what its class says.
+    ///
+    /// It is not asked where another attempt could apply something twice. It should answer at once: it runs in the caller's task.
+    /// One that panics is logged and says no.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Error, Result};
+    /// # use diesel_async::SimpleAsyncConnection;
+    /// # async fn book(db: Db) -> Result<()> {
+    /// db.build_transaction()
+    ///     .retry_if(|error: &Error| error.constraint() == Some("bookings_number_key"))
+    ///     .run(async |conn| Ok(conn.batch_execute("INSERT INTO bookings SELECT max(number) + 1 FROM bookings").await?))
+    ///     .await
+    /// # }
+    /// ```
+    pub fn retry_if<E, F>(self, condition: F) -> TransactionBuilder<'a, If<F>>
+    where
+        F: Fn(&E) -> bool + Send + Sync,
+    {
+        let TransactionBuilder { db, condition: _, begin, retry, timeout, name, session } = self;
+        TransactionBuilder { db, condition: If(condition), begin, retry, timeout, name, session }
+    }
+
     /// A name for the tracing span around all of its attempts.
     pub fn named(mut self, name: &'static str) -> Self {
         self.name = Some(name);
@@ -112,16 +139,18 @@ impl<'a> TransactionBuilder<'a> {
     #[track_caller]
     pub fn run<T, E>(self, work: impl Work<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
+        C: Condition<E> + 'a,
         T: Send + 'a,
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
                 (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
             let committing = Committing::around(commit_hooks(session.as_ref(), &parts));
-            let retries = self.retries();
+            let retries = self.retries().judged_by(self.condition);
             let running = pin!(retries.transaction_at(site, &writer, self.begin, &committing, work));
             within_until_commit(self.db.timeout(), &committing, running).await
         };
@@ -138,10 +167,12 @@ impl<'a> TransactionBuilder<'a> {
     #[track_caller]
     pub fn run_once<T, E>(self, work: impl Once<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
+        C: Send + Sync + 'a,
         T: Send + 'a,
         E: From<Error> + Classify + Send + 'a,
     {
         let (site, span) = (Location::caller(), self.span());
+        self.note_lost_writes(site);
         let running = async move {
             let writer = self.db.writer();
             let (session, parts) =
@@ -154,12 +185,20 @@ impl<'a> TransactionBuilder<'a> {
         Box::pin(in_scope(running).instrument(span))
     }
 
+    fn note_lost_writes(&self, site: Site) {
+        if self.session.is_none() && !self.begin.read_only {
+            self.db.note_lost_writes(site);
+        }
+    }
+
+    /// The common retries, with what this transaction says of its own.
     fn retries(&self) -> Cow<'a, Retry> {
         let common = self.db.retry();
         if self.retry.is_none() && self.timeout.is_none() && self.db.timeout().is_none() {
             return Cow::Borrowed(common);
         }
-        let mut config = self.retry.clone().unwrap_or_else(|| common.config().clone());
+        let said = self.retry.clone().unwrap_or_else(|| common.config().clone());
+        let mut config = self.db.retry_config(said);
         config.transaction_timeout = self.timeout.or(config.transaction_timeout);
         if let Some(whole) = self.db.timeout() {
             // Whoever waits goes after that time; this is left for a COMMIT that is under way then.

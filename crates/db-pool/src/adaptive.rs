@@ -133,8 +133,7 @@ impl Driver {
 
     /// Notes what the server has said about its room, asked or not.
     fn look_for_room(&mut self, pool: &Inner) {
-        if let Some((at, error)) = &*pool.failure.borrow()
-            && *at >= self.sampled_at
+        if let Some(error) = pool.failure.since(self.sampled_at)
             && error.failure == ConnectFailure::TooManyConnections
         {
             self.room.is_full(pool.open());

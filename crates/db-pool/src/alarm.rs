@@ -28,8 +28,7 @@ pub(crate) async fn mind(pool: Weak<Inner>) {
     loop {
         let Some(inner) = pool.upgrade() else { return };
         if inner.alarm.rings() {
-            // Those who wait look up.
-            inner.failure.send_modify(|_| {});
+            inner.failure.tell_waiters();
         }
         let (due, touched) = (inner.alarm.due(), Arc::clone(&inner.alarm.touched));
         drop(inner);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use db_core::DatabaseUrl;
 
-use crate::{AdaptiveConfig, Pool};
+use crate::{AdaptiveConfig, HarmlessFunctions, Pool};
 
 /// How a connection is opened, and what holds for its whole life.
 ///
@@ -37,8 +37,9 @@ pub struct ConnectConfig {
     pub application_name: Option<String>,
     /// Whether prepared statements are kept from one use to the next.
     ///
-    /// Without it each statement is still prepared under a name, used and closed, in several round trips: a pooler in
-    /// transaction mode must follow prepared statements all the same (PgBouncer 1.21 and later do).
+    /// Without it no statement has a name, for poolers in transaction mode that do not follow prepared statements
+    /// (PgBouncer before 1.21): each is parsed anew whenever it is used, in two round trips, and closed in a third for
+    /// which nobody waits.
     pub prepared_statements: bool,
     /// How many prepared statements a connection may keep; with more, all are dropped when it is returned.
     pub max_prepared_statements: NonZeroUsize,
@@ -172,6 +173,8 @@ pub struct PoolConfig {
     pub max_buffer: Option<NonZeroUsize>,
     /// When a session is reset that comes back.
     pub reset: Reset,
+    /// Functions of the service's own that leave nothing behind, so that a statement which calls one costs no reset.
+    pub harmless: HarmlessFunctions,
     /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
     /// to `max` whenever callers wait.
     pub adaptive: Option<AdaptiveConfig>,
@@ -181,10 +184,11 @@ pub struct PoolConfig {
 /// sequences that it used, the seed of its random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reset {
-    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling.
+    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling: a function
+    /// counts unless it is known to be harmless, as most of PostgreSQL's own are, or [declared](PoolConfig::harmless) so.
     ///
-    /// What no text tells is not seen: what functions of the service's own, triggers and column defaults do, as
-    /// `SELECT my_lock()` where `my_lock` takes an advisory lock; and what `currval` and `lastval` return.
+    /// What no text tells is not seen: what triggers, views, column defaults, operators and casts of the service's own
+    /// call, and what a column that counts up by itself leaves to `currval` and `lastval`.
     #[default]
     WhenSeen,
     /// After every use; one more round trip, on nobody's time.
@@ -227,6 +231,7 @@ impl Default for PoolConfig {
             salvage_timeout: Duration::from_secs(1),
             max_buffer: NonZeroUsize::new(8 * 1024 * 1024),
             reset: Reset::WhenSeen,
+            harmless: HarmlessFunctions::default(),
             adaptive: None,
         }
     }

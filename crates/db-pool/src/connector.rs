@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::{CancelToken, Client};
 
-use crate::ConnectConfig;
 use crate::baseline::Baseline;
+use crate::doubts::Doubts;
 use crate::hooks::Hooks;
 use crate::identity::{Identity, Lessons};
 use crate::observers::Observers;
@@ -24,7 +24,8 @@ use crate::role::Role;
 use crate::transport::dial::Dialer;
 use crate::wanted::Wanted;
 use crate::watch::{Seen, Watch};
-use crate::wire::{BackendKey, HandOver, Tap, Wire};
+use crate::wire::{BackendKey, HandOver, Link, Staleness, Tap, Wire};
+use crate::{ConnectConfig, HarmlessFunctions};
 
 /// Asks for the password of the day.
 type AskPassword =
@@ -47,6 +48,9 @@ pub struct Connector {
     pub(crate) on_checkout: Hooks,
     role: Role,
     lessons: Lessons,
+    /// The functions that the service declares to leave nothing behind.
+    pub(crate) harmless: HarmlessFunctions,
+    pub(crate) doubts: Doubts,
     /// How many are waiting for the password source.
     asking: Arc<AtomicUsize>,
 }
@@ -58,6 +62,8 @@ pub(crate) struct Opened {
     pub(crate) seen: Arc<Seen>,
     /// How long the first answer took.
     pub(crate) round_trip: Duration,
+    /// Of so many doubts it is known that it is as new.
+    pub(crate) confirmed: u64,
 }
 
 impl Connector {
@@ -78,6 +84,8 @@ impl Connector {
             on_checkout: Hooks::default(),
             role: Role::default(),
             lessons: Lessons::default(),
+            harmless: HarmlessFunctions::default(),
+            doubts: Doubts::default(),
             asking: Arc::default(),
         }
     }
@@ -171,7 +179,8 @@ impl Connector {
         let stream =
             dialed.map_err(|(failure, reason)| self.failed(endpoint, failure, started.elapsed(), &reason))?;
         let wire = Wire::new(endpoint.clone(), Observers::default(), false);
-        let asked = token.cancel_query_raw(Tap::new(stream, wire, None), HandOver).await;
+        let link = Link::new(Tap::new(stream, wire, None), true);
+        let asked = token.cancel_query_raw(link, HandOver).await;
         Ok(asked.map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?)
     }
 
@@ -248,10 +257,11 @@ impl Connector {
             self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &error.to_string())
         })?;
         let mut session = wire.session();
-        session.server = Some(identity.server);
+        let confirmed = session.staleness.confirmed();
+        session.server = identity.server(session.key());
         session.begin();
         drop(session);
-        Ok(Opened { conn, wire, seen, round_trip })
+        Ok(Opened { conn, wire, seen, round_trip, confirmed })
     }
 
     /// Says once that what was to hold for every session does not hold.
@@ -314,10 +324,16 @@ impl Connector {
         config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
         let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
+        {
+            let mut session = wire.session();
+            session.known.harmless = self.harmless.clone();
+            session.staleness = Staleness::of_new(&self.doubts);
+        }
         begun(&wire);
         let channel_binding = stream.channel_binding();
+        let tap = Tap::new(stream, Arc::clone(&wire), channel_binding);
         let (client, driver) = config
-            .connect_raw(Tap::new(stream, Arc::clone(&wire), channel_binding), HandOver)
+            .connect_raw(Link::new(tap, self.config.prepared_statements), HandOver)
             .await
             .map_err(|error| self.url.connect_error(endpoint, &error, started.elapsed()))?;
         let hot_standby = driver.parameter("in_hot_standby").map(|told| told == "on");

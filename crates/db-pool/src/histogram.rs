@@ -36,7 +36,9 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(bucket(nanos)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        if nanos > 0 {
+            self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
         #[cfg(feature = "otel")]
         if let Some(instrument) = self.instrument.get() {
             instrument.record(duration);

@@ -10,12 +10,15 @@ use db_core::{ServerId, SqlState};
 use futures_util::{StreamExt, pin_mut};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream};
 
+use crate::wire::BackendKey;
+
 /// A setting of our own among the start-up options: where a session does not have it, it has none of them.
 pub(crate) const MARK: &str = "db_pool.options";
 
-const STARTED: &str = "SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint, \
-                       current_setting('db_pool.options', true)";
-const SYSTEM: &str = "SELECT system_identifier FROM pg_control_system()";
+const STARTED: &str = "SELECT (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) \
+                       OPERATOR(pg_catalog.*) 1000000)::bigint, \
+                       pg_catalog.current_setting('db_pool.options', true), pg_catalog.pg_backend_pid()";
+const SYSTEM: &str = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
 
 /// What was learned on one connection and holds for the next.
 #[derive(Debug, Clone, Default)]
@@ -34,9 +37,22 @@ pub(crate) struct Asked {
 
 /// What a connection answered.
 pub(crate) struct Identity {
-    pub(crate) server: ServerId,
+    server: ServerId,
+    /// The process that answered.
+    process: Option<i64>,
     /// Whether the start-up options took effect, where it could be asked.
     pub(crate) has_options: Option<bool>,
+}
+
+impl Identity {
+    /// The server that the connection leads to, where it surely leads there for as long as it is open.
+    ///
+    /// A pooler hands out keys of its own and may lead each transaction elsewhere: the process that answers is another one
+    /// than the login named (BackendKeyData).
+    pub(crate) fn server(&self, key: Option<BackendKey>) -> Option<ServerId> {
+        let same = key.is_some_and(|key| self.process == Some(key.pid.into()));
+        same.then_some(self.server)
+    }
 }
 
 impl Lessons {
@@ -74,7 +90,9 @@ impl Lessons {
             system: system.map(i64::cast_unsigned),
             started: started.as_ref().and_then(|columns| columns.number(0)),
         };
-        Identity { server, has_options: started.map(|columns| columns.0.get(1).is_some_and(Option::is_some)) }
+        let process = started.as_ref().and_then(|columns| columns.number(2));
+        let has_options = started.map(|columns| columns.0.get(1).is_some_and(Option::is_some));
+        Identity { server, process, has_options }
     }
 }
 

@@ -1,19 +1,21 @@
 //! What all handles of one pool, and its upkeep task, have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use db_core::{Class, Classify, ConnectError, Endpoint, Error};
+use db_core::{Class, Classify, Endpoint, Error};
 use deadpool::unmanaged::{self, Object};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::adaptive::{Parked, Question, Returns};
 use crate::alarm::Alarm;
 use crate::connector::Opened;
 use crate::counters::Counters;
+use crate::failure::Failure;
 use crate::gate::{Gate, Gatekeeper};
+use crate::harmless::Named;
 use crate::lease::Leases;
 use crate::returning;
 use crate::round_trip::RoundTrip;
@@ -43,6 +45,8 @@ pub(crate) struct Inner {
     /// Places for background work.
     pub(crate) background: Arc<Semaphore>,
     pub(crate) leases: Leases,
+    /// Functions after which sessions are reset, as far as that was said.
+    pub(crate) named: Named,
     /// How long the server's answers take on the way.
     pub(crate) round_trip: RoundTrip,
     /// Wakes the upkeep task: someone waits, or a connection went.
@@ -51,8 +55,7 @@ pub(crate) struct Inner {
     pub(crate) returned: Notify,
     /// Rings when the time of a caller that waits is up.
     pub(crate) alarm: Alarm,
-    /// The last failed attempt to connect, and when it was; none after a success.
-    pub(crate) failure: watch::Sender<Option<(Instant, ConnectError)>>,
+    pub(crate) failure: Failure,
     /// Connections of an earlier generation are not used again.
     pub(crate) generation: AtomicU64,
     /// Statements that were prepared at a lower number have proved stale.
@@ -83,12 +86,13 @@ impl Inner {
             gate: Gatekeeper::default(),
             background: Arc::new(Semaphore::new(config.background_within(config.first_limit()))),
             leases: Leases::default(),
+            named: Named::default(),
             round_trip: RoundTrip::default(),
             config,
             demand,
             returned: Notify::new(),
             alarm: Alarm::default(),
-            failure: watch::Sender::new(None),
+            failure: Failure::default(),
             generation: AtomicU64::new(0),
             statements: AtomicU64::new(0),
             runtime: Handle::current(),
@@ -160,12 +164,14 @@ impl Inner {
         self.demand.notify_one();
     }
 
-    /// A connection has come back.
+    /// A connection has come back, and lies among the idle ones.
     pub(crate) fn came_back(&self) {
+        // A shutdown closes the gate, then looks at the idle ones: either it finds this one, or this finds the gate closed.
+        fence(Ordering::SeqCst);
         if self.is_closed() {
             self.close_idle();
+            self.returned.notify_waiters();
         }
-        self.returned.notify_waiters();
     }
 
     /// A connection is gone.
@@ -207,15 +213,15 @@ impl Inner {
     /// Hands out no connection ever again.
     pub(crate) fn close(&self) {
         self.gate.set(Gate::Closed);
-        // Those who wait for a connection look up.
-        self.failure.send_modify(|_| {});
+        fence(Ordering::SeqCst);
+        self.failure.tell_waiters();
         self.close_idle();
         self.demand.notify_one();
     }
 
     pub(crate) fn add(self: &Arc<Self>, opened: Opened, elapsed: Duration) {
         self.counters.creates.record(elapsed);
-        self.failure.send_replace(None);
+        self.failure.clear();
         self.round_trip.note(opened.round_trip);
         // The upkeep task alone adds, and only where there is room.
         if self.idle.try_add(Box::new(Slot::new(opened, self))).is_err() {
@@ -231,17 +237,18 @@ impl Inner {
         started: Instant,
         deadline: Option<tokio::time::Instant>,
     ) -> Option<Error> {
-        let mut failures = self.failure.subscribe();
         let mut now = tokio::time::Instant::from_std(started);
         loop {
+            // Listened to before anything is looked at: what happens in between is not missed.
+            let told = self.failure.told();
             if self.is_closed() {
                 return Some(Error::PoolClosed { endpoint: self.endpoint.clone() });
             }
-            if let Some((at, error)) = &*failures.borrow_and_update() {
-                let hopeless = error.failure.class() == Class::Permanent && self.open() == 0;
-                if *at >= started && hopeless {
-                    return Some(error.clone().into());
-                }
+            if let Some(error) = self.failure.since(started)
+                && error.failure.class() == Class::Permanent
+                && self.open() == 0
+            {
+                return Some(error.into());
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
                 return None;
@@ -249,9 +256,7 @@ impl Inner {
             if let Some(deadline) = deadline {
                 self.alarm.set(deadline);
             }
-            if failures.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            told.await;
             now = tokio::time::Instant::now();
         }
     }
@@ -259,9 +264,8 @@ impl Inner {
     /// The error of a caller that waited for as long as it was willing to.
     pub(crate) fn gave_up(&self, started: Instant) -> Error {
         self.counters.timed_out();
-        let failed =
-            self.failure.borrow().as_ref().filter(|(at, _)| *at >= started).map(|(_, error)| error.clone());
-        let failed = failed.or_else(|| self.connector.silent_source(&self.endpoint, started.elapsed()));
+        let silent = || self.connector.silent_source(&self.endpoint, started.elapsed());
+        let failed = self.failure.since(started).or_else(silent);
         if let Some(mut error) = failed.filter(|_| self.open() == 0) {
             error.ends_the_wait = true;
             return error.into();

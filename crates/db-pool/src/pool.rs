@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::alarm;
 use crate::connection::Connection;
+use crate::doubts::Doubts;
 use crate::gate::Gate;
 use crate::inner::Inner;
 use crate::returning;
@@ -52,7 +53,9 @@ impl Pool {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn open(connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
+    pub fn open(mut connector: Connector, endpoint: Endpoint, config: PoolConfig) -> Self {
+        connector.harmless = config.harmless.clone();
+        connector.doubts = Doubts::default();
         let demand = Arc::new(Notify::new());
         let inner = Arc::new(Inner::new(connector, endpoint, config, Arc::clone(&demand)));
         let pool = Arc::downgrade(&inner);
@@ -151,7 +154,7 @@ impl Pool {
     fn is_fresh(&self, slot: &Slot, now: Instant) -> bool {
         let inner = &self.inner;
         let asks = inner.config.check_after.is_some_and(|after| slot.silent_for(now) > after);
-        !slot.is_spent(inner, now) && !asks
+        !slot.is_spent(inner, now) && !asks && !slot.is_doubted(inner)
     }
 
     /// Takes an idle connection that needs no questions asked, without waiting.
@@ -191,7 +194,7 @@ impl Pool {
             };
             let now = Instant::now();
             let is_good =
-                self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.answers(inner).await);
+                self.is_fresh(&slot, now) || (!slot.is_spent(inner, now) && slot.is_as_new(inner).await);
             match inner.gate.now() {
                 // It was suspended or shut down while this caller waited or the connection was asked.
                 Gate::Suspended => continue,

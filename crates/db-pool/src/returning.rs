@@ -31,6 +31,10 @@ const LONGEST_TRIPS: Duration = Duration::from_secs(10);
 const RESET: &str = "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; UNLISTEN *; \
                      SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;";
 
+/// Fails where a function has prepared a statement, which only the text of an EXECUTE inside it shows.
+const NONE_PREPARED: &str = "SELECT 1 / (pg_catalog.count(*) = 0)::pg_catalog.int4 \
+                             FROM pg_catalog.pg_prepared_statements WHERE from_sql;";
+
 /// Where a connection goes that came back.
 enum Way {
     Back,
@@ -64,12 +68,14 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
 }
 
 fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
-    if let Some(stale) = { slot.wire.session().found_stale() } {
-        slot.tell_stale(inner, stale);
-    }
-    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
     let in_the_middle = slot.is_in_the_middle();
     let mut session = slot.wire.session();
+    if let Some(stale) = session.staleness.found() {
+        drop(session);
+        slot.tell_stale(inner, stale);
+        session = slot.wire.session();
+    }
+    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
     let lease = session.lease.take();
     let unanswered = session.unanswered() > 0;
     let is_bloated = inner.config.max_buffer.is_some_and(|most| session.largest() > most.get());
@@ -95,7 +101,7 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
 /// Puts a clean connection back where the next caller finds it, or where the adaptive limit wants it.
 pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Instant) {
     if slot.kept_statements() > inner.connector.config().max_prepared_statements.get() {
-        slot.drop_statements();
+        slot.drop_statements(inner);
     }
     slot.lie_idle(now);
     if inner.config.adaptive.is_some() {
@@ -190,7 +196,7 @@ async fn clean(
     answer_everything(inner, slot, unanswered).await?;
     let (orders, leftover) = orders(inner, slot, orphans);
     if leftover.prepared {
-        slot.drop_statements();
+        slot.drop_statements(inner);
     }
     if !orders.is_empty() {
         slot.conn.batch_execute(&orders).await.map_err(|_| Unclean::Refused)?;
@@ -242,6 +248,9 @@ fn orders(inner: &Inner, slot: &Slot, orphans: &[Box<str>]) -> (String, Leftover
         orders.push_str("ROLLBACK;");
     }
     if leftover.state {
+        if let Some(function) = session.unknown_function() {
+            inner.named.say(&inner.endpoint, function);
+        }
         orders.push_str(RESET);
         // A new session's random numbers cannot be foretold either.
         let seed: f64 = rand::random_range(-1.0..=1.0);
@@ -250,6 +259,9 @@ fn orders(inner: &Inner, slot: &Slot, orphans: &[Box<str>]) -> (String, Leftover
     if leftover.prepared {
         orders.push_str("DEALLOCATE ALL;");
     } else {
+        if leftover.state {
+            orders.push_str(NONE_PREPARED);
+        }
         for name in orphans.iter().filter(|name| session.has_prepared(name)) {
             orders.push_str(&format!("DEALLOCATE \"{}\";", name.replace('"', "\"\"")));
         }

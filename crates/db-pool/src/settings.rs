@@ -121,7 +121,9 @@ fn behaviour(from: &mut Reader<'_>) -> PoolConfig {
         leak_threshold: from.read(&LEAK_THRESHOLD).into(),
         background: NonZeroUsize::new(from.read(&BACKGROUND) as usize),
         salvage_timeout: from.read(&SALVAGE_TIMEOUT),
+        max_buffer: NonZeroUsize::new(from.read(&MAX_BUFFER) as usize),
         reset: if from.read(&RESET_ALWAYS) { Reset::Always } else { Reset::WhenSeen },
+        harmless: from.parse(&HARMLESS_FUNCTIONS).unwrap_or_default(),
         ..PoolConfig::default()
     }
 }
@@ -187,6 +189,7 @@ mod tests {
             ("DB_POOL_BACKGROUND", "3"),
             ("DB_POOL_SALVAGE_TIMEOUT", "2s"),
             ("DB_POOL_RESET_ALWAYS", "yes"),
+            ("DB_POOL_HARMLESS_FUNCTIONS", "total_of,st_*"),
             ("DB_POOL_CONNECTION_TIMEOUT", "10000"),
         ];
         let (writes, reads): (PoolConfig, ReadPoolConfig) = (read(&pairs).unwrap(), read(&pairs).unwrap());
@@ -194,6 +197,7 @@ mod tests {
         assert_eq!(PoolConfig { max: writes.max, ..reads.0 }, writes);
         assert_eq!(writes.background, NonZeroUsize::new(3));
         assert_eq!((writes.salvage_timeout, writes.reset), (Duration::from_secs(2), Reset::Always));
+        assert_eq!(writes.harmless, "total_of, st_*".parse().unwrap());
         assert_eq!(writes.acquire_timeout, Some(Duration::from_secs(10)));
     }
 
@@ -207,6 +211,12 @@ mod tests {
         }
         let never: ConnectConfig = read(&[("DB_SOCKET_TIMEOUT", "never")]).unwrap();
         assert_eq!(never.socket_timeout, None);
+    }
+
+    #[test]
+    fn a_function_that_is_none_is_an_error() {
+        let error = read::<PoolConfig>(&[("DB_POOL_HARMLESS_FUNCTIONS", "total_of()")]).unwrap_err();
+        assert!(error.to_string().contains("`total_of()` is no function's name"), "{error}");
     }
 
     #[test]

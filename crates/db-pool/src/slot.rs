@@ -9,6 +9,7 @@ use diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
 };
 
+use crate::confirm;
 use crate::connector::Opened;
 use crate::gate::Gate;
 use crate::inner::Inner;
@@ -27,6 +28,8 @@ pub(crate) struct Slot {
     generation: u64,
     /// Up to which change of the database its prepared statements are fresh.
     statements: u64,
+    /// Of so many doubts it is known that it is as new.
+    confirmed: u64,
     /// None is never.
     expires: Option<Instant>,
     /// Since when nobody uses it.
@@ -47,6 +50,7 @@ impl Slot {
             seen: opened.seen,
             generation: inner.generation.load(Ordering::Acquire),
             statements: inner.statements.load(Ordering::Acquire),
+            confirmed: opened.confirmed,
             expires: inner.config.max_lifetime.and_then(|lifetime| now.checked_add(less(lifetime))),
             idle_since: now,
             alive_at: now,
@@ -98,6 +102,34 @@ impl Slot {
         matches!(sign, Ok(Ok(())))
     }
 
+    /// Whether an error has raised the doubt whether it is as new, and nobody has asked since.
+    pub(crate) fn is_doubted(&self, inner: &Inner) -> bool {
+        self.confirmed < inner.connector.doubts.raised()
+    }
+
+    /// Asks the server for a sign of life, and where it is doubted, whether it is as new.
+    pub(crate) async fn is_as_new(&mut self, inner: &Inner) -> bool {
+        if !self.is_doubted(inner) {
+            return self.answers(inner).await;
+        }
+        let doubts = inner.connector.doubts.raised();
+        let patience = inner.round_trip.patience(SIGN_OF_LIFE, 8, LONGEST_SIGN);
+        let types = self.wire.session().staleness.types();
+        let asking = confirm::is_as_new(&mut self.conn, &types);
+        let Ok(answer) = tokio::time::timeout(patience, asking).await else {
+            inner.left_unanswered();
+            return false;
+        };
+        self.wire.settled().await;
+        (self.alive_at, self.confirmed) = (Instant::now(), doubts);
+        self.wire.session().staleness.confirm(doubts);
+        if let Ok(false) = answer {
+            self.tell_stale(inner, Stale::Types);
+        }
+        // A role that may not ask learns nothing, and goes on with what it has.
+        answer.unwrap_or(true) && !self.wire.is_lost()
+    }
+
     /// Whether the client library has a call under way or believes to be in a transaction.
     pub(crate) fn is_in_the_middle(&mut self) -> bool {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
@@ -120,9 +152,11 @@ impl Slot {
     }
 
     /// The client library forgets its prepared statements, and closes them on the server.
-    pub(crate) fn drop_statements(&mut self) {
+    pub(crate) fn drop_statements(&mut self, inner: &Inner) {
         self.conn.set_prepared_statement_cache_size(CacheSize::Disabled);
-        self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        if inner.connector.config().prepared_statements {
+            self.conn.set_prepared_statement_cache_size(CacheSize::Unbounded);
+        }
         self.seen.forget_cached();
     }
 
@@ -134,6 +168,10 @@ impl Slot {
             told.compare_exchange(known, known + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
         let first = match stale {
+            Stale::Doubt => {
+                self.wire.session().staleness.raise_doubt();
+                false
+            }
             Stale::Statements => news(&inner.statements, self.statements),
             // The client library forgets a type with the connection only.
             Stale::Types => news(&inner.generation, self.generation),
@@ -147,7 +185,7 @@ impl Slot {
     pub(crate) fn renew(&mut self, inner: &Inner) {
         let now = inner.statements.load(Ordering::Acquire);
         if std::mem::replace(&mut self.statements, now) != now {
-            self.drop_statements();
+            self.drop_statements(inner);
         }
     }
 

@@ -156,7 +156,7 @@ impl Upkeep {
                     if error.failure == ConnectFailure::TimedOut {
                         pool.left_unanswered();
                     }
-                    pool.failure.send_replace(Some((Instant::now(), *error)));
+                    pool.failure.set(*error);
                 }
             }
         }

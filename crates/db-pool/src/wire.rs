@@ -4,16 +4,22 @@
 //! word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What it cannot see is a
 //! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
 
+mod calls;
+mod catalog;
 mod fingerprint;
 mod frames;
 mod leftover;
+mod link;
+mod parameters;
 mod request;
 mod server_error;
 mod session;
+mod staleness;
 mod tap;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod unnamed;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +28,16 @@ use std::time::Instant;
 use db_core::{Endpoint, Facts, LinkEvent, QueryEvent};
 use tokio::sync::Notify;
 
+pub(crate) use calls::Known;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
+pub(crate) use link::{HandOver, Link};
 use request::Finished;
 pub(crate) use request::Foreign;
 pub(crate) use server_error::Stale;
 pub(crate) use session::{BackendKey, Lease, Session};
-pub(crate) use tap::{HandOver, Tap};
+pub(crate) use staleness::Staleness;
+pub(crate) use tap::Tap;
 
 use crate::observers::Observers;
 use frames::Frames;
@@ -133,6 +142,18 @@ impl Wire {
         if awaited {
             self.settled.notify_waiters();
         }
+    }
+
+    /// Reads the key for cancels, and nothing else; whether login is over.
+    fn greeted(&self, frames: &mut Frames, bytes: &[u8]) -> bool {
+        let (mut session, mut over) = (self.session(), false);
+        let wanted = |tag| if tag == b'K' { session::wanted_of_server(tag) } else { 0 };
+        frames.feed(bytes, wanted, |frame| match frame.tag {
+            b'K' => drop(session.server_said(frame)),
+            b'Z' => over = true,
+            _ => {}
+        });
+        over
     }
 
     fn report(&self, request: &Finished, now: Instant) {

@@ -16,6 +16,7 @@ use diesel::query_builder::{AsQuery, AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
 use futures_util::Stream;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -62,6 +63,7 @@ pub struct Rows<U> {
 }
 
 type Failed<C> = dyn Fn(&mut C, Error) -> Error + Send;
+type ServerDown<C> = dyn Fn(&C) -> BoxFuture<'static, ()> + Send;
 
 /// How rows are read.
 ///
@@ -75,12 +77,18 @@ pub struct Reading<C> {
     batch_size: u32,
     limit: Option<Duration>,
     failed: Box<Failed<C>>,
+    server_down: Box<ServerDown<C>>,
 }
 
 impl<C> Reading<C> {
     /// So many rows at a time; 0 counts as 1.
     pub fn in_batches_of(batch_size: u32) -> Self {
-        Reading { batch_size: batch_size.max(1), limit: None, failed: Box::new(|_, error| error) }
+        Reading {
+            batch_size: batch_size.max(1),
+            limit: None,
+            failed: Box::new(|_, error| error),
+            server_down: Box::new(|_| Box::pin(std::future::pending())),
+        }
     }
 
     /// The same, where each batch may take so long; `None` is for ever.
@@ -95,6 +103,14 @@ impl<C> Reading<C> {
     #[must_use]
     pub fn failing(mut self, failed: impl Fn(&mut C, Error) -> Error + Send + 'static) -> Self {
         self.failed = Box::new(failed);
+        self
+    }
+
+    /// The same, where a batch is given up as soon as `server_down` of its connection resolves: its server is known to be
+    /// gone, which the connection itself may never notice.
+    #[must_use]
+    pub fn unless(mut self, server_down: impl Fn(&C) -> BoxFuture<'static, ()> + Send + 'static) -> Self {
+        self.server_down = Box::new(server_down);
         self
     }
 }
@@ -185,14 +201,21 @@ where
     U: Send + 'static,
     C: DerefMut<Target = AsyncPgConnection> + Send,
 {
-    let Reading { batch_size, limit, failed } = reading;
+    let Reading { batch_size, limit, failed, server_down } = reading;
     let mut conn = opening.await?;
+    let mut down = server_down(&conn);
     loop {
         let Ok(place) = batches.reserve().await else { return Ok(()) };
         let fetch = Fetch { batch_size, columns: PhantomData::<fn() -> Q::SqlType> };
         // Reborrowed, so that no reference to the guard itself is held across a wait.
         let asked: &AsyncPgConnection = &mut conn;
-        let fetching = fetch_rows::<Q, U>(asked, fetch);
+        let fetching = async {
+            tokio::select! {
+                biased;
+                fetched = fetch_rows::<Q, U>(asked, fetch) => fetched,
+                () = &mut down => Err(Error::ConnectionLost { reason: "its server went down".to_owned() }),
+            }
+        };
         let fetched = match limit {
             None => fetching.await,
             Some(waited) => {

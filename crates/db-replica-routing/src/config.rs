@@ -17,9 +17,9 @@ pub struct NodeConfig {
     /// How many reads it gets, relative to the others, when all are equally fast.
     pub weight: NonZeroU32,
     /// Whether the name leads to one server at a time. It does not where it is a load balancer's, or the
-    /// reader name of a managed service; a name that is seen to alternate is treated alike. A read with a
-    /// token then does not wait for the server that the monitor asks, because its connection may lead to
-    /// another one; which one it leads to is always checked.
+    /// reader name of a managed service; a name that is seen to lead to several is treated alike. Each server
+    /// behind it is asked, and each read goes by the server that its connection leads to. A read with a token
+    /// does not wait for one of them to catch up, because its connection may lead to another one.
     pub one_server: bool,
     /// Whether it answers reads while it is a standby. It does not where it is kept for backups or reports;
     /// it may become the writer all the same.

@@ -2,8 +2,33 @@
 
 use std::time::{Duration, Instant};
 
+use db_core::Role;
+
+use crate::cluster::Cluster;
 use crate::positions::Behind;
 use crate::probe::Answer;
+use crate::seen::Sighting;
+
+impl<A> Cluster<A> {
+    /// What a server's answer says, now that the writer's positions are known.
+    pub(crate) fn sighting(&self, answer: &Answer) -> Sighting {
+        let (lag, covers) = match answer.role {
+            Role::Primary => (Some(Duration::ZERO), None),
+            Role::Standby => self.lateness(answer),
+        };
+        let Answer { role, system, started, timeline, position, asked, .. } = *answer;
+        Sighting { role, system, started, timeline, position, lag, covers, asked, since: asked }
+    }
+
+    /// How far a standby is behind, and the moment before which whatever was committed is surely on it.
+    fn lateness(&self, answer: &Answer) -> (Option<Duration>, Option<Instant>) {
+        let behind = answer.position.map(|position| self.positions.behind(position, Instant::now()));
+        let covered = answer.position.and_then(|position| self.positions.covered(position));
+        let writer = self.writer().and_then(|writer| writer.seen.borrow().primary());
+        let timeline = writer.map(|writer| writer.timeline);
+        (lag(answer, behind.unwrap_or_default(), timeline), covers(answer, covered, timeline))
+    }
+}
 
 /// A standby's lag; none where it is unknown, which counts as infinite.
 ///
@@ -43,7 +68,6 @@ pub(crate) fn covers(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use db_core::Role;
 
     const SECOND: Duration = Duration::from_secs(1);
     const AGE: Option<Duration> = Some(Duration::from_secs(60));

@@ -4,6 +4,7 @@
 //! forged one costs a read from the primary.
 
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -144,6 +145,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let SessionLayer { carrier, on_error } = self.layer.clone();
         let brought = carrier.take(request.headers());
+        let is_outermost = request.extensions().get::<Session>().is_none();
         let session = match request.extensions().get::<Session>() {
             Some(outer) => outer.clone(),
             None => brought.map_or_else(Session::new, |text| Session::parse(&text)),
@@ -153,13 +155,28 @@ where
         let answering = session.clone().sync_scope(|| self.inner.call(request));
         Box::pin(async move {
             let answered = session.clone().scope(answering).await;
-            let mut response = answered.or_else(|error| on_error.respond(error))?;
+            let answered = answered.or_else(|error| on_error.respond(error));
+            if answered.is_err() && is_outermost && session.news().is_some() {
+                warn_of_lost_news();
+            }
+            let mut response = answered?;
             if let Some(news) = session.news() {
                 carrier.put(news, response.headers_mut());
             }
             Ok(response)
         })
     }
+}
+
+/// Says once in a process what the way out is.
+fn warn_of_lost_news() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            "a service failed after it had written: no response carries what its session knows. Put SessionLayer \
+             outside of the layer that makes responses of errors, or give it on_error"
+        );
+    });
 }
 
 impl Carrier {

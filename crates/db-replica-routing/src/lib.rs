@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admission;
+mod backends;
 mod balance;
 mod cluster;
 mod config;

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use db_core::{Acquire, Class, Classify, Connect, Error, EvictAll, Result, Role};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::backends::Backends;
 use crate::cluster::Cluster;
 use crate::deadline::Deadline;
-use crate::lag::{covers, lag};
 use crate::node::Node;
 use crate::pace::{self, Circumstances, FIRST_LOOK};
 use crate::probe::{Answer, Manner, ask};
-use crate::seen::{Seen, Sighting};
+use crate::seen::Seen;
 
 /// Where the writer's place leads to a standby, its connection is opened anew this soon, and then after twice
 /// as long each time, up to the second of these.
@@ -28,7 +29,7 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::
 pub(crate) struct Monitor<A, C> {
     node: Arc<Node<A>>,
     cluster: Arc<Cluster<A>>,
-    connect: C,
+    connect: Arc<C>,
     conn: Option<AsyncPgConnection>,
     /// When its connection was opened, or was last tried to be.
     opened: Option<Instant>,
@@ -42,6 +43,8 @@ pub(crate) struct Monitor<A, C> {
     back: Option<Instant>,
     /// How many probes there were since a read began to wait for the node to catch up.
     looks: u32,
+    /// The task that asks all servers behind its name, where there are several.
+    backends: JoinSet<()>,
 }
 
 /// What a probe came to.
@@ -64,7 +67,7 @@ impl<A, C> Monitor<A, C> {
         Monitor {
             node,
             cluster,
-            connect,
+            connect: Arc::new(connect),
             conn: None,
             opened: None,
             manner,
@@ -73,11 +76,12 @@ impl<A, C> Monitor<A, C> {
             astray: 0,
             back: None,
             looks: 0,
+            backends: JoinSet::new(),
         }
     }
 }
 
-impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
+impl<A: Acquire + EvictAll + Send + Sync + 'static, C: Connect + 'static> Monitor<A, C> {
     /// Runs until it is aborted.
     pub(crate) async fn run(mut self) {
         let mut wakers =
@@ -88,15 +92,29 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
             wakers.awaited.mark_unchanged();
             let outcome = self.probe(started).await;
             let seen = match &outcome {
-                Outcome::Answered(answer) => self.up(answer),
+                Outcome::Answered(answer) => Seen::Up(self.cluster.sighting(answer)),
                 Outcome::Refused(error) => self.refused(started, error),
                 Outcome::Failed(error) => self.went_wrong(started, error),
             };
             self.failures = if seen.up().is_some() { 0 } else { self.failures.saturating_add(1) };
             let (before, seen) = self.cluster.report(&self.node, seen);
             self.note(before, seen, matches!(outcome, Outcome::Answered(_)));
+            self.ask_backends();
             self.pause(started, &mut wakers).await;
         }
+    }
+
+    /// Has all servers behind the name asked, where it leads to several standbys, or may do so.
+    fn ask_backends(&mut self) {
+        let (node, cluster) = (&self.node, &self.cluster);
+        while self.backends.try_join_next().is_some() {}
+        let may_be_several = node.leads_to_several() || node.has_met_stranger();
+        if !self.backends.is_empty() || !may_be_several || !node.is_standby() {
+            return;
+        }
+        let (node, cluster, connect) = (Arc::clone(node), Arc::clone(cluster), Arc::clone(&self.connect));
+        let (manner, deadline) = (self.manner.clone(), self.deadline.clone());
+        self.backends.spawn(Backends::new(node, cluster, connect, manner, deadline).run());
     }
 
     async fn pause(&mut self, started: Instant, wakers: &mut Wakers) {
@@ -226,25 +244,6 @@ impl<A: Acquire + EvictAll, C: Connect> Monitor<A, C> {
             self.astray = self.astray.saturating_add(1);
         }
         Some(pause)
-    }
-
-    fn up(&self, answer: &Answer) -> Seen {
-        let (lag, covers) = match answer.role {
-            Role::Primary => (Some(Duration::ZERO), None),
-            Role::Standby => self.lateness(answer),
-        };
-        let Answer { role, system, started, timeline, position, asked, .. } = *answer;
-        Seen::Up(Sighting { role, system, started, timeline, position, lag, covers, asked, since: asked })
-    }
-
-    /// How far a standby is behind, and the moment before which whatever was committed is surely on it.
-    fn lateness(&self, answer: &Answer) -> (Option<Duration>, Option<Instant>) {
-        let positions = &self.cluster.positions;
-        let behind = answer.position.map(|position| positions.behind(position, Instant::now()));
-        let covered = answer.position.and_then(|position| positions.covered(position));
-        let writer = self.cluster.writer().and_then(|writer| writer.seen.borrow().primary());
-        let timeline = writer.map(|writer| writer.timeline);
-        (lag(answer, behind.unwrap_or_default(), timeline), covers(answer, covered, timeline))
     }
 
     /// It is alive, so it stays what it was last; what it was before it went down says nothing.

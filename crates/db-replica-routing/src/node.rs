@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use db_core::{Endpoint, Role, ServerId};
 use tokio::sync::watch;
@@ -14,9 +14,9 @@ use crate::counts::Reads;
 use crate::ejection::Ejection;
 use crate::lines::Lines;
 use crate::moment::Moment;
-use crate::seen::Seen;
-use crate::token::Token;
+use crate::seen::{Seen, Sighting};
 use crate::vitals::Vitals;
+use crate::waiting::Room;
 
 /// Latencies below this do not tell nodes apart: on a busy machine they are its scheduler's.
 const NOISE_MICROS: f32 = 1_000.0;
@@ -27,8 +27,12 @@ const NOT_USABLE: u64 = 0;
 /// It is a standby, and nobody knows how far behind.
 const UNKNOWN: u64 = 1;
 
-/// So many runs of servers behind one name are remembered.
-const RUNS: usize = 8;
+/// So many servers behind one name are remembered, and as many runs of them.
+pub(crate) const MOST_SERVERS: usize = 8;
+
+/// So many reads at most look for a connection to another server behind one name: each keeps some connections
+/// from others meanwhile.
+const SEARCHES: usize = 2;
 
 #[derive(Debug)]
 pub(crate) struct Node<A> {
@@ -63,6 +67,12 @@ pub(crate) struct Node<A> {
     runs: Mutex<VecDeque<i64>>,
     /// Whether its name was seen to lead to several servers by turns.
     alternates: AtomicBool,
+    /// What the servers behind its name told, where there are several.
+    backends: Mutex<Vec<Sighting>>,
+    /// Whether a connection led to a server that nobody has asked, or nobody has looked yet.
+    stranger: AtomicBool,
+    /// Reads that look for a connection to another one of these servers.
+    pub(crate) searches: Room,
     /// Whether its source does not tell which server a connection leads to.
     pub(crate) nameless: AtomicBool,
     /// How long its next probe may take, in microseconds.
@@ -94,6 +104,9 @@ impl<A> Node<A> {
             trouble: Mutex::new(None),
             runs: Mutex::default(),
             alternates: AtomicBool::new(false),
+            backends: Mutex::default(),
+            stranger: AtomicBool::new(true),
+            searches: Room::new(SEARCHES),
             nameless: AtomicBool::new(false),
             probe_deadline: AtomicU64::new(0),
             lines: Lines::default(),
@@ -165,22 +178,51 @@ impl<A> Node<A> {
         }
     }
 
-    /// Whether it is a standby that has surely replayed what the token stands for.
-    pub(crate) fn has_replayed(&self, token: &Token) -> bool {
+    /// Whether what was seen of it last holds now, and this holds of that.
+    pub(crate) fn surely(&self, holds: impl FnOnce(&Sighting) -> bool) -> bool {
         // A lost connection may mean that the server crashed, and came back to an earlier position.
-        if self.vitals.is_doubted() {
-            return false;
-        }
-        let seen = self.seen.borrow().up().filter(|sighting| sighting.role == Role::Standby);
-        seen.is_some_and(|sighting| {
-            sighting.is_of(token) && sighting.position.is_some_and(|position| position >= token.position)
-        })
+        !self.vitals.is_doubted() && self.seen.borrow().up().is_some_and(|sighting| holds(&sighting))
     }
 
-    /// Whether it is a standby that has surely replayed whatever was committed before this moment.
-    pub(crate) fn covers(&self, moment: Instant) -> bool {
-        let seen = self.seen.borrow().up().and_then(|sighting| sighting.covers);
-        !self.vitals.is_doubted() && seen.is_some_and(|covers| covers >= moment)
+    /// Whether this holds of one of the servers behind its name, where there are several.
+    pub(crate) fn has_backend(&self, holds: impl Fn(&Sighting) -> bool) -> bool {
+        self.leads_to_several()
+            && self.is_standby()
+            && !self.vitals.is_doubted()
+            && self.backends().iter().any(holds)
+    }
+
+    /// What this server told, where it is the one that was asked last or one of those behind the name.
+    pub(crate) fn told_by(&self, server: ServerId) -> Option<Sighting> {
+        let asked = self.seen.borrow().up().filter(|asked| asked.is_by(server));
+        asked.or_else(|| self.backends().iter().find(|backend| backend.is_by(server)).copied())
+    }
+
+    pub(crate) fn set_backends(&self, told: Vec<Sighting>) {
+        *self.backends() = told;
+    }
+
+    /// How many servers behind its name are asked.
+    pub(crate) fn servers(&self) -> usize {
+        self.backends().len().max(1)
+    }
+
+    fn backends(&self) -> MutexGuard<'_, Vec<Sighting>> {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection leads to a server that nobody has asked.
+    pub(crate) fn meet_stranger(&self) {
+        self.stranger.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_met_stranger(&self) -> bool {
+        AtomicBool::load(&self.stranger, Ordering::Relaxed)
+    }
+
+    /// Whether it had met one.
+    pub(crate) fn forget_stranger(&self) -> bool {
+        self.stranger.swap(false, Ordering::Relaxed)
     }
 
     /// Takes it out of use until a probe finds it alive.
@@ -217,13 +259,11 @@ impl<A> Node<A> {
         !self.config.one_server || AtomicBool::load(&self.alternates, Ordering::Relaxed)
     }
 
-    /// Whether this is surely the server that was asked last: what is known of that one holds for it.
-    pub(crate) fn is_meant(&self, server: Option<ServerId>) -> bool {
-        let asked = self.seen.borrow().up();
-        server.zip(asked).is_some_and(|(server, asked)| {
-            let contradicts = server.system.zip(asked.system).is_some_and(|(one, other)| one != other);
-            server.started.is_some() && server.started == asked.started && !contradicts
-        })
+    /// Its name was seen to lead to several servers.
+    pub(crate) fn note_several(&self) {
+        if !self.alternates.swap(true, Ordering::Relaxed) && self.config.one_server {
+            tracing::warn!(endpoint = %self.endpoint(), "this name leads to several servers by turns");
+        }
     }
 
     /// Whether another server answers than the last time, or the same one after a restart.
@@ -239,12 +279,10 @@ impl<A> Node<A> {
         }
         if let Some(place) = runs.iter().position(|run| *run == started) {
             runs.remove(place);
-            if !self.alternates.swap(true, Ordering::Relaxed) && self.config.one_server {
-                tracing::warn!(endpoint = %self.endpoint(), "this name leads to several servers by turns");
-            }
+            self.note_several();
         }
         runs.push_back(started);
-        if runs.len() > RUNS {
+        if runs.len() > MOST_SERVERS {
             runs.pop_front();
         }
         before.is_some()
@@ -285,7 +323,6 @@ fn per_capacity(config: &NodeConfig, share: f32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::Sighting;
     use std::time::Instant;
 
     fn node() -> Node<()> {
@@ -322,18 +359,28 @@ mod tests {
     }
 
     #[test]
-    fn only_the_server_that_was_asked_is_meant() {
+    fn a_server_is_known_by_what_it_told_itself() {
         let node = node();
-        let check = |server: Option<ServerId>, meant| assert_eq!(node.is_meant(server), meant, "{server:?}");
+        let check = |server: ServerId, told: Option<i64>| {
+            let found = node.told_by(server).and_then(|sighting| sighting.started);
+            assert_eq!(found, told, "{server:?}");
+        };
         let server = ServerId { system: Some(7), started: Some(1_000) };
-        check(Some(server), false);
+        check(server, None);
         node.see(Seen::Up(sighting(Instant::now())));
-        check(Some(server), true);
-        check(Some(ServerId { system: None, ..server }), true);
-        check(Some(ServerId { system: Some(8), ..server }), false);
-        check(Some(ServerId { started: Some(2_000), ..server }), false);
-        check(Some(ServerId { started: None, ..server }), false);
-        check(None, false);
+        check(server, Some(1_000));
+        check(ServerId { system: None, ..server }, Some(1_000));
+        check(ServerId { system: Some(8), ..server }, None);
+        check(ServerId { started: None, ..server }, None);
+        let other = ServerId { started: Some(2_000), ..server };
+        check(other, None);
+        node.set_backends(vec![Sighting { started: Some(2_000), ..sighting(Instant::now()) }]);
+        check(other, Some(2_000));
+        assert!(!node.has_backend(|_| true), "the name leads to one server, as far as is known");
+        node.note_several();
+        assert!(node.has_backend(|backend| backend.started == Some(2_000)));
+        node.suspect();
+        assert!(!node.has_backend(|_| true), "it is out of use");
     }
 
     #[test]

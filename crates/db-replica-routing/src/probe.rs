@@ -16,27 +16,43 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 ///
 /// Source: the PostgreSQL manual, "System Administration Functions" and `pg_stat_wal_receiver`.
 const COLUMNS: [(&str, &str, &str); 9] = [
-    ("system", "(SELECT system_identifier FROM pg_control_system())", "int8"),
-    ("started", "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::int8", "int8"),
+    ("system", "(SELECT system_identifier FROM pg_catalog.pg_control_system())", "bigint"),
+    (
+        "started",
+        "(extract(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::bigint",
+        "bigint",
+    ),
     (
         "timeline",
-        "CASE WHEN NOT r THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END",
-        "int8",
+        "CASE WHEN NOT r THEN ('x' OPERATOR(pg_catalog.||) pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::bigint END",
+        "bigint",
     ),
-    ("checkpointed", "CASE WHEN r THEN (SELECT timeline_id FROM pg_control_checkpoint())::int8 END", "int8"),
-    ("streamed", "(SELECT received_tli FROM pg_stat_wal_receiver)::int8", "int8"),
-    ("flushed", "CASE WHEN NOT r THEN pg_current_wal_flush_lsn() END::text", "text"),
-    ("replayed", "CASE WHEN r THEN pg_last_wal_replay_lsn() END::text", "text"),
+    (
+        "checkpointed",
+        "CASE WHEN r THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint())::bigint END",
+        "bigint",
+    ),
+    ("streamed", "(SELECT received_tli FROM pg_catalog.pg_stat_wal_receiver)::bigint", "bigint"),
+    (
+        "flushed",
+        "CASE WHEN NOT r THEN pg_catalog.pg_current_wal_flush_lsn() END::pg_catalog.text",
+        "pg_catalog.text",
+    ),
+    (
+        "replayed",
+        "CASE WHEN r THEN pg_catalog.pg_last_wal_replay_lsn() END::pg_catalog.text",
+        "pg_catalog.text",
+    ),
     (
         "age_seconds",
-        "extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8",
-        "float8",
+        "extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.pg_last_xact_replay_timestamp())::double precision",
+        "double precision",
     ),
     (
         "has_all_received",
-        "r AND coalesce(pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn(), false) \
-            AND EXISTS (SELECT FROM pg_stat_wal_receiver)",
-        "bool",
+        "r AND coalesce(pg_catalog.pg_last_wal_receive_lsn() OPERATOR(pg_catalog.=) pg_catalog.pg_last_wal_replay_lsn(), false) \
+            AND EXISTS (SELECT FROM pg_catalog.pg_stat_wal_receiver)",
+        "boolean",
     ),
 ];
 
@@ -53,7 +69,7 @@ fn question(columns: Columns) -> String {
         _ => format!("{expression} AS {name}"),
     };
     let asked: Vec<_> = COLUMNS.iter().enumerate().map(column).collect();
-    format!("SELECT r AS in_recovery, {} FROM pg_is_in_recovery() AS r", asked.join(", "))
+    format!("SELECT r AS in_recovery, {} FROM pg_catalog.pg_is_in_recovery() AS r", asked.join(", "))
 }
 
 #[derive(QueryableByName)]

@@ -24,6 +24,10 @@ use crate::router::Purpose;
 use crate::rule::Rule;
 use crate::token::Token;
 
+/// So many connections at most are taken to find one to a server that may answer, where a name leads to
+/// several.
+const TRIES: usize = 4;
+
 /// A place where connections for reads come from; each acquire chooses a node anew.
 ///
 /// Make one for each read, and use it for all attempts at that read: it remembers which standbys are to be
@@ -87,11 +91,18 @@ impl<A: Acquire + Send> Reader<'_, A> {
             // A caller that waits for a connection is load, too.
             let under_way = UnderWay::on(Arc::clone(&node));
             match acquire_from(&node, site).await {
-                Ok(acquired) if !self.is_admitted(&rule, &node, &acquired) => {}
-                Ok(Acquired { conn, .. }) => {
-                    node.vitals.succeeded();
-                    node.reads.count(reason);
-                    return Ok(Some(Routed::new(conn, under_way, Purpose::Plain)));
+                Ok(acquired) => {
+                    let conn = match self.fit(&rule, &node, &acquired) {
+                        Fit::Fits => Some(acquired.conn),
+                        Fit::NotThisNode => None,
+                        // Few reads come here, and all would carry the room for it.
+                        Fit::AnotherServer => Box::pin(self.search(&rule, &node, acquired.conn, site)).await,
+                    };
+                    if let Some(conn) = conn {
+                        node.vitals.succeeded();
+                        node.reads.count(reason);
+                        return Ok(Some(Routed::new(conn, under_way, Purpose::Plain)));
+                    }
                 }
                 // The caller has waited for as long as it was willing to.
                 Err(error @ Error::PoolTimeout { .. }) => return Err(error),
@@ -107,27 +118,88 @@ impl<A: Acquire + Send> Reader<'_, A> {
         }
     }
 
-    /// Whether the node may still answer now that there is a connection, and on this one: its name may lead
-    /// to a server that is not the one whose position is known.
-    fn is_admitted(&self, rule: &Rule, node: &Node<A>, acquired: &Acquired<A::Conn>) -> bool {
+    /// Whether the node may still answer now that there is a connection, and on this one.
+    fn fit(&self, rule: &Rule, node: &Node<A>, acquired: &Acquired<A::Conn>) -> Fit {
         let still = match acquired.waited {
             true => rule.now().admits(node),
             false => rule.still_admits(node),
         };
-        still && (!rule.is_about_one_server() || self.is_meant(node, &acquired.conn))
+        if !still {
+            return Fit::NotThisNode;
+        }
+        if self.is_admitted(rule, node, &acquired.conn) {
+            // It may be a new one.
+            if acquired.waited {
+                self.look_at(node, &acquired.conn);
+            }
+            return Fit::Fits;
+        }
+        match node.leads_to_several() && !self.cluster.config.pooled {
+            true => Fit::AnotherServer,
+            false => Fit::NotThisNode,
+        }
     }
 
-    fn is_meant(&self, node: &Node<A>, conn: &A::Conn) -> bool {
-        let server = node.plain.facts(conn).server;
-        let told = server.is_some_and(|server| server.started.is_some());
-        if !told && !node.nameless.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                endpoint = %node.endpoint(),
-                "connections do not tell which server they lead to: reads with a token go to the primary"
-            );
+    /// Another connection, to a server behind the node's name that may answer. Those that lead to others are
+    /// kept until then, so that the source gives none of them again.
+    async fn search(&self, rule: &Rule, node: &Node<A>, first: A::Conn, site: Site) -> Option<A::Conn> {
+        let _place = node.searches.enter().ok()?;
+        let mut others = vec![first];
+        let searching = async {
+            while others.len() < TRIES {
+                let conn = node.plain.acquire_at(site).await.ok()?;
+                if self.is_admitted(rule, node, &conn) {
+                    return Some(conn);
+                }
+                others.push(conn);
+            }
+            None
+        };
+        tokio::time::timeout(self.cluster.config.token_wait, searching).await.ok().flatten()
+    }
+
+    /// Whether the server that this connection leads to may answer: the node's name may lead to several, and
+    /// what is known of one holds for that one alone.
+    fn is_admitted(&self, rule: &Rule, node: &Node<A>, conn: &A::Conn) -> bool {
+        let several = node.leads_to_several();
+        if !several && !rule.is_about_one_server() {
+            return true;
         }
         // A pooler in transaction mode leads each transaction of a connection to a server of its own choice.
-        told && node.is_meant(server) && !(self.cluster.config.pooled && node.leads_to_several())
+        if several && self.cluster.config.pooled {
+            return !rule.is_about_one_server();
+        }
+        let server = node.plain.facts(conn).server.filter(|server| server.started.is_some());
+        match server.map(|server| node.told_by(server)) {
+            Some(Some(told)) => !several || rule.now().admits_server(&told),
+            Some(None) => {
+                node.meet_stranger();
+                self.is_admitted_unknown(rule, node)
+            }
+            None => {
+                if rule.is_about_one_server() && !node.nameless.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        endpoint = %node.endpoint(),
+                        "connections do not tell which server they lead to: reads with a token go to the primary"
+                    );
+                }
+                self.is_admitted_unknown(rule, node)
+            }
+        }
+    }
+
+    /// Notes where it leads to a server that nobody has asked.
+    fn look_at(&self, node: &Node<A>, conn: &A::Conn) {
+        let server = node.plain.facts(conn).server.filter(|server| server.started.is_some());
+        if server.is_some_and(|server| node.told_by(server).is_none()) {
+            node.meet_stranger();
+        }
+    }
+
+    /// Whether a server of which nothing is known may answer: an ordinary read, as the one that was asked.
+    fn is_admitted_unknown(&self, rule: &Rule, node: &Node<A>) -> bool {
+        let asked = node.seen.borrow().up();
+        !rule.is_about_one_server() && asked.is_some_and(|asked| rule.now().admits_server(&asked))
     }
 
     fn failed(&self, node: &Node<A>) {
@@ -257,7 +329,8 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
         }
     }
 
-    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {
+    #[expect(refining_impl_trait_reachable, reason = "a stream watches its server from a task of its own")]
+    fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<A> {
         let node = Arc::clone(conn.node());
         async move { node.went_down().await }
     }
@@ -267,6 +340,15 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
 struct Acquired<C> {
     conn: C,
     waited: bool,
+}
+
+/// Whether a read may use a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    Fits,
+    /// Another one to this node may do: its name leads to several servers, and not all of them may answer.
+    AnotherServer,
+    NotThisNode,
 }
 
 /// Whether there is too much to do for the connections that the pool has, or the service is about to end: no

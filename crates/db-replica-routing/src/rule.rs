@@ -3,9 +3,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use db_core::Role;
+
 use crate::freshness::Freshness;
 use crate::moment::Moment;
 use crate::node::Node;
+use crate::seen::Sighting;
 use crate::token::Token;
 
 /// The clocks of two machines differ by less than half of this, and with `synchronous_commit = off` a commit
@@ -53,7 +56,7 @@ impl Rule {
     /// Whether a node may answer that was admitted a moment ago: its server may have crashed meanwhile, and
     /// gone back to an earlier position.
     pub(crate) fn still_admits<A>(&self, node: &Node<A>) -> bool {
-        self.own.admits(node)
+        self.own.is_met_by(node) || node.has_backend(|backend| self.own.is_met(backend))
     }
 
     /// Whether what one server is known to have is asked for: the connection must lead to that very server.
@@ -71,22 +74,32 @@ pub(crate) struct RuleNow {
 }
 
 impl RuleNow {
-    /// Whether this node may answer.
+    /// Whether this node may answer; one whose name leads to several servers where one of them may.
     pub(crate) fn admits<A>(&self, node: &Node<A>) -> bool {
         let is_fresh = match self.as_of {
             Some(moment) => node.is_current_as_of(moment),
             None => node.is_standby(),
         };
-        is_fresh && self.own.admits(node)
+        (is_fresh && self.own.is_met_by(node)) || node.has_backend(|backend| self.admits_server(backend))
+    }
+
+    /// Whether the server that told this may answer.
+    pub(crate) fn admits_server(&self, told: &Sighting) -> bool {
+        let is_fresh = |moment| told.current_as_of().is_some_and(|current| current >= moment);
+        told.role == Role::Standby && self.as_of.is_none_or(is_fresh) && self.own.is_met(told)
     }
 }
 
 impl Own {
-    fn admits<A>(&self, node: &Node<A>) -> bool {
+    fn is_met_by<A>(&self, node: &Node<A>) -> bool {
+        matches!(self, Own::Nothing) || node.surely(|seen| self.is_met(seen))
+    }
+
+    fn is_met(&self, told: &Sighting) -> bool {
         match *self {
             Own::Nothing => true,
-            Own::Token(token) => node.has_replayed(&token),
-            Own::Before(moment) => node.covers(moment),
+            Own::Token(token) => told.has_replayed(&token),
+            Own::Before(moment) => told.has_covered(moment),
         }
     }
 }
@@ -102,9 +115,8 @@ fn before(moment: SystemTime) -> Option<Own> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seen::{Seen, Sighting};
-    use crate::token::Token;
-    use db_core::{Endpoint, Lsn, Role};
+    use crate::seen::Seen;
+    use db_core::{Endpoint, Lsn};
     use std::sync::Arc;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use db_core::{Lsn, Role};
+use db_core::{Lsn, Role, ServerId};
 
 use crate::moment::Moment;
 use crate::token::Token;
@@ -60,6 +60,24 @@ impl Sighting {
         let asked = Moment::from(self.asked);
         let lag = self.lag?;
         Some(self.covers.map_or_else(|| asked.before(lag), Moment::from))
+    }
+
+    /// Whether it is a standby that has replayed what the token stands for.
+    pub(crate) fn has_replayed(&self, token: &Token) -> bool {
+        self.role == Role::Standby
+            && self.is_of(token)
+            && self.position.is_some_and(|position| position >= token.position)
+    }
+
+    /// Whether it is a standby that has replayed whatever was committed before this moment.
+    pub(crate) fn has_covered(&self, moment: Instant) -> bool {
+        self.covers.is_some_and(|covers| covers >= moment)
+    }
+
+    /// Whether this is surely what that server told.
+    pub(crate) fn is_by(&self, server: ServerId) -> bool {
+        let contradicts = server.system.zip(self.system).is_some_and(|(one, other)| one != other);
+        server.started.is_some() && server.started == self.started && !contradicts
     }
 
     /// Whether its log can hold what the token stands for.

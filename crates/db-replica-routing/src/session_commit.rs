@@ -3,12 +3,13 @@
 //! The token is read by a statement that goes out in the flush that carries COMMIT, right behind it: the
 //! server runs the two in order, so the token covers the transaction and costs no round trip.
 
+use std::borrow::Cow;
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use db_core::{AroundCommit, CommitOutcome};
+use db_core::{AroundCommit, CommitOutcome, Result};
 use diesel_async::AsyncPgConnection;
 
 use crate::session::Session;
@@ -92,6 +93,17 @@ impl AroundCommit for SessionCommit {
             }
         }
         Box::pin(async {})
+    }
+
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
     }
 }
 

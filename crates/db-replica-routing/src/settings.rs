@@ -130,9 +130,8 @@ const BALANCED_NODES: Text = Text {
     name: "DB_BALANCED_NODES",
     aliases: &[],
     meaning: "The names that lead to several servers by turns (a load balancer, the reader name of a managed \
-              service), as `host` or `host:port`, separated by commas: what one connection has seen says \
-              nothing of the next.",
-    default: "none: each name leads to one server",
+              service), as `host` or `host:port`, separated by commas: each server behind them is asked.",
+    default: "none: it is found out",
 };
 const NODES_WITHOUT_READS: Text = Text {
     name: "DB_NODES_WITHOUT_READS",
@@ -145,8 +144,8 @@ const NODES_WITHOUT_READS: Text = Text {
 const PATRONI_URL: Text = Text {
     name: "PATRONI_URL",
     aliases: &[],
-    meaning: "Where Patroni's REST API listens, as `http://host:8008`; several are separated by commas. Its \
-              members become servers, and log in as `DATABASE_URL` says.",
+    meaning: "Where Patroni's REST API listens, as `http://host:8008` or \
+              `https://user:password@host:8008`; several are separated by commas. Its members become servers, and log in as `DATABASE_URL` says.",
     default: "none",
 };
 

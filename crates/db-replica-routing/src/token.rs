@@ -35,8 +35,9 @@ pub struct InvalidToken;
 
 /// The position at which this statement runs: not `pg_current_wal_lsn()`, which leaves out what a commit with
 /// `synchronous_commit = off` has not yet written.
-const READ: &str = "SELECT (SELECT system_identifier FROM pg_control_system()), \
-    left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_insert_lsn()::text";
+const READ: &str = "SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()), \
+    pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8), \
+    pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
 
 /// Its text is always the same, so that each connection prepares it once.
 #[derive(Debug, Clone, Copy, QueryId)]

@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub latency: Duration,
     /// Whether its name leads to several servers, by its configuration or by what was seen.
     pub leads_to_several: bool,
+    /// The servers behind its name that are asked, where it leads to several; else 1.
+    pub servers: usize,
     /// Why its last probe failed; none after one that succeeded. A server that is up may still refuse the
     /// monitor's login: then its role is the last one known.
     pub trouble: Option<String>,
@@ -137,6 +139,7 @@ impl NodeStatus {
                 .map(|(written, position)| written.bytes_since(position)),
             latency: Duration::from_secs_f32(node.vitals.probe_micros() / 1e6),
             leads_to_several: node.leads_to_several(),
+            servers: node.servers(),
             trouble: node.trouble(),
             reads: node.reads.counted(),
             probes: AtomicU64::load(&node.probes, Ordering::Relaxed),
@@ -172,6 +175,9 @@ impl fmt::Display for NodeStatus {
             (Some(Role::Primary), _) => f.write_str(" primary")?,
             (Some(Role::Standby), Some(lag)) => write!(f, " standby, {lag:?} behind")?,
             (Some(Role::Standby), None) => f.write_str(" standby, lag unknown")?,
+        }
+        if self.servers > 1 {
+            write!(f, ", {} servers by turns", self.servers)?;
         }
         if self.withheld {
             f.write_str(", kept from reads")?;

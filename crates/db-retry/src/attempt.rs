@@ -10,11 +10,10 @@ use db_core::{
 };
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::begin::Begin;
 use crate::deadline;
-use crate::marker;
+use crate::marker::{self, Marker};
 use crate::receipt::{self, Receipt, outside_transaction};
 use crate::said::Said;
 
@@ -32,6 +31,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) started: Instant,
     /// When it must have ended.
     pub(crate) limit: Option<Instant>,
+    /// Where marker rows are.
+    pub(crate) markers: &'a marker::Location,
+    /// The schema that they are to be in.
+    pub(crate) marker_schema: Option<&'a str>,
 }
 
 impl Plan<'_> {
@@ -72,7 +75,7 @@ impl<E> Failed<E> {
 pub(crate) struct Lost {
     pub(crate) cause: Error,
     pub(crate) receipt: Option<Receipt>,
-    pub(crate) marker: Option<Uuid>,
+    pub(crate) marker: Option<Marker>,
     /// Why nobody needs to be asked: what there is to know is known, and it is not enough.
     pub(crate) unresolvable: Option<String>,
 }
@@ -90,10 +93,10 @@ where
     E: From<Error> + Classify + Send,
 {
     let mut gone = pin!(from.server_down(conn));
-    let began = deadline::unless(receipt::begin(conn, plan.begin), gone.as_mut());
-    let mut receipt = match deadline::until(plan.limit, began).await {
+    let began = deadline::unless(begin(conn, plan), gone.as_mut());
+    let (mut receipt, marker) = match deadline::until(plan.limit, began).await {
         Some(None) => return abandoned(plan).await,
-        Some(Some(Ok(receipt))) => receipt,
+        Some(Some(Ok(begun))) => begun,
         Some(Some(Err(error))) => {
             let (class, said) = (error.class(), Said::of(&error, &from.facts(conn)));
             let alive = roll_back(conn, plan).await;
@@ -122,8 +125,7 @@ where
         Some(Some(Err(error))) => return refused(from, conn, plan, &begun, error.into()).await,
         None => return too_slow(plan).await,
     }
-    let marker = plan.begin.is_marked().then(marker::new_id);
-    let committed = commit(conn, plan, receipt.as_ref(), marker, gone).await;
+    let committed = commit(conn, plan, receipt.as_ref(), marker.as_ref(), gone).await;
     let (cause, unresolvable) = match committed {
         // The server may have it and may yet act on it.
         None => (went_down(), None),
@@ -158,8 +160,14 @@ where
             if roll_back(conn, plan).await && is_proof {
                 plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
                 let class = overruled(error.class(), facts.failed_with);
+                let mut said = Said::of(&error, &facts);
+                if marker.is_some() && plan.marker_schema.is_none() && marker::is_missing(&error) {
+                    // It is somewhere else now, and nothing was done: the next attempt looks for it.
+                    plan.markers.forget();
+                    said.stale = true;
+                }
                 return Ended::Failed(Failed {
-                    said: Said::of(&error, &facts),
+                    said,
                     error: error.into(),
                     class,
                     gone: class == Class::Unavailable,
@@ -172,6 +180,18 @@ where
     Ended::Lost(value, Lost { cause, receipt, marker, unresolvable })
 }
 
+/// Finds the table of the marker where there is to be one, and begins the transaction.
+async fn begin(
+    conn: &mut AsyncPgConnection,
+    plan: &Plan<'_>,
+) -> db_core::Result<(Option<Receipt>, Option<Marker>)> {
+    let marker = match plan.begin.is_marked() {
+        true => Some(Marker::new(plan.markers.find(conn, plan.marker_schema).await?)),
+        false => None,
+    };
+    Ok((receipt::begin(conn, plan.begin).await?, marker))
+}
+
 /// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
 /// where no answer came in time.
 ///
@@ -181,13 +201,13 @@ async fn commit(
     conn: &AsyncPgConnection,
     plan: &Plan<'_>,
     receipt: Option<&Receipt>,
-    marker: Option<Uuid>,
+    marker: Option<&Marker>,
     mut gone: Pin<&mut impl Future<Output = ()>>,
 ) -> Option<Option<diesel::QueryResult<()>>> {
     let mut sql = receipt.and_then(Receipt::guard).unwrap_or_else(|| "SELECT 1".to_owned());
     if let Some(marker) = marker {
         sql.push_str("; ");
-        sql.push_str(&marker::insert(marker));
+        sql.push_str(&marker.insert());
     }
     if let Some(more) = plan.around.sql() {
         sql.push_str("; ");
@@ -268,7 +288,8 @@ async fn disowned<T, E: From<Error>>(
     let alive = roll_back(conn, plan).await;
     plan.around.after(alive.then_some(&mut *conn), CommitOutcome::Unknown).await;
     let error = Error::TransactionEnded { reason: reason.to_owned() };
-    Ended::Failed(Failed::ours(error.into(), Class::Permanent, !alive))
+    // No condition of the caller's is asked about it: it cannot know what was committed.
+    Ended::Failed(Failed::ours(error.into(), Class::Unknown, !alive))
 }
 
 /// Deals with a failure that the server or the caller put before COMMIT.

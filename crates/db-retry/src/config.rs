@@ -49,6 +49,10 @@ pub struct RetryConfig {
     pub lock_timeouts: bool,
     /// The longest that it may take to find out what became of a COMMIT whose answer was lost, within `deadline`.
     pub resolve_timeout: Duration,
+    /// The schema of the table of [marker rows](crate::marker), not quoted; none means the one that has it.
+    ///
+    /// Name it where several schemas of a database have such a table, as with a schema for each tenant.
+    pub marker_schema: Option<String>,
     /// What retries may cost the server; none means that they are not limited in sum.
     ///
     /// The first configuration of a [`Retry`](crate::Retry) decides; in one given to
@@ -77,6 +81,7 @@ impl RetryConfig {
             statement_timeout: None,
             lock_timeouts: false,
             resolve_timeout: Duration::from_secs(5),
+            marker_schema: None,
             budget: Some(BudgetConfig::default()),
         }
     }

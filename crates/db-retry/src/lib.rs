@@ -22,7 +22,9 @@ mod transaction;
 
 pub use backoff::{Backoff, Jitter};
 pub use begin::{Begin, Isolation, Resolve};
-pub use breaker::{BreakerChange, BreakerConfig, BreakerState, BreakerStatus, Guarded, GuardedConnection};
+pub use breaker::{
+    BreakerChange, BreakerConfig, BreakerState, BreakerStatus, Guarded, GuardedConnection, Through,
+};
 pub use budget::{BudgetConfig, BudgetStatus};
 pub use commit_hooks::CommitHooks;
 pub use condition::{ByClass, Condition, If};
@@ -30,3 +32,4 @@ pub use config::RetryConfig;
 pub use counts::{CommitCounts, RetryCounts};
 pub use deadline::time_left;
 pub use retry::Retry;
+pub use settings::CircuitBreaker;

@@ -18,11 +18,12 @@ use diesel_async::{
 use crate::begin::Begin;
 
 /// The server's timeline; fails on a standby.
-pub(crate) const TIMELINE: &str = "left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)";
+pub(crate) const TIMELINE: &str =
+    "pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)";
 
 /// When the server's statistics were begun anew, as text that no session setting changes.
 pub(crate) const INCARNATION: &str =
-    "coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text, '')";
+    "coalesce(extract(epoch FROM pg_catalog.pg_stat_get_bgwriter_stat_reset_time())::pg_catalog.text, '')";
 
 /// What identifies a transaction after its connection is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +44,11 @@ struct Identify;
 
 impl QueryFragment<Pg> for Identify {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT pg_current_xact_id()::text, ");
+        out.push_sql("SELECT pg_catalog.pg_current_xact_id()::pg_catalog.text, ");
         out.push_sql(TIMELINE);
         out.push_sql(", ");
         out.push_sql(INCARNATION);
-        out.push_sql(" WHERE NOT current_setting('transaction_read_only')::bool");
+        out.push_sql(" WHERE NOT pg_catalog.current_setting('transaction_read_only')::boolean");
         Ok(())
     }
 }
@@ -89,7 +90,8 @@ impl Receipt {
         let id: u64 = self.transaction.parse().ok()?;
         // Not a constant, or it would be evaluated when the statement is parsed.
         Some(format!(
-            "SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text = '{id}' THEN 1 \
+            "SELECT CASE WHEN pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text OPERATOR(pg_catalog.=) '{id}' \
+             THEN 1 \
              ELSE pg_catalog.concat('{ANOTHER}', pg_catalog.pg_current_xact_id_if_assigned())::pg_catalog.int4 END"
         ))
     }

@@ -22,7 +22,6 @@ use tokio::time::Instant;
 use crate::attempt::Lost;
 use crate::backoff::{Backoff, Jitter};
 use crate::deadline;
-use crate::marker;
 use crate::receipt::{INCARNATION, Receipt, TIMELINE};
 
 /// How long a transaction that is still open may take to notice that its client is gone, or to commit.
@@ -151,12 +150,12 @@ async fn by_marker(
     same_cluster: Option<bool>,
     otherwise: Answer,
 ) -> Result<Answer> {
-    let Some(id) = lost.marker else { return Ok(otherwise) };
+    let Some(marker) = &lost.marker else { return Ok(otherwise) };
     // Without a system identifier a change of the timeline cannot be told from another cluster.
     if same_cluster != Some(true) {
-        return Ok(if marker::is_there(conn, id).await? { Answer::Committed } else { otherwise });
+        return Ok(if marker.is_there(conn).await? { Answer::Committed } else { otherwise });
     }
-    Ok(if marker::fence(conn, id).await? { Answer::Committed } else { Answer::RolledBack })
+    Ok(if marker.fence(conn).await? { Answer::Committed } else { Answer::RolledBack })
 }
 
 /// Whether the synchronous standby has everything that this server has committed: a COMMIT of our own waits for it.
@@ -229,21 +228,21 @@ impl QueryFragment<Pg> for Status<'_> {
         let Receipt { transaction, timeline, incarnation, .. } = self.0;
         // Nothing below is asked of a standby, which would refuse it. The id that the question itself takes is beyond
         // all that were given, and keeps pg_xact_status from failing at one that was not.
-        out.push_sql("SELECT pg_is_in_recovery(), coalesce(CASE WHEN NOT pg_is_in_recovery() THEN ");
+        out.push_sql("SELECT pg_catalog.pg_is_in_recovery(), coalesce(CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN ");
         out.push_sql(TIMELINE);
-        out.push_sql(" END = ");
+        out.push_sql(" END OPERATOR(pg_catalog.=) ");
         out.push_bind_param::<Text, _>(timeline)?;
         out.push_sql(", false), ");
         out.push_sql(INCARNATION);
-        out.push_sql(" = ");
+        out.push_sql(" OPERATOR(pg_catalog.=) ");
         out.push_bind_param::<Text, _>(incarnation)?;
-        out.push_sql(", CASE WHEN pg_is_in_recovery() THEN NULL WHEN pg_current_xact_id() <= ");
+        out.push_sql(", CASE WHEN pg_catalog.pg_is_in_recovery() THEN NULL WHEN pg_catalog.pg_current_xact_id() OPERATOR(pg_catalog.<=) ");
         push_id(&mut out, transaction)?;
-        out.push_sql(" THEN 'free' ELSE pg_xact_status(");
+        out.push_sql(" THEN 'free' ELSE pg_catalog.pg_xact_status(");
         push_id(&mut out, transaction)?;
         out.push_sql(
-            ") END, current_setting('synchronous_standby_names') <> '' \
-             AND current_setting('synchronous_commit') NOT IN ('local', 'off')",
+            ") END, pg_catalog.current_setting('synchronous_standby_names') OPERATOR(pg_catalog.<>) '' AND \
+             pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.<>) ALL (ARRAY['local', 'off'])",
         );
         Ok(())
     }
@@ -266,9 +265,14 @@ impl QueryId for End<'_> {
 
 impl QueryFragment<Pg> for End<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = CAST(");
+        out.push_sql(
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE backend_xid \
+             OPERATOR(pg_catalog.=) CAST(",
+        );
         push_id(&mut out, &self.0.transaction)?;
-        out.push_sql(" AS xid) AND wait_event IS DISTINCT FROM 'SyncRep'");
+        out.push_sql(
+            " AS pg_catalog.xid) AND NOT coalesce(wait_event OPERATOR(pg_catalog.=) 'SyncRep', false)",
+        );
         Ok(())
     }
 }
@@ -280,7 +284,7 @@ impl Query for End<'_> {
 fn push_id<'b>(out: &mut AstPass<'_, 'b, Pg>, transaction: &'b str) -> QueryResult<()> {
     out.push_sql("CAST(");
     out.push_bind_param::<Text, _>(transaction)?;
-    out.push_sql(" AS xid8)");
+    out.push_sql(" AS pg_catalog.xid8)");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
 use crate::counts::{CommitCounts, Counter, RetryCounts};
 use crate::deadline;
+use crate::marker;
 use crate::said::Said;
 
 /// Runs operations again while their failure says that this may help.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     budget: Option<Budget>,
     /// What retries of conflicts may cost.
     conflicts: Option<Budget>,
+    /// Where marker rows are.
+    markers: marker::Location,
 }
 
 impl Shared {
@@ -42,6 +45,7 @@ impl Shared {
             counter: Counter::default(),
             budget: config.budget.map(Budget::new),
             conflicts: config.budget.map(Budget::of_conflicts),
+            markers: marker::Location::default(),
         }
     }
 
@@ -51,6 +55,10 @@ impl Shared {
 
     pub(crate) fn budget(&self) -> Option<&Budget> {
         self.budget.as_ref()
+    }
+
+    pub(crate) fn markers(&self) -> &marker::Location {
+        &self.markers
     }
 
     pub(crate) fn conflicts(&self) -> Option<&Budget> {
@@ -83,12 +91,18 @@ impl<C> Retry<C> {
     /// The same target, where `condition` alone says which failures are worth another attempt.
     ///
     /// A read is judged by the platform's [`Error`], a transaction by the work's own. A COMMIT whose outcome is
-    /// unknown is never run again, whatever the condition says.
+    /// unknown, and one whose work ended its own transaction, is never run again, whatever the condition says. A condition
+    /// that panics says no.
     pub fn retry_if<E, F>(&self, condition: F) -> Retry<If<F>>
     where
         F: Fn(&E) -> bool + Send + Sync,
     {
-        Retry { config: self.config.clone(), condition: If(condition), shared: Arc::clone(&self.shared) }
+        self.judged_by(If(condition))
+    }
+
+    /// The same target, where `condition` says which failures are worth another attempt.
+    pub fn judged_by<D>(&self, condition: D) -> Retry<D> {
+        Retry { config: self.config.clone(), condition, shared: Arc::clone(&self.shared) }
     }
 
     /// How often, and how far apart.
@@ -189,13 +203,30 @@ impl<C> Retry<C> {
         T: Send,
         E: Into<Error> + Send,
     {
+        Ok(self.begin_at(site, from, work).await?.0)
+    }
+
+    /// As [`Retry::read_at`], for work that goes on with the connection: it is returned with the work's value.
+    ///
+    /// # Errors
+    /// As [`Retry::read`].
+    ///
+    /// # Cancel safety
+    /// As [`Retry::read`].
+    pub async fn begin_at<A, T, E>(&self, site: Site, from: &A, work: impl Work<T, E>) -> Result<(T, A::Conn)>
+    where
+        C: Condition<Error>,
+        A: Acquire,
+        T: Send,
+        E: Into<Error> + Send,
+    {
         let mut attempts = Attempts::start(self);
         loop {
             let (error, class) = match attempts.acquire(from, site).await {
                 Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
                     Ok(value) => {
                         attempts.came_through();
-                        return Ok(value);
+                        return Ok((value, conn));
                     }
                     Err(error) => {
                         let said = Said::of(&error, &from.facts(&conn));

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use db_core::settings::{FromSettings, Group, Reader, Setting};
+use db_core::settings::{FromSettings, Group, Reader, Setting, Text};
 
-use crate::RetryConfig;
+use crate::{BreakerConfig, RetryConfig};
 
 const MAX_RETRIES: Setting<u32> = Setting {
     name: "DB_MAX_RETRIES",
@@ -36,9 +36,29 @@ const RETRY_BACKOFF: Setting<f64> = Setting {
     unit_required: &[],
 };
 
+const MARKER_SCHEMA: Text = Text {
+    name: "DB_MARKER_SCHEMA",
+    aliases: &[],
+    meaning: "The schema of the table `db_platform_commits`, into which marked transactions write a row. Name it \
+              where several schemas of a database have such a table, as with a schema for each tenant.",
+    default: "the schema that has it",
+};
+
+const CIRCUIT_BREAKER: Setting<bool> = Setting {
+    name: "DB_CIRCUIT_BREAKER",
+    aliases: &[],
+    meaning: "Once calls in a row have waited in vain for a server, turn the next ones away at once until one \
+              answers, which is found out without them. Off, each call waits for `DB_WRITER_WAIT`, and a \
+              server that is back soon costs no error.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+
 const RETRIES: Group = Group {
     title: "How work is tried again",
-    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF],
+    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF, &MARKER_SCHEMA],
     elsewhere: &[],
 };
 
@@ -50,8 +70,35 @@ impl FromSettings for RetryConfig {
             attempts: NonZeroU32::MIN.saturating_add(from.read(&MAX_RETRIES)),
             base: from.read(&RETRY_DELAY),
             multiplier: from.read(&RETRY_BACKOFF),
+            marker_schema: from.text(&MARKER_SCHEMA).map(|(_, schema)| schema),
             ..RetryConfig::default()
         }
+    }
+}
+
+/// The circuit breaker, where `DB_CIRCUIT_BREAKER` asks for one.
+///
+/// ```
+/// use db_core::settings::{FromSettings, Reader};
+/// use db_retry::CircuitBreaker;
+///
+/// let set = |name: &str| (name == "DB_CIRCUIT_BREAKER").then(|| "true".to_owned());
+/// let CircuitBreaker(breaker) = CircuitBreaker::read(&mut Reader::of(&set));
+/// assert!(breaker.is_some());
+/// let CircuitBreaker(breaker) = CircuitBreaker::read(&mut Reader::of(&|_| None));
+/// assert_eq!(breaker, None);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct CircuitBreaker(pub Option<BreakerConfig>);
+
+const BREAKER: Group =
+    Group { title: "When calls fail at once", settings: &[&CIRCUIT_BREAKER], elsewhere: &[] };
+
+impl FromSettings for CircuitBreaker {
+    const GROUPS: &'static [&'static Group] = &[&BREAKER];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        CircuitBreaker(from.read(&CIRCUIT_BREAKER).then(BreakerConfig::default))
     }
 }
 

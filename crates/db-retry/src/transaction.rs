@@ -165,7 +165,14 @@ impl<C> Retry<C> {
         })?;
         let started = Instant::now();
         let limit = deadline::after(started, self.config().transaction_timeout);
-        let plan = Plan { begin, around, started, limit };
+        let plan = Plan {
+            begin,
+            around,
+            started,
+            limit,
+            markers: self.shared().markers(),
+            marker_schema: self.config().marker_schema.as_deref(),
+        };
         let inside = deadline::earlier(limit, attempts.deadline());
         let lost = match deadline::scope(inside, attempt::run(from, &mut conn, &plan, work)).await {
             Ended::Committed(value) => return Ok(value),

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::TestkitError;
 use crate::address;
+use crate::own_thread::OwnThread;
 
 /// A load balancer in front of several servers, as a managed service's reader name is: by turns, connection
 /// by connection.
@@ -30,8 +30,7 @@ use crate::address;
 pub struct Balancer {
     address: SocketAddr,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: OwnThread,
 }
 
 #[derive(Debug)]
@@ -56,23 +55,17 @@ impl Balancer {
         let servers: Vec<_> = servers.into_iter().collect();
         let target = servers.first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
         let failed = |source: io::Error| TestkitError::Proxy { target, source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
         let turns = Mutex::new(Turns { servers, next: 0 });
         let shared = Arc::new(Shared { turns, cuts: watch::Sender::new(0) });
-        let (stop, stopped) = oneshot::channel();
-        let listener = {
-            let _entered = runtime.enter();
-            TcpListener::from_std(listener).map_err(failed)?
+        let served = Arc::clone(&shared);
+        let begin = |stopped| {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            Ok((address, serve(served, TcpListener::from_std(listener)?, stopped)))
         };
-        let work = serve(Arc::clone(&shared), listener, stopped);
-        let thread = std::thread::Builder::new()
-            .name(format!("balancer-{}", address.port()))
-            .spawn(move || runtime.block_on(work))
-            .map_err(failed)?;
-        Ok(Balancer { address, shared, stop: Some(stop), thread: Some(thread) })
+        let (thread, address) = OwnThread::start("balancer", begin).map_err(failed)?;
+        Ok(Balancer { address, shared, _thread: thread })
     }
 
     /// Where clients connect to.
@@ -135,15 +128,6 @@ async fn link(mut client: TcpStream, server: SocketAddr, mut cuts: watch::Receiv
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => {}
         _ = cuts.changed() => {}
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_claim_that_panics_does_not_hold_and_says_why() {
-        let measure = |_| panic!("not within {}", "60s");
-        let panics = Claim { id: "x-1", sentence: "", target: "", fails_without: "", measure };
+        let fails = |_| panic!("not within {}", "60s");
+        let panics = Claim { id: "x-1", sentence: "", target: "", fails_without: "", measure: fails };
         assert_eq!(measure([&panics].into_iter(), Size::Ci), ExitCode::FAILURE);
         let panic = catch_unwind(|| (panics.measure)(Size::Ci)).err();
         let figure = Figure::not_measured(&words(panic.unwrap_or_else(|| Box::new(())).as_ref()));

@@ -15,6 +15,7 @@ mod exported;
 mod faulty;
 mod hub;
 mod names;
+mod own_thread;
 mod pgbouncer;
 mod proxy;
 mod redis;

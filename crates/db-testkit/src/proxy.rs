@@ -18,14 +18,14 @@ pub use plan::{CommitCut, Direction};
 
 use crate::address;
 use crate::error::TestkitError;
+use crate::own_thread::OwnThread;
 use plan::{Mode, Plan};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 /// How long the proxy's own thread may take to open or close its port.
 const SWITCHED_WITHIN: Duration = Duration::from_secs(10);
@@ -39,8 +39,7 @@ const SWITCHED_WITHIN: Duration = Duration::from_secs(10);
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _thread: OwnThread,
 }
 
 #[derive(Debug)]
@@ -60,18 +59,6 @@ impl Proxy {
     pub fn start(target: impl ToSocketAddrs) -> Result<Self, TestkitError> {
         let target = resolve(target)?;
         let failed = |source| TestkitError::Proxy { target, source };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(failed)?;
-        let (port, listener) = {
-            let _entered = runtime.enter();
-            let port = accept::Port::reserve().map_err(failed)?;
-            let listener = port.listen().map_err(failed)?;
-            (port, listener)
-        };
-        let address = port.address;
         let shared = Arc::new(Shared {
             plan: watch::Sender::new(Plan::default()),
             target: Mutex::new(target),
@@ -79,13 +66,14 @@ impl Proxy {
             listening: Mutex::new(true),
             listening_changed: Condvar::new(),
         });
-        let (stop, stopped) = oneshot::channel();
-        let work = accept::run(Arc::clone(&shared), port, listener, stopped);
-        let thread = std::thread::Builder::new()
-            .name(format!("proxy-{}", address.port()))
-            .spawn(move || runtime.block_on(work))
-            .map_err(failed)?;
-        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
+        let served = Arc::clone(&shared);
+        let begin = |stopped| {
+            let port = accept::Port::reserve()?;
+            let listener = port.listen()?;
+            Ok((port.address, accept::run(served, port, listener, stopped)))
+        };
+        let (thread, address) = OwnThread::start("proxy", begin).map_err(failed)?;
+        Ok(Self { address, shared, _thread: thread })
     }
 
     /// Where clients connect to.
@@ -206,16 +194,6 @@ impl Proxy {
             .wait_timeout_while(listening, SWITCHED_WITHIN, |now| *now != wanted);
         if waited.map_or(true, |(_, timeout)| timeout.timed_out()) {
             tracing::error!(port = self.port(), wanted, "the proxy did not switch its port in time");
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // It can only have panicked, and said so: a second panic here would abort the process.
-            let _ = thread.join();
         }
     }
 }

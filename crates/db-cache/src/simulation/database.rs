@@ -243,7 +243,7 @@ impl State {
     fn replayed_version(&self, row: u32) -> u64 {
         let replayed = self.log.iter().filter(|commit| commit.lsn <= self.replayed);
         let of_row = replayed.flat_map(|commit| &commit.versions).filter(|(other, _)| *other == row);
-        of_row.map(|(_, version)| *version).last().unwrap_or_default()
+        of_row.map(|(_, version)| *version).next_back().unwrap_or_default()
     }
 
     fn replayed_at(&self) -> Position {

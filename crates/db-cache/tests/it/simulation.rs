@@ -3,6 +3,7 @@
 use db_cache::Mutant;
 use db_cache::simulation::{Report, Setting, simulate};
 
+#[expect(clippy::unwrap_used, reason = "a run that cannot begin is a failed test")]
 fn run(seed: u64, mutant: Mutant) -> Report {
     simulate(Setting { seed, mutant }).unwrap()
 }

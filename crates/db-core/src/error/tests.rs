@@ -47,6 +47,7 @@ fn one_of_each() -> Vec<Error> {
         Error::NotFound,
         Error::Value(cause()),
         Error::Client(cause()),
+        Error::Shared(Arc::new(lost())),
         Error::Settings(InvalidSettings { problems: Vec::new(), notices: Vec::new() }),
     ];
     let variants = all.iter().map(|error| match error {
@@ -77,7 +78,8 @@ fn one_of_each() -> Vec<Error> {
         Error::NotFound => 24,
         Error::Value(_) => 25,
         Error::Client(_) => 26,
-        Error::Settings(_) => 27,
+        Error::Shared(_) => 27,
+        Error::Settings(_) => 28,
     });
     assert!(variants.eq(0..all.len()), "each variant once, in the order of the type");
     all
@@ -123,6 +125,7 @@ fn every_variant_answers_for_itself() {
     NotFound: permanent
     Value: permanent
     Client: permanent
+    Shared: unavailable
     Settings: permanent
     ");
 }

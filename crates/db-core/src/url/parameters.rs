@@ -40,30 +40,13 @@ const KNOWN: [&str; 27] = [
     "user",
 ];
 
+/// Those of them that the URL may also say before its question mark.
+const BEFORE_THE_QUESTION: [&str; 6] = ["dbname", "host", "hostaddr", "password", "port", "user"];
+
 /// Those that are no part of the URL before its question mark.
-pub(super) const FILLED: [&str; 21] = [
-    "application_name",
-    "channel_binding",
-    "client_encoding",
-    "connect_timeout",
-    "fallback_application_name",
-    "gssencmode",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "load_balance_hosts",
-    "options",
-    "passfile",
-    "sslcert",
-    "sslkey",
-    "sslmode",
-    "sslnegotiation",
-    "sslrootcert",
-    "sslsni",
-    "target_session_attrs",
-    "tcp_user_timeout",
-];
+pub(super) fn filled() -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().filter(|name| !BEFORE_THE_QUESTION.contains(name))
+}
 
 const NO_GSSAPI: &str = "GSSAPI is not; leave it out, and log in with a password or a certificate";
 const NO_OAUTH: &str = "OAuth is not; leave it out, and log in with a password or a certificate";

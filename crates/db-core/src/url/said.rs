@@ -68,7 +68,7 @@ impl Said {
 
     /// The URL; `unsaid` knows parameters that hold where nothing was said.
     pub(crate) fn url(mut self, unsaid: &dyn Fn(&str) -> Option<String>) -> Result<DatabaseUrl, InvalidUrl> {
-        for name in parameters::FILLED {
+        for name in parameters::filled() {
             if !self.params.contains_key(name)
                 && let Some(value) = unsaid(name)
             {

@@ -1,10 +1,11 @@
 //! The answer to COMMIT is lost, and another cluster answers under the same name.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::{AroundCommit, Part};
+use db_core::{AroundCommit, CommitOutcome, Part};
 use db_platform::{Config, Db, Environment, Error, Resolve};
 use db_testkit::{Cluster, CommitCut, Proxy};
 use diesel::sql_query;
@@ -24,6 +25,25 @@ impl AroundCommit for Moves {
     ) -> Pin<Box<dyn Future<Output = db_platform::Result<()>> + Send + 'a>> {
         (self.0)();
         Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn alongside<'a>(
+        &'a self,
+        _: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {})
     }
 }
 

@@ -11,8 +11,10 @@ use db_replica_routing::{NodeStatus, Purpose, Router, Signals};
 use db_retry::{Retry, RetryConfig};
 
 use super::{Db, PATIENCE, close};
+use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::ground::Standing;
+use crate::lost_writes::LostWrites;
 use crate::parts::Wants;
 use crate::query_log::QueryLog;
 use crate::servers::{ServerFacts, Servers};
@@ -108,6 +110,7 @@ impl Db {
         // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
         let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, statement_timeout, ..config.retry });
+        let breakers = config.breaker.map(|breaker| Arc::new(Breakers::new(&router, &breaker)));
         let standing = Standing { servers: known, direct, look: look_at(&router) };
         let parts = match wants.start(&standing, PATIENCE).await {
             Ok(parts) => Arc::new(parts),
@@ -120,8 +123,10 @@ impl Db {
             router,
             parts,
             retry,
+            breakers,
             timeout: None,
             session: None,
+            lost_writes: LostWrites::watched_in(config.environment),
             #[cfg(feature = "cache")]
             cache: None,
             #[cfg(feature = "cache")]

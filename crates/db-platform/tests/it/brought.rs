@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use db_platform::{Config, Environment};
 
+use crate::configuration::OTHER_POOLS;
 use crate::log::Log;
 
 const URL: (&str, &str) = ("DATABASE_URL", "postgresql://user:hunter2@localhost:5432/app");
@@ -152,18 +153,7 @@ fn how_pools_retries_and_routing_behave() {
 #[test]
 fn what_is_not_there_yet_and_what_others_read() {
     one("DB_QUERY_CACHE_SIZE", "500", &Warned("DB_MAX_PREPARED_STATEMENTS"));
-    for name in [
-        "acquireTimeoutMillis",
-        "createTimeoutMillis",
-        "destroyTimeoutMillis",
-        "idleTimeoutMillis",
-        "reapIntervalMillis",
-        "createRetryIntervalMillis",
-        "propagateCreateError",
-        "maxLifetime",
-        "leakDetectionThreshold",
-        "keepaliveTime",
-    ] {
+    for name in OTHER_POOLS {
         one(name, "30000", &Warned(name));
         let row = format!("| `{name}` | ");
         assert!(db_platform::configuration_page().contains(&row), "the page says what {name} is called here");

@@ -13,7 +13,7 @@ use crate::log::Log;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 
 /// The names of the page before each crate described its own.
-const NAMES: [&str; 54] = [
+const NAMES: [&str; 55] = [
     "APP_ENV",
     "DATABASE_DIRECT_URL",
     "DATABASE_NODES",
@@ -28,6 +28,7 @@ const NAMES: [&str; 54] = [
     "DB_HOST",
     "DB_LOG_QUERIES",
     "DB_LOG_SLOW_QUERIES",
+    "DB_MARKER_SCHEMA",
     "DB_MAX_PREPARED_STATEMENTS",
     "DB_MAX_RETRIES",
     "DB_NAME",
@@ -71,7 +72,8 @@ const NAMES: [&str; 54] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 36] = [
+const NEWER: [&str; 39] = [
+    "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
     "DB_LEDGER_SCHEMA",
@@ -104,14 +106,16 @@ const NEWER: [&str; 36] = [
     "DB_WRITER_WAIT",
     "DB_WRITER_MAX_WAITING",
     "DB_PROBE_TIMEOUT",
+    "DB_CIRCUIT_BREAKER",
     "DB_POOLED",
+    "DB_POOL_MAX_BUFFER",
     "DB_POOL_MAX_WAITERS",
     "DB_LOCK_TIMEOUT",
     "DB_IDLE_IN_TRANSACTION_TIMEOUT",
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 57] = [
+const NEWER_ELSEWHERE: [&str; 47] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -133,16 +137,6 @@ const NEWER_ELSEWHERE: [&str; 57] = [
     "PGSSLMAXPROTOCOLVERSION",
     "PGKRBSRVNAME",
     "PGGSSLIB",
-    "acquireTimeoutMillis",
-    "createTimeoutMillis",
-    "destroyTimeoutMillis",
-    "idleTimeoutMillis",
-    "reapIntervalMillis",
-    "createRetryIntervalMillis",
-    "propagateCreateError",
-    "maxLifetime",
-    "leakDetectionThreshold",
-    "keepaliveTime",
     "REDIS_URL",
     "CACHE_TTL",
     "CACHE_MAX_MEMORY",
@@ -171,6 +165,20 @@ const NEWER_ELSEWHERE: [&str; 57] = [
     "NOTIFICATION_WEBHOOK",
 ];
 
+/// As [`NEWER_ELSEWHERE`], of the pools that teams come from.
+pub(crate) const OTHER_POOLS: [&str; 10] = [
+    "acquireTimeoutMillis",
+    "createTimeoutMillis",
+    "destroyTimeoutMillis",
+    "idleTimeoutMillis",
+    "reapIntervalMillis",
+    "createRetryIntervalMillis",
+    "propagateCreateError",
+    "maxLifetime",
+    "leakDetectionThreshold",
+    "keepaliveTime",
+];
+
 #[test]
 fn the_page_is_what_the_settings_say() {
     let written = std::fs::read_to_string(PAGE).unwrap();
@@ -187,7 +195,8 @@ fn the_page_names_what_it_always_named_and_what_is_listed_here() {
     let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     let names: Vec<&str> = cells.flat_map(|cell| cell.split('`').step_by(2)).collect();
     let found: BTreeSet<&str> = names.iter().copied().collect();
-    let listed: BTreeSet<&str> = NAMES.into_iter().chain(NEWER).chain(NEWER_ELSEWHERE).collect();
+    let listed: BTreeSet<&str> =
+        NAMES.into_iter().chain(NEWER).chain(NEWER_ELSEWHERE).chain(OTHER_POOLS).collect();
     assert_eq!(found.len(), names.len(), "named twice: {names:?}");
     let (gone, new): (Vec<_>, Vec<_>) =
         (listed.difference(&found).collect(), found.difference(&listed).collect());

@@ -10,6 +10,7 @@ use db_platform::retry::{BreakerConfig, BreakerState, Guarded, Retry, RetryConfi
 use db_platform::{Begin, Class, Classify, DatabaseUrl, Endpoint, Error, Freshness};
 use db_testkit::{Stop, until};
 use diesel_async::SimpleAsyncConnection;
+use futures_util::TryStreamExt;
 use tokio::sync::Barrier;
 
 use super::*;
@@ -87,4 +88,54 @@ async fn a_router_over_guarded_pools_goes_on_when_a_standby_dies() {
     for _ in 0..20 {
         assert_eq!(ask().await.unwrap(), primary.port().to_string());
     }
+}
+
+/// Without a breaker each call would wait for as long as a failover may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_down_turns_calls_away_at_once_where_that_is_asked_for() {
+    const WAIT: Duration = Duration::from_secs(2);
+    let cluster = Cluster::builder().start().await.unwrap();
+    let proxy = db_testkit::Proxy::start(cluster.address_of(0).unwrap()).unwrap();
+    let mut settings = config(&cluster);
+    settings.url = proxy.through(&cluster.primary_url()).unwrap().parse().unwrap();
+    settings.router.writer_wait = WAIT;
+    assert!(Db::connect(settings.clone()).await.unwrap().breakers().is_empty(), "off by default");
+    settings.breaker =
+        Some(BreakerConfig { min_calls: std::num::NonZeroU32::MIN, ..BreakerConfig::default() });
+    let db = Db::connect(settings).await.unwrap();
+    let write = async || {
+        db.transaction::<_, Error>(async |conn| Ok(conn.batch_execute("SELECT pg_current_xact_id()").await?))
+            .await
+    };
+    let read = async || db.read(async |conn| conn.batch_execute("SELECT 1").await).await;
+    let select = async || {
+        let one = diesel::select(diesel::dsl::sql::<diesel::sql_types::Integer>("1"));
+        db.stream::<i32>(one, 10).try_next().await.map(|_| ())
+    };
+    write().await.unwrap();
+    read().await.unwrap();
+
+    proxy.refuse();
+    proxy.cut();
+    let is_turned_away = |called: Result<(), Error>| matches!(called, Err(Error::CircuitOpen(_)));
+    until("writes are turned away", async || is_turned_away(write().await)).await;
+    until("reads are turned away", async || is_turned_away(read().await)).await;
+    let started = Instant::now();
+    for _ in 0..20 {
+        assert!(
+            is_turned_away(write().await) && is_turned_away(read().await) && is_turned_away(select().await)
+        );
+        assert!(is_turned_away(db.primary().await.map(|_| ())));
+    }
+    assert!(started.elapsed() < WAIT, "{:?} for eighty calls", started.elapsed());
+    let states: Vec<_> = db.breakers().into_iter().map(|breaker| breaker.state).collect();
+    assert!(!states.contains(&BreakerState::Closed), "{states:?}");
+
+    proxy.heal();
+    until("writes are served again", async || write().await.is_ok()).await;
+    until("reads are served again", async || read().await.is_ok() && select().await.is_ok()).await;
+    until("both have closed", async || {
+        db.breakers().iter().all(|breaker| breaker.state == BreakerState::Closed && breaker.opened > 0)
+    })
+    .await;
 }

@@ -22,6 +22,11 @@ impl Log {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
+    /// The lines that contain this.
+    pub(crate) fn lines(&self, what: &str) -> Vec<String> {
+        self.text().lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
+    }
+
     /// How many lines contain this.
     pub(crate) fn count(&self, part: &str) -> usize {
         self.text().lines().filter(|line| line.contains(part)).count()

@@ -1,9 +1,12 @@
 //! What a handle reports to OpenTelemetry, and that the page about it tells the truth.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use db_platform::{Error, Freshness};
-use db_testkit::{Cluster, Exported, until};
+use db_platform::core::{Measure, MeasureKind, Running};
+use db_platform::{Config, Db, Environment, Error, Freshness, Part};
+use db_testkit::{Cluster, Exported, TestDatabase, until};
 
 use crate::{db, port, port_of};
 
@@ -63,4 +66,30 @@ async fn the_page_lists_every_metric_with_its_kind_and_its_unit() {
     .await;
     assert_eq!(reported, listed);
     assert!(listed.len() > 20, "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_is_asked_once_for_all_that_it_measures() {
+    let database = TestDatabase::empty().await.unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let counts = Arc::clone(&asked);
+    let part = Part::named("meter").starting(move |_| async move {
+        Ok(Running::new().with_metrics(move || {
+            let nth = counts.fetch_add(1, Ordering::Relaxed) + 1;
+            let measure = |name| Measure::new(name, MeasureKind::Gauge, "{turn}", nth as f64);
+            vec![measure("db.meter.one"), measure("db.meter.two"), measure("db.meter.three")]
+        }))
+    });
+    let config = Config::new(Environment::Test, database.url().parse().unwrap());
+    let db = Db::connect_with(config, [part]).await.unwrap();
+    let exported = Exported::default();
+    db.observe_with(&exported.meter());
+    for _ in 0..3 {
+        let before = AtomicU64::load(&asked, Ordering::Relaxed);
+        let figures = exported.figures();
+        let own = figures.iter().filter(|figure| figure.name.starts_with("db.meter."));
+        let values: Vec<f64> = own.map(|figure| figure.value).collect();
+        assert_eq!(values, vec![(before + 1) as f64; 3], "all are of one moment, and of now");
+        assert_eq!(AtomicU64::load(&asked, Ordering::Relaxed), before + 1);
+    }
 }

@@ -1,11 +1,12 @@
 //! What became of a transaction is told rightly, whatever answers in the server's place and whatever its work does.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use db_core::{AroundCommit, Part};
+use db_core::{AroundCommit, CommitOutcome, Part};
 use db_platform::{Class, Classify, Config, Db, Environment, Error, Resolve, Result};
 use db_testkit::{Cluster, CommitCut, Proxy, TestDatabase, until};
 use diesel::sql_query;
@@ -78,6 +79,25 @@ impl AroundCommit for AtCommit {
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         (self.0)();
         Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn alongside<'a>(
+        &'a self,
+        _: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {})
     }
 }
 

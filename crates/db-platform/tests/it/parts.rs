@@ -375,6 +375,18 @@ async fn sql_that_fails_with_commit_rolls_the_transaction_back() {
         fn sql(&self) -> Option<Cow<'_, str>> {
             Some("SELECT 1 / 0".into())
         }
+
+        fn before<'a>(&'a self, _: &'a mut AsyncPgConnection) -> Answer<'a, Result<()>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn alongside<'a>(&'a self, _: &'a AsyncPgConnection) -> Option<Answer<'a, ()>> {
+            None
+        }
+
+        fn after<'a>(&'a self, _: Option<&'a mut AsyncPgConnection>, _: CommitOutcome) -> Answer<'a, ()> {
+            Box::pin(async {})
+        }
     }
     let database = database().await;
     let db = connect(&database, [Part::named("wrong").around_commit(|| Wrong)]).await.unwrap();

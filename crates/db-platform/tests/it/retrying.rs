@@ -10,6 +10,7 @@ use db_testkit::{Cluster, TestDatabase, until};
 use diesel::QueryDsl;
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use futures_util::TryStreamExt;
 
 use crate::Number;
 
@@ -146,6 +147,142 @@ async fn what_an_operator_ends_is_not_undone() {
         reading.await.unwrap();
         assert_eq!(AtomicU32::load(&runs, Ordering::Relaxed), wished, "{function}, sent {ended} times");
     }
+}
+
+/// The cursor of a stream is opened again where that helps, and no more often than a read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_ends_is_not_undone_by_a_stream() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute("CREATE TABLE words (id int, word text)").await.unwrap();
+    owner.batch_execute("BEGIN; LOCK TABLE words").await.unwrap();
+    let mut limited = config(database.url());
+    limited.connect.statement_timeout = Some(Duration::from_secs(600));
+    let db = Db::connect(limited).await.unwrap();
+    for (function, wished) in [("pg_cancel_backend", 1), ("pg_terminate_backend", 2)] {
+        let reader = db.clone();
+        let reading = tokio::spawn(async move {
+            reader.stream::<(i32, String)>(words::table, 10).try_collect::<Vec<_>>().await.unwrap_err()
+        });
+        let mut operator = database.connect().await.unwrap();
+        // Each session counts once, however long it takes to end.
+        let end = format!(
+            "SELECT count(*) FILTER (WHERE {function}(pid)) AS n FROM pg_stat_activity WHERE query LIKE 'DECLARE%' \
+             AND wait_event_type = 'Lock' AND datname = current_database()"
+        );
+        let mut ended = 0;
+        until("the stream ends", async || {
+            ended += number(&mut operator, &end).await;
+            reading.is_finished()
+        })
+        .await;
+        reading.await.unwrap();
+        assert!(ended >= wished, "{function}, sent {ended} times");
+        let attempts = db.retries().total();
+        assert_eq!(attempts, if function == "pg_cancel_backend" { 0 } else { 1 }, "{function}");
+    }
+}
+
+/// Nothing has answered, so nothing is paid for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_got_no_connection_pays_for_no_retries() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut narrow = config(database.url());
+    (narrow.read_pool.max, narrow.pool.max) = (NonZeroUsize::MIN, NonZeroUsize::MIN);
+    narrow.read_pool.acquire_timeout = Some(Duration::from_millis(100));
+    let db = Db::connect(narrow).await.unwrap();
+    let one = async |conn: &mut AsyncPgConnection| conn.batch_execute("SELECT 1").await.map_err(Error::from);
+    until("its one connection is open", async || db.read(one).await.is_ok()).await;
+    let (held, release) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let mut holding = tokio::spawn({
+        let (db, held, release) = (db.clone(), Arc::clone(&held), Arc::clone(&release));
+        async move {
+            let read: Result<()> = db
+                .read(async move |_: &mut AsyncPgConnection| {
+                    held.notify_one();
+                    release.notified().await;
+                    Ok::<_, Error>(())
+                })
+                .await;
+            read.unwrap();
+        }
+    });
+    tokio::select! {
+        () = held.notified() => {}
+        ended = &mut holding => panic!("the connection is not held: {ended:?}"),
+    }
+    let before = db.retry_budget().unwrap().available;
+    for _ in 0..5 {
+        let refused = db.stream::<(i32, String)>(words::table, 10).try_collect::<Vec<_>>().await.unwrap_err();
+        assert!(matches!(refused, Error::PoolTimeout { .. }), "{refused}");
+    }
+    assert!(db.retry_budget().unwrap().available <= before);
+    release.notify_one();
+    holding.await.unwrap();
+}
+
+const RAISE: &str = "DO $$ BEGIN RAISE EXCEPTION 'planted'; END $$";
+
+fn is_raised(error: &Error) -> bool {
+    error.sqlstate().is_some_and(|code| code.as_str() == "P0001")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_decides_for_one_call() {
+    let database = TestDatabase::empty().await.unwrap();
+    let db = Db::connect(config(database.url())).await.unwrap();
+    let runs = AtomicU32::new(0);
+    let raise = async |conn: &mut AsyncPgConnection| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        conn.batch_execute(RAISE).await.map_err(Error::from)
+    };
+    db.read(raise).await.unwrap_err();
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 1);
+    let read = db.build_read().retry_if(is_raised).run(raise).await;
+    assert!(is_raised(&read.unwrap_err()), "the caller gets the error as it was");
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 4);
+    let twice = RetryConfig { attempts: 2.try_into().unwrap(), ..RetryConfig::operation() };
+    db.build_read().retry_if(is_raised).retry(twice.clone()).run(raise).await.unwrap_err();
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 2);
+    db.build_transaction().retry_if(is_raised).run(raise).await.unwrap_err();
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 4);
+    db.build_transaction().retry(twice).retry_if(is_raised).run(raise).await.unwrap_err();
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 2);
+    db.build_transaction().retry_if(|_: &Error| false).run(raise).await.unwrap_err();
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 1);
+}
+
+/// It is the caller's code: it may panic, and it cannot know what was committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_panics_or_says_yes_to_all_does_no_harm() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    let db = Db::connect(config(database.url())).await.unwrap();
+    let runs = AtomicU32::new(0);
+    let raise = async |conn: &mut AsyncPgConnection| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        conn.batch_execute(RAISE).await.map_err(Error::from)
+    };
+    let panics = |_: &Error| -> bool { panic!("planted") };
+    assert!(is_raised(&db.build_read().retry_if(panics).run(raise).await.unwrap_err()));
+    assert!(is_raised(&db.build_transaction().retry_if(panics).run(raise).await.unwrap_err()));
+    assert_eq!(runs.swap(0, Ordering::Relaxed), 2, "one attempt each");
+
+    for end in ["COMMIT", "COMMIT; BEGIN"] {
+        let ended: Result<()> = db
+            .build_transaction()
+            .retry_if(|_: &Error| true)
+            .run(async |conn| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                conn.batch_execute("INSERT INTO t VALUES (1)").await?;
+                Ok(conn.batch_execute(end).await?)
+            })
+            .await;
+        assert!(matches!(ended, Err(Error::TransactionEnded { .. })), "{end}: {ended:?}");
+        assert_eq!(runs.swap(0, Ordering::Relaxed), 1, "{end}");
+    }
+    assert_eq!(number(&mut owner, "SELECT count(*) AS n FROM t").await, 2, "once each");
 }
 
 /// All slots are taken: a caller waits for as long as it was willing to, and not once more for each attempt.

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use db_platform::{Db, Error, Resolve, Session, Written};
-use db_testkit::{Cluster, CommitCut, Direction, Proxy, until};
+use db_platform::{Config, Db, Environment, Error, Resolve, Session, Written};
+use db_testkit::{Cluster, CommitCut, Direction, Proxy, TestDatabase, until};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
+use crate::log::Log;
 use crate::{Number, config, port, port_of};
 
 diesel::table! { notes (n) { n -> BigInt, } }
@@ -243,4 +244,49 @@ async fn of_two_transactions_of_a_session_the_one_that_was_dropped_is_not_forgot
     note(&db.in_session(&session), 2).await;
     assert!(session.token().is_some(), "{:?}", session.written());
     assert_eq!(noted(&db.in_session(&session)).await, 2);
+}
+
+/// What was logged while `work` ran, on this thread alone.
+fn logged(work: impl AsyncFnOnce()) -> Log {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tracing::subscriber::with_default(subscriber, || runtime.block_on(work()));
+    log
+}
+
+#[test]
+fn a_write_that_no_session_remembers_is_warned_of_once_for_each_line_in_development() {
+    let session = "outside of every session's scope begins a new one";
+    let transaction = "a transaction outside of every session's scope";
+    let primary = "Db::primary in a session";
+    let works = async |environment, scopes: bool| {
+        let database = TestDatabase::empty().await.unwrap();
+        let db = Db::connect(Config::new(environment, database.url().parse().unwrap())).await.unwrap();
+        let write = async |db: &Db| {
+            db.transaction::<_, Error>(async |conn| Ok(conn.batch_execute("SELECT 1").await?)).await.unwrap();
+        };
+        if scopes {
+            Session::new().scope(async { write(&db).await }).await;
+        }
+        for _ in 0..2 {
+            write(&db).await;
+            write(&db.session()).await;
+            drop(db.in_session(&Session::new()).primary().await.unwrap());
+            drop(db.primary().await.unwrap());
+            let _ = db.in_session(&Session::new()).health().await;
+        }
+        let read_only = db.build_transaction().read_only();
+        read_only.run::<_, Error>(async |conn| Ok(conn.batch_execute("SELECT 1").await?)).await.unwrap();
+        write(&db.in_session(&Session::new())).await;
+    };
+    let count = |log: &Log, what: &str| log.lines(what).len();
+    let quiet = logged(async || works(Environment::Development, false).await);
+    let counts = [transaction, session, primary].map(|what| count(&quiet, what));
+    assert_eq!(counts, [0, 0, 1], "nobody opens scopes, and a session was made by hand");
+    let told = logged(async || works(Environment::Development, true).await);
+    assert_eq!([transaction, session, primary].map(|what| count(&told, what)), [1, 1, 1]);
+    assert!(told.lines(transaction)[0].contains("sessions.rs:"), "{:?}", told.lines(transaction));
+    let production = logged(async || works(Environment::Production, true).await);
+    assert_eq!([transaction, session, primary].map(|what| count(&production, what)), [0, 0, 0]);
 }

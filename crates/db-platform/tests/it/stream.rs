@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use db_platform::{Db, Error};
-use db_testkit::{TestDatabase, until};
+use db_testkit::{Cluster, TestDatabase, until};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Integer;
@@ -145,6 +145,23 @@ async fn each_batch_has_the_time_of_one_call() {
     assert_eq!(rows.next().await.unwrap().unwrap().n, 2);
     let error = rows.next().await.unwrap().unwrap_err();
     assert!(matches!(error, Error::DeadlineExceeded { .. }), "{error:?}");
+}
+
+/// Its server stops, and the connection will never say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_on_a_server_that_stops_ends_when_that_is_noticed() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let db = crate::db(&cluster).await;
+    let slow = "SELECT n, pg_sleep(CASE WHEN n > 2 THEN 600 ELSE 0 END)::text AS text FROM generate_series(1::bigint, 9) AS n";
+    let mut rows = db.stream::<Row>(sql_query(slow), 2);
+    assert_eq!(rows.next().await.unwrap().unwrap().n, 1);
+    assert_eq!(rows.next().await.unwrap().unwrap().n, 2);
+    cluster.pause(1).await.unwrap();
+    let stopped = Instant::now();
+    let error = tokio::time::timeout(Duration::from_secs(20), rows.next()).await;
+    cluster.resume(1).await.unwrap();
+    let error = error.unwrap().unwrap().unwrap_err();
+    assert!(matches!(error, Error::ConnectionLost { .. }), "{error:?} after {:?}", stopped.elapsed());
 }
 
 /// Resident memory of this process, in bytes.

@@ -18,10 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Every role may read what this reads: the sessions of others hide what they do, not that they are there. Workers with
 /// a database of their own are counted, too, which errs on the safe side.
-const QUESTION: &str = "SELECT current_setting('max_connections')::bigint \
-     - current_setting('superuser_reserved_connections')::bigint \
-     - coalesce(current_setting('reserved_connections', true)::bigint, 0) \
-     - (SELECT coalesce(sum(numbackends), 0)::bigint FROM pg_catalog.pg_stat_database) AS free";
+const QUESTION: &str = "SELECT pg_catalog.current_setting('max_connections')::bigint \
+     OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::bigint \
+     OPERATOR(pg_catalog.-) coalesce(pg_catalog.current_setting('reserved_connections', true)::bigint, 0) \
+     OPERATOR(pg_catalog.-) (SELECT coalesce(pg_catalog.sum(numbackends), 0)::bigint \
+     FROM pg_catalog.pg_stat_database) AS free";
 
 /// What the server said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db_core::settings::{Foreign, Group, Limit, Setting};
+use db_core::settings::{Foreign, Group, Limit, Setting, Text};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -125,15 +125,34 @@ pub(super) const SALVAGE_TIMEOUT: Setting<Duration> = Setting {
     max: Duration::from_secs(60),
     unit_required: &[],
 };
+pub(super) const MAX_BUFFER: Setting<u32> = Setting {
+    name: "DB_POOL_MAX_BUFFER",
+    aliases: &[],
+    meaning: "A connection over which a longer message went, in bytes, is closed when it comes back, because \
+              its buffers never shrink; 0 is no limit.",
+    default: [8 * 1024 * 1024; 4],
+    min: 0,
+    max: 1024 * 1024 * 1024,
+    unit_required: &[],
+};
 pub(super) const RESET_ALWAYS: Setting<bool> = Setting {
     name: "DB_POOL_RESET_ALWAYS",
     aliases: &[],
-    meaning: "Reset a session after every use, and not only where a statement was seen that leaves something \
-              behind. For services whose SQL functions change settings or take advisory locks.",
+    meaning: "Reset a session after every use, and not only where a statement was seen that may leave \
+              something behind. For services whose triggers, views or column defaults change settings or take \
+              advisory locks.",
     default: [false; 4],
     min: false,
     max: true,
     unit_required: &[],
+};
+pub(super) const HARMLESS_FUNCTIONS: Text = Text {
+    name: "DB_POOL_HARMLESS_FUNCTIONS",
+    aliases: &[],
+    meaning: "Functions of the service's own that leave nothing behind in a session, separated by commas, so \
+              that a statement which calls one costs no reset: names as `total_of`, `billing.total_of`, \
+              `billing.*` or `st_*`.",
+    default: "each call of a function that is not PostgreSQL's own is followed by a reset",
 };
 pub(super) const CONNECT_TIMEOUT: Setting<Duration> = Setting {
     name: "DB_CONNECT_TIMEOUT",
@@ -186,7 +205,8 @@ pub(super) const IDLE_IN_TRANSACTION_TIMEOUT: Setting<Limit> = Setting {
 pub(super) const PREPARED_STATEMENTS: Setting<bool> = Setting {
     name: "DB_PREPARED_STATEMENTS",
     aliases: &[],
-    meaning: "Keep prepared statements. Turn it off behind a pooler that does not track them.",
+    meaning: "Keep prepared statements. Turn it off behind a pooler in transaction mode that does not follow \
+              them (PgBouncer before 1.21): then no statement has a name.",
     default: [true; 4],
     min: false,
     max: true,
@@ -234,7 +254,9 @@ pub(super) const POOL: Group = Group {
         &LEAK_THRESHOLD,
         &BACKGROUND,
         &SALVAGE_TIMEOUT,
+        &MAX_BUFFER,
         &RESET_ALWAYS,
+        &HARMLESS_FUNCTIONS,
     ],
     elsewhere: &[
         Foreign::new(

@@ -1,8 +1,9 @@
 //! What a statement may leave behind in its session, read off its text.
 //!
-//! The reading errs on the side of cleaning up once too often. What no text tells it cannot see: what a function of the
-//! service's own, a trigger or a column's default does, as `SELECT my_lock()` where `my_lock` takes an advisory lock.
+//! The reading errs on the side of cleaning up once too often: a call of any function that is not known to be harmless
+//! counts. What no text tells it cannot see: what a trigger, a view, a column's default or an operator calls.
 
+use super::calls::{Calls, Known};
 use super::tokens::{Token, Tokens};
 
 /// What a statement, or a session, may have left behind.
@@ -38,20 +39,25 @@ impl Leftover {
         self.commits |= other.commits;
     }
 
-    /// What running `sql` may leave behind.
-    pub(crate) fn of(sql: &str) -> Self {
-        let (mut all, mut statement) = (Leftover::NOTHING, Statement::default());
+    /// What running `sql` may leave behind, and the first function that it calls of which nothing is known.
+    pub(crate) fn read(sql: &str, known: &Known) -> (Self, Option<Box<str>>) {
+        let (mut all, mut statement, mut calls, mut unknown) =
+            (Leftover::NOTHING, Statement::default(), Calls::default(), None);
         for (token, _) in Tokens::of(sql) {
             if token == Token::Sign(b';') {
                 all.add(statement.leftover());
-                statement = Statement::default();
-            } else {
-                statement.read(token);
+                (statement, calls) = (Statement::default(), Calls::default());
+                continue;
+            }
+            statement.read(token);
+            if let Some(call) = calls.read(token, known) {
+                all.state = true;
+                unknown = unknown.or_else(|| call.ours.then(|| call.name.into()));
             }
         }
         all.add(statement.leftover());
         all.state |= names_pg_temp(sql);
-        all
+        (all, unknown)
     }
 }
 
@@ -129,8 +135,6 @@ impl<'a> Statement<'a> {
     fn name(&mut self, name: &[u8]) {
         if is(name, &["set_config"]) {
             self.set_config = Some(SetConfig { depth: self.depth, tokens: 0 });
-        } else if is(name, RESETTABLE) {
-            self.found.state = true;
         } else if is(name, LASTING) {
             self.found.add(Leftover::LASTING);
         } else if is(name, &["pg_settings"]) {
@@ -145,27 +149,19 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Functions of `pg_catalog` that leave behind what a reset takes away, or run a text that may.
-const RESETTABLE: &[&str] = &[
-    "pg_advisory_lock",
-    "pg_advisory_lock_shared",
-    "pg_try_advisory_lock",
-    "pg_try_advisory_lock_shared",
-    "setseed",
-    "query_to_xml",
-    "query_to_xmlschema",
-    "query_to_xml_and_xmlschema",
-    "cursor_to_xml",
-    "ts_stat",
-    "ts_rewrite",
-];
-
-/// Functions that leave behind what ends with the session only: temporary slots, connections to elsewhere, a backup.
+/// Functions that leave behind what ends with the session only: temporary slots, libraries that decoding loads, connections
+/// to elsewhere, a backup.
 const LASTING: &[&str] = &[
     "pg_create_physical_replication_slot",
     "pg_create_logical_replication_slot",
     "pg_copy_physical_replication_slot",
     "pg_copy_logical_replication_slot",
+    "pg_logical_slot_get_changes",
+    "pg_logical_slot_get_binary_changes",
+    "pg_logical_slot_peek_changes",
+    "pg_logical_slot_peek_binary_changes",
+    "pg_replication_slot_advance",
+    "pg_sync_replication_slots",
     "pg_replication_origin_session_setup",
     "pg_backup_start",
     "pg_start_backup",
@@ -203,11 +199,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn of(sql: &str) -> Leftover {
+        Leftover::read(sql, &Known::default()).0
+    }
+
     #[track_caller]
     fn check(expected: Leftover, texts: &[&str]) {
         for sql in texts {
-            assert_eq!(Leftover::of(sql), expected, "{sql}");
-            assert_eq!(Leftover::of(&format!("/* ; */ SELECT 1; -- ;\n{}", sql.to_uppercase())), expected);
+            assert_eq!(of(sql), expected, "{sql}");
+            assert_eq!(of(&format!("/* ; */ SELECT 1; -- ;\n{}", sql.to_uppercase())), expected, "{sql}");
         }
     }
 
@@ -237,6 +237,8 @@ mod tests {
                 "SELECT pg_catalog . /* here */ pg_advisory_lock -- and\n (1)",
                 "SELECT query_to_xml('SELECT pg_advisory_lock(1)', true, true, '')",
                 "SELECT pg_advisory_lock(1)",
+                "SELECT nextval('ids')",
+                "SELECT settle(1), public.\"Settle\"(2)",
                 "SELECT pg_catalog.\"pg_try_advisory_lock_shared\"(1, 2)",
                 "CREATE TEMP TABLE t (id int)",
                 "CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1",
@@ -282,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_panic(sql in "[-/*'\"$;()a-z\\\\ \u{e9}]{0,60}") {
-            let _ = Leftover::of(&sql);
+            let _ = of(&sql);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{Checkout, SqlState};
 
-use super::Leftover;
+use super::{Known, Leftover};
 
 /// What a request does, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,8 @@ pub(crate) enum Foreign {
 pub(crate) struct Statement {
     pub(crate) text: Box<str>,
     pub(crate) leftover: Leftover,
+    /// A function that it calls and of which nothing is known.
+    pub(crate) unknown: Option<Box<str>>,
     uses: AtomicU64,
     busy_nanos: AtomicU64,
     /// When it last ended, in nanoseconds since `born`.
@@ -41,13 +43,15 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
-    pub(crate) fn new(text: &str, cut: bool) -> Arc<Self> {
-        Arc::new(Statement::of(text, cut))
+    pub(crate) fn new(text: &str, cut: bool, known: &Known) -> Arc<Self> {
+        Arc::new(Statement::of(text, cut, known))
     }
 
-    fn of(text: &str, cut: bool) -> Self {
+    fn of(text: &str, cut: bool, known: &Known) -> Self {
+        let (leftover, unknown) = if cut { (Leftover::ANYTHING, None) } else { Leftover::read(text, known) };
         Statement {
-            leftover: if cut { Leftover::ANYTHING } else { Leftover::of(text) },
+            leftover,
+            unknown,
             text: text.into(),
             uses: AtomicU64::new(0),
             busy_nanos: AtomicU64::new(0),
@@ -57,9 +61,9 @@ impl Statement {
     }
 
     /// A statement that is prepared: it is one only, so that its beginning tells whether it is a COMMIT.
-    pub(crate) fn prepared(text: &str, cut: bool) -> Arc<Self> {
-        let mut statement = Statement::of(text, cut);
-        statement.leftover.commits = Leftover::of(text).commits;
+    pub(crate) fn prepared(text: &str, cut: bool, known: &Known) -> Arc<Self> {
+        let mut statement = Statement::of(text, cut, known);
+        statement.leftover.commits = Leftover::read(text, known).0.commits;
         Arc::new(statement)
     }
 

@@ -19,6 +19,8 @@ pub(super) struct ServerError<'a> {
 /// What the client keeps of the database and must learn anew, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stale {
+    /// Perhaps something, perhaps nothing: the connections must be asked.
+    Doubt,
     /// Prepared statements: a table that one reads has changed, or the server does not know one.
     Statements,
     /// The numbers (OIDs) under which types are known: a type was dropped and made anew.
@@ -66,6 +68,9 @@ impl<'a> ServerError<'a> {
                 Some(Stale::Types)
             }
             ("42704", "lookup_type_cache") => Some(Stale::Types),
+            // A relation, a schema, a function, an object or a column is not there; a type does not fit: it may be there,
+            // and fit, for a new session.
+            ("42P01" | "3F000" | "42883" | "42704" | "42703" | "42804" | "42809", _) => Some(Stale::Doubt),
             _ => None,
         }
     }

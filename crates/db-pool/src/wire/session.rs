@@ -3,24 +3,25 @@
 //! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
 
-use super::Leftover;
+use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
+use super::parameters::Parameters;
 use super::request::{Finished, Foreign, Kind, Request, Statement};
-use super::server_error::{ServerError, Stale, leading_text};
+use super::server_error::{ServerError, leading_text};
+use super::staleness::Staleness;
+use super::{Known, Leftover};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
 /// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
 const COMMITTED: &[u8] = b"COMMIT\0";
-/// More settings than any server reports.
-const MOST_PARAMETERS: usize = 500;
 
 /// What a cancel request names (BackendKeyData).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,13 +53,14 @@ pub(crate) struct Session {
     waits_given_up: u64,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
-    /// What the last error said of that which the client keeps.
-    stale: Option<Stale>,
-    /// The most that was stale since it was checked out.
-    found_stale: Option<Stale>,
+    pub(crate) staleness: Staleness,
     /// The server that it leads to, where that was asked.
     pub(crate) server: Option<ServerId>,
     pub(crate) leftover: Leftover,
+    /// The first statement since the last reset that calls a function of which nothing is known.
+    calls_unknown: Option<Arc<Statement>>,
+    /// What is known of functions.
+    pub(crate) known: Known,
     pub(crate) lease: Option<Lease>,
     key: Option<BackendKey>,
     /// Whether login is over.
@@ -75,12 +77,8 @@ pub(crate) struct Session {
     prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
     last: Option<Arc<Statement>>,
-    baseline: HashMap<Box<str>, Box<str>>,
-    /// Reported settings that differ from the baseline.
-    changed: Vec<Box<str>>,
+    parameters: Parameters,
     heard: Option<Instant>,
-    role: Option<Role>,
-    new_role: Option<Role>,
     /// The longest message so far, in bytes: the client library's buffers have grown to it, and never shrink.
     largest: usize,
     /// The client has ended a COPY in a request whose Sync the server has ignored meanwhile.
@@ -127,7 +125,7 @@ impl Session {
             commits: Some(self.commits),
             waits_given_up: Some(self.waits_given_up),
             last_words: self.last_words,
-            stale: self.stale.is_some(),
+            stale: self.staleness.is_stale(),
             server: self.server,
         }
     }
@@ -142,9 +140,14 @@ impl Session {
         self.heard
     }
 
-    /// What the user of the connection has asked and the server has not answered, our own empty requests aside.
+    /// What the user of the connection has asked and the server may be at work on, our own empty requests aside.
+    ///
+    /// After an error the server does nothing more for a request than to say that it is ready, which it does by itself.
     pub(crate) fn foreign(&self) -> Foreign {
-        let theirs = self.requests.iter().filter(|request| request.kind > Kind::Close && !request.is_empty());
+        let theirs = self
+            .requests
+            .iter()
+            .filter(|request| request.kind > Kind::Close && !request.is_empty() && !request.failed);
         theirs.fold(Foreign::Nothing, |foreign, request| match &request.statement {
             Some(statement) if statement.leftover.commits => Foreign::Commit,
             _ => foreign.max(Foreign::Something),
@@ -177,7 +180,7 @@ impl Session {
         self.status == TransactionStatus::Idle
             && !self.broken
             && self.leftover.is_empty()
-            && self.changed.is_empty()
+            && !self.parameters.differ()
             && self.requests.iter().all(|request| request.kind == Kind::Close)
     }
 
@@ -188,8 +191,13 @@ impl Session {
     /// What was left behind, settings that the server reported included.
     pub(crate) fn leftover(&self) -> Leftover {
         let mut leftover = self.leftover;
-        leftover.state |= !self.changed.is_empty();
+        leftover.state |= self.parameters.differ();
         leftover
+    }
+
+    /// A function that was called since the last reset and of which nothing is known.
+    pub(crate) fn unknown_function(&self) -> Option<&str> {
+        self.calls_unknown.as_ref()?.unknown.as_deref()
     }
 
     /// Whether what came made no sense.
@@ -202,17 +210,18 @@ impl Session {
     }
 
     pub(crate) fn role(&self) -> Option<Role> {
-        self.role
+        self.parameters.role()
     }
 
     /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
     pub(crate) fn being_prepared(&self) -> Vec<Box<str>> {
-        self.requests.iter().flat_map(|request| request.names.iter().cloned()).collect()
+        let names = self.requests.iter().flat_map(|request| request.names.iter());
+        names.filter(|name| !name.is_empty()).cloned().collect()
     }
 
     /// Statements that are prepared by name.
-    pub(crate) fn prepared(&self) -> impl ExactSizeIterator<Item = &Arc<Statement>> {
-        self.prepared.values()
+    pub(crate) fn prepared(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.prepared.iter().filter(|(name, _)| !name.is_empty()).map(|(_, statement)| statement)
     }
 
     pub(crate) fn last_statement(&self) -> Option<&Arc<Statement>> {
@@ -232,14 +241,8 @@ impl Session {
     pub(crate) fn check_out(&mut self, lease: Lease) {
         self.lease = Some(lease);
         self.failed_with = None;
-        self.stale = None;
-        self.found_stale = None;
+        self.staleness.check_out();
         self.ran = false;
-    }
-
-    /// What the client keeps that proved stale since it was checked out.
-    pub(crate) fn found_stale(&self) -> Option<Stale> {
-        self.found_stale
     }
 
     /// The login and what the client library sets are over: from now on the session has a baseline.
@@ -256,6 +259,7 @@ impl Session {
     /// It was reset, and of the prepared statements these are gone, or all.
     pub(crate) fn settle(&mut self, dropped: &[Box<str>], all: bool) {
         self.leftover = Leftover::default();
+        self.calls_unknown = None;
         self.ran = false;
         self.prepared.retain(|name, _| !all && !dropped.contains(name));
     }
@@ -265,7 +269,7 @@ impl Session {
     }
 
     pub(super) fn changed_role(&mut self) -> Option<Role> {
-        self.new_role.take()
+        self.parameters.take_new_role()
     }
 
     /// The link is gone: nothing that is under way will be answered.
@@ -282,14 +286,15 @@ impl Session {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
                 (request.is_simple, request.at_work) = (true, true);
-                let statement = Statement::new(leading_text(frame.body), frame.is_cut());
+                let statement = Statement::new(leading_text(frame.body), frame.is_cut(), &self.known);
                 self.runs(&statement);
                 request.statement = Some(statement);
                 self.requests.push_back(request);
             }
             b'P' => {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
-                let statement = Statement::prepared(leading_text(rest), frame.is_cut());
+                let statement = Statement::prepared(leading_text(rest), frame.is_cut(), &self.known);
+                self.staleness.parsed(rest);
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));
@@ -412,7 +417,7 @@ impl Session {
             _ => {}
         }
         if request.kind == Kind::Run && !request.failed && before != TransactionStatus::Failed {
-            self.stale = None;
+            self.staleness.succeeded();
         }
         if request.failed {
             for name in &request.names {
@@ -434,11 +439,9 @@ impl Session {
         }
         // An error that only follows from the one before says nothing new.
         if code != SqlState::IN_FAILED_SQL_TRANSACTION {
-            self.stale = error.stale().filter(|_| !at_work);
-        }
-        if let Some(stale) = self.stale {
-            self.found_stale = self.found_stale.max(Some(stale));
-            self.leftover.prepared = true;
+            self.staleness.succeeded();
+            let statement = self.requests.front().and_then(|request| request.statement.as_ref());
+            self.leftover.prepared |= !at_work && self.staleness.failed(&error, statement);
         }
         self.fails(Some(code));
     }
@@ -452,26 +455,19 @@ impl Session {
     }
 
     fn reported(&mut self, name: &str, value: &str) {
-        if name == "in_hot_standby" {
-            let role = if value == "on" { Role::Standby } else { Role::Primary };
-            if self.role.replace(role).is_some_and(|before| before != role) {
-                self.new_role = Some(role);
-            }
-            return;
+        if name == "server_version" {
+            self.known.version = Version::reported(value).unwrap_or_default();
         }
-        if self.baseline.len() + self.changed.len() > MOST_PARAMETERS {
+        if !self.parameters.reported(name, value, self.ready) {
             self.lose_track();
-        } else if !self.ready {
-            self.baseline.insert(name.into(), value.into());
-        } else if self.baseline.get(name).is_some_and(|baseline| **baseline == *value) {
-            self.changed.retain(|changed| **changed != *name);
-        } else if !self.changed.iter().any(|changed| **changed == *name) {
-            self.changed.push(name.into());
         }
     }
 
     fn runs(&mut self, statement: &Arc<Statement>) {
         self.leftover.add(statement.leftover);
+        if statement.unknown.is_some() && self.calls_unknown.is_none() {
+            self.calls_unknown = Some(Arc::clone(statement));
+        }
         self.ran = true;
         if self.last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, statement)) {
             self.last = Some(Arc::clone(statement));

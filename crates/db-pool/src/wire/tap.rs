@@ -1,13 +1,12 @@
 //! A stream that passes every byte through unchanged and shows it to a [`Wire`] as it goes by.
 
-use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
+use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::Wire;
 use super::frames::Frames;
@@ -19,12 +18,21 @@ pub(crate) struct Tap<S> {
     client: Frames,
     server: Frames,
     channel_binding: Option<Vec<u8>>,
+    /// Whether login is over, where nothing is read beyond it.
+    greeted: bool,
 }
 
 impl<S> Tap<S> {
     /// `channel_binding` is `tls-server-end-point` (RFC 5929) of the encrypted stream that `inner` is.
     pub(crate) fn new(inner: S, wire: Arc<Wire>, channel_binding: Option<Vec<u8>>) -> Self {
-        Tap { inner, wire, client: Frames::of_client(), server: Frames::of_server(), channel_binding }
+        Tap {
+            inner,
+            wire,
+            client: Frames::of_client(),
+            server: Frames::of_server(),
+            channel_binding,
+            greeted: false,
+        }
     }
 }
 
@@ -33,8 +41,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
+        let came = buf.filled().get(before..).unwrap_or_default();
         if this.wire.is_tapped() {
-            this.wire.received(&mut this.server, buf.filled().get(before..).unwrap_or_default());
+            this.wire.received(&mut this.server, came);
+        } else if !this.greeted {
+            this.greeted = this.wire.greeted(&mut this.server, came);
         }
         Poll::Ready(Ok(()))
     }
@@ -65,20 +76,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Tap<S> {
             Some(hash) => ChannelBinding::tls_server_end_point(hash.clone()),
             None => ChannelBinding::none(),
         }
-    }
-}
-
-/// Hands a stream that is already open, and encrypted where it is to be, to tokio-postgres as if it had opened it.
-///
-/// tokio-postgres takes the channel binding of a stream only where it believes to have encrypted it.
-pub(crate) struct HandOver;
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsConnect<Tap<S>> for HandOver {
-    type Stream = Tap<S>;
-    type Error = io::Error;
-    type Future = Ready<io::Result<Tap<S>>>;
-
-    fn connect(self, stream: Tap<S>) -> Self::Future {
-        ready(Ok(stream))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use db_core::{Endpoint, Observe, QueryEvent, SqlState, TransactionStatus};
 use proptest::prelude::*;
 
-use super::Wire;
 use super::frames::Frames;
+use super::{Foreign, Wire};
 
 /// Both directions of a connection.
 struct Link {
@@ -144,6 +144,17 @@ fn the_first_error_of_a_transaction_is_remembered_until_the_next_begins() {
     assert_eq!(ask(b"SELECT 1\0", &[aborted, (b'Z', b"E")]).as_deref(), Some("40P01"));
     assert_eq!(ask(b"ROLLBACK\0", &[(b'Z', b"I")]).as_deref(), Some("40P01"));
     assert_eq!(ask(b"BEGIN\0", &[(b'Z', b"T")]), None);
+}
+
+#[test]
+fn a_request_that_has_failed_is_unanswered_and_needs_no_cancel() {
+    let (mut link, _) = Link::ready();
+    link.client(b'Q', b"SELECT 1 / 0\0");
+    assert_eq!(link.wire.session().foreign(), Foreign::Something);
+    link.server(b'E', b"SERROR\0C22012\0Mdivision by zero\0\0");
+    assert_eq!((link.status().1, link.wire.session().foreign()), (1, Foreign::Nothing));
+    link.client(b'Q', b"SELECT 1\0");
+    assert_eq!(link.wire.session().foreign(), Foreign::Something, "the next one may be at work");
 }
 
 #[test]

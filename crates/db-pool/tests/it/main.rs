@@ -6,11 +6,13 @@ mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;
 mod foreign_code;
+mod functions;
 mod handing_out;
 mod metrics;
 mod observing;
 mod operating;
 mod patience;
+mod pooler;
 mod returning;
 mod stale;
 mod starting;

@@ -19,7 +19,7 @@ pub struct MoodType;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, AsExpression, FromSqlRow)]
 #[diesel(sql_type = MoodType)]
-struct Mood;
+pub(crate) struct Mood;
 
 impl ToSql<MoodType, Pg> for Mood {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
@@ -48,7 +48,7 @@ diesel::table! {
     }
 }
 
-const MADE: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE people (id int PRIMARY KEY, mood mood); \
+pub(crate) const MADE: &str = "CREATE TYPE mood AS ENUM ('good'); CREATE TABLE people (id int PRIMARY KEY, mood mood); \
                     INSERT INTO people VALUES (1, 'good')";
 
 /// All connections of the pool, each after `work` on it.
@@ -118,6 +118,68 @@ async fn a_type_that_was_made_anew_is_met_once() {
     assert!(write.is_err() && facts(&pool, &first).stale);
     drop(first);
     drop(each::<3>(&pool, read).await);
+}
+
+/// `= ANY` over an array of such a type fails with a code that wrong statements have, too.
+#[tokio::test]
+async fn a_type_that_was_made_anew_is_met_once_in_an_array() {
+    let (database, pool) = pool(3).await;
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute(MADE).await.unwrap();
+    let read = async |conn: &mut Connection| {
+        people::table.filter(people::mood.eq_any([Mood])).select(people::id).execute(conn).await
+    };
+    let looks_it_up =
+        async |conn: &mut Connection| people::table.find(1).filter(people::mood.eq(Mood)).execute(conn).await;
+    drop(each::<3>(&pool, looks_it_up).await);
+    owner.batch_execute("DROP TABLE people; DROP TYPE mood").await.unwrap();
+    owner.batch_execute(MADE).await.unwrap();
+    let mut first = pool.get().await.unwrap();
+    read(&mut first).await.unwrap_err();
+    assert!(facts(&pool, &first).stale);
+    drop(first);
+    drop(each::<3>(&pool, read).await);
+}
+
+#[tokio::test]
+async fn a_search_path_that_new_sessions_have_is_met_once() {
+    let (database, pool) = pool(3).await;
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute("CREATE TABLE t (n int); CREATE SCHEMA app").await.unwrap();
+    let read = async |conn: &mut Connection| t::table.select(t::n).execute(conn).await;
+    drop(each::<3>(&pool, read).await);
+    let path = format!("ALTER DATABASE {} SET search_path = app", database.name());
+    owner.batch_execute(&path).await.unwrap();
+    owner.batch_execute("ALTER TABLE t SET SCHEMA app").await.unwrap();
+    let mut first = pool.get().await.unwrap();
+    read(&mut first).await.unwrap_err();
+    assert!(facts(&pool, &first).stale);
+    drop(first);
+    drop(each::<3>(&pool, read).await);
+}
+
+#[tokio::test]
+async fn an_honest_error_costs_a_question_and_no_connection() {
+    let (database, pool) = pool(3).await;
+    database.connect().await.unwrap().batch_execute(MADE).await.unwrap();
+    let mood = async |conn: &mut Connection| people::table.filter(people::mood.eq(Mood)).execute(conn).await;
+    let mut all: [Connection; 3] = each(&pool, mood).await;
+    let before = backends(&mut all).await;
+    drop(all);
+    for wrong in
+        ["SELECT nothing()", "SELECT * FROM nothing", "SELECT 1 = ANY (1)", "SELECT nothing FROM people"]
+    {
+        let mut conn = pool.get().await.unwrap();
+        sql_query(wrong).execute(&mut conn).await.unwrap_err();
+        assert!(facts(&pool, &conn).stale, "nobody knows yet: {wrong}");
+        drop(conn);
+        let mut conn = pool.get().await.unwrap();
+        sql_query(wrong).execute(&mut conn).await.unwrap_err();
+        assert!(!facts(&pool, &conn).stale, "it was asked: {wrong}");
+        drop(conn);
+        let mut all: [Connection; 3] = each(&pool, mood).await;
+        assert_eq!(backends(&mut all).await, before, "{wrong}");
+    }
 }
 
 #[tokio::test]

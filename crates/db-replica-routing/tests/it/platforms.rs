@@ -145,8 +145,9 @@ async fn a_sessions_read_behind_a_name_uses_only_the_server_whose_position_is_kn
         writer.batch_execute("UPDATE counter SET n = n + 1").await.unwrap();
         let token = Token::read(&writer).await.unwrap().unwrap();
         cluster.wait_until_caught_up(1).await.unwrap();
-        until("the monitor has asked the one that replays", async || {
-            router.topology().nodes[1].lag_bytes == Some(0)
+        let by_name = router.topology().nodes[1].endpoint.clone();
+        until("one behind the name is known to have replayed it", async || {
+            answering(&router, Freshness::AtLeast(token)).await == by_name
         })
         .await;
         for turn in 0..10 {
@@ -168,6 +169,86 @@ async fn a_sessions_read_behind_a_name_uses_only_the_server_whose_position_is_kn
         router.topology().reads
     );
     until("the name is seen to alternate", async || router.topology().nodes[1].leads_to_several).await;
+}
+
+/// Two standbys behind one name, the second of which does not replay, and a row that only the first has. The
+/// monitor's own connection leads to this one of them, and stays there.
+async fn split(cluster: &Cluster, monitored: usize, settings: RouterConfig) -> (Balancer, Router<Kept>) {
+    let mut writer = cluster.connect(0).await.unwrap();
+    writer.batch_execute("CREATE TABLE counter (n int8); INSERT INTO counter VALUES (0)").await.unwrap();
+    for standby in 1..=2 {
+        cluster.wait_until_caught_up(standby).await.unwrap();
+    }
+    cluster.pause_replay(2).await.unwrap();
+    let standbys = [monitored, 3 - monitored].map(|standby| cluster.address_of(standby).unwrap());
+    let balancer = Balancer::start(standbys).unwrap();
+    let reader = Endpoint::new("127.0.0.1", balancer.address().port());
+    let router = router_with(vec![node(cluster, 0), reader], settings).await;
+    writer.batch_execute("UPDATE counter SET n = 1").await.unwrap();
+    cluster.wait_until_caught_up(1).await.unwrap();
+    (balancer, router)
+}
+
+/// Of sixty reads, three at once each time: the one server that may answer has its connections in the same pool.
+const FAIR_SHARE: usize = 20;
+
+/// Whether all of some reads at once saw the row, and how many of them the name answered.
+async fn at_once(router: &Router<Kept>, freshness: Freshness) -> (bool, usize) {
+    const READS: usize = 3;
+    let (mut held, mut by_name, mut fresh) = (Vec::new(), 0, true);
+    for _ in 0..READS {
+        let mut conn = router.reader(freshness).acquire().await.unwrap();
+        fresh &= number(&mut conn, "SELECT n FROM counter").await == 1;
+        by_name += usize::from(*conn.endpoint() == router.topology().nodes[1].endpoint);
+        held.push(conn);
+    }
+    (fresh, by_name)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_reads_from_the_fresh_one_of_two_standbys_behind_a_name() {
+    for monitored in 1..=2 {
+        let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+        let (_balancer, router) = split(&cluster, monitored, config()).await;
+        let token = Token::read(&cluster.connect(0).await.unwrap()).await.unwrap().unwrap();
+        cluster.wait_until_caught_up(1).await.unwrap();
+        let reads = async || {
+            let (fresh, by_name) = at_once(&router, Freshness::AtLeast(token)).await;
+            assert!(fresh, "a stale read, with the monitor at {monitored}");
+            by_name
+        };
+        until("the name answers a session's read", async || reads().await > 0).await;
+        let mut answered = 0;
+        for _ in 0..20 {
+            answered += reads().await;
+        }
+        assert!(answered >= FAIR_SHARE, "{answered} of 60 by the name, with the monitor at {monitored}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_read_behind_a_name_is_older_than_what_is_allowed() {
+    let cluster = Cluster::builder().standbys(2).start().await.unwrap();
+    let settings = RouterConfig { max_lag: Duration::from_secs(1), ..config() };
+    let (_balancer, router) = split(&cluster, 1, settings).await;
+    let written = Instant::now();
+    // A probe may take its timeout, and the lag that is allowed comes on top.
+    let too_old = Duration::from_secs(1) + RouterConfig::default().probe_timeout * 2;
+    until("the row is older than what is allowed", async || written.elapsed() > too_old).await;
+    until("the servers behind the name are known", async || {
+        at_once(&router, Freshness::Default).await;
+        drop(router.reader(Freshness::Since(std::time::UNIX_EPOCH)).acquire().await.unwrap());
+        router.topology().nodes[1].leads_to_several
+    })
+    .await;
+    until("each of them is", async || router.topology().nodes[1].servers == 2).await;
+    let mut answered = 0;
+    for _ in 0..20 {
+        let (fresh, by_name) = at_once(&router, Freshness::Default).await;
+        assert!(fresh, "older than a second");
+        answered += by_name;
+    }
+    assert!(answered >= FAIR_SHARE, "{answered} of 60 by the name");
 }
 
 /// Nobody can tell what it has replayed.

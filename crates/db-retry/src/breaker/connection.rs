@@ -14,7 +14,8 @@ use super::window::Call;
 /// A connection that came through a breaker.
 pub struct GuardedConnection<A: Acquire> {
     pub(super) conn: A::Conn,
-    pub(super) visit: Visit,
+    /// None where there is no breaker.
+    pub(super) visit: Option<Visit>,
 }
 
 impl<A: Acquire> GuardedConnection<A> {

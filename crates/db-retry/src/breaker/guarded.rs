@@ -25,7 +25,7 @@ use super::window::Call;
 /// While it is open, callers fail at once with [`Error::CircuitOpen`], those that were already waiting too, and a task of
 /// its own asks for a connection and runs `SELECT 1` on it, until that succeeds. Cheap to clone; clones are one breaker.
 pub struct Guarded<A> {
-    shared: Arc<Shared<A>>,
+    pub(super) shared: Arc<Shared<A>>,
 }
 
 /// A change of a breaker's state.
@@ -152,35 +152,7 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
     type Conn = GuardedConnection<A>;
 
     async fn acquire_at(&self, site: Site) -> Result<Self::Conn> {
-        let shared = &self.shared;
-        loop {
-            // Listening before asking: it may open in between.
-            let opened = shared.opened.notified();
-            let admission = match shared.admit() {
-                Ok(admission) => admission,
-                Err(refusal) => {
-                    // Its task may have gone with the runtime that it ran on.
-                    probe::start(shared);
-                    return Err(shared.turned_away(refusal));
-                }
-            };
-            let started = shared.now();
-            let acquired = tokio::select! {
-                biased;
-                acquired = shared.inner.acquire_at(site) => acquired,
-                () = opened => continue,
-            };
-            let guard = Arc::clone(shared) as Arc<dyn Guard>;
-            return match acquired {
-                Ok(conn) => Ok(GuardedConnection { conn, visit: Visit::new(guard, admission, started) }),
-                Err(error) => {
-                    if error.class() == Class::Unavailable {
-                        guard.record(admission, Call::Failed, &|| Arc::from(error.to_string()));
-                    }
-                    Err(error)
-                }
-            };
-        }
+        admitted(&self.shared, &self.shared.inner, site).await
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {
@@ -192,20 +164,66 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
     }
 
     fn report(&self, guarded: &mut Self::Conn, what: Report) {
-        let inner = &self.shared.inner;
-        let said = inner.facts(&guarded.conn).failed_with;
-        inner.report(&mut guarded.conn, what);
-        // A server that conflicts is well.
-        if what != Report::Conflict {
-            guarded.visit.failed(&|| match said {
-                Some(code) => Arc::from(format!("work on a connection failed with SQLSTATE {code}")),
-                None => Arc::from("a connection was lost, or did not answer"),
-            });
-        }
+        report(&self.shared.inner, guarded, what);
     }
 
     fn server_down(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {
         self.shared.inner.server_down(&guarded.conn)
+    }
+}
+
+/// A connection from `from`, which is another way to the server of this breaker, or the breaker's own.
+pub(super) async fn admitted<A, B>(
+    shared: &Arc<Shared<A>>,
+    from: &B,
+    site: Site,
+) -> Result<GuardedConnection<B>>
+where
+    A: Acquire + Send + Sync + 'static,
+    B: Acquire,
+{
+    loop {
+        // Listening before asking: it may open in between.
+        let opened = shared.opened.notified();
+        let admission = match shared.admit() {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                // Its task may have gone with the runtime that it ran on.
+                probe::start(shared);
+                return Err(shared.turned_away(refusal));
+            }
+        };
+        let started = shared.now();
+        let acquired = tokio::select! {
+            biased;
+            acquired = from.acquire_at(site) => acquired,
+            () = opened => continue,
+        };
+        let guard = Arc::clone(shared) as Arc<dyn Guard>;
+        return match acquired {
+            Ok(conn) => Ok(GuardedConnection { conn, visit: Some(Visit::new(guard, admission, started)) }),
+            Err(error) => {
+                if error.class() == Class::Unavailable {
+                    guard.record(admission, Call::Failed, &|| Arc::from(error.to_string()));
+                }
+                Err(error)
+            }
+        };
+    }
+}
+
+/// Tells `from` and the breaker what work on a connection ran into.
+pub(super) fn report<B: Acquire>(from: &B, guarded: &mut GuardedConnection<B>, what: Report) {
+    let said = from.facts(&guarded.conn).failed_with;
+    from.report(&mut guarded.conn, what);
+    // A server that conflicts is well.
+    if what != Report::Conflict {
+        guarded.visit.iter_mut().for_each(|visit| {
+            visit.failed(&|| match said {
+                Some(code) => Arc::from(format!("work on a connection failed with SQLSTATE {code}")),
+                None => Arc::from("a connection was lost, or did not answer"),
+            });
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! A COMMIT whose answer was lost is resolved, and costs no round trip where it was not.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -84,6 +85,25 @@ async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
             self.0.blackhole();
             Box::pin(async { Ok(()) })
         }
+
+        fn sql(&self) -> Option<Cow<'_, str>> {
+            None
+        }
+
+        fn alongside<'a>(
+            &'a self,
+            _: &'a AsyncPgConnection,
+        ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+            None
+        }
+
+        fn after<'a>(
+            &'a self,
+            _: Option<&'a mut AsyncPgConnection>,
+            _: CommitOutcome,
+        ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+            Box::pin(async {})
+        }
     }
     let limit = Some(Duration::from_millis(300));
     let retry = retry().with(RetryConfig { transaction_timeout: limit, ..retry().config().clone() });
@@ -103,9 +123,11 @@ async fn the_identity_and_the_marker_cost_no_round_trip() {
     marker::apply(&mut observer).await.unwrap();
     let (proxy, url) = proxied(&database);
     let pool = lending(Source::opening(url).acquire().await.unwrap());
+    // The table of the markers is looked for once.
+    let retry = retry();
     let run = async |begin, n: i32| {
         let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
-        retry().transaction::<_, (), Error>(&pool, begin, &(), work).await.unwrap();
+        retry.transaction::<_, (), Error>(&pool, begin, &(), work).await.unwrap();
     };
     // Prepares the statements.
     run(BEGINS[1], 0).await;
@@ -192,6 +214,17 @@ impl AroundCommit for Behind {
                 assert_eq!(number(conn, "SELECT 7::bigint AS n").await, 7, "the connection can be used");
             }
         })
+    }
+
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
     }
 }
 

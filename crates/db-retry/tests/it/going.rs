@@ -1,6 +1,8 @@
 //! A server that is known to be gone, and whose connections never notice.
 
-use db_core::AroundCommit;
+use std::borrow::Cow;
+
+use db_core::{AroundCommit, CommitOutcome};
 use db_testkit::until;
 use tokio::sync::Notify;
 
@@ -43,6 +45,25 @@ impl AroundCommit for AtCommit {
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         self.0.notify_waiters();
         Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn alongside<'a>(
+        &'a self,
+        _: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {})
     }
 }
 
@@ -92,6 +113,25 @@ impl AroundCommit for AsksBehind {
         Some(Box::pin(async move {
             let _ = conn.batch_execute("SELECT pg_sleep(3600)").await;
         }))
+    }
+
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {})
     }
 }
 

@@ -38,8 +38,12 @@ pub(super) struct Talk {
     server: Server,
     /// The batch that answers a COMMIT whose answer the client must not see.
     awaited: Option<u64>,
-    /// The SQLSTATE that the client gets in its place; without one the connection ends.
+    /// The SQLSTATE that the client gets in its place.
     falsified: Option<[u8; 5]>,
+    /// A COMMIT or its answer is held back, and so is all that comes after it.
+    held: Option<CommitCut>,
+    /// An answer that is held back has come.
+    kept: bool,
 }
 
 pub(super) struct Pump<'a> {
@@ -134,10 +138,18 @@ impl Pump<'_> {
     }
 
     async fn to_server(&self, mut bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && lock(self.talk).held != Some(CommitCut::HeldBack) {
             let (Step { len, start, .. }, cut) = self.look_for_commit(bytes);
             let (now, rest) = bytes.split_at(len);
             bytes = rest;
+            if cut == Some(CommitCut::HeldBack) {
+                let Some(before) = start.and_then(|start| now.get(..start)) else {
+                    return Sent::Ended(End::Reset);
+                };
+                let sent = self.send(before, to, left).await;
+                self.shared.counters.commit_cut();
+                return sent;
+            }
             if let Some(CommitCut::Refused(_)) = cut {
                 // What goes before it in the same piece has requests of its own.
                 let Some(before) = start.and_then(|start| now.get(..start)) else {
@@ -176,30 +188,37 @@ impl Pump<'_> {
             // Set before the COMMIT leaves: the answer may be faster than this task.
             talk.falsified = match cut {
                 CommitCut::Falsified(code) | CommitCut::Refused(code) => Some(code),
-                CommitCut::Withheld | CommitCut::Forwarded | CommitCut::Answered => None,
+                _ => None,
             };
-            talk.awaited = (cut == CommitCut::Answered || talk.falsified.is_some()).then_some(batch);
+            talk.held = matches!(cut, CommitCut::HeldBack | CommitCut::Unanswered).then_some(cut);
+            let awaited =
+                matches!(cut, CommitCut::Answered | CommitCut::Unanswered) || talk.falsified.is_some();
+            talk.awaited = awaited.then_some(batch);
             Some(cut)
         });
         (step, cut)
     }
 
     async fn to_client(&self, bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {
-        let (answer, falsified) = {
+        let (answer, falsified, unanswered) = {
             let mut talk = lock(self.talk);
-            let Talk { client, server, awaited, falsified } = &mut *talk;
+            let Talk { client, server, awaited, falsified, held, kept } = &mut *talk;
             let answer = server.feed(client, bytes, *awaited);
+            let unanswered = *held == Some(CommitCut::Unanswered);
+            if unanswered && answer.complete && !std::mem::replace(kept, true) {
+                self.shared.counters.commit_cut();
+            }
             let falsified = falsified.filter(|_| awaited.is_some());
             if falsified.is_some() && answer.end.is_some() {
                 *awaited = None;
             }
-            (answer, falsified)
+            (answer, falsified, unanswered)
         };
         if let Some(code) = falsified {
             return self.falsify(bytes, &answer, code, to, left).await;
         }
         let sent = self.send(&bytes[..answer.before], to, left).await;
-        if sent == Sent::All && answer.complete {
+        if sent == Sent::All && answer.complete && !unanswered {
             self.shared.counters.commit_cut();
             return Sent::Ended(End::AtCommit);
         }

@@ -51,7 +51,7 @@ async fn check(cut: CommitCut, is_committed: bool) {
                 direct.batch_execute("BEGIN; LOCK TABLE t; COMMIT").await.unwrap();
                 assert!(!is_there().await, "{way}");
             }
-            CommitCut::Falsified(_) | CommitCut::Refused(_) => panic!("the client is answered"),
+            _ => panic!("the client is answered, or waits"),
         }
         assert_eq!(is_there().await, is_committed, "{way}");
         let next = connect(&url).await.unwrap();
@@ -136,4 +136,32 @@ async fn a_falsified_answer_hides_what_the_server_did_and_the_connection_goes_on
     before.unwrap();
     assert_eq!(refused.unwrap_err().code().unwrap().code(), "57P01");
     assert_eq!(one::<i64>(&client, "SELECT count(*) FROM t").await, 1, "rolled back");
+}
+
+/// The client waits for as long as its connection lasts, and others see what the server did.
+#[tokio::test]
+async fn what_is_held_back_at_a_commit_never_comes() {
+    let Through { database, proxy, url } = through().await;
+    let direct = connect(database.url()).await.unwrap();
+    direct.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    for (cut, is_committed) in [(CommitCut::HeldBack, false), (CommitCut::Unanswered, true)] {
+        for way in ["simple", "in one query", "pipelined"] {
+            direct.batch_execute("TRUNCATE t").await.unwrap();
+            let cut_before = proxy.counters().commits_cut;
+            proxy.cut_commits(1, cut);
+            let client = connect(&url).await.unwrap();
+            client.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+            let committing = tokio::spawn(async move {
+                let error = commit(&client, way).await.unwrap_err();
+                assert!(error.as_db_error().is_none(), "{way}: {error:?}");
+            });
+            until(way, async || proxy.counters().commits_cut == cut_before + 1).await;
+            let other = connect(&url).await.unwrap();
+            let there = one::<bool>(&other, "SELECT EXISTS (SELECT FROM t WHERE n = 1)").await;
+            assert_eq!(there, is_committed, "{cut:?} {way}");
+            assert!(!committing.is_finished(), "{cut:?} {way}: nothing was closed");
+            proxy.cut();
+            timeout(LIMIT, committing).await.unwrap().unwrap();
+        }
+    }
 }

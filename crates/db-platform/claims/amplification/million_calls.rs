@@ -1,11 +1,10 @@
-//! What retries cost a server that is gone, and what they are worth to callers of one that hiccups.
+//! A million calls of which each attempt fails with some probability, on a clock that is paused.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use db_core::{Error, Result};
-use db_retry::{Retry, RetryConfig};
-use db_testkit::claims::{Figure, Size};
+use db_platform::retry::Retry;
+use db_platform::{Error, Result, RetryConfig};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -13,45 +12,29 @@ use serde_json::{Value, json};
 const CALLS: u32 = 1_000_000;
 
 /// What a million calls came to.
-struct Run {
+pub(super) struct Run {
     attempts: u64,
     succeeded: u64,
     refused: u64,
 }
 
 impl Run {
-    fn amplification(&self) -> f64 {
+    pub(super) fn amplification(&self) -> f64 {
         self.attempts as f64 / f64::from(CALLS)
     }
 
-    fn success(&self) -> f64 {
+    pub(super) fn success(&self) -> f64 {
         self.succeeded as f64 / f64::from(CALLS)
     }
 
-    fn detail(&self) -> Value {
+    pub(super) fn detail(&self) -> Value {
         json!({ "amplification": self.amplification(), "success": self.success(), "refused": self.refused })
-    }
-}
-
-/// Both sizes are the full one: the clock is paused.
-pub(crate) fn measure(_: Size) -> Figure {
-    let (outage, half, hiccups) = (run(1.0), run(0.5), run(0.01));
-    Figure {
-        value: outage.amplification(),
-        unit: "attempts a call",
-        holds: outage.amplification() <= 1.1 && hiccups.success() >= 0.999,
-        detail: json!({
-            "calls": CALLS,
-            "all_fail": outage.detail(),
-            "half_fail": half.detail(),
-            "one_in_a_hundred_fails": hiccups.detail(),
-        }),
     }
 }
 
 /// A million calls, a millisecond apart, of which each attempt fails with this probability; after an hour of good
 /// days, so that the budget has saved all it may.
-fn run(failing: f64) -> Run {
+pub(super) fn run(failing: f64) -> Run {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
