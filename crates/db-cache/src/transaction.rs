@@ -102,18 +102,6 @@ impl CacheTransaction {
         self.state().marked
     }
 
-    /// SQL that travels in COMMIT's message and tells a relay what is touched, if the transaction commits.
-    ///
-    /// A logical message needs no table and no `wal_level` of its own; without logical decoding nobody reads it.
-    pub fn logical_message(&self) -> Option<String> {
-        let slots = self.slots();
-        if slots.is_empty() {
-            return None;
-        }
-        let list: Vec<String> = slots.iter().map(|slot| slot.number().to_string()).collect();
-        Some(format!("SELECT pg_logical_emit_message(true, 'db_cache', '{}')", list.join(",")))
-    }
-
     /// To be called inside the transaction, right before COMMIT is sent: marks what it touches as in doubt.
     ///
     /// # Errors

@@ -30,6 +30,12 @@ pub struct HarmlessFunctions {
 }
 
 impl HarmlessFunctions {
+    /// These and the others.
+    #[must_use]
+    pub fn and(&self, others: &HarmlessFunctions) -> Self {
+        HarmlessFunctions { patterns: self.patterns.iter().chain(others.patterns.iter()).cloned().collect() }
+    }
+
     /// Whether a function is declared that is called by `name` in `schema`; `ours` is whether it is none of PostgreSQL's.
     pub(crate) fn declares(&self, schema: Option<&str>, name: &str, ours: bool) -> bool {
         self.patterns.iter().any(|pattern| match pattern.split_once('.') {

@@ -1,4 +1,5 @@
 //! The cache on its second tiers.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod accidents;
 mod conformance;

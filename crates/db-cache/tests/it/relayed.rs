@@ -14,15 +14,15 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::task::JoinHandle;
 
 /// A cluster, the second tier of its caches, and what is generated there.
-pub struct Scene {
-    pub cluster: Cluster,
-    pub tier: Arc<SimulatedTier>,
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
+    pub(crate) tier: Arc<SimulatedTier>,
     random: Random,
 }
 
 /// A relay that runs; it ends as a process that is killed does when this is dropped.
-pub struct Running {
-    pub relay: Relay,
+pub(crate) struct Running {
+    pub(crate) relay: Relay,
     task: JoinHandle<()>,
 }
 
@@ -32,54 +32,54 @@ struct Word {
     word: String,
 }
 
-pub fn users() -> Slot {
+pub(crate) fn users() -> Slot {
     Tag::table("users").slot()
 }
 
-pub fn config() -> RelayConfig {
+pub(crate) fn config() -> RelayConfig {
     let (interval, takeover) = (Duration::from_millis(20), Duration::from_millis(50));
     RelayConfig { interval, takeover, ..RelayConfig::default() }
 }
 
 impl Scene {
     /// On a cluster that decodes its log.
-    pub async fn logical() -> Self {
+    pub(crate) async fn logical() -> Self {
         Scene::on(Cluster::builder().setting("wal_level", "logical").start().await.unwrap())
     }
 
-    pub fn on(cluster: Cluster) -> Self {
+    pub(crate) fn on(cluster: Cluster) -> Self {
         Scene { cluster, tier: Arc::new(SimulatedTier::seeded(7)), random: Random::seeded(8) }
     }
 
-    pub async fn connect(&self) -> AsyncPgConnection {
+    pub(crate) async fn connect(&self) -> AsyncPgConnection {
         self.cluster.connect(self.cluster.primary()).await.unwrap()
     }
 
     /// Runs statements on the primary, on a connection of their own.
-    pub async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.connect().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// What the primary answers, as text.
-    pub async fn ask(&self, sql: &str) -> String {
+    pub(crate) async fn ask(&self, sql: &str) -> String {
         let sql = format!("SELECT coalesce(({sql})::text, '') AS word");
         sql_query(sql).get_result::<Word>(&mut self.connect().await).await.unwrap().word
     }
 
     /// A transaction that says that it touched these slots, and whose writer bumps nothing.
-    pub async fn touch(&self, slots: &[Slot]) {
+    pub(crate) async fn touch(&self, slots: &[Slot]) {
         let message = Message { writer: None, slots: slots.to_vec() };
         self.run(&config().sql(&message)).await;
     }
 
     /// Starts a relay and waits until it leads.
-    pub async fn lead(&self) -> Running {
+    pub(crate) async fn lead(&self) -> Running {
         let running = self.start();
         until("the relay leads and has caught up", async || running.relay.status().is_caught_up).await;
         running
     }
 
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         let cluster = self.cluster.clone();
         let open: OpenConnection = Arc::new(move || {
             let cluster = cluster.clone();
@@ -93,34 +93,34 @@ impl Scene {
     }
 
     /// Makes sure that there is a record of the slot, as a load does, and answers with it.
-    pub async fn open(&self, slot: Slot) -> SlotRecord {
+    pub(crate) async fn open(&self, slot: Slot) -> SlotRecord {
         let fresh = Fresh(vec![(slot, Generation::fresh(&self.random))]);
         let told = self.tier.open(&fresh, Generation::fresh(&self.random)).await.unwrap();
         told.slots[0].unwrap()
     }
 
-    pub async fn slot(&self, slot: Slot) -> SlotRecord {
+    pub(crate) async fn slot(&self, slot: Slot) -> SlotRecord {
         self.tier.read(&[], &[slot]).await.unwrap().slots[0].unwrap()
     }
 
-    pub async fn epoch(&self) -> EpochRecord {
+    pub(crate) async fn epoch(&self) -> EpochRecord {
         self.tier.read(&[], &[]).await.unwrap().epoch.unwrap()
     }
 
     /// Waits until what was loaded under `before` is not valid any more.
-    pub async fn until_bumped(&self, slot: Slot, before: Generation) {
+    pub(crate) async fn until_bumped(&self, slot: Slot, before: Generation) {
         until("the slot has a fresh generation", async || self.slot(slot).await.generation != before).await;
     }
 }
 
 impl Running {
     /// Ends it as kill -9 does: nothing is said to anybody.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         until("it has ended", async || self.task.is_finished()).await;
     }
 
-    pub fn accidents(&self, accident: Accident) -> u64 {
+    pub(crate) fn accidents(&self, accident: Accident) -> u64 {
         self.relay.status().accidents.get(&accident).copied().unwrap_or_default()
     }
 }

@@ -72,7 +72,7 @@ async fn fail_over(run: u32) -> [Arc<Seen>; 2] {
         }
         dbs.push(db);
     }
-    cluster.stop(1, if run % 2 == 0 { Stop::Immediate } else { Stop::Fast }).await.unwrap();
+    cluster.stop(1, if run.is_multiple_of(2) { Stop::Immediate } else { Stop::Fast }).await.unwrap();
     for id in 1..=ROWS {
         super::write(&dbs[0], id, format!("lost {id}")).await.unwrap();
     }

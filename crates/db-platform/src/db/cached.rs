@@ -88,11 +88,18 @@ impl Db {
     /// # Cancel safety
     /// As [`Db::connect`].
     pub async fn connect_with_cache(
-        config: Config,
+        mut config: Config,
         cache: DbCache,
         parts: impl IntoIterator<Item = Part>,
     ) -> Result<Db> {
         let is_pooled = config.router.pooled;
+        let own = cache.relay().map(|relay| format!("{}.emit", relay.config().name));
+        if let Some(emit) = own.and_then(|name| name.parse().ok()) {
+            // What a transaction tells the relay leaves nothing in its session.
+            for pool in [&mut config.pool, &mut config.read_pool] {
+                pool.harmless = pool.harmless.and(&emit);
+            }
+        }
         // Its mark comes last before COMMIT, and its bump first behind it.
         let parts: Vec<_> = parts.into_iter().chain([cache.part()]).collect();
         let db = Db::connect_with(config, parts).await?;

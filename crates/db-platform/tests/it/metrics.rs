@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use db_platform::core::{Measure, MeasureKind, Running};
+use db_platform::loader::Loader;
 use db_platform::{Config, Db, Environment, Error, Freshness, Part};
 use db_testkit::{Cluster, Exported, TestDatabase, until};
 
@@ -41,6 +42,11 @@ async fn the_page_lists_every_metric_with_its_kind_and_its_unit() {
     let exported = Exported::default();
     db.observe_with(&exported.meter());
     db.read_within(Freshness::Primary, port).await.unwrap();
+    let squares = Loader::new("squares", |keys: Vec<u32>| async move {
+        Ok::<_, Error>(keys.into_iter().map(|n| (n, n * n)).collect::<Vec<_>>())
+    });
+    squares.observe_with(&exported.meter());
+    assert_eq!(squares.get(3).await.unwrap(), Some(9));
     cluster.kill(0).await.unwrap();
     cluster.promote(1).await.unwrap();
     db.transaction::<_, Error>(async |conn| Ok(port(conn).await?)).await.unwrap();

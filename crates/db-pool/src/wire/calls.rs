@@ -130,6 +130,8 @@ impl Name<'_> {
                     || (own(&["materialized"]) && after(&["as", "not"]))
                     || (own(&["insert"]) && after(&["then"]))
                     || (own(&["key"]) && after(&["primary", "foreign"]))
+                    // `a OPERATOR(pg_catalog.+) b`, an operator that is named with its schema.
+                    || (own(&["operator"]) && self.follows_an_operand(Version::default()))
                     || (own(&["varying"]) && after(&["character", "char", "bit", "nchar"]))
                     || (own(&["set"]) && (after(&["update"]) || self.follows_an_operand(Version::default())))
             }
@@ -206,6 +208,7 @@ mod tests {
             ("SELECT 1 FROM t JOIN settle(1) ON set(2)", "settle set"),
             ("EXPLAIN (ANALYZE) SELECT by(1), conflict(2), over(3), \"in\"(4)", "by conflict over in"),
             ("SELECT \"cast\"(1), tidy(1), other.tidy(1)", "cast tidy other.tidy"),
+            ("SELECT operator(1), a OPERATOR(pg_catalog.+) settle(1)", "operator settle"),
         ] {
             assert_eq!(calls(sql).join(" "), found, "{sql}");
         }
@@ -225,6 +228,7 @@ mod tests {
             "SELECT 1 WHERE CASE WHEN (a) THEN (b) ELSE (c) END LIKE ('d') GROUP BY GROUPING SETS ((a), (b))",
             "SELECT harmless(1), other.harmless(2), app.tidy(3), st_within(4), public.st_x(5)",
             "SELECT a = ANY($1), b <> ALL ('{}'), ARRAY(SELECT 1), row(1, 2), coalesce(a, nullif(b, c))",
+            "SELECT now() OPERATOR(pg_catalog.-) b, (a) OPERATOR (app.@@) $1",
             "COPY t (a, b) FROM STDIN",
             "UPDATE t SET (a, b) = (1, 2)",
             "MERGE INTO t USING (SELECT 1) AS s (a) ON (true) WHEN NOT MATCHED THEN INSERT (a) VALUES (1)",
