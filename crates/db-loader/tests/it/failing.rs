@@ -156,8 +156,14 @@ fn a_shutdown_of_the_runtime_is_an_error_for_those_who_wait_elsewhere() {
     second.block_on(started.notified());
     // This one joins the batch that the first runtime runs, that one waits for its place.
     let joined = second.spawn(async move { two.get(1).await });
-    let queued = second.spawn(async move { loader.get(2).await });
-    second.block_on(db_testkit::until("both wait", async || second.metrics().num_alive_tasks() == 2));
+    let queued = second.spawn({
+        let loader = loader.clone();
+        async move { loader.get(2).await }
+    });
+    second.block_on(db_testkit::until("both wait", async || {
+        let counts = loader.counts();
+        (counts.loads, counts.joined) == (3, 1)
+    }));
     first.shutdown_background();
     let ended = |outcome: Result<_, LoadError>| matches!(outcome, Err(LoadError::Ended { .. }));
     second.block_on(async {

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use db_platform::cache::relay::{Relay, RelayConfig};
+use db_platform::cache::simulation::SimulatedTier;
+use db_platform::cache::{Cache, CacheConfig, SecondTier};
 use db_platform::core::{Measure, MeasureKind, Running};
 use db_platform::loader::Loader;
-use db_platform::{Config, Db, Environment, Error, Freshness, Part};
+use db_platform::{Config, Db, DbCache, Environment, Error, Freshness, Part};
 use db_testkit::{Cluster, Exported, TestDatabase, until};
 
 use crate::{db, port, port_of};
@@ -38,7 +41,10 @@ async fn every_pool_is_observed_under_a_name_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_lists_every_metric_with_its_kind_and_its_unit() {
     let cluster = Cluster::builder().standbys(2).start().await.unwrap();
-    let db = db(&cluster).await;
+    let tier: Arc<dyn SecondTier> = Arc::new(SimulatedTier::seeded(7));
+    let relay = Relay::new(Arc::clone(&tier), RelayConfig::default());
+    let cache = DbCache::new(Cache::with_second_tier(CacheConfig::default(), tier)).relayed_by(relay);
+    let db = Db::connect_with_cache(crate::config(&cluster), cache, []).await.unwrap();
     let exported = Exported::default();
     db.observe_with(&exported.meter());
     db.read_within(Freshness::Primary, port).await.unwrap();

@@ -13,14 +13,15 @@ use crate::{Log, backend, number, open, pool_config, word};
 const CATALOG: &str = include_str!("../../src/wire/catalog/catalog.txt");
 const QUERY: &str = include_str!("../../src/wire/catalog/catalog.sql");
 
+/// `work_mem` is none of the settings whose changes a server of any version tells by itself.
 const MADE: &str = "
     CREATE FUNCTION sneak() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM set_config('search_path', 'evil', false), pg_advisory_lock(42); RETURN 1; END $$;
+        PERFORM set_config('work_mem', '5MB', false), pg_advisory_lock(42); RETURN 1; END $$;
     CREATE FUNCTION prepares() RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'PREPARE mine AS SELECT 1'; RETURN 1; END $$;
     CREATE SCHEMA app; CREATE FUNCTION app.total_of(int) RETURNS int LANGUAGE sql AS 'SELECT $1';
     CREATE VIEW sneaks AS SELECT sneak()";
 
-const LEFT: &str = "SELECT concat(current_setting('search_path'), (SELECT count(*) FROM pg_locks \
+const LEFT: &str = "SELECT concat(current_setting('work_mem'), (SELECT count(*) FROM pg_locks \
                     WHERE locktype = 'advisory' AND pid = pg_backend_pid())) AS word";
 
 #[derive(diesel::QueryableByName)]
