@@ -4,7 +4,10 @@
 
 /// A guard that is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[cfg_attr(not(feature = "simulation"), expect(dead_code, reason = "only the simulation leaves guards out"))]
+#[cfg_attr(
+    not(feature = "simulation"),
+    expect(dead_code, unreachable_pub, reason = "only the simulation leaves guards out")
+)]
 pub enum Mutant {
     /// Everything is in place.
     #[default]

@@ -23,6 +23,7 @@ pub(crate) struct Records {
     cut: FeedId,
     log_limit: usize,
     members: BTreeMap<Member, (FeedId, TierTime)>,
+    #[cfg(feature = "simulation")]
     pub(crate) relayed: Option<TierTime>,
 }
 
@@ -57,6 +58,7 @@ impl Records {
             cut: birth,
             log_limit,
             members: BTreeMap::new(),
+            #[cfg(feature = "simulation")]
             relayed: None,
         }
     }
