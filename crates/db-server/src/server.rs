@@ -222,7 +222,13 @@ impl Server {
     pub fn pause(&self) -> Result<()> {
         let stamp = self.running()?;
         stamp.signal(Signal::Stop);
-        each(&stamp.children(), Signal::Stop);
+        // A process that it forked in the instant of the signal shows a moment later: it would go on serving.
+        let mut stopped = None;
+        wait_until(STOP_LIMIT, || {
+            let children = stamp.children();
+            each(&children, Signal::Stop);
+            stopped.replace(children.clone()).is_some_and(|before| before == children)
+        });
         Ok(())
     }
 
