@@ -54,26 +54,28 @@ impl Shared {
         let mut load = Some(load);
         let mut stale = expired;
         loop {
-            let board = match Flights::join::<V, E>(self, &plan.id) {
+            let (board, joined) = match Flights::join::<V, E>(self, &plan.id) {
                 Seat::Joined(board) => {
                     add_one(&self.counts.coalesced);
-                    board
+                    (board, true)
                 }
                 Seat::First(board, flight) => {
                     let Some(load) = load.take() else { return Err(CacheError::Ended) };
                     let run =
                         Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
                     tokio::spawn(run);
-                    board
+                    (board, false)
                 }
             };
+            // The clock is coarse: a load of others in the instant of the call may have begun before it.
+            let since = if joined { began.after(Duration::from_nanos(1)) } else { began };
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
             match self.landed(&board, plan.policy.soft_timeout).await {
                 Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
                 // A load that has begun before this call may not know what was committed before it.
-                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, began, as_of) => {
+                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, since, as_of) => {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),
