@@ -6,4 +6,5 @@ mod conformance;
 mod redis;
 mod relay;
 mod relayed;
+mod sharing;
 mod simulation;
