@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::clock::{CoarseClock, Moment, SharedClock};
 use crate::config::CacheConfig;
+use crate::contact::Contact;
 use crate::entry::{Cached, Entry, Found, Nothing};
 use crate::error::CacheError;
 use crate::feed_task;
@@ -64,6 +65,9 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
+    /// Held while the second tier is told of it.
+    pub(crate) telling: tokio::sync::Mutex<()>,
+    pub(crate) contact: Contact,
     pub(crate) member: Member,
     pub(crate) mutant: Mutant,
     permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
@@ -104,6 +108,10 @@ impl Cache {
     /// A cache on a foundation of the caller's. It must be made within a tokio runtime.
     pub fn on(config: CacheConfig, foundation: Foundation) -> Self {
         let Foundation { tier, clock, random, .. } = &foundation;
+        // What stands in for a second tier is never away.
+        let quarantine = if tier.is_some() { config.quarantine } else { Duration::MAX };
+        let has_relay = config.relay_within.is_some();
+        let contact = Contact::new(clock.now(), quarantine, config.feed_interval, has_relay);
         let tier = tier.clone().unwrap_or_else(|| Arc::new(Solo::new(Arc::clone(clock), random)));
         let member = Member(random.next_u64());
         let expected = usize::try_from(config.max_memory_bytes / SMALLEST_ENTRY).unwrap_or(usize::MAX);
@@ -114,6 +122,8 @@ impl Cache {
             flights: Flights::default(),
             counts: Counts::default(),
             unheard: Unheard::default(),
+            telling: tokio::sync::Mutex::default(),
+            contact,
             member,
             #[cfg(feature = "simulation")]
             mutant: foundation.mutant,
@@ -173,16 +183,18 @@ impl Cache {
     ///
     /// # Errors
     /// None: where the second tier does not answer it is told as soon as it does, and this process forgets them at once.
+    /// While an outage begins it returns when that has been told, or has been silent as long as for
+    /// [`Unmarked::Commit`](crate::Unmarked::Commit).
     pub async fn invalidate(&self, tags: &[Tag]) {
         let slots: Vec<Slot> = tags.iter().map(Tag::slot).collect();
-        self.shared.bump(None, &slots, None).await;
+        self.shared.bump_and_tell(None, &slots, None).await;
     }
 
     /// Drops the entry of one key.
     pub async fn invalidate_key<K, V>(&self, key: &Key<K, V>) {
         let Some(id) = key.id() else { return };
         self.shared.first.remove(id);
-        self.shared.bump(None, &[id.slot()], None).await;
+        self.shared.bump_and_tell(None, &[id.slot()], None).await;
     }
 
     /// Drops everything, in all processes.

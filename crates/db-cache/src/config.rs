@@ -44,15 +44,22 @@ pub struct CacheConfig {
     /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
     /// long for a process that hangs.
     pub longest_lease: Duration,
-    /// Where a relay runs: how far it may be behind before the second tier is not trusted.
+    /// Where a relay runs: how far it may be behind before the second tier is not trusted. Longer than
+    /// `RelayConfig::longest_rest`, or its rests cost hits.
     pub relay_within: Option<Duration>,
+    /// A second tier that was away for longer than this is not trusted for as long when it is back: by then the other
+    /// processes have told it what they changed meanwhile. An answer to a transaction that it cannot be told of waits for
+    /// at most twice as long, while an outage begins.
+    pub quarantine: Duration,
 }
 
 /// What becomes of a transaction whose mark does not come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unmarked {
-    /// It commits, and what it touches is bumped as soon as the second tier answers again. Until then other processes may
-    /// read old values, up to their TTL, if this process ends before and no relay runs.
+    /// It commits. Its caller is answered when the second tier has been told, or has been silent for so long that nobody
+    /// trusts it: that takes [`CacheConfig::quarantine`] twice, once an outage. Other processes may read old values after
+    /// that only where this one alone does not reach the second tier: until a relay has told it, or this process; and up
+    /// to their TTL, if this process ends before and no relay runs.
     Commit,
     /// It is rolled back.
     RollBack,
@@ -106,6 +113,7 @@ impl Default for CacheConfig {
             feed_interval: Duration::from_millis(200),
             longest_lease: Duration::from_secs(5),
             relay_within: None,
+            quarantine: Duration::from_secs(1),
         }
     }
 }

@@ -170,7 +170,7 @@ impl Shared {
         let slots: Vec<_> = fresh.slots().collect();
         let epoch = self.generation();
         let snapshot = self.tier.ask(|tier| tier.open(&fresh, epoch)).await.ok()?;
-        let epoch = self.trusted(&snapshot).await?;
+        let epoch = self.trusted(asked, &snapshot).await?;
         Token::new(asked, sight, epoch, &slots, &snapshot)
     }
 

@@ -5,6 +5,7 @@ mod cache;
 mod clock;
 mod codec;
 mod config;
+mod contact;
 mod counters;
 mod entry;
 mod envelope;

@@ -1,6 +1,7 @@
 //! One look at the second tier: an entry, its slots and the epoch in one round trip, and what they come to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -65,7 +66,9 @@ impl Shared {
             Ok(snapshot) => snapshot,
             Err(_) => return Look::nothing(Miss::TierDown),
         };
-        let Some(epoch) = self.trusted(&snapshot).await else { return Look::nothing(Miss::Distrusted) };
+        let Some(epoch) = self.trusted(asked, &snapshot).await else {
+            return Look::nothing(Miss::Distrusted);
+        };
         let token = Token::new(asked, sight, epoch, &slots, &snapshot);
         let bytes = snapshot.entries.first().cloned().flatten();
         let seen = match bytes {
@@ -88,16 +91,14 @@ impl Shared {
         slots
     }
 
-    /// The epoch, if this process may trust what was read under it. An epoch of another run is renewed.
-    pub(crate) async fn trusted(&self, snapshot: &Snapshot) -> Option<EpochRecord> {
-        if let Some(within) = self.config.relay_within
-            && snapshot.relayed.is_none_or(|at| snapshot.now.since(at) > within)
-        {
-            return None;
-        }
+    /// The epoch, if this process may trust what was read under it, asked for at `asked`. An epoch of another run is
+    /// renewed.
+    pub(crate) async fn trusted(&self, asked: Moment, snapshot: &Snapshot) -> Option<EpochRecord> {
+        let now = self.clock.now();
+        self.contact.answered(now);
         let epoch = snapshot.epoch?;
         match self.knowledge.judge(&epoch, snapshot.run) {
-            Verdict::Trusted => Some(epoch),
+            Verdict::Trusted => self.has_been_told_all(asked, now, snapshot).then_some(epoch),
             Verdict::OtherRun if self.mutant == Mutant::IgnoreRun => Some(epoch),
             Verdict::OtherRun => {
                 self.dropped_everything(Wholesale::NewEpoch);
@@ -111,6 +112,20 @@ impl Shared {
             }
             Verdict::HistoryAhead => None,
         }
+    }
+
+    /// Whether all that was committed is known to the tier, as far as it was away or waits for a relay.
+    fn has_been_told_all(&self, asked: Moment, now: Moment, snapshot: &Snapshot) -> bool {
+        let trusts_at_once = self.mutant == Mutant::NoQuarantine;
+        let is_steady = self.contact.is_steady(now) || trusts_at_once;
+        let Some(within) = self.config.relay_within else { return is_steady };
+        // The tier counts in milliseconds.
+        let behind =
+            snapshot.relayed.map(|at| snapshot.now.since(at).saturating_add(Duration::from_millis(1)));
+        let has_caught_up = behind.is_some_and(|behind| {
+            behind <= within && (self.contact.has_caught_up(asked.before(behind)) || trusts_at_once)
+        });
+        is_steady && has_caught_up
     }
 
     async fn judge_entry<V>(
@@ -206,7 +221,7 @@ impl Shared {
         token: &Token,
         fresh_until: Moment,
         stale_until: Moment,
-        cost: std::time::Duration,
+        cost: Duration,
     ) -> Head {
         for (slot, record) in &token.slots {
             if record.doubt.is_none() {
@@ -239,5 +254,5 @@ pub(crate) fn early_from(beta: f64, fresh_until: Moment, cost: std::time::Durati
         return fresh_until;
     }
     let window = (cost.as_secs_f64() * beta * LARGEST_LOGARITHM).min(86_400.0);
-    fresh_until.before(std::time::Duration::try_from_secs_f64(window).unwrap_or_default())
+    fresh_until.before(Duration::try_from_secs_f64(window).unwrap_or_default())
 }

@@ -46,4 +46,8 @@ pub enum Mutant {
     IgnoreTimeline,
     /// What FusionCache mended in 2.8: an evicted record of a tag comes back as it was at first.
     ResurrectMarker,
+    /// A commit is answered before the second tier can know of it.
+    AnswerUntold,
+    /// A second tier that comes back is trusted at once.
+    NoQuarantine,
 }

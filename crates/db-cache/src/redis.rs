@@ -36,7 +36,7 @@ use crate::generation::Generation;
 use crate::key::EntryKey;
 use crate::position::Position;
 use crate::random::Random;
-use crate::record::{EpochRecord, FeedId};
+use crate::record::{EpochRecord, FeedId, Run, TierTime};
 use crate::second_tier::{
     Answer, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage, Writer,
 };
@@ -372,9 +372,10 @@ impl SecondTier for RedisTier {
         Box::pin(self.list_members())
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
+    fn relayed(&self, at: TierTime, run: Run) -> Answer<'_, ()> {
         Box::pin(async move {
-            let pipeline = self.on_records(&self.scripts.relayed, vec![self.birth()]);
+            let arguments = vec![self.birth(), decimal(at.0), run.0.to_be_bytes().to_vec()];
+            let pipeline = self.on_records(&self.scripts.relayed, arguments);
             self.run(pipeline, |answers, _| answers.take("relayed").map(drop)).await
         })
     }

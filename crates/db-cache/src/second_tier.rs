@@ -75,8 +75,9 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// A tier may lose its members only together with its epoch: they must not be evicted one without the other.
     fn members(&self) -> Answer<'_, Vec<(Member, FeedId)>>;
 
-    /// The relay says that everything that was committed up to now has been bumped.
-    fn relayed(&self) -> Answer<'_, ()>;
+    /// The relay says that everything that was committed before `at`, by the clock of that run, has been bumped. It counts
+    /// where the epoch is of that run.
+    fn relayed(&self, at: TierTime, run: Run) -> Answer<'_, ()>;
 
     /// How full it is.
     fn usage(&self) -> Answer<'_, Usage>;

@@ -139,7 +139,7 @@ impl SecondTier for Solo {
         self.act(|records, now| records.members(now))
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
+    fn relayed(&self, _: TierTime, _: Run) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 

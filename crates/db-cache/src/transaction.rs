@@ -43,8 +43,8 @@ const FIRST_FENCE_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_FENCE_PAUSE: Duration = Duration::from_millis(20);
 const FENCE_MARGIN: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts to tell the second tier of a commit.
-const RETRY: Duration = Duration::from_millis(20);
+/// How often an answer that waits looks whether the second tier is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 struct State {
@@ -152,21 +152,19 @@ impl CacheTransaction {
 
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
-    /// It returns once the second tier knows, or is known not to answer: then it is told as soon as it does.
+    /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it is told as soon
+    /// as it answers.
     pub async fn committed(&self, position: Option<Position>) -> SessionToken {
         let (slots, writer) = self.end();
         let cache = &self.cache.shared;
         if slots.is_empty() || cache.mutant == Mutant::BumpBeforeCommit {
             return SessionToken { position, ..SessionToken::default() };
         }
-        let mut feed = cache.bump(writer, &slots, position).await;
-        if cache.config.unmarked == Unmarked::RollBack {
-            // Whoever would rather roll back than be wrong waits until the others can know, or the tier is given up.
-            let until = cache.clock.now().after(cache.config.doubt);
-            while feed.is_none() && cache.clock.now() < until {
-                tokio::time::sleep(RETRY).await;
-                feed = cache.bump(writer, &slots, position).await;
-            }
+        let mut feed = cache.bump_and_tell(writer, &slots, position).await;
+        if feed.is_none() && (self.fenced || cache.config.unmarked == Unmarked::RollBack) {
+            // Whoever would rather roll back than be wrong waits until the others can know.
+            let told = cache.unheard.when_told(&slots);
+            feed = tokio::time::timeout(cache.config.doubt, told).await.ok().flatten();
         }
         if let Some(at) = feed.filter(|_| self.fenced) {
             // The mark may have been lost since: nobody is answered before this is everywhere.
@@ -223,6 +221,7 @@ impl Shared {
         let budget = self.config.commit_budget;
         match self.tier.ask_within(budget, |tier| tier.bump(writer, &fresh, position)).await {
             Ok(at) => {
+                self.contact.answered(self.clock.now());
                 self.knowledge.changed_here(slots, at);
                 Some(at)
             }
@@ -233,6 +232,36 @@ impl Shared {
                 None
             }
         }
+    }
+
+    /// The same. Where the second tier did not take it, this returns when it has, or when it is known not to be there: nobody
+    /// who is answered reads older after that.
+    pub(crate) async fn bump_and_tell(
+        &self,
+        writer: Option<Writer>,
+        slots: &[Slot],
+        position: Option<Position>,
+    ) -> Option<Cursor> {
+        let at = self.bump(writer, slots, position).await;
+        if at.is_some() || slots.is_empty() || self.mutant == Mutant::AnswerUntold {
+            return at;
+        }
+        let gone = async {
+            let until = self.clock.now().after(self.config.doubt);
+            while !self.contact.is_gone() && self.clock.now() < until {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let at = tokio::select! {
+            biased;
+            at = self.unheard.when_told(slots) => at,
+            () = gone => None,
+        };
+        if let (Some(writer), Some(_)) = (writer, at) {
+            // They have fresh generations; where this is lost the doubt ends by itself.
+            let _ = self.tier.ask_within(self.config.commit_budget, |tier| tier.abort(writer, slots)).await;
+        }
+        at
     }
 
     /// Nobody will say what became of a transaction: this process bumps what it touched once it must be over, in case the

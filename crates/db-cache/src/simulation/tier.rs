@@ -277,8 +277,12 @@ impl SecondTier for SimulatedTier {
         Box::pin(self.run(Operation::Members, move |state, now| state.records.members(now)))
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
-        Box::pin(self.run(Operation::Relayed, move |state, now| state.records.relayed = Some(now)))
+    fn relayed(&self, at: TierTime, run: Run) -> Answer<'_, ()> {
+        Box::pin(self.run(Operation::Relayed, move |state, _| {
+            if state.records.epoch().is_some_and(|epoch| epoch.run == run) {
+                state.records.relayed = Some(at);
+            }
+        }))
     }
 
     fn usage(&self) -> Answer<'_, Usage> {

@@ -65,6 +65,7 @@ pub(super) async fn relay(world: Arc<World>) {
     let (mut read, mut history) = (0, world.database.history());
     while world.relays() {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        let Ok(before) = world.tier.read(&[], &[]).await else { continue };
         let mut caught_up = true;
         if world.database.history() != history {
             (read, history) = (0, world.database.history());
@@ -81,7 +82,7 @@ pub(super) async fn relay(world: Arc<World>) {
         }
         if caught_up {
             // Where it does not come through nobody trusts the tier.
-            let _ = world.tier.relayed().await;
+            let _ = world.tier.relayed(before.now, before.run).await;
         }
     }
 }
@@ -112,7 +113,9 @@ fn all_operations_are_well(world: &World) {
 
 async fn is_down(world: &World) {
     OPERATIONS.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
-    tokio::time::sleep(Duration::from_millis(world.below(400))).await;
+    // Longer where commits go on meanwhile, so that they are answered.
+    let longest = if world.commits_unmarked() { 1_500 } else { 400 };
+    tokio::time::sleep(Duration::from_millis(world.below(longest))).await;
     all_operations_are_well(world);
 }
 

@@ -67,6 +67,7 @@ pub(super) struct World {
     caches: Mutex<Vec<Cache>>,
     mutant: Mutant,
     relays: bool,
+    unmarked: Unmarked,
     started: tokio::time::Instant,
     commits: std::sync::atomic::AtomicU64,
     past: Mutex<(u64, u64)>,
@@ -92,6 +93,8 @@ async fn run(setting: Setting) -> Report {
         caches: Mutex::default(),
         mutant: setting.mutant,
         relays: setting.seed.is_multiple_of(2),
+        // What commits unmarked needs a relay where its process ends.
+        unmarked: if setting.seed.is_multiple_of(4) { Unmarked::Commit } else { Unmarked::RollBack },
         started: tokio::time::Instant::now(),
         commits: std::sync::atomic::AtomicU64::new(0),
         past: Mutex::default(),
@@ -126,6 +129,10 @@ impl World {
         self.relays
     }
 
+    pub(super) fn commits_unmarked(&self) -> bool {
+        self.unmarked == Unmarked::Commit
+    }
+
     pub(super) fn chance(&self, of: f64) -> bool {
         self.random.next_fraction() < of
     }
@@ -158,12 +165,13 @@ impl World {
             ttl: Duration::from_secs(36_000),
             tier_budget: Duration::from_millis(25),
             commit_budget: Duration::from_millis(60),
-            unmarked: Unmarked::RollBack,
+            unmarked: self.unmarked,
             doubt: Duration::from_millis(700),
             load_lease: Duration::from_millis(90),
             feed_interval: Duration::from_millis(40),
             longest_lease: Duration::from_millis(400),
             relay_within: self.relays.then_some(Duration::from_millis(300)),
+            quarantine: Duration::from_millis(150),
             ..CacheConfig::default()
         };
         let foundation = Foundation {
@@ -204,7 +212,8 @@ impl World {
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
         // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
-        let has_lost_marks = began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_lost_marks = self.commits_unmarked()
+            || began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
         let promise = match promise {
             Promise::Strict if has_lost_marks => Promise::AnsweredBefore(Duration::ZERO),
             other => other,

@@ -55,6 +55,8 @@ caught! {
     r15_a_new_history_has_a_new_epoch: KeepEpoch,
     r16_positions_of_two_timelines_do_not_compare: IgnoreTimeline,
     an_evicted_record_does_not_come_back_as_it_was: ResurrectMarker,
+    no_commit_is_answered_while_others_may_trust_what_it_replaces: AnswerUntold,
+    a_tier_that_comes_back_is_not_trusted_at_once: NoQuarantine,
 }
 
 #[test]

@@ -164,7 +164,8 @@ async fn the_records_of_all_slots_fit_into_eight_megabytes() {
 async fn only_the_records_and_the_feed_have_no_end_of_life() {
     let Some(bench) = Bench::start().await else { return };
     within(db_cache::conformance::check(&*bench.tier)).await;
-    bench.tier.relayed().await.unwrap();
+    let told = bench.read(&[]).await.unwrap();
+    bench.tier.relayed(told.now, told.run).await.unwrap();
     let mut client = bench.client().await;
     let mut endless = Vec::new();
     for key in ask::<Vec<String>>(&mut client, &["KEYS", "*"]).await {
