@@ -29,6 +29,14 @@ pub(super) async fn make(world: Arc<World>) {
     let mut replica: TierState = world.tier.state();
     for _ in 0..24 {
         tokio::time::sleep(Duration::from_millis(world.below(90))).await;
+        if world.commits_unmarked() && world.chance(0.4) {
+            if world.chance(0.5) {
+                is_down(&world).await
+            } else {
+                hears_of_no_commit(&world).await
+            }
+            continue;
+        }
         let what = world.below(16);
         if (6..=8).contains(&what) {
             world.loses_marks();
@@ -117,6 +125,14 @@ async fn is_down(world: &World) {
     let longest = if world.commits_unmarked() { 1_500 } else { 400 };
     tokio::time::sleep(Duration::from_millis(world.below(longest))).await;
     all_operations_are_well(world);
+}
+
+/// It answers reads, and no writer reaches it.
+async fn hears_of_no_commit(world: &World) {
+    let writes = [Operation::Mark, Operation::Bump];
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
+    tokio::time::sleep(Duration::from_millis(world.below(200))).await;
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::NONE));
 }
 
 fn evict(world: &World) {

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod conformance;
+mod model;
 mod redis;
 mod relay;
 mod relayed;

@@ -53,3 +53,24 @@ fn hash(state: &State) -> u64 {
     state.hash(&mut hasher);
     hasher.finish()
 }
+
+/// Whether every state that can be reached and is over satisfies `is_fine`.
+pub(super) fn all_that_end(
+    start: State,
+    without: Guard,
+    most_states: usize,
+    is_fine: impl Fn(&State) -> bool,
+) -> bool {
+    let mut seen = std::collections::HashSet::from([hash(&start)]);
+    let mut ahead = VecDeque::from([start]);
+    while let Some(state) = ahead.pop_front() {
+        let reached = next(&state, without).into_iter().filter_map(|(_, reached)| reached.ok());
+        let new: Vec<State> = reached.filter(|reached| seen.insert(hash(reached))).collect();
+        if !is_fine(&state) {
+            return false;
+        }
+        ahead.extend(new);
+        assert!(seen.len() <= most_states, "more than {most_states} states: the model has grown");
+    }
+    true
+}

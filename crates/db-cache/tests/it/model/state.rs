@@ -24,8 +24,14 @@ pub(super) struct State {
     /// What callers of transactions were told, and what reads have returned that promise not to lead back in time.
     pub(super) acknowledged: Both<u8>,
     pub(super) seen: Both<u8>,
+    /// What fenced transactions have committed and were told.
+    pub(super) fenced: Both<u8>,
     pub(super) relay: Relay,
     pub(super) next_generation: u8,
+    /// Whether a commit went without a mark: until it is answered, reads may see it at different times.
+    pub(super) is_unmarked: bool,
+    /// Whether anybody reads the first tiers: else what they hold is left out.
+    pub(super) uses_first_tiers: bool,
     pub(super) left: Left,
 }
 
@@ -157,8 +163,8 @@ pub(super) struct Reader {
     pub(super) at: Reading,
     pub(super) is_strict: bool,
     pub(super) reads_left: u8,
-    /// A store on its way to the second tier.
-    pub(super) store: Option<Entry>,
+    /// A store on its way to the second tier, and how far the primary was when it was read there.
+    pub(super) store: Option<(Entry, Option<Place>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -166,7 +172,7 @@ pub(super) enum Reading {
     Idle,
     Began { owed: Both<u8>, knew: u8 },
     Opened { owed: Both<u8>, knew: u8, token: Option<Token> },
-    Loaded { owed: Both<u8>, knew: u8, token: Option<Token>, value: Both<u8> },
+    Loaded { owed: Both<u8>, knew: u8, token: Option<Token>, value: Both<u8>, primary: Option<Place> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -204,13 +210,8 @@ impl State {
             owed: [0; TAGS],
             entry: Some(entry),
         };
-        let writer = |tags| Writer {
-            at: Writing::Idle,
-            tags,
-            is_fenced: false,
-            versions: [0; TAGS],
-            place: (1, 0),
-        };
+        let writer =
+            |tags| Writer { at: Writing::Idle, tags, is_fenced: false, versions: [0; TAGS], place: (1, 0) };
         let reader = Reader { at: Reading::Idle, is_strict: true, reads_left: 1, store: None };
         State {
             database: Database {
@@ -236,9 +237,57 @@ impl State {
             readers: [reader.clone(), reader],
             acknowledged: [0; TAGS],
             seen: [0; TAGS],
+            fenced: [0; TAGS],
             relay: Relay { runs: false, done: 0, timeline: 1 },
             next_generation: 4,
+            is_unmarked: false,
+            uses_first_tiers: false,
             left,
+        }
+    }
+}
+
+impl State {
+    /// Leaves out what nobody looks at, so that states that differ in nothing else are one.
+    pub(super) fn without_what_is_unused(mut self) -> State {
+        if self.uses_first_tiers {
+            return self;
+        }
+        for process in &mut self.processes {
+            let Process { timeline, in_quarantine, .. } = *process;
+            *process = Process { timeline, in_quarantine, ..Process::new(timeline) };
+        }
+        self
+    }
+
+    /// Whether an entry that was valid is so after nothing but a rollback; true of any other state.
+    pub(super) fn rolled_back_and_kept(&self) -> bool {
+        let only_rolled_back = self.writers[0].at == Writing::Over && self.database.log.is_empty();
+        let is_kept = self.tier.entry.is_some_and(|entry| {
+            (0..TAGS).all(|tag| {
+                self.tier.slots[tag]
+                    .is_some_and(|slot| slot.generation == entry.generations[tag] && slot.doubts == 0)
+            })
+        });
+        !only_rolled_back || is_kept
+    }
+}
+
+impl Process {
+    /// One that has just begun.
+    pub(super) fn new(timeline: u8) -> Process {
+        Process {
+            timeline,
+            words: [Word::Unknown; TAGS],
+            epoch: 0,
+            cursor: None,
+            incarnation: 0,
+            has_lease: false,
+            pending: [false; TAGS],
+            epoch_pending: false,
+            in_quarantine: false,
+            owed: [0; TAGS],
+            entry: None,
         }
     }
 }
@@ -256,6 +305,15 @@ impl Database {
 
     fn newest<'a>(&self, commits: impl Iterator<Item = &'a Commit>) -> Both<u8> {
         commits.fold([0; TAGS], |newest, commit| max(newest, commit.versions))
+    }
+
+    /// What is left of versions, where a failover has lost some: what the log has instead.
+    pub(super) fn newest_kept(&self, versions: Both<u8>, lost: u32) -> Both<u8> {
+        let kept = self.newest(self.log.iter());
+        std::array::from_fn(|tag| {
+            let version = versions[tag];
+            if lost & (1 << version) != 0 { kept[tag].min(version) } else { version }
+        })
     }
 
     pub(super) fn is_lost(&self, version: u8) -> bool {
