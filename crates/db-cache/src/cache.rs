@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     /// Held while the second tier is told of it.
     pub(crate) telling: tokio::sync::Mutex<()>,
     pub(crate) contact: Contact,
+    /// When this process last heard of a new history of the database.
+    pub(crate) history_since: AtomicU64,
     pub(crate) member: Member,
     pub(crate) mutant: Mutant,
     permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
@@ -124,6 +126,7 @@ impl Cache {
             unheard: Unheard::default(),
             telling: tokio::sync::Mutex::default(),
             contact,
+            history_since: AtomicU64::new(0),
             member,
             #[cfg(feature = "simulation")]
             mutant: foundation.mutant,
@@ -252,20 +255,21 @@ impl Shared {
         Some((found, as_of))
     }
 
-    /// What the first tier has that is expired and not known to be wrong.
+    /// What the first tier has that is expired and not known to be wrong, and when it was read.
     pub(crate) fn expired_here<V: Send + Sync + 'static>(
         &self,
         plan: &Plan<V>,
         now: Moment,
-    ) -> Option<Found<V>> {
+    ) -> Option<(Found<V>, Moment)> {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
         let is_known_good =
             head.is_valid(&self.knowledge) && self.keeps_promise(head.is_confirmed, plan.mode, now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
+        let as_of = head.as_of;
         may.then(|| {
             add_one(&self.counts.stale_served);
-            Found::Value(Cached { entry, stale: true })
+            (Found::Value(Cached { entry, stale: true }), as_of)
         })
     }
 
@@ -334,6 +338,7 @@ impl Shared {
         if !self.knowledge.set_history(history) {
             return;
         }
+        self.history_since.fetch_max(self.clock.now().0, Ordering::AcqRel);
         self.dropped_everything(Wholesale::NewHistory);
         self.renew_epoch(NewEpoch::IfHistoryIs(history)).await;
     }

@@ -40,6 +40,8 @@ pub(crate) enum Seen<V> {
 /// A value that is not known to be wrong, whose time is over.
 pub(crate) struct Stale<V> {
     pub(crate) found: Found<V>,
+    /// When it was known not to be wrong.
+    pub(crate) as_of: Moment,
     pub(crate) fresh_until: Moment,
     pub(crate) stale_until: Moment,
 }
@@ -208,6 +210,7 @@ impl Shared {
             true => Seen::Fresh(found, token.asked),
             false => Seen::Expired(Stale {
                 found,
+                as_of: token.asked,
                 fresh_until: expired_at(token, &envelope, snapshot),
                 stale_until,
             }),

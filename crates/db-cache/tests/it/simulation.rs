@@ -59,6 +59,16 @@ caught! {
     a_tier_that_comes_back_is_not_trusted_at_once: NoQuarantine,
 }
 
+/// Seeds that once showed a fault.
+#[test]
+fn what_was_mended_stays_so() {
+    // A read whose own load had found an entry that was too old for it, while the tier was not trusted; a read that was
+    // given the value of a load from before a failover.
+    for seed in [234, 2002] {
+        assert_eq!(run(seed, Mutant::None).violations, [], "seed {seed}");
+    }
+}
+
 #[test]
 fn a_seed_replays() {
     for seed in [3, 8] {
