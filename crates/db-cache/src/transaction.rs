@@ -52,6 +52,14 @@ struct State {
     marked: Option<Writer>,
 }
 
+/// Whether first tiers have heard of what was marked or bumped.
+enum Fenced {
+    Yes,
+    NotYet,
+    /// The tier has lost the mark.
+    Never,
+}
+
 /// A transaction's mark did not come through, and it is told to roll back then.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -127,7 +135,7 @@ impl CacheTransaction {
         match cache.tier.ask_within(budget, |tier| tier.mark(writer, &fresh, keep)).await {
             Ok(at) => {
                 cache.knowledge.changed_here(&slots, at);
-                match self.fenced && !cache.fence(at).await {
+                match self.fenced && !cache.fence(at, &slots).await {
                     // The mark may be gone with the tier that took it.
                     true => Err(TierError::new(
                         TierFailure::TimedOut,
@@ -168,7 +176,7 @@ impl CacheTransaction {
         }
         if let Some(at) = feed.filter(|_| self.fenced) {
             // The mark may have been lost since: nobody is answered before this is everywhere.
-            cache.fence(at).await;
+            cache.fence(at, &[]).await;
         }
         SessionToken { feed, position, untold: feed.is_none() }
     }
@@ -271,28 +279,42 @@ impl Shared {
         self.unheard.remember_later(self.clock.now().after(self.config.doubt), slots);
     }
 
-    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told.
-    async fn fence(&self, at: Cursor) -> bool {
+    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told,
+    /// and where the mark on one of `marked` is gone meanwhile.
+    async fn fence(&self, at: Cursor, marked: &[Slot]) -> bool {
         // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for that long.
         let until = self.clock.now().after(self.config.longest_lease.saturating_mul(2)).after(FENCE_MARGIN);
         let mut pause = FIRST_FENCE_PAUSE;
-        while !self.is_fenced(at).await {
-            if self.clock.now() >= until {
-                return false;
+        loop {
+            match self.is_fenced(at, marked).await {
+                Fenced::Yes => return true,
+                Fenced::Never => return false,
+                Fenced::NotYet if self.clock.now() >= until => return false,
+                Fenced::NotYet => {}
             }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_FENCE_PAUSE);
         }
-        true
     }
 
-    async fn is_fenced(&self, at: Cursor) -> bool {
+    async fn is_fenced(&self, at: Cursor, marked: &[Slot]) -> Fenced {
         let budget = self.config.commit_budget;
-        let Ok(members) = self.tier.ask_within(budget, |tier| tier.members()).await else { return false };
-        // A tier that was emptied or taken over knows no members, but their leases go on.
-        let Ok(now) = self.tier.ask_within(budget, |tier| tier.read(&[], &[])).await else { return false };
-        let has_all = members.iter().all(|(_, applied)| *applied >= at.id);
-        has_all && now.run == at.run && now.keeps_members_for(self.config.longest_lease)
+        let Ok(members) = self.tier.ask_within(budget, |tier| tier.members()).await else {
+            return Fenced::NotYet;
+        };
+        let Ok(now) = self.tier.ask_within(budget, |tier| tier.read(&[], marked)).await else {
+            return Fenced::NotYet;
+        };
+        let is_marked = now.slots.iter().all(|slot| slot.is_some_and(|slot| slot.doubt.is_some()));
+        if !marked.is_empty() && (now.run != at.run || !is_marked) {
+            return Fenced::Never;
+        }
+        let has_all = now.run == at.run && members.iter().all(|(_, applied)| *applied >= at.id);
+        // A tier that was emptied knows no members, but their leases go on.
+        match has_all && now.keeps_members_for(self.config.longest_lease) {
+            true => Fenced::Yes,
+            false => Fenced::NotYet,
+        }
     }
 }
 
