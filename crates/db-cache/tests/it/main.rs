@@ -3,9 +3,12 @@
 
 mod accidents;
 mod conformance;
+mod kept;
+mod life;
 mod model;
 mod redis;
 mod relay;
 mod relayed;
+mod scene;
 mod sharing;
 mod simulation;
