@@ -21,21 +21,9 @@ pub(crate) fn measure(size: Size) -> Figure {
     block_on(run(lasts, &Log::open()))
 }
 
-/// A cluster with another system identifier: a place of its own has a template of its own.
-async fn stranger() -> (db_server::Cluster, tempfile::TempDir) {
-    let start = || {
-        let here = db_server::Place::here().unwrap();
-        let directory = tempfile::tempdir_in(here.root()).unwrap();
-        let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
-        let install = db_server::find(None, &|_| ()).unwrap();
-        (db_server::Cluster::builder(install).place(place).start().unwrap(), directory)
-    };
-    tokio::task::spawn_blocking(start).await.unwrap()
-}
-
 async fn run(lasts: Duration, log: &Log) -> Figure {
     let old = Cluster::builder().start().await.unwrap();
-    let (other, _directory) = stranger().await;
+    let other = Cluster::builder().another_system().start().await.unwrap();
     let new = endpoint(&other.primary_url());
     let balancer = Balancer::start([old.address_of(0).unwrap()]).unwrap();
     let mut settings = config(&[balancer.through(&old.primary_url()).unwrap()]);
