@@ -12,7 +12,7 @@ use crate::knowledge::Verdict;
 use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
-use crate::record::EpochRecord;
+use crate::record::{EpochRecord, TierTime};
 use crate::second_tier::{NewEpoch, Snapshot};
 use crate::stats::{Drop as Wholesale, Miss};
 use crate::tag::Slot;
@@ -90,9 +90,7 @@ impl Shared {
 
     /// The epoch, if this process may trust what was read under it. An epoch of another run is renewed.
     pub(crate) async fn trusted(&self, snapshot: &Snapshot) -> Option<EpochRecord> {
-        if let Some(within) = self.config.relay_within
-            && snapshot.relayed.is_none_or(|at| snapshot.now.since(at) > within)
-        {
+        if !self.is_relayed(snapshot.relayed, snapshot.now) {
             return None;
         }
         let epoch = snapshot.epoch?;
@@ -111,6 +109,13 @@ impl Shared {
             }
             Verdict::HistoryAhead => None,
         }
+    }
+
+    /// Whether the relay is no further behind than it may be. One that is ahead was heard by another server's clock.
+    pub(crate) fn is_relayed(&self, relayed: Option<TierTime>, now: TierTime) -> bool {
+        self.config.relay_within.is_none_or(|within| {
+            relayed.is_some_and(|relayed| relayed <= now && now.since(relayed) <= within)
+        })
     }
 
     async fn judge_entry<V>(

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::RedisConfig;
 use super::address::{Address, Place, RedisConfigError};
 use super::failure;
-use super::names::{EPOCH, Names};
+use super::names::{HEAD, Names};
 use super::reply::Answers;
 use super::server::Info;
 #[cfg(feature = "redis-tls")]
@@ -131,7 +131,7 @@ impl Opener {
         pipeline.cmd("CLIENT").arg("SETNAME").arg(&self.client_name);
         // All of it: an old server, which is refused, knows no list of sections.
         pipeline.cmd("INFO");
-        pipeline.cmd("HGET").arg(&self.names.records).arg(EPOCH);
+        pipeline.cmd("HGET").arg(&self.names.records).arg(HEAD);
         let answers =
             commands.send_packed_commands(&pipeline, 0, 3).await.map_err(|error| failure::of(&error))?;
         let mut answers = Answers::new(answers);

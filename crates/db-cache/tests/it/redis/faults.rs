@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use db_cache::{EntryKey, NewEpoch, SecondTier, TierFailure};
+use db_cache::{EntryKey, NewEpoch, RedisConfig, RedisTier, SecondTier, TierFailure};
 use db_testkit::{Redis, skip, until};
 
 use super::{Bench, LIMIT, ask, client_of, entry, slot, tier_at, within};
@@ -92,23 +92,36 @@ async fn a_connection_that_went_silent_is_given_up_by_callers_that_do_not_wait()
 #[tokio::test]
 async fn one_caller_that_gave_up_costs_no_connection() {
     let Some(bench) = Bench::start().await else { return };
-    bench.run().await;
+    let response_timeout = Duration::from_millis(300);
+    let (url, installation) = (bench.redis.url(), "test".to_owned());
+    let config = RedisConfig { url, installation, response_timeout, ..RedisConfig::default() };
+    let tier = RedisTier::new(&config).unwrap();
+    within(tier.read(&[], &[])).await.unwrap();
     let id = connection_ids(&bench).await;
     bench.redis.pause().await.unwrap();
-    let gave_up = tokio::time::timeout(Duration::from_millis(5), bench.tier.read(&[], &[])).await;
+    let gave_up = tokio::time::timeout(Duration::from_millis(5), tier.read(&[], &[])).await;
     assert!(gave_up.is_err());
     bench.redis.resume().await.unwrap();
-    // Longer than a connection may be silent.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    bench.read(&[]).await.unwrap();
+    // The server counts whole seconds.
+    until("it has been silent for longer than a connection may be", async || {
+        let clients = client_list(&bench).await;
+        !clients.is_empty() && !clients.contains(" idle=0 ")
+    })
+    .await;
+    within(tier.read(&[], &[])).await.unwrap();
     assert_eq!(connection_ids(&bench).await, id);
 }
 
 /// The server's numbers for the tier's connections.
 async fn connection_ids(bench: &Bench) -> Vec<String> {
+    let clients = client_list(bench).await;
+    clients.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+/// What the server says of the tier's connections.
+async fn client_list(bench: &Bench) -> String {
     let clients: String = bench.ask(&["CLIENT", "LIST"]).await;
-    let ours = clients.lines().filter(|line| line.contains("name=db-cache"));
-    ours.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    clients.lines().filter(|line| line.contains("name=db-cache")).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]
