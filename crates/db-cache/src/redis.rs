@@ -4,10 +4,12 @@
 //! run of the server is learned when a connection opens and holds for all that it answers.
 
 mod address;
+mod clock;
 mod config;
 mod connection;
 mod failure;
 mod feed;
+mod hearing;
 mod link;
 mod names;
 mod read;
@@ -29,6 +31,7 @@ use self::connection::{Connection, Opener};
 use self::failure::unexpected;
 use self::link::Link;
 use self::names::Names;
+use self::read::Question;
 use self::reply::Answers;
 use self::scripts::{Script, Scripts};
 use self::server::Info;
@@ -192,12 +195,12 @@ impl RedisTier {
             part.iter().for_each(|slot| with_generation(&mut arguments, slot));
             let mut pipeline = redis::pipe();
             pipeline.add_command(self.scripts.open.call(with_text, &self.keys(), &arguments));
-            read::ask_for_records(&mut pipeline, &self.names, wanted.slots());
+            read::ask_after_script(&mut pipeline, &self.names, wanted.slots());
             pipeline
         };
         let read = |answers: &mut Answers, connection: &Connection| {
             answers.take("open")?;
-            read::snapshot(Vec::new(), wanted.0.len(), answers, connection)
+            read::answer_after_script(wanted.0.len(), answers, connection)
         };
         self.run(pipeline, read).await
     }
@@ -238,11 +241,10 @@ impl RedisTier {
 impl SecondTier for RedisTier {
     fn read<'a>(&'a self, entries: &'a [EntryKey], slots: &'a [Slot]) -> Answer<'a, Snapshot> {
         Box::pin(async move {
-            let question = read::question(&self.names, entries, slots);
-            self.ask(&question, |answers, connection| {
-                read::answer(entries.len(), slots.len(), answers, connection)
-            })
-            .await
+            let connection = self.link.get().await?;
+            let question = Question::new(entries, slots, &connection);
+            let mut answers = connection.ask(&question.pipeline(&self.names)).await?;
+            question.answer(&mut answers, &connection).map_err(|error| connection.noticed(error))
         })
     }
 

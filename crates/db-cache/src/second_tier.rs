@@ -24,7 +24,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Sen
 pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// Reads entries, slots and the epoch in one round trip. What is absent is none.
     ///
-    /// The slots must not be older than the entries: an entry that passes by them was valid when it was read.
+    /// Each of them is as it was at some moment of the read: an entry that passes by the slots was valid then. A tier that
+    /// takes no marks must not answer: what it holds may be older than what was committed.
     fn read<'a>(&'a self, entries: &'a [EntryKey], slots: &'a [Slot]) -> Answer<'a, Snapshot>;
 
     /// Reads slots as [`SecondTier::read`] does, and makes those that are absent, and settles those whose doubt is over:
@@ -100,7 +101,7 @@ pub struct Snapshot {
     pub epoch: Option<EpochRecord>,
     /// Which run of which server answered.
     pub run: Run,
-    /// What the tier's clock said.
+    /// What the tier's clock said. Where entries were read it may be ahead, by less than the read took and 250 ms of drift.
     pub now: TierTime,
     /// Where the feed ended: a slot that changed no later has not changed since this answer.
     pub tail: FeedId,

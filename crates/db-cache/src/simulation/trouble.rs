@@ -7,7 +7,7 @@ use super::faults::{Faults, Operation};
 use super::tier::TierState;
 use super::world::World;
 use crate::mutant::Mutant;
-use crate::second_tier::{Fresh, NewEpoch, SecondTier};
+use crate::second_tier::{Answer, Fresh, NewEpoch, SecondTier};
 use crate::tag::Tag;
 
 const OPERATIONS: [Operation; 12] = [
@@ -67,30 +67,38 @@ pub(super) async fn relay(world: Arc<World>) {
     let (mut read, mut history) = (0, world.database.history());
     while world.relays() {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let Ok(looked) = world.tier.read(&[], &[]).await else { continue };
+        let Some(looked) = in_time(world.tier.read(&[], &[])).await else { continue };
         let mut caught_up = true;
         if world.database.history() != history {
-            (read, history) = (0, world.database.history());
+            let now = world.database.history();
             let epoch = crate::generation::Generation::fresh(&world.random);
-            caught_up = world.tier.epoch(epoch, NewEpoch::Always).await.is_ok();
+            if in_time(world.tier.epoch(epoch, NewEpoch::Always)).await.is_none() {
+                continue;
+            }
+            (read, history) = (0, now);
         }
         for slots in world.database.messages(read) {
             let fresh = slots.iter().map(|slot| (*slot, crate::generation::Generation::fresh(&world.random)));
-            if world.tier.bump(None, &Fresh(fresh.collect()), None).await.is_err() {
+            if in_time(world.tier.bump(None, &Fresh(fresh.collect()), None)).await.is_none() {
                 caught_up = false;
                 break;
             }
             read += 1;
         }
         let as_of = match world.leaves_out(Mutant::RelayedLate) {
-            true => world.tier.read(&[], &[]).await.map_or(looked.now, |read| read.now),
+            true => in_time(world.tier.read(&[], &[])).await.map_or(looked.now, |read| read.now),
             false => looked.now,
         };
         if caught_up {
             // Where it does not come through nobody trusts the tier.
-            let _ = world.tier.relayed(as_of).await;
+            in_time(world.tier.relayed(as_of)).await;
         }
     }
+}
+
+/// A relay gives up on a tier that hangs.
+async fn in_time<T>(answer: Answer<'_, T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(200), answer).await.ok().and_then(Result::ok)
 }
 
 /// Ends all trouble.

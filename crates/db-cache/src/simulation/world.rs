@@ -324,7 +324,8 @@ impl World {
             let slots = [Tag::row("rows", row).slot()];
             if let Ok(versions) = self.database.commit(&[row], &slots, true).await {
                 let mut log = self.log();
-                let versions = versions.into_iter().filter(|version| !self.database.was_committed(*version).1);
+                let versions =
+                    versions.into_iter().filter(|version| !self.database.was_committed(*version).1);
                 versions.for_each(|version| log.written_outside(row, version, self.now() + RELAY_WITHIN));
             }
             self.database.unlock_rows(&[row]);

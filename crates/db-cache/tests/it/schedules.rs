@@ -30,8 +30,7 @@ impl Scene {
         let cache = |seed| {
             let way = Way::to(&tier);
             let reach = way.reach();
-            let config =
-                CacheConfig { unmarked: Unmarked::RollBack, doubt: DOUBT, ..CacheConfig::default() };
+            let config = CacheConfig { unmarked: Unmarked::RollBack, doubt: DOUBT, ..CacheConfig::default() };
             let foundation = Foundation {
                 tier: Some(Arc::new(way)),
                 clock: Arc::new(TokioClock::start()),

@@ -300,9 +300,14 @@ async fn a_demoted_primary_serves_nothing_over_its_old_connections() {
     let Some(bench) = Bench::start().await else { return };
     let Some(second) = skip::without(Redis::start().await) else { return };
     let epoch = bench.settle().await;
+    let other = tier_at(&bench.redis.url(), "test");
+    within(other.read(&[], &[])).await.unwrap();
     follow(&bench.redis, &second).await;
-    // The connection from before is still open: the server keeps those of its clients.
+    // The connections from before are still open: the server keeps those of its clients.
     let error = bench.read(&[]).await.unwrap_err();
+    assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
+    let key = [EntryKey::from_bytes(b"k".to_vec())];
+    let error = within(other.read(&key, &[slot(1)])).await.unwrap_err();
     assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
     let fresh = bench.fresh(&[slot(1)]);
     let error = within(bench.tier.bump(None, &fresh, None)).await.unwrap_err();
@@ -313,6 +318,21 @@ async fn a_demoted_primary_serves_nothing_over_its_old_connections() {
         epoch.run,
         "what the other one had is gone or is here: who knows"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_marks_serves_no_hits() {
+    let Some(bench) = Bench::start().await else { return };
+    bench.settle().await;
+    let key = EntryKey::from_bytes(b"k".to_vec());
+    bench.tier.store(&entry(&key, b"v")).await.unwrap();
+    let read = async || within(bench.tier.read(std::slice::from_ref(&key), &[slot(1)])).await;
+    let _: String = bench.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let error = bench.tier.bump(None, &bench.fresh(&[slot(1)]), None).await.unwrap_err();
+    assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
+    assert_eq!(read().await.unwrap_err().failure, TierFailure::ReadOnly);
+    let _: String = bench.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+    assert_eq!(read().await.unwrap().entries, [Some(b"v".to_vec())]);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn a_wrong_password_is_refused_and_shown_nowhere() {
 }
 
 /// As docs/cache-redis.md gives them.
-const RIGHTS: &str = "~{db-cache:* +mget +get +set +del +pttl +hget +hmget +hset +hexists +xadd +xread +xrange +xrevrange \
+const RIGHTS: &str = "~{db-cache:* +mget +get +getex +set +del +pttl +hget +hmget +hset +hexists +xadd +xread +xrange +xrevrange \
                       +time +wait +info +eval +evalsha +client|setname";
 
 #[tokio::test]
