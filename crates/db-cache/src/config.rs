@@ -44,7 +44,8 @@ pub struct CacheConfig {
     /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
     /// long for a process that hangs.
     pub longest_lease: Duration,
-    /// Where a relay runs: how far it may be behind before the second tier is not trusted.
+    /// Where a relay runs: how far it may be behind before neither tier is trusted, but in [`Mode::Ttl`]. A write from outside is
+    /// seen that much later than a mode says.
     pub relay_within: Option<Duration>,
 }
 

@@ -6,5 +6,6 @@ mod conformance;
 mod redis;
 mod relay;
 mod relayed;
+mod schedules;
 mod sharing;
 mod simulation;
