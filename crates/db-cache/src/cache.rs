@@ -22,7 +22,7 @@ use crate::guarded_tier::GuardedTier;
 use crate::key::{Key, KeyId};
 use crate::knowledge::Knowledge;
 use crate::load::{LoadFrom, Loaded};
-use crate::mode::Mode;
+use crate::mode::{Mode, SessionToken};
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::position::History;
@@ -219,7 +219,7 @@ impl Shared {
         if mode == Mode::Strict {
             return None;
         }
-        let (found, refresh) = self.first_tier_entry(key.id()?, mode)?;
+        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.session.as_ref())?;
         self.counts.first_tier_hits.add_one();
         Some((found, refresh))
     }
@@ -232,7 +232,7 @@ impl Shared {
         if plan.mode == Mode::Strict {
             return None;
         }
-        let (found, _) = self.first_tier_entry(&plan.id, plan.mode)?;
+        let (found, _) = self.first_tier_entry(&plan.id, plan.mode, plan.session.as_ref())?;
         let as_of = match &found {
             Found::Value(value) => value.entry.head.as_of,
             Found::Nothing { .. } => self.first.get::<Nothing>(&plan.id)?.head.as_of,
@@ -249,7 +249,7 @@ impl Shared {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
         let is_known_good =
-            head.is_valid(&self.knowledge) && self.keeps_promise(head.is_confirmed, plan.mode, now);
+            head.is_valid(&self.knowledge) && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
         may.then(|| {
             add_one(&self.counts.stale_served);
@@ -258,25 +258,48 @@ impl Shared {
     }
 
     #[inline]
-    fn first_tier_entry<V: Send + Sync + 'static>(&self, id: &KeyId, mode: Mode) -> Option<(Found<V>, bool)> {
+    fn first_tier_entry<V: Send + Sync + 'static>(
+        &self,
+        id: &KeyId,
+        mode: Mode,
+        session: Option<&SessionToken>,
+    ) -> Option<(Found<V>, bool)> {
         let now = self.clock.now();
         if let Some(entry) = self.first.get::<V>(id) {
-            let refresh = self.may_serve(&entry, mode, now)?;
+            let refresh = self.may_serve(&entry, mode, session, now)?;
             return Some((Found::Value(Cached { entry, stale: false }), refresh));
         }
         let entry = self.first.get::<Nothing>(id)?;
-        self.may_serve(&entry, mode, now)?;
+        self.may_serve(&entry, mode, session, now)?;
         Some((Found::Nothing { stale: false }, false))
     }
 
     /// Whether an entry of the first tier may be served: none, or whether it is time to load it anew.
     #[inline]
-    fn may_serve<T>(&self, entry: &Entry<T>, mode: Mode, now: Moment) -> Option<bool> {
+    fn may_serve<T>(
+        &self,
+        entry: &Entry<T>,
+        mode: Mode,
+        session: Option<&SessionToken>,
+        now: Moment,
+    ) -> Option<bool> {
         let head = &entry.head;
         let is_good = now < head.fresh_until
             && (head.is_valid(&self.knowledge) || self.mutant == Mutant::TrustFirstTier)
-            && self.keeps_promise(head.is_confirmed, mode, now);
+            && self.keeps(head.is_confirmed, mode, session, now);
         is_good.then(|| now >= head.early_from && self.is_time_to_refresh(entry, now))
+    }
+
+    #[inline]
+    fn keeps(
+        &self,
+        is_confirmed: bool,
+        mode: Mode,
+        session: Option<&SessionToken>,
+        now: Moment,
+    ) -> bool {
+        self.keeps_promise(is_confirmed, mode, now)
+            && session.is_none_or(|token| self.keeps_promise(is_confirmed, Mode::Session(*token), now))
     }
 
     fn keeps_promise(&self, is_confirmed: bool, mode: Mode, now: Moment) -> bool {

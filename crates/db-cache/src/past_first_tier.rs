@@ -75,7 +75,7 @@ impl Shared {
             match self.landed(&board, plan.policy.soft_timeout).await {
                 Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
                 // A load that has begun before this call may not know what was committed before it.
-                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, since, as_of) => {
+                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&plan, &found, since, as_of) => {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),
@@ -120,15 +120,23 @@ impl Shared {
         }
     }
 
-    fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
+    pub(crate) fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
         let window = plan.policy.stale_while_revalidate;
         !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
     }
 
     /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
     /// known here, must not be missing.
-    fn may_share<V>(&self, found: &Found<V>, mode: Mode, began: Moment, as_of: Moment) -> bool {
-        match mode {
+    pub(crate) fn may_share<V>(
+        &self,
+        plan: &Plan<V>,
+        found: &Found<V>,
+        began: Moment,
+        as_of: Moment,
+    ) -> bool {
+        match plan.mode {
+            // A session's own write was over when the call began.
+            _ if plan.session.is_some() => as_of >= began,
             Mode::Ttl => true,
             Mode::Bounded(within) if as_of < began => match found {
                 Found::Value(value) => {
@@ -137,13 +145,12 @@ impl Shared {
                 }
                 Found::Nothing { .. } => false,
             },
-            // A session's own write was over when the call began.
             Mode::Bounded(_) | Mode::Session(_) | Mode::Strict => as_of >= began,
         }
     }
 
     /// Waits for a load, or until its caller may take what is stale.
-    async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+    pub(crate) async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
         if let Some(soft) = soft_timeout
             && tokio::time::timeout(soft, board.when_landed()).await.is_err()
             && let Some(stale) = board.stale()
@@ -178,7 +185,8 @@ impl Shared {
     }
 }
 
-enum Wait<V, E> {
+/// What waiting for a load came to.
+pub(crate) enum Wait<V, E> {
     Stale(Arc<Stale<V>>),
     Landed(Landed<V, E>),
 }

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+#[cfg(feature = "cache")]
+mod cached_many;
 mod connect;
 
 #[cfg(feature = "cache")]

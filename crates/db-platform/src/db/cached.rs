@@ -228,7 +228,7 @@ impl Db {
         self.cache.as_ref().map(|cache| cache.cache().stats())
     }
 
-    fn cache_or_error(&self) -> Result<&Cache> {
+    pub(super) fn cache_or_error(&self) -> Result<&Cache> {
         let missing = "this Db has no cache: connect it with Db::connect_with_cache";
         self.cache.as_ref().map(DbCache::cache).ok_or_else(|| Error::Client(missing.into()))
     }
@@ -239,19 +239,30 @@ impl Db {
         V: Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
-        let freshness = if self.is_pooled { Freshness::Primary } else { freshness_of(from) };
+        let freshness = self.freshness_for(from);
         let work = async move |conn: &mut AsyncPgConnection| {
             // Before the snapshot: on a standby it holds what was replayed by now.
-            let place: Place = sql_query(PLACE).get_result(conn).await?;
+            let read_at = place(conn).await?;
             let value = load(conn).await.map_err(Into::into)?;
-            Ok::<_, Error>(Loaded::new(value, place.read_at()))
+            Ok::<_, Error>(Loaded::new(value, read_at))
         };
         self.read_within(freshness, work).await
     }
+
+    /// How fresh a server must be that answers a load.
+    pub(super) fn freshness_for(&self, from: LoadFrom) -> Freshness {
+        // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
+        if self.is_pooled { Freshness::Primary } else { freshness_of(from) }
+    }
 }
 
-fn failed(error: Error) -> CacheError<Error> {
+/// Where a connection stands in the log, for what is read on it next.
+pub(super) async fn place(conn: &mut AsyncPgConnection) -> Result<ReadAt> {
+    let place: Place = sql_query(PLACE).get_result(conn).await?;
+    Ok(place.read_at())
+}
+
+pub(super) fn failed(error: Error) -> CacheError<Error> {
     CacheError::Load(db_cache::Shared(Arc::new(error)))
 }
 
