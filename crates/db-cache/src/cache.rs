@@ -50,7 +50,7 @@ use crate::unheard::Unheard;
 #[derive(Clone)]
 pub struct Cache {
     pub(crate) shared: Arc<Shared>,
-    _feed: Arc<Feeding>,
+    _tasks: Arc<Tasks>,
 }
 
 /// What reads, loads and the feed's task share.
@@ -69,8 +69,8 @@ pub(crate) struct Shared {
     permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
 }
 
-/// Ends the feed's task with the last handle.
-struct Feeding(AbortHandle);
+/// Ends the feed's task, and what else runs beside, with the last handle.
+struct Tasks(Vec<AbortHandle>);
 
 /// What a cache is built on, besides its configuration. A simulation passes all of it.
 pub struct Foundation {
@@ -84,6 +84,9 @@ pub struct Foundation {
     #[cfg(feature = "simulation")]
     pub mutant: Mutant,
 }
+
+/// Of so many hits one is noted with its entry, so that most write nothing that other threads read.
+pub(crate) const ASKS_EVERY: u64 = 16;
 
 /// What a value of a first tier takes in memory at least.
 const SMALLEST_ENTRY: u64 = 512;
@@ -124,8 +127,12 @@ impl Cache {
             clock: foundation.clock,
             random: foundation.random,
         });
-        let task = tokio::spawn(feed_task::run(Arc::downgrade(&shared)));
-        Cache { shared, _feed: Arc::new(Feeding(task.abort_handle())) }
+        let mut tasks = vec![tokio::spawn(feed_task::run(Arc::downgrade(&shared))).abort_handle()];
+        if shared.config.warming {
+            let saving = crate::hot_keys::save_now_and_then(Arc::downgrade(&shared));
+            tasks.push(tokio::spawn(saving).abort_handle());
+        }
+        Cache { shared, _tasks: Arc::new(Tasks(tasks)) }
     }
 
     /// The value of a key: from the first tier, from the second, or loaded; none where there is none.
@@ -220,8 +227,20 @@ impl Shared {
             return None;
         }
         let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.session.as_ref())?;
-        self.counts.first_tier_hits.add_one();
+        let nth = self.counts.keyspaces.of(key.keyspace().counted())?.first_tier_hits.add_one();
+        if nth.is_multiple_of(ASKS_EVERY)
+            && let Found::Value(value) = &found
+        {
+            value.entry.head.asks.fetch_add(1, Ordering::Relaxed);
+        }
         Some((found, refresh))
+    }
+
+    /// Whether the first tier may answer, which is not counted as a read.
+    pub(crate) fn has_in_first_tier<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> bool {
+        let mode = self.mode_of(key);
+        let found = key.id().filter(|_| mode != Mode::Strict);
+        found.is_some_and(|id| self.first_tier_entry::<V>(id, mode, key.session.as_ref()).is_some())
     }
 
     /// What a load finds that another has just brought.
@@ -248,8 +267,8 @@ impl Shared {
     ) -> Option<Found<V>> {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
-        let is_known_good =
-            head.is_valid(&self.knowledge) && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
+        let is_known_good = head.is_valid(&self.knowledge)
+            && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
         may.then(|| {
             add_one(&self.counts.stale_served);
@@ -291,13 +310,7 @@ impl Shared {
     }
 
     #[inline]
-    fn keeps(
-        &self,
-        is_confirmed: bool,
-        mode: Mode,
-        session: Option<&SessionToken>,
-        now: Moment,
-    ) -> bool {
+    fn keeps(&self, is_confirmed: bool, mode: Mode, session: Option<&SessionToken>, now: Moment) -> bool {
         self.keeps_promise(is_confirmed, mode, now)
             && session.is_none_or(|token| self.keeps_promise(is_confirmed, Mode::Session(*token), now))
     }
@@ -373,9 +386,10 @@ impl Shared {
     pub(crate) fn stats(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
+        let keyspaces = counts.keyspaces.stats();
         CacheStats {
-            first_tier_hits: counts.first_tier_hits.get(),
-            second_tier_hits: get(&counts.second_tier_hits),
+            first_tier_hits: keyspaces.iter().map(|keyspace| keyspace.first_tier_hits).sum(),
+            second_tier_hits: keyspaces.iter().map(|keyspace| keyspace.second_tier_hits).sum(),
             misses: counts.misses(),
             loads: get(&counts.loads),
             failed_loads: get(&counts.failed_loads),
@@ -392,6 +406,7 @@ impl Shared {
             feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
             unheard_slots: self.unheard.len() as u64,
             second_tier: self.unheard.usage(),
+            keyspaces,
         }
     }
 }
@@ -408,9 +423,9 @@ impl Default for Foundation {
     }
 }
 
-impl Drop for Feeding {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 

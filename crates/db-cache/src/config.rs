@@ -28,6 +28,8 @@ pub struct CacheConfig {
     pub max_memory_bytes: u64,
     /// Whether values above 2 KB are compressed in the second tier.
     pub compress: bool,
+    /// Whether the hot keys are kept in the second tier, for the next start: [`Cache::saved_keys`](crate::Cache::saved_keys).
+    pub warming: bool,
     /// How long a read waits for the second tier before it goes on without it. After three in a row that took longer,
     /// nobody waits until it answers again.
     pub tier_budget: Duration,
@@ -98,6 +100,7 @@ impl Default for CacheConfig {
             mode: Mode::default(),
             max_memory_bytes: 64 << 20,
             compress: true,
+            warming: false,
             tier_budget: Duration::from_millis(5),
             commit_budget: Duration::from_millis(50),
             unmarked: Unmarked::Commit,

@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -116,12 +117,15 @@ impl Shared {
         E: Send + Sync + 'static,
     {
         let keep = self.config.load_lease;
-        let asking = legs.into_iter().map(|leg| async move {
-            let holder = Holder(self.random.next_u64());
-            let lease = self.tier.ask(|tier| tier.lease(&leg.plan.entry_key, holder, keep)).await;
-            (leg, holder, lease)
-        });
-        let answers: Vec<_> = stream::iter(asking).buffer_unordered(AT_ONCE).collect().await;
+        let mut asking: Vec<BoxFuture<'_, _>> = Vec::with_capacity(legs.len());
+        for leg in legs {
+            asking.push(Box::pin(async move {
+                let holder = Holder(self.random.next_u64());
+                let lease = self.tier.ask(|tier| tier.lease(&leg.plan.entry_key, holder, keep)).await;
+                (leg, holder, lease)
+            }));
+        }
+        let answers = all_of(asking).await;
         let (mut ready, mut held) = (Vec::new(), Vec::new());
         for (leg, holder, lease) in answers {
             match lease {
@@ -178,9 +182,13 @@ impl Shared {
     }
 
     async fn release_each<V>(&self, leases: Vec<(Arc<Plan<V>>, Option<Holder>)>) {
-        let held = leases.into_iter().filter(|(_, holder)| holder.is_some());
-        let releasing = held.map(|(plan, holder)| async move { self.release(&plan, holder).await });
-        stream::iter(releasing).buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut releasing: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(leases.len());
+        for (plan, holder) in leases {
+            if holder.is_some() {
+                releasing.push(Box::pin(async move { self.release(&plan, holder).await }));
+            }
+        }
+        all_of(releasing).await;
     }
 
     async fn load_and_keep<K, V, E, F, L>(&self, mut loading: Vec<Loading<K, V, E>>, load: &Arc<F>)
@@ -257,12 +265,16 @@ impl Shared {
         E: Send + Sync + 'static,
     {
         let keep = self.config.load_lease;
-        let held = loading.iter().filter_map(|key| Some((&key.leg.plan.entry_key, key.holder?)));
-        let renewing = held.map(|(key, holder)| async move {
-            // A process that takes over loads once more, and nothing worse.
-            let _ = self.tier.ask(|tier| tier.lease(key, holder, keep)).await;
-        });
-        stream::iter(renewing).buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut renewing: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(loading.len());
+        for key in loading {
+            let Some(holder) = key.holder else { continue };
+            let entry_key = &key.leg.plan.entry_key;
+            renewing.push(Box::pin(async move {
+                // A process that takes over loads once more, and nothing worse.
+                let _ = self.tier.ask(|tier| tier.lease(entry_key, holder, keep)).await;
+            }));
+        }
+        all_of(renewing).await;
     }
 
     /// Which of them a standby answered that was too far behind; none where no standby answered.
@@ -353,13 +365,16 @@ impl Shared {
                 None => released.push((plan, key.holder)),
             }
         }
-        let storing = stores.iter().map(|store| async move {
-            // The value is served whether it is stored or not; the lease ends by itself.
-            if self.tier.ask(|tier| tier.store(store)).await.is_err() {
-                self.counts.not_kept(Unkept::TierDown);
-            }
-        });
-        stream::iter(storing).buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut storing: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(stores.len());
+        for store in &stores {
+            storing.push(Box::pin(async move {
+                // The value is served whether it is stored or not; the lease ends by itself.
+                if self.tier.ask(|tier| tier.store(store)).await.is_err() {
+                    self.counts.not_kept(Unkept::TierDown);
+                }
+            }));
+        }
+        all_of(storing).await;
         self.release_each(released).await;
     }
 
@@ -422,6 +437,11 @@ where
         }
     };
     loading.iter().map(|key| &key.leg.key).map(one).collect()
+}
+
+/// What all of them came to, in any order. A few are under way at a time, so that none waits long in the queue of others.
+async fn all_of<T>(requests: Vec<BoxFuture<'_, T>>) -> Vec<T> {
+    stream::iter(requests).buffer_unordered(AT_ONCE).collect().await
 }
 
 /// What is not marked, and what is.

@@ -233,7 +233,13 @@ impl Shared {
     }
 
     /// Keeps a value in this process while the second tier does not answer: only [`Mode::Ttl`] reads it.
-    pub(crate) fn keep_here<V>(&self, plan: &Plan<V>, loaded: Loaded<V>, before: &Before, cost: Duration) -> Found<V>
+    pub(crate) fn keep_here<V>(
+        &self,
+        plan: &Plan<V>,
+        loaded: Loaded<V>,
+        before: &Before,
+        cost: Duration,
+    ) -> Found<V>
     where
         V: Serialize + Send + Sync + 'static,
     {
@@ -253,6 +259,7 @@ impl Shared {
                     stale_until: before.began.after(plan.of_use(ttl)),
                     early_from: before.began.after(ttl),
                     cost,
+                    asks: self.first.asks_of_predecessor(&plan.id),
                 };
                 self.insert(head, value, size)
             }

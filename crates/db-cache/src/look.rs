@@ -226,6 +226,7 @@ impl Shared {
             stale_until,
             early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
             cost,
+            asks: self.first.asks_of_predecessor(&plan.id),
         }
     }
 }

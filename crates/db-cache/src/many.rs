@@ -155,16 +155,16 @@ impl Shared {
         for ((key, plan), look) in keys.into_iter().zip(plans).zip(looks) {
             let stale = match look.seen {
                 Seen::Fresh(found, _) => {
-                    add_one(&self.counts.second_tier_hits);
+                    self.counts.keyspaces.second_tier_hit(plan.counted);
                     answers.insert(key, Ok(found.into_value()));
                     continue;
                 }
                 Seen::Expired(stale) => {
-                    self.counts.missed(Miss::Expired);
+                    self.counts.missed(plan.counted, Miss::Expired);
                     Some(Arc::new(stale))
                 }
                 Seen::Miss(why) => {
-                    self.counts.missed(why);
+                    self.counts.missed(plan.counted, why);
                     None
                 }
             };

@@ -38,15 +38,15 @@ impl Shared {
         let plan = Arc::new(plan);
         let expired = match self.look(&plan).await {
             Look { seen: Seen::Fresh(found, _), .. } => {
-                add_one(&self.counts.second_tier_hits);
+                self.counts.keyspaces.second_tier_hit(plan.counted);
                 return Ok(found);
             }
             Look { seen: Seen::Expired(stale), .. } => {
-                self.counts.missed(crate::stats::Miss::Expired);
+                self.counts.missed(plan.counted, crate::stats::Miss::Expired);
                 Some(Arc::new(stale))
             }
             Look { seen: Seen::Miss(why), .. } => {
-                self.counts.missed(why);
+                self.counts.missed(plan.counted, why);
                 None
             }
         };
@@ -150,7 +150,11 @@ impl Shared {
     }
 
     /// Waits for a load, or until its caller may take what is stale.
-    pub(crate) async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+    pub(crate) async fn landed<V, E>(
+        &self,
+        board: &Board<V, E>,
+        soft_timeout: Option<Duration>,
+    ) -> Wait<V, E> {
         if let Some(soft) = soft_timeout
             && tokio::time::timeout(soft, board.when_landed()).await.is_err()
             && let Some(stale) = board.stale()

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use crate::cache::Shared;
 use crate::codec::Codec;
 use crate::key::{EntryKey, Key, KeyId};
+use crate::keyspace_counts::CountedKeyspace;
 use crate::mode::{Mode, SessionToken};
 use crate::mutant::Mutant;
 use crate::policy::Policy;
@@ -19,6 +20,7 @@ pub(crate) struct Plan<V> {
     /// The slots that are known before the load: the key's own, and those of the tags.
     pub(crate) slots: Vec<Slot>,
     pub(crate) keyspace: &'static str,
+    pub(crate) counted: CountedKeyspace,
     pub(crate) policy: Policy,
     pub(crate) ttl: Duration,
     pub(crate) mode: Mode,
@@ -48,6 +50,7 @@ impl<V: DeserializeOwned> Plan<V> {
             id,
             slots,
             keyspace: keyspace.name(),
+            counted: keyspace.counted(),
             policy,
             ttl: key.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
             mode,

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use db_cache::relay::{Message, OpenConnection, Relay};
-use db_cache::{Cache, CacheTransaction, History, Position};
+use db_cache::{Cache, CacheStats, CacheTransaction, History, Position, RedisTier};
 use db_core::{AroundCommit, CommitOutcome, Error, Measure, MeasureKind, Part, PartHealth, Result, Running};
 use db_replica_routing::Token;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::FutureExt;
 
 use crate::cache_writes::{Recorder, Tables, Tagged, Writes};
+use crate::config::Config;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -46,6 +47,25 @@ impl DbCache {
     /// A cache that no table is declared for.
     pub fn new(cache: Cache) -> Self {
         DbCache { cache, relay: None, tables: Arc::default(), warned: Arc::default() }
+    }
+
+    /// The cache that a configuration describes: on Redis where `REDIS_URL` is set, else in this process alone, which is
+    /// said in the log. It must be made within a tokio runtime.
+    ///
+    /// # Errors
+    /// Where [`Config::cache`] names a second tier that is none; one that was read from settings was checked there.
+    pub fn of(config: &Config) -> Result<Self> {
+        let config = config.cache.clone().unwrap_or_default();
+        let tier = RedisTier::of(&config).map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(DbCache::new(match tier {
+            Some(tier) => Cache::with_second_tier(config, Arc::new(tier)),
+            None => {
+                tracing::info!(
+                    "the cache works in this process alone and hears of no other's writes: set REDIS_URL where there are several"
+                );
+                Cache::new(config)
+            }
+        }))
     }
 
     /// The same, whose transactions tell a relay what they touch, in the log: what was committed is dropped even where this
@@ -174,6 +194,7 @@ impl DbCache {
                 .iter()
                 .map(|(why, n)| counter("db.cache.drops", "{time}", *n).with("cause", why.as_str())),
         );
+        all.extend(keyspaces(&stats));
         all.extend(self.relay.iter().flat_map(|relay| relay.status().measures()));
         all
     }
@@ -201,6 +222,25 @@ impl fmt::Debug for DbCache {
         let tables: BTreeMap<_, _> = self.tables.declared.iter().collect();
         f.debug_struct("DbCache").field("tables", &tables).field("relay", &self.relay).finish_non_exhaustive()
     }
+}
+
+/// What the reads of each keyspace came to. An exporter learns the names at the start, before anybody has read anything.
+fn keyspaces(stats: &CacheStats) -> Vec<Measure> {
+    let of = |name: &str, hits: (u64, u64), misses: u64| {
+        let counter = |metric, unit, value: u64| {
+            Measure::new(metric, MeasureKind::Counter, unit, value as f64).with("keyspace", name)
+        };
+        [
+            counter("db.cache.keyspace.hits", "{hit}", hits.0).with("tier", "memory"),
+            counter("db.cache.keyspace.hits", "{hit}", hits.1).with("tier", "shared"),
+            counter("db.cache.keyspace.misses", "{read}", misses),
+        ]
+    };
+    if stats.keyspaces.is_empty() {
+        return of("", (0, 0), 0).into();
+    }
+    let each = stats.keyspaces.iter();
+    each.flat_map(|one| of(one.name, (one.first_tier_hits, one.second_tier_hits), one.misses)).collect()
 }
 
 /// Marks before one COMMIT and bumps after it.

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod conformance;
+mod many;
 mod redis;
 mod relay;
 mod relayed;

@@ -80,7 +80,16 @@ impl Place {
 }
 
 impl Db {
-    /// As [`Db::connect_with`], with a cache for [`Db::cached`].
+    /// As [`Db::connect_with`], with this cache for [`Db::cached`], whatever [`Config::cache`] says.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Config, Db, DbCache, Result};
+    /// # async fn start() -> Result<Db> {
+    /// let config = Config::from_env()?;
+    /// let cache = DbCache::of(&config)?.table("countries").rows_of("users");
+    /// Db::connect_with_cache(config, cache, []).await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Db::connect_with`].
@@ -102,7 +111,7 @@ impl Db {
         }
         // Its mark comes last before COMMIT, and its bump first behind it.
         let parts: Vec<_> = parts.into_iter().chain([cache.part()]).collect();
-        let db = Db::connect_with(config, parts).await?;
+        let db = Db::connect_without_cache(config, parts).await?;
         let told = cache.clone();
         // A failover may have lost commits whose values are cached: they go before the new writer is named.
         db.router.on_history(move |system, timeline| {
@@ -229,7 +238,7 @@ impl Db {
     }
 
     pub(super) fn cache_or_error(&self) -> Result<&Cache> {
-        let missing = "this Db has no cache: connect it with Db::connect_with_cache";
+        let missing = "this Db has no cache: set Config::cache, or connect it with Db::connect_with_cache";
         self.cache.as_ref().map(DbCache::cache).ok_or_else(|| Error::Client(missing.into()))
     }
 

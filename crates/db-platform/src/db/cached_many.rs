@@ -125,7 +125,7 @@ impl Db {
             Ok(read) => read,
             Err(error) => return all_failed(keys, error),
         };
-        let answer = |key: &K| match failed.remove(key) {
+        let mut answer = |key: &K| match failed.remove(key) {
             Some(error) => Err(super::cached::failed(error)),
             None => Ok(values.remove(key).map(CachedValue::Own)),
         };

@@ -8,7 +8,7 @@ use db_platform::cache::relay::{Relay, RelayConfig};
 use db_platform::cache::simulation::SimulatedTier;
 use db_platform::cache::{Cache, CacheConfig, Keyspace, Mode, Policy, SecondTier, Tag};
 use db_platform::{CachedValue, Config, Db, DbCache, Error, Result};
-use db_testkit::{Cluster, until};
+use db_testkit::{Cluster, Redis, until};
 use diesel::OptionalExtension;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
@@ -48,7 +48,7 @@ async fn cached_count(db: &Db) -> i64 {
     *read.await.unwrap().unwrap()
 }
 
-async fn rename(db: &Db, id: i64, to: &str, touch: bool) -> Result<()> {
+pub(crate) async fn rename(db: &Db, id: i64, to: &str, touch: bool) -> Result<()> {
     let sql = format!("UPDATE users SET name = '{to}' WHERE id = {id}");
     db.transaction(async move |conn: &mut AsyncPgConnection| {
         conn.batch_execute(&sql).await?;
@@ -67,11 +67,11 @@ fn cache(tier: &Arc<SimulatedTier>) -> DbCache {
     DbCache::new(Cache::with_second_tier(config, Arc::clone(tier) as Arc<dyn SecondTier>))
 }
 
-async fn process(config: Config, tier: &Arc<SimulatedTier>) -> Db {
+pub(crate) async fn process(config: Config, tier: &Arc<SimulatedTier>) -> Db {
     Db::connect_with_cache(config, cache(tier).table("users"), []).await.unwrap()
 }
 
-async fn alone() -> (Cluster, Arc<SimulatedTier>) {
+pub(crate) async fn alone() -> (Cluster, Arc<SimulatedTier>) {
     let cluster = Cluster::builder().setting("wal_level", "logical").start().await.unwrap();
     users(&cluster).await;
     (cluster, Arc::new(SimulatedTier::seeded(3)))
@@ -97,6 +97,30 @@ async fn a_commit_drops_what_was_made_from_what_it_wrote_in_every_process() {
     let before = other.cache_stats().unwrap().loads;
     assert_eq!(cached_name(&other, 1).await.as_deref(), Some("Eve"));
     assert_eq!(other.cache_stats().unwrap().loads, before, "it is cached still");
+}
+
+#[tokio::test]
+async fn connect_attaches_the_cache_that_the_settings_name() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    users(&cluster).await;
+    let redis = Redis::start().await.unwrap();
+    let vars = [("DATABASE_URL", cluster.primary_url()), ("REDIS_URL", redis.url())]
+        .map(|(name, value)| (name.to_owned(), value.to_string()));
+    let config = || {
+        let mut vars = vars.to_vec();
+        vars.push(("CACHE_REDIS_BUDGET".to_owned(), "5s".to_owned()));
+        Config::from_vars(vars).unwrap()
+    };
+    let (one, other) = (Db::connect(config()).await.unwrap(), Db::connect(config()).await.unwrap());
+    for db in [&one, &other] {
+        until("the feed is read", async || db.cache_stats().unwrap().feed_lag.is_some()).await;
+        assert_eq!(cached_name(db, 1).await.as_deref(), Some("Ada"));
+    }
+    assert_eq!((one.cache_stats().unwrap().loads, other.cache_stats().unwrap().second_tier_hits), (1, 1));
+    rename(&one, 1, "Eve", true).await.unwrap();
+    assert_eq!(cached_name(&other, 1).await.as_deref(), Some("Eve"));
+    let none = Config { cache: None, ..config() };
+    assert!(Db::connect(none).await.unwrap().cache_stats().is_none());
 }
 
 #[tokio::test]
