@@ -27,6 +27,7 @@ use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::position::History;
 use crate::random::Random;
+use crate::sampler::Sampler;
 use crate::second_tier::{Fresh, Member, NewEpoch, SecondTier};
 use crate::solo::Solo;
 use crate::stats::{CacheStats, Counts, Drop as Wholesale, add_one};
@@ -64,9 +65,22 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
+    pub(crate) sampler: Sampler,
+    /// Whether there is no second tier.
+    pub(crate) is_alone: bool,
     pub(crate) member: Member,
     pub(crate) mutant: Mutant,
     permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
+}
+
+/// What is to be done behind a hit, which its caller does not wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    Nothing,
+    /// Its time is nearly over.
+    LoadAnew,
+    /// It is the one of so many that is read again.
+    Compare,
 }
 
 /// Ends the feed's task, and what else runs beside, with the last handle.
@@ -107,6 +121,7 @@ impl Cache {
     /// A cache on a foundation of the caller's. It must be made within a tokio runtime.
     pub fn on(config: CacheConfig, foundation: Foundation) -> Self {
         let Foundation { tier, clock, random, .. } = &foundation;
+        let is_alone = tier.is_none();
         let tier = tier.clone().unwrap_or_else(|| Arc::new(Solo::new(Arc::clone(clock), random)));
         let member = Member(random.next_u64());
         let expected = usize::try_from(config.max_memory_bytes / SMALLEST_ENTRY).unwrap_or(usize::MAX);
@@ -117,6 +132,8 @@ impl Cache {
             flights: Flights::default(),
             counts: Counts::default(),
             unheard: Unheard::default(),
+            sampler: Sampler::default(),
+            is_alone,
             member,
             #[cfg(feature = "simulation")]
             mutant: foundation.mutant,
@@ -159,9 +176,11 @@ impl Cache {
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let mode = self.shared.mode_of(key);
-        if let Some((found, refresh)) = self.shared.first_tier_hit(key, mode) {
-            if refresh {
-                self.shared.refresh(key, load);
+        if let Some((found, behind)) = self.shared.first_tier_hit(key, mode) {
+            match behind {
+                Behind::Nothing => {}
+                Behind::LoadAnew => self.shared.refresh(key, load),
+                Behind::Compare => self.shared.sample(key, &found, load),
             }
             return Ok(found.into_value());
         }
@@ -216,13 +235,13 @@ impl Shared {
         key.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
     }
 
-    /// What the first tier may answer with, and whether it is time to load it anew.
+    /// What the first tier may answer with, and what is to be done behind it.
     #[inline]
     pub(crate) fn first_tier_hit<K, V: Send + Sync + 'static>(
         &self,
         key: &Key<K, V>,
         mode: Mode,
-    ) -> Option<(Found<V>, bool)> {
+    ) -> Option<(Found<V>, Behind)> {
         if mode == Mode::Strict {
             return None;
         }
@@ -233,7 +252,12 @@ impl Shared {
         {
             value.entry.head.asks.fetch_add(1, Ordering::Relaxed);
         }
-        Some((found, refresh))
+        let behind = match refresh {
+            true => Behind::LoadAnew,
+            false if self.sampler.chooses(self.config.sample) => Behind::Compare,
+            false => Behind::Nothing,
+        };
+        Some((found, behind))
     }
 
     /// Whether the first tier may answer, which is not counted as a read.
@@ -407,6 +431,7 @@ impl Shared {
             unheard_slots: self.unheard.len() as u64,
             second_tier: self.unheard.usage(),
             keyspaces,
+            samples: self.sampler.samples(),
         }
     }
 }

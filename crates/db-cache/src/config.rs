@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mode::Mode;
+use crate::sampler::SampleConfig;
 
 /// How a cache is set up. Every field has a default.
 ///
@@ -46,6 +47,8 @@ pub struct CacheConfig {
     /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
     /// long for a process that hangs.
     pub longest_lease: Duration,
+    /// Which hits are read again in the background, to tell how consistent the cache is; none is not at all.
+    pub sample: Option<SampleConfig>,
     /// Where a relay runs: how far it may be behind before the second tier is not trusted.
     pub relay_within: Option<Duration>,
 }
@@ -108,6 +111,7 @@ impl Default for CacheConfig {
             load_lease: Duration::from_secs(2),
             feed_interval: Duration::from_millis(200),
             longest_lease: Duration::from_secs(5),
+            sample: None,
             relay_within: None,
         }
     }

@@ -81,6 +81,9 @@ impl Cache {
 
 impl Shared {
     async fn save_hot_keys(&self) -> Result<usize, TierError> {
+        if self.is_alone {
+            return Ok(0);
+        }
         let others = self.saved_hot_keys().await?;
         let merged = merge(self.hot_keys_here(), others);
         let bytes = encode(&merged).unwrap_or_default();

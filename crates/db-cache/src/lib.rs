@@ -5,6 +5,7 @@ mod cache;
 mod clock;
 mod codec;
 mod config;
+mod consistency;
 mod counters;
 mod entry;
 mod envelope;
@@ -40,6 +41,7 @@ mod random;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod sampler;
 mod scope;
 mod second_tier;
 mod settings;
@@ -63,6 +65,7 @@ pub use cache::{Cache, Foundation};
 pub use clock::{Clock, CoarseClock, Moment, SharedClock, TokioClock};
 pub use codec::Codec;
 pub use config::{CacheConfig, TierUrl, Unmarked};
+pub use consistency::Consistency;
 pub use entry::Cached;
 pub use envelope::{Envelope, Stamps, Unreadable};
 pub use error::{CacheError, Shared};
@@ -83,6 +86,7 @@ pub use random::Random;
 pub use record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
 #[cfg(feature = "redis")]
 pub use redis::{RedisConfig, RedisConfigError, RedisTier};
+pub use sampler::{SampleConfig, Samples};
 pub use scope::Scope;
 pub use second_tier::{
     Answer, Change, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage,

@@ -8,11 +8,12 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::cache::{Cache, Shared};
+use crate::cache::{Behind, Cache, Shared};
 use crate::entry::{Cached, Found};
 use crate::error::{CacheError, Shared as SharedError};
 use crate::fill::Purpose;
@@ -20,7 +21,7 @@ use crate::fill_many::Leg;
 use crate::flights::{Board, Flights, Landed, Seat};
 use crate::key::Key;
 use crate::keys::Keys;
-use crate::load::LoadFrom;
+use crate::load::{LoadFrom, Loaded};
 use crate::loaded_many::LoadedMany;
 use crate::look::{Look, Seen, Stale};
 use crate::past_first_tier::Wait;
@@ -70,17 +71,20 @@ impl Cache {
     {
         let cache = &self.shared;
         let mut answers = HashMap::with_capacity(keys.len());
+        let load = Arc::new(load);
         let (mut rest, mut early) = (Vec::new(), Vec::new());
         for key in keys.each() {
             match cache.first_tier_hit(&key, cache.mode_of(&key)) {
-                Some((found, refresh)) => {
+                Some((found, behind)) => {
+                    if behind == Behind::Compare {
+                        cache.sample(&key, &found, load_one(&load, key.key()));
+                    }
                     answers.insert(key.key().clone(), Ok(found.into_value()));
-                    early.extend(refresh.then_some(key));
+                    early.extend((behind == Behind::LoadAnew).then_some(key));
                 }
                 None => rest.push(key),
             }
         }
-        let load = Arc::new(load);
         if !early.is_empty() {
             cache.refresh_many(early, &load);
         }
@@ -88,6 +92,31 @@ impl Cache {
             Box::pin(cache.get_many_past_first_tier(rest, &load, &mut answers)).await;
         }
         answers
+    }
+}
+
+/// A load of many as the load of one.
+fn load_one<K, V, E, F, L>(
+    load: &Arc<F>,
+    key: &K,
+) -> impl Fn(LoadFrom) -> BoxFuture<'static, Result<Loaded<V>, E>> + Send + Sync + use<K, V, E, F, L>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    V: Send + 'static,
+    E: Send + 'static,
+    F: Fn(LoadFrom, Vec<K>) -> L + Send + Sync + 'static,
+    L: Future<Output = Result<LoadedMany<K, V, E>, E>> + Send + 'static,
+{
+    let (load, key) = (Arc::clone(load), key.clone());
+    move |from| {
+        let (loading, key) = (load(from, vec![key.clone()]), key.clone());
+        Box::pin(async move {
+            let mut loaded = loading.await?;
+            match loaded.failed.remove(&key) {
+                Some(error) => Err(error),
+                None => Ok(Loaded::new(loaded.values.remove(&key), loaded.read_at)),
+            }
+        })
     }
 }
 

@@ -39,6 +39,9 @@ impl Shared {
         let expired = match self.look(&plan).await {
             Look { seen: Seen::Fresh(found, _), .. } => {
                 self.counts.keyspaces.second_tier_hit(plan.counted);
+                if self.sampler.chooses(self.config.sample) {
+                    self.sample(key, &found, load);
+                }
                 return Ok(found);
             }
             Look { seen: Seen::Expired(stale), .. } => {

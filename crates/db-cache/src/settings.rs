@@ -7,6 +7,7 @@ use db_core::settings::{Bytes, FromSettings, Group, Reader, Setting, Text};
 
 use crate::config::{CacheConfig, TierUrl};
 use crate::mode::Mode;
+use crate::sampler::SampleConfig;
 
 const REDIS_URL: Text = Text {
     name: "REDIS_URL",
@@ -73,10 +74,30 @@ const WARMING: Setting<bool> = Setting {
     max: true,
     unit_required: &[],
 };
+const SAMPLE: Setting<u32> = Setting {
+    name: "CACHE_SAMPLE_ONE_IN",
+    aliases: &[],
+    meaning: "Of so many hits one is read again from the primary, at most ten a second, to tell how consistent the cache \
+              is; 0 is none.",
+    default: [0; 4],
+    min: 0,
+    max: 1_000_000_000,
+    unit_required: &[],
+};
 
 const CACHE: Group = Group {
     title: "The cache",
-    settings: &[&REDIS_URL, &INSTALLATION, &TTL, &MODE, &MAX_MEMORY, &COMPRESSION, &WARMING, &REDIS_BUDGET],
+    settings: &[
+        &REDIS_URL,
+        &INSTALLATION,
+        &TTL,
+        &MODE,
+        &MAX_MEMORY,
+        &COMPRESSION,
+        &WARMING,
+        &SAMPLE,
+        &REDIS_BUDGET,
+    ],
     elsewhere: &[],
 };
 
@@ -114,6 +135,7 @@ impl FromSettings for CacheConfig {
             max_memory_bytes: from.read(&MAX_MEMORY).0,
             compress: from.read(&COMPRESSION),
             tier_budget: from.read(&REDIS_BUDGET),
+            sample: Some(from.read(&SAMPLE)).filter(|one_in| *one_in > 0).map(SampleConfig::one_in),
             ..CacheConfig::default()
         }
     }
@@ -154,6 +176,7 @@ mod tests {
             ("CACHE_REDIS_BUDGET", "10ms"),
             ("CACHE_INSTALLATION", "shop/production"),
             ("CACHE_ENABLE_WARMING", "true"),
+            ("CACHE_SAMPLE_ONE_IN", "1000"),
         ];
         let config = read(&pairs).unwrap();
         let expected = CacheConfig {
@@ -164,6 +187,7 @@ mod tests {
             compress: false,
             installation: "shop/production".to_owned(),
             warming: true,
+            sample: Some(SampleConfig::one_in(1_000)),
             tier_budget: Duration::from_millis(10),
             ..CacheConfig::default()
         };

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::keyspace_counts::{CountedKeyspace, KeyspaceCounts, KeyspaceStats, hit_rate};
+use crate::sampler::Samples;
 use crate::second_tier::Usage;
 
 /// Why a read was no hit.
@@ -101,6 +102,8 @@ pub struct CacheStats {
     pub second_tier: Usage,
     /// What the reads of each keyspace came to, by name.
     pub keyspaces: Vec<KeyspaceStats>,
+    /// What reading hits again came to, where [`CacheConfig::sample`](crate::CacheConfig::sample) asks for that.
+    pub samples: Samples,
 }
 
 impl CacheStats {

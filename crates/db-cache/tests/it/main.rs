@@ -7,5 +7,7 @@ mod many;
 mod redis;
 mod relay;
 mod relayed;
+mod sampling;
 mod sharing;
 mod simulation;
+mod warming;
