@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::{CoarseClock, Moment, SharedClock};
@@ -27,6 +27,7 @@ use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::position::History;
 use crate::random::Random;
+use crate::report::WarmRequests;
 use crate::sampler::Sampler;
 use crate::second_tier::{Fresh, Member, NewEpoch, SecondTier};
 use crate::solo::Solo;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
     pub(crate) sampler: Sampler,
+    /// The number of the last request to warm the cache; none before it was looked for.
+    pub(crate) warm_request: watch::Sender<Option<u64>>,
     /// Whether there is no second tier.
     pub(crate) is_alone: bool,
     pub(crate) member: Member,
@@ -133,6 +136,7 @@ impl Cache {
             counts: Counts::default(),
             unheard: Unheard::default(),
             sampler: Sampler::default(),
+            warm_request: watch::Sender::new(None),
             is_alone,
             member,
             #[cfg(feature = "simulation")]
@@ -148,6 +152,10 @@ impl Cache {
         if shared.config.warming {
             let saving = crate::hot_keys::save_now_and_then(Arc::downgrade(&shared));
             tasks.push(tokio::spawn(saving).abort_handle());
+        }
+        if !shared.is_alone && !shared.config.installation.is_empty() {
+            let reporting = crate::report::report_now_and_then(Arc::downgrade(&shared));
+            tasks.push(tokio::spawn(reporting).abort_handle());
         }
         Cache { shared, _tasks: Arc::new(Tasks(tasks)) }
     }
@@ -222,6 +230,21 @@ impl Cache {
     /// others when they read next, if the second tier can be told.
     pub async fn set_history(&self, history: History) {
         self.shared.set_history(history).await;
+    }
+
+    /// How it was set up.
+    pub fn config(&self) -> &CacheConfig {
+        &self.shared.config
+    }
+
+    /// Whether the second tier has heard of all that this process has written.
+    pub fn has_told_everything(&self) -> bool {
+        self.shared.unheard.is_all_told()
+    }
+
+    /// What operators ask for from now on.
+    pub fn warm_requests(&self) -> WarmRequests {
+        WarmRequests(self.shared.warm_request.subscribe())
     }
 
     /// What it has counted, and how it is.

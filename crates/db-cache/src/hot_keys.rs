@@ -5,7 +5,7 @@
 //! weight halves each time, so that what nobody asks for any more is displaced.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Weak;
 use std::sync::atomic::Ordering as Memory;
@@ -21,7 +21,7 @@ use crate::entry::Head;
 use crate::key::EntryKey;
 use crate::keys::Keys;
 use crate::keyspace::Keyspace;
-use crate::second_tier::{Answer, Store};
+use crate::second_tier::{Answer, SecondTier, Store};
 use crate::tier_error::{TierError, TierFailure};
 
 /// A key as it is saved: the bytes of its identity, which hold the keyspace's name and its scope.
@@ -87,16 +87,14 @@ impl Shared {
         let others = self.saved_hot_keys().await?;
         let merged = merge(self.hot_keys_here(), others);
         let bytes = encode(&merged).unwrap_or_default();
-        let store = Store { key: self.hot_list(), bytes, keep: KEEP, release: None, learned: None };
+        let key = hot_list(&self.config.installation);
+        let store = Store { key, bytes, keep: KEEP, release: None, learned: None };
         within(self.tier.tier().store(&store)).await?;
         Ok(merged.len())
     }
 
     async fn saved_hot_keys(&self) -> Result<Vec<HotKey>, TierError> {
-        let key = [self.hot_list()];
-        let snapshot = within(self.tier.tier().read(&key, &[])).await?;
-        let bytes = snapshot.entries.into_iter().next().flatten();
-        Ok(bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default())
+        read_list(self.tier.tier(), &self.config.installation).await
     }
 
     fn hot_keys_here(&self) -> Vec<HotKey> {
@@ -107,11 +105,6 @@ impl Shared {
             }
         });
         keys
-    }
-
-    /// No entry's key begins so: each begins with the length of the installation's name.
-    fn hot_list(&self) -> EntryKey {
-        EntryKey::from_bytes([b"hotkeys\xff", self.config.installation.as_bytes()].concat())
     }
 }
 
@@ -162,17 +155,52 @@ fn parts(id: &[u8]) -> Option<(&str, &[u8], &[u8])> {
 }
 
 fn encode(keys: &[HotKey]) -> Option<Vec<u8>> {
-    let payload = postcard::to_stdvec(keys).ok()?;
-    Some([&xxh3_64(&payload).to_le_bytes()[..], &payload].concat())
+    Some(sealed(&postcard::to_stdvec(keys).ok()?))
 }
 
 /// The list; none where its bytes are damaged or another version's.
 fn decode(bytes: &[u8]) -> Option<Vec<HotKey>> {
-    let (sum, payload) = bytes.split_first_chunk::<8>()?;
-    (u64::from_le_bytes(*sum) == xxh3_64(payload)).then(|| postcard::from_bytes(payload).ok())?
+    postcard::from_bytes(checked(bytes)?).ok()
 }
 
-async fn within<T>(answer: Answer<'_, T>) -> Result<T, TierError> {
+/// Bytes with their checksum before them.
+pub(crate) fn sealed(payload: &[u8]) -> Vec<u8> {
+    [&xxh3_64(payload).to_le_bytes()[..], payload].concat()
+}
+
+/// The same without it; none where they are damaged.
+pub(crate) fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let (sum, payload) = bytes.split_first_chunk::<8>()?;
+    (u64::from_le_bytes(*sum) == xxh3_64(payload)).then_some(payload)
+}
+
+/// How many keys are saved, by keyspace.
+pub(crate) async fn saved_in(
+    tier: &dyn SecondTier,
+    installation: &str,
+) -> Result<Vec<(String, usize)>, TierError> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for hot in read_list(tier, installation).await? {
+        if let Some((name, ..)) = parts(&hot.id) {
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    Ok(counts.into_iter().collect())
+}
+
+async fn read_list(tier: &dyn SecondTier, installation: &str) -> Result<Vec<HotKey>, TierError> {
+    let snapshot = within(tier.read(&[hot_list(installation)], &[])).await?;
+    let bytes = snapshot.entries.into_iter().next().flatten();
+    Ok(bytes.and_then(|bytes| decode(&bytes)).unwrap_or_default())
+}
+
+/// No entry's key begins so: each begins with the length of the installation's name.
+fn hot_list(installation: &str) -> EntryKey {
+    EntryKey::from_bytes([b"hotkeys\xff", installation.as_bytes()].concat())
+}
+
+/// What the tier answers, if it does so in time: nobody's read waits for this.
+pub(crate) async fn within<T>(answer: Answer<'_, T>) -> Result<T, TierError> {
     tokio::time::timeout(WITHIN, answer).await.unwrap_or_else(|_| {
         Err(TierError::new(TierFailure::TimedOut, format!("it took longer than {WITHIN:?}")))
     })

@@ -157,6 +157,26 @@ impl KeyId {
     }
 }
 
+/// What a key may be that prints so: a number with or without a sign, a text, the bytes of a UUID.
+pub(crate) fn id_candidates(keyspace: &str, key: &str) -> Vec<KeyId> {
+    let scope = Scope::new();
+    let uuid: String = key.chars().filter(|letter| *letter != '-').collect();
+    let uuid = (uuid.len() == 32).then(|| u128::from_str_radix(&uuid, 16).ok()).flatten();
+    let candidates = [
+        KeyId::new(keyspace, &scope, &key),
+        key.parse().ok().and_then(|key: i64| KeyId::new(keyspace, &scope, &key)),
+        key.parse().ok().and_then(|key: u64| KeyId::new(keyspace, &scope, &key)),
+        key.parse().ok().and_then(|key: bool| KeyId::new(keyspace, &scope, &key)),
+        uuid.and_then(|uuid| KeyId::new(keyspace, &scope, &serde_bytes_of(uuid))),
+    ];
+    candidates.into_iter().flatten().collect()
+}
+
+/// As `uuid` serializes one: its bytes, with their length.
+fn serde_bytes_of(uuid: u128) -> Vec<u8> {
+    uuid.to_be_bytes().to_vec()
+}
+
 impl PartialEq for KeyId {
     fn eq(&self, other: &Self) -> bool {
         self.bytes() == other.bytes()

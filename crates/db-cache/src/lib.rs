@@ -32,6 +32,7 @@ mod look_many;
 mod many;
 mod mode;
 mod mutant;
+mod operator;
 mod past_first_tier;
 mod plan;
 mod policy;
@@ -41,6 +42,7 @@ mod random;
 mod record;
 #[cfg(feature = "redis")]
 mod redis;
+mod report;
 mod sampler;
 mod scope;
 mod second_tier;
@@ -80,12 +82,14 @@ pub use many::Answers;
 pub use mode::{Mode, SessionToken};
 #[cfg(feature = "simulation")]
 pub use mutant::Mutant;
+pub use operator::{MemberStatus, Operator, TierStatus};
 pub use policy::Policy;
 pub use position::{Floor, History, Position};
 pub use random::Random;
 pub use record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
 #[cfg(feature = "redis")]
 pub use redis::{RedisConfig, RedisConfigError, RedisTier};
+pub use report::{ProcessReport, WarmRequests};
 pub use sampler::{SampleConfig, Samples};
 pub use scope::Scope;
 pub use second_tier::{
@@ -94,7 +98,7 @@ pub use second_tier::{
 };
 pub use settings::InvalidMode;
 pub use stats::{CacheStats, Drop, Miss, Unkept};
-pub use tag::{Slot, Tag};
+pub use tag::{InvalidTag, Slot, Tag};
 pub use tier_error::{TierError, TierFailure};
 pub use transaction::{CacheTransaction, NotMarked};
 pub use warm::{WarmConfig, Warmed};

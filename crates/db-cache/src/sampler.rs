@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::cache::Shared;
 use crate::clock::Moment;
@@ -42,7 +42,7 @@ pub struct SampleConfig {
 }
 
 /// What reading hits again came to.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Samples {
     /// Hits whose value was compared.
@@ -100,6 +100,19 @@ impl SampleConfig {
 }
 
 impl Samples {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Samples) -> Samples {
+        Samples {
+            checked: self.checked.saturating_add(other.checked),
+            behind: self.behind.saturating_add(other.behind),
+            wrong: self.wrong.saturating_add(other.wrong),
+            undecided: self.undecided.saturating_add(other.undecided),
+            oldest: self.oldest.max(other.oldest),
+            last_age: self.last_age.max(other.last_age),
+        }
+    }
+
     /// How consistent all reads are at least.
     pub fn consistency(&self) -> Consistency {
         Consistency::of(self.checked, self.wrong)
@@ -114,7 +127,8 @@ impl Sampler {
     /// Whether this hit is one that is read again.
     pub(crate) fn chooses(&self, config: Option<SampleConfig>) -> bool {
         let Some(config) = config else { return false };
-        self.nth.fetch_add(1, Ordering::Relaxed).is_multiple_of(u64::from(config.one_in.get()))
+        // Scrambled: every so-manieth of reads that repeat in a pattern would be the same few keys.
+        scrambled(self.nth.fetch_add(1, Ordering::Relaxed)).is_multiple_of(u64::from(config.one_in.get()))
     }
 
     fn has_room(&self, config: SampleConfig, now: Moment) -> bool {
@@ -252,6 +266,14 @@ impl Shared {
 
 /// What two clocks in milliseconds and one that ticks every ten are apart.
 const CLOCKS: Duration = Duration::from_millis(15);
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): numbers in a row become numbers by chance.
+fn scrambled(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

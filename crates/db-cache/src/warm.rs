@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Shared};
 use crate::keys::Keys;
 use crate::load::LoadFrom;
 use crate::loaded_many::LoadedMany;
@@ -111,6 +111,7 @@ impl Cache {
         F: Fn(LoadFrom, Vec<K>) -> L + Clone + Send + Sync + 'static,
         L: Future<Output = Result<LoadedMany<K, V, E>, E>> + Send + 'static,
     {
+        self.shared.wait_for_feed().await;
         let begun = Instant::now();
         let missing: Vec<K> = keys
             .each()
@@ -139,6 +140,18 @@ impl Cache {
         warmed
     }
 }
+
+impl Shared {
+    /// What is brought before the feed is read for the first time is not kept by the first tier.
+    async fn wait_for_feed(&self) {
+        let until = Instant::now().checked_add(self.config.longest_lease);
+        while self.knowledge.confirmed_at().is_none() && until.is_some_and(|until| Instant::now() < until) {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+}
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 /// Waits until so many keys may have been asked for.
 async fn wait_for_turn(begun: Instant, asked: u64, keys_per_second: NonZeroU32) {

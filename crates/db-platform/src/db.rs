@@ -6,6 +6,8 @@ mod cached;
 #[cfg(feature = "cache")]
 mod cached_many;
 mod connect;
+#[cfg(feature = "cache")]
+mod weak;
 
 #[cfg(feature = "cache")]
 pub use cached::CachedValue;

@@ -4,6 +4,7 @@
 mod accidents;
 mod conformance;
 mod many;
+mod operator;
 mod redis;
 mod relay;
 mod relayed;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use db_cache::{CacheError, Keys, LoadFrom, LoadedMany};
+use db_cache::{CacheError, Keys, LoadFrom, LoadedMany, WarmConfig, Warmed};
 use db_core::{Error, Result};
 use db_loader::Fetch;
 use db_replica_routing::Freshness;
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use super::Db;
 use super::cached::{CachedValue, place};
 use crate::cache_writes::Writes;
+use crate::warming::Progress;
 
 /// What each key came to.
 pub(crate) type EachCached<K, V> = HashMap<K, Result<Option<CachedValue<V>>, CacheError<Error>>>;
@@ -66,10 +67,7 @@ impl Db {
         R: IntoIterator<Item = (K, V)> + Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let each = self.cached_each(keys, async move |conn: &mut AsyncPgConnection, missing: Vec<K>| {
-            let rows = load(conn, missing).await.map_err(Into::into)?;
-            Ok::<_, Error>(rows.into_iter().map(|(key, value)| (key, Ok(value))).collect::<Vec<_>>())
-        });
+        let each = self.cached_each(keys, each_of(load));
         Box::pin(async move {
             let found = each.await.into_iter().filter_map(|(key, answer)| match answer {
                 Ok(value) => Some(Ok((key, value?))),
@@ -103,12 +101,35 @@ impl Db {
                 let (db, load) = (db.clone(), load.clone());
                 async move { db.load_many_for_cache(from, missing, load).await }
             };
+            let keys = self.many_in_session(keys);
             let answers = cache.get_many_with(&keys, load).await;
             let own = |(key, answer): (K, Result<Option<_>, _>)| {
                 (key, answer.map(|value| value.map(CachedValue::Shared)))
             };
             answers.into_iter().map(own).collect()
         })
+    }
+
+    /// Brings keys into the first tier, batch by batch.
+    pub(crate) async fn warm_keys<K, V, R, E>(
+        &self,
+        keys: &Keys<K, V>,
+        config: WarmConfig,
+        progress: Progress,
+        load: impl Fetch<K, R, E>,
+    ) -> Result<Warmed>
+    where
+        K: Serialize + Clone + Eq + Hash + Send + Sync + 'static,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        R: IntoIterator<Item = (K, V)> + Send + 'static,
+        E: Into<Error> + Send + 'static,
+    {
+        let (db, load) = (self.clone(), each_of(load));
+        let load = move |from, missing| {
+            let (db, load) = (db.clone(), load.clone());
+            async move { db.load_many_for_cache(from, missing, load).await }
+        };
+        Ok(self.cache_or_error()?.warm(keys, config, move |warmed| progress(warmed), load).await)
     }
 
     async fn each_past_cache<K, V, R>(&self, keys: &[K], load: impl Fetch<K, R, Error>) -> EachCached<K, V>
@@ -152,6 +173,20 @@ impl Db {
             Ok::<_, Error>(LoadedMany { values, failed, read_at, scope: None })
         };
         self.read_within(freshness, work).await
+    }
+}
+
+/// A load whose rows are all well, as one whose rows may fail one by one.
+fn each_of<K, V, R, E>(load: impl Fetch<K, R, E>) -> impl Fetch<K, Vec<(K, Result<V>)>, Error>
+where
+    K: Send + 'static,
+    V: Send + 'static,
+    R: IntoIterator<Item = (K, V)> + Send + 'static,
+    E: Into<Error> + Send + 'static,
+{
+    async move |conn: &mut AsyncPgConnection, missing: Vec<K>| {
+        let rows = load(conn, missing).await.map_err(Into::into)?;
+        Ok(rows.into_iter().map(|(key, value)| (key, Ok(value))).collect())
     }
 }
 

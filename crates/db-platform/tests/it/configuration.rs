@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 47] = [
+const NEWER: [&str; 48] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -119,6 +119,7 @@ const NEWER: [&str; 47] = [
     "CACHE_MAX_MEMORY",
     "CACHE_ENABLE_COMPRESSION",
     "CACHE_ENABLE_WARMING",
+    "CACHE_SAMPLE_ONE_IN",
     "CACHE_REDIS_BUDGET",
 ];
 

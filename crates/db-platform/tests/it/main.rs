@@ -22,6 +22,7 @@ mod sessions;
 mod stream;
 mod timeouts;
 mod transactions;
+mod warming;
 mod web;
 
 use std::time::Duration;
