@@ -283,11 +283,11 @@ impl Shared {
         Some((found, behind))
     }
 
-    /// Whether the first tier may answer, which is not counted as a read.
-    pub(crate) fn has_in_first_tier<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> bool {
+    /// What the first tier may answer with, which is not counted as a read.
+    pub(crate) fn first_tier_has<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> Option<Found<V>> {
         let mode = self.mode_of(key);
-        let found = key.id().filter(|_| mode != Mode::Strict);
-        found.is_some_and(|id| self.first_tier_entry::<V>(id, mode, key.session.as_ref()).is_some())
+        let id = key.id().filter(|_| mode != Mode::Strict)?;
+        self.first_tier_entry(id, mode, key.session.as_ref()).map(|(found, _)| found)
     }
 
     /// What a load finds that another has just brought.

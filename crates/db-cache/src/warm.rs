@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::cache::{Cache, Shared};
+use crate::entry::Found;
 use crate::keys::Keys;
 use crate::load::LoadFrom;
 use crate::loaded_many::LoadedMany;
@@ -113,13 +114,16 @@ impl Cache {
     {
         self.shared.wait_for_feed().await;
         let begun = Instant::now();
-        let missing: Vec<K> = keys
-            .each()
-            .filter(|key| !self.shared.has_in_first_tier(key))
-            .map(|key| key.key().clone())
-            .collect();
-        let there = (keys.len() - missing.len()) as u64;
-        let mut warmed = Warmed { keys: keys.len() as u64, done: there, values: there, ..Warmed::default() };
+        let mut warmed = Warmed { keys: keys.len() as u64, ..Warmed::default() };
+        let mut missing = Vec::new();
+        for key in keys.each() {
+            match self.shared.first_tier_has(&key) {
+                Some(Found::Value(_)) => warmed.values += 1,
+                Some(Found::Nothing { .. }) => warmed.absent += 1,
+                None => missing.push(key.key().clone()),
+            }
+        }
+        warmed.done = warmed.values + warmed.absent;
         let mut asked: u64 = 0;
         for batch in missing.chunks(config.keys_a_batch.get() as usize) {
             wait_for_turn(begun, asked, config.keys_per_second).await;
