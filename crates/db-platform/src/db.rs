@@ -3,7 +3,11 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+#[cfg(feature = "cache")]
+mod cached_many;
 mod connect;
+#[cfg(feature = "cache")]
+mod weak;
 
 #[cfg(feature = "cache")]
 pub use cached::CachedValue;

@@ -22,6 +22,8 @@ mod servers;
 mod settings;
 mod timeout;
 mod transaction;
+#[cfg(feature = "cache")]
+mod warming;
 
 #[cfg(feature = "cache")]
 pub use cache_part::DbCache;
@@ -46,6 +48,8 @@ pub use read::ReadBuilder;
 pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
+#[cfg(feature = "cache")]
+pub use warming::CacheWarming;
 
 #[cfg(feature = "cache")]
 pub use db_cache as cache;

@@ -34,6 +34,8 @@ struct State {
     untold: Option<SystemTime>,
     /// What it was resumed with.
     brought: Option<Written>,
+    /// Whether anything was written that this process may not have written itself.
+    elsewhere: bool,
 }
 
 impl State {
@@ -50,7 +52,7 @@ impl Session {
 
     /// A session that goes on from what it wrote elsewhere.
     pub fn resume(written: Written) -> Self {
-        let mut state = State { brought: Some(written), ..State::default() };
+        let mut state = State { brought: Some(written), elsewhere: true, ..State::default() };
         match written {
             Written::UpTo(token) => state.token = Some(token),
             Written::Before(moment) => state.untold = Some(moment),
@@ -91,6 +93,7 @@ impl Session {
     /// Adds what another session has written, or the same one elsewhere: its reads see that, too.
     pub fn merge(&self, written: Written) {
         let mut state = self.state();
+        state.elsewhere = true;
         match (written, state.untold) {
             (Written::UpTo(token), None) => {
                 state.token = Some(state.token.map_or(token, |own| own.merge(token)));
@@ -104,7 +107,15 @@ impl Session {
 
     /// Something was written and no token tells where: reads go to the primary until a standby surely has it.
     pub fn forget(&self) {
-        self.state().untold = Some(SystemTime::now());
+        let mut state = self.state();
+        state.untold = Some(SystemTime::now());
+        state.elsewhere = true;
+    }
+
+    /// Whether it may hold what this process has not written in a transaction of its own: it was resumed, or another was
+    /// merged into it, or something was written past it ([`Session::forget`]).
+    pub fn has_written_elsewhere(&self) -> bool {
+        self.state().elsewhere
     }
 
     /// How fresh the answer to its next read must be.
