@@ -80,13 +80,14 @@ impl Shared {
         let member = cursor.map(|_| (self.member, self.config.longest_lease.saturating_add(ANSWER_WITHIN)));
         let feed = self.tier.tier().feed(*cursor, wait, member);
         let limit = wait.saturating_add(ANSWER_WITHIN);
-        let Feed { changes, cursor: end, lost, epoch } = match tokio::time::timeout(limit, feed).await {
-            Ok(feed) => feed?,
-            Err(_) => {
-                let what = format!("the feed took longer than {limit:?}");
-                return Err(TierError::new(TierFailure::TimedOut, what));
-            }
-        };
+        let Feed { changes, cursor: end, lost, epoch, now, relayed } =
+            match tokio::time::timeout(limit, feed).await {
+                Ok(feed) => feed?,
+                Err(_) => {
+                    let what = format!("the feed took longer than {limit:?}");
+                    return Err(TierError::new(TierFailure::TimedOut, what));
+                }
+            };
         if lost || cursor.is_none() {
             if lost {
                 self.dropped_everything(Wholesale::FeedLost);
@@ -98,10 +99,10 @@ impl Shared {
             }
             self.knowledge.apply(&changes, end);
         }
-        let now = self.clock.now();
-        self.contact.heard(asked, now);
-        let is_complete = self.contact.is_complete(now) || self.mutant == Mutant::NoQuarantine;
-        if !lost && cursor.is_some() && is_complete {
+        let heard = self.clock.now();
+        self.contact.heard(asked, heard);
+        let is_complete = self.contact.is_complete(heard) || self.mutant == Mutant::NoQuarantine;
+        if !lost && cursor.is_some() && is_complete && self.is_relayed(relayed, now) {
             // The member's registration went out with this request, and lasts longer than any lease from now.
             self.knowledge.confirm(asked);
         }

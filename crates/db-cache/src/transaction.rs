@@ -161,7 +161,11 @@ impl CacheTransaction {
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
     /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it is told as soon
-    /// as it answers.
+    /// as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns only once the tier knows: its mark may
+    /// be lost, and others may reach the tier that this process does not reach.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait; the tier is told all the same.
     pub async fn committed(&self, position: Option<Position>) -> SessionToken {
         let (slots, writer) = self.end();
         let cache = &self.cache.shared;
@@ -169,10 +173,9 @@ impl CacheTransaction {
             return SessionToken { position, ..SessionToken::default() };
         }
         let mut feed = cache.bump_and_tell(writer, &slots, position).await;
-        if feed.is_none() && (self.fenced || cache.config.unmarked == Unmarked::RollBack) {
-            // Whoever would rather roll back than be wrong waits until the others can know.
-            let told = cache.unheard.when_told(&slots);
-            feed = tokio::time::timeout(cache.config.doubt, told).await.ok().flatten();
+        let waits = self.fenced || cache.config.unmarked == Unmarked::RollBack;
+        if feed.is_none() && waits && cache.mutant != Mutant::AnswerUntold {
+            feed = cache.unheard.when_told(&slots).await;
         }
         if let Some(at) = feed.filter(|_| self.fenced) {
             // The mark may have been lost since: nobody is answered before this is everywhere.
