@@ -33,7 +33,7 @@ impl Db {
     /// This handle, without keeping anything open; in no session.
     pub(crate) fn downgrade(&self) -> WeakDb {
         let (retry, timeout, lost_writes) = (self.retry.clone(), self.timeout, self.lost_writes.clone());
-        let (cache, is_pooled) = (self.cache.clone(), self.is_pooled);
+        let (cache, is_pooled, writes) = (self.cache.clone(), self.is_pooled, Arc::clone(&self.writes));
         #[cfg(feature = "otel")]
         let meter = Arc::clone(&self.meter);
         let rest = move |router, parts, breakers| Db {
@@ -43,6 +43,7 @@ impl Db {
             retry: retry.clone(),
             timeout,
             session: None,
+            writes: Arc::clone(&writes),
             lost_writes: lost_writes.clone(),
             cache: cache.clone(),
             is_pooled,
