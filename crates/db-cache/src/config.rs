@@ -49,7 +49,8 @@ pub struct CacheConfig {
     pub longest_lease: Duration,
     /// Which hits are read again in the background, to tell how consistent the cache is; none is not at all.
     pub sample: Option<SampleConfig>,
-    /// Where a relay runs: how far it may be behind before the second tier is not trusted.
+    /// Where a relay runs: how far it may be behind before neither tier is trusted, but in [`Mode::Ttl`]. A write from outside is
+    /// seen that much later than a mode says.
     pub relay_within: Option<Duration>,
 }
 

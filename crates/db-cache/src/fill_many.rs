@@ -401,7 +401,7 @@ impl Shared {
             }
             (None, Some(mut token)) => {
                 let has_all =
-                    late.is_empty() || later.is_some_and(|later| token.add_unchanged(&later, self.mutant));
+                    late.is_empty() || later.is_some_and(|later| token.add_unchanged(later, self.mutant));
                 match has_all {
                     true => self.entry_of(plan, &mut loaded, &token, cost),
                     false => Err(Unkept::LateTag),

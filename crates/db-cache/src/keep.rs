@@ -192,14 +192,14 @@ impl Shared {
             return Some(token);
         }
         let later = self.open(&late).await?;
-        token.add_unchanged(&later, self.mutant).then_some(token)
+        token.add_unchanged(later, self.mutant).then_some(token)
     }
 
     /// The slots of tags that only the value told.
     pub(crate) fn late_slots<V>(&self, plan: &Plan<V>, loaded: &Loaded<V>, token: &Token) -> Vec<Slot> {
         let of_value = loaded.value.as_ref().zip(plan.tags_of_value).map(|(value, tags)| tags(value));
         let all = of_value.iter().flatten().chain(&loaded.tags).map(|tag| plan.slot(self.mutant, tag));
-        let mut late: Vec<Slot> = all.filter(|slot| !token.slots.contains_key(slot)).collect();
+        let mut late: Vec<Slot> = all.filter(|slot| token.slots.get(*slot).is_none()).collect();
         late.sort_unstable();
         late.dedup();
         late

@@ -1,12 +1,13 @@
 //! One look at the second tier for many entries: all of them, their slots and the epoch in one round trip.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use crate::cache::Shared;
-use crate::envelope::Envelope;
+use crate::envelope::Opened;
 use crate::key::EntryKey;
 use crate::look::{Look, Seen, open_envelope};
 use crate::plan::Plan;
@@ -30,8 +31,8 @@ impl Shared {
             return all(Miss::Distrusted);
         }
         let (asked, sight) = (self.clock.now(), self.knowledge.sight());
-        let wanted: Vec<Vec<Slot>> = plans.iter().map(|plan| self.slots_to_ask(plan)).collect();
-        let slots = each_once(wanted.iter().flatten().copied());
+        let wanted: Vec<Cow<'_, [Slot]>> = plans.iter().map(|plan| self.slots_to_ask(plan)).collect();
+        let slots = each_once(wanted.iter().flat_map(|slots| slots.iter().copied()));
         let keys: Vec<EntryKey> = plans.iter().map(|plan| plan.entry_key.clone()).collect();
         let budget = self.budget_of(keys.len());
         let snapshot = match self.tier.ask_within(budget, |tier| tier.read(&keys, &slots)).await {
@@ -40,7 +41,7 @@ impl Shared {
         };
         let Some(epoch) = self.trusted(&snapshot).await else { return all(Miss::Distrusted) };
         let token = Token::of_present(asked, sight, epoch, &slots, &snapshot);
-        let envelopes: Vec<Result<Envelope, Miss>> = plans
+        let envelopes: Vec<Result<Opened<'_>, Miss>> = plans
             .iter()
             .zip(&snapshot.entries)
             .map(|(plan, bytes)| open_envelope(plan, bytes.as_ref().ok_or(Miss::Absent)?))
@@ -56,7 +57,7 @@ impl Shared {
                         self.judge_one(plan, envelope, &wanted, judging, &snapshot)
                     }
                 };
-                Look { token: token.of_slots(wanted), seen }
+                Look { token: token.of_slots(wanted.iter().copied()), seen }
             })
             .collect()
     }
@@ -96,10 +97,10 @@ impl Shared {
     async fn with_slots_of(
         &self,
         token: &Token,
-        envelopes: &[Result<Envelope, Miss>],
+        envelopes: &[Result<Opened<'_>, Miss>],
     ) -> Result<Token, TierError> {
         let stamped = envelopes.iter().flatten().flat_map(|envelope| &envelope.stamps.slots);
-        let unasked = stamped.map(|(slot, _)| *slot).filter(|slot| !token.slots.contains_key(slot));
+        let unasked = stamped.map(|(slot, _)| *slot).filter(|slot| token.slots.get(*slot).is_none());
         let unasked = each_once(unasked);
         if unasked.is_empty() {
             return Ok(token.clone());
@@ -109,7 +110,7 @@ impl Shared {
         let mut all = token.clone();
         if later.run == token.run && later.epoch == Some(token.epoch) {
             let more = Token::of_present(token.asked, token.sight, token.epoch, &unasked, &later);
-            all.slots.extend(more.slots);
+            all.slots.add(more.slots);
         }
         Ok(all)
     }
@@ -117,7 +118,7 @@ impl Shared {
     fn judge_one<V>(
         &self,
         plan: &Plan<V>,
-        envelope: Envelope,
+        envelope: Opened<'_>,
         wanted: &[Slot],
         all: &Token,
         snapshot: &Snapshot,

@@ -34,7 +34,9 @@ impl Shared {
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let began = self.clock.now();
-        let Some(plan) = Plan::new(self, key, mode) else { return self.load_uncached(key, load).await };
+        let Some(plan) = Plan::new(self, key, mode) else {
+            return Box::pin(self.load_uncached(key, load)).await;
+        };
         let plan = Arc::new(plan);
         let expired = match self.look(&plan).await {
             Look { seen: Seen::Fresh(found, _), .. } => {
@@ -53,6 +55,24 @@ impl Shared {
                 None
             }
         };
+        // Apart, so that a hit asks for little memory.
+        Box::pin(self.load_with_others(plan, load, began, expired)).await
+    }
+
+    /// Loads a value, or waits for the load of another that may be shared.
+    async fn load_with_others<V, E, F, L>(
+        self: &Arc<Self>,
+        plan: Arc<Plan<V>>,
+        load: F,
+        began: Moment,
+        expired: Option<Arc<Stale<V>>>,
+    ) -> Result<Found<V>, CacheError<E>>
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
         let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
         let mut load = Some(load);
         let mut stale = expired;

@@ -1,53 +1,39 @@
-//! What a test does around a COMMIT, so that it need not write out what it does not do.
+//! Something that happens right before COMMIT is sent.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use db_core::{AroundCommit, CommitOutcome, Result};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use db_core::{AroundCommit, CommitOutcome, Part, Result};
+use diesel_async::AsyncPgConnection;
 
-/// What a test does around a COMMIT: nothing, until told otherwise. Clones do the same.
+type Nothing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// Runs what it holds right before COMMIT is sent, and does nothing else: a fault at the moment that matters most.
 ///
 /// ```
-/// use db_core::Part;
-/// use db_testkit::{AtCommit, Proxy};
+/// use db_testkit::AtCommit;
 ///
-/// /// Each COMMIT vanishes on the way.
-/// fn vanishing(proxy: Proxy) -> Part {
-///     let vanish = AtCommit::default().before(move || proxy.blackhole());
-///     Part::named("vanish").around_commit(move || vanish.clone())
-/// }
-/// # let _ = vanishing;
+/// let around = AtCommit(|| println!("now the network goes"));
+/// # let _ = around;
 /// ```
-#[derive(Clone, Default)]
-pub struct AtCommit {
-    before: Option<Arc<dyn Fn() + Send + Sync>>,
-    behind: Option<Cow<'static, str>>,
+pub struct AtCommit<F>(pub F);
+
+/// A part of a service whose every transaction runs `what` right before its COMMIT is sent.
+pub fn at_commit(what: impl Fn() + Send + Sync + 'static) -> Part {
+    let what = Arc::new(what);
+    Part::named("at commit").around_commit(move || {
+        let what = Arc::clone(&what);
+        AtCommit(move || what())
+    })
 }
 
-impl AtCommit {
-    /// Calls `what` right before COMMIT is sent.
-    #[must_use]
-    pub fn before(self, what: impl Fn() + Send + Sync + 'static) -> Self {
-        AtCommit { before: Some(Arc::new(what)), ..self }
-    }
-
-    /// Sends `sql` right behind COMMIT, and does not look at what becomes of it.
-    #[must_use]
-    pub fn behind(self, sql: impl Into<Cow<'static, str>>) -> Self {
-        AtCommit { behind: Some(sql.into()), ..self }
-    }
-}
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl AroundCommit for AtCommit {
-    fn before<'a>(&'a self, _: &'a mut AsyncPgConnection) -> Answer<'a, Result<()>> {
-        if let Some(what) = &self.before {
-            what();
-        }
+impl<F: Fn() + Send + Sync> AroundCommit for AtCommit<F> {
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        (self.0)();
         Box::pin(async { Ok(()) })
     }
 
@@ -55,21 +41,11 @@ impl AroundCommit for AtCommit {
         None
     }
 
-    fn alongside<'a>(&'a self, mut conn: &'a AsyncPgConnection) -> Option<Answer<'a, ()>> {
-        let sql = self.behind.as_deref()?;
-        Some(Box::pin(async move {
-            let _ = conn.batch_execute(sql).await;
-        }))
+    fn alongside<'a>(&'a self, _: &'a AsyncPgConnection) -> Option<Nothing<'a>> {
+        None
     }
 
-    fn after<'a>(&'a self, _: Option<&'a mut AsyncPgConnection>, _: CommitOutcome) -> Answer<'a, ()> {
+    fn after<'a>(&'a self, _: Option<&'a mut AsyncPgConnection>, _: CommitOutcome) -> Nothing<'a> {
         Box::pin(async {})
-    }
-}
-
-impl fmt::Debug for AtCommit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let does = self.before.is_some();
-        f.debug_struct("AtCommit").field("before", &does).field("behind", &self.behind).finish()
     }
 }

@@ -28,7 +28,7 @@ mod template;
 mod until;
 mod wrapper;
 
-pub use at_commit::AtCommit;
+pub use at_commit::{AtCommit, at_commit};
 pub use balancer::Balancer;
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};

@@ -9,6 +9,7 @@ mod redis;
 mod relay;
 mod relayed;
 mod sampling;
+mod schedules;
 mod sharing;
 mod simulation;
 mod warming;

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::Part;
 use db_platform::{Config, Db, Environment, Error, Resolve};
-use db_testkit::{AtCommit, Cluster, CommitCut, Proxy};
+use db_testkit::{Cluster, CommitCut, Proxy, at_commit};
 use diesel::sql_query;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
@@ -42,9 +41,8 @@ async fn with_ledger(cluster: Cluster) -> Cluster {
 async fn lose(first: &Cluster, other: &Cluster, resolve: Resolve) -> bool {
     let proxy = Arc::new(Proxy::start(first.address_of(0).unwrap()).unwrap());
     let (moved, to) = (Arc::clone(&proxy), other.address_of(0).unwrap());
-    // The name moves right before COMMIT is sent: the connection that carries it stays where it is.
-    let moves = AtCommit::default().before(move || moved.redirect(to).unwrap());
-    let part = Part::named("moves").around_commit(move || moves.clone());
+    // The connection that carries the COMMIT stays where it is.
+    let part = at_commit(move || moved.redirect(to).unwrap());
     let url = proxy.through(&first.primary_url()).unwrap();
     let mut config = Config::new(Environment::Test, url.parse().unwrap());
     // What asks for the outcome is opened after the name has moved.

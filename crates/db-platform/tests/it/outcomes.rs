@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use db_core::Part;
 use db_platform::{Class, Classify, Config, Db, Environment, Error, Resolve, Result};
-use db_testkit::{AtCommit, Cluster, CommitCut, Proxy, TestDatabase, until};
+use db_testkit::{Cluster, CommitCut, Proxy, TestDatabase, at_commit, until};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
@@ -67,11 +66,6 @@ async fn insert(db: &Db, marked: bool) -> (Result<()>, u32) {
         })
         .await;
     (result, AtomicU32::load(&runs, Ordering::Relaxed))
-}
-
-fn at_commit(what: impl Fn() + Send + Sync + 'static) -> Part {
-    let hook = AtCommit::default().before(what);
-    Part::named("at commit").around_commit(move || hook.clone())
 }
 
 /// Every new cluster is on timeline 1, and gives the same ids: only the system identifier tells them apart.

@@ -76,11 +76,11 @@ async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
         let url = if nth == 0 { through.clone() } else { direct.clone() };
         async move { url }
     });
+    let vanishes = AtCommit(move || proxy.blackhole());
     let limit = Some(Duration::from_millis(300));
     let retry = retry().with(RetryConfig { transaction_timeout: limit, ..retry().config().clone() });
-    let vanish = AtCommit::default().before(move || proxy.blackhole());
     retry
-        .transaction::<_, (), Error>(&pool, Begin::default(), &vanish, async |conn| insert(conn, 1).await)
+        .transaction::<_, (), Error>(&pool, Begin::default(), &vanishes, async |conn| insert(conn, 1).await)
         .await
         .unwrap();
     assert_eq!(retry.commits(), CommitCounts { rolled_back: 1, ..CommitCounts::default() });

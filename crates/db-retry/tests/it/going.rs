@@ -1,5 +1,8 @@
 //! A server that is known to be gone, and whose connections never notice.
 
+use std::borrow::Cow;
+
+use db_core::{AroundCommit, CommitOutcome};
 use db_testkit::{AtCommit, until};
 use tokio::sync::Notify;
 
@@ -47,7 +50,7 @@ async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
         .unwrap();
     let ((going, gone), retry, attempts) = (going(&database), retry(), AtomicU32::new(0));
     // The server is declared gone right before COMMIT is sent.
-    let around = AtCommit::default().before(move || gone.notify_waiters());
+    let around = AtCommit(move || gone.notify_waiters());
     let done: Result<u32> = retry
         .transaction_once(&going, Begin::default(), &around, async |conn: &mut AsyncPgConnection| {
             insert(conn, 0).await?;
@@ -68,6 +71,39 @@ async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
     assert_eq!((retry.commits().unknown, retry.commits().lost()), (0, 2));
 }
 
+/// Asks something behind COMMIT that takes an hour.
+struct AsksBehind;
+
+impl AroundCommit for AsksBehind {
+    fn alongside<'a>(
+        &'a self,
+        mut conn: &'a AsyncPgConnection,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
+        Some(Box::pin(async move {
+            let _ = conn.batch_execute("SELECT pg_sleep(3600)").await;
+        }))
+    }
+
+    fn before<'a>(
+        &'a self,
+        _: &'a mut AsyncPgConnection,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn sql(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn after<'a>(
+        &'a self,
+        _: Option<&'a mut AsyncPgConnection>,
+        _: CommitOutcome,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async {})
+    }
+}
+
 #[tokio::test]
 async fn a_commit_that_was_answered_is_known_whatever_becomes_of_what_was_asked_behind_it() {
     let (database, _, mut observer) = ledger().await;
@@ -79,10 +115,9 @@ async fn a_commit_that_was_answered_is_known_whatever_becomes_of_what_was_asked_
             gone.notify_waiters();
         }
     };
-    let asks = AtCommit::default().behind("SELECT pg_sleep(3600)");
     let write = async |n: i32| {
         let work = async move |conn: &mut AsyncPgConnection| insert(conn, n).await;
-        retry.transaction_once::<_, (), Error>(&going, Begin::default(), &asks, work).await
+        retry.transaction_once::<_, (), Error>(&going, Begin::default(), &AsksBehind, work).await
     };
     // The first server goes; the second one takes its time.
     for n in [1, 2] {
