@@ -3,15 +3,40 @@
 
 mod backup_id;
 mod chunk;
+mod cluster;
+mod container;
+mod draft;
 mod error;
+mod keys;
 mod manifest;
+mod manifest_object;
+mod reader;
+mod repository;
+mod retention;
+mod seal;
+mod settings;
+mod store;
 mod wal_name;
+mod wal_page;
+mod wal_store;
+mod writer;
 
 pub use backup_id::{BackupId, InvalidBackupId};
 pub use chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, Extent, InvalidChunkId, PackRef};
+pub use cluster::{Backups, Cluster, DamagedBackup};
+pub use draft::Draft;
 pub use error::{BackupError, Result};
+pub use keys::{Keys, Protection, RecoveryKey, WriterKey};
 pub use manifest::{
-    BadPage, File, Kind, MANIFEST_FORMAT, Manifest, Root, ServerFacts, Tablespace, UnknownKind, WalRange,
-    What,
+    BadPage, Figures, File, Kind, MANIFEST_FORMAT, Manifest, Root, ServerFacts, Summary, Tablespace,
+    UnknownKind, WalRange, What,
 };
+pub use reader::{ChunkReader, Pieces};
+pub use repository::Repository;
+pub use retention::RetentionPolicy;
+pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
+pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use wal_name::{InvalidWalName, Segment, WalName};
+pub use wal_page::SegmentHeader;
+pub use wal_store::{StoredWal, WalPut};
+pub use writer::{ChunkWriter, WriterOptions, WriterStatistics, Written};

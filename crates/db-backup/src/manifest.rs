@@ -9,14 +9,33 @@ use db_core::Lsn;
 use serde::{Deserialize, Serialize};
 
 use crate::backup_id::BackupId;
-use crate::chunk::{ChunkTable, Extent};
+use crate::chunk::{ChunkTable, Extent, PackRef};
 
 /// The version of the schema that this program writes. It reads this one and the older ones.
 pub const MANIFEST_FORMAT: u32 = 1;
 
 /// All that is known of one backup. It is written once, last, and never changed.
+///
+/// ```
+/// use db_backup::{BackupId, ChunkTable, Kind, Manifest, Summary};
+///
+/// let summary = Summary::new(Kind::Logical, Default::default(), chrono::Utc::now());
+/// let manifest = Manifest::new(summary, Vec::new(), ChunkTable::default());
+/// assert_eq!(manifest.summary.figures.plain_bytes, 0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
+    /// What a list of backups shows. It is stored in front, so that it can be read without the rest.
+    pub summary: Summary,
+    /// The files, directories and links, in the order of the stream.
+    pub files: Vec<File>,
+    /// Where their bytes are.
+    pub content: ChunkTable,
+}
+
+/// What is known of a backup besides its files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
     /// The version of the schema, [`MANIFEST_FORMAT`].
     pub format: u32,
     /// The backup's name.
@@ -28,7 +47,7 @@ pub struct Manifest {
     pub parent: Option<BackupId>,
     /// The server that was backed up.
     pub server: ServerFacts,
-    /// When it began.
+    /// When it began, by the clock of the host that took it.
     pub began: DateTime<Utc>,
     /// When its last byte was read.
     pub ended: DateTime<Utc>,
@@ -41,24 +60,36 @@ pub struct Manifest {
     /// The databases that a logical backup holds, or that the cluster had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<String>,
-    /// The files, directories and links, in the order of the stream.
-    pub files: Vec<File>,
-    /// Where their bytes are.
-    pub content: ChunkTable,
     /// Pages whose checksum did not match when they were read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_pages: Vec<BadPage>,
-    /// Kept by no policy's mercy: `dbctl backup take --keep` sets it, and no policy removes such a backup.
+    /// Whether it is kept until somebody deletes it by name: no policy removes it.
     #[serde(default)]
     pub pinned: bool,
     /// What the operator calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What whoever takes or restores needs to know besides, by name: row counts of a dump, its snapshot, its options.
+    /// What a restore or a rehearsal needs to know besides, by name: row counts of a dump, its snapshot, its options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, serde_json::Value>,
     /// The program and version that wrote it.
     pub program: String,
+    /// Sizes and counts, which [`Manifest::new`] computes.
+    #[serde(default)]
+    pub figures: Figures,
+}
+
+/// Sizes and counts of a backup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// How many files it has.
+    pub files: u64,
+    /// How many bytes they have.
+    pub plain_bytes: u64,
+    /// How many bytes its own packs take in the store; what it shares with earlier backups is not counted.
+    pub stored_bytes: u64,
+    /// The backups whose packs it uses.
+    pub reuses: Vec<BackupId>,
 }
 
 /// How a backup was taken.
@@ -191,29 +222,50 @@ pub struct BadPage {
 }
 
 impl Manifest {
-    /// How many bytes its files have.
-    pub fn plain_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.extent().map_or(0, |extent| extent.bytes)).sum()
+    /// A manifest whose figures are those of these files.
+    pub fn new(mut summary: Summary, files: Vec<File>, content: ChunkTable) -> Self {
+        let own = |pack: &PackRef| owner(&pack.path).as_ref() == Some(&summary.id);
+        let mut reuses: Vec<BackupId> = content.packs.iter().filter_map(|pack| owner(&pack.path)).collect();
+        reuses.retain(|id| *id != summary.id);
+        reuses.sort();
+        reuses.dedup();
+        let extents = files.iter().filter_map(File::extent);
+        summary.figures = Figures {
+            files: extents.clone().count() as u64,
+            plain_bytes: extents.map(|extent| extent.bytes).fold(0, u64::saturating_add),
+            stored_bytes: content.packs.iter().filter(|pack| own(pack)).map(|pack| pack.bytes).sum(),
+            reuses,
+        };
+        Manifest { summary, files, content }
+    }
+}
+
+impl Summary {
+    /// What is known of a backup that begins at this moment, under a new name.
+    pub fn new(kind: Kind, server: ServerFacts, began: DateTime<Utc>) -> Self {
+        Summary {
+            format: MANIFEST_FORMAT,
+            id: BackupId::new(began, kind),
+            kind,
+            parent: None,
+            server,
+            began,
+            ended: began,
+            wal: None,
+            tablespaces: Vec::new(),
+            databases: Vec::new(),
+            bad_pages: Vec::new(),
+            pinned: false,
+            label: None,
+            notes: BTreeMap::new(),
+            program: concat!("db-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
+            figures: Figures::default(),
+        }
     }
 
-    /// How many bytes its own packs take in the store; what it shares with earlier backups is not counted.
-    pub fn stored_bytes(&self) -> u64 {
-        let own = |path: &str| path.split('/').any(|part| part == self.id.as_str());
-        self.content.packs.iter().filter(|pack| own(&pack.path)).map(|pack| pack.bytes).sum()
-    }
-
-    /// The backups whose packs it uses, itself left out.
-    pub fn reuses(&self) -> Vec<BackupId> {
-        let mut others: Vec<BackupId> = self
-            .content
-            .packs
-            .iter()
-            .filter_map(|pack| owner(&pack.path))
-            .filter(|id| *id != self.id)
-            .collect();
-        others.sort();
-        others.dedup();
-        others
+    /// The backups that must stay as long as this one: its parent, and those whose packs it uses.
+    pub fn needs(&self) -> impl Iterator<Item = &BackupId> {
+        self.parent.iter().chain(&self.figures.reuses)
     }
 }
 
