@@ -10,12 +10,19 @@ mod error;
 mod keys;
 mod manifest;
 mod manifest_object;
+mod physical_error;
+mod programs;
+mod progress;
 mod reader;
 mod repository;
+pub mod restore;
 mod retention;
 mod seal;
+pub mod session;
 mod settings;
 mod store;
+pub mod take;
+pub mod wal;
 mod wal_name;
 mod wal_page;
 mod wal_store;
@@ -31,6 +38,8 @@ pub use manifest::{
     BadPage, Figures, File, Kind, MANIFEST_FORMAT, Manifest, Root, ServerFacts, Summary, Tablespace,
     UnknownKind, WalRange, What,
 };
+pub use physical_error::PhysicalError;
+pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::RetentionPolicy;

@@ -29,7 +29,9 @@ pub enum PhysicalError {
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// The server is too old.
-    #[error("the server has version {major}, and physical backups need 15 or later: upgrade it, or take logical backups")]
+    #[error(
+        "the server has version {major}, and physical backups need 15 or later: upgrade it, or take logical backups"
+    )]
     TooOld {
         /// Its major version.
         major: u32,

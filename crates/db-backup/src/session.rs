@@ -237,7 +237,8 @@ impl Session {
         while self.received.len() < 5 {
             self.receive().await?;
         }
-        let length = u32::from_be_bytes([self.received[1], self.received[2], self.received[3], self.received[4]]);
+        let length =
+            u32::from_be_bytes([self.received[1], self.received[2], self.received[3], self.received[4]]);
         let length = length as usize + 1;
         while self.received.len() < length {
             self.receive().await?;
@@ -264,7 +265,10 @@ impl Session {
     }
 
     /// The server's error, once it is ready for the next command.
-    async fn failed(&mut self, body: &postgres_protocol::message::backend::ErrorResponseBody) -> SessionError {
+    async fn failed(
+        &mut self,
+        body: &postgres_protocol::message::backend::ErrorResponseBody,
+    ) -> SessionError {
         let error = SessionError::from_server(body);
         loop {
             match self.message().await {

@@ -24,7 +24,7 @@ use crate::manifest::{Kind, Manifest, Root, Summary, Tablespace, WalRange};
 use crate::physical_error::PhysicalError;
 use crate::progress::{Observer, Progress};
 use crate::session::{Dial, Plain, Session};
-use crate::{Cluster, ReaderOptions, Repository, WriterOptions};
+use crate::{Cluster, Repository, WriterOptions};
 use facts::Server;
 
 pub(crate) use facts::RAISED;
@@ -167,7 +167,7 @@ async fn fill(
         observer(Progress::Stage("sending the parent's manifest"));
         send_manifest(cluster, &mut session, parent).await?;
     }
-    let writer = draft.writer(config.writer.clone());
+    let writer = draft.writer(config.writer)?;
     let command = stream::command(config, source == WalSource::Included, parent.is_some());
     let mut got = stream::run(&mut session, &command, server, writer, observer).await?;
     configuration::add(&mut got.intake, &session, server, &mut warnings).await?;
@@ -178,6 +178,8 @@ async fn fill(
     }
     let bad_pages = pages::confirm(&mut session, got.intake.suspects(), got.start).await?;
     let next_xid = session.value("SELECT pg_snapshot_xmax(pg_current_snapshot())").await?;
+    let stopped_at =
+        session.value("SELECT to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await?;
     let superuser = session.value("SELECT rolname FROM pg_roles WHERE oid = 10").await?;
     warnings.extend(session.take_notices());
     session.close().await;
@@ -195,6 +197,7 @@ async fn fill(
         ("wal_included", json!(included)),
         ("next_xid", json!(next_xid)),
         ("superuser", json!(superuser)),
+        ("stopped_at", json!(stopped_at)),
         ("config_directory", json!(server.config_directory())),
     ];
     summary.notes.extend(notes.into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -232,7 +235,9 @@ async fn parent(
         return Err(refused("it needs PostgreSQL 17 or later: take a full backup"));
     }
     if !server.summarizes {
-        return Err(refused("the server keeps no summaries of its log: set summarize_wal = on and take a full backup first"));
+        return Err(refused(
+            "the server keeps no summaries of its log: set summarize_wal = on and take a full backup first",
+        ));
     }
     let manifest = cluster.manifest(id).await?;
     if !manifest.summary.kind.is_physical() {
@@ -251,17 +256,10 @@ async fn send_manifest(
     let extent = file.and_then(crate::File::extent).ok_or_else(|| PhysicalError::NoIncremental {
         reason: format!("{} has no manifest of the server's: take a full backup", parent.summary.id),
     })?;
-    let reader = cluster.reader(parent, ReaderOptions::default());
-    let mut pieces: Vec<Vec<u8>> = Vec::new();
-    reader
-        .read(extent, |bytes| {
-            pieces.push(bytes.to_vec());
-            Ok(())
-        })
-        .await?;
+    let mut pieces = cluster.reader(parent, 1).read(extent);
     session.send_query("UPLOAD_MANIFEST").await?;
     session.until_copy().await?;
-    for piece in pieces {
+    while let Some(piece) = pieces.next().await? {
         for part in piece.chunks(64 << 10) {
             session.copy(part).await?;
         }

@@ -46,17 +46,21 @@ pub async fn apply(
 ) -> Result<Restored, PhysicalError> {
     let directory = &config.directory;
     let owner = Owner::of(directory)?;
-    let kept_as = plan.replaces.iter().find_map(|replaced| replaced.kept_as.clone());
-    if let Some(aside) = &kept_as {
-        place::keep(directory, aside)?;
-    }
+    let kept = plan.replaces.iter().filter_map(|one| Some((one.directory.clone(), one.kept_as.clone()?)));
+    let kept: Vec<(PathBuf, PathBuf)> = kept.collect();
+    place::keep(&kept)?;
+    let now_at = |path: &PathBuf| {
+        kept.iter().find(|(from, _)| from == path).map_or_else(|| path.clone(), |(_, to)| to.clone())
+    };
+    let kept_as = kept.first().map(|(_, to)| to.clone());
     place::begin(directory, &plan.backup)?;
     let roots = Roots {
         data: directory.clone(),
         tablespaces: plan.tablespaces.clone(),
         config: config.config_directory.clone(),
         beside: false,
-        old: Some(kept_as.clone().unwrap_or_else(|| directory.clone())),
+        old: Some(now_at(directory)),
+        old_tablespaces: plan.tablespaces.iter().map(|(oid, path)| (*oid, now_at(path))).collect(),
     };
     observer(Progress::Stage("restoring files"));
     let done = match plan.manifests.as_slice() {
@@ -76,8 +80,8 @@ pub async fn apply(
     for path in plan.tablespaces.values().chain(&config.config_directory) {
         sync(path)?;
     }
-    place::end(directory)?;
     write_control(directory, &done.control)?;
+    place::end(directory)?;
     if let Some(owner) = owner {
         owner.own_all(directory)?;
     }

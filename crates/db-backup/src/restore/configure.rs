@@ -41,8 +41,10 @@ pub fn tidy(directory: &Path) -> Result<(), PhysicalError> {
     if let Ok(about) = fs::metadata(&path) {
         use std::os::unix::fs::MetadataExt;
         let owner = (Some(about.uid()), Some(about.gid()));
-        std::os::unix::fs::chown(&unfinished, owner.0, owner.1).map_err(PhysicalError::at("own", &unfinished))?;
-        fs::set_permissions(&unfinished, about.permissions()).map_err(PhysicalError::at("own", &unfinished))?;
+        std::os::unix::fs::chown(&unfinished, owner.0, owner.1)
+            .map_err(PhysicalError::at("own", &unfinished))?;
+        fs::set_permissions(&unfinished, about.permissions())
+            .map_err(PhysicalError::at("own", &unfinished))?;
     }
     fs::rename(&unfinished, &path).map_err(PhysicalError::at("write", &path))
 }
@@ -104,7 +106,9 @@ fn without_block(text: &str) -> String {
 
 fn remove(path: &Path) -> Result<(), PhysicalError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(PhysicalError::at("remove", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(PhysicalError::at("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -25,10 +25,12 @@ pub(super) fn layout(manifest: &Manifest) -> Result<Vec<Vec<Piece>>, PhysicalErr
         let (mut left, mut at, mut from) = (extent.bytes, 0, u64::from(extent.offset));
         let mut chunk = usize::try_from(extent.chunk).unwrap_or(usize::MAX);
         while left > 0 {
-            let size = chunks.get(chunk).map(|chunk| u64::from(chunk.plain_bytes)).ok_or_else(|| beyond(file))?;
+            let size =
+                chunks.get(chunk).map(|chunk| u64::from(chunk.plain_bytes)).ok_or_else(|| beyond(file))?;
             let here = size.saturating_sub(from).min(left);
             if here > 0 {
-                let (from, bytes) = usize::try_from(from).ok().zip(usize::try_from(here).ok()).ok_or_else(|| beyond(file))?;
+                let (from, bytes) =
+                    usize::try_from(from).ok().zip(usize::try_from(here).ok()).ok_or_else(|| beyond(file))?;
                 pieces[chunk].push(Piece { file: number, at, from, bytes });
             }
             (left, at, from, chunk) = (left - here, at + here, 0, chunk + 1);

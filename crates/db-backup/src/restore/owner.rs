@@ -22,7 +22,11 @@ impl Owner {
             said: error.to_string(),
         })?;
         let Some(account) = account else { return Ok(None) };
-        let of_place = directory.ancestors().take(2).filter_map(|path| fs::metadata(path).ok()).find(|about| about.uid() != 0);
+        let of_place = directory
+            .ancestors()
+            .take(2)
+            .filter_map(|path| fs::metadata(path).ok())
+            .find(|about| about.uid() != 0);
         Ok(Some(match of_place {
             Some(about) => Owner { uid: about.uid(), gid: about.gid() },
             None => Owner { uid: account.uid, gid: account.gid },
@@ -31,7 +35,8 @@ impl Owner {
 
     /// Gives the account a directory with all that is in it.
     pub(crate) fn own_all(&self, path: &Path) -> Result<(), PhysicalError> {
-        lchown(path, Some(self.uid), Some(self.gid)).map_err(PhysicalError::at("change the owner of", path))?;
+        lchown(path, Some(self.uid), Some(self.gid))
+            .map_err(PhysicalError::at("change the owner of", path))?;
         if !fs::symlink_metadata(path).is_ok_and(|about| about.is_dir()) {
             return Ok(());
         }

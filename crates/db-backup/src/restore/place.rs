@@ -46,7 +46,9 @@ pub(super) fn look(directory: &Path, backup: &Summary) -> Result<Place, Physical
     }
     let marker = fs::read(directory.join(MARKER)).ok();
     let marker = marker.and_then(|text| serde_json::from_slice::<Marker>(&text).ok());
-    if marker.is_some_and(|marker| marker.backup == backup.id) {
+    // With its pg_control a restore is whole, and a server may have run on it since.
+    let is_whole = directory.join("global/pg_control").is_file();
+    if !is_whole && marker.is_some_and(|marker| marker.backup == backup.id) {
         return Ok(Place::Unfinished);
     }
     let expected = backup.server.system_identifier;
@@ -66,7 +68,8 @@ pub(crate) fn server_on(directory: &Path) -> Option<u32> {
     db_server::process::Stamp::of(pid)?;
     // A pid file that a crash left may name a pid that another program has now.
     let works_in = fs::read_link(format!("/proc/{pid}/cwd"));
-    let same = works_in.ok().zip(directory.canonicalize().ok()).is_none_or(|(works_in, here)| works_in == here);
+    let same =
+        works_in.ok().zip(directory.canonicalize().ok()).is_none_or(|(works_in, here)| works_in == here);
     same.then_some(pid)
 }
 
@@ -82,7 +85,9 @@ pub(super) fn begin(directory: &Path, backup: &BackupId) -> Result<(), PhysicalE
 pub(super) fn end(directory: &Path) -> Result<(), PhysicalError> {
     let path = directory.join(MARKER);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(PhysicalError::at("remove", &path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(PhysicalError::at("remove", &path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -100,13 +105,28 @@ pub(super) fn aside(directory: &Path, at: DateTime<Utc>) -> PathBuf {
 
 const ASIDE: &str = ".before-restore-";
 
-/// Moves what is in the directory aside.
-pub(super) fn keep(directory: &Path, aside: &Path) -> Result<(), PhysicalError> {
-    fs::rename(directory, aside).map_err(PhysicalError::io(format!(
-        "cannot move {} to {} (a mount point cannot be moved: restore to a directory below it)",
-        directory.display(),
-        aside.display()
-    )))
+/// The name of the file in a directory that was moved aside: what else was moved with it, and from where.
+const MOVED: &str = "db-backup.moved";
+
+/// Moves directories aside, the data directory first. Each moves back by itself where a later one cannot be moved.
+pub(super) fn keep(moves: &[(PathBuf, PathBuf)]) -> Result<(), PhysicalError> {
+    for (number, (from, to)) in moves.iter().enumerate() {
+        let moved = fs::rename(from, to).map_err(PhysicalError::io(format!(
+            "cannot move {} to {} (a mount point cannot be moved: restore to a directory below it)",
+            from.display(),
+            to.display()
+        )));
+        if let Err(error) = moved {
+            for (from, to) in moves[..number].iter().rev() {
+                fs::rename(to, from).map_err(PhysicalError::at("move back", to))?;
+            }
+            return Err(error);
+        }
+    }
+    let Some((_, aside)) = moves.first() else { return Ok(()) };
+    let path = aside.join(MOVED);
+    let text = serde_json::to_vec(&moves[1..]).unwrap_or_default();
+    fs::write(&path, text).map_err(PhysicalError::at("write", &path))
 }
 
 /// Puts back what the last restore into a directory has replaced, and returns where the restored data went.
@@ -117,23 +137,39 @@ pub fn undo(directory: &Path) -> Result<PathBuf, PhysicalError> {
     if let Some(pid) = server_on(directory) {
         return Err(PhysicalError::InUse { directory: directory.to_owned(), pid });
     }
+    let kept = newest_aside(directory)?;
+    let path = kept.join(MOVED);
+    let moved = fs::read(&path).map_err(PhysicalError::at("read", &path))?;
+    let mut moves: Vec<(PathBuf, PathBuf)> =
+        serde_json::from_slice(&moved).map_err(|error| PhysicalError::at("read", &path)(error.into()))?;
+    moves.insert(0, (directory.to_owned(), kept.clone()));
+    let now = Utc::now().format("%Y%m%dT%H%M%SZ").to_string();
+    let undone = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        path.with_file_name(format!("{name}.undone-{now}"))
+    };
+    for (original, kept) in &moves {
+        if original.exists() {
+            fs::rename(original, undone(original)).map_err(PhysicalError::at("move", original))?;
+        }
+        fs::rename(kept, original).map_err(PhysicalError::at("move", kept))?;
+    }
+    let path = directory.join(MOVED);
+    fs::remove_file(&path).map_err(PhysicalError::at("remove", &path))?;
+    Ok(undone(directory))
+}
+
+fn newest_aside(directory: &Path) -> Result<PathBuf, PhysicalError> {
     let nothing = || PhysicalError::NothingToUndo { directory: directory.to_owned() };
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = directory.file_name().and_then(|name| name.to_str()).ok_or_else(nothing)?;
     let prefix = format!("{name}{ASIDE}");
     let entries = fs::read_dir(parent).map_err(PhysicalError::at("read", parent))?;
-    let newest = entries
-        .flatten()
-        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)))
-        .map(|entry| entry.path())
-        .max()
-        .ok_or_else(nothing)?;
-    let undone = directory.with_file_name(format!("{name}.undone-{}", Utc::now().format("%Y%m%dT%H%M%SZ")));
-    if directory.exists() {
-        fs::rename(directory, &undone).map_err(PhysicalError::at("move", directory))?;
-    }
-    fs::rename(&newest, directory).map_err(PhysicalError::at("move", &newest))?;
-    Ok(undone)
+    let kept = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.starts_with(&prefix)) && entry.path().join(MOVED).is_file()
+    });
+    kept.map(|entry| entry.path()).max().ok_or_else(nothing)
 }
 
 /// Where each tablespace goes. One that nobody maps goes back to where it was, if that is empty.
@@ -193,10 +229,16 @@ mod tests {
         assert!(matches!(undo(&directory), Err(PhysicalError::NothingToUndo { .. })));
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("old"), "").unwrap();
-        keep(&directory, &aside(&directory, Utc::now())).unwrap();
+        let (space, kept) = (home.path().join("space"), aside(&directory, Utc::now()));
+        fs::create_dir(&space).unwrap();
+        fs::write(space.join("old"), "").unwrap();
+        keep(&[(directory.clone(), kept), (space.clone(), home.path().join("space.kept"))]).unwrap();
+        assert!(!directory.exists() && !space.exists());
         fs::create_dir(&directory).unwrap();
         fs::write(directory.join("new"), "").unwrap();
         let undone = undo(&directory).unwrap();
         assert!(directory.join("old").exists() && undone.join("new").exists());
+        assert!(space.join("old").exists());
+        assert!(matches!(undo(&directory), Err(PhysicalError::NothingToUndo { .. })));
     }
 }

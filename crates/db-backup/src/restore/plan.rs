@@ -79,9 +79,10 @@ pub async fn plan(cluster: &Cluster, config: &RestoreConfig) -> Result<Plan, Phy
     let (summary, reach) = choose(cluster, config).await?;
     let manifests = chain(cluster, &summary).await?;
     let mut warnings = Vec::new();
-    let (replaces, resumes) = in_the_way(config, &summary)?;
+    let (mut replaces, resumes) = in_the_way(config, &summary)?;
     let may_replace = resumes || config.existing != Existing::Refuse;
     let tablespaces = place::tablespaces(&summary.tablespaces, &config.tablespaces, may_replace)?;
+    replaces.extend(tablespaces_in_the_way(&tablespaces, config, resumes));
     if manifests.iter().any(|manifest| manifest.files.iter().any(|file| file.root == Root::Config))
         && config.config_directory.is_none()
     {
@@ -156,7 +157,7 @@ async fn archive(cluster: &Cluster, candidates: &[Summary]) -> Result<Archive, P
     let segment_bytes = candidates.first().map_or(16 << 20, |summary| summary.server.wal_segment_bytes);
     let mut names = Vec::new();
     for timeline in cluster.timelines().await? {
-        let segments = cluster.segments(timeline).await?;
+        let segments = crate::wal::segments(cluster, timeline).await?;
         names.extend(segments.into_iter().map(crate::WalName::Segment));
     }
     Ok(Archive::new(names, crate::wal::histories(cluster).await?, segment_bytes))
@@ -184,7 +185,9 @@ fn reach(archive: &Archive, summary: &Summary, config: &RestoreConfig) -> Result
         Target::Consistent => within(Some(range.stop))?,
         // Where these lie only replay finds out: the server ends with an error where the log ends before.
         Target::Latest | Target::Time(_) | Target::Xid(_) | Target::Name(_) => match within(None) {
-            Err(super::Unreachable::Gap { .. }) if config.target != Target::Latest => up_to_the_gap(archive, range, included, config, summary)?,
+            Err(super::Unreachable::Gap { .. }) if config.target != Target::Latest => {
+                up_to_the_gap(archive, range, included, config, summary)?
+            }
             found => found?,
         },
     })
@@ -255,6 +258,22 @@ fn in_the_way(config: &RestoreConfig, summary: &Summary) -> Result<(Vec<Replaced
         }
         (Place::Taken, Existing::Overwrite) => Ok((vec![Replaced { directory, kept_as: None }], false)),
     }
+}
+
+fn tablespaces_in_the_way(
+    places: &BTreeMap<u32, PathBuf>,
+    config: &RestoreConfig,
+    resumes: bool,
+) -> Vec<Replaced> {
+    let taken = places.values().filter(|place| {
+        !resumes && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some())
+    });
+    let keeps = config.existing == Existing::KeepAside;
+    let replaced = |place: &PathBuf| Replaced {
+        directory: place.clone(),
+        kept_as: keeps.then(|| place::aside(place, Utc::now())),
+    };
+    taken.map(replaced).collect()
 }
 
 #[cfg(test)]

@@ -85,7 +85,9 @@ pub enum Unreachable {
         end: Lsn,
     },
     /// The archive ends before the backup is consistent.
-    #[error("the archive ends at {end}, and the backup is consistent only at {stop}: {missing} was never archived")]
+    #[error(
+        "the archive ends at {end}, and the backup is consistent only at {stop}: {missing} was never archived"
+    )]
     BackupNotWhole {
         /// Where the archive ends.
         end: Lsn,
@@ -154,14 +156,17 @@ impl Archive {
             return Err(Unreachable::BeforeBackup { target, stop: backup.stop });
         }
         let (found, missing) = self.walk(&history, backup, included);
-        let end = found.last().map_or(backup.start, |last| last.next(self.segment_bytes).start(self.segment_bytes));
+        let end =
+            found.last().map_or(backup.start, |last| last.next(self.segment_bytes).start(self.segment_bytes));
         if end < backup.stop {
             return Err(Unreachable::BackupNotWhole { end, stop: backup.stop, missing });
         }
         let covers = target.is_some_and(|target| target <= end);
-        let later = self.segments.range(missing.on(history.timeline)..).filter(|segment| {
-            segment.timeline == history.timeline
-        }).count() as u64;
+        let later = self
+            .segments
+            .range(Segment { timeline: history.timeline, ..missing }..)
+            .filter(|segment| segment.timeline == history.timeline)
+            .count() as u64;
         if !covers && later > 0 {
             return Err(Unreachable::Gap { missing, later, end });
         }
@@ -205,7 +210,8 @@ impl Archive {
         loop {
             let next_start = at.next(self.segment_bytes).start(self.segment_bytes);
             // Of the segment in which a timeline was left, only the later timeline's copy leads on.
-            let wanted = at.on(history.timeline_at(Lsn(next_start.0.saturating_sub(1))).max(backup.timeline));
+            let timeline = history.timeline_at(Lsn(next_start.0.saturating_sub(1))).max(backup.timeline);
+            let wanted = Segment { timeline, ..at };
             let brought = included && at.start(self.segment_bytes) < backup.stop;
             if !self.segments.contains(&wanted) && !brought {
                 return (found, wanted);
@@ -243,7 +249,9 @@ mod tests {
     /// Timelines with the numbers of their segments; timeline 2 left 1 in segment 5, and 3 left 2 in segment 8.
     fn archive(segments: &[(u32, &[u32])]) -> Archive {
         let names = segments.iter().flat_map(|(timeline, numbers)| {
-            numbers.iter().map(|number| WalName::Segment(Segment { timeline: *timeline, log: 0, number: *number }))
+            numbers
+                .iter()
+                .map(|number| WalName::Segment(Segment { timeline: *timeline, log: 0, number: *number }))
         });
         let line = |timeline: u32, at: Lsn| format!("{timeline}\t{at}\tno recovery target specified\n");
         let second = line(1, at(5, 100));
@@ -269,20 +277,36 @@ mod tests {
 
     #[test]
     fn what_would_end_short_is_refused() {
-        let check = |segments: &[(u32, &[u32])], backup: WalRange, choice, target, expected: fn(&Unreachable) -> bool| {
+        let check = |segments: &[(u32, &[u32])],
+                     backup: WalRange,
+                     choice,
+                     target,
+                     expected: fn(&Unreachable) -> bool| {
             let refused = archive(segments).reach(&backup, false, choice, target).unwrap_err();
             assert!(expected(&refused), "{refused:?}");
         };
         use TimelineChoice::{Newest, Number, OfBackup};
         let gap: &[(u32, &[u32])] = &[(1, &[2, 3, 4]), (2, &[5, 7]), (3, &[8, 9])];
-        check(gap, backup(1, 3), Newest, None, |why| matches!(why, Unreachable::Gap { missing, .. } if missing.number == 6));
+        check(
+            gap,
+            backup(1, 3),
+            Newest,
+            None,
+            |why| matches!(why, Unreachable::Gap { missing, .. } if missing.number == 6),
+        );
         // The newest timeline has a history and not one segment.
         let bare: &[(u32, &[u32])] = &[(1, &[2, 3, 4]), (2, &[5, 6, 7])];
         check(bare, backup(1, 3), Newest, None, |why| matches!(why, Unreachable::Gap { later: 0, .. }));
-        check(WHOLE, backup(1, 6), Newest, None, |why| matches!(why, Unreachable::OtherBranch { left: Some(_), .. }));
+        check(WHOLE, backup(1, 6), Newest, None, |why| {
+            matches!(why, Unreachable::OtherBranch { left: Some(_), .. })
+        });
         check(WHOLE, backup(1, 3), Number(7), None, |why| matches!(why, Unreachable::NoTimeline { .. }));
-        check(WHOLE, backup(2, 6), OfBackup, Some(at(30, 0)), |why| matches!(why, Unreachable::Beyond { .. }));
-        check(WHOLE, backup(2, 6), Newest, Some(at(6, 1)), |why| matches!(why, Unreachable::BeforeBackup { .. }));
+        check(WHOLE, backup(2, 6), OfBackup, Some(at(30, 0)), |why| {
+            matches!(why, Unreachable::Beyond { .. })
+        });
+        check(WHOLE, backup(2, 6), Newest, Some(at(6, 1)), |why| {
+            matches!(why, Unreachable::BeforeBackup { .. })
+        });
         let short: &[(u32, &[u32])] = &[(1, &[2])];
         check(short, backup(1, 3), OfBackup, None, |why| matches!(why, Unreachable::BackupNotWhole { .. }));
     }

@@ -31,6 +31,8 @@ pub(super) struct Roots {
     pub(super) beside: bool,
     /// A directory that may have some of it already.
     pub(super) old: Option<PathBuf>,
+    /// The same for its tablespaces.
+    pub(super) old_tablespaces: BTreeMap<u32, PathBuf>,
 }
 
 /// What was written.
@@ -67,10 +69,9 @@ impl Roots {
     }
 
     fn old_of(&self, root: &Root) -> Option<PathBuf> {
-        let old = self.old.as_ref()?;
         match root {
-            Root::Data => Some(old.clone()),
-            Root::Tablespace(oid) => Some(old.join(format!("pg_tblspc/{oid}"))),
+            Root::Data => self.old.clone(),
+            Root::Tablespace(oid) => self.old_tablespaces.get(oid).cloned(),
             _ => None,
         }
     }
@@ -204,9 +205,12 @@ fn link(roots: &Roots, name: &str, to: &str, path: &Path) -> Result<(), Physical
 /// A name in a manifest never leads out of its root.
 fn inside(root: &Path, name: &str) -> Result<PathBuf, PhysicalError> {
     use std::path::Component;
-    let plain = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let plain =
+        Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain {
-        return Err(PhysicalError::Stream { reason: format!("the name {name:?} leads out of the data directory") });
+        return Err(PhysicalError::Stream {
+            reason: format!("the name {name:?} leads out of the data directory"),
+        });
     }
     Ok(root.join(name))
 }
@@ -258,14 +262,19 @@ impl Shared {
         let mut control = None;
         for piece in &self.pieces[number] {
             let Some(content) = bytes.get(piece.from..piece.from + piece.bytes) else {
-                return Err(PhysicalError::Stream { reason: "a chunk is shorter than its manifest says".to_owned() });
+                return Err(PhysicalError::Stream {
+                    reason: "a chunk is shorter than its manifest says".to_owned(),
+                });
             };
             if self.control == Some(piece.file) {
                 control = Some(content.to_vec());
                 continue;
             }
             let Some(path) = &self.places[piece.file] else { continue };
-            let written = OpenOptions::new().write(true).open(path).and_then(|file| file.write_all_at(content, piece.at));
+            let written = OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|file| file.write_all_at(content, piece.at));
             written.map_err(PhysicalError::at("write", path))?;
         }
         Ok(control)

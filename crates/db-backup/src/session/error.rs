@@ -25,7 +25,9 @@ pub enum SessionError {
         endpoint: Endpoint,
     },
     /// The server asks for a way of logging in that is not spoken here.
-    #[error("{endpoint} asks for {method}, which is not supported: use scram-sha-256 in pg_hba.conf for this role")]
+    #[error(
+        "{endpoint} asks for {method}, which is not supported: use scram-sha-256 in pg_hba.conf for this role"
+    )]
     Method {
         /// The server.
         endpoint: Endpoint,

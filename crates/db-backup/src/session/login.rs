@@ -94,7 +94,10 @@ async fn scram(
         .collect()
         .map_err(|source| session.lost(&source))?;
     if !offered.iter().any(|name| name == SCRAM_SHA_256) {
-        return Err(SessionError::Method { endpoint: session.endpoint.clone(), method: "another SASL mechanism" });
+        return Err(SessionError::Method {
+            endpoint: session.endpoint.clone(),
+            method: "another SASL mechanism",
+        });
     }
     let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
     frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), &mut session.to_send)

@@ -33,7 +33,10 @@ pub(super) async fn add(
     let mut found = Vec::new();
     collect(&directory, &directory, &mut found);
     if found.is_empty() {
-        warnings.push(format!("the configuration in {} cannot be read and is not in this backup", directory.display()));
+        warnings.push(format!(
+            "the configuration in {} cannot be read and is not in this backup",
+            directory.display()
+        ));
     }
     for (file, path) in found {
         match fs::read(&path) {

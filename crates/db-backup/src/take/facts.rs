@@ -71,7 +71,8 @@ impl Server {
             timeline,
             archives,
             summarizes: setting("summarize_wal") == "on",
-            databases: names(session, "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1").await?,
+            databases: names(session, "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")
+                .await?,
             tablespaces: tablespaces(session).await?,
             outside,
             collation_mismatches: collations.mismatches,

@@ -9,9 +9,6 @@ use crate::manifest::{File, Root, What};
 use crate::physical_error::PhysicalError;
 use crate::{ChunkTable, ChunkWriter};
 
-/// A file of at least so many bytes starts a chunk of its own, so that it is found again in the next backup.
-const ALIGNED_FROM_BYTES: u64 = 1 << 20;
-
 /// What is being read.
 enum Source {
     /// Nothing.
@@ -79,7 +76,7 @@ impl Intake {
     }
 
     /// A file outside the archives whose bytes come until the next one begins.
-    pub(super) fn plain_begins(&mut self, root: Root, path: &str) -> Result<(), PhysicalError> {
+    pub(super) async fn plain_begins(&mut self, root: Root, path: &str) -> Result<(), PhysicalError> {
         self.archive_ends()?;
         self.root = root;
         self.begins(Entry {
@@ -88,7 +85,8 @@ impl Intake {
             bytes: 0,
             mode: 0o600,
             modified: Utc::now(),
-        });
+        })
+        .await?;
         self.source = Source::Plain;
         Ok(())
     }
@@ -107,7 +105,7 @@ impl Intake {
         };
         while let Some(piece) = tar.next(&mut data).map_err(|reason| PhysicalError::Stream { reason })? {
             match piece {
-                Piece::Begins(entry) => self.begins(entry),
+                Piece::Begins(entry) => self.begins(entry).await?,
                 Piece::Bytes(bytes) => self.write(bytes).await?,
                 Piece::Ends => self.ends(),
             }
@@ -118,7 +116,7 @@ impl Intake {
 
     /// The whole of a file at once.
     pub(super) async fn whole(&mut self, file: File, content: &[u8]) -> Result<(), PhysicalError> {
-        self.writer.begin_file();
+        self.writer.begin_file(content.len() as u64).await?;
         self.writer.write(content).await?;
         let extent = self.writer.end_file();
         self.bytes += content.len() as u64;
@@ -132,13 +130,10 @@ impl Intake {
         Ok((self.files, written.content))
     }
 
-    fn begins(&mut self, entry: Entry) {
+    async fn begins(&mut self, entry: Entry) -> Result<(), PhysicalError> {
         let what = match &entry.kind {
             EntryKind::File => {
-                if entry.bytes >= ALIGNED_FROM_BYTES {
-                    self.writer.align();
-                }
-                self.writer.begin_file();
+                self.writer.begin_file(entry.bytes).await?;
                 What::File { extent: crate::Extent::default() }
             }
             EntryKind::Directory => What::Directory,
@@ -159,6 +154,7 @@ impl Intake {
             mode: entry.mode,
             modified: entry.modified,
         });
+        Ok(())
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), PhysicalError> {

@@ -80,7 +80,8 @@ pub(super) async fn confirm(
     for suspect in suspects {
         let path = suspect.path.replace('\'', "''");
         let offset = u64::from(suspect.index) * PAGE_BYTES as u64;
-        let sql = format!("SELECT encode(pg_read_binary_file('{path}', {offset}, {PAGE_BYTES}, true), 'hex')");
+        let sql =
+            format!("SELECT encode(pg_read_binary_file('{path}', {offset}, {PAGE_BYTES}, true), 'hex')");
         let now = match session.value(&sql).await {
             Ok(digits) => unhex(&digits),
             // The role may not read files, or the relation is gone: what was read stands.
@@ -88,7 +89,9 @@ pub(super) async fn confirm(
             Err(error) => return Err(error),
         };
         let changed = now.filter(|page| page.len() == PAGE_BYTES).is_some_and(|page| {
-            let half = |at: usize| u64::from(u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]));
+            let half = |at: usize| {
+                u64::from(u32::from_le_bytes([page[at], page[at + 1], page[at + 2], page[at + 3]]))
+            };
             look(&page, suspect.block, u64::MAX) == Page::Good && (half(0) << 32 | half(4)) >= start.0
         });
         if !changed {

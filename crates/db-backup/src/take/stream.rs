@@ -90,7 +90,7 @@ async fn message_of(intake: &mut Intake, message: &[u8]) -> Result<(), PhysicalE
             };
             intake.archive_begins(root)
         }
-        Some((b'm', _)) => intake.plain_begins(Root::Beside, SERVER_MANIFEST),
+        Some((b'm', _)) => intake.plain_begins(Root::Beside, SERVER_MANIFEST).await,
         Some((b'p', _)) => Ok(()),
         _ => Err(PhysicalError::Stream { reason: "a message of an unknown kind".to_owned() }),
     }

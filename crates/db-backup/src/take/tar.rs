@@ -102,9 +102,11 @@ impl Tar {
             return Err("the archive goes on behind its end".to_owned());
         }
         let stored = number(&header[148..156]).ok_or("a header has no checksum")?;
-        let sum: u64 = header.iter().enumerate().map(|(at, byte)| {
-            u64::from(if (148..156).contains(&at) { b' ' } else { *byte })
-        }).sum();
+        let sum: u64 = header
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte }))
+            .sum();
         if stored != sum {
             return Err("a header does not match its checksum".to_owned());
         }
@@ -143,7 +145,9 @@ fn text(field: &[u8]) -> Result<String, String> {
     let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
     match std::str::from_utf8(&field[..end]) {
         Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(format!("the name {:?} is no UTF-8: rename the file", String::from_utf8_lossy(&field[..end]))),
+        Err(_) => {
+            Err(format!("the name {:?} is no UTF-8: rename the file", String::from_utf8_lossy(&field[..end])))
+        }
     }
 }
 
@@ -151,7 +155,8 @@ fn text(field: &[u8]) -> Result<String, String> {
 fn number(field: &[u8]) -> Option<u64> {
     if field.first()? & 0x80 != 0 {
         let (head, tail) = field.split_at(field.len().checked_sub(8)?);
-        let fits = head.iter().skip(1).all(|byte| *byte == 0) && head.first().is_none_or(|byte| *byte == 0x80);
+        let fits =
+            head.iter().skip(1).all(|byte| *byte == 0) && head.first().is_none_or(|byte| *byte == 0x80);
         return fits.then(|| tail.try_into().ok().map(u64::from_be_bytes)).flatten();
     }
     let digits: Vec<u8> = field.iter().copied().filter(|byte| !matches!(byte, 0 | b' ')).collect();

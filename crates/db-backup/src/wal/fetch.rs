@@ -11,10 +11,11 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
-use super::page::{SegmentHeader, check_segment};
+use super::pages;
 use super::{History, WalError};
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
+use crate::wal_page::SegmentHeader;
 use crate::{BackupError, Cluster, Repository};
 
 /// The exit status of a restore_command that could not find out whether the file exists: above 125, so that the server
@@ -63,7 +64,7 @@ pub async fn fetch(
     let system = system_of(data_directory_of(destination))?;
     let cluster = repository.cluster(system);
     let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else {
-        let Some(content) = get(&cluster, name, system).await? else { return Ok(Fetched::NotThere) };
+        let Some(content) = get(&cluster, name).await? else { return Ok(Fetched::NotThere) };
         write(destination, &content)?;
         return Ok(Fetched::Restored);
     };
@@ -73,21 +74,21 @@ pub async fn fetch(
         let _ = fs::remove_file(spool.join(segment.to_string()));
         return Ok(Fetched::Restored);
     }
-    let Some(content) = get(&cluster, name, system).await? else { return Ok(Fetched::NotThere) };
+    let Some(content) = get(&cluster, name).await? else { return Ok(Fetched::NotThere) };
     write(destination, &content)?;
-    let size = SegmentHeader::read(&content)?.size_bytes;
+    let size = SegmentHeader::of(&content).map(|header| header.segment_bytes);
     drop(content);
-    fetch_ahead(&cluster, segment, size, system, spool, config).await;
+    if let Some(size) = size {
+        fetch_ahead(&cluster, segment, size, spool, config).await;
+    }
     Ok(Fetched::Restored)
 }
 
 /// Gets a file and checks that it is the one.
-async fn get(cluster: &Cluster, name: WalName, system: u64) -> Result<Option<Bytes>, PhysicalError> {
-    let Some(content) = cluster.get_wal(&name).await? else { return Ok(None) };
+async fn get(cluster: &Cluster, name: WalName) -> Result<Option<Bytes>, PhysicalError> {
+    let Some(content) = cluster.get_wal(name).await? else { return Ok(None) };
     match name {
-        WalName::Segment(segment) => {
-            check_segment(segment, &content, system)?;
-        }
+        WalName::Segment(segment) => pages::check(segment, &content)?,
         WalName::History(timeline) => {
             History::parse(timeline, &String::from_utf8_lossy(&content))?;
         }
@@ -97,14 +98,7 @@ async fn get(cluster: &Cluster, name: WalName, system: u64) -> Result<Option<Byt
 }
 
 /// Fetches the segments behind this one into the spool. What fails here is asked for again, and then told.
-async fn fetch_ahead(
-    cluster: &Cluster,
-    segment: Segment,
-    size: u32,
-    system: u64,
-    spool: &Path,
-    config: &FetchConfig,
-) {
+async fn fetch_ahead(cluster: &Cluster, segment: Segment, size: u32, spool: &Path, config: &FetchConfig) {
     if fs::create_dir_all(spool).is_err() {
         return;
     }
@@ -118,7 +112,7 @@ async fn fetch_ahead(
                 continue;
             }
             tasks.spawn(async move {
-                let content = get(&cluster, WalName::Segment(wanted), system).await.ok().flatten();
+                let content = get(&cluster, WalName::Segment(wanted)).await.ok().flatten();
                 content.is_some_and(|content| write(&path, &content).is_ok())
             });
         }
@@ -136,7 +130,10 @@ async fn fetch_ahead(
 /// A segment that was fetched ahead, if it is whole.
 fn ahead(spool: &Path, segment: Segment, system: u64) -> Option<Bytes> {
     let content = fs::read(spool.join(segment.to_string())).ok()?;
-    check_segment(segment, &content, system).ok()?;
+    if SegmentHeader::unfit(segment, system, &content).is_some() {
+        return None;
+    }
+    pages::check(segment, &content).ok()?;
     Some(Bytes::from(content))
 }
 
@@ -157,7 +154,8 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// Writes a file so that it appears at once, whole and for good.
 fn write(destination: &Path, content: &[u8]) -> Result<(), PhysicalError> {
-    let directory = destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let unfinished = directory.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
     let written = (|| {

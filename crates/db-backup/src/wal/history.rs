@@ -77,7 +77,8 @@ impl History {
 mod tests {
     use super::*;
 
-    const THIRD: &str = "1\t0/3000148\tno recovery target specified\n\n# a comment\n2\t0/5000000\tbefore 2026-11-28\n";
+    const THIRD: &str =
+        "1\t0/3000148\tno recovery target specified\n\n# a comment\n2\t0/5000000\tbefore 2026-11-28\n";
 
     #[test]
     fn a_history_says_on_which_timeline_a_position_lies() {

@@ -43,9 +43,10 @@ impl<'a> Marks<'a> {
         let Ok(entries) = fs::read_dir(self.directory) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let marked = name.to_str().and_then(|name| name.strip_suffix(".done")).and_then(|name| {
-                name.parse::<WalName>().ok()?.segment()
-            });
+            let marked = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".done"))
+                .and_then(|name| name.parse::<WalName>().ok()?.segment());
             if marked.is_some_and(|marked| marked.timeline == segment.timeline && marked < segment) {
                 let _ = fs::remove_file(entry.path());
             }

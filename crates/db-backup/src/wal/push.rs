@@ -12,11 +12,11 @@ use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
 use super::marks::{Marks, said_of};
-use super::page::check_segment;
+use super::pages;
 use super::{History, WalError};
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
-use crate::{Cluster, Repository, WalPut};
+use crate::{Cluster, Compression, Repository, WalPut};
 
 /// How files are pushed.
 ///
@@ -32,6 +32,8 @@ pub struct PushConfig {
     pub ahead: usize,
     /// How many segments are compressed and stored at a time; each takes the memory of two segments.
     pub workers: usize,
+    /// How hard segments are compressed.
+    pub compression: Compression,
 }
 
 /// What became of a file.
@@ -49,7 +51,7 @@ pub enum Pushed {
 impl PushConfig {
     /// With marks in this directory, and the defaults.
     pub fn new(spool: impl Into<PathBuf>) -> Self {
-        PushConfig { spool: spool.into(), ahead: 31, workers: 2 }
+        PushConfig { spool: spool.into(), ahead: 31, workers: 2, compression: Compression::default() }
     }
 }
 
@@ -80,7 +82,7 @@ pub async fn push(
     let system = system_of(data_directory_of(path))?;
     let cluster = repository.cluster(system);
     let Some(segment) = name.segment() else {
-        return store(&cluster, name, path.to_owned(), system).await.map(Pushed::from);
+        return store(&cluster, name, path.to_owned(), config.compression).await.map(Pushed::from);
     };
     let marks = Marks::below(&config.spool);
     if marks.take(segment, path) {
@@ -89,8 +91,10 @@ pub async fn push(
     marks.forget_before(segment);
     let mut wanted = vec![segment];
     wanted.extend(ready_behind(path, segment, config.ahead));
-    let mut results = side_by_side(&cluster, path, &wanted, system, config.workers).await.into_iter();
-    let first = results.next().map_or(Err(PhysicalError::Repository(crate::BackupError::PipelineEnded)), |one| one.1)?;
+    let mut results = side_by_side(&cluster, path, &wanted, config).await.into_iter();
+    let first = results
+        .next()
+        .map_or(Err(PhysicalError::Repository(crate::BackupError::PipelineEnded)), |one| one.1)?;
     let mut ahead = 0;
     for (said, result) in results {
         let (Ok(_), Some(said)) = (result, said) else { break };
@@ -106,34 +110,35 @@ pub async fn push(
 impl From<WalPut> for Pushed {
     fn from(put: WalPut) -> Self {
         match put {
-            WalPut::Stored => Pushed::Stored { ahead: 0 },
+            WalPut::Stored | WalPut::StoredBeside => Pushed::Stored { ahead: 0 },
             WalPut::AlreadyThere => Pushed::AlreadyThere,
         }
     }
 }
 
-type Result1 = (Option<String>, Result<WalPut, PhysicalError>);
+/// What the file was before it was read, and what became of it.
+type Outcome = (Option<String>, Result<WalPut, PhysicalError>);
 
 /// Stores segments, some at a time, and returns what became of each in their order.
 async fn side_by_side(
     cluster: &Cluster,
     path: &Path,
     wanted: &[Segment],
-    system: u64,
-    workers: usize,
-) -> Vec<Result1> {
+    config: &PushConfig,
+) -> Vec<Outcome> {
     let mut tasks = JoinSet::new();
-    let mut results: Vec<Option<Result1>> = wanted.iter().map(|_| None).collect();
+    let mut results: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
     let mut waiting = wanted.iter().enumerate();
     loop {
-        while tasks.len() < workers.max(1)
+        while tasks.len() < config.workers.max(1)
             && let Some((index, segment)) = waiting.next()
         {
             let file = path.with_file_name(segment.to_string());
-            let (cluster, name) = (cluster.clone(), WalName::Segment(*segment));
+            let (cluster, name, compression) =
+                (cluster.clone(), WalName::Segment(*segment), config.compression);
             tasks.spawn(async move {
                 let said = said_of(&file);
-                (index, said, store(&cluster, name, file, system).await)
+                (index, said, store(&cluster, name, file, compression).await)
             });
         }
         match tasks.join_next().await {
@@ -156,25 +161,22 @@ async fn store(
     cluster: &Cluster,
     name: WalName,
     path: PathBuf,
-    system: u64,
+    compression: Compression,
 ) -> Result<WalPut, PhysicalError> {
     let read = tokio::task::spawn_blocking(move || {
         let content = fs::read(&path).map_err(PhysicalError::at("read", &path))?;
-        check(name, &content, system)?;
+        check(name, &content)?;
         Ok::<_, PhysicalError>(Bytes::from(content))
     });
     let content = read.await.map_err(|_| crate::BackupError::PipelineEnded)??;
-    Ok(cluster.put_wal(&name, content).await?)
+    Ok(cluster.put_wal(name, content, compression).await?)
 }
 
-fn check(name: WalName, content: &[u8], system: u64) -> Result<(), WalError> {
+fn check(name: WalName, content: &[u8]) -> Result<(), WalError> {
     match name {
-        WalName::Segment(segment) => check_segment(segment, content, system).map(drop),
-        WalName::Partial(segment) => super::page::check_header(segment, content, system).map(drop),
-        WalName::History(timeline) => {
-            History::parse(timeline, &String::from_utf8_lossy(content)).map(drop)
-        }
-        WalName::BackupHistory(..) => Ok(()),
+        WalName::Segment(segment) => pages::check(segment, content),
+        WalName::History(timeline) => History::parse(timeline, &String::from_utf8_lossy(content)).map(drop),
+        WalName::Partial(_) | WalName::BackupHistory(..) => Ok(()),
     }
 }
 

@@ -7,10 +7,10 @@ use db_core::Lsn;
 use serde::Serialize;
 
 use super::History;
+use crate::Cluster;
 use crate::physical_error::PhysicalError;
 use crate::session::{Session, SessionError};
 use crate::wal_name::Segment;
-use crate::Cluster;
 
 /// What the archive of one cluster looks like.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -63,7 +63,9 @@ pub struct ServerSide {
 #[non_exhaustive]
 pub enum Finding {
     /// Segments are missing, and later ones are there.
-    #[error("{missing} segments from {first} on are missing: no restore gets past them; take a full backup now, then look for them")]
+    #[error(
+        "{missing} segments from {first} on are missing: no restore gets past them; take a full backup now, then look for them"
+    )]
     Gap {
         /// The first that is missing.
         first: String,
@@ -95,13 +97,23 @@ pub enum Finding {
         at: String,
     },
     /// Segments of a timeline that has no history.
-    #[error("there are segments of timeline {timeline} and no {timeline:08X}.history: no restore can follow it; push the file from the server's pg_wal")]
+    #[error(
+        "there are segments of timeline {timeline} and no {timeline:08X}.history: no restore can follow it; push the file from the server's pg_wal"
+    )]
     NoHistory {
         /// The timeline.
         timeline: u32,
     },
+    /// Two files came under one name.
+    #[error("{name} came twice, and the second time could not be compared: verify the repository")]
+    Disputed {
+        /// The name.
+        name: String,
+    },
     /// The archive is ahead of the server: another one writes into it.
-    #[error("the archive has {last}, which the server has not written yet: another server archives to the same place")]
+    #[error(
+        "the archive has {last}, which the server has not written yet: another server archives to the same place"
+    )]
     Foreign {
         /// The segment.
         last: String,
@@ -119,11 +131,14 @@ pub async fn status(
     late_after: Duration,
 ) -> Result<ArchiveStatus, PhysicalError> {
     let histories = super::histories(cluster).await?;
-    let mut segments = BTreeMap::new();
+    let (mut segments, mut disputed) = (BTreeMap::new(), Vec::new());
     for timeline in cluster.timelines().await? {
-        segments.insert(timeline, cluster.segments(timeline).await?);
+        let stored = cluster.wal(timeline).await?;
+        disputed.extend(stored.iter().filter(|stored| stored.beside).map(|stored| stored.name.to_string()));
+        segments.insert(timeline, super::segments_of(&stored));
     }
     let mut status = of_archive(&segments, &histories, segment_bytes);
+    status.findings.extend(disputed.into_iter().map(|name| Finding::Disputed { name }));
     if let Some(session) = server {
         let side = ask(session, &segments, segment_bytes).await?;
         status.findings.extend(of_server(&side, &segments, segment_bytes, late_after));
@@ -167,17 +182,16 @@ fn of_archive(
 }
 
 /// A timeline continues where it left the one before it: the archive must have that one up to there.
-fn branch(
-    history: &History,
-    segments: &BTreeMap<u32, Vec<Segment>>,
-    segment_bytes: u32,
-) -> Option<Finding> {
+fn branch(history: &History, segments: &BTreeMap<u32, Vec<Segment>>, segment_bytes: u32) -> Option<Finding> {
     let left = history.ancestors.last()?;
     let first = segments.get(&history.timeline)?.first()?;
     let holds = Segment::containing(history.timeline, left.left_at, segment_bytes);
     if *first > holds {
         let bytes = first.start(segment_bytes).bytes_since(holds.start(segment_bytes));
-        return Some(Finding::Gap { first: holds.to_string(), missing: bytes / u64::from(segment_bytes.max(1)) });
+        return Some(Finding::Gap {
+            first: holds.to_string(),
+            missing: bytes / u64::from(segment_bytes.max(1)),
+        });
     }
     let of = segments.get(&left.timeline)?;
     // The older timeline's last whole segment is the one before that in which it was left.
@@ -195,7 +209,8 @@ async fn ask(
     segment_bytes: u32,
 ) -> Result<ServerSide, SessionError> {
     let identity = session.rows("IDENTIFY_SYSTEM").await?;
-    let field = |rows: &crate::session::Rows, at: usize| rows.first().and_then(|row| row.get(at).cloned().flatten());
+    let field =
+        |rows: &crate::session::Rows, at: usize| rows.first().and_then(|row| row.get(at).cloned().flatten());
     let timeline: u32 = field(&identity, 1).and_then(|text| text.parse().ok()).unwrap_or(0);
     let position: Lsn = field(&identity, 2).and_then(|text| text.parse().ok()).unwrap_or_default();
     let sql = "SELECT last_archived_wal, floor(extract(epoch FROM now() - last_archived_time))::bigint::text, CASE WHEN \
