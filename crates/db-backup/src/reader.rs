@@ -1,18 +1,22 @@
 //! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::stream::FuturesOrdered;
-use futures_util::{StreamExt, TryStreamExt};
+use tokio::task::JoinHandle;
 
 use crate::chunk::{ChunkRef, ChunkTable, Extent};
 use crate::container::{Unpacker, open_chunk};
 use crate::error::{BackupError, Result};
 use crate::repository::Inside;
 use crate::seal::{HEADER_BYTES, LENGTH_BYTES, Sealer};
+
+/// How many opened chunks are kept.
+const RECENT_CHUNKS: usize = 2;
+/// How many packs' keys are kept.
+const MOST_SEALERS: usize = 256;
 
 /// Reads the files of one backup. [`Cluster::reader`](crate::Cluster::reader) makes one; clones share what they know.
 ///
@@ -41,6 +45,8 @@ struct Shared {
     /// The headers of the packs, each of which is read once.
     sealers: Mutex<HashMap<u32, Arc<Sealer>>>,
     unpackers: Mutex<Vec<Unpacker>>,
+    /// The chunks that were opened last: small files share one.
+    recent: Mutex<VecDeque<(u64, Bytes)>>,
 }
 
 /// The bytes of one extent, piece by piece in order.
@@ -48,7 +54,7 @@ pub struct Pieces {
     shared: Arc<Shared>,
     /// The chunks that were not asked for yet.
     rest: Range<u64>,
-    ahead: FuturesOrdered<tokio::task::JoinHandle<Result<Bytes>>>,
+    ahead: VecDeque<JoinHandle<Result<Bytes>>>,
     /// How many bytes at the beginning of the next piece are not the extent's.
     skip: usize,
     /// How many bytes of the extent are still to come.
@@ -63,6 +69,7 @@ impl ChunkReader {
             workers: workers.max(1),
             sealers: Mutex::default(),
             unpackers: Mutex::default(),
+            recent: Mutex::default(),
         };
         ChunkReader { shared: Arc::new(shared) }
     }
@@ -74,7 +81,7 @@ impl ChunkReader {
         Pieces {
             shared: Arc::clone(&self.shared),
             rest,
-            ahead: FuturesOrdered::new(),
+            ahead: VecDeque::new(),
             skip: usize::try_from(extent.offset).unwrap_or(usize::MAX),
             left: extent.bytes,
         }
@@ -121,9 +128,11 @@ impl Pieces {
                 return Ok(None);
             }
             self.fetch_ahead();
-            let Some(fetched) = self.ahead.next().await else {
+            let Some(next) = self.ahead.front_mut() else {
                 return Err(BackupError::damaged("the manifest", "a file lies behind its last chunk"));
             };
+            let fetched = next.await;
+            self.ahead.pop_front();
             let mut piece = fetched.map_err(|_| BackupError::PipelineEnded)??;
             let skipped = piece.split_to(self.skip.min(piece.len()));
             self.skip -= skipped.len();
@@ -150,14 +159,26 @@ impl Pieces {
 
 impl Drop for Pieces {
     fn drop(&mut self) {
-        for fetching in std::mem::take(&mut self.ahead).into_iter() {
-            fetching.abort();
-        }
+        self.ahead.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Shared {
     async fn chunk(self: &Arc<Self>, number: u64) -> Result<Bytes> {
+        let find = |recent: &VecDeque<(u64, Bytes)>| {
+            recent.iter().find(|(known, _)| *known == number).map(|(_, bytes)| bytes.clone())
+        };
+        if let Some(bytes) = find(&self.recent.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(bytes);
+        }
+        let bytes = self.opened(number).await?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT_CHUNKS - 1);
+        recent.push_front((number, bytes.clone()));
+        Ok(bytes)
+    }
+
+    async fn opened(self: &Arc<Self>, number: u64) -> Result<Bytes> {
         let chunk = usize::try_from(number).ok().and_then(|at| self.content.chunks.get(at)).copied();
         let chunk =
             chunk.ok_or_else(|| BackupError::damaged("the manifest", "it names a chunk that it lacks"))?;
@@ -198,7 +219,11 @@ impl Shared {
         }
         let header = self.inside.store.get_range(path, 0..HEADER_BYTES as u64).await?;
         let sealer = Arc::new(Sealer::open(&self.inside.ring, path, &header)?);
-        self.sealers.lock().unwrap_or_else(PoisonError::into_inner).insert(pack, Arc::clone(&sealer));
+        let mut sealers = self.sealers.lock().unwrap_or_else(PoisonError::into_inner);
+        if sealers.len() >= MOST_SEALERS {
+            sealers.clear();
+        }
+        sealers.insert(pack, Arc::clone(&sealer));
         Ok(sealer)
     }
 }

@@ -334,7 +334,7 @@ impl FromSettings for KeySettings {
     const GROUPS: &'static [&'static Group] = &[&KEYS];
 
     fn read(from: &mut Reader<'_>) -> Self {
-        let mut secret = |setting: &Text, from: &mut Reader<'_>| from.text(setting).map(|(_, text)| text);
+        let secret = |setting: &Text, from: &mut Reader<'_>| from.text(setting).map(|(_, text)| text);
         let keys = secret(&ENCRYPTION_KEY, from).map(|text| Keys::from_text(&text));
         let writer = secret(&WRITER_KEY, from).map(|text| text.parse::<WriterKey>());
         KeySettings {
