@@ -29,6 +29,7 @@ pub use target::{AmbiguousTime, Target, TimelineChoice};
 
 pub(crate) use owner::Owner;
 pub(crate) use place::server_on;
+pub(crate) use plan::chosen;
 
 /// What is restored, to where, and up to which point.
 ///

@@ -59,15 +59,30 @@ impl Session {
     /// [`SessionError::Connect`] where nothing answers within 30 s, [`SessionError::Server`] where the server
     /// refuses, as when the role lacks REPLICATION or pg_hba.conf has no line for it.
     pub async fn open(url: &DatabaseUrl, dial: &dyn Dial) -> Result<Session, SessionError> {
+        Self::open_as(url, dial, true).await
+    }
+
+    /// Opens a session that runs SQL only, as any client's.
+    pub(crate) async fn open_for_sql(url: &DatabaseUrl, dial: &dyn Dial) -> Result<Session, SessionError> {
+        Self::open_as(url, dial, false).await
+    }
+
+    async fn open_as(url: &DatabaseUrl, dial: &dyn Dial, replication: bool) -> Result<Session, SessionError> {
         let endpoint = url.hosts()[0].clone();
-        let opened = tokio::time::timeout(LOGIN_WITHIN, Self::login(url, &endpoint, dial)).await;
+        let login = Self::login(url, &endpoint, dial, replication);
+        let opened = tokio::time::timeout(LOGIN_WITHIN, login).await;
         opened.unwrap_or_else(|_| {
             let reason = format!("no answer within {LOGIN_WITHIN:?}");
             Err(SessionError::Connect { endpoint: endpoint.clone(), reason })
         })
     }
 
-    async fn login(url: &DatabaseUrl, endpoint: &Endpoint, dial: &dyn Dial) -> Result<Session, SessionError> {
+    async fn login(
+        url: &DatabaseUrl,
+        endpoint: &Endpoint,
+        dial: &dyn Dial,
+        replication: bool,
+    ) -> Result<Session, SessionError> {
         let link = dial
             .dial(url, endpoint)
             .await
@@ -80,7 +95,7 @@ impl Session {
             version: 0,
             notices: Vec::new(),
         };
-        login::login(&mut session, url).await?;
+        login::login(&mut session, url, replication).await?;
         Ok(session)
     }
 

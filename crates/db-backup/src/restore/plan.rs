@@ -119,6 +119,11 @@ impl From<&Stretch> for LogStretch {
     }
 }
 
+/// The backup that would be restored.
+pub(crate) async fn chosen(cluster: &Cluster, config: &RestoreConfig) -> Result<Summary, PhysicalError> {
+    choose(cluster, config).await.map(|(summary, _)| summary)
+}
+
 /// The newest backup that leads to the target, or the one that is named, if it does.
 async fn choose(cluster: &Cluster, config: &RestoreConfig) -> Result<(Summary, Reach), PhysicalError> {
     let mut candidates = cluster.backups().await?.whole;

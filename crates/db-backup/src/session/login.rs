@@ -16,7 +16,11 @@ use super::{Session, SessionError};
 const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
                        -c client_min_messages=warning -c datestyle=ISO -c timezone=UTC -c search_path=pg_catalog";
 
-pub(super) async fn login(session: &mut Session, url: &DatabaseUrl) -> Result<(), SessionError> {
+pub(super) async fn login(
+    session: &mut Session,
+    url: &DatabaseUrl,
+    replication: bool,
+) -> Result<(), SessionError> {
     let config = url.postgres_config(&session.endpoint);
     let name = config.get_application_name().unwrap_or("db-backup").to_owned();
     let options = match config.get_options() {
@@ -26,7 +30,7 @@ pub(super) async fn login(session: &mut Session, url: &DatabaseUrl) -> Result<()
     let parameters = [
         ("user", url.user()),
         ("database", url.database()),
-        ("replication", "database"),
+        ("replication", if replication { "database" } else { "false" }),
         ("application_name", name.as_str()),
         ("client_encoding", "UTF8"),
         ("options", options.as_str()),
