@@ -3,7 +3,9 @@
 
 mod commands;
 mod keys;
+mod layouts;
 mod live;
+mod rehearsing;
 mod round_trip;
 mod slice;
 mod world;
