@@ -7,6 +7,8 @@ mod cluster;
 mod container;
 mod draft;
 mod error;
+mod expire;
+mod hold;
 mod keys;
 mod manifest;
 mod manifest_object;
@@ -26,6 +28,8 @@ pub use chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, Extent, InvalidChunk
 pub use cluster::{Backups, Cluster, DamagedBackup};
 pub use draft::Draft;
 pub use error::{BackupError, Result};
+pub use expire::{Expired, Expiry};
+pub use hold::Hold;
 pub use keys::{Keys, Protection, RecoveryKey, WriterKey};
 pub use manifest::{
     BadPage, Figures, File, Kind, MANIFEST_FORMAT, Manifest, Root, ServerFacts, Summary, Tablespace,
@@ -33,7 +37,7 @@ pub use manifest::{
 };
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
-pub use retention::RetentionPolicy;
+pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
 pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
 pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use wal_name::{InvalidWalName, Segment, WalName};
