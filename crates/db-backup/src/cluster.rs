@@ -111,9 +111,8 @@ impl Cluster {
             };
             (name, summary)
         }));
-        let tombstones = self.store().list(&self.path("tombstones")).await?;
-        let is_marked =
-            |id: &BackupId| tombstones.iter().any(|tombstone| tombstone.path == self.tombstone_path(id));
+        let tombstones = self.tombstones().await?;
+        let is_marked = |id: &BackupId| tombstones.iter().any(|(marked, _)| marked == id);
         let mut backups = Backups::default();
         let mut read = std::pin::pin!(read.buffered(READS_AT_ONCE));
         while let Some((id, summary)) = read.next().await {

@@ -107,26 +107,18 @@ impl Cluster {
         // Marks first, then a new look at what is held and needed: whatever began meanwhile is seen now, or saw the mark.
         let now = self.store_time().await?;
         let again = self.expiry(&expiry.policy).await?;
-        for tombstone in self.store().list(&self.path("tombstones")).await? {
-            let Some(id) = tombstone.path.rsplit('/').next().and_then(|id| id.parse::<BackupId>().ok())
-            else {
-                continue;
-            };
-            // Overwritten by somebody without a key: it marks nothing.
-            if self.get_sealed(&tombstone.path).await.is_err() {
-                continue;
-            }
+        for (id, written) in self.tombstones().await? {
             if again.plan.keep.contains_key(&id) {
-                self.store().delete(&tombstone.path).await?;
+                self.store().delete(&self.tombstone_path(&id)).await?;
                 done.marked.retain(|marked| *marked != id);
-            } else if again.plan.held_back.is_none() && now - tombstone.written >= grace {
+            } else if again.plan.held_back.is_none() && now.signed_duration_since(written) >= grace {
                 self.remove_backup(&id).await?;
                 done.marked.retain(|marked| *marked != id);
                 done.removed.push(id);
             }
         }
         if again.plan.held_back.is_none() {
-            done.wal = self.remove_wal(&again).await?;
+            done.wal = self.remove_wal(&self.expiry(&expiry.policy).await?).await?;
             done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed).await?;
         }
         Ok(done)
@@ -162,6 +154,18 @@ impl Cluster {
         Ok(backups)
     }
 
+    /// The backups that are marked to be removed, and since when. A mark that was not made with a key marks nothing.
+    pub(crate) async fn tombstones(&self) -> Result<Vec<(BackupId, DateTime<Utc>)>> {
+        let objects = self.store().list(&self.path("tombstones")).await?;
+        let paths = objects.iter().map(|object| object.path.clone()).collect();
+        let opened = self.get_all_sealed(paths).await?;
+        let marked = objects.iter().zip(opened).filter_map(|(object, (_, opened))| {
+            let tombstone: Tombstone = serde_json::from_slice(&opened.ok()??).ok()?;
+            (self.tombstone_path(&tombstone.id) == object.path).then_some((tombstone.id, object.written))
+        });
+        Ok(marked.collect())
+    }
+
     /// Marks a backup; whether it was not marked before.
     async fn bury(&self, id: &BackupId) -> Result<bool> {
         let tombstone = Tombstone { id: id.clone(), since: Utc::now() };
@@ -184,9 +188,8 @@ impl Cluster {
     /// The oldest goes first, so that what is left of the log has no hole.
     async fn remove_wal(&self, expiry: &Expiry) -> Result<u64> {
         let mut removed = 0;
-        if expiry.plan.wal.since.is_none() {
-            return Ok(removed);
-        }
+        let Some(since) = expiry.plan.wal.since else { return Ok(removed) };
+        self.raise_floor(since).await?;
         for timeline in self.timelines().await? {
             for stored in self.wal(timeline).await? {
                 if !expiry.plan.wal.keeps(stored.name, expiry.segment_bytes) {

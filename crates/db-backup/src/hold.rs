@@ -61,8 +61,12 @@ impl Cluster {
         let text =
             serde_json::to_vec(&mark).map_err(|error| BackupError::io("writing a mark", error.into()))?;
         self.put_sealed(path, &text).await?;
+        if holds.is_empty() {
+            return Ok(());
+        }
+        let tombstones = self.tombstones().await?;
         for id in holds {
-            if self.store().head(&self.tombstone_path(id)).await?.is_some() {
+            if tombstones.iter().any(|(marked, _)| marked == id) {
                 let why = "it is being removed; take another backup".to_owned();
                 return Err(BackupError::Kept { id: id.clone(), why });
             }

@@ -191,11 +191,15 @@ impl WalNeed {
     fn of(backups: &[Summary], keep: &BTreeMap<BackupId, BTreeSet<Reason>>) -> Self {
         let mut need = WalNeed::default();
         for backup in backups {
-            let (Some(reasons), Some(wal)) = (keep.get(&backup.id), &backup.wal) else { continue };
-            if reasons.contains(&Reason::Days) || reasons.contains(&Reason::Last) {
+            let Some(wal) = &backup.wal else { continue };
+            // What goes is still there until it is removed, and may be kept after all.
+            need.ranges.push((wal.start, wal.stop));
+            let is_base = |reasons: &BTreeSet<Reason>| {
+                reasons.contains(&Reason::Days) || reasons.contains(&Reason::Last)
+            };
+            if keep.get(&backup.id).is_some_and(is_base) {
                 need.since = Some(need.since.map_or(wal.start, |since| since.min(wal.start)));
             }
-            need.ranges.push((wal.start, wal.stop));
         }
         need.ranges.sort();
         need
