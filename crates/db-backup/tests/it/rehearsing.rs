@@ -1,6 +1,6 @@
 //! A rehearsal says that a restore works, and is red where it does not.
 
-use db_backup::rehearse::{Check, Expect, RehearseConfig, Verdict, rehearse, verdicts};
+use db_backup::rehearse::{Check, Expect, Rehearsal, RehearseConfig, rehearsals, rehearse};
 use db_backup::restore::Target;
 
 use crate::live::Live;
@@ -24,35 +24,35 @@ async fn with_a_backup() -> Live {
     live
 }
 
-async fn rehearsed(live: &Live, check: Check) -> Verdict {
+async fn rehearsed(live: &Live, check: Check) -> Rehearsal {
     let config = RehearseConfig {
         restore_command: live.restore_to("unused", Target::Latest).restore_command,
         checks: vec![check],
         ..RehearseConfig::below(live.home.path().join("rehearsals"))
     };
-    let verdict = rehearse(&live.cluster().await, &config, &|_| ()).await.unwrap();
+    let rehearsal = rehearse(&live.cluster().await, &config, &|_| ()).await.unwrap();
     let left = std::fs::read_dir(live.home.path().join("rehearsals")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "a rehearsal leaves nothing behind");
-    verdict
+    rehearsal
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_that_works_is_green_and_its_times_are_recorded() {
     let live = with_a_backup().await;
-    let verdict = rehearsed(&live, count(1500)).await;
-    assert!(verdict.holds(), "{verdict:#?}");
-    assert!(verdict.rto_seconds.unwrap() >= verdict.restore_seconds.unwrap());
-    assert!(verdict.rpo_seconds.unwrap() < 60.0, "{verdict:#?}");
-    let recorded = verdicts(&live.cluster().await).await.unwrap();
+    let rehearsal = rehearsed(&live, count(1500)).await;
+    assert!(rehearsal.holds(), "{rehearsal:#?}");
+    assert!(rehearsal.rto_seconds.unwrap() >= rehearsal.restore_seconds.unwrap());
+    assert!(rehearsal.rpo_seconds.unwrap() < 60.0, "{rehearsal:#?}");
+    let recorded = rehearsals(&live.cluster().await).await.unwrap();
     assert_eq!(recorded.len(), 1);
-    assert!(recorded[0].holds() && recorded[0].backup == verdict.backup);
+    assert!(recorded[0].holds() && recorded[0].backup == rehearsal.backup);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_makes_it_red() {
     let live = with_a_backup().await;
-    let verdict = rehearsed(&live, count(1501)).await;
-    assert!(!verdict.holds() && verdict.checks[0].answer == "1500", "{verdict:#?}");
+    let rehearsal = rehearsed(&live, count(1501)).await;
+    assert!(!rehearsal.holds() && rehearsal.checks[0].answer == "1500", "{rehearsal:#?}");
     let missing = Check { sql: "SELECT count(*) FROM nothing".to_owned(), ..count(0) };
     assert!(!rehearsed(&live, missing).await.holds());
 }
@@ -66,10 +66,10 @@ async fn a_segment_that_was_deleted_makes_it_red() {
     let stored = cluster.wal(1).await.unwrap();
     let segments: Vec<_> = stored.iter().filter(|stored| stored.name.segment().is_some()).collect();
     live.repository.store().delete(&segments[segments.len() - 2].object.path).await.unwrap();
-    let verdict = rehearsed(&live, count(0)).await;
+    let rehearsal = rehearsed(&live, count(0)).await;
     assert!(
-        verdict.problems.iter().any(|problem| problem.contains("is missing from the archive")),
-        "{verdict:#?}"
+        rehearsal.problems.iter().any(|problem| problem.contains("is missing from the archive")),
+        "{rehearsal:#?}"
     );
 }
 
