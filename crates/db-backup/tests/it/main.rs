@@ -5,6 +5,7 @@ mod commands;
 mod keys;
 mod layouts;
 mod live;
+mod receiving;
 mod rehearsing;
 mod round_trip;
 mod slice;
