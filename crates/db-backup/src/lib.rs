@@ -5,6 +5,8 @@ mod audit;
 mod backup_id;
 mod chunk;
 mod cluster;
+#[cfg(feature = "simulation")]
+pub mod conformance;
 mod container;
 mod copy;
 mod draft;
@@ -21,6 +23,8 @@ mod repository;
 mod retention;
 mod seal;
 mod settings;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
 mod verify;
 mod wal_gaps;

@@ -1,6 +1,12 @@
 //! The repository, on every kind of store and under faults.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod copies;
+mod corruption;
+mod expiry;
+mod faults;
 mod keys;
+mod lease;
+mod retention;
 mod round_trip;
 mod world;
