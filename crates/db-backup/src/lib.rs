@@ -17,6 +17,7 @@ mod hold;
 mod instance;
 mod keys;
 mod lease;
+pub mod logical;
 mod manifest;
 mod manifest_object;
 mod physical_error;

@@ -4,6 +4,7 @@
 mod commands;
 mod copies;
 mod corruption;
+mod dumps;
 mod expiry;
 mod faults;
 mod gcs_stub;
