@@ -3,13 +3,16 @@
 
 mod copies;
 mod corruption;
+mod emulators;
 mod expiry;
 mod faults;
 mod gcs_stub;
+mod history;
 mod keys;
 mod lease;
 mod python;
 mod retention;
 mod round_trip;
+mod spoil;
 mod stores;
 mod world;
