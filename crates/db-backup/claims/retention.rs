@@ -18,7 +18,12 @@ pub(crate) fn measure(size: Size) -> Figure {
     let days = runner().run(&(steps(), 1_u32..30), |(steps, days)| the_last_days_are_reached(&steps, days));
     let periods =
         runner().run(&(steps(), policies()), |(steps, policy)| each_period_keeps_one(&steps, policy));
-    for (promise, held) in [("needs", needs), ("days", days), ("periods", periods)] {
+    let told = [
+        ("needs", needs.map_err(|error| error.to_string())),
+        ("days", days.map_err(|error| error.to_string())),
+        ("periods", periods.map_err(|error| error.to_string())),
+    ];
+    for (promise, held) in told {
         if let Err(error) = held {
             broken.push(format!("{promise}: {error}"));
         }
