@@ -15,6 +15,7 @@ mod retention;
 mod spoil;
 mod store_faults;
 mod stores;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
 #[path = "../tests/it/world.rs"]
 mod world;
 

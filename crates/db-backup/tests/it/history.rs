@@ -138,7 +138,7 @@ pub(crate) fn nothing_needed_goes(steps: &[Step], policy: RetentionPolicy) -> Re
         }
         for physical in [true, false] {
             let is_of = |backup: &&Summary| backup.kind.is_physical() == physical;
-            let newest = history.taken.iter().filter(is_of).next_back();
+            let newest = history.taken.iter().rfind(is_of);
             prop_assert!(newest.is_none_or(|newest| history.has(&newest.id)), "the newest is gone");
         }
         for pinned in history.taken.iter().filter(|backup| backup.pinned) {
