@@ -14,19 +14,28 @@ mod error;
 mod expire;
 mod finding;
 mod hold;
+mod instance;
 mod keys;
 mod lease;
 mod manifest;
 mod manifest_object;
+mod physical_error;
+mod programs;
+mod progress;
 mod reader;
+pub mod rehearse;
 mod repository;
+pub mod restore;
 mod retention;
 mod seal;
+pub mod session;
 mod settings;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod store;
+pub mod take;
 mod verify;
+pub mod wal;
 mod wal_gaps;
 mod wal_name;
 mod wal_page;
@@ -49,6 +58,8 @@ pub use manifest::{
     BadPage, Figures, File, Kind, MANIFEST_FORMAT, Manifest, Root, ServerFacts, Summary, Tablespace,
     UnknownKind, WalRange, What,
 };
+pub use physical_error::PhysicalError;
+pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
