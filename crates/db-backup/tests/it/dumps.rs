@@ -3,6 +3,8 @@
 use db_backup::Root;
 use db_backup::logical::{DumpConfig, RestoreDumpConfig, dump, restore};
 
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+
 use crate::live::{Live, text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,8 +24,7 @@ async fn a_dump_is_restored_beside_the_original_and_its_rows_are_compared() {
     assert_eq!((restored.compared, restored.miscounts.len()), (2, 0));
     assert_eq!(live.text("SELECT count(*)::text AS t FROM a").await, "10", "the original is as it was");
     let url = live.server.primary_url().replace("/app", "/beside");
-    let mut beside: diesel_async::AsyncPgConnection =
-        diesel_async::AsyncConnection::establish(&url).await.unwrap();
+    let mut beside = AsyncPgConnection::establish(&url).await.unwrap();
     assert_eq!(text(&mut beside, "SELECT count(*)::text AS t FROM a").await, "5000");
     let manifest = cluster.manifest(&taken.id).await.unwrap();
     let globals = manifest.files.iter().find(|file| file.root == Root::Dump(None)).unwrap();
