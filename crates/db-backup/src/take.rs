@@ -213,7 +213,9 @@ async fn fill(
 
 fn wal_source(asked: WalSource, server: &Server, warnings: &mut Vec<String>) -> WalSource {
     match asked {
-        WalSource::Auto if server.archives => WalSource::Archive { within: ARCHIVED_WITHIN },
+        WalSource::Auto if server.archives && !server.facts.standby => {
+            WalSource::Archive { within: ARCHIVED_WITHIN }
+        }
         WalSource::Auto => {
             if !server.facts.standby {
                 warnings.push(
