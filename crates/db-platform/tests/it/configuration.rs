@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 39] = [
+const NEWER: [&str; 47] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -112,10 +112,18 @@ const NEWER: [&str; 39] = [
     "DB_POOL_MAX_WAITERS",
     "DB_LOCK_TIMEOUT",
     "DB_IDLE_IN_TRANSACTION_TIMEOUT",
+    "NOTIFICATION_ENABLED",
+    "NOTIFICATION_EMAIL",
+    "NOTIFICATION_EMAIL_FROM",
+    "NOTIFICATION_SMTP_URL",
+    "SMTP_URL",
+    "NOTIFICATION_WEBHOOK",
+    "NOTIFICATION_WEBHOOK_SECRET",
+    "NOTIFICATION_SEVERITY",
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 47] = [
+const NEWER_ELSEWHERE: [&str; 46] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -160,9 +168,8 @@ const NEWER_ELSEWHERE: [&str; 47] = [
     "AWS_S3_BACKUP_BUCKET",
     "GCP_BUCKET",
     "AZURE_STORAGE_CONTAINER",
-    "NOTIFICATION_ENABLED",
-    "NOTIFICATION_EMAIL",
-    "NOTIFICATION_WEBHOOK",
+    "SLACK_WEBHOOK_URL",
+    "DISCORD_WEBHOOK_URL",
 ];
 
 /// As [`NEWER_ELSEWHERE`], of the pools that teams come from.
