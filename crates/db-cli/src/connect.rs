@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use crate::args::Options;
 use crate::error::CliError;
-use crate::interrupt;
+use crate::{interrupt, vars};
 
 /// The configuration of the environment, with the URL of the file or the command line where one is given.
 pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
@@ -25,13 +25,12 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
         (None, None) => None,
     };
     let mut config = match url {
-        None => Config::from_env()?,
+        None if options.settings.is_none() => Config::from_env()?,
+        None => Config::from_vars(vars::all(options)?)?,
         Some(url) => {
-            let environment = std::env::vars_os()
-                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
             let given =
                 ["DATABASE_URL", "DATABASE_DIRECT_URL"].map(|name| (name.to_owned(), url.trim().to_owned()));
-            Config::from_vars(environment.chain(given))?
+            Config::from_vars(vars::all(options)?.into_iter().chain(given))?
         }
     };
     if options.ledger_schema.is_some() {

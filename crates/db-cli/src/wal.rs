@@ -1,0 +1,95 @@
+//! `dbctl wal`: what the server calls for each file of its log, and whether the archive is whole.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use db_platform::backup::session::Session;
+use db_platform::backup::wal::{FetchConfig, Fetched, PushConfig, fetch, push, pushed_before, status};
+use serde_json::json;
+
+use crate::args::Options;
+use crate::error::CliError;
+use crate::repository::BackupSettings;
+use crate::table::table;
+use crate::wal_args::{Fetch, Push, Status, Wal};
+use crate::{connect, repository, say};
+
+/// The exit status where the repository says that there is no such file.
+const NOT_THERE: u8 = 1;
+/// The exit status where the archive has a gap, or is late.
+const GAP: u8 = 4;
+
+pub(crate) async fn run(command: Wal, options: &Options) -> Result<ExitCode, CliError> {
+    match command {
+        Wal::Push(command) => self::push_one(&command, options).await,
+        Wal::Fetch(command) => fetch_one(&command, options).await,
+        Wal::Status(command) => tell(&command, options).await,
+        Wal::Receive(_) => Err(CliError::Interrupted),
+    }
+}
+
+async fn push_one(command: &Push, options: &Options) -> Result<ExitCode, CliError> {
+    let settings = BackupSettings::read(options)?;
+    let config = PushConfig::new(command.spool.clone().unwrap_or_else(|| spool("push")));
+    // Most calls end here: the file went along with an earlier one, and no repository is opened.
+    if pushed_before(&command.path, &config)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let repository = settings.open_to_add().await?;
+    push(&repository, &command.path, &config).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliError> {
+    let repository = BackupSettings::read(options)?.open().await?;
+    let config = FetchConfig { spool: command.spool.clone(), ..FetchConfig::default() };
+    Ok(match fetch(&repository, &command.name, &command.path, &config).await? {
+        Fetched::Restored => ExitCode::SUCCESS,
+        Fetched::NotThere => ExitCode::from(NOT_THERE),
+    })
+}
+
+async fn tell(command: &Status, options: &Options) -> Result<ExitCode, CliError> {
+    let opened = BackupSettings::read(options)?.open().await?;
+    let cluster = repository::cluster(&opened, command.of.cluster).await?;
+    let mut session = match command.offline {
+        true => None,
+        false => Some(connect::replication(options).await?),
+    };
+    let newest = cluster.backups().await?.whole.pop();
+    let segment_bytes = newest.map_or(16 << 20, |summary| summary.server.wal_segment_bytes);
+    let status = status(&cluster, session.as_mut(), segment_bytes, command.late_after).await?;
+    if let Some(session) = session {
+        Session::close(session).await;
+    }
+    let rows: Vec<Vec<String>> = status
+        .timelines
+        .iter()
+        .map(|one| {
+            vec![
+                one.timeline.to_string(),
+                one.segments.to_string(),
+                one.first.clone(),
+                one.last.clone(),
+                one.end.clone(),
+            ]
+        })
+        .collect();
+    let mut lines = vec![table(&["TIMELINE", "SEGMENTS", "FIRST", "LAST", "END"], &rows, &[0, 1])];
+    if let Some(server) = &status.server {
+        lines.push(format!(
+            "the server writes at {} on timeline {}; {} bytes are not archived yet",
+            server.position, server.timeline, server.lag_bytes
+        ));
+    }
+    lines.extend(status.findings.iter().map(|finding| format!("wrong {finding}")));
+    say::result(options.json, &say::coloured(&lines.join("\n")), &json!(status));
+    Ok(if status.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+}
+
+/// A directory of this user's for what must survive until the next call.
+fn spool(name: &str) -> PathBuf {
+    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
+    home.unwrap_or_else(std::env::temp_dir).join("dbctl").join(name)
+}
