@@ -2,7 +2,6 @@
 
 mod figures;
 mod jobs;
-mod lease;
 mod page;
 mod tell;
 
@@ -24,7 +23,7 @@ use crate::{interrupt, notify, say};
 const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, CliError> {
-    let ground = jobs::Ground::read(options).await?;
+    let ground = Arc::new(jobs::Ground::read(options)?);
     let jobs = jobs::all(&ground).await?;
     if jobs.is_empty() {
         return Err(CliError::NoJobs);
@@ -39,7 +38,11 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         let rows: Vec<Vec<String>> = rows.collect();
         let values: Vec<_> =
             rows.iter().map(|row| json!({ "job": row[0], "schedule": row[1], "next": row[2] })).collect();
-        say::result(options.json, &table(&["JOB", "SCHEDULE", "NEXT"], &rows, &[]), &json!({ "jobs": values }));
+        say::result(
+            options.json,
+            &table(&["JOB", "SCHEDULE", "NEXT"], &rows, &[]),
+            &json!({ "jobs": values }),
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let notifier = notify::notifier(options)?;

@@ -1,9 +1,10 @@
 //! `dbctl backup`: one library call for each command.
 
 mod list;
+pub(crate) mod rehearsal;
 mod restore;
 mod show;
-mod take;
+pub(crate) mod taking;
 
 use std::process::ExitCode;
 
@@ -16,19 +17,19 @@ use crate::error::CliError;
 use crate::repository::BackupSettings;
 use crate::say;
 
+pub(crate) use restore::restore_command;
+
 pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, CliError> {
     match command {
         Backup::Init(init) => self::init(&init, options).await,
-        Backup::Take(take) => take::run(&take, options).await,
+        Backup::Take(take) => taking::run(&take, options).await,
         Backup::List(of) => list::run(&of, options).await,
         Backup::Info(info) => show::run(&info, options).await,
         Backup::Restore(restore) => restore::run(restore, options).await,
-        Backup::Verify(_)
-        | Backup::Rehearse(_)
-        | Backup::Expire(_)
-        | Backup::Delete(_)
-        | Backup::Copy(_)
-        | Backup::Import(_) => Err(CliError::Interrupted),
+        Backup::Rehearse(rehearse) => rehearsal::run(&rehearse, options).await,
+        Backup::Verify(_) | Backup::Expire(_) | Backup::Delete(_) | Backup::Copy(_) | Backup::Import(_) => {
+            Err(CliError::Interrupted)
+        }
     }
 }
 

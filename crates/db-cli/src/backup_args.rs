@@ -67,7 +67,7 @@ pub(crate) struct Init {
     pub(crate) keys_to: Option<PathBuf>,
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Take {
     /// Only what changed since the newest backup, or since --parent.
     #[arg(long)]

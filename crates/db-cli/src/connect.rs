@@ -1,5 +1,7 @@
 //! Finds out which database is meant, and connects to it.
 
+use db_platform::backup::PhysicalError;
+use db_platform::backup::session::{Plain, Session};
 use db_platform::core::Connect as _;
 use db_platform::pool::{ConnectConfig, Connector};
 use db_platform::{Config, DatabaseUrl, Endpoint};
@@ -53,6 +55,21 @@ pub(crate) async fn connect_for_copy(config: &Config) -> Result<Client, CliError
     let client = connector.client(&host).await?;
     interrupt::cancels(&connector, &host, client.cancel_token());
     Ok(client)
+}
+
+/// A session in replication mode with the server of the settings.
+pub(crate) async fn replication(options: &Options) -> Result<Session, CliError> {
+    session(&config(options)?.direct_url).await
+}
+
+/// Whose cluster the server of this URL is.
+pub(crate) async fn system_identifier(url: &DatabaseUrl) -> Result<u64, CliError> {
+    let identified = session(url).await?.system_identifier().await;
+    Ok(identified.map_err(PhysicalError::from)?)
+}
+
+async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
+    Ok(Session::open(url, &Plain).await.map_err(PhysicalError::from)?)
 }
 
 /// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.

@@ -49,7 +49,9 @@ pub(crate) enum CliError {
     Scheduler(#[from] SchedulerError),
     #[error("{path}: line {line} is not NAME=value", path = path.display())]
     SettingsFile { path: PathBuf, line: usize },
-    #[error("BACKUP_ENCRYPTION_KEY is not set, and nothing opens the repository without it; `dbctl backup init` makes one")]
+    #[error(
+        "BACKUP_ENCRYPTION_KEY is not set, and nothing opens the repository without it; `dbctl backup init` makes one"
+    )]
     NoKey,
     #[error("the repository holds no backup yet; `dbctl backup take` takes one")]
     NoBackups,
@@ -65,6 +67,8 @@ pub(crate) enum CliError {
     NotAgreed { what: &'static str, flag: &'static str },
     #[error("{0}")]
     Target(String),
+    #[error("{0}")]
+    Damaged(String),
     #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
     NoChannel,
     #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\"")]
@@ -82,6 +86,7 @@ impl CliError {
         match self {
             CliError::Backup(error) => of_backup(error),
             CliError::Physical(error) => of_physical(error),
+            CliError::Damaged(_) => 3,
             _ => 1,
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use db_platform::backup::{
-    BackupError, BackupId, Cluster, Compression, KeySettings, Repository, RetentionPolicy, Store, StoreSettings,
-    Summary,
+    BackupError, BackupId, Cluster, Compression, KeySettings, Repository, RetentionPolicy, Store,
+    StoreSettings, Summary,
 };
 use db_platform::settings_from_vars;
 
@@ -75,7 +75,8 @@ pub(crate) async fn backup(cluster: &Cluster, named: &str) -> Result<Summary, Cl
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(CliError::SeveralBackups { named: named.to_owned() }),
         (None, _) => {
-            let id: BackupId = named.parse().map_err(|_| CliError::NoSuchBackup { named: named.to_owned() })?;
+            let id: BackupId =
+                named.parse().map_err(|_| CliError::NoSuchBackup { named: named.to_owned() })?;
             Err(BackupError::NoBackup(id).into())
         }
     }

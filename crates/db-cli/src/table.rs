@@ -11,7 +11,8 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> Str
         let mut line = String::new();
         for (column, cell) in cells.iter().enumerate() {
             let width = widths.get(column).copied().unwrap_or(0);
-            let padded = if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            let padded =
+                if right.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
             line.push_str(&padded);
             line.push_str("  ");
         }

@@ -1,7 +1,7 @@
 //! How far a backup or a restore is: a bar with rate and time left on a terminal, a line now and then elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use db_platform::backup::Progress;
@@ -24,17 +24,23 @@ struct Said {
 }
 
 impl Transfer {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn begin() -> Arc<Self> {
         let on_terminal = std::io::stderr().is_terminal();
         let bar = if on_terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         bar.enable_steady_tick(Duration::from_millis(200));
         let now = Instant::now();
         let said = Mutex::new(Said { stage: "", began: now, last: now, warnings: Vec::new() });
-        Transfer { bar, on_terminal, said }
+        Arc::new(Transfer { bar, on_terminal, said })
+    }
+
+    /// What the library tells.
+    pub(crate) fn observer(self: &Arc<Self>) -> impl Fn(Progress) + Send + Sync + use<> {
+        let transfer = Arc::clone(self);
+        move |progress| transfer.on(progress)
     }
 
     /// Takes in what the library tells. It does not block.
-    pub(crate) fn on(&self, progress: Progress) {
+    fn on(&self, progress: Progress) {
         match progress {
             Progress::Stage(stage) => self.stage(stage),
             Progress::Bytes { done, total } => self.bytes(done, total),

@@ -17,7 +17,9 @@ pub(crate) fn all(options: &Options) -> Result<HashMap<String, String>, CliError
         None => HashMap::new(),
     };
     let environment = std::env::vars_os();
-    vars.extend(environment.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())));
+    vars.extend(
+        environment.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())),
+    );
     Ok(vars)
 }
 
@@ -46,9 +48,9 @@ fn parse(text: &str) -> Result<HashMap<String, String>, usize> {
             return Err(index + 1);
         }
         let value = value.trim();
-        let bare = ['"', '\''].iter().find_map(|quote| {
-            (value.len() > 1).then_some(value)?.strip_prefix(*quote)?.strip_suffix(*quote)
-        });
+        let bare = ['"', '\'']
+            .iter()
+            .find_map(|quote| (value.len() > 1).then_some(value)?.strip_prefix(*quote)?.strip_suffix(*quote));
         vars.insert(name.to_owned(), bare.unwrap_or(value).to_owned());
     }
     Ok(vars)

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use db_platform::backup::session::Session;
 use db_platform::backup::wal::{FetchConfig, Fetched, PushConfig, fetch, push, pushed_before, status};
 use serde_json::json;
 
@@ -59,9 +58,6 @@ async fn tell(command: &Status, options: &Options) -> Result<ExitCode, CliError>
     let newest = cluster.backups().await?.whole.pop();
     let segment_bytes = newest.map_or(16 << 20, |summary| summary.server.wal_segment_bytes);
     let status = status(&cluster, session.as_mut(), segment_bytes, command.late_after).await?;
-    if let Some(session) = session {
-        Session::close(session).await;
-    }
     let rows: Vec<Vec<String>> = status
         .timelines
         .iter()

@@ -53,6 +53,8 @@ pub use servers::primary_of;
 pub use settings::{configuration_page, settings_from_env, settings_from_vars};
 pub use transaction::TransactionBuilder;
 
+#[cfg(feature = "backup")]
+pub use db_backup as backup;
 #[cfg(feature = "cache")]
 pub use db_cache as cache;
 #[cfg(feature = "migrations")]

@@ -5,6 +5,8 @@ mod notifications;
 use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "backup")]
+use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 use db_core::settings::{
     DatabaseUrls, Foreign, FromSettings, Group, InvalidSettings, LedgerSchema, Limit, NamedEnvironment,
     Reader, Setting, page,
@@ -60,7 +62,6 @@ const CACHE_IN_CODE: &str =
 const NO_WARMING: &str = "there is no warming of the cache yet";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
 const NO_MONITORING: &str = "there is no monitoring yet";
-const NO_BACKUP: &str = "there is no backup yet";
 
 /// Names that teams bring for what is not there yet; whatever comes takes its own from here.
 const NOT_YET: Group = Group {
@@ -80,16 +81,6 @@ const NOT_YET: Group = Group {
         Foreign::new("ALERT_CACHE_HIT_RATE", NO_MONITORING),
         Foreign::new("ALERT_QUERY_TIME", NO_MONITORING),
         Foreign::new("ALERT_ERROR_RATE", NO_MONITORING),
-        Foreign::new("BACKUP_DIR", NO_BACKUP),
-        Foreign::new("BACKUP_RETENTION_DAYS", NO_BACKUP),
-        Foreign::new("BACKUP_ENCRYPTION_KEY", NO_BACKUP),
-        Foreign::new("BACKUP_COMPRESSION", NO_BACKUP),
-        Foreign::new("CLOUD_STORAGE_ENABLED", NO_BACKUP),
-        Foreign::new("CLOUD_STORAGE_PROVIDER", NO_BACKUP),
-        Foreign::new("AWS_S3_BUCKET", NO_BACKUP),
-        Foreign::new("AWS_S3_BACKUP_BUCKET", NO_BACKUP),
-        Foreign::new("GCP_BUCKET", NO_BACKUP),
-        Foreign::new("AZURE_STORAGE_CONTAINER", NO_BACKUP),
     ],
 };
 
@@ -107,6 +98,18 @@ impl FromSettings for QueryLogConfig {
     }
 }
 
+/// What is set for backups; a service without them is not to hear of it.
+#[cfg(feature = "backup")]
+const BACKUP: &[&Group] = &[
+    StoreSettings::GROUPS[0],
+    KeySettings::GROUPS[0],
+    Compression::GROUPS[0],
+    RetentionPolicy::GROUPS[0],
+    ScheduleSettings::GROUPS[0],
+];
+#[cfg(not(feature = "backup"))]
+const BACKUP: &[&Group] = &[];
+
 /// Every crate's settings, in the order of the page.
 pub(crate) fn groups() -> Vec<&'static Group> {
     let all = [
@@ -122,6 +125,7 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         CircuitBreaker::GROUPS,
         QueryLogConfig::GROUPS,
         NotificationConfig::GROUPS,
+        BACKUP,
         &[&NOT_YET],
     ];
     let mut groups: Vec<&Group> = Vec::new();
@@ -249,6 +253,14 @@ mod tests {
         check::<CircuitBreaker>();
         check::<QueryLogConfig>();
         check::<NotificationConfig>();
+        #[cfg(feature = "backup")]
+        {
+            check::<StoreSettings>();
+            check::<KeySettings>();
+            check::<Compression>();
+            check::<RetentionPolicy>();
+            check::<ScheduleSettings>();
+        }
     }
 
     #[test]

@@ -28,7 +28,11 @@ pub(crate) async fn run(of: &Of, options: &Options) -> Result<ExitCode, CliError
         texts.push(text(id, &backups));
         values.push(value(id, &backups));
     }
-    let text = if texts.is_empty() { "no backups; `dbctl backup take` takes one".to_owned() } else { texts.join("\n\n") };
+    let text = if texts.is_empty() {
+        "no backups; `dbctl backup take` takes one".to_owned()
+    } else {
+        texts.join("\n\n")
+    };
     say::result(options.json, &text, &json!({ "clusters": values }));
     Ok(if is_damaged { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
@@ -46,14 +50,20 @@ fn row(summary: &Summary) -> Vec<String> {
     notes.extend(summary.label.clone());
     notes.extend(summary.pinned.then(|| "pinned".to_owned()));
     notes.extend(summary.parent.as_ref().map(|parent| format!("since {parent}")));
-    notes.extend((!summary.bad_pages.is_empty()).then(|| format!("{} damaged pages", summary.bad_pages.len())));
+    notes.extend(
+        (!summary.bad_pages.is_empty()).then(|| format!("{} damaged pages", summary.bad_pages.len())),
+    );
     vec![
         summary.id.to_string(),
         age((Utc::now() - summary.ended).to_std().unwrap_or_default()),
         age((summary.ended - summary.began).to_std().unwrap_or_default()),
         size(summary.figures.plain_bytes),
         size(summary.figures.stored_bytes),
-        format!("{}{}", version(summary.server.version), if summary.server.standby { " standby" } else { "" }),
+        format!(
+            "{}{}",
+            version(summary.server.version),
+            if summary.server.standby { " standby" } else { "" }
+        ),
         notes.join(", "),
     ]
 }
@@ -102,7 +112,8 @@ mod tests {
 
     #[test]
     fn ages_and_versions_are_short() {
-        let check = |seconds: f64, expected: &str| assert_eq!(age(Duration::from_secs_f64(seconds)), expected);
+        let check =
+            |seconds: f64, expected: &str| assert_eq!(age(Duration::from_secs_f64(seconds)), expected);
         check(0.42, "0.4 s");
         check(59.9, "59 s");
         check(725.0, "12 min 5 s");

@@ -31,7 +31,7 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
     eprintln!("{}", text(&plan, &config));
     agreed(&command, "the directory is written").await?;
     let transfer = Transfer::begin();
-    let restored = apply(&cluster, &config, &plan, &|progress| transfer.on(progress)).await;
+    let restored = apply(&cluster, &config, &plan, &transfer.observer()).await;
     transfer.end();
     let restored = restored?;
     let kept = restored.kept_as.as_ref().map(|kept| format!("; what was there is in {}", kept.display()));
@@ -44,7 +44,11 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
         kept.unwrap_or_default(),
         plan.target,
     );
-    say::result(options.json, &text, &json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline }));
+    say::result(
+        options.json,
+        &text,
+        &json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline }),
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,7 +61,9 @@ async fn back(command: &Restore, options: &Options) -> Result<ExitCode, CliError
 }
 
 async fn agreed(command: &Restore, what: &'static str) -> Result<(), CliError> {
-    if command.yes || (ask::somebody() && ask::yes(&format!("{} at {}.", capital(what), command.to.display())).await) {
+    if command.yes
+        || (ask::somebody() && ask::yes(&format!("{} at {}.", capital(what), command.to.display())).await)
+    {
         return Ok(());
     }
     Err(CliError::NotAgreed { what, flag: "--yes" })
@@ -100,10 +106,8 @@ async fn chosen(command: &Restore, cluster: &Cluster) -> Result<Option<BackupId>
     if let Some(named) = &command.backup {
         return Ok(Some(repository::backup(cluster, named).await?.id));
     }
-    let says_where = command.time.is_some()
-        || command.lsn.is_some()
-        || command.xid.is_some()
-        || command.name.is_some();
+    let says_where =
+        command.time.is_some() || command.lsn.is_some() || command.xid.is_some() || command.name.is_some();
     if says_where || command.yes || command.plan || !ask::somebody() {
         return Ok(None);
     }
@@ -131,8 +135,9 @@ fn target(command: &Restore) -> Result<Target, CliError> {
 }
 
 /// This program, by its whole path: the server's own PATH may not have it.
-fn restore_command(options: &Options) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "dbctl".to_owned(), |path| quoted(&path.to_string_lossy()));
+pub(crate) fn restore_command(options: &Options) -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "dbctl".to_owned(), |path| quoted(&path.to_string_lossy()));
     let absolute = |file: &std::path::PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
     let settings = options.settings.as_ref().map(absolute);
     let settings = settings.map(|file| format!(" --settings {}", quoted(&file.to_string_lossy())));
@@ -143,7 +148,11 @@ fn restore_command(options: &Options) -> String {
 fn quoted(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     let text = text.replace('%', "%%");
-    if text.chars().all(|c| is_plain(c) || c == '%') { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if text.chars().all(|c| is_plain(c) || c == '%') {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn text(plan: &Plan, config: &RestoreConfig) -> String {

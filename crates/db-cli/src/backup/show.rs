@@ -34,19 +34,38 @@ fn one(summary: &Summary) -> String {
     let mut lines = vec![
         format!("backup       {} ({})", summary.id, summary.kind),
         format!("began        {}", time(summary.began)),
-        format!("ended        {} ({} ago)", time(summary.ended), age((Utc::now() - summary.ended).to_std().unwrap_or_default())),
-        format!("size         {} in {} files, {} stored", size(summary.figures.plain_bytes), summary.figures.files, size(summary.figures.stored_bytes)),
+        format!(
+            "ended        {} ({} ago)",
+            time(summary.ended),
+            age((Utc::now() - summary.ended).to_std().unwrap_or_default())
+        ),
+        format!(
+            "size         {} in {} files, {} stored",
+            size(summary.figures.plain_bytes),
+            summary.figures.files,
+            size(summary.figures.stored_bytes)
+        ),
         format!("server       PostgreSQL {}, cluster {}", version(server.version), server.system_identifier),
     ];
     let more = [
         ("relative to", summary.parent.as_ref().map(ToString::to_string)),
         ("label", summary.label.clone()),
-        ("log", summary.wal.as_ref().map(|wal| format!("timeline {}, {} to {}", wal.timeline, wal.start, wal.stop))),
+        (
+            "log",
+            summary
+                .wal
+                .as_ref()
+                .map(|wal| format!("timeline {}, {} to {}", wal.timeline, wal.start, wal.stop)),
+        ),
         ("databases", (!summary.databases.is_empty()).then(|| summary.databases.join(", "))),
         ("C library", server.libc.clone()),
         ("ICU", server.icu.clone()),
         ("pinned", summary.pinned.then(|| "yes: no policy removes it".to_owned())),
-        ("damaged", (!summary.bad_pages.is_empty()).then(|| format!("{} pages, when it was taken", summary.bad_pages.len()))),
+        (
+            "damaged",
+            (!summary.bad_pages.is_empty())
+                .then(|| format!("{} pages, when it was taken", summary.bad_pages.len())),
+        ),
         ("written by", Some(summary.program.clone())),
     ];
     lines.extend(more.into_iter().filter_map(|(name, value)| Some(format!("{name:<12} {}", value?))));

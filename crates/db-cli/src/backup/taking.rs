@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use db_platform::backup::take::{TakeConfig, Taken, WalSource, take};
-use db_platform::backup::{BackupId, Repository, WriterOptions};
+use db_platform::backup::{BackupId, Observer, Repository, Summary, WriterOptions};
 use db_platform::{Config, DatabaseUrl};
 use serde_json::json;
 
@@ -21,10 +21,14 @@ pub(crate) async fn run(command: &Take, options: &Options) -> Result<ExitCode, C
     let config: Config = connect::config(options)?;
     let settings = BackupSettings::read(options)?;
     let repository = settings.open_to_add().await?;
-    let taken = once(command, &config.direct_url, &settings, &repository).await?;
+    let transfer = Transfer::begin();
+    let observer = transfer.observer();
+    let taken = once(command, &config.direct_url, &settings, &repository, &observer).await;
+    transfer.end();
+    let taken = taken?;
     let summary = &taken.summary;
-    let took = (summary.ended - summary.began).to_std().unwrap_or_default();
-    let text = sentence(&taken, took);
+    let took = took(summary);
+    let text = sentence(&taken);
     let value = json!({ "backup": summary, "warnings": taken.warnings, "seconds": took.as_secs_f64() });
     say::result(options.json, &text, &value);
     if summary.bad_pages.is_empty() {
@@ -36,12 +40,13 @@ pub(crate) async fn run(command: &Take, options: &Options) -> Result<ExitCode, C
     Ok(ExitCode::from(FOUND))
 }
 
-/// Takes a backup, and shows how far it is.
+/// Takes a backup.
 pub(crate) async fn once(
     command: &Take,
     url: &DatabaseUrl,
     settings: &BackupSettings,
     repository: &Repository,
+    observer: &Observer,
 ) -> Result<Taken, CliError> {
     let parent = match command.incremental {
         true => Some(parent(command, repository).await?),
@@ -62,10 +67,7 @@ pub(crate) async fn once(
     if command.include_log {
         config.wal = WalSource::Included;
     }
-    let transfer = Transfer::begin();
-    let taken = take(repository, &config, &|progress| transfer.on(progress)).await;
-    transfer.end();
-    Ok(taken?)
+    Ok(take(repository, &config, observer).await?)
 }
 
 /// The backup that an incremental one is relative to: the one that is named, or the newest physical one.
@@ -79,16 +81,23 @@ async fn parent(command: &Take, opened: &Repository) -> Result<BackupId, CliErro
     newest.map(|summary| summary.id).ok_or(CliError::NoParent)
 }
 
-fn sentence(taken: &Taken, took: Duration) -> String {
+fn took(summary: &Summary) -> Duration {
+    (summary.ended - summary.began).to_std().unwrap_or_default()
+}
+
+/// What was taken, in one line.
+pub(crate) fn sentence(taken: &Taken) -> String {
     let summary = &taken.summary;
     let damaged = match summary.bad_pages.len() {
         0 => String::new(),
-        pages => format!("; {pages} PAGES WERE DAMAGED when they were read: restore or repair them, then take another"),
+        pages => format!(
+            "; {pages} PAGES WERE DAMAGED when they were read: restore or repair them, then take another"
+        ),
     };
     format!(
         "{} taken in {}: {} in {} files, {} stored{damaged}",
         summary.id,
-        age(took),
+        age(took(summary)),
         size(summary.figures.plain_bytes),
         summary.figures.files,
         size(summary.figures.stored_bytes),

@@ -1,0 +1,159 @@
+//! The agent's jobs: what the schedules of the settings name, each one library call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use db_platform::backup::rehearse::{RehearseConfig, rehearse};
+use db_platform::backup::{Cluster, Kind, Progress, Repository, ScheduleSettings};
+use db_platform::schedule::{BoxError, Cron, Job, Run};
+use db_platform::{DatabaseUrl, settings_from_vars};
+
+use super::figures::Figures;
+use crate::args::Options;
+use crate::backup::{rehearsal, taking};
+use crate::backup_args::Take;
+use crate::error::CliError;
+use crate::repository::BackupSettings;
+use crate::{connect, repository, vars};
+
+/// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
+/// no reason not to start.
+pub(super) struct Ground {
+    /// The server, for people: host, port and database.
+    pub(super) place: String,
+    /// This host's name.
+    pub(super) host: String,
+    pub(super) figures: Arc<Figures>,
+    url: DatabaseUrl,
+    settings: BackupSettings,
+    schedules: ScheduleSettings,
+    restore_command: String,
+}
+
+impl Ground {
+    pub(super) fn read(options: &Options) -> Result<Ground, CliError> {
+        let config = connect::config(options)?;
+        let url = config.direct_url;
+        let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
+        Ok(Ground {
+            place: format!("{}/{}", hosts.join(","), url.database()),
+            host: host_name(),
+            figures: Arc::new(Figures::default()),
+            settings: BackupSettings::read(options)?,
+            schedules: settings_from_vars(vars::all(options)?, |from| from.get())?,
+            restore_command: crate::backup::restore_command(options),
+            url,
+        })
+    }
+
+    /// The repository, and the server's cluster in it.
+    async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
+        let repository = self.settings.open().await?;
+        let cluster = match connect::system_identifier(&self.url).await {
+            Ok(id) => repository.cluster(id),
+            // The database may be gone, and its backups are to be looked at all the more.
+            Err(error) => repository::cluster(&repository, None).await.map_err(|_| error)?,
+        };
+        Ok((repository, cluster))
+    }
+}
+
+/// All jobs, in the order in which a status shows them.
+pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
+    let schedules = &ground.schedules;
+    let last = match ground.cluster().await {
+        Ok((_, cluster)) => last_success(&cluster).await,
+        Err(error) => {
+            tracing::warn!("whether a backup is overdue is not known yet: {error}");
+            None
+        }
+    };
+    let mut jobs = Vec::new();
+    if let Some(cron) = &schedules.full {
+        let mut job = job(ground, "backup", cron, |ground, run| take(ground, run, false)).last_success(last);
+        if let Some(age) = schedules.max_age {
+            job = job.expect_within(age);
+        }
+        jobs.push(job);
+    }
+    if let Some(cron) = &schedules.incremental {
+        jobs.push(job(ground, "incremental", cron, |ground, run| take(ground, run, true)));
+    }
+    if let Some(cron) = &schedules.rehearse {
+        jobs.push(job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)));
+    }
+    Ok(jobs)
+}
+
+fn job<F>(
+    ground: &Arc<Ground>,
+    name: &str,
+    cron: &Cron,
+    work: impl Fn(Arc<Ground>, Run) -> F + Send + Sync + 'static,
+) -> Job
+where
+    F: Future<Output = Result<String, CliError>> + Send + 'static,
+{
+    let (shared, schedules) = (Arc::clone(ground), &ground.schedules);
+    Job::new(name, cron.clone(), move |run: Run| {
+        let cancelled = run.clone();
+        let work = work(Arc::clone(&shared), run);
+        async move {
+            // Dropping the library's future publishes nothing, and what it left behind is collected by the next expiry.
+            tokio::select! {
+                done = work => done.map_err(|error| Box::new(error) as BoxError),
+                () = cancelled.cancelled() => Err("it was to end before it was done".into()),
+            }
+        }
+    })
+    .jitter(schedules.jitter)
+    .timeout(schedules.timeout)
+}
+
+async fn take(ground: Arc<Ground>, _: Run, incremental: bool) -> Result<String, CliError> {
+    let repository = ground.settings.open_to_add().await?;
+    let command = Take { incremental, workers: 2, ..Take::default() };
+    let taken = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;
+    ground.figures.taken(&taken.summary);
+    let said = taking::sentence(&taken);
+    // A damaged page is no success, though the backup is kept.
+    if taken.summary.bad_pages.is_empty() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let config = RehearseConfig {
+        restore_command: ground.restore_command.clone(),
+        ..RehearseConfig::below(scratch())
+    };
+    let verdict = rehearse(&cluster, &config, &quiet).await?;
+    ground.figures.rehearsed(&verdict);
+    let said = rehearsal::sentence(&verdict);
+    if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+/// Where throw-away servers are made.
+pub(crate) fn scratch() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// Progress goes to the log: nobody watches an agent.
+fn quiet(progress: Progress) {
+    match progress {
+        Progress::Stage(stage) => tracing::debug!("{stage}"),
+        Progress::Warning(text) => tracing::warn!("{text}"),
+        _ => {}
+    }
+}
+
+/// When the newest full backup was done.
+async fn last_success(cluster: &Cluster) -> Option<DateTime<Utc>> {
+    let backups = cluster.backups().await.ok()?;
+    backups.whole.iter().rev().find(|summary| summary.kind == Kind::Full).map(|summary| summary.ended)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "this host".to_owned() } else { name.trim().to_owned() }
+}
