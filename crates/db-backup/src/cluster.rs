@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup_id::BackupId;
+use crate::chunk::hex;
 use crate::container::{Packer, open_whole, seal_whole};
 use crate::draft::Draft;
 use crate::error::{BackupError, Result};
@@ -15,6 +16,7 @@ use crate::manifest::{Kind, Manifest, ServerFacts, Summary};
 use crate::manifest_object;
 use crate::reader::ChunkReader;
 use crate::repository::Inside;
+use crate::seal::random;
 use crate::settings::Compression;
 use crate::store::{Put, Store};
 
@@ -60,6 +62,8 @@ pub struct Backups {
     pub whole: Vec<Summary>,
     /// Those whose manifest was changed, moved or cut off. Nothing that might be theirs is ever removed.
     pub damaged: Vec<DamagedBackup>,
+    /// Those that are marked to be removed, the oldest first.
+    pub expiring: Vec<Summary>,
 }
 
 /// A backup whose manifest is not what was written.
@@ -107,10 +111,13 @@ impl Cluster {
             };
             (name, summary)
         }));
+        let tombstones = self.tombstones().await?;
+        let is_marked = |id: &BackupId| tombstones.iter().any(|(marked, _)| marked == id);
         let mut backups = Backups::default();
         let mut read = std::pin::pin!(read.buffered(READS_AT_ONCE));
         while let Some((id, summary)) = read.next().await {
             match summary {
+                Ok(Some(summary)) if is_marked(&summary.id) => backups.expiring.push(summary),
                 Ok(Some(summary)) => backups.whole.push(summary),
                 // Without a manifest there is no backup: one is being taken, or was given up.
                 Ok(None) => {}
@@ -150,6 +157,15 @@ impl Cluster {
 
     pub(crate) fn manifest_path(&self, id: &BackupId) -> String {
         self.path(&format!("backups/{id}/manifest"))
+    }
+
+    /// What the store's clock says, which is not this host's: an object is written and looked at.
+    pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>> {
+        let path = self.path(&format!("clock/{}", hex(&random::<8>()?)));
+        self.store().put_if_absent(&path, Bytes::from_static(b"now")).await?;
+        let there = self.store().head(&path).await?.ok_or_else(|| BackupError::missing(&path))?;
+        self.store().delete(&path).await?;
+        Ok(there.written)
     }
 
     pub(crate) fn may_read(&self) -> Result<()> {

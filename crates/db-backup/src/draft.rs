@@ -1,9 +1,8 @@
 //! A backup that is being taken: it does not exist before its manifest does.
 
-use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::backup_id::BackupId;
 use crate::chunk::ChunkTable;
@@ -26,17 +25,6 @@ pub struct Draft {
     known: Arc<Known>,
 }
 
-/// What says that a backup is being taken, so that nothing it builds on is removed meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunningMarker {
-    pub(crate) id: BackupId,
-    pub(crate) began: DateTime<Utc>,
-    /// The backups that it builds on.
-    pub(crate) needs: Vec<BackupId>,
-    /// The first segment of the write-ahead log that it may need is not older than this.
-    pub(crate) system_identifier: String,
-}
-
 impl Draft {
     pub(crate) async fn begin(
         cluster: Cluster,
@@ -53,23 +41,7 @@ impl Draft {
         }
         let mut needs: Vec<BackupId> = base.iter().map(|base| base.summary.id.clone()).collect();
         needs.extend(base.iter().flat_map(|base| base.summary.needs().cloned()));
-        let marker = RunningMarker {
-            id: summary.id.clone(),
-            began: summary.began,
-            needs,
-            system_identifier: cluster.system_identifier().to_string(),
-        };
-        let path = cluster.path(&format!("backups/{}/running", summary.id));
-        let text =
-            serde_json::to_vec(&marker).map_err(|error| BackupError::io("writing a marker", error.into()))?;
-        cluster.put_sealed(&path, &text).await?;
-        // The marker first, the look for tombstones after it; expiry does both the other way round. So one sees the other.
-        for id in &marker.needs {
-            if cluster.store().head(&cluster.path(&format!("backups/{id}/tombstone"))).await?.is_some() {
-                let why = "it is being removed, so no backup can build on it: take a full one".to_owned();
-                return Err(BackupError::Kept { id: id.clone(), why });
-            }
-        }
+        cluster.mark(&cluster.running_path(&summary.id), &needs).await?;
         let known = Arc::new(base.map(Known::of).unwrap_or_default());
         Ok(Draft { cluster, summary, known })
     }
@@ -105,7 +77,7 @@ impl Draft {
         }
         // The marker protects what a published backup protects by itself.
         if !self.cluster.inside.writes_only {
-            let marker = self.cluster.path(&format!("backups/{}/running", manifest.summary.id));
+            let marker = self.cluster.running_path(&manifest.summary.id);
             if let Err(error) = self.cluster.store().delete(&marker).await {
                 tracing::debug!(%error, "the marker of a published backup stays until the next expiry");
             }
@@ -122,6 +94,6 @@ impl Draft {
         for object in self.cluster.store().list(&directory).await? {
             self.cluster.store().delete(&object.path).await?;
         }
-        Ok(())
+        self.cluster.store().delete(&self.cluster.running_path(&self.summary.id)).await
     }
 }

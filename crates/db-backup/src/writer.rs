@@ -189,6 +189,13 @@ impl ChunkWriter {
         Ok(())
     }
 
+    /// Writes what was a chunk elsewhere as one here, so that places in the stream stay what they were.
+    pub(crate) async fn write_chunk(&mut self, chunk: &[u8]) -> Result<()> {
+        self.align().await?;
+        self.chunk.extend_from_slice(chunk);
+        self.align().await
+    }
+
     /// Ends the stream: waits until everything is stored.
     ///
     /// # Errors
