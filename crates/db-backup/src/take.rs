@@ -27,8 +27,6 @@ use crate::session::{Dial, Plain, Session};
 use crate::{Cluster, Repository, WriterOptions};
 use facts::Server;
 
-pub(crate) use facts::RAISED;
-
 /// The name of the server's own manifest beside the data: an incremental backup starts from it.
 pub(crate) const SERVER_MANIFEST: &str = "backup_manifest";
 

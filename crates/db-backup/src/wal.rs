@@ -19,7 +19,7 @@ pub use error::WalError;
 pub use fetch::{FATAL_EXIT, FetchConfig, Fetched, fetch};
 pub use history::{Ancestor, History};
 pub use push::{PushConfig, Pushed, push, pushed_before};
-pub use status::{ArchiveStatus, Finding, ServerSide, TimelineStatus, status};
+pub use status::{ArchiveFinding, ArchiveStatus, ServerSide, TimelineStatus, status};
 
 pub(crate) use control::system_of;
 

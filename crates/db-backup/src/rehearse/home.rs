@@ -74,7 +74,9 @@ fn sweep(parent: &Path) {
         if let Some(server) = server_on(&entry.path().join("data")).and_then(Stamp::of) {
             server.signal(Signal::Quit);
             if !server.wait_gone(ENDS_WITHIN) {
-                server.children().iter().for_each(|child| drop(child.signal(Signal::Kill)));
+                for child in server.children() {
+                    child.signal(Signal::Kill);
+                }
                 server.signal(Signal::Kill);
             }
         }

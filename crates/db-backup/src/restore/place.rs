@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -75,7 +76,10 @@ pub(crate) fn server_on(directory: &Path) -> Option<u32> {
 
 /// Begins a restore: from now on the directory is unfinished.
 pub(super) fn begin(directory: &Path, backup: &BackupId) -> Result<(), PhysicalError> {
-    fs::create_dir_all(directory).map_err(PhysicalError::at("create", directory))?;
+    let made = fs::create_dir_all(directory)
+        // The server refuses to start where others may look.
+        .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)));
+    made.map_err(PhysicalError::at("create", directory))?;
     let path = directory.join(MARKER);
     let text = serde_json::to_vec(&Marker { backup: backup.clone() }).unwrap_or_default();
     fs::write(&path, text).map_err(PhysicalError::at("write", &path))

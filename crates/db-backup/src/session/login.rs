@@ -14,7 +14,10 @@ use super::{Session, SessionError};
 ///
 /// They are set by name in the startup message's options, which come after those of role and database.
 const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
-                       -c client_min_messages=warning -c datestyle=ISO -c timezone=UTC -c search_path=pg_catalog";
+                       -c client_min_messages=warning -c datestyle=ISO -c timezone=UTC";
+
+/// Names in our own statements mean the server's own functions and tables, whatever somebody has put in front of them.
+const OWN_NAMES: &str = " -c search_path=pg_catalog";
 
 pub(super) async fn login(
     session: &mut Session,
@@ -23,10 +26,8 @@ pub(super) async fn login(
 ) -> Result<(), SessionError> {
     let config = url.postgres_config(&session.endpoint);
     let name = config.get_application_name().unwrap_or("db-backup").to_owned();
-    let options = match config.get_options() {
-        Some(own) => format!("{own} {OPTIONS}"),
-        None => OPTIONS.to_owned(),
-    };
+    let own_names = if replication { OWN_NAMES } else { "" };
+    let options = format!("{} {OPTIONS}{own_names}", config.get_options().unwrap_or_default());
     let parameters = [
         ("user", url.user()),
         ("database", url.database()),

@@ -9,7 +9,6 @@ use crate::session::{Session, SessionError};
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     pub(crate) facts: ServerFacts,
-    pub(crate) timeline: u32,
     /// Whether the server hands its segments to an archive.
     pub(crate) archives: bool,
     /// Whether it keeps summaries of the log, without which no incremental backup can be taken.
@@ -24,7 +23,7 @@ pub(crate) struct Server {
 }
 
 /// Settings that a restored server must have at least as high, or it refuses to replay.
-pub(crate) const RAISED: [&str; 5] = [
+const RAISED: [&str; 5] = [
     "max_connections",
     "max_worker_processes",
     "max_wal_senders",
@@ -41,7 +40,6 @@ impl Server {
         let identity = session.rows("IDENTIFY_SYSTEM").await?;
         let field = |at: usize| identity.first().and_then(|row| row.get(at).cloned().flatten());
         let system_identifier = field(0).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let timeline = field(1).and_then(|text| text.parse().ok()).unwrap_or(0);
         let settings = settings(session).await?;
         let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         let number = |name: &str| setting(name).parse::<u32>().unwrap_or(0);
@@ -68,7 +66,6 @@ impl Server {
         let outside = outside(&settings);
         Ok(Server {
             facts,
-            timeline,
             archives,
             summarizes: setting("summarize_wal") == "on",
             databases: names(session, "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")

@@ -20,7 +20,7 @@ pub struct ArchiveStatus {
     /// What the server says, where it was asked.
     pub server: Option<ServerSide>,
     /// What somebody must look at; none means that the archive is whole.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ArchiveFinding>,
 }
 
 /// One timeline of the archive.
@@ -61,7 +61,7 @@ pub struct ServerSide {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "finding", rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Finding {
+pub enum ArchiveFinding {
     /// Segments are missing, and later ones are there.
     #[error(
         "{missing} segments from {first} on are missing: no restore gets past them; take a full backup now, then look for them"
@@ -138,7 +138,7 @@ pub async fn status(
         segments.insert(timeline, super::segments_of(&stored));
     }
     let mut status = of_archive(&segments, &histories, segment_bytes);
-    status.findings.extend(disputed.into_iter().map(|name| Finding::Disputed { name }));
+    status.findings.extend(disputed.into_iter().map(|name| ArchiveFinding::Disputed { name }));
     if let Some(session) = server {
         let side = ask(session, &segments, segment_bytes).await?;
         status.findings.extend(of_server(&side, &segments, segment_bytes, late_after));
@@ -161,11 +161,11 @@ fn of_archive(
             if pair[1] != expected {
                 let bytes = pair[1].start(segment_bytes).bytes_since(expected.start(segment_bytes));
                 let missing = bytes / u64::from(segment_bytes.max(1));
-                status.findings.push(Finding::Gap { first: expected.to_string(), missing });
+                status.findings.push(ArchiveFinding::Gap { first: expected.to_string(), missing });
             }
         }
         if *timeline > 1 && !histories.iter().any(|history| history.timeline == *timeline) {
-            status.findings.push(Finding::NoHistory { timeline: *timeline });
+            status.findings.push(ArchiveFinding::NoHistory { timeline: *timeline });
         }
         status.timelines.push(TimelineStatus {
             timeline: *timeline,
@@ -182,13 +182,17 @@ fn of_archive(
 }
 
 /// A timeline continues where it left the one before it: the archive must have that one up to there.
-fn branch(history: &History, segments: &BTreeMap<u32, Vec<Segment>>, segment_bytes: u32) -> Option<Finding> {
+fn branch(
+    history: &History,
+    segments: &BTreeMap<u32, Vec<Segment>>,
+    segment_bytes: u32,
+) -> Option<ArchiveFinding> {
     let left = history.ancestors.last()?;
     let first = segments.get(&history.timeline)?.first()?;
     let holds = Segment::containing(history.timeline, left.left_at, segment_bytes);
     if *first > holds {
         let bytes = first.start(segment_bytes).bytes_since(holds.start(segment_bytes));
-        return Some(Finding::Gap {
+        return Some(ArchiveFinding::Gap {
             first: holds.to_string(),
             missing: bytes / u64::from(segment_bytes.max(1)),
         });
@@ -196,7 +200,7 @@ fn branch(history: &History, segments: &BTreeMap<u32, Vec<Segment>>, segment_byt
     let of = segments.get(&left.timeline)?;
     // The older timeline's last whole segment is the one before that in which it was left.
     let end = of.last().map(|last| last.next(segment_bytes).start(segment_bytes))?;
-    (end < holds.start(segment_bytes)).then(|| Finding::Branch {
+    (end < holds.start(segment_bytes)).then(|| ArchiveFinding::Branch {
         timeline: history.timeline,
         of: left.timeline,
         at: left.left_at.to_string(),
@@ -240,20 +244,20 @@ fn of_server(
     segments: &BTreeMap<u32, Vec<Segment>>,
     segment_bytes: u32,
     late_after: Duration,
-) -> Vec<Finding> {
+) -> Vec<ArchiveFinding> {
     let mut findings = Vec::new();
     if let Some(file) = &side.failing {
-        findings.push(Finding::Failing { file: file.clone() });
+        findings.push(ArchiveFinding::Failing { file: file.clone() });
     }
     let waits = side.ready.map_or(side.lag_bytes > 2 * u64::from(segment_bytes), |ready| ready > 0);
     let long_ago = side.since_last_seconds.is_none_or(|since| since >= late_after.as_secs());
     if waits && long_ago {
-        findings.push(Finding::Late { lag_bytes: side.lag_bytes, since: side.since_last_seconds });
+        findings.push(ArchiveFinding::Late { lag_bytes: side.lag_bytes, since: side.since_last_seconds });
     }
     let position: Lsn = side.position.parse().unwrap_or_default();
     let last = segments.get(&side.timeline).and_then(|all| all.last());
     if let Some(last) = last.filter(|last| last.start(segment_bytes) > position) {
-        findings.push(Finding::Foreign { last: last.to_string() });
+        findings.push(ArchiveFinding::Foreign { last: last.to_string() });
     }
     findings
 }
@@ -309,7 +313,7 @@ mod tests {
     fn a_server_that_is_behind_its_archive_is_not_the_only_one() {
         let side = ServerSide { timeline: 1, position: "0/2000100".to_owned(), ..ServerSide::default() };
         let found = of_server(&side, &segments(&[(1, &[1, 2, 3])]), SIZE, Duration::from_secs(60));
-        assert_eq!(found, [Finding::Foreign { last: "000000010000000000000003".to_owned() }]);
+        assert_eq!(found, [ArchiveFinding::Foreign { last: "000000010000000000000003".to_owned() }]);
     }
 
     #[test]
