@@ -13,6 +13,8 @@ mod expire;
 mod finding;
 mod hold;
 mod instance;
+#[cfg(feature = "schedule")]
+mod job_lease;
 mod keys;
 mod lease;
 mod manifest;
@@ -48,6 +50,8 @@ pub use error::{BackupError, Result};
 pub use expire::{Expired, Expiry};
 pub use finding::Finding;
 pub use hold::Hold;
+#[cfg(feature = "schedule")]
+pub use job_lease::{JobLease, OpenCluster};
 pub use keys::{Keys, Protection, RecoveryKey, WriterKey};
 pub use lease::Lease;
 pub use manifest::{

@@ -1,7 +1,10 @@
 //! `dbctl backup`: one library call for each command.
 
+pub(crate) mod checking;
+mod copying;
 mod list;
 pub(crate) mod rehearsal;
+pub(crate) mod removing;
 mod restore;
 mod show;
 pub(crate) mod taking;
@@ -27,9 +30,10 @@ pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, 
         Backup::Info(info) => show::run(&info, options).await,
         Backup::Restore(restore) => restore::run(restore, options).await,
         Backup::Rehearse(rehearse) => rehearsal::run(&rehearse, options).await,
-        Backup::Verify(_) | Backup::Expire(_) | Backup::Delete(_) | Backup::Copy(_) | Backup::Import(_) => {
-            Err(CliError::Interrupted)
-        }
+        Backup::Verify(verify) => checking::run(&verify, options).await,
+        Backup::Expire(expire) => removing::expire(&expire, options).await,
+        Backup::Delete(delete) => removing::delete(&delete, options).await,
+        Backup::Copy(copy) => copying::run(&copy, options).await,
     }
 }
 

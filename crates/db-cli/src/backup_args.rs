@@ -45,8 +45,6 @@ pub(crate) enum Backup {
     Delete(Delete),
     /// Copy backups and their log into a second repository.
     Copy(Copy),
-    /// Bring backups of a pgBackRest repository into this one.
-    Import(Import),
 }
 
 /// Whose backups.
@@ -108,14 +106,18 @@ pub(crate) struct Info {
 
 #[derive(Args)]
 pub(crate) struct Verify {
-    /// Only this backup.
-    pub(crate) backup: Option<String>,
-    /// Only what was not verified before.
-    #[arg(long, conflicts_with = "backup")]
-    pub(crate) new: bool,
+    /// Look at manifests, names and sizes only; without it every chunk is read and checked.
+    #[arg(long)]
+    pub(crate) quick: bool,
     /// Fail also where the newest backup is older than this, as in 26h or 2d.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     pub(crate) max_age: Option<std::time::Duration>,
+    /// Fail also where nothing was archived for longer than this.
+    #[arg(long, value_name = "AGE", value_parser = duration)]
+    pub(crate) max_log_age: Option<std::time::Duration>,
+    /// How many objects are read at once; each takes about 16 MiB.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
     #[command(flatten)]
     pub(crate) of: Of,
 }
@@ -248,16 +250,6 @@ pub(crate) struct Copy {
     pub(crate) backup: Option<String>,
     #[command(flatten)]
     pub(crate) of: Of,
-}
-
-#[derive(Args)]
-pub(crate) struct Import {
-    /// The directory of the pgBackRest repository.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) from: PathBuf,
-    /// The stanza.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) stanza: String,
 }
 
 fn tablespace(text: &str) -> Result<(u32, PathBuf), String> {

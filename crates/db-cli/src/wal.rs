@@ -23,7 +23,6 @@ pub(crate) async fn run(command: Wal, options: &Options) -> Result<ExitCode, Cli
         Wal::Push(command) => self::push_one(&command, options).await,
         Wal::Fetch(command) => fetch_one(&command, options).await,
         Wal::Status(command) => tell(&command, options).await,
-        Wal::Receive(_) => Err(CliError::Interrupted),
     }
 }
 

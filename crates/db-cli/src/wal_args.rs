@@ -28,8 +28,6 @@ pub(crate) enum Wal {
     /// Get a file of the write-ahead log out of the repository: the server's restore_command.
     #[command(after_help = FETCH_HELP)]
     Fetch(Fetch),
-    /// Receive the log as the server writes it, so that a crash loses less than a second.
-    Receive(Receive),
     /// Whether the archive is whole, and how far it is behind the server; exit status 4 where somebody must look.
     Status(Status),
 }
@@ -52,19 +50,6 @@ pub(crate) struct Fetch {
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) path: PathBuf,
     /// Where segments lie that are fetched ahead.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) spool: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub(crate) struct Receive {
-    /// The replication slot, which keeps the log for us while nobody receives it.
-    #[arg(long, value_name = "NAME", default_value = "dbctl")]
-    pub(crate) slot: String,
-    /// Make the slot where there is none.
-    #[arg(long)]
-    pub(crate) create_slot: bool,
-    /// Where the log is kept until its segment is whole and stored.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) spool: Option<PathBuf>,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use db_platform::backup::Summary;
-use db_platform::backup::rehearse::Verdict;
+use db_platform::backup::rehearse::Rehearsal;
 
 use super::page::{Exposition, float, unix};
 
@@ -40,7 +40,7 @@ impl Figures {
     }
 
     /// A rehearsal has measured.
-    pub(super) fn rehearsed(&self, verdict: &Verdict) {
+    pub(super) fn rehearsed(&self, verdict: &Rehearsal) {
         let mut known = self.known();
         (known.rpo_seconds, known.rto_seconds) = (verdict.rpo_seconds, verdict.rto_seconds);
     }

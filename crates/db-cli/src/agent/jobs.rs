@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use db_platform::backup::rehearse::{RehearseConfig, rehearse};
-use db_platform::backup::{Cluster, Kind, Progress, Repository, ScheduleSettings};
+use db_platform::backup::{
+    Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
+};
 use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{DatabaseUrl, settings_from_vars};
 
 use super::figures::Figures;
 use crate::args::Options;
-use crate::backup::{rehearsal, taking};
+use crate::backup::{checking, rehearsal, removing, taking};
 use crate::backup_args::Take;
 use crate::error::CliError;
 use crate::repository::BackupSettings;
@@ -70,18 +72,26 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
         }
     };
     let mut jobs = Vec::new();
+    let lease = |kind| lease(ground, kind);
     if let Some(cron) = &schedules.full {
-        let mut job = job(ground, "backup", cron, |ground, run| take(ground, run, false)).last_success(last);
+        let mut job = job(ground, "backup", cron, |ground, _| take(ground, false)).last_success(last);
         if let Some(age) = schedules.max_age {
             job = job.expect_within(age);
         }
-        jobs.push(job);
+        jobs.push(job.lease(lease(Some(Kind::Full))));
     }
     if let Some(cron) = &schedules.incremental {
-        jobs.push(job(ground, "incremental", cron, |ground, run| take(ground, run, true)));
+        let job = job(ground, "incremental", cron, |ground, _| take(ground, true));
+        jobs.push(job.lease(lease(Some(Kind::Incremental))));
+    }
+    if let Some(cron) = &schedules.verify {
+        jobs.push(job(ground, "verify", cron, |ground, _| verify(ground)).lease(lease(None)));
     }
     if let Some(cron) = &schedules.rehearse {
-        jobs.push(job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)));
+        jobs.push(job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)).lease(lease(None)));
+    }
+    if let Some(cron) = &schedules.expire {
+        jobs.push(job(ground, "expire", cron, |ground, _| expire(ground)).lease(lease(None)));
     }
     Ok(jobs)
 }
@@ -111,7 +121,43 @@ where
     .timeout(schedules.timeout)
 }
 
-async fn take(ground: Arc<Ground>, _: Run, incremental: bool) -> Result<String, CliError> {
+/// One host at a time, by a lock in the repository. Credentials that may only put cannot see a lock: give one host the
+/// schedule then.
+fn lease(ground: &Arc<Ground>, kind: Option<Kind>) -> Arc<JobLease> {
+    let shared = Arc::clone(ground);
+    let open: OpenCluster = Arc::new(move || {
+        let ground = Arc::clone(&shared);
+        Box::pin(async move {
+            let (_, cluster) = ground.cluster().await.map_err(|error| Box::new(error) as BoxError)?;
+            Ok(cluster)
+        })
+    });
+    let lease = JobLease::new(open, format!("{} pid {}", ground.host, std::process::id()));
+    Arc::new(match kind {
+        Some(kind) => lease.taking(kind),
+        None => lease,
+    })
+}
+
+async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let verdict = cluster.verify(VerifyOptions::default()).await?;
+    let said = checking::sentence(&verdict);
+    if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+async fn expire(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let expiry = cluster.expiry(&ground.settings.retention).await?;
+    let expired = cluster.expire(&expiry).await?;
+    let said = removing::sentence(&expired);
+    match &expiry.plan.held_back {
+        None => Ok(said),
+        Some(why) => Err(CliError::Damaged(format!("nothing was removed: {why}"))),
+    }
+}
+
+async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError> {
     let repository = ground.settings.open_to_add().await?;
     let command = Take { incremental, workers: 2, ..Take::default() };
     let taken = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;

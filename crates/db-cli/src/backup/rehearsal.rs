@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use db_platform::backup::rehearse::{Check, Expect, RehearseConfig, Verdict, rehearse};
+use db_platform::backup::rehearse::{Check, Expect, Rehearsal, RehearseConfig, rehearse};
 use serde_json::json;
 
 use super::list::age;
@@ -48,7 +48,7 @@ pub(crate) async fn run(command: &Rehearse, options: &Options) -> Result<ExitCod
 }
 
 /// What came of a rehearsal, in one line.
-pub(crate) fn sentence(verdict: &Verdict) -> String {
+pub(crate) fn sentence(verdict: &Rehearsal) -> String {
     let backup = verdict.backup.as_ref().map_or_else(|| "no backup".to_owned(), ToString::to_string);
     let seconds = |seconds: f64| age(Duration::try_from_secs_f64(seconds).unwrap_or_default());
     if !verdict.holds() {
