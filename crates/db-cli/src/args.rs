@@ -31,7 +31,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "database_url")]
     pub(crate) url_file: Option<PathBuf>,
     /// Settings that the environment leaves out: lines of NAME=value. For archive_command, restore_command and cron.
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "FILE", env = "DBCTL_SETTINGS", value_hint = ValueHint::FilePath)]
     pub(crate) settings: Option<PathBuf>,
     /// The database's URL, in place of the environment. Without a password: others see the command line.
     #[arg(long, global = true, value_name = "URL")]

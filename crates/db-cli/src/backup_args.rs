@@ -43,6 +43,8 @@ pub(crate) enum Backup {
     Expire(Expire),
     /// Remove one backup by name, also one that is pinned.
     Delete(Delete),
+    /// Let a new key open the repository in place of BACKUP_ENCRYPTION_KEY; no backup is rewritten.
+    Rekey(Rekey),
     /// Copy backups and their log into a second repository.
     Copy(Copy),
 }
@@ -239,6 +241,16 @@ pub(crate) struct Delete {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) of: Of,
+}
+
+#[derive(Args)]
+pub(crate) struct Rekey {
+    /// The old key is lost, and BACKUP_ENCRYPTION_KEY is the recovery key: both stay as they are.
+    #[arg(long)]
+    pub(crate) lost: bool,
+    /// Write the key into this file, which nobody else may read, in place of printing it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) keys_to: Option<PathBuf>,
 }
 
 #[derive(Args)]

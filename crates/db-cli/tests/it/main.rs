@@ -1,11 +1,16 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod agent;
+mod backup;
 mod consent;
+mod drill;
 mod ledger;
 mod migrate;
+mod operations;
 mod program;
 mod seeds;
+mod server;
 mod sessions;
 
 use std::path::Path;
@@ -35,9 +40,13 @@ struct Text {
 
 /// The value of an expression, as text.
 async fn ask(database: &TestDatabase, expression: &str) -> String {
-    let mut conn = database.connect().await.unwrap();
+    ask_on(&mut database.connect().await.unwrap(), expression).await
+}
+
+/// The value of an expression on a connection, as text.
+async fn ask_on(conn: &mut AsyncPgConnection, expression: &str) -> String {
     let query = sql_query(format!("SELECT coalesce(({expression})::text, 'null') AS text"));
-    query.get_result::<Text>(&mut conn).await.unwrap().text
+    query.get_result::<Text>(conn).await.unwrap().text
 }
 
 struct Run {
@@ -51,7 +60,9 @@ async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
     command.args(arguments).current_dir(ROOT);
     // Whatever database the developer's shell names must not be reached.
     for (name, _) in std::env::vars().filter(|(name, _)| {
-        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV"].iter().any(|start| name.starts_with(start))
+        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "DBCTL_", "BACKUP_", "NOTIFICATION_", "CLOUD_", "AWS_"]
+            .iter()
+            .any(|start| name.starts_with(start))
     }) {
         command.env_remove(name);
     }
