@@ -176,19 +176,26 @@ fn what_is_not_there_yet_and_what_others_read() {
         ("ALERT_CACHE_HIT_RATE", "70"),
         ("ALERT_QUERY_TIME", "2000"),
         ("ALERT_ERROR_RATE", "5"),
-        ("BACKUP_DIR", "/var/backups"),
-        ("BACKUP_RETENTION_DAYS", "30"),
-        ("BACKUP_COMPRESSION", "gzip"),
-        ("CLOUD_STORAGE_ENABLED", "false"),
-        ("CLOUD_STORAGE_PROVIDER", "aws"),
-        ("AWS_S3_BACKUP_BUCKET", "backups"),
     ] {
         one(name, value, &Warned(&format!("{name} is not read: ")));
     }
-    for name in ["BACKUP_ENCRYPTION_KEY", "AWS_S3_BUCKET", "GCP_BUCKET", "AZURE_STORAGE_CONTAINER"] {
-        one(name, "", &Taken(|_| true));
-        one(name, "x", &Warned("is not read: "));
+}
+
+/// `Db` does not read them and `dbctl` does, so they are known names, and no warning.
+#[test]
+fn what_backups_read() {
+    for (name, value) in [
+        ("BACKUP_DIR", "/var/backups"),
+        ("BACKUP_RETENTION_DAYS", "30"),
+        ("BACKUP_ENCRYPTION_KEY", "hunter2"),
+        ("CLOUD_STORAGE_PROVIDER", "aws"),
+        ("AWS_S3_BACKUP_BUCKET", "backups"),
+        ("BACKUP_SCHEDULE", "30 2 * * *"),
+    ] {
+        one(name, value, &Taken(|_| true));
     }
+    one("BACKUP_PASSPHRASE", "hunter2", &Warned("BACKUP_PASSPHRASE is not read: `BACKUP_ENCRYPTION_KEY`"));
+    one("BACKUP_SHEDULE", "@daily", &Warned("it looks like BACKUP_SCHEDULE"));
 }
 
 #[test]
