@@ -127,7 +127,26 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
+        self.add_vanished(&mut backups, &tombstones).await?;
         Ok(backups)
+    }
+
+    /// Adds those that were published and have no manifest any more: somebody removed it, and no expiry did.
+    async fn add_vanished(&self, backups: &mut Backups, marked: &[(BackupId, DateTime<Utc>)]) -> Result<()> {
+        for receipt in self.store().list(&self.path("receipts")).await? {
+            let Some(id) = receipt.path.rsplit('/').next().and_then(|id| id.parse::<BackupId>().ok()) else {
+                continue;
+            };
+            let is_known = backups.whole.iter().chain(&backups.expiring).any(|backup| backup.id == id)
+                || backups.damaged.iter().any(|backup| backup.id == id.as_str())
+                || marked.iter().any(|(marked, _)| *marked == id);
+            // A receipt that was made without a key says nothing.
+            if !is_known && self.get_sealed(&receipt.path).await.is_ok_and(|receipt| receipt.is_some()) {
+                let why = BackupError::missing(self.manifest_path(&id)).to_string();
+                backups.damaged.push(DamagedBackup { id: id.to_string(), why });
+            }
+        }
+        Ok(())
     }
 
     /// The whole manifest of a backup.
@@ -161,11 +180,18 @@ impl Cluster {
 
     /// What the store's clock says, which is not this host's: an object is written and looked at.
     pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>> {
-        let path = self.path(&format!("clock/{}", hex(&random::<8>()?)));
+        let directory = self.path(&format!("clock/{}", hex(&random::<8>()?)));
+        let path = format!("{directory}/now");
         self.store().put_if_absent(&path, Bytes::from_static(b"now")).await?;
-        let there = self.store().head(&path).await?.ok_or_else(|| BackupError::missing(&path))?;
+        // From a list, as the times that it is compared with: other answers of a store are cut to whole seconds.
+        let there = self.store().list(&directory).await?.pop().ok_or_else(|| BackupError::missing(&path))?;
         self.store().delete(&path).await?;
         Ok(there.written)
+    }
+
+    /// What says that a backup was published, so that its manifest cannot vanish unnoticed.
+    pub(crate) fn receipt_path(&self, id: &BackupId) -> String {
+        self.path(&format!("receipts/{id}"))
     }
 
     pub(crate) fn may_read(&self) -> Result<()> {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::chunk::{CHUNK_BYTES, ChunkId};
+use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkRef};
 use crate::error::{BackupError, Result};
 use crate::keys::KeyRing;
 use crate::seal::{FOOTER_BYTES, FrameNumber, HEADER_BYTES, LENGTH_BYTES, Sealer};
@@ -165,7 +165,7 @@ pub(crate) fn seal_whole(ring: &KeyRing, path: &str, plain: &[u8], packer: &mut 
 }
 
 /// Opens a whole object and returns its plain bytes.
-pub(crate) fn open_whole(ring: &KeyRing, path: &str, object: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn open_whole(ring: &KeyRing, path: &str, object: &Bytes) -> Result<Vec<u8>> {
     let opened = Opened::new(ring, path, object)?;
     let mut unpacker = Unpacker::new()?;
     let mut plain = Vec::new();
@@ -176,16 +176,16 @@ pub(crate) fn open_whole(ring: &KeyRing, path: &str, object: &[u8]) -> Result<Ve
 }
 
 /// A whole object whose index was opened.
-pub(crate) struct Opened<'a> {
-    path: &'a str,
-    object: &'a [u8],
+pub(crate) struct Opened {
+    path: String,
+    object: Bytes,
     sealer: Sealer,
     pub(crate) index: Vec<IndexRow>,
 }
 
-impl<'a> Opened<'a> {
+impl Opened {
     /// Opens the index, and holds it against the object.
-    pub(crate) fn new(ring: &KeyRing, path: &'a str, object: &'a [u8]) -> Result<Self> {
+    pub(crate) fn new(ring: &KeyRing, path: &str, object: &Bytes) -> Result<Self> {
         let damaged = |what: &str| BackupError::damaged(path, what);
         let sealer = Sealer::open(ring, path, object)?;
         let footer = object.len().checked_sub(FOOTER_BYTES).filter(|at| *at >= HEADER_BYTES);
@@ -196,51 +196,45 @@ impl<'a> Opened<'a> {
             .filter(|at| *at >= HEADER_BYTES)
             .and_then(|at| sealed.split_at_checked(at))
             .ok_or_else(|| damaged("it is cut off, or its end is not its own"))?;
-        let numbers = frame_count(frames).ok_or_else(|| damaged("its frames do not follow each other"))?;
+        let count = frame_count(frames).ok_or_else(|| damaged("its frames do not follow each other"))?;
         let mut index = framed(last).ok_or_else(|| damaged("its index is cut off"))?.to_vec();
         let plain = sealer
-            .open_frame(FrameNumber { number: numbers, last: true }, &mut index)
+            .open_frame(FrameNumber { number: count, last: true }, &mut index)
             .and_then(|plain| plain.strip_prefix(&[CODEC_NONE]))
             .ok_or_else(|| damaged("its index is not what was written"))?;
         let index: Vec<IndexRow> =
             serde_json::from_slice(plain).map_err(|_| damaged("its index is of another kind"))?;
-        if u32::try_from(index.len()) != Ok(numbers) {
+        if u32::try_from(index.len()) != Ok(count) {
             return Err(damaged("its index names other frames"));
         }
-        Ok(Opened { path, object, sealer, index })
+        Ok(Opened { path: path.to_owned(), object: object.clone(), sealer, index })
+    }
+
+    /// Where this chunk is, if it is where the manifest says.
+    pub(crate) fn holds(&self, chunk: &ChunkRef) -> bool {
+        let row = usize::try_from(chunk.frame).ok().and_then(|frame| self.index.get(frame));
+        row.is_some_and(|row| (row.0, row.1, row.2) == (chunk.id, chunk.offset, chunk.stored_bytes))
     }
 
     /// The plain bytes of one frame, checked against its hash.
     pub(crate) fn chunk(&self, number: usize, unpacker: &mut Unpacker) -> Result<Vec<u8>> {
         let row =
-            self.index.get(number).ok_or_else(|| BackupError::damaged(self.path, "it has no such frame"))?;
+            self.index.get(number).ok_or_else(|| BackupError::damaged(&self.path, "it has no such frame"))?;
         let at = usize::try_from(row.1).ok().and_then(|at| self.object.get(at..));
         let end = usize::try_from(row.2).unwrap_or(usize::MAX).saturating_add(LENGTH_BYTES);
         let stored = at.and_then(|at| at.get(..end));
-        let stored = stored.ok_or_else(|| BackupError::damaged(self.path, "a frame is cut off"))?;
+        let stored = stored.ok_or_else(|| BackupError::damaged(&self.path, "a frame is cut off"))?;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        open_chunk(&self.sealer, self.path, number, stored, row.0, unpacker)
+        let plain = open_chunk(&self.sealer, &self.path, number, stored, unpacker)?;
+        if ChunkId::of(&plain) != row.0 {
+            return Err(BackupError::damaged(&self.path, format!("frame {number} unpacks to other bytes")));
+        }
+        Ok(plain)
     }
 }
 
-/// Opens, unpacks and checks one frame, its length in front.
+/// Opens and unpacks one frame, its length in front.
 pub(crate) fn open_chunk(
-    sealer: &Sealer,
-    path: &str,
-    number: u32,
-    stored: &[u8],
-    id: ChunkId,
-    unpacker: &mut Unpacker,
-) -> Result<Vec<u8>> {
-    let plain = open_chunk_unchecked(sealer, path, number, stored, unpacker)?;
-    if ChunkId::of(&plain) != id {
-        return Err(BackupError::damaged(path, format!("frame {number} unpacks to other bytes")));
-    }
-    Ok(plain)
-}
-
-/// The same where the hash is not known, because the index was not read.
-pub(crate) fn open_chunk_unchecked(
     sealer: &Sealer,
     path: &str,
     number: u32,

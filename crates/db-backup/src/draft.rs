@@ -75,6 +75,8 @@ impl Draft {
             Put::Exists if self.cluster.inside.writes_only => {}
             Put::Exists => return Err(BackupError::damaged(path, "another manifest is in its place")),
         }
+        let receipt = self.cluster.receipt_path(&manifest.summary.id);
+        self.cluster.put_sealed(&receipt, manifest.summary.id.as_str().as_bytes()).await?;
         // The marker protects what a published backup protects by itself.
         if !self.cluster.inside.writes_only {
             let marker = self.cluster.running_path(&manifest.summary.id);

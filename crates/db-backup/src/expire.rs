@@ -182,6 +182,7 @@ impl Cluster {
             self.store().delete(&object.path).await?;
         }
         self.store().delete(&self.running_path(id)).await?;
+        self.store().delete(&self.receipt_path(id)).await?;
         self.store().delete(&self.tombstone_path(id)).await
     }
 

@@ -5,6 +5,8 @@ mod audit;
 mod backup_id;
 mod chunk;
 mod cluster;
+#[cfg(feature = "simulation")]
+pub mod conformance;
 mod container;
 mod copy;
 mod draft;
@@ -30,6 +32,8 @@ mod retention;
 mod seal;
 pub mod session;
 mod settings;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod store;
 pub mod take;
 mod verify;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::backup_id::BackupId;
 use crate::chunk::CHUNK_BYTES;
-use crate::container::{Container, Opened, Packer, Unpacker, open_chunk_unchecked};
+use crate::container::{Container, Opened, Packer, Unpacker, open_chunk};
 use crate::error::{BackupError, Result};
 use crate::keys::KeyRing;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, Summary};
@@ -76,7 +76,7 @@ pub(crate) async fn read_summary(
     }
     let end = usize::try_from(end).map_err(|_| cut_off())?;
     let frame = object.get(HEADER_BYTES..end).ok_or_else(cut_off)?;
-    let plain = open_chunk_unchecked(&sealer, path, 0, frame, &mut Unpacker::new()?)?;
+    let plain = open_chunk(&sealer, path, 0, frame, &mut Unpacker::new()?)?;
     summary_of(path, &plain, id, system_identifier).map(Some)
 }
 

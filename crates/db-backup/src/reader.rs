@@ -1,22 +1,22 @@
 //! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-use crate::chunk::{ChunkRef, ChunkTable, Extent};
-use crate::container::{Unpacker, open_chunk};
+use crate::chunk::{ChunkRef, ChunkTable, Extent, PackRef};
+use crate::container::{Opened, Unpacker};
 use crate::error::{BackupError, Result};
 use crate::repository::Inside;
-use crate::seal::{HEADER_BYTES, LENGTH_BYTES, Sealer};
 
 /// How many opened chunks are kept.
-const RECENT_CHUNKS: usize = 2;
-/// How many packs' keys are kept.
-const MOST_SEALERS: usize = 256;
+const RECENT_CHUNKS: usize = 1;
+/// How many packs are kept: the one that is read from, and the next.
+const RECENT_PACKS: usize = 2;
 
 /// Reads the files of one backup. [`Cluster::reader`](crate::Cluster::reader) makes one; clones share what they know.
 ///
@@ -42,8 +42,8 @@ struct Shared {
     inside: Arc<Inside>,
     content: ChunkTable,
     workers: usize,
-    /// The headers of the packs, each of which is read once.
-    sealers: Mutex<HashMap<u32, Arc<Sealer>>>,
+    /// The packs that were read last, or are being read.
+    packs: Mutex<VecDeque<(u32, Arc<OnceCell<Arc<Opened>>>)>>,
     unpackers: Mutex<Vec<Unpacker>>,
     /// The chunks that were opened last: small files share one.
     recent: Mutex<VecDeque<(u64, Bytes)>>,
@@ -67,7 +67,7 @@ impl ChunkReader {
             inside,
             content: content.clone(),
             workers: workers.max(1),
-            sealers: Mutex::default(),
+            packs: Mutex::default(),
             unpackers: Mutex::default(),
             recent: Mutex::default(),
         };
@@ -185,7 +185,7 @@ impl Shared {
         match self.fetch(chunk).await {
             // A flip on the way is not in the store: it is read once more before it is called damage.
             Err(BackupError::Damaged { .. }) => {
-                self.sealers.lock().unwrap_or_else(PoisonError::into_inner).remove(&chunk.pack);
+                self.forget(chunk.pack);
                 self.fetch(chunk).await
             }
             fetched => fetched,
@@ -193,38 +193,59 @@ impl Shared {
     }
 
     async fn fetch(self: &Arc<Self>, chunk: ChunkRef) -> Result<Bytes> {
-        let pack = usize::try_from(chunk.pack).ok().and_then(|at| self.content.packs.get(at));
-        let pack =
-            pack.ok_or_else(|| BackupError::damaged("the manifest", "it names a pack that it lacks"))?;
-        let sealer = self.sealer(chunk.pack, &pack.path).await?;
-        let end = chunk.offset + LENGTH_BYTES as u64 + u64::from(chunk.stored_bytes);
-        let stored = self.inside.store.get_range(&pack.path, chunk.offset..end).await?;
-        let (shared, path) = (Arc::clone(self), pack.path.clone());
-        let opened = tokio::task::spawn_blocking(move || shared.open(&sealer, &path, chunk, &stored)).await;
+        let pack = self.pack(chunk.pack).await?;
+        if !pack.holds(&chunk) {
+            return Err(BackupError::damaged(
+                self.pack_ref(chunk.pack)?.path.as_str(),
+                "it holds other chunks than the manifest names",
+            ));
+        }
+        let shared = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || shared.open(&pack, chunk)).await;
         opened.map_err(|_| BackupError::PipelineEnded)?
     }
 
-    fn open(&self, sealer: &Sealer, path: &str, chunk: ChunkRef, stored: &[u8]) -> Result<Bytes> {
+    fn open(&self, pack: &Opened, chunk: ChunkRef) -> Result<Bytes> {
         let idle = self.unpackers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut unpacker = idle.map_or_else(Unpacker::new, Ok)?;
-        let plain = open_chunk(sealer, path, chunk.frame, stored, chunk.id, &mut unpacker);
+        let plain = pack.chunk(usize::try_from(chunk.frame).unwrap_or(usize::MAX), &mut unpacker);
         self.unpackers.lock().unwrap_or_else(PoisonError::into_inner).push(unpacker);
         plain.map(Bytes::from)
     }
 
-    async fn sealer(&self, pack: u32, path: &str) -> Result<Arc<Sealer>> {
-        let known = self.sealers.lock().unwrap_or_else(PoisonError::into_inner).get(&pack).cloned();
-        if let Some(sealer) = known {
-            return Ok(sealer);
-        }
-        let header = self.inside.store.get_range(path, 0..HEADER_BYTES as u64).await?;
-        let sealer = Arc::new(Sealer::open(&self.inside.ring, path, &header)?);
-        let mut sealers = self.sealers.lock().unwrap_or_else(PoisonError::into_inner);
-        if sealers.len() >= MOST_SEALERS {
-            sealers.clear();
-        }
-        sealers.insert(pack, Arc::clone(&sealer));
-        Ok(sealer)
+    /// The pack, read once for all chunks that are wanted of it about now.
+    async fn pack(&self, number: u32) -> Result<Arc<Opened>> {
+        let cell = {
+            let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = packs.iter().find(|(known, _)| *known == number).map(|(_, cell)| Arc::clone(cell));
+            known.unwrap_or_else(|| {
+                let cell = Arc::default();
+                packs.truncate(RECENT_PACKS - 1);
+                packs.push_front((number, Arc::clone(&cell)));
+                cell
+            })
+        };
+        cell.get_or_try_init(async || {
+            let pack = self.pack_ref(number)?;
+            let object = self.inside.store.require(&pack.path).await?;
+            if object.len() as u64 != pack.bytes {
+                let what = format!("it has {} bytes instead of {}", object.len(), pack.bytes);
+                return Err(BackupError::damaged(&pack.path, what));
+            }
+            Opened::new(&self.inside.ring, &pack.path, &object).map(Arc::new)
+        })
+        .await
+        .cloned()
+    }
+
+    fn forget(&self, pack: u32) {
+        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        packs.retain(|(known, _)| *known != pack);
+    }
+
+    fn pack_ref(&self, number: u32) -> Result<&PackRef> {
+        let pack = usize::try_from(number).ok().and_then(|at| self.content.packs.get(at));
+        pack.ok_or_else(|| BackupError::damaged("the manifest", "it names a pack that it lacks"))
     }
 }
 

@@ -4,6 +4,7 @@
 #[cfg(feature = "schedule")]
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -181,7 +182,7 @@ const fn kept(name: &'static str, meaning: &'static str, default: [u32; 4]) -> S
 /// let settings = StoreSettings { directory: "/backups".into(), ..StoreSettings::default() };
 /// assert_eq!(settings.provider, Provider::Local);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoreSettings {
     /// The kind of store.
     pub provider: Provider,
@@ -193,6 +194,9 @@ pub struct StoreSettings {
     pub prefix: String,
     /// Another endpoint than the provider's own.
     pub endpoint: Option<String>,
+    /// Further options of the cloud's client by its names, such as `aws_access_key_id` or `azure_storage_account_name`. Without
+    /// them it takes its own from the environment, and then from the host. Their values show nowhere.
+    pub options: BTreeMap<String, String>,
     /// How long it is asked.
     pub limits: Limits,
 }
@@ -245,6 +249,20 @@ pub struct InvalidCompression;
 #[error("no kind of store: write local, s3, gcs or azure")]
 pub struct UnknownProvider;
 
+impl fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreSettings")
+            .field("provider", &self.provider)
+            .field("directory", &self.directory)
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("endpoint", &self.endpoint)
+            .field("options", &self.options.keys())
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
 impl Default for StoreSettings {
     fn default() -> Self {
         StoreSettings {
@@ -253,6 +271,7 @@ impl Default for StoreSettings {
             bucket: String::new(),
             prefix: "db-backup".to_owned(),
             endpoint: None,
+            options: BTreeMap::new(),
             limits: Limits::default(),
         }
     }
@@ -327,6 +346,7 @@ impl FromSettings for StoreSettings {
             bucket: bucket.and_then(|(_, bucket, _)| text(bucket)).unwrap_or_default(),
             prefix: text(from.text(&PREFIX)).unwrap_or(defaults.prefix),
             endpoint: text(from.text(&ENDPOINT)),
+            options: BTreeMap::new(),
             limits: Limits {
                 attempt: from.read(&ATTEMPT),
                 deadline: from.read(&DEADLINE),

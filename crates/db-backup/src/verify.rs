@@ -159,11 +159,7 @@ impl Cluster {
             for number in 0..opened.index.len() {
                 opened.chunk(number, &mut unpacker)?;
             }
-            let is_as_named = |chunk: &ChunkRef| {
-                let row = usize::try_from(chunk.frame).ok().and_then(|frame| opened.index.get(frame));
-                row.is_some_and(|row| (row.0, row.1, row.2) == (chunk.id, chunk.offset, chunk.stored_bytes))
-            };
-            match chunks.iter().all(is_as_named) {
+            match chunks.iter().all(|chunk| opened.holds(chunk)) {
                 true => Ok(()),
                 false => Err(BackupError::damaged(&path, "it holds other chunks than the manifest names")),
             }

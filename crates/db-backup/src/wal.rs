@@ -7,7 +7,9 @@ mod history;
 mod marks;
 mod pages;
 mod push;
+mod receive;
 mod status;
+mod tail;
 
 use crate::Cluster;
 use crate::error::Result as StoreResult;
@@ -19,9 +21,11 @@ pub use error::WalError;
 pub use fetch::{FATAL_EXIT, FetchConfig, Fetched, fetch};
 pub use history::{Ancestor, History};
 pub use push::{PushConfig, Pushed, push, pushed_before};
+pub use receive::{ReceiveConfig, Received, receive};
 pub use status::{ArchiveFinding, ArchiveStatus, ServerSide, TimelineStatus, status};
 
 pub(crate) use control::system_of;
+pub(crate) use tail::tails;
 
 /// The whole segments of a timeline, in order.
 pub(crate) async fn segments(cluster: &Cluster, timeline: u32) -> StoreResult<Vec<Segment>> {

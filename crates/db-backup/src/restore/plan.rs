@@ -165,6 +165,8 @@ async fn archive(cluster: &Cluster, candidates: &[Summary]) -> Result<Archive, P
         let segments = crate::wal::segments(cluster, timeline).await?;
         names.extend(segments.into_iter().map(crate::WalName::Segment));
     }
+    // A segment that was received in part counts: replay goes on to the end of that part.
+    names.extend(crate::wal::tails(cluster).await?.into_iter().map(crate::WalName::Segment));
     Ok(Archive::new(names, crate::wal::histories(cluster).await?, segment_bytes))
 }
 

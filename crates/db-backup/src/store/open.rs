@@ -48,6 +48,15 @@ fn cloud(
     Store::new(Arc::new(store), &settings.prefix, format!("{scheme}://{}", settings.bucket))
 }
 
+/// An option of the client, by its name.
+#[cfg(feature = "http-store")]
+fn key<K: std::str::FromStr>(name: &str) -> Result<K> {
+    name.to_ascii_lowercase().parse().map_err(|_| BackupError::Unsuitable {
+        what: format!("its client knows no option {name}"),
+        way_out: "write it as object_store does, such as aws_access_key_id",
+    })
+}
+
 /// Our own retries have the deadline, so the client library's only bridge a lost connection.
 #[cfg(feature = "http-store")]
 fn retries() -> object_store::RetryConfig {
@@ -78,6 +87,9 @@ fn s3(settings: &StoreSettings) -> Result<Store> {
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint);
     }
+    for (name, value) in &settings.options {
+        builder = builder.with_config(key(name)?, value);
+    }
     cloud(builder.build(), "s3", settings)
 }
 
@@ -94,6 +106,9 @@ fn gcs(settings: &StoreSettings) -> Result<Store> {
         });
         builder = builder.with_service_account_key(account.to_string());
     }
+    for (name, value) in &settings.options {
+        builder = builder.with_config(key(name)?, value);
+    }
     cloud(builder.build(), "gs", settings)
 }
 
@@ -105,6 +120,9 @@ fn azure(settings: &StoreSettings) -> Result<Store> {
         .with_retry(retries());
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
+    }
+    for (name, value) in &settings.options {
+        builder = builder.with_config(key(name)?, value);
     }
     cloud(builder.build(), "az", settings)
 }

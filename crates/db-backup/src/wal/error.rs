@@ -27,4 +27,7 @@ pub enum WalError {
     /// A name that no file of the log has.
     #[error("{0:?} names no file of the log: give %f and %p as the server does")]
     Name(String),
+    /// A name that no replication slot can have.
+    #[error("{0:?} is no name of a replication slot: it has lower-case letters, digits and underscores only")]
+    Slot(String),
 }

@@ -11,8 +11,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
-use super::pages;
-use super::{History, WalError};
+use super::{History, WalError, pages, tail};
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
 use crate::wal_page::SegmentHeader;
@@ -64,7 +63,9 @@ pub async fn fetch(
     let system = system_of(data_directory_of(destination))?;
     let cluster = repository.cluster(system);
     let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else {
-        let Some(content) = get(&cluster, name).await? else { return Ok(Fetched::NotThere) };
+        let Some(content) = get(&cluster, name).await? else {
+            return received(&cluster, name, destination).await;
+        };
         write(destination, &content)?;
         return Ok(Fetched::Restored);
     };
@@ -74,13 +75,23 @@ pub async fn fetch(
         let _ = fs::remove_file(spool.join(segment.to_string()));
         return Ok(Fetched::Restored);
     }
-    let Some(content) = get(&cluster, name).await? else { return Ok(Fetched::NotThere) };
+    let Some(content) = get(&cluster, name).await? else {
+        return received(&cluster, name, destination).await;
+    };
     write(destination, &content)?;
     let size = SegmentHeader::of(&content).map(|header| header.segment_bytes);
     drop(content);
     if let Some(size) = size {
         fetch_ahead(&cluster, segment, size, spool, config).await;
     }
+    Ok(Fetched::Restored)
+}
+
+/// A segment that is not there may have been received in part: that part is where the log ends.
+async fn received(cluster: &Cluster, name: WalName, destination: &Path) -> Result<Fetched, PhysicalError> {
+    let Some(segment) = name.segment() else { return Ok(Fetched::NotThere) };
+    let Some(content) = tail::assembled(cluster, segment).await? else { return Ok(Fetched::NotThere) };
+    write(destination, &content)?;
     Ok(Fetched::Restored)
 }
 

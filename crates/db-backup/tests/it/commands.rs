@@ -1,6 +1,6 @@
-//! archive_command and restore_command of these tests: the test binary itself, called by the server.
+//! archive_command and restore_command of tests and claims: the running program itself, called by the server.
 //!
-//! Without its variables each of them is a test that does nothing.
+//! Without its variables each of them does nothing, so that it can be a test as well.
 
 use std::path::Path;
 use std::process::exit;
@@ -36,6 +36,16 @@ fn program(test: &str) -> String {
 
 #[test]
 fn push() {
+    push_for_the_server();
+}
+
+#[test]
+fn fetch() {
+    fetch_for_the_server();
+}
+
+/// Does what the server asks of archive_command.
+pub(crate) fn push_for_the_server() {
     let Some((repository, spool, path)) = asked() else { return };
     let config = PushConfig::new(spool);
     if wal::pushed_before(path.as_ref(), &config).unwrap() {
@@ -48,8 +58,8 @@ fn push() {
     }
 }
 
-#[test]
-fn fetch() {
+/// Does what the server asks of restore_command.
+pub(crate) fn fetch_for_the_server() {
     let Some((repository, spool, path)) = asked() else { return };
     let name = std::env::var(NAME).unwrap();
     let config = FetchConfig { spool: Some(spool.into()), ..FetchConfig::default() };

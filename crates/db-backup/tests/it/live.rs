@@ -24,6 +24,11 @@ pub(crate) struct Live {
 impl Live {
     /// A new server of this version that archives to a new repository.
     pub(crate) async fn start(major: Option<u16>, settings: &[(&str, &str)]) -> Live {
+        Self::start_with(major, settings, 0).await
+    }
+
+    /// The same with standbys, which archive once they are promoted.
+    pub(crate) async fn start_with(major: Option<u16>, settings: &[(&str, &str)], standbys: usize) -> Live {
         // The server runs as another account and writes into the same directories.
         rustix::process::umask(rustix::fs::Mode::empty());
         let home = tempfile::Builder::new().prefix("db-backup-").tempdir_in("/dev/shm").unwrap();
@@ -33,6 +38,7 @@ impl Live {
         let (repository, _) =
             Repository::init(Store::local(&store).unwrap(), &keys, Protection::Encrypted).await.unwrap();
         let mut builder = TestCluster::builder()
+            .standbys(standbys)
             .setting("archive_mode", "on")
             .setting("full_page_writes", "on")
             .setting("archive_command", push_command(&store, &keys, &spool));

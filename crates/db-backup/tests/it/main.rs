@@ -2,10 +2,20 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod commands;
+mod copies;
+mod corruption;
+mod expiry;
+mod faults;
+mod gcs_stub;
 mod keys;
 mod layouts;
+mod lease;
 mod live;
+mod python;
+mod receiving;
 mod rehearsing;
+mod retention;
 mod round_trip;
 mod slice;
+mod stores;
 mod world;

@@ -1,0 +1,74 @@
+//! Measures the claims of the area `backup`.
+//!
+//! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
+#![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
+
+#[path = "../tests/it/commands.rs"]
+mod commands;
+mod kills;
+mod ledger;
+#[path = "../tests/it/live.rs"]
+mod live;
+mod pitr;
+mod speed;
+mod versions;
+
+use std::process::ExitCode;
+
+use db_testkit::claims::{Claim, Figure, Size};
+
+const CLAIMS: &[Claim] = &[
+    Claim {
+        id: "backup-1",
+        sentence: "An encrypted full backup of realistic data takes at most 0.60 times pgBackRest's time at two processes and \
+                   zstd 3, a restore at most 0.65 times, at most 64 MB of memory whatever the size (5 pairs; nightly 30).",
+        target: "0.60 and 0.65 times, 64 MB",
+        fails_without: "crates/db-backup/src/session.rs: self.received.reserve(READ_BYTES);",
+        measure: speed::measure,
+    },
+    Claim {
+        id: "backup-2",
+        sentence: "A database that is restored to a random time, position, transaction or restore point, over three timelines \
+                   under load, holds exactly the commits up to there (60 targets; nightly 500).",
+        target: "0 targets with another commit, or one less",
+        fails_without: "crates/db-backup/src/restore/configure.rs: settings.extend(own);",
+        measure: pitr::measure,
+    },
+    Claim {
+        id: "backup-3",
+        sentence: "kill -9 of a backup, an archive_command or a restore at a random point breaks no published backup and loses \
+                   no log, and the next run goes on (60 points; nightly 600).",
+        target: "0 broken backups, 0 lost commits, 0 runs that do not go on",
+        fails_without: "crates/db-backup/src/restore/apply.rs: place::begin(directory, &plan.backup)?;",
+        measure: kills::measure,
+    },
+    Claim {
+        id: "backup-9",
+        sentence: "PostgreSQL 15 to 18 are backed up, restored to a point in time and rehearsed, 17 and 18 with a chain of \
+                   incremental backups.",
+        target: "0 versions with another content",
+        fails_without: "crates/db-backup/src/take.rs: session.send_query(\"UPLOAD_MANIFEST\").await?;",
+        measure: versions::measure,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    if asked("commands::push") {
+        commands::push_for_the_server();
+        return ExitCode::SUCCESS;
+    }
+    if asked("commands::fetch") {
+        commands::fetch_for_the_server();
+        return ExitCode::SUCCESS;
+    }
+    if asked(kills::CHILD) {
+        return kills::child(&arguments);
+    }
+    db_testkit::claims::run(CLAIMS)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
