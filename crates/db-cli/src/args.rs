@@ -93,7 +93,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it ends by itself when it is interrupted.
     pub(crate) fn ends_itself(&self) -> bool {
-        matches!(self, Command::Agent(_))
+        matches!(self, Command::Agent(_) | Command::Wal(Wal::Receive(_)))
     }
 }
 

@@ -2,19 +2,28 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use db_platform::backup::wal::{FetchConfig, Fetched, PushConfig, fetch, push, pushed_before, status};
+use db_platform::backup::Progress;
+use db_platform::backup::session::Plain;
+use db_platform::backup::wal::{
+    FetchConfig, Fetched, PushConfig, ReceiveConfig, fetch, push, pushed_before, receive, status,
+};
+use db_platform::{Class, Classify};
 use serde_json::json;
 
 use crate::args::Options;
 use crate::error::CliError;
 use crate::repository::BackupSettings;
 use crate::table::table;
-use crate::wal_args::{Fetch, Push, Status, Wal};
-use crate::{connect, repository, say};
+use crate::wal_args::{Fetch, Push, Receive, Status, Wal};
+use crate::{connect, interrupt, repository, say};
 
 /// The exit status where the repository says that there is no such file.
 const NOT_THERE: u8 = 1;
+/// Pauses between two attempts to receive, while the server is away.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The exit status where the archive has a gap, or is late.
 const GAP: u8 = 4;
 
@@ -22,6 +31,7 @@ pub(crate) async fn run(command: Wal, options: &Options) -> Result<ExitCode, Cli
     match command {
         Wal::Push(command) => self::push_one(&command, options).await,
         Wal::Fetch(command) => fetch_one(&command, options).await,
+        Wal::Receive(command) => receive_all(&command, options).await,
         Wal::Status(command) => tell(&command, options).await,
     }
 }
@@ -45,6 +55,48 @@ async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliEr
         Fetched::Restored => ExitCode::SUCCESS,
         Fetched::NotThere => ExitCode::from(NOT_THERE),
     })
+}
+
+/// Receives until a signal comes; a server that goes away is waited for.
+async fn receive_all(command: &Receive, options: &Options) -> Result<ExitCode, CliError> {
+    let settings = BackupSettings::read(options)?;
+    let repository = settings.open().await?;
+    let config = ReceiveConfig {
+        slot: Some(command.slot.clone()),
+        every: command.every,
+        compression: settings.compression,
+        ..ReceiveConfig::new(connect::config(options)?.direct_url)
+    };
+    let mut pause = FIRST_PAUSE;
+    let stop = interrupt::interrupted();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let began = Instant::now();
+        match receive(&repository, &config, &Plain, stop.as_mut(), &quiet).await {
+            Ok(received) => {
+                let text = format!("received up to {} on timeline {}", received.position, received.timeline);
+                let value = json!({ "position": received.position.to_string(), "timeline": received.timeline, "segments": received.segments });
+                say::result(options.json, &text, &value);
+                return Ok(ExitCode::SUCCESS);
+            }
+            // The server is restarted, fails over, or is not there yet: what it keeps for the slot is fetched later.
+            Err(error) if error.class() != Class::Permanent || began.elapsed() > LONGEST_PAUSE => {
+                pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
+                tracing::warn!("receiving goes on in {pause:?}: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+            () = stop.as_mut() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn quiet(progress: Progress) {
+    if let Progress::Warning(text) = progress {
+        tracing::warn!("{text}");
+    }
 }
 
 async fn tell(command: &Status, options: &Options) -> Result<ExitCode, CliError> {

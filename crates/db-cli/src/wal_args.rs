@@ -20,6 +20,10 @@ const FETCH_HELP: &str = "In postgresql.conf, written there by `dbctl backup res
 Exit status 0 the file is there; 1 the repository says that there is no such file, and recovery ends; 200 anything else, \
 and the server stops instead of taking writes with a part of the log missing.";
 
+const RECEIVE_HELP: &str = "Run it beside archive_command, as a service of its own: both store the same files. To make each \
+commit wait until it is stored, name it on the server: synchronous_standby_names = 'dbctl'. While nobody receives, such \
+commits wait.";
+
 #[derive(Subcommand)]
 pub(crate) enum Wal {
     /// Put a file of the write-ahead log into the repository: the server's archive_command.
@@ -28,6 +32,9 @@ pub(crate) enum Wal {
     /// Get a file of the write-ahead log out of the repository: the server's restore_command.
     #[command(after_help = FETCH_HELP)]
     Fetch(Fetch),
+    /// Receive the log as the server writes it, so that a crash of the server loses milliseconds; until SIGTERM.
+    #[command(after_help = RECEIVE_HELP)]
+    Receive(Receive),
     /// Whether the archive is whole, and how far it is behind the server; exit status 4 where somebody must look.
     Status(Status),
 }
@@ -52,6 +59,16 @@ pub(crate) struct Fetch {
     /// Where segments lie that are fetched ahead.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) spool: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Receive {
+    /// The replication slot; made where there is none. The server keeps the log for it while nobody receives.
+    #[arg(long, value_name = "NAME", default_value = "dbctl")]
+    pub(crate) slot: String,
+    /// How long bytes may wait for others before they are stored.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "50ms")]
+    pub(crate) every: Duration,
 }
 
 #[derive(Args)]
