@@ -75,14 +75,9 @@ async fn what_is_damaged_or_missing_is_told_by_the_exit_status() {
     let old = live.dbctl(&["backup", "verify", "--quick", "--max-age", "1ms"]).await;
     assert!(old.code == Some(3) && old.out.contains("the newest backup ended"), "{}", old.out);
 
-    let wrong = dbctl(
-        &[
-            ("BACKUP_DIR", live.path("store").to_str().unwrap()),
-            ("BACKUP_ENCRYPTION_KEY", "not the passphrase"),
-        ],
-        &["backup", "list"],
-    );
-    let wrong = wrong.await;
+    let store = live.path("store");
+    let wrong = [("BACKUP_DIR", store.to_str().unwrap()), ("BACKUP_ENCRYPTION_KEY", "not the passphrase")];
+    let wrong = dbctl(&wrong, &["backup", "list"]).await;
     assert!(wrong.code == Some(1) && wrong.err.contains("opens none"), "{}", wrong.err);
     assert!(!wrong.err.contains("not the passphrase"), "{}", wrong.err);
 

@@ -29,7 +29,7 @@ fn wish(name: &str, default: u64) -> u64 {
 
 /// Inserts rows, each in a transaction of its own, until it is told to end.
 async fn write(mut conn: AsyncPgConnection, next: Arc<AtomicU32>, end: Arc<AtomicBool>) {
-    while !end.load(Ordering::Relaxed) {
+    while !AtomicBool::load(&end, Ordering::Relaxed) {
         let id = i32::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
         let row =
             sql_query("INSERT INTO ledger VALUES ($1, repeat(md5($1::text), 20))").bind::<Integer, _>(id);

@@ -10,7 +10,7 @@ use db_testkit::Cluster;
 use diesel_async::SimpleAsyncConnection;
 use serde_json::Value;
 
-use crate::{Run, dbctl};
+use crate::run::{Run, ask_on, dbctl};
 
 pub(crate) const DBCTL: &str = env!("CARGO_BIN_EXE_dbctl");
 
@@ -88,7 +88,7 @@ impl Live {
     /// The answer of an expression, as text.
     pub(crate) async fn ask(&self, expression: &str) -> String {
         let mut conn = self.server.connect(self.server.primary()).await.unwrap();
-        crate::ask_on(&mut conn, expression).await
+        ask_on(&mut conn, expression).await
     }
 
     /// Finishes the segment and waits until it is archived.
