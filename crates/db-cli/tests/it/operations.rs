@@ -30,8 +30,8 @@ const AROUND: [(&str, &str, &str); 8] = [
     (
         "A page is corrupted",
         "archived; file=$(psql -d app -XAtc \"SELECT pg_relation_filepath('orders')\"); pg_ctl stop -D $PGDATA -m fast; \
-         dd if=/dev/urandom of=$PGDATA/$file bs=1 seek=200 count=400 conv=notrunc status=none; \
-         pg_ctl start -D $PGDATA -w -l server.log; ! psql -d app -c 'SELECT count(*) FROM orders'",
+         dd if=/dev/zero of=$PGDATA/$file bs=1 count=24 conv=notrunc status=none; \
+         pg_ctl start -D $PGDATA -w -l server.log > /dev/null; ! psql -d app -c 'SELECT count(*) FROM orders'",
         "test $(rows) = 1002",
     ),
     (
@@ -83,18 +83,20 @@ impl Host {
         let home = tempfile::Builder::new().prefix("operations-").tempdir_in("/dev/shm").unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let host = Host { home, bin: db_server::find(None, &|_| ()).unwrap().bin };
-        if let Some(account) = db_server::Account::for_servers().unwrap() {
-            chown(host.home.path(), Some(account.uid), Some(account.gid)).unwrap();
-        }
-        let pages = [
+        let files = [
             ("dbctl.env", format!("DATABASE_URL=postgresql:///app\nBACKUP_DIR={}\n", host.path("store"))),
             ("second.env", format!("BACKUP_DIR={}\n", host.path("elsewhere"))),
             ("password", db_testkit::password().to_owned()),
         ];
-        for (name, text) in pages {
+        for (name, text) in files {
             std::fs::write(host.home.path().join(name), text).unwrap();
-            std::fs::set_permissions(host.home.path().join(name), std::fs::Permissions::from_mode(0o666))
+            std::fs::set_permissions(host.home.path().join(name), std::fs::Permissions::from_mode(0o600))
                 .unwrap();
+        }
+        if let Some(account) = db_server::Account::for_servers().unwrap() {
+            for name in [".", "dbctl.env", "second.env", "password"] {
+                chown(host.home.path().join(name), Some(account.uid), Some(account.gid)).unwrap();
+            }
         }
         host
     }
