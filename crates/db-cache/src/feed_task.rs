@@ -57,13 +57,14 @@ impl Shared {
         let member = cursor.map(|_| (self.member, self.config.longest_lease.saturating_add(ANSWER_WITHIN)));
         let feed = self.tier.tier().feed(*cursor, wait, member);
         let limit = wait.saturating_add(ANSWER_WITHIN);
-        let Feed { changes, cursor: end, lost, epoch } = match tokio::time::timeout(limit, feed).await {
-            Ok(feed) => feed?,
-            Err(_) => {
-                let what = format!("the feed took longer than {limit:?}");
-                return Err(TierError::new(TierFailure::TimedOut, what));
-            }
-        };
+        let Feed { changes, cursor: end, lost, epoch, now, relayed } =
+            match tokio::time::timeout(limit, feed).await {
+                Ok(feed) => feed?,
+                Err(_) => {
+                    let what = format!("the feed took longer than {limit:?}");
+                    return Err(TierError::new(TierFailure::TimedOut, what));
+                }
+            };
         if lost || cursor.is_none() {
             if lost {
                 self.dropped_everything(Wholesale::FeedLost);
@@ -75,7 +76,9 @@ impl Shared {
             }
             self.knowledge.apply(&changes, end);
             // The member's registration went out with this request, and lasts longer than any lease from now.
-            self.knowledge.confirm(asked);
+            if self.is_relayed(relayed, now) {
+                self.knowledge.confirm(asked);
+            }
         }
         *cursor = Some(end);
         Ok(())

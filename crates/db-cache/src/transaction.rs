@@ -152,7 +152,12 @@ impl CacheTransaction {
 
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
-    /// It returns once the second tier knows, or is known not to answer: then it is told as soon as it does.
+    /// It returns once the second tier knows, or is known not to answer: then it is told as soon as it does. A fenced
+    /// transaction, and any with [`Unmarked::RollBack`], returns only once the tier knows: its mark may be lost, and others
+    /// may reach the tier that this process does not reach.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the wait; the tier is told all the same.
     pub async fn committed(&self, position: Option<Position>) -> SessionToken {
         let (slots, writer) = self.end();
         let cache = &self.cache.shared;
@@ -160,10 +165,9 @@ impl CacheTransaction {
             return SessionToken { position, ..SessionToken::default() };
         }
         let mut feed = cache.bump(writer, &slots, position).await;
-        if cache.config.unmarked == Unmarked::RollBack {
-            // Whoever would rather roll back than be wrong waits until the others can know, or the tier is given up.
-            let until = cache.clock.now().after(cache.config.doubt);
-            while feed.is_none() && cache.clock.now() < until {
+        if self.fenced || cache.config.unmarked == Unmarked::RollBack {
+            let given_up = cache.clock.now().after(cache.config.doubt);
+            while feed.is_none() && (cache.mutant != Mutant::AnswerUntold || cache.clock.now() < given_up) {
                 tokio::time::sleep(RETRY).await;
                 feed = cache.bump(writer, &slots, position).await;
             }

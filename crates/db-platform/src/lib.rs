@@ -8,6 +8,8 @@ mod breakers;
 mod cache_part;
 #[cfg(feature = "cache")]
 mod cache_writes;
+#[cfg(feature = "cache")]
+mod cached_loads;
 mod config;
 mod cursor;
 mod db;
@@ -25,6 +27,8 @@ mod servers;
 mod settings;
 mod timeout;
 mod transaction;
+#[cfg(feature = "cache")]
+mod warming;
 
 #[cfg(feature = "schedule")]
 pub use advisory_lease::AdvisoryLease;
@@ -52,6 +56,8 @@ pub use read::ReadBuilder;
 pub use servers::primary_of;
 pub use settings::{configuration_page, settings_from_env, settings_from_vars};
 pub use transaction::TransactionBuilder;
+#[cfg(feature = "cache")]
+pub use warming::CacheWarming;
 
 #[cfg(feature = "backup")]
 pub use db_backup as backup;

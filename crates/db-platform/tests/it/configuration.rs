@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 76] = [
+const NEWER: [&str; 85] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -149,10 +149,19 @@ const NEWER: [&str; 76] = [
     "BACKUP_KEEP_DAILY",
     "BACKUP_KEEP_WEEKLY",
     "BACKUP_KEEP_MONTHLY",
+    "REDIS_URL",
+    "CACHE_INSTALLATION",
+    "CACHE_TTL",
+    "CACHE_MODE",
+    "CACHE_MAX_MEMORY",
+    "CACHE_ENABLE_COMPRESSION",
+    "CACHE_ENABLE_WARMING",
+    "CACHE_SAMPLE_ONE_IN",
+    "CACHE_REDIS_BUDGET",
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 37] = [
+const NEWER_ELSEWHERE: [&str; 32] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -174,11 +183,6 @@ const NEWER_ELSEWHERE: [&str; 37] = [
     "PGSSLMAXPROTOCOLVERSION",
     "PGKRBSRVNAME",
     "PGGSSLIB",
-    "REDIS_URL",
-    "CACHE_TTL",
-    "CACHE_MAX_MEMORY",
-    "CACHE_ENABLE_COMPRESSION",
-    "CACHE_ENABLE_WARMING",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
     "MONITORING_ENABLED",
