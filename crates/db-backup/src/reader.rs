@@ -43,11 +43,14 @@ struct Shared {
     content: ChunkTable,
     workers: usize,
     /// The packs that were read last, or are being read.
-    packs: Mutex<VecDeque<(u32, Arc<OnceCell<Arc<Opened>>>)>>,
+    packs: Mutex<VecDeque<(u32, Arc<Reading>)>>,
     unpackers: Mutex<Vec<Unpacker>>,
     /// The chunks that were opened last: small files share one.
     recent: Mutex<VecDeque<(u64, Bytes)>>,
 }
+
+/// A pack that is read once, by whoever comes first, for all that want it.
+type Reading = OnceCell<Arc<Opened>>;
 
 /// The bytes of one extent, piece by piece in order.
 pub struct Pieces {

@@ -124,6 +124,16 @@ impl RetentionPolicy {
         }
     }
 
+    /// Of how many of these one backup is kept, and how long each is at most.
+    fn of_each(&self, period: Period) -> (u32, Reason, TimeDelta) {
+        match period {
+            Period::Hour => (self.hourly, Reason::Hourly, TimeDelta::hours(1)),
+            Period::Day => (self.daily, Reason::Daily, TimeDelta::days(1)),
+            Period::Week => (self.weekly, Reason::Weekly, TimeDelta::weeks(1)),
+            Period::Month => (self.monthly, Reason::Monthly, TimeDelta::days(31)),
+        }
+    }
+
     /// What the rules keep of one family, the newest first.
     fn by_rules<'b>(&self, family: &[&'b Summary], now: DateTime<Utc>) -> Vec<(Reason, &'b BackupId)> {
         let mut kept: Vec<(Reason, &BackupId)> = Vec::new();
@@ -134,27 +144,40 @@ impl RetentionPolicy {
             let within = family.iter().take_while(|backup| backup.ended >= since).count();
             kept.extend(family.iter().take(within + 1).map(|backup| (Reason::Days, &backup.id)));
         }
-        let rules: [(u32, Reason, TimeDelta, fn(DateTime<Utc>) -> i64); 4] = [
-            (self.hourly, Reason::Hourly, TimeDelta::hours(1), |time| time.timestamp().div_euclid(3_600)),
-            (self.daily, Reason::Daily, TimeDelta::days(1), |time| time.timestamp().div_euclid(86_400)),
-            // The first day of 1970 was a Thursday; weeks begin on Monday.
-            (self.weekly, Reason::Weekly, TimeDelta::weeks(1), |time| {
-                (time.timestamp().div_euclid(86_400) + 3).div_euclid(7)
-            }),
-            (self.monthly, Reason::Monthly, TimeDelta::days(31), |time| {
-                i64::from(time.year()) * 12 + i64::from(time.month0())
-            }),
-        ];
-        for (count, reason, period, bucket) in rules {
-            let since = before(now, i32::try_from(count).ok().and_then(|count| period.checked_mul(count)));
-            let mut buckets = BTreeSet::new();
+        for period in [Period::Hour, Period::Day, Period::Week, Period::Month] {
+            let (count, reason, longest) = self.of_each(period);
+            let since = before(now, i32::try_from(count).ok().and_then(|count| longest.checked_mul(count)));
+            let mut periods = BTreeSet::new();
             for backup in family.iter().filter(|backup| count > 0 && backup.ended >= since) {
-                if buckets.insert(bucket(backup.ended)) {
+                if periods.insert(period.number(backup.ended)) {
                     kept.push((reason.clone(), &backup.id));
                 }
             }
         }
         kept
+    }
+}
+
+/// What rules keep one backup of each of.
+#[derive(Debug, Clone, Copy)]
+enum Period {
+    Hour,
+    Day,
+    Week,
+    Month,
+}
+
+impl Period {
+    /// Which one a moment lies in, counted from 1970.
+    fn number(self, time: DateTime<Utc>) -> i64 {
+        let days = time.timestamp().div_euclid(86_400);
+        match self {
+            Period::Hour => time.timestamp().div_euclid(3_600),
+            Period::Day => days,
+            // The first day of 1970 was a Thursday; weeks begin on Monday.
+            Period::Week => (days + 3).div_euclid(7),
+            Period::Month => i64::from(time.year()) * 12 + i64::from(time.month0()),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ async fn a_copy_restores_without_the_first_repository() {
     let to = World::new(Protection::Authenticated).await;
 
     let copied = from.cluster.copy_backup(&first.id, &to.cluster, WriterOptions::default()).await.unwrap();
-    assert_eq!(copied.backups, [first.id.clone()]);
+    assert_eq!(copied.backups, std::slice::from_ref(&first.id));
     assert_eq!(from.cluster.copy_wal(&to.cluster, Compression::default()).await.unwrap().wal, 4);
     let again = from.cluster.copy_backup(&first.id, &to.cluster, WriterOptions::default()).await.unwrap();
     assert!(again.backups.is_empty());

@@ -15,7 +15,7 @@ async fn a_backup_is_marked_first_and_removed_by_a_later_expiry() {
     let old = take(&world.cluster, &[("a", some_bytes(1, 100))], None).await;
     let new = take(&world.cluster, &[("a", some_bytes(2, 100))], None).await;
     let expiry = world.cluster.expiry(&NOTHING).await.unwrap();
-    assert_eq!(expiry.plan.remove, [old.id.clone()]);
+    assert_eq!(expiry.plan.remove, std::slice::from_ref(&old.id));
 
     let first = world.cluster.expire_after(&expiry, TimeDelta::hours(1)).await.unwrap();
     assert_eq!((first.marked, first.removed.len()), (vec![old.id.clone()], 0));

@@ -4,9 +4,11 @@
 mod commands;
 mod copies;
 mod corruption;
+mod emulators;
 mod expiry;
 mod faults;
 mod gcs_stub;
+mod history;
 mod keys;
 mod layouts;
 mod lease;
@@ -17,5 +19,6 @@ mod rehearsing;
 mod retention;
 mod round_trip;
 mod slice;
+mod spoil;
 mod stores;
 mod world;
