@@ -19,6 +19,7 @@ mod instance;
 mod job_lease;
 mod keys;
 mod lease;
+pub mod logical;
 mod manifest;
 mod manifest_object;
 mod physical_error;

@@ -15,7 +15,7 @@ use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-pub use dial::{Dial, Link, Plain};
+pub use dial::{Dial, Dialling, Link, Plain};
 pub use error::SessionError;
 
 /// What one read from the socket takes at most: larger reads cost memory and no longer save calls.
