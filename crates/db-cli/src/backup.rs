@@ -2,6 +2,7 @@
 
 pub(crate) mod checking;
 mod copying;
+mod dumps;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
@@ -21,6 +22,7 @@ pub(crate) use restore::restore_command;
 pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, CliError> {
     match command {
         Backup::Init(init) => keys::init(&init, options).await,
+        Backup::Take(take) if take.logical => dumps::take(&take, options).await,
         Backup::Take(take) => taking::run(&take, options).await,
         Backup::List(of) => list::run(&of, options).await,
         Backup::Info(info) => show::run(&info, options).await,

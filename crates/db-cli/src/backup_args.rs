@@ -16,6 +16,7 @@ const RESTORE_HELP: &str = "Examples:
   dbctl backup restore --to /srv/copy --time '2026-11-28 12:30:00+01'
   dbctl backup restore --to /var/lib/postgresql/17/main --in-place --force
   dbctl backup restore --to /var/lib/postgresql/17/main --undo
+  dbctl backup restore 20261128T114200Z-logical --into shop_restored --table orders
 
 Nothing is touched before the plan was printed and, at a terminal, confirmed. Start the server when it is done: it fetches \
 the log with `dbctl wal fetch`, and takes writes at the target.";
@@ -70,8 +71,20 @@ pub(crate) struct Init {
 #[derive(Args, Default)]
 pub(crate) struct Take {
     /// Only what changed since the newest backup, or since --parent.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "logical")]
     pub(crate) incremental: bool,
+    /// Dump databases with pg_dump, so that they can be restored one by one, and into another version.
+    #[arg(long)]
+    pub(crate) logical: bool,
+    /// A database to dump; can be given several times; without it the URL's.
+    #[arg(long, value_name = "NAME", requires = "logical")]
+    pub(crate) database: Vec<String>,
+    /// A table to dump, as pg_dump takes it; can be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "logical")]
+    pub(crate) table: Vec<String>,
+    /// Where a dump lies before it is stored; it needs the room of the largest database's rows.
+    #[arg(long, value_name = "DIR", requires = "logical", value_hint = ValueHint::DirPath)]
+    pub(crate) work: Option<PathBuf>,
     /// The backup that an incremental one is relative to.
     #[arg(long, value_name = "BACKUP", requires = "incremental")]
     pub(crate) parent: Option<String>,
@@ -146,8 +159,17 @@ pub(crate) struct Restore {
     /// The backup; without one the newest that leads to the target, and at a terminal you are asked.
     pub(crate) backup: Option<String>,
     /// The data directory.
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) to: PathBuf,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "into")]
+    pub(crate) to: Option<PathBuf>,
+    /// Restore a dump into this new database of the server that DATABASE_DIRECT_URL or DATABASE_URL names.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["to", "target", "undo", "plan"])]
+    pub(crate) into: Option<String>,
+    /// The database of the dump, where it has several.
+    #[arg(long, value_name = "NAME", requires = "into")]
+    pub(crate) database: Option<String>,
+    /// A table to restore, as pg_restore takes it; can be given several times.
+    #[arg(long, value_name = "NAME", requires = "into")]
+    pub(crate) table: Vec<String>,
     /// Up to the last commit at or before this time, with its zone: '2026-11-28 12:30:00+01'.
     #[arg(long, value_name = "TIME", group = "target")]
     pub(crate) time: Option<String>,

@@ -1,10 +1,10 @@
 //! Finds out which database is meant, and connects to it.
 
 use db_platform::backup::PhysicalError;
-use db_platform::backup::session::{Plain, Session};
+use db_platform::backup::session::Session;
 use db_platform::core::Connect as _;
 use db_platform::pool::{ConnectConfig, Connector};
-use db_platform::{Config, DatabaseUrl, Endpoint};
+use db_platform::{BackupDial, Config, DatabaseUrl, Endpoint};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::Client;
 
@@ -69,7 +69,7 @@ pub(crate) async fn system_identifier(url: &DatabaseUrl) -> Result<u64, CliError
 }
 
 async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
-    Ok(Session::open(url, &Plain).await.map_err(PhysicalError::from)?)
+    Ok(Session::open(url, &BackupDial).await.map_err(PhysicalError::from)?)
 }
 
 /// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.

@@ -63,6 +63,10 @@ pub(crate) enum CliError {
     SeveralBackups { named: String },
     #[error("there is no backup that an incremental one could be relative to; take a full one first")]
     NoParent,
+    #[error("there is no dump in the repository; `dbctl backup take --logical` takes one")]
+    NoDump,
+    #[error("say with --to which directory is meant")]
+    NoDirectory,
     #[error("{what}: say {flag} where nobody is at the terminal")]
     NotAgreed { what: &'static str, flag: &'static str },
     #[error("{0}")]

@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use db_platform::backup::Progress;
-use db_platform::backup::session::Plain;
 use db_platform::backup::wal::{
     FetchConfig, Fetched, PushConfig, ReceiveConfig, fetch, push, pushed_before, receive, status,
 };
-use db_platform::{Class, Classify};
+use db_platform::{BackupDial, Class, Classify};
 use serde_json::json;
 
 use crate::args::Options;
@@ -72,7 +71,7 @@ async fn receive_all(command: &Receive, options: &Options) -> Result<ExitCode, C
     let mut stop = std::pin::pin!(stop);
     loop {
         let began = Instant::now();
-        match receive(&repository, &config, &Plain, stop.as_mut(), &quiet).await {
+        match receive(&repository, &config, &BackupDial, stop.as_mut(), &quiet).await {
             Ok(received) => {
                 let text = format!("received up to {} on timeline {}", received.position, received.timeline);
                 let value = json!({ "position": received.position.to_string(), "timeline": received.timeline, "segments": received.segments });

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "schedule")]
 mod advisory_lease;
+#[cfg(feature = "backup")]
+mod backup_dial;
 mod breakers;
 #[cfg(feature = "cache")]
 mod cache_part;
@@ -32,6 +34,8 @@ mod warming;
 
 #[cfg(feature = "schedule")]
 pub use advisory_lease::AdvisoryLease;
+#[cfg(feature = "backup")]
+pub use backup_dial::BackupDial;
 #[cfg(feature = "cache")]
 pub use cache_part::DbCache;
 pub use config::Config;

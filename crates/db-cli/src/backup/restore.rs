@@ -1,5 +1,6 @@
 //! `dbctl backup restore`: the plan, the question, the restore, and its undoing.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::backup::restore::{
@@ -8,6 +9,7 @@ use db_platform::backup::restore::{
 use db_platform::backup::{BackupId, Cluster};
 use serde_json::json;
 
+use super::dumps;
 use super::list::{rows, size};
 use crate::args::Options;
 use crate::backup_args::{AtTarget, Restore};
@@ -17,19 +19,23 @@ use crate::transfer::Transfer;
 use crate::{ask, say};
 
 pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode, CliError> {
+    if let Some(into) = &command.into {
+        return dumps::bring_back(&command, into, options).await;
+    }
+    let to = command.to.as_deref().ok_or(CliError::NoDirectory)?;
     if command.undo {
-        return back(&command, options).await;
+        return back(&command, to, options).await;
     }
     let opened = BackupSettings::read(options)?.open().await?;
     let cluster = repository::cluster(&opened, command.of.cluster).await?;
-    let config = config(&command, options, &cluster).await?;
+    let config = config(&command, to, options, &cluster).await?;
     let plan = plan(&cluster, &config).await?;
     if command.plan {
         say::result(options.json, &text(&plan, &config), &json!(plan));
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("{}", text(&plan, &config));
-    agreed(&command, "the directory is written").await?;
+    agreed(&command, to, "the directory is written").await?;
     let transfer = Transfer::begin();
     let restored = apply(&cluster, &config, &plan, &transfer.observer()).await;
     transfer.end();
@@ -52,17 +58,16 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-async fn back(command: &Restore, options: &Options) -> Result<ExitCode, CliError> {
-    agreed(command, "what was restored is removed, and what was there before comes back").await?;
-    undo(&command.to)?;
-    let text = format!("{} is as it was before the restore", command.to.display());
-    say::result(options.json, &text, &json!({ "undone": command.to }));
+async fn back(command: &Restore, to: &Path, options: &Options) -> Result<ExitCode, CliError> {
+    agreed(command, to, "what was restored is removed, and what was there before comes back").await?;
+    undo(to)?;
+    let text = format!("{} is as it was before the restore", to.display());
+    say::result(options.json, &text, &json!({ "undone": to }));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn agreed(command: &Restore, what: &'static str) -> Result<(), CliError> {
-    if command.yes
-        || (ask::somebody() && ask::yes(&format!("{} at {}.", capital(what), command.to.display())).await)
+async fn agreed(command: &Restore, to: &Path, what: &'static str) -> Result<(), CliError> {
+    if command.yes || (ask::somebody() && ask::yes(&format!("{} at {}.", capital(what), to.display())).await)
     {
         return Ok(());
     }
@@ -74,7 +79,12 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-async fn config(command: &Restore, options: &Options, cluster: &Cluster) -> Result<RestoreConfig, CliError> {
+async fn config(
+    command: &Restore,
+    to: &Path,
+    options: &Options,
+    cluster: &Cluster,
+) -> Result<RestoreConfig, CliError> {
     let existing = match (command.force, command.overwrite) {
         (true, _) => Existing::KeepAside,
         (_, true) => Existing::Overwrite,
@@ -97,7 +107,7 @@ async fn config(command: &Restore, options: &Options, cluster: &Cluster) -> Resu
         config_directory: command.config_dir.clone(),
         programs: command.pg_bin.clone(),
         workers: usize::from(command.workers),
-        ..RestoreConfig::to(&command.to)
+        ..RestoreConfig::to(to)
     })
 }
 

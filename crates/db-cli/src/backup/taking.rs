@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU32;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db_platform::backup::take::{TakeConfig, Taken, WalSource, take};
 use db_platform::backup::{BackupId, Observer, Repository, Summary, WriterOptions};
-use db_platform::{Config, DatabaseUrl};
+use db_platform::{BackupDial, Config, DatabaseUrl};
 use serde_json::json;
 
 use super::list::{age, size};
@@ -53,6 +54,7 @@ pub(crate) async fn once(
         false => None,
     };
     let mut config = TakeConfig::new(url.clone());
+    config.dial = Arc::new(BackupDial);
     config.parent = parent;
     config.label.clone_from(&command.label);
     config.pinned = command.pin;

@@ -213,3 +213,20 @@ async fn keys_can_go_into_a_file_that_only_its_owner_reads() {
     let again = dbctl(&at, &["--settings", keys.to_str().unwrap(), "backup", "init"]).await;
     assert!(again.code == Some(1) && again.err.contains("there is a repository"), "{}", again.err);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_comes_back_beside_the_original_and_its_rows_are_compared() {
+    let live = Live::start("").await;
+    live.json(&["backup", "init"]).await;
+    live.run(FILL).await;
+    let none = live.dbctl(&["backup", "restore", "--into", "copy"]).await;
+    assert!(none.code == Some(1) && none.err.contains("--logical"), "{}", none.err);
+    let taken = live.json(&["backup", "take", "--logical", "--label", "a dump"]).await;
+    assert_eq!(taken["backup"]["kind"], "logical", "{taken}");
+    live.run("DROP TABLE orders").await;
+    let restored = live.json(&["backup", "restore", "--into", "copy"]).await;
+    assert_eq!(restored["miscounts"], serde_json::json!([]), "{restored}");
+    assert!(restored["compared"].as_u64().unwrap() >= 1, "{restored}");
+    let twice = live.dbctl(&["backup", "restore", "--into", "copy"]).await;
+    assert!(twice.code == Some(1) && twice.err.contains("already exists"), "{}", twice.err);
+}
