@@ -23,7 +23,7 @@ const CLAIMS: &[Claim] = &[Claim {
     sentence: "Two agents to whom a backup is due at once take one, and the other says which host it waits for (3 times; nightly \
                30).",
     target: "0 times with two backups, or without a word",
-    fails_without: "crates/db-cli/src/agent/jobs.rs: jobs.push(job.lease(lease(Some(Kind::Full))));",
+    fails_without: "crates/db-cli/src/agent/jobs.rs: jobs.push(leased(ground, job, Some(Kind::Full)));",
     measure: two_agents,
 }];
 

@@ -6,6 +6,7 @@ mod agent;
 mod agent_args;
 mod args;
 mod ask;
+mod audit;
 mod backup;
 mod backup_args;
 mod check;

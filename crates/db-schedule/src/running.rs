@@ -67,6 +67,8 @@ async fn lease(shared: &Shared, entry: &Entry, mut due: DateTime<Utc>) -> Leased
                 let mut board = entry.board.lock();
                 board.waiting = None;
                 board.skipped = board.skipped.saturating_add(1);
+                // The work was done, though not here: nothing is overdue.
+                (board.last_success, board.is_overdue) = (Some(shared.now()), false);
                 drop(board);
                 shared.tell(&Event::Skipped { job: name, due, why: &why });
                 return Leased::Nothing(due);

@@ -23,7 +23,7 @@ pub struct JobStatus {
     pub waiting: Option<String>,
     /// The last run that has ended: when, how long it took, how it ended.
     pub last: Option<(DateTime<Utc>, Duration, Outcome)>,
-    /// When it last succeeded, here or as its records say.
+    /// When it last succeeded: here, on another host that attended to a due time, or as its records say.
     pub last_success: Option<DateTime<Utc>>,
     /// Whether there was no success for longer than expected.
     pub is_overdue: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use db_platform::backup::rehearse::{RehearseConfig, rehearse};
 use db_platform::backup::{
-    Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
+    AuditAction, Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
 };
 use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{DatabaseUrl, settings_from_vars};
@@ -17,7 +17,7 @@ use crate::backup::{checking, rehearsal, removing, taking};
 use crate::backup_args::Take;
 use crate::error::CliError;
 use crate::repository::BackupSettings;
-use crate::{connect, repository, vars};
+use crate::{audit, connect, repository, vars};
 
 /// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
 /// no reason not to start.
@@ -40,7 +40,7 @@ impl Ground {
         let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
         Ok(Ground {
             place: format!("{}/{}", hosts.join(","), url.database()),
-            host: host_name(),
+            host: audit::host(),
             figures: Arc::new(Figures::default()),
             settings: BackupSettings::read(options)?,
             schedules: settings_from_vars(vars::all(options)?, |from| from.get())?,
@@ -72,26 +72,25 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
         }
     };
     let mut jobs = Vec::new();
-    let lease = |kind| lease(ground, kind);
     if let Some(cron) = &schedules.full {
         let mut job = job(ground, "backup", cron, |ground, _| take(ground, false)).last_success(last);
         if let Some(age) = schedules.max_age {
             job = job.expect_within(age);
         }
-        jobs.push(job.lease(lease(Some(Kind::Full))));
+        jobs.push(leased(ground, job, Some(Kind::Full)));
     }
     if let Some(cron) = &schedules.incremental {
         let job = job(ground, "incremental", cron, |ground, _| take(ground, true));
-        jobs.push(job.lease(lease(Some(Kind::Incremental))));
+        jobs.push(leased(ground, job, Some(Kind::Incremental)));
     }
     if let Some(cron) = &schedules.verify {
-        jobs.push(job(ground, "verify", cron, |ground, _| verify(ground)).lease(lease(None)));
+        jobs.push(leased(ground, job(ground, "verify", cron, |ground, _| verify(ground)), None));
     }
     if let Some(cron) = &schedules.rehearse {
-        jobs.push(job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)).lease(lease(None)));
+        jobs.push(leased(ground, job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)), None));
     }
     if let Some(cron) = &schedules.expire {
-        jobs.push(job(ground, "expire", cron, |ground, _| expire(ground)).lease(lease(None)));
+        jobs.push(leased(ground, job(ground, "expire", cron, |ground, _| expire(ground)), None));
     }
     Ok(jobs)
 }
@@ -121,9 +120,11 @@ where
     .timeout(schedules.timeout)
 }
 
-/// One host at a time, by a lock in the repository. Credentials that may only put cannot see a lock: give one host the
-/// schedule then.
-fn lease(ground: &Arc<Ground>, kind: Option<Kind>) -> Arc<JobLease> {
+/// One host at a time, by a lock in the repository. A host that may only add cannot see a lock: give one of them the schedule.
+fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
+    if ground.settings.keys.keys.is_none() {
+        return job;
+    }
     let shared = Arc::clone(ground);
     let open: OpenCluster = Arc::new(move || {
         let ground = Arc::clone(&shared);
@@ -133,10 +134,10 @@ fn lease(ground: &Arc<Ground>, kind: Option<Kind>) -> Arc<JobLease> {
         })
     });
     let lease = JobLease::new(open, format!("{} pid {}", ground.host, std::process::id()));
-    Arc::new(match kind {
+    job.lease(Arc::new(match kind {
         Some(kind) => lease.taking(kind),
         None => lease,
-    })
+    }))
 }
 
 async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
@@ -151,6 +152,7 @@ async fn expire(ground: Arc<Ground>) -> Result<String, CliError> {
     let expiry = cluster.expiry(&ground.settings.retention).await?;
     let expired = cluster.expire(&expiry).await?;
     let said = removing::sentence(&expired);
+    audit::record(&cluster, AuditAction::Expire, None, &[("did", said.clone())]).await;
     match &expiry.plan.held_back {
         None => Ok(said),
         Some(why) => Err(CliError::Damaged(format!("nothing was removed: {why}"))),
@@ -176,6 +178,8 @@ async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
     let verdict = rehearse(&cluster, &config, &quiet).await?;
     ground.figures.rehearsed(&verdict);
     let said = rehearsal::sentence(&verdict);
+    audit::record(&cluster, AuditAction::Rehearse, verdict.backup.as_ref(), &[("verdict", said.clone())])
+        .await;
     if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
 }
 
@@ -197,9 +201,4 @@ fn quiet(progress: Progress) {
 async fn last_success(cluster: &Cluster) -> Option<DateTime<Utc>> {
     let backups = cluster.backups().await.ok()?;
     backups.whole.iter().rev().find(|summary| summary.kind == Kind::Full).map(|summary| summary.ended)
-}
-
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "this host".to_owned() } else { name.trim().to_owned() }
 }

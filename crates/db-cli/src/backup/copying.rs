@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use db_platform::backup::{BackupId, WriterOptions};
+use db_platform::backup::{AuditAction, BackupId, WriterOptions};
 use serde_json::json;
 
 use crate::args::Options;
 use crate::backup_args::Copy;
 use crate::error::CliError;
 use crate::repository::{self, BackupSettings};
-use crate::{say, vars};
+use crate::{audit, say, vars};
 
 pub(crate) async fn run(command: &Copy, options: &Options) -> Result<ExitCode, CliError> {
     let opened = BackupSettings::read(options)?.open().await?;
@@ -33,6 +33,8 @@ pub(crate) async fn run(command: &Copy, options: &Options) -> Result<ExitCode, C
     copied.sort();
     copied.dedup();
     let log = from.copy_wal(&to, second.compression).await?.wal;
+    let details = [("backups", copied.len().to_string()), ("into", there.store().to_string())];
+    audit::record(&from, AuditAction::Copy, None, &details).await;
     let text = format!("{} backups and {log} files of the log copied to {}", copied.len(), there.store());
     say::result(options.json, &text, &json!({ "backups": copied, "log_files": log }));
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use db_platform::BackupDial;
 use db_platform::backup::logical::{DumpConfig, RestoreDumpConfig, dump, restore};
-use db_platform::backup::{Kind, WriterOptions};
+use db_platform::backup::{AuditAction, Kind, WriterOptions};
 use serde_json::json;
 
 use super::list::size;
@@ -14,7 +14,7 @@ use crate::backup_args::{Restore, Take};
 use crate::error::CliError;
 use crate::repository::{self, BackupSettings};
 use crate::transfer::Transfer;
-use crate::{FOUND, connect, say};
+use crate::{FOUND, audit, connect, say};
 
 pub(crate) async fn take(command: &Take, options: &Options) -> Result<ExitCode, CliError> {
     let url = connect::config(options)?.direct_url;
@@ -33,6 +33,9 @@ pub(crate) async fn take(command: &Take, options: &Options) -> Result<ExitCode, 
     let summary = dump(&repository, &config, &transfer.observer()).await;
     transfer.end();
     let summary = summary?;
+    let cluster = repository.cluster(summary.server.system_identifier);
+    audit::record(&cluster, AuditAction::Take, Some(&summary.id), &[("kind", summary.kind.to_string())])
+        .await;
     let text = format!(
         "{} taken: {}, {}, {} stored",
         summary.id,
@@ -73,6 +76,7 @@ pub(crate) async fn bring_back(
     let restored = restore(&cluster, &backup, &config, &transfer.observer()).await;
     transfer.end();
     let restored = restored?;
+    audit::record(&cluster, AuditAction::Restore, Some(&backup), &[("into", into.to_owned())]).await;
     let mut lines = vec![format!(
         "{} is restored into {}; the rows of {} tables were compared",
         restored.backup, restored.database, restored.compared

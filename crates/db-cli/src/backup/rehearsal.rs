@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use db_platform::backup::AuditAction;
 use db_platform::backup::rehearse::{Check, Expect, Rehearsal, RehearseConfig, rehearse};
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use crate::backup_args::Rehearse;
 use crate::error::CliError;
 use crate::repository::{self, BackupSettings};
 use crate::transfer::Transfer;
-use crate::{FOUND, say};
+use crate::{FOUND, audit, say};
 
 pub(crate) async fn run(command: &Rehearse, options: &Options) -> Result<ExitCode, CliError> {
     let opened = BackupSettings::read(options)?.open().await?;
@@ -37,7 +38,10 @@ pub(crate) async fn run(command: &Rehearse, options: &Options) -> Result<ExitCod
     let verdict = rehearse(&cluster, &config, &transfer.observer()).await;
     transfer.end();
     let verdict = verdict?;
-    let mut lines = vec![sentence(&verdict)];
+    let said = sentence(&verdict);
+    audit::record(&cluster, AuditAction::Rehearse, verdict.backup.as_ref(), &[("verdict", said.clone())])
+        .await;
+    let mut lines = vec![said];
     lines.extend(verdict.problems.iter().map(|problem| format!("wrong {problem}")));
     for check in &verdict.checks {
         let word = if check.holds { "ok   " } else { "wrong" };

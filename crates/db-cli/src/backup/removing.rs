@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use db_platform::backup::{Expired, Expiry, Reason};
+use db_platform::backup::{AuditAction, Expired, Expiry, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Options;
@@ -10,7 +10,7 @@ use crate::backup_args::{Delete, Expire};
 use crate::error::CliError;
 use crate::repository::{self, BackupSettings};
 use crate::table::table;
-use crate::{ask, say};
+use crate::{ask, audit, say};
 
 pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCode, CliError> {
     let settings = BackupSettings::read(options)?;
@@ -27,6 +27,7 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
         return Err(CliError::NotAgreed { what: "backups would be removed", flag: "--yes" });
     }
     let expired = cluster.expire(&expiry).await?;
+    audit::record(&cluster, AuditAction::Expire, None, &[("did", sentence(&expired))]).await;
     let ids = |ids: &[db_platform::backup::BackupId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let value = json!({
         "marked": ids(&expired.marked),
@@ -60,6 +61,7 @@ pub(crate) async fn delete(command: &Delete, options: &Options) -> Result<ExitCo
         return Err(CliError::NotAgreed { what: "a backup would be removed", flag: "--yes" });
     }
     cluster.delete(&summary.id).await?;
+    audit::record(&cluster, AuditAction::Delete, Some(&summary.id), &[]).await;
     say::result(options.json, &format!("{} is removed", summary.id), &json!({ "removed": summary.id }));
     Ok(ExitCode::SUCCESS)
 }

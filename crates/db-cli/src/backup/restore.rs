@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use db_platform::backup::restore::{
     Action, Existing, Plan, Purpose, RestoreConfig, Target, TimelineChoice, apply, plan, undo,
 };
-use db_platform::backup::{BackupId, Cluster};
+use db_platform::backup::{AuditAction, BackupId, Cluster};
 use serde_json::json;
 
 use super::dumps;
@@ -16,7 +16,7 @@ use crate::backup_args::{AtTarget, Restore};
 use crate::error::CliError;
 use crate::repository::{self, BackupSettings};
 use crate::transfer::Transfer;
-use crate::{ask, say};
+use crate::{ask, audit, say};
 
 pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode, CliError> {
     if let Some(into) = &command.into {
@@ -40,6 +40,8 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
     let restored = apply(&cluster, &config, &plan, &transfer.observer()).await;
     transfer.end();
     let restored = restored?;
+    let details = [("to", to.display().to_string()), ("target", plan.target.clone())];
+    audit::record(&cluster, AuditAction::Restore, Some(&restored.backup), &details).await;
     let kept = restored.kept_as.as_ref().map(|kept| format!("; what was there is in {}", kept.display()));
     let text = format!(
         "{} is restored to {}: {} fetched, {} were there already{}\nstart the server: it replays the log up to {}",

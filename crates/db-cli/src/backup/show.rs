@@ -90,7 +90,11 @@ async fn all(opened: &Repository, named: Option<u64>) -> Result<(String, Value),
     Ok((lines.join("\n"), json!({ "repository": opened.store().to_string(), "clusters": values })))
 }
 
+/// The newest entries of the audit log.
+const AUDIT_SHOWN: usize = 10;
+
 async fn cluster(cluster: &Cluster) -> Result<(String, Value), CliError> {
+    let (entries, unreadable) = cluster.audit().await?;
     let backups = cluster.backups().await?;
     let stored: u64 = backups.whole.iter().map(|one| one.figures.stored_bytes).fold(0, u64::saturating_add);
     let mut log = 0_u64;
@@ -109,7 +113,17 @@ async fn cluster(cluster: &Cluster) -> Result<(String, Value), CliError> {
         newest.map_or_else(|| "is none".to_owned(), |one| one.id.to_string()),
         ago.map(|ago| format!(", {} ago", age(ago))).unwrap_or_default(),
     );
+    let mut lines = vec![text];
+    for entry in entries.iter().rev().take(AUDIT_SHOWN).rev() {
+        let backup = entry.backup.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+        let action = format!("{:?}", entry.action).to_lowercase();
+        lines.push(format!("  {} {} {action}{backup}", time(entry.at), entry.who));
+    }
+    lines.extend(unreadable.iter().map(|path| format!("  DAMAGED {path}")));
+    let text = lines.join("\n");
     let value = json!({
+        "audit": entries,
+        "audit_damaged": unreadable,
         "cluster": cluster.system_identifier().to_string(),
         "backups": backups.whole.len(),
         "damaged": backups.damaged.len(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_platform::backup::take::{TakeConfig, Taken, WalSource, take};
-use db_platform::backup::{BackupId, Observer, Repository, Summary, WriterOptions};
+use db_platform::backup::{AuditAction, BackupId, Observer, Repository, Summary, WriterOptions};
 use db_platform::{BackupDial, Config, DatabaseUrl};
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::backup_args::Take;
 use crate::error::CliError;
 use crate::repository::BackupSettings;
 use crate::transfer::Transfer;
-use crate::{FOUND, connect, repository, say};
+use crate::{FOUND, audit, connect, repository, say};
 
 pub(crate) async fn run(command: &Take, options: &Options) -> Result<ExitCode, CliError> {
     let config: Config = connect::config(options)?;
@@ -69,7 +69,12 @@ pub(crate) async fn once(
     if command.include_log {
         config.wal = WalSource::Included;
     }
-    Ok(take(repository, &config, observer).await?)
+    let taken = take(repository, &config, observer).await?;
+    let summary = &taken.summary;
+    let cluster = repository.cluster(summary.server.system_identifier);
+    audit::record(&cluster, AuditAction::Take, Some(&summary.id), &[("kind", summary.kind.to_string())])
+        .await;
+    Ok(taken)
 }
 
 /// The backup that an incremental one is relative to: the one that is named, or the newest physical one.

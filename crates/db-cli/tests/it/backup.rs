@@ -45,6 +45,10 @@ async fn a_dropped_table_comes_back_to_the_second_before() {
     assert!(!copy.exists(), "nobody has agreed");
     let restored = live.dbctl(&[&target[..], &["--yes"]].concat()).await;
     assert_eq!(restored.code, Some(0), "{}", restored.err);
+    let info = live.json(&["backup", "info"]).await;
+    let audit = info["clusters"][0]["audit"].as_array().unwrap();
+    let actions: Vec<_> = audit.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["take", "restore"], "{info}");
     assert!(restored.out.contains("start the server"), "{}", restored.out);
     let mut server = Restored::start(&copy);
     assert_eq!(server.ask("SELECT count(*) FROM orders"), "1500");

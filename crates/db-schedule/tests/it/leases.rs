@@ -82,7 +82,8 @@ fn host(wall: &Wall, name: &'static str, store: &Arc<Store>, fails: bool) -> (Sc
         }
     });
     let lease = Arc::new(Host { name, store: Arc::clone(store) });
-    let scheduler = wall.scheduler().job(job.lease(lease)).observer(told.clone()).start().unwrap();
+    let job = job.lease(lease).expect_within(2 * HOUR);
+    let scheduler = wall.scheduler().job(job).observer(told.clone()).start().unwrap();
     (scheduler, told)
 }
 
@@ -103,6 +104,17 @@ async fn of_two_hosts_one_runs_and_the_other_says_why_it_waits() {
     assert!(all.iter().any(|line| line.ends_with("has the lease")), "{all:?}");
     let skipped: u64 = [&first, &second].iter().map(|host| host.status()[0].skipped).sum();
     assert_eq!(skipped, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_host_does_is_overdue_on_none() {
+    let (wall, store) = (Wall::new(), Arc::new(Store::default()));
+    let (_first, told_first) = host(&wall, "db1", &store, false);
+    let (second, told_second) = host(&wall, "db2", &store, false);
+    pass(12 * HOUR + 30 * MINUTE).await;
+    let all = [told_first.all(), told_second.all()].concat();
+    assert!(!all.iter().any(|line| line.contains("has not succeeded")), "{all:?}");
+    assert!(second.status()[0].skipped > 0 || told_first.count("did it") > 0, "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,6 +154,7 @@ async fn a_wait_that_is_longer_than_the_interval_ends_in_one_run() {
     *store.holder.lock().unwrap() = None;
     pass(30 * MINUTE).await;
     assert_eq!(told.count("begins"), 1, "{:?}", told.all());
+    assert_eq!(told.count("has never succeeded"), 1, "it waits, and says so: {:?}", told.all());
     assert_eq!(scheduler.status()[0].missed, 3);
     assert_eq!(told.count("another host had the lease"), 3, "{:?}", told.all());
     let done: Vec<_> = store.done.lock().unwrap().keys().map(|due| due.format("%H:%M").to_string()).collect();
