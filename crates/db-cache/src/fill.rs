@@ -27,6 +27,8 @@ use crate::token::Token;
 pub(crate) enum Purpose {
     /// There is none.
     Load,
+    /// There is one in the first tier, which is too old for the caller.
+    Again,
     /// There is one, whose time is nearly over.
     Refresh,
 }
@@ -75,7 +77,7 @@ impl Shared {
         let Look { token, seen } = self.look_and_open(&plan).await;
         let mut stale = stale;
         match seen {
-            Seen::Fresh(found, as_of) if purpose == Purpose::Load || self.is_renewed(&plan, &found) => {
+            Seen::Fresh(found, as_of) if purpose != Purpose::Refresh || self.is_renewed(&plan, &found) => {
                 self.release(&plan, holder).await;
                 return flight.land(Landed::Found(found, as_of));
             }

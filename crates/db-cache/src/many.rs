@@ -161,8 +161,11 @@ impl Shared {
             self.load_many_uncached(&unencoded, load, answers).await;
         }
         let mut open = self.look_for_each(plans, answers).await;
+        let mut purpose = Purpose::Load;
         while !open.is_empty() {
-            let waiting = self.join_each(open, load);
+            let waiting = self.join_each(open, load, purpose);
+            // What a later round finds in the first tier is what the one before has refused.
+            purpose = Purpose::Again;
             let again = self.when_each_landed(waiting, began, answers).await;
             open = self.look_again_for_each(again, answers).await;
         }
@@ -234,6 +237,7 @@ impl Shared {
         self: &Arc<Self>,
         open: Vec<Open<K, V>>,
         load: &Arc<F>,
+        purpose: Purpose,
     ) -> Vec<Waiting<K, V, E>>
     where
         K: Clone + Eq + Hash + Send + Sync + 'static,
@@ -259,7 +263,7 @@ impl Shared {
             waiting.push(Waiting { open, board, joined });
         }
         if !legs.is_empty() {
-            tokio::spawn(Arc::clone(self).fly_many(legs, Arc::clone(load), Purpose::Load));
+            tokio::spawn(Arc::clone(self).fly_many(legs, Arc::clone(load), purpose));
         }
         waiting
     }
