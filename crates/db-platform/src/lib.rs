@@ -6,6 +6,8 @@ mod breakers;
 mod cache_part;
 #[cfg(feature = "cache")]
 mod cache_writes;
+#[cfg(feature = "cache")]
+mod cached_loads;
 mod config;
 mod cursor;
 mod db;

@@ -36,6 +36,8 @@ struct State {
     brought: Option<Written>,
     /// Whether anything was written that this process may not have written itself.
     elsewhere: bool,
+    /// How often something was written, by whoever.
+    writes: u64,
 }
 
 impl State {
@@ -90,10 +92,17 @@ impl Session {
         state.token.filter(|_| state.untold.is_none())
     }
 
+    /// How often it was told of a write: by a commit of its own, by [`forget`](Session::forget) or by
+    /// [`merge`](Session::merge). What was read before the number went up may be older than that write.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
     /// Adds what another session has written, or the same one elsewhere: its reads see that, too.
     pub fn merge(&self, written: Written) {
         let mut state = self.state();
         state.elsewhere = true;
+        state.writes += 1;
         match (written, state.untold) {
             (Written::UpTo(token), None) => {
                 state.token = Some(state.token.map_or(token, |own| own.merge(token)));
@@ -110,6 +119,7 @@ impl Session {
         let mut state = self.state();
         state.untold = Some(SystemTime::now());
         state.elsewhere = true;
+        state.writes += 1;
     }
 
     /// Whether it may hold what this process has not written in a transaction of its own: it was resumed, or another was
@@ -203,6 +213,7 @@ impl Session {
     /// whatever connection.
     pub(crate) fn wrote(&self, token: Token, asked: SystemTime) {
         let mut state = self.state();
+        state.writes += 1;
         // A token of another cluster says nothing of this one.
         let own = state.token.filter(|own| own.system == token.system);
         state.token = Some(own.map_or(token, |own| own.merge(token)));
@@ -259,6 +270,16 @@ mod tests {
         assert!(since(&session) >= forgot, "a token from elsewhere does not tell, and is not lost");
         wrote(&session, token(7, 20));
         assert_eq!(session.freshness(), Freshness::AtLeast(token(7, 20)));
+    }
+
+    #[test]
+    fn a_session_counts_what_it_is_told_of() {
+        let session = Session::resume(Written::UpTo(token(7, 10)));
+        assert_eq!(session.writes(), 0, "it was written elsewhere, before this session read anything");
+        wrote(&session, token(7, 20));
+        session.forget();
+        session.clone().merge(Written::UpTo(token(7, 5)));
+        assert_eq!(session.writes(), 3);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
 
 use db_cache::{CacheError, Keys, LoadFrom, LoadedMany, WarmConfig, Warmed};
-use db_core::{Error, Result};
+use db_core::{Error, Result, Site};
 use db_loader::Fetch;
 use db_replica_routing::Freshness;
 use diesel_async::AsyncPgConnection;
@@ -59,6 +60,7 @@ impl Db {
     ///
     /// # Cancel safety
     /// As [`Db::cached`].
+    #[track_caller]
     pub fn cached_many<'a, K, V, R, E>(
         &'a self,
         keys: Keys<K, V>,
@@ -70,7 +72,7 @@ impl Db {
         R: IntoIterator<Item = (K, V)> + Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let each = self.cached_each(keys, each_of(load));
+        let each = self.cached_each(Location::caller(), keys, each_of(load));
         Box::pin(async move {
             let found = each.await.into_iter().filter_map(|(key, answer)| match answer {
                 Ok(value) => Some(Ok((key, value?))),
@@ -80,9 +82,10 @@ impl Db {
         })
     }
 
-    /// As [`Db::cached_many`], with an answer for each key: `load` may fail for some of them.
+    /// As [`Db::cached_many`], on behalf of the code at `site`, with an answer for each key: `load` may fail for some of them.
     pub(crate) fn cached_each<'a, K, V, R>(
         &'a self,
+        site: Site,
         keys: Keys<K, V>,
         load: impl Fetch<K, R, Error>,
     ) -> BoxFuture<'a, EachCached<K, V>>
@@ -97,12 +100,12 @@ impl Db {
                 Err(error) => return all_failed(keys.keys(), error),
             };
             if Writes::current().is_some() {
-                return self.each_past_cache(keys.keys(), load).await;
+                return self.each_past_cache(site, keys.keys(), load).await;
             }
             let db = self.clone();
             let load = move |from, missing| {
                 let (db, load) = (db.clone(), load.clone());
-                async move { db.load_many_for_cache(from, missing, load).await }
+                async move { db.load_many_for_cache(site, from, missing, load).await }
             };
             let keys = self.many_in_session(keys);
             let answers = cache.get_many_with(&keys, load).await;
@@ -127,22 +130,27 @@ impl Db {
         R: IntoIterator<Item = (K, V)> + Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        let (db, load) = (self.clone(), each_of(load));
+        let (db, load, site) = (self.clone(), each_of(load), Location::caller());
         let load = move |from, missing| {
             let (db, load) = (db.clone(), load.clone());
-            async move { db.load_many_for_cache(from, missing, load).await }
+            async move { db.load_many_for_cache(site, from, missing, load).await }
         };
         Ok(self.cache_or_error()?.warm(keys, config, move |warmed| progress(warmed), load).await)
     }
 
-    async fn each_past_cache<K, V, R>(&self, keys: &[K], load: impl Fetch<K, R, Error>) -> EachCached<K, V>
+    async fn each_past_cache<K, V, R>(
+        &self,
+        site: Site,
+        keys: &[K],
+        load: impl Fetch<K, R, Error>,
+    ) -> EachCached<K, V>
     where
         K: Clone + Eq + Hash + Send + Sync + 'static,
         V: Send + 'static,
         R: IntoIterator<Item = (K, Result<V>)> + Send + 'static,
     {
         let wanted = keys.to_vec();
-        let read = self.read_within(Freshness::Primary, async move |conn: &mut AsyncPgConnection| {
+        let read = self.read_at(site, Freshness::Primary, async move |conn: &mut AsyncPgConnection| {
             Ok::<_, Error>(by_key(load(conn, wanted).await?))
         });
         let (mut values, mut failed) = match read.await {
@@ -159,6 +167,7 @@ impl Db {
     /// Reads values for the cache, and says where.
     async fn load_many_for_cache<K, V, R>(
         &self,
+        site: Site,
         from: LoadFrom,
         keys: Vec<K>,
         load: impl Fetch<K, R, Error>,
@@ -175,7 +184,7 @@ impl Db {
             let (values, failed) = by_key(load(conn, keys).await?);
             Ok::<_, Error>(LoadedMany { values, failed, read_at, scope: None })
         };
-        self.read_within(freshness, work).await
+        self.read_at(site, freshness, work).await
     }
 }
 

@@ -140,6 +140,7 @@ impl Db {
             breakers,
             timeout: None,
             session: None,
+            writes: Arc::default(),
             lost_writes: LostWrites::watched_in(config.environment),
             #[cfg(feature = "cache")]
             cache: None,

@@ -4,6 +4,7 @@
 mod batch;
 mod brought;
 mod cached;
+mod cached_loads;
 mod cached_many;
 mod configuration;
 mod conflicts;
