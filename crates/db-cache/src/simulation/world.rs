@@ -44,21 +44,23 @@ pub struct Report {
 }
 
 /// Rows that a key is made from, with the version of each.
-type Versions = Vec<(u32, u64)>;
+pub(super) type Versions = Vec<(u32, u64)>;
 
 /// Two rows in one entry: the first is in the key's tags, the second only in the value's.
-static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>::new("pairs")
+pub(super) static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>::new("pairs")
     .tags_of_key(|(first, _)| vec![Tag::row("rows", first)])
     .tags_of_value(|versions| versions.iter().map(|(row, _)| Tag::row("rows", row)).collect());
 
-const ROWS: u64 = 4;
+pub(super) const ROWS: u64 = 4;
+/// The part of reads that ask for several keys at once.
+const MANY: f64 = 0.4;
 const PROCESSES: usize = 3;
 const BOUND: Duration = Duration::from_millis(200);
 const RELAY_WITHIN: Duration = Duration::from_millis(300);
 
 /// The database fails a load.
 #[derive(Debug)]
-struct Unwell;
+pub(super) struct Unwell;
 
 /// All that the tasks of a run share.
 pub(super) struct World {
@@ -251,6 +253,9 @@ impl World {
 
     /// What a read of a key returns; none where it failed, which is told.
     async fn get(&self, process: usize, pair: (u32, u32), mode: Mode) -> Option<Versions> {
+        if self.chance(MANY) {
+            return self.get_among_others(process, pair, mode).await;
+        }
         let cache = self.cache(process);
         let database = Arc::clone(&self.database);
         let fails = self.chance(0.3);
