@@ -88,15 +88,16 @@ impl Shared {
                 }
             };
             // The clock is coarse: a load of others in the instant of the call may have begun before it.
-            let since = if joined { began.after(Duration::from_nanos(1)) } else { began };
+            let since = began.after(Duration::from_nanos(1));
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
             match self.landed(&board, plan.policy.soft_timeout).await {
                 Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
-                // A load that has begun before this call may not know what was committed before it.
+                // A load that has begun before this call may not know what was committed before it. What the call's own
+                // flight has found is good for it, also where the first tier has had it for long.
                 Wait::Landed(Landed::Found(found, as_of))
-                    if self.may_share(&found, plan.mode, since, as_of) =>
+                    if !joined || self.may_share(&found, plan.mode, since, as_of) =>
                 {
                     return Ok(found);
                 }
