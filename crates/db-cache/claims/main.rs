@@ -5,17 +5,19 @@
 
 mod damaged;
 mod outage;
+mod sampler;
 mod second_tier_hit;
 mod server;
 mod simulated;
 mod stampede;
 mod tag_invalidation;
+mod warming;
 
 use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, Figure, Size};
 
-const CLAIMS: [Claim; 6] = [
+const CLAIMS: [Claim; 8] = [
     Claim {
         id: "cache-1b",
         sentence: "A hit in the second tier, re-validated, is one round trip and hardly dearer than a raw GET.",
@@ -30,6 +32,23 @@ const CLAIMS: [Claim; 6] = [
         target: "4 processes, 64 tasks each, 1,000 keys: exactly 1,000 loads; holder killed: at most 2 a key, 0 errors",
         fails_without: "crates/db-cache/src/redis/scripts/lease.lua: then return left end",
         measure: stampede::measure,
+    },
+    Claim {
+        id: "cache-2c",
+        sentence: "A service that starts again is warmed from its saved hot keys, within the configured rate.",
+        target: "100,000 keys by Zipf's law, all of them invalidated: at least 90 % of the hit rate, at most 5,000 keys a \
+                 second and a batch",
+        fails_without: "crates/db-cache/src/warm.rs: wait_for_turn(begun, asked, config.keys_per_second).await;",
+        measure: warming::measure,
+    },
+    Claim {
+        id: "cache-12b",
+        sentence: "The sampler finds stale values as often as it says it looks at hits, and takes no value that changed for \
+                   a stale one.",
+        target: "1 of 20 rows written past the cache, 1 of 50 hits looked at: as many found as the rate says, within 5 \
+                 standard deviations, and 0 while only transactions write",
+        fails_without: "crates/db-cache/src/sampler.rs: counts.wrong += u64::from(matches!(verdict, Verdict::Wrong(_)));",
+        measure: sampler::measure,
     },
     Claim {
         id: "cache-5",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mode::Mode;
+use crate::sampler::SampleConfig;
 
 /// How a cache is set up. Every field has a default.
 ///
@@ -28,6 +29,8 @@ pub struct CacheConfig {
     pub max_memory_bytes: u64,
     /// Whether values above 2 KB are compressed in the second tier.
     pub compress: bool,
+    /// Whether the hot keys are kept in the second tier, for the next start: [`Cache::saved_keys`](crate::Cache::saved_keys).
+    pub warming: bool,
     /// How long a read waits for the second tier before it goes on without it. After three in a row that took longer,
     /// nobody waits until it answers again.
     pub tier_budget: Duration,
@@ -44,6 +47,8 @@ pub struct CacheConfig {
     /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
     /// long for a process that hangs.
     pub longest_lease: Duration,
+    /// Which hits are read again in the background, to tell how consistent the cache is; none is not at all.
+    pub sample: Option<SampleConfig>,
     /// Where a relay runs: how far it may be behind before neither tier is trusted, but in [`Mode::Ttl`]. A write from outside is
     /// seen that much later than a mode says.
     pub relay_within: Option<Duration>,
@@ -99,6 +104,7 @@ impl Default for CacheConfig {
             mode: Mode::default(),
             max_memory_bytes: 64 << 20,
             compress: true,
+            warming: false,
             tier_budget: Duration::from_millis(5),
             commit_budget: Duration::from_millis(50),
             unmarked: Unmarked::Commit,
@@ -106,6 +112,7 @@ impl Default for CacheConfig {
             load_lease: Duration::from_secs(2),
             feed_interval: Duration::from_millis(200),
             longest_lease: Duration::from_secs(5),
+            sample: None,
             relay_within: None,
         }
     }

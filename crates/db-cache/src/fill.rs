@@ -16,7 +16,6 @@ use crate::flights::{Flight, Landed};
 use crate::generation::Generation;
 use crate::load::{LoadFrom, Loaded, ReadAt};
 use crate::look::{Look, Seen, Stale};
-use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::second_tier::{Fresh, Holder, Lease};
@@ -33,8 +32,8 @@ pub(crate) enum Purpose {
 }
 
 /// The first and the longest pause between two questions for a lease that another load has.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What asking for the lease came to.
 enum Leased {
@@ -109,7 +108,7 @@ impl Shared {
     }
 
     /// Whether an entry that was seen is another one than this process's, whose time is nearly over.
-    fn is_renewed<V: Send + Sync + 'static>(&self, plan: &Plan<V>, found: &Found<V>) -> bool {
+    pub(crate) fn is_renewed<V: Send + Sync + 'static>(&self, plan: &Plan<V>, found: &Found<V>) -> bool {
         match found {
             Found::Value(value) => {
                 let head = &value.entry.head;
@@ -152,8 +151,7 @@ impl Shared {
     {
         let look = self.look(plan).await;
         let is_ready = look.token.as_ref().is_some_and(|token| !token.has_overdue_doubt());
-        let is_untold = matches!(plan.mode, Mode::Session(token) if token.untold);
-        if is_ready || is_untold || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
+        if is_ready || plan.is_untold() || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
             return look;
         }
         let token = self.open(&plan.slots).await;
@@ -185,7 +183,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L,
         L: Future<Output = Result<Loaded<V>, E>>,
     {
-        let from = token.map_or(LoadFrom::Primary, |token| token.load_from(plan.mode, self.mutant));
+        let from = token.map_or(LoadFrom::Primary, |token| token.load_from(plan.session, self.mutant));
         let limit = plan.policy.hard_timeout;
         let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
         let whole = async {
@@ -231,7 +229,7 @@ impl Shared {
         }
     }
 
-    fn instead_of_error<V, E>(
+    pub(crate) fn instead_of_error<V, E>(
         &self,
         plan: &Plan<V>,
         stale: Option<Arc<Stale<V>>>,

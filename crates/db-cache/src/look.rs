@@ -10,7 +10,6 @@ use crate::clock::Moment;
 use crate::entry::{Cached, Entry, Found, Head, Nothing};
 use crate::envelope::{Opened, Unreadable};
 use crate::knowledge::Verdict;
-use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::record::{EpochRecord, TierTime};
@@ -56,7 +55,7 @@ impl Shared {
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        if matches!(plan.mode, Mode::Session(token) if token.untold) {
+        if plan.is_untold() {
             return Look::nothing(Miss::Distrusted);
         }
         let (asked, sight) = (self.clock.now(), self.knowledge.sight());
@@ -77,7 +76,7 @@ impl Shared {
     }
 
     /// The slots that the key names, and those that the last entry here had besides: its value may have told them.
-    fn slots_to_ask<'a, V: Send + Sync + 'static>(&self, plan: &'a Plan<V>) -> Cow<'a, [Slot]> {
+    pub(crate) fn slots_to_ask<'a, V: Send + Sync + 'static>(&self, plan: &'a Plan<V>) -> Cow<'a, [Slot]> {
         if plan.tags_of_value.is_some()
             && let Some(entry) = self.first.get::<V>(&plan.id)
         {
@@ -131,11 +130,9 @@ impl Shared {
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let envelope = match Opened::decode(bytes, &plan.entry_key, plan.codec, plan.fingerprint) {
+        let envelope = match open_envelope(plan, bytes) {
             Ok(envelope) => envelope,
-            Err(Unreadable::Damaged) => return Seen::Miss(Miss::Damaged),
-            Err(Unreadable::OtherKey) => return Seen::Miss(Miss::OtherKey),
-            Err(Unreadable::OtherSchema) => return Seen::Miss(Miss::OtherSchema),
+            Err(why) => return Seen::Miss(why),
         };
         let Some(token) = token else { return Seen::Miss(Miss::Invalidated) };
         let unasked: Vec<Slot> = envelope
@@ -173,7 +170,13 @@ impl Shared {
         }))
     }
 
-    fn take_in<V>(&self, plan: &Plan<V>, envelope: Opened<'_>, token: &Token, snapshot: &Snapshot) -> Seen<V>
+    pub(crate) fn take_in<V>(
+        &self,
+        plan: &Plan<V>,
+        envelope: Opened<'_>,
+        token: &Token,
+        snapshot: &Snapshot,
+    ) -> Seen<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -230,8 +233,18 @@ impl Shared {
             stale_until,
             early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
             cost,
+            asks: self.first.asks_of_predecessor(&plan.id),
         }
     }
+}
+
+/// What an entry's bytes say, or why they say nothing.
+pub(crate) fn open_envelope<'b, V>(plan: &Plan<V>, bytes: &'b [u8]) -> Result<Opened<'b>, Miss> {
+    Opened::decode(bytes, &plan.entry_key, plan.codec, plan.fingerprint).map_err(|why| match why {
+        Unreadable::Damaged => Miss::Damaged,
+        Unreadable::OtherKey => Miss::OtherKey,
+        Unreadable::OtherSchema => Miss::OtherSchema,
+    })
 }
 
 /// When an entry expired, by this process's clock.

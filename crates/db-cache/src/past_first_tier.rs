@@ -40,15 +40,18 @@ impl Shared {
         let plan = Arc::new(plan);
         let expired = match self.look(&plan).await {
             Look { seen: Seen::Fresh(found, _), .. } => {
-                add_one(&self.counts.second_tier_hits);
+                self.counts.keyspaces.second_tier_hit(plan.counted);
+                if self.sampler.chooses(self.config.sample) {
+                    self.sample(key, &found, load);
+                }
                 return Ok(found);
             }
             Look { seen: Seen::Expired(stale), .. } => {
-                self.counts.missed(crate::stats::Miss::Expired);
+                self.counts.missed(plan.counted, crate::stats::Miss::Expired);
                 Some(Arc::new(stale))
             }
             Look { seen: Seen::Miss(why), .. } => {
-                self.counts.missed(why);
+                self.counts.missed(plan.counted, why);
                 None
             }
         };
@@ -97,7 +100,7 @@ impl Shared {
                 // A load that has begun before this call may not know what was committed before it. What the call's own
                 // flight has found is good for it, also where the first tier has had it for long.
                 Wait::Landed(Landed::Found(found, as_of))
-                    if !joined || self.may_share(&found, plan.mode, since, as_of) =>
+                    if !joined || self.may_share(&plan, &found, since, as_of) =>
                 {
                     return Ok(found);
                 }
@@ -143,15 +146,23 @@ impl Shared {
         }
     }
 
-    fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
+    pub(crate) fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
         let window = plan.policy.stale_while_revalidate;
         !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
     }
 
     /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
     /// known here, must not be missing.
-    fn may_share<V>(&self, found: &Found<V>, mode: Mode, began: Moment, as_of: Moment) -> bool {
-        match mode {
+    pub(crate) fn may_share<V>(
+        &self,
+        plan: &Plan<V>,
+        found: &Found<V>,
+        began: Moment,
+        as_of: Moment,
+    ) -> bool {
+        match plan.mode {
+            // A session's own write was over when the call began.
+            _ if plan.session.is_some() => as_of >= began,
             Mode::Ttl => true,
             Mode::Bounded(within) if as_of < began => match found {
                 Found::Value(value) => {
@@ -160,13 +171,16 @@ impl Shared {
                 }
                 Found::Nothing { .. } => false,
             },
-            // A session's own write was over when the call began.
             Mode::Bounded(_) | Mode::Session(_) | Mode::Strict => as_of >= began,
         }
     }
 
     /// Waits for a load, or until its caller may take what is stale.
-    async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+    pub(crate) async fn landed<V, E>(
+        &self,
+        board: &Board<V, E>,
+        soft_timeout: Option<Duration>,
+    ) -> Wait<V, E> {
         if let Some(soft) = soft_timeout
             && tokio::time::timeout(soft, board.when_landed()).await.is_err()
             && let Some(stale) = board.stale()
@@ -201,7 +215,8 @@ impl Shared {
     }
 }
 
-enum Wait<V, E> {
+/// What waiting for a load came to.
+pub(crate) enum Wait<V, E> {
     Stale(Arc<Stale<V>>),
     Landed(Landed<V, E>),
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
+use self::address::Address;
 pub use self::address::RedisConfigError;
 pub use self::config::RedisConfig;
 use self::connection::{Connection, Opener};
@@ -59,6 +60,15 @@ pub struct RedisTier {
     /// Connections that wait for changes, while none does.
     waiting: Mutex<Vec<Connection>>,
     random: Random,
+}
+
+/// What is wrong with a `REDIS_URL`, before anybody connects.
+pub(crate) fn check_url(url: &str) -> Result<(), RedisConfigError> {
+    let is_tls = Address::parse(url)?.tls;
+    if is_tls && cfg!(not(feature = "redis-tls")) {
+        return Err(RedisConfigError::NoTls);
+    }
+    Ok(())
 }
 
 /// What one script changes, so that a server never stops for long: a few milliseconds.

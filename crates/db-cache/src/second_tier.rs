@@ -133,7 +133,7 @@ pub struct Holder(pub u64);
 pub struct Writer(pub u64);
 
 /// One first tier, as a reader of the feed. Random.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Member(pub u64);
 
 /// What asking for a lease came to.

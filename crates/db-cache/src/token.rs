@@ -5,7 +5,7 @@ use crate::envelope::Stamps;
 use crate::generation::Generation;
 use crate::knowledge::Sight;
 use crate::load::LoadFrom;
-use crate::mode::Mode;
+use crate::mode::SessionToken;
 use crate::mutant::Mutant;
 use crate::position::Floor;
 use crate::record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
@@ -83,6 +83,36 @@ impl Token {
         })
     }
 
+    /// The same of those slots that are there.
+    pub(crate) fn of_present(
+        asked: Moment,
+        sight: Sight,
+        epoch: EpochRecord,
+        slots: &[Slot],
+        snapshot: &Snapshot,
+    ) -> Self {
+        let records = slots.iter().zip(&snapshot.slots);
+        Token {
+            asked,
+            sight,
+            epoch,
+            run: snapshot.run,
+            now: snapshot.now,
+            tail: snapshot.tail,
+            slots: records.filter_map(|(slot, record)| record.map(|record| (*slot, record))).collect(),
+        }
+    }
+
+    /// The same of a part of its slots; none where it lacks one of them.
+    pub(crate) fn of_slots(&self, slots: impl IntoIterator<Item = Slot>) -> Option<Self> {
+        let mut slots: Vec<Slot> = slots.into_iter().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let records = slots.into_iter().map(|slot| self.slots.get(slot).map(|record| (slot, *record)));
+        let Token { asked, sight, epoch, run, now, tail, .. } = *self;
+        Some(Token { asked, sight, epoch, run, now, tail, slots: records.collect::<Option<_>>()? })
+    }
+
     /// Whether a transaction that touches one of the slots is in doubt.
     pub(crate) fn is_in_doubt(&self, mutant: Mutant) -> bool {
         !ignores_doubt(mutant) && self.slots.values().any(|record| record.doubt.is_some())
@@ -102,15 +132,15 @@ impl Token {
     }
 
     /// Which server a load may ask.
-    pub(crate) fn load_from(&self, mode: Mode, mutant: Mutant) -> LoadFrom {
+    ///
+    /// `session` is what its caller has written.
+    pub(crate) fn load_from(&self, session: Option<SessionToken>, mutant: Mutant) -> LoadFrom {
         if self.is_in_doubt(mutant) {
             return LoadFrom::Primary;
         }
         let floor = self.floor(mutant).unwrap_or_default();
-        let floor = match mode {
-            Mode::Session(token) => token.position.map_or(floor, |position| floor.and(Floor::At(position))),
-            _ => floor,
-        };
+        let written = session.and_then(|token| token.position);
+        let floor = written.map_or(floor, |position| floor.and(Floor::At(position)));
         match floor {
             Floor::Unknown => LoadFrom::Primary,
             Floor::At(_) => LoadFrom::Replayed(floor),

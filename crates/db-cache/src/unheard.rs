@@ -59,6 +59,12 @@ impl Unheard {
         state.slots.is_empty() && !state.epoch && state.later.iter().all(|(from, _)| *from > now)
     }
 
+    /// Whether nothing is to be told, now or later.
+    pub(crate) fn is_all_told(&self) -> bool {
+        let state = self.state();
+        state.slots.is_empty() && !state.epoch && state.later.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.state().slots.len()
     }

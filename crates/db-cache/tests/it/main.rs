@@ -3,9 +3,13 @@
 
 mod accidents;
 mod conformance;
+mod many;
+mod operator;
 mod redis;
 mod relay;
 mod relayed;
+mod sampling;
 mod schedules;
 mod sharing;
 mod simulation;
+mod warming;
