@@ -15,7 +15,7 @@ use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-pub use dial::{Dial, Link, Plain};
+pub use dial::{Dial, Dialling, Link, Plain};
 pub use error::SessionError;
 
 /// What one read from the socket takes at most: larger reads cost memory and no longer save calls.
@@ -112,6 +112,15 @@ impl Session {
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.version / 10_000
+    }
+
+    /// The system identifier of the server's cluster: whose backups are whose.
+    ///
+    /// # Errors
+    /// Where the server does not answer as one in replication mode does.
+    pub async fn system_identifier(&mut self) -> Result<u64, SessionError> {
+        let text = self.value("IDENTIFY_SYSTEM").await?;
+        text.parse().map_err(|_| self.protocol("a system identifier"))
     }
 
     /// The warnings that the server has sent since the last call.

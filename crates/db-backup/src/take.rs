@@ -20,7 +20,7 @@ use db_core::DatabaseUrl;
 use serde_json::json;
 
 use crate::backup_id::BackupId;
-use crate::manifest::{Kind, Manifest, Root, Summary, Tablespace, WalRange};
+use crate::manifest::{Kind, Manifest, Root, ServerFacts, Summary, Tablespace, WalRange};
 use crate::physical_error::PhysicalError;
 use crate::progress::{Observer, Progress};
 use crate::session::{Dial, Plain, Session};
@@ -148,6 +148,11 @@ pub async fn take(
     }
 }
 
+/// The facts of a server, for a backup that is taken otherwise.
+pub(crate) async fn server_facts(session: &mut Session) -> Result<ServerFacts, PhysicalError> {
+    Ok(facts::of_any(session).await?)
+}
+
 type Filled = (Vec<crate::File>, crate::ChunkTable, Vec<String>);
 
 async fn fill(
@@ -208,7 +213,9 @@ async fn fill(
 
 fn wal_source(asked: WalSource, server: &Server, warnings: &mut Vec<String>) -> WalSource {
     match asked {
-        WalSource::Auto if server.archives => WalSource::Archive { within: ARCHIVED_WITHIN },
+        WalSource::Auto if server.archives && !server.facts.standby => {
+            WalSource::Archive { within: ARCHIVED_WITHIN }
+        }
         WalSource::Auto => {
             if !server.facts.standby {
                 warnings.push(

@@ -8,18 +8,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream of bytes to a server.
-pub trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Link: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Link for T {}
+
+/// A stream of bytes that is being opened; an error is the reason in words.
+pub type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Link>, String>> + Send + 'a>>;
 
 /// Opens the stream of bytes to a server, encrypted where the URL asks for it.
 pub trait Dial: Send + Sync {
     /// Opens it; an error is the reason in words.
-    fn dial<'a>(
-        &'a self,
-        url: &'a DatabaseUrl,
-        endpoint: &'a Endpoint,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Link>, String>> + Send + 'a>>;
+    fn dial<'a>(&'a self, url: &'a DatabaseUrl, endpoint: &'a Endpoint) -> Dialling<'a>;
 }
 
 /// Unix sockets, and TCP without TLS: it refuses where the URL's `sslmode` insists on encryption.
@@ -32,11 +31,7 @@ pub trait Dial: Send + Sync {
 pub struct Plain;
 
 impl Dial for Plain {
-    fn dial<'a>(
-        &'a self,
-        url: &'a DatabaseUrl,
-        endpoint: &'a Endpoint,
-    ) -> Pin<Box<dyn Future<Output = Result<Box<dyn Link>, String>> + Send + 'a>> {
+    fn dial<'a>(&'a self, url: &'a DatabaseUrl, endpoint: &'a Endpoint) -> Dialling<'a> {
         Box::pin(async move {
             let failed = |error: std::io::Error| error.to_string();
             if let Some(directory) = endpoint.socket_dir() {

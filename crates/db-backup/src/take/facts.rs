@@ -38,8 +38,12 @@ const TIMEOUTS: &str = "'statement_timeout', 'idle_in_transaction_session_timeou
 impl Server {
     pub(crate) async fn ask(session: &mut Session) -> Result<Server, SessionError> {
         let identity = session.rows("IDENTIFY_SYSTEM").await?;
-        let field = |at: usize| identity.first().and_then(|row| row.get(at).cloned().flatten());
-        let system_identifier = field(0).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let system = identity.first().and_then(|row| row.first().cloned().flatten());
+        let system_identifier = system.and_then(|text| text.parse().ok()).unwrap_or(0);
+        Self::ask_of(session, system_identifier).await
+    }
+
+    async fn ask_of(session: &mut Session, system_identifier: u64) -> Result<Server, SessionError> {
         let settings = settings(session).await?;
         let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         let number = |name: &str| setting(name).parse::<u32>().unwrap_or(0);
@@ -81,6 +85,13 @@ impl Server {
         let first = self.outside.first()?;
         std::path::Path::new(first).parent()?.to_str().map(str::to_owned)
     }
+}
+
+/// The facts as a session that is no replication's sees them.
+pub(crate) async fn of_any(session: &mut Session) -> Result<ServerFacts, SessionError> {
+    let system = session.value("SELECT system_identifier FROM pg_catalog.pg_control_system()").await?;
+    let server = Server::ask_of(session, system.parse().unwrap_or(0)).await?;
+    Ok(server.facts)
 }
 
 /// The timeouts that hold for this session in spite of what was asked for; there should be none.

@@ -139,7 +139,7 @@ impl Intake {
             EntryKind::Directory => What::Directory,
             EntryKind::Link(to) => What::Link { to: to.clone() },
         };
-        let of_pages = entry.bytes > 0 && entry.bytes % PAGE_BYTES as u64 == 0;
+        let of_pages = entry.bytes > 0 && entry.bytes.is_multiple_of(PAGE_BYTES as u64);
         let relation = self.relation(&entry.path);
         self.pages = match (self.check_from, first_block(&relation)) {
             (Some(start), Some(first)) if of_pages && entry.kind == EntryKind::File => {

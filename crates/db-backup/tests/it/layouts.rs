@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, lchown};
 
 use db_backup::restore::{RestoreConfig, Target};
-use db_backup::take::{TakeConfig, WalSource, take};
+use db_backup::take::{TakeConfig, take};
 use db_backup::{PhysicalError, Root};
 
 use crate::live::Live;
@@ -36,11 +36,12 @@ async fn a_tablespace_goes_where_it_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_of_an_idle_primary_is_backed_up_at_once() {
-    let live = Live::start(None, &[]).await;
+    let live = Live::start_with(None, &[], 1).await;
     live.run("CREATE TABLE numbers AS SELECT n FROM generate_series(1, 700) AS n").await;
-    let _ = live.server.standby_urls();
-    let config = TakeConfig { wal: WalSource::Included, ..live.config() };
+    live.server.wait_until_caught_up(1).await.unwrap();
+    let config = TakeConfig::new(live.server.url_of(1).unwrap().parse().unwrap());
     let taken = take(&live.repository, &config, &|_| ()).await.unwrap();
+    assert!(taken.summary.server.standby);
     assert_eq!(taken.summary.notes["wal_included"], true);
     let mut restored = live.restored(&live.restore_to("restored", Target::Consistent)).await.unwrap();
     assert_eq!(restored.text("SELECT count(*) FROM numbers"), "700");
@@ -122,8 +123,9 @@ async fn a_roles_timeouts_do_not_end_a_backup() {
     let live = Live::start(None, &[]).await;
     let timeouts =
         ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "lock_timeout"];
-    for name in timeouts {
-        live.run(&format!("ALTER ROLE postgres SET {name} = '1ms'")).await;
-    }
+    // In one message: what they do to the role's next session is the point.
+    let all: Vec<String> =
+        timeouts.iter().map(|name| format!("ALTER ROLE postgres SET {name} = '1ms'")).collect();
+    live.run(&all.join("; ")).await;
     assert_eq!(live.take().await.summary.bad_pages, []);
 }

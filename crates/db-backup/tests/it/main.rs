@@ -4,6 +4,8 @@
 mod commands;
 mod copies;
 mod corruption;
+mod debian;
+mod dumps;
 mod emulators;
 mod expiry;
 mod faults;
