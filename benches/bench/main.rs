@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let wanted = |group: &str| only.is_empty() || only.iter().any(|word| word == group);
     match area.as_str() {
         "loader" => loader::measure(wanted),
-        "cache" => cache::measure(),
+        "cache" => cache::measure(wanted),
         "pool" => pool::measure(wanted),
         "routing" => routing::measure(wanted),
         _ => {}

@@ -11,6 +11,7 @@ pub mod outage;
 pub mod pairs;
 pub mod peers;
 pub mod routing;
+pub mod second_tier;
 pub mod server;
 pub mod spike;
 pub mod statement;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::AbortHandle;
 
 use crate::clock::{CoarseClock, Moment, SharedClock};
 use crate::config::CacheConfig;
+use crate::contact::Contact;
 use crate::entry::{Cached, Entry, Found, Nothing};
 use crate::error::CacheError;
 use crate::feed_task;
@@ -22,11 +23,13 @@ use crate::guarded_tier::GuardedTier;
 use crate::key::{Key, KeyId};
 use crate::knowledge::Knowledge;
 use crate::load::{LoadFrom, Loaded};
-use crate::mode::Mode;
+use crate::mode::{Mode, SessionToken};
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::position::History;
 use crate::random::Random;
+use crate::report::WarmRequests;
+use crate::sampler::Sampler;
 use crate::second_tier::{Fresh, Member, NewEpoch, SecondTier};
 use crate::solo::Solo;
 use crate::stats::{CacheStats, Counts, Drop as Wholesale, add_one};
@@ -50,7 +53,7 @@ use crate::unheard::Unheard;
 #[derive(Clone)]
 pub struct Cache {
     pub(crate) shared: Arc<Shared>,
-    _feed: Arc<Feeding>,
+    _tasks: Arc<Tasks>,
 }
 
 /// What reads, loads and the feed's task share.
@@ -64,13 +67,33 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
+    /// Held while the second tier is told of it.
+    pub(crate) telling: tokio::sync::Mutex<()>,
+    pub(crate) contact: Contact,
+    /// When this process last heard of a new history of the database.
+    pub(crate) history_since: AtomicU64,
+    pub(crate) sampler: Sampler,
+    /// The number of the last request to warm the cache; none before it was looked for.
+    pub(crate) warm_request: watch::Sender<Option<u64>>,
+    /// Whether there is no second tier.
+    pub(crate) is_alone: bool,
     pub(crate) member: Member,
     pub(crate) mutant: Mutant,
     permits: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
 }
 
-/// Ends the feed's task with the last handle.
-struct Feeding(AbortHandle);
+/// What is to be done behind a hit, which its caller does not wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    Nothing,
+    /// Its time is nearly over.
+    LoadAnew,
+    /// It is the one of so many that is read again.
+    Compare,
+}
+
+/// Ends the feed's task, and what else runs beside, with the last handle.
+struct Tasks(Vec<AbortHandle>);
 
 /// What a cache is built on, besides its configuration. A simulation passes all of it.
 pub struct Foundation {
@@ -84,6 +107,9 @@ pub struct Foundation {
     #[cfg(feature = "simulation")]
     pub mutant: Mutant,
 }
+
+/// Of so many hits one is noted with its entry, so that most write nothing that other threads read.
+pub(crate) const ASKS_EVERY: u64 = 16;
 
 /// What a value of a first tier takes in memory at least.
 const SMALLEST_ENTRY: u64 = 512;
@@ -104,6 +130,11 @@ impl Cache {
     /// A cache on a foundation of the caller's. It must be made within a tokio runtime.
     pub fn on(config: CacheConfig, foundation: Foundation) -> Self {
         let Foundation { tier, clock, random, .. } = &foundation;
+        let is_alone = tier.is_none();
+        // What stands in for a second tier is never away.
+        let quarantine = if is_alone { Duration::MAX } else { config.quarantine };
+        let has_relay = config.relay_within.is_some();
+        let contact = Contact::new(clock.now(), quarantine, config.feed_interval, has_relay);
         let tier = tier.clone().unwrap_or_else(|| Arc::new(Solo::new(Arc::clone(clock), random)));
         let member = Member(random.next_u64());
         let expected = usize::try_from(config.max_memory_bytes / SMALLEST_ENTRY).unwrap_or(usize::MAX);
@@ -114,6 +145,12 @@ impl Cache {
             flights: Flights::default(),
             counts: Counts::default(),
             unheard: Unheard::default(),
+            telling: tokio::sync::Mutex::default(),
+            contact,
+            history_since: AtomicU64::new(0),
+            sampler: Sampler::default(),
+            warm_request: watch::Sender::new(None),
+            is_alone,
             member,
             #[cfg(feature = "simulation")]
             mutant: foundation.mutant,
@@ -124,8 +161,16 @@ impl Cache {
             clock: foundation.clock,
             random: foundation.random,
         });
-        let task = tokio::spawn(feed_task::run(Arc::downgrade(&shared)));
-        Cache { shared, _feed: Arc::new(Feeding(task.abort_handle())) }
+        let mut tasks = vec![tokio::spawn(feed_task::run(Arc::downgrade(&shared))).abort_handle()];
+        if shared.config.warming {
+            let saving = crate::hot_keys::save_now_and_then(Arc::downgrade(&shared));
+            tasks.push(tokio::spawn(saving).abort_handle());
+        }
+        if !shared.is_alone && !shared.config.installation.is_empty() {
+            let reporting = crate::report::report_now_and_then(Arc::downgrade(&shared));
+            tasks.push(tokio::spawn(reporting).abort_handle());
+        }
+        Cache { shared, _tasks: Arc::new(Tasks(tasks)) }
     }
 
     /// The value of a key: from the first tier, from the second, or loaded; none where there is none.
@@ -152,9 +197,11 @@ impl Cache {
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let mode = self.shared.mode_of(key);
-        if let Some((found, refresh)) = self.shared.first_tier_hit(key, mode) {
-            if refresh {
-                self.shared.refresh(key, load);
+        if let Some((found, behind)) = self.shared.first_tier_hit(key, mode) {
+            match behind {
+                Behind::Nothing => {}
+                Behind::LoadAnew => self.shared.refresh(key, load),
+                Behind::Compare => self.shared.sample(key, &found, load),
             }
             return Ok(found.into_value());
         }
@@ -173,16 +220,18 @@ impl Cache {
     ///
     /// # Errors
     /// None: where the second tier does not answer it is told as soon as it does, and this process forgets them at once.
+    /// While an outage begins it returns when that has been told, or has been silent as long as for
+    /// [`Unmarked::Commit`](crate::Unmarked::Commit).
     pub async fn invalidate(&self, tags: &[Tag]) {
         let slots: Vec<Slot> = tags.iter().map(Tag::slot).collect();
-        self.shared.bump(None, &slots, None).await;
+        self.shared.bump_and_tell(None, &slots, None).await;
     }
 
     /// Drops the entry of one key.
     pub async fn invalidate_key<K, V>(&self, key: &Key<K, V>) {
         let Some(id) = key.id() else { return };
         self.shared.first.remove(id);
-        self.shared.bump(None, &[id.slot()], None).await;
+        self.shared.bump_and_tell(None, &[id.slot()], None).await;
     }
 
     /// Drops everything, in all processes.
@@ -198,6 +247,21 @@ impl Cache {
         self.shared.set_history(history).await;
     }
 
+    /// How it was set up.
+    pub fn config(&self) -> &CacheConfig {
+        &self.shared.config
+    }
+
+    /// Whether the second tier has heard of all that this process has written.
+    pub fn has_told_everything(&self) -> bool {
+        self.shared.unheard.is_all_told()
+    }
+
+    /// What operators ask for from now on.
+    pub fn warm_requests(&self) -> WarmRequests {
+        WarmRequests(self.shared.warm_request.subscribe())
+    }
+
     /// What it has counted, and how it is.
     pub fn stats(&self) -> CacheStats {
         self.shared.stats()
@@ -209,19 +273,36 @@ impl Shared {
         key.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
     }
 
-    /// What the first tier may answer with, and whether it is time to load it anew.
+    /// What the first tier may answer with, and what is to be done behind it.
     #[inline]
     pub(crate) fn first_tier_hit<K, V: Send + Sync + 'static>(
         &self,
         key: &Key<K, V>,
         mode: Mode,
-    ) -> Option<(Found<V>, bool)> {
+    ) -> Option<(Found<V>, Behind)> {
         if mode == Mode::Strict {
             return None;
         }
-        let (found, refresh) = self.first_tier_entry(key.id()?, mode)?;
-        self.counts.first_tier_hits.add_one();
-        Some((found, refresh))
+        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.session.as_ref())?;
+        let nth = self.counts.keyspaces.of(key.keyspace().counted())?.first_tier_hits.add_one();
+        if nth.is_multiple_of(ASKS_EVERY)
+            && let Found::Value(value) = &found
+        {
+            value.entry.head.asks.fetch_add(1, Ordering::Relaxed);
+        }
+        let behind = match refresh {
+            true => Behind::LoadAnew,
+            false if self.sampler.chooses(self.config.sample) => Behind::Compare,
+            false => Behind::Nothing,
+        };
+        Some((found, behind))
+    }
+
+    /// What the first tier may answer with, which is not counted as a read.
+    pub(crate) fn first_tier_has<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> Option<Found<V>> {
+        let mode = self.mode_of(key);
+        let id = key.id().filter(|_| mode != Mode::Strict)?;
+        self.first_tier_entry(id, mode, key.session.as_ref()).map(|(found, _)| found)
     }
 
     /// What a load finds that another has just brought.
@@ -232,7 +313,7 @@ impl Shared {
         if plan.mode == Mode::Strict {
             return None;
         }
-        let (found, _) = self.first_tier_entry(&plan.id, plan.mode)?;
+        let (found, _) = self.first_tier_entry(&plan.id, plan.mode, plan.session.as_ref())?;
         let as_of = match &found {
             Found::Value(value) => value.entry.head.as_of,
             Found::Nothing { .. } => self.first.get::<Nothing>(&plan.id)?.head.as_of,
@@ -240,43 +321,61 @@ impl Shared {
         Some((found, as_of))
     }
 
-    /// What the first tier has that is expired and not known to be wrong.
+    /// What the first tier has that is expired and not known to be wrong, and when it was read.
     pub(crate) fn expired_here<V: Send + Sync + 'static>(
         &self,
         plan: &Plan<V>,
         now: Moment,
-    ) -> Option<Found<V>> {
+    ) -> Option<(Found<V>, Moment)> {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
-        let is_known_good =
-            head.is_valid(&self.knowledge) && self.keeps_promise(head.is_confirmed, plan.mode, now);
+        let is_known_good = head.is_valid(&self.knowledge)
+            && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
+        let as_of = head.as_of;
         may.then(|| {
             add_one(&self.counts.stale_served);
-            Found::Value(Cached { entry, stale: true })
+            (Found::Value(Cached { entry, stale: true }), as_of)
         })
     }
 
     #[inline]
-    fn first_tier_entry<V: Send + Sync + 'static>(&self, id: &KeyId, mode: Mode) -> Option<(Found<V>, bool)> {
+    fn first_tier_entry<V: Send + Sync + 'static>(
+        &self,
+        id: &KeyId,
+        mode: Mode,
+        session: Option<&SessionToken>,
+    ) -> Option<(Found<V>, bool)> {
         let now = self.clock.now();
         if let Some(entry) = self.first.get::<V>(id) {
-            let refresh = self.may_serve(&entry, mode, now)?;
+            let refresh = self.may_serve(&entry, mode, session, now)?;
             return Some((Found::Value(Cached { entry, stale: false }), refresh));
         }
         let entry = self.first.get::<Nothing>(id)?;
-        self.may_serve(&entry, mode, now)?;
+        self.may_serve(&entry, mode, session, now)?;
         Some((Found::Nothing { stale: false }, false))
     }
 
     /// Whether an entry of the first tier may be served: none, or whether it is time to load it anew.
     #[inline]
-    fn may_serve<T>(&self, entry: &Entry<T>, mode: Mode, now: Moment) -> Option<bool> {
+    fn may_serve<T>(
+        &self,
+        entry: &Entry<T>,
+        mode: Mode,
+        session: Option<&SessionToken>,
+        now: Moment,
+    ) -> Option<bool> {
         let head = &entry.head;
         let is_good = now < head.fresh_until
             && (head.is_valid(&self.knowledge) || self.mutant == Mutant::TrustFirstTier)
-            && self.keeps_promise(head.is_confirmed, mode, now);
+            && self.keeps(head.is_confirmed, mode, session, now);
         is_good.then(|| now >= head.early_from && self.is_time_to_refresh(entry, now))
+    }
+
+    #[inline]
+    fn keeps(&self, is_confirmed: bool, mode: Mode, session: Option<&SessionToken>, now: Moment) -> bool {
+        self.keeps_promise(is_confirmed, mode, now)
+            && session.is_none_or(|token| self.keeps_promise(is_confirmed, Mode::Session(*token), now))
     }
 
     fn keeps_promise(&self, is_confirmed: bool, mode: Mode, now: Moment) -> bool {
@@ -322,6 +421,7 @@ impl Shared {
         if !self.knowledge.set_history(history) {
             return;
         }
+        self.history_since.fetch_max(self.clock.now().0, Ordering::AcqRel);
         self.dropped_everything(Wholesale::NewHistory);
         self.renew_epoch(NewEpoch::IfHistoryIs(history)).await;
     }
@@ -350,9 +450,10 @@ impl Shared {
     pub(crate) fn stats(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
+        let keyspaces = counts.keyspaces.stats();
         CacheStats {
-            first_tier_hits: counts.first_tier_hits.get(),
-            second_tier_hits: get(&counts.second_tier_hits),
+            first_tier_hits: keyspaces.iter().map(|keyspace| keyspace.first_tier_hits).sum(),
+            second_tier_hits: keyspaces.iter().map(|keyspace| keyspace.second_tier_hits).sum(),
             misses: counts.misses(),
             loads: get(&counts.loads),
             failed_loads: get(&counts.failed_loads),
@@ -369,6 +470,8 @@ impl Shared {
             feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
             unheard_slots: self.unheard.len() as u64,
             second_tier: self.unheard.usage(),
+            keyspaces,
+            samples: self.sampler.samples(),
         }
     }
 }
@@ -385,9 +488,9 @@ impl Default for Foundation {
     }
 }
 
-impl Drop for Feeding {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(AbortHandle::abort);
     }
 }
 

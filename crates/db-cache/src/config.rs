@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::mode::Mode;
+use crate::sampler::SampleConfig;
 
 /// How a cache is set up. Every field has a default.
 ///
@@ -28,6 +29,8 @@ pub struct CacheConfig {
     pub max_memory_bytes: u64,
     /// Whether values above 2 KB are compressed in the second tier.
     pub compress: bool,
+    /// Whether the hot keys are kept in the second tier, for the next start: [`Cache::saved_keys`](crate::Cache::saved_keys).
+    pub warming: bool,
     /// How long a read waits for the second tier before it goes on without it. After three in a row that took longer,
     /// nobody waits until it answers again.
     pub tier_budget: Duration,
@@ -44,15 +47,24 @@ pub struct CacheConfig {
     /// The longest time for which a first tier trusts its entries without word from the feed: a fenced write waits that
     /// long for a process that hangs.
     pub longest_lease: Duration,
-    /// Where a relay runs: how far it may be behind before the second tier is not trusted.
+    /// Which hits are read again in the background, to tell how consistent the cache is; none is not at all.
+    pub sample: Option<SampleConfig>,
+    /// Where a relay runs: how far it may be behind before neither tier is trusted, but in [`Mode::Ttl`]. A write from outside is
+    /// seen that much later than a mode says. Longer than `RelayConfig::longest_rest`, or its rests cost hits.
     pub relay_within: Option<Duration>,
+    /// A second tier that was away for longer than this is not trusted for as long when it is back: by then the other
+    /// processes have told it what they changed meanwhile. An answer to a transaction that it cannot be told of waits for
+    /// at most twice as long, while an outage begins.
+    pub quarantine: Duration,
 }
 
 /// What becomes of a transaction whose mark does not come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unmarked {
-    /// It commits, and what it touches is bumped as soon as the second tier answers again. Until then other processes may
-    /// read old values, up to their TTL, if this process ends before and no relay runs.
+    /// It commits. Its caller is answered when the second tier has been told, or has been silent for so long that nobody
+    /// trusts it: that takes [`CacheConfig::quarantine`] twice, once an outage. Other processes may read old values after
+    /// that only where this one alone does not reach the second tier: until a relay has told it, or this process; and up
+    /// to their TTL, if this process ends before and no relay runs.
     Commit,
     /// It is rolled back.
     RollBack,
@@ -98,6 +110,7 @@ impl Default for CacheConfig {
             mode: Mode::default(),
             max_memory_bytes: 64 << 20,
             compress: true,
+            warming: false,
             tier_budget: Duration::from_millis(5),
             commit_budget: Duration::from_millis(50),
             unmarked: Unmarked::Commit,
@@ -105,7 +118,9 @@ impl Default for CacheConfig {
             load_lease: Duration::from_secs(2),
             feed_interval: Duration::from_millis(200),
             longest_lease: Duration::from_secs(5),
+            sample: None,
             relay_within: None,
+            quarantine: Duration::from_secs(1),
         }
     }
 }

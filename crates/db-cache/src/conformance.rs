@@ -8,6 +8,7 @@ mod epoch;
 mod feed;
 mod leases;
 mod records;
+mod relayed;
 
 use crate::generation::Generation;
 use crate::key::EntryKey;
@@ -26,6 +27,7 @@ pub async fn check(tier: &dyn SecondTier) {
     leases::check(bench).await;
     feed::check(bench).await;
     epoch::check(bench).await;
+    relayed::check(bench).await;
 }
 
 /// A tier under test, and names that nobody else uses.

@@ -21,11 +21,10 @@ thread_local! {
 }
 
 impl Striped {
-    pub(crate) fn add_one(&self) {
+    /// Counts one; how many this thread's stripe had before, to choose every so-manieth by.
+    pub(crate) fn add_one(&self) -> u64 {
         let stripe = STRIPE.with(|stripe| *stripe);
-        if let Some(stripe) = self.0.get(stripe) {
-            stripe.0.fetch_add(1, Ordering::Relaxed);
-        }
+        self.0.get(stripe).map_or(0, |stripe| stripe.0.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn get(&self) -> u64 {

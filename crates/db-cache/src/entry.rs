@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -55,6 +56,8 @@ pub(crate) struct Head {
     /// From when on a hit may load it anew.
     pub(crate) early_from: Moment,
     pub(crate) cost: Duration,
+    /// How often it was asked for, one hit in [`ASKS_EVERY`](crate::cache::ASKS_EVERY), with half of what its predecessor had.
+    pub(crate) asks: AtomicU32,
 }
 
 impl Head {
@@ -108,6 +111,7 @@ impl<V> Found<V> {
             stale_until: at,
             early_from: at,
             cost: Duration::ZERO,
+            asks: AtomicU32::new(0),
         };
         Found::Value(Cached { entry: Arc::new(Entry { head, value }), stale: false })
     }

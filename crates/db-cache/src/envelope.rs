@@ -30,6 +30,15 @@ pub struct Envelope {
     pub payload: Option<Vec<u8>>,
 }
 
+/// An entry of the second tier whose value is still in the bytes that it was read from.
+pub(crate) struct Opened<'a> {
+    pub(crate) stamps: Stamps,
+    pub(crate) fresh_until: TierTime,
+    pub(crate) stale_until: TierTime,
+    pub(crate) cost: Duration,
+    pub(crate) payload: Option<Cow<'a, [u8]>>,
+}
+
 /// What an entry was loaded under: the epoch, and the generation of each of its slots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamps {
@@ -125,6 +134,20 @@ impl Envelope {
         codec: Codec,
         fingerprint: u64,
     ) -> Result<Envelope, Unreadable> {
+        let Opened { stamps, fresh_until, stale_until, cost, payload } =
+            Opened::decode(bytes, key, codec, fingerprint)?;
+        Ok(Envelope { stamps, fresh_until, stale_until, cost, payload: payload.map(Cow::into_owned) })
+    }
+}
+
+impl<'a> Opened<'a> {
+    /// As [`Envelope::decode`].
+    pub(crate) fn decode(
+        bytes: &'a [u8],
+        key: &EntryKey,
+        codec: Codec,
+        fingerprint: u64,
+    ) -> Result<Self, Unreadable> {
         let (sum, rest) = bytes.split_first_chunk::<CHECKSUM>().ok_or(Unreadable::Damaged)?;
         if u64::from_le_bytes(*sum) != xxh3_64(rest) {
             return Err(Unreadable::Damaged);
@@ -140,7 +163,7 @@ impl Envelope {
         if head.codec != codec.id() || head.fingerprint != fingerprint {
             return Err(Unreadable::OtherSchema);
         }
-        Ok(Envelope {
+        Ok(Opened {
             stamps: head.stamps.into_owned(),
             fresh_until: head.fresh_until,
             stale_until: head.stale_until,
@@ -153,13 +176,13 @@ impl Envelope {
 const CHECKSUM: usize = 8;
 
 impl Body {
-    fn unpack(self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
+    fn unpack(self, bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Unreadable> {
         match self {
             Body::Nothing => bytes.is_empty().then_some(None).ok_or(Unreadable::Damaged),
-            Body::Plain { length } if length == bytes.len() => Ok(Some(bytes.to_vec())),
+            Body::Plain { length } if length == bytes.len() => Ok(Some(Cow::Borrowed(bytes))),
             Body::Lz4 { length } if length <= LARGEST => {
                 let unpacked = lz4_flex::block::decompress(bytes, length).map_err(|_| Unreadable::Damaged)?;
-                (unpacked.len() == length).then_some(Some(unpacked)).ok_or(Unreadable::Damaged)
+                (unpacked.len() == length).then_some(Some(Cow::Owned(unpacked))).ok_or(Unreadable::Damaged)
             }
             Body::Plain { .. } | Body::Lz4 { .. } => Err(Unreadable::Damaged),
         }

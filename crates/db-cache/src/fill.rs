@@ -16,7 +16,6 @@ use crate::flights::{Flight, Landed};
 use crate::generation::Generation;
 use crate::load::{LoadFrom, Loaded, ReadAt};
 use crate::look::{Look, Seen, Stale};
-use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
 use crate::second_tier::{Fresh, Holder, Lease};
@@ -28,13 +27,15 @@ use crate::token::Token;
 pub(crate) enum Purpose {
     /// There is none.
     Load,
+    /// There is one in the first tier, which is too old for the caller.
+    Again,
     /// There is one, whose time is nearly over.
     Refresh,
 }
 
 /// The first and the longest pause between two questions for a lease that another load has.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// What asking for the lease came to.
 enum Leased {
@@ -76,7 +77,7 @@ impl Shared {
         let Look { token, seen } = self.look_and_open(&plan).await;
         let mut stale = stale;
         match seen {
-            Seen::Fresh(found, as_of) if purpose == Purpose::Load || self.is_renewed(&plan, &found) => {
+            Seen::Fresh(found, as_of) if purpose != Purpose::Refresh || self.is_renewed(&plan, &found) => {
                 self.release(&plan, holder).await;
                 return flight.land(Landed::Found(found, as_of));
             }
@@ -109,7 +110,7 @@ impl Shared {
     }
 
     /// Whether an entry that was seen is another one than this process's, whose time is nearly over.
-    fn is_renewed<V: Send + Sync + 'static>(&self, plan: &Plan<V>, found: &Found<V>) -> bool {
+    pub(crate) fn is_renewed<V: Send + Sync + 'static>(&self, plan: &Plan<V>, found: &Found<V>) -> bool {
         match found {
             Found::Value(value) => {
                 let head = &value.entry.head;
@@ -152,8 +153,7 @@ impl Shared {
     {
         let look = self.look(plan).await;
         let is_ready = look.token.as_ref().is_some_and(|token| !token.has_overdue_doubt());
-        let is_untold = matches!(plan.mode, Mode::Session(token) if token.untold);
-        if is_ready || is_untold || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
+        if is_ready || plan.is_untold() || matches!(look.seen, Seen::Miss(Miss::TierDown)) {
             return look;
         }
         let token = self.open(&plan.slots).await;
@@ -170,7 +170,7 @@ impl Shared {
         let slots: Vec<_> = fresh.slots().collect();
         let epoch = self.generation();
         let snapshot = self.tier.ask(|tier| tier.open(&fresh, epoch)).await.ok()?;
-        let epoch = self.trusted(&snapshot).await?;
+        let epoch = self.trusted(asked, &snapshot).await?;
         Token::new(asked, sight, epoch, &slots, &snapshot)
     }
 
@@ -185,7 +185,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L,
         L: Future<Output = Result<Loaded<V>, E>>,
     {
-        let from = token.map_or(LoadFrom::Primary, |token| token.load_from(plan.mode, self.mutant));
+        let from = token.map_or(LoadFrom::Primary, |token| token.load_from(plan.session, self.mutant));
         let limit = plan.policy.hard_timeout;
         let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
         let whole = async {
@@ -231,7 +231,7 @@ impl Shared {
         }
     }
 
-    fn instead_of_error<V, E>(
+    pub(crate) fn instead_of_error<V, E>(
         &self,
         plan: &Plan<V>,
         stale: Option<Arc<Stale<V>>>,
@@ -242,9 +242,10 @@ impl Shared {
     {
         let now = self.clock.now();
         match stale.filter(|stale| now < stale.stale_until) {
-            Some(stale) => Landed::Found(self.serve_stale(&stale), now),
+            Some(stale) => Landed::Instead(self.serve_stale(&stale), stale.as_of),
             None => {
-                self.expired_here(plan, now).map_or(Landed::Failed(error), |found| Landed::Found(found, now))
+                let expired = self.expired_here(plan, now);
+                expired.map_or(Landed::Failed(error), |(found, as_of)| Landed::Instead(found, as_of))
             }
         }
     }

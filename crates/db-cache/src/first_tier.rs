@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quick_cache::sync::Cache as Map;
 use quick_cache::{Lifecycle, Weighter};
@@ -20,8 +20,12 @@ pub(crate) struct FirstTier {
 #[derive(Clone)]
 struct Held {
     entry: Arc<dyn Any + Send + Sync>,
+    /// Finds the head without knowing the value's type.
+    head: fn(&Erased) -> Option<&Head>,
     bytes: u64,
 }
+
+type Erased = dyn Any + Send + Sync;
 
 #[derive(Clone)]
 struct Weigh;
@@ -58,7 +62,25 @@ impl FirstTier {
         let Head { id, stamps, .. } = &entry.head;
         let shell = size_of::<Entry<T>>() + id.bytes().len() + size_of_val::<[_]>(stamps);
         let bytes = OVERHEAD.saturating_add((shell as u64).saturating_add(value_bytes as u64));
-        self.map.insert(id.hash(), Held { entry, bytes });
+        self.map.insert(id.hash(), Held { entry, head: head_of::<T>, bytes });
+    }
+
+    /// What a new entry begins with: half of what was noted with the one before, so that what was hot long ago cools down.
+    pub(crate) fn asks_of_predecessor(&self, id: &KeyId) -> AtomicU32 {
+        let asks = self.map.get(&id.hash()).and_then(|held| {
+            let head = (held.head)(&*held.entry)?;
+            (head.id.bytes() == id.bytes()).then(|| head.asks.load(Ordering::Relaxed))
+        });
+        AtomicU32::new(asks.unwrap_or(0) / 2)
+    }
+
+    /// Looks at the head of every entry.
+    pub(crate) fn for_each_head(&self, mut look: impl FnMut(&Head)) {
+        for (_, held) in self.map.iter() {
+            if let Some(head) = (held.head)(&*held.entry) {
+                look(head);
+            }
+        }
     }
 
     /// Drops a key's entry.
@@ -80,6 +102,10 @@ impl FirstTier {
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
+}
+
+fn head_of<T: Send + Sync + 'static>(entry: &Erased) -> Option<&Head> {
+    entry.downcast_ref::<Entry<T>>().map(|entry| &entry.head)
 }
 
 impl Weighter<u128, Held> for Weigh {

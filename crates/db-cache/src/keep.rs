@@ -15,7 +15,7 @@ use crate::load::{Loaded, ReadAt};
 use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
-use crate::record::SlotRecord;
+use crate::position::Position;
 use crate::second_tier::{Holder, Store};
 use crate::stats::Unkept;
 use crate::tag::Slot;
@@ -86,6 +86,20 @@ impl Shared {
         V: Serialize + Send + Sync + 'static,
     {
         let token = self.with_tags_of_value(plan, loaded, token).await.ok_or(Unkept::LateTag)?;
+        self.entry_of(plan, loaded, &token, cost)
+    }
+
+    /// The entry of a value whose tags are all in the token.
+    pub(crate) fn entry_of<V>(
+        &self,
+        plan: &Plan<V>,
+        loaded: &mut Loaded<V>,
+        token: &Token,
+        cost: Duration,
+    ) -> Result<(Found<V>, Option<Store>), Unkept>
+    where
+        V: Serialize + Send + Sync + 'static,
+    {
         let ttl = match &loaded.value {
             Some(_) => loaded.ttl.unwrap_or(plan.ttl),
             None => match plan.ttl_of_nothing() {
@@ -95,7 +109,7 @@ impl Shared {
         };
         let payload = loaded.value.as_ref().map(|value| plan.codec.encode(value).ok_or(Unkept::NotEncodable));
         let payload = payload.transpose()?;
-        let (found, store) = self.kept(plan, loaded.value.take(), payload, &token, (ttl, cost));
+        let (found, store) = self.kept(plan, loaded.value.take(), payload, token, (ttl, cost));
         let learned = match loaded.read_at {
             ReadAt::Primary(Some(position)) => Some((token.generations(), position)),
             ReadAt::Primary(None) | ReadAt::Standby(_) | ReadAt::Elsewhere => None,
@@ -104,7 +118,7 @@ impl Shared {
     }
 
     /// Why a value may not be kept, by where it was read.
-    async fn refusal<V>(
+    pub(crate) async fn refusal<V>(
         &self,
         plan: &Plan<V>,
         read_at: ReadAt,
@@ -135,7 +149,7 @@ impl Shared {
         if token.is_in_doubt(self.mutant) {
             return Some(Unkept::InDoubt);
         }
-        let from = token.load_from(plan.mode, self.mutant);
+        let from = token.load_from(plan.session, self.mutant);
         (!self.accepts(from, read_at)).then_some(Unkept::ReadElsewhere)
     }
 
@@ -152,12 +166,15 @@ impl Shared {
         if late.is_empty() || self.mutant == Mutant::IgnoreFloor {
             return true;
         }
-        let Some(later) = self.open(&late).await else { return false };
-        let covered = |record: &SlotRecord| match self.mutant {
+        self.open(&late).await.is_some_and(|later| self.covers(&later, replayed))
+    }
+
+    /// Whether a standby that has replayed up to there has all that the token's slots ask for.
+    pub(crate) fn covers(&self, token: &Token, replayed: Position) -> bool {
+        token.slots.values().all(|record| match self.mutant {
             Mutant::IgnoreTimeline => record.floor.is_covered_by_number(replayed),
-            _ => record.doubt.is_none() && record.floor_in(&later.epoch).is_covered_by(replayed),
-        };
-        later.slots.values().all(covered)
+            _ => record.doubt.is_none() && record.floor_in(&token.epoch).is_covered_by(replayed),
+        })
     }
 
     /// The token with the slots of tags that only the value told; none where one may have changed since.
@@ -175,14 +192,14 @@ impl Shared {
             return Some(token);
         }
         let later = self.open(&late).await?;
-        token.add_unchanged(&later, self.mutant).then_some(token)
+        token.add_unchanged(later, self.mutant).then_some(token)
     }
 
     /// The slots of tags that only the value told.
-    fn late_slots<V>(&self, plan: &Plan<V>, loaded: &Loaded<V>, token: &Token) -> Vec<Slot> {
+    pub(crate) fn late_slots<V>(&self, plan: &Plan<V>, loaded: &Loaded<V>, token: &Token) -> Vec<Slot> {
         let of_value = loaded.value.as_ref().zip(plan.tags_of_value).map(|(value, tags)| tags(value));
         let all = of_value.iter().flatten().chain(&loaded.tags).map(|tag| plan.slot(self.mutant, tag));
-        let mut late: Vec<Slot> = all.filter(|slot| !token.slots.contains_key(slot)).collect();
+        let mut late: Vec<Slot> = all.filter(|slot| token.slots.get(*slot).is_none()).collect();
         late.sort_unstable();
         late.dedup();
         late
@@ -216,7 +233,13 @@ impl Shared {
     }
 
     /// Keeps a value in this process while the second tier does not answer: only [`Mode::Ttl`] reads it.
-    fn keep_here<V>(&self, plan: &Plan<V>, loaded: Loaded<V>, before: &Before, cost: Duration) -> Found<V>
+    pub(crate) fn keep_here<V>(
+        &self,
+        plan: &Plan<V>,
+        loaded: Loaded<V>,
+        before: &Before,
+        cost: Duration,
+    ) -> Found<V>
     where
         V: Serialize + Send + Sync + 'static,
     {
@@ -236,6 +259,7 @@ impl Shared {
                     stale_until: before.began.after(plan.of_use(ttl)),
                     early_from: before.began.after(ttl),
                     cost,
+                    asks: self.first.asks_of_predecessor(&plan.id),
                 };
                 self.insert(head, value, size)
             }
@@ -244,7 +268,7 @@ impl Shared {
     }
 
     /// Counts why a value is not kept.
-    fn leave<V>(&self, plan: &Plan<V>, why: Unkept, value: Option<V>) -> Found<V> {
+    pub(crate) fn leave<V>(&self, plan: &Plan<V>, why: Unkept, value: Option<V>) -> Found<V> {
         self.counts.not_kept(why);
         Found::unkept(plan.id.clone(), value)
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::keyspace::Keyspace;
-use crate::mode::Mode;
+use crate::mode::{Mode, SessionToken};
 use crate::scope::Scope;
 use crate::tag::{Slot, Tag};
 
@@ -33,6 +33,7 @@ pub struct Key<K: 'static, V: 'static> {
     pub(crate) mode: Option<Mode>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<Tag>,
+    pub(crate) session: Option<SessionToken>,
 }
 
 /// The bytes of a key within one installation, and their hash.
@@ -61,7 +62,7 @@ pub struct EntryKey {
 impl<K: Serialize, V> Key<K, V> {
     pub(crate) fn new(keyspace: &'static Keyspace<K, V>, key: K) -> Self {
         let id = KeyId::new(keyspace.name(), &Scope::new(), &key);
-        Key { keyspace, key, id, scope: Scope::new(), mode: None, ttl: None, tags: Vec::new() }
+        Key { keyspace, key, id, scope: Scope::new(), mode: None, ttl: None, tags: Vec::new(), session: None }
     }
 
     /// The same key within a scope: what the load depends on besides the key, such as a tenant or a role.
@@ -102,6 +103,13 @@ impl<K, V> Key<K, V> {
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
         self.tags.push(tag);
+        self
+    }
+
+    /// This call sees what a session has written, besides what its mode promises.
+    #[must_use]
+    pub fn session(mut self, token: SessionToken) -> Self {
+        self.session = Some(token);
         self
     }
 
@@ -147,6 +155,26 @@ impl KeyId {
         let parts = [&length, installation.as_bytes(), &fingerprint.to_le_bytes(), self.bytes()];
         EntryKey::from_bytes(parts.concat())
     }
+}
+
+/// What a key may be that prints so: a number with or without a sign, a text, the bytes of a UUID.
+pub(crate) fn id_candidates(keyspace: &str, key: &str) -> Vec<KeyId> {
+    let scope = Scope::new();
+    let uuid: String = key.chars().filter(|letter| *letter != '-').collect();
+    let uuid = (uuid.len() == 32).then(|| u128::from_str_radix(&uuid, 16).ok()).flatten();
+    let candidates = [
+        KeyId::new(keyspace, &scope, &key),
+        key.parse().ok().and_then(|key: i64| KeyId::new(keyspace, &scope, &key)),
+        key.parse().ok().and_then(|key: u64| KeyId::new(keyspace, &scope, &key)),
+        key.parse().ok().and_then(|key: bool| KeyId::new(keyspace, &scope, &key)),
+        uuid.and_then(|uuid| KeyId::new(keyspace, &scope, &serde_bytes_of(uuid))),
+    ];
+    candidates.into_iter().flatten().collect()
+}
+
+/// As `uuid` serializes one: its bytes, with their length.
+fn serde_bytes_of(uuid: u128) -> Vec<u8> {
+    uuid.to_be_bytes().to_vec()
 }
 
 impl PartialEq for KeyId {

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::Codec;
 use crate::fingerprint::fingerprint;
 use crate::key::Key;
+use crate::keyspace_counts::{CountedKeyspace, KeyspaceNumber};
 use crate::mode::Mode;
 use crate::policy::Policy;
 use crate::tag::Tag;
@@ -38,6 +39,7 @@ pub struct Keyspace<K: 'static, V: 'static> {
     tags_of_key: Option<fn(&K) -> Vec<Tag>>,
     tags_of_value: Option<fn(&V) -> Vec<Tag>>,
     fingerprint: OnceLock<u64>,
+    number: KeyspaceNumber,
     types: PhantomData<fn(&K) -> V>,
 }
 
@@ -52,6 +54,7 @@ impl<K, V> Keyspace<K, V> {
             tags_of_key: None,
             tags_of_value: None,
             fingerprint: OnceLock::new(),
+            number: KeyspaceNumber::unset(),
             types: PhantomData,
         }
     }
@@ -108,6 +111,12 @@ impl<K, V> Keyspace<K, V> {
     /// The name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// It, for the counters.
+    #[inline]
+    pub(crate) fn counted(&self) -> CountedKeyspace {
+        CountedKeyspace { number: self.number.get(), name: self.name }
     }
 
     pub(crate) fn defaults(&self) -> &Policy {

@@ -61,6 +61,17 @@ impl<V> Loaded<V> {
 }
 
 impl LoadFrom {
+    /// What a load that brings both asks for.
+    pub(crate) fn and(self, other: LoadFrom) -> LoadFrom {
+        match (self, other) {
+            (LoadFrom::Replayed(one), LoadFrom::Replayed(two)) => match one.and(two) {
+                Floor::Unknown => LoadFrom::Primary,
+                floor @ Floor::At(_) => LoadFrom::Replayed(floor),
+            },
+            _ => LoadFrom::Primary,
+        }
+    }
+
     /// Whether a value that was read there may be kept.
     pub fn accepts(self, read_at: ReadAt) -> bool {
         match (self, read_at) {

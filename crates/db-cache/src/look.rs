@@ -1,18 +1,19 @@
 //! One look at the second tier: an entry, its slots and the epoch in one round trip, and what they come to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use crate::cache::Shared;
 use crate::clock::Moment;
 use crate::entry::{Cached, Entry, Found, Head, Nothing};
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{Opened, Unreadable};
 use crate::knowledge::Verdict;
-use crate::mode::Mode;
 use crate::mutant::Mutant;
 use crate::plan::Plan;
-use crate::record::EpochRecord;
+use crate::record::{EpochRecord, TierTime};
 use crate::second_tier::{NewEpoch, Snapshot};
 use crate::stats::{Drop as Wholesale, Miss};
 use crate::tag::Slot;
@@ -39,6 +40,8 @@ pub(crate) enum Seen<V> {
 /// A value that is not known to be wrong, whose time is over.
 pub(crate) struct Stale<V> {
     pub(crate) found: Found<V>,
+    /// When it was known not to be wrong.
+    pub(crate) as_of: Moment,
     pub(crate) fresh_until: Moment,
     pub(crate) stale_until: Moment,
 }
@@ -55,49 +58,50 @@ impl Shared {
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        if matches!(plan.mode, Mode::Session(token) if token.untold) {
+        if plan.is_untold() {
             return Look::nothing(Miss::Distrusted);
         }
         let (asked, sight) = (self.clock.now(), self.knowledge.sight());
-        let slots = self.slots_to_ask(plan);
+        let slots = &*self.slots_to_ask(plan);
         let keys = std::slice::from_ref(&plan.entry_key);
-        let snapshot = match self.tier.ask(|tier| tier.read(keys, &slots)).await {
+        let mut snapshot = match self.tier.ask(|tier| tier.read(keys, slots)).await {
             Ok(snapshot) => snapshot,
             Err(_) => return Look::nothing(Miss::TierDown),
         };
-        let Some(epoch) = self.trusted(&snapshot).await else { return Look::nothing(Miss::Distrusted) };
-        let token = Token::new(asked, sight, epoch, &slots, &snapshot);
-        let bytes = snapshot.entries.first().cloned().flatten();
+        let Some(epoch) = self.trusted(asked, &snapshot).await else {
+            return Look::nothing(Miss::Distrusted);
+        };
+        let token = Token::new(asked, sight, epoch, slots, &snapshot);
+        let bytes = snapshot.entries.pop().flatten();
         let seen = match bytes {
             None => Seen::Miss(Miss::Absent),
-            Some(bytes) => self.judge_entry(plan, &bytes, token.as_ref(), &snapshot, &slots).await,
+            Some(bytes) => self.judge_entry(plan, &bytes, token.as_ref(), &snapshot, slots).await,
         };
         Look { token, seen }
     }
 
     /// The slots that the key names, and those that the last entry here had besides: its value may have told them.
-    fn slots_to_ask<V: Send + Sync + 'static>(&self, plan: &Plan<V>) -> Vec<Slot> {
-        let mut slots = plan.slots.clone();
+    pub(crate) fn slots_to_ask<'a, V: Send + Sync + 'static>(&self, plan: &'a Plan<V>) -> Cow<'a, [Slot]> {
         if plan.tags_of_value.is_some()
             && let Some(entry) = self.first.get::<V>(&plan.id)
         {
-            slots.extend(entry.head.stamps.iter().map(|(slot, _)| *slot));
+            let told = entry.head.stamps.iter().map(|(slot, _)| *slot);
+            let mut slots: Vec<Slot> = plan.slots.iter().copied().chain(told).collect();
             slots.sort_unstable();
             slots.dedup();
+            return Cow::Owned(slots);
         }
-        slots
+        Cow::Borrowed(&plan.slots)
     }
 
-    /// The epoch, if this process may trust what was read under it. An epoch of another run is renewed.
-    pub(crate) async fn trusted(&self, snapshot: &Snapshot) -> Option<EpochRecord> {
-        if let Some(within) = self.config.relay_within
-            && snapshot.relayed.is_none_or(|at| snapshot.now.since(at) > within)
-        {
-            return None;
-        }
+    /// The epoch, if this process may trust what was read under it, asked for at `asked`. An epoch of another run is
+    /// renewed.
+    pub(crate) async fn trusted(&self, asked: Moment, snapshot: &Snapshot) -> Option<EpochRecord> {
+        let now = self.clock.now();
+        self.contact.answered(now);
         let epoch = snapshot.epoch?;
         match self.knowledge.judge(&epoch, snapshot.run) {
-            Verdict::Trusted => Some(epoch),
+            Verdict::Trusted => self.has_been_told_all(asked, now, snapshot).then_some(epoch),
             Verdict::OtherRun if self.mutant == Mutant::IgnoreRun => Some(epoch),
             Verdict::OtherRun => {
                 self.dropped_everything(Wholesale::NewEpoch);
@@ -113,6 +117,26 @@ impl Shared {
         }
     }
 
+    /// Whether all that was committed is known to the tier, as far as it was away or waits for a relay.
+    fn has_been_told_all(&self, asked: Moment, now: Moment, snapshot: &Snapshot) -> bool {
+        if !self.is_relayed(snapshot.relayed, snapshot.now) {
+            return false;
+        }
+        // The tier counts in milliseconds.
+        let behind =
+            snapshot.relayed.map(|at| snapshot.now.since(at).saturating_add(Duration::from_millis(1)));
+        let relayed = self.config.relay_within.and(behind).map(|behind| asked.before(behind));
+        let has_caught_up = relayed.is_none_or(|relayed| self.contact.has_caught_up(relayed));
+        (has_caught_up && self.contact.is_steady(now)) || self.mutant == Mutant::NoQuarantine
+    }
+
+    /// Whether the relay is no further behind than it may be. One that is ahead was heard by another server's clock.
+    pub(crate) fn is_relayed(&self, relayed: Option<TierTime>, now: TierTime) -> bool {
+        self.config.relay_within.is_none_or(|within| {
+            relayed.is_some_and(|relayed| relayed <= now && now.since(relayed) <= within)
+        })
+    }
+
     async fn judge_entry<V>(
         &self,
         plan: &Plan<V>,
@@ -124,11 +148,9 @@ impl Shared {
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
-        let envelope = match Envelope::decode(bytes, &plan.entry_key, plan.codec, plan.fingerprint) {
+        let envelope = match open_envelope(plan, bytes) {
             Ok(envelope) => envelope,
-            Err(Unreadable::Damaged) => return Seen::Miss(Miss::Damaged),
-            Err(Unreadable::OtherKey) => return Seen::Miss(Miss::OtherKey),
-            Err(Unreadable::OtherSchema) => return Seen::Miss(Miss::OtherSchema),
+            Err(why) => return Seen::Miss(why),
         };
         let Some(token) = token else { return Seen::Miss(Miss::Invalidated) };
         let unasked: Vec<Slot> = envelope
@@ -139,9 +161,9 @@ impl Shared {
             .filter(|slot| !asked.contains(slot))
             .collect();
         let token = match unasked.is_empty() {
-            true => token.clone(),
+            true => Cow::Borrowed(token),
             false => match self.with_more_slots(token, &unasked).await {
-                Ok(Some(token)) => token,
+                Ok(Some(token)) => Cow::Owned(token),
                 Ok(None) => return Seen::Miss(Miss::Invalidated),
                 Err(_) => return Seen::Miss(Miss::TierDown),
             },
@@ -161,12 +183,18 @@ impl Shared {
         let more = Token::new(token.asked, token.sight, token.epoch, more, &snapshot);
         Ok(more.map(|more| {
             let mut all = token.clone();
-            all.slots.extend(more.slots);
+            all.slots.add(more.slots);
             all
         }))
     }
 
-    fn take_in<V>(&self, plan: &Plan<V>, envelope: Envelope, token: &Token, snapshot: &Snapshot) -> Seen<V>
+    pub(crate) fn take_in<V>(
+        &self,
+        plan: &Plan<V>,
+        envelope: Opened<'_>,
+        token: &Token,
+        snapshot: &Snapshot,
+    ) -> Seen<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
@@ -193,6 +221,7 @@ impl Shared {
             true => Seen::Fresh(found, token.asked),
             false => Seen::Expired(Stale {
                 found,
+                as_of: token.asked,
                 fresh_until: expired_at(token, &envelope, snapshot),
                 stale_until,
             }),
@@ -206,9 +235,9 @@ impl Shared {
         token: &Token,
         fresh_until: Moment,
         stale_until: Moment,
-        cost: std::time::Duration,
+        cost: Duration,
     ) -> Head {
-        for (slot, record) in &token.slots {
+        for (slot, record) in token.slots.iter() {
             if record.doubt.is_none() {
                 self.knowledge.learn(token.sight, *slot, record.generation);
             }
@@ -223,12 +252,22 @@ impl Shared {
             stale_until,
             early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
             cost,
+            asks: self.first.asks_of_predecessor(&plan.id),
         }
     }
 }
 
+/// What an entry's bytes say, or why they say nothing.
+pub(crate) fn open_envelope<'b, V>(plan: &Plan<V>, bytes: &'b [u8]) -> Result<Opened<'b>, Miss> {
+    Opened::decode(bytes, &plan.entry_key, plan.codec, plan.fingerprint).map_err(|why| match why {
+        Unreadable::Damaged => Miss::Damaged,
+        Unreadable::OtherKey => Miss::OtherKey,
+        Unreadable::OtherSchema => Miss::OtherSchema,
+    })
+}
+
 /// When an entry expired, by this process's clock.
-fn expired_at(token: &Token, envelope: &Envelope, snapshot: &Snapshot) -> Moment {
+fn expired_at(token: &Token, envelope: &Opened<'_>, snapshot: &Snapshot) -> Moment {
     token.asked.before(snapshot.now.since(envelope.fresh_until))
 }
 
@@ -239,5 +278,5 @@ pub(crate) fn early_from(beta: f64, fresh_until: Moment, cost: std::time::Durati
         return fresh_until;
     }
     let window = (cost.as_secs_f64() * beta * LARGEST_LOGARITHM).min(86_400.0);
-    fresh_until.before(std::time::Duration::try_from_secs_f64(window).unwrap_or_default())
+    fresh_until.before(Duration::try_from_secs_f64(window).unwrap_or_default())
 }

@@ -30,6 +30,23 @@ pub struct SessionToken {
     pub untold: bool,
 }
 
+impl SessionToken {
+    /// What a session has to see that wrote both.
+    #[must_use]
+    pub fn and(self, later: SessionToken) -> SessionToken {
+        let feed = match (self.feed, later.feed) {
+            // Of another run nothing is trusted any more.
+            (Some(one), Some(two)) if one.run == two.run && one.id > two.id => Some(one),
+            (one, two) => two.or(one),
+        };
+        let position = match (self.position, later.position) {
+            (Some(one), Some(two)) if one.covers(two) => Some(one),
+            (one, two) => two.or(one),
+        };
+        SessionToken { feed, position, untold: self.untold || later.untold }
+    }
+}
+
 impl Default for Mode {
     fn default() -> Self {
         Mode::Bounded(Duration::from_secs(1))

@@ -1,6 +1,7 @@
 //! A read that the first tier did not answer: a look at the second tier, then a load that all callers share.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,25 +35,49 @@ impl Shared {
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let began = self.clock.now();
-        let Some(plan) = Plan::new(self, key, mode) else { return self.load_uncached(key, load).await };
+        let Some(plan) = Plan::new(self, key, mode) else {
+            return Box::pin(self.load_uncached(key, load)).await;
+        };
         let plan = Arc::new(plan);
         let expired = match self.look(&plan).await {
             Look { seen: Seen::Fresh(found, _), .. } => {
-                add_one(&self.counts.second_tier_hits);
+                self.counts.keyspaces.second_tier_hit(plan.counted);
+                if self.sampler.chooses(self.config.sample) {
+                    self.sample(key, &found, load);
+                }
                 return Ok(found);
             }
             Look { seen: Seen::Expired(stale), .. } => {
-                self.counts.missed(crate::stats::Miss::Expired);
+                self.counts.missed(plan.counted, crate::stats::Miss::Expired);
                 Some(Arc::new(stale))
             }
             Look { seen: Seen::Miss(why), .. } => {
-                self.counts.missed(why);
+                self.counts.missed(plan.counted, why);
                 None
             }
         };
+        // Apart, so that a hit asks for little memory.
+        Box::pin(self.load_with_others(plan, load, began, expired)).await
+    }
+
+    /// Loads a value, or waits for the load of another that may be shared.
+    async fn load_with_others<V, E, F, L>(
+        self: &Arc<Self>,
+        plan: Arc<Plan<V>>,
+        load: F,
+        began: Moment,
+        expired: Option<Arc<Stale<V>>>,
+    ) -> Result<Found<V>, CacheError<E>>
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
         let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
-        let mut load = Some(load);
+        let load = Arc::new(load);
         let mut stale = expired;
+        let mut purpose = Purpose::Load;
         loop {
             let (board, joined) = match Flights::join::<V, E>(self, &plan.id) {
                 Seat::Joined(board) => {
@@ -60,10 +85,17 @@ impl Shared {
                     (board, true)
                 }
                 Seat::First(board, flight) => {
-                    let Some(load) = load.take() else { return Err(CacheError::Ended) };
-                    let run =
-                        Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
-                    tokio::spawn(run);
+                    let load = Arc::clone(&load);
+                    let load = move |from| load(from);
+                    tokio::spawn(Arc::clone(self).fly(
+                        Arc::clone(&plan),
+                        load,
+                        flight,
+                        purpose,
+                        stale.clone(),
+                    ));
+                    // What it finds here may be too old for this caller.
+                    purpose = Purpose::Again;
                     (board, false)
                 }
             };
@@ -72,14 +104,19 @@ impl Shared {
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
+            let may_have = |found: &Found<V>, as_of| !joined || self.may_share(&plan, found, since, as_of);
             match self.landed(&board, plan.policy.soft_timeout).await {
-                Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
+                Wait::Stale(stale) if may_have(&stale.found, stale.as_of) => {
+                    return Ok(self.serve_stale(&stale));
+                }
+                Wait::Landed(Landed::Instead(found, as_of)) if may_have(&found, as_of) => return Ok(found),
                 // A load that has begun before this call may not know what was committed before it.
-                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&found, mode, since, as_of) => {
+                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&plan, &found, since, as_of) => {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),
-                Wait::Landed(Landed::Found(..) | Landed::GaveUp) => {
+                Wait::Stale(_) => {}
+                Wait::Landed(Landed::Found(..) | Landed::Instead(..) | Landed::GaveUp) => {
                     if let Look { seen: Seen::Fresh(found, _), .. } = self.look(&plan).await {
                         return Ok(found);
                     }
@@ -120,16 +157,25 @@ impl Shared {
         }
     }
 
-    fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
+    pub(crate) fn may_serve_behind<V>(&self, plan: &Plan<V>, stale: &Stale<V>) -> bool {
         let window = plan.policy.stale_while_revalidate;
         !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
     }
 
     /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
     /// known here, must not be missing.
-    fn may_share<V>(&self, found: &Found<V>, mode: Mode, began: Moment, as_of: Moment) -> bool {
-        match mode {
-            Mode::Ttl => true,
+    pub(crate) fn may_share<V>(
+        &self,
+        plan: &Plan<V>,
+        found: &Found<V>,
+        began: Moment,
+        as_of: Moment,
+    ) -> bool {
+        match plan.mode {
+            // A session's own write was over when the call began.
+            _ if plan.session.is_some() => as_of >= began,
+            // What a failover has lost is not served once it is known.
+            Mode::Ttl => as_of >= began || as_of.0 > self.history_since.load(Ordering::Acquire),
             Mode::Bounded(within) if as_of < began => match found {
                 Found::Value(value) => {
                     let head = &value.entry.head;
@@ -137,13 +183,16 @@ impl Shared {
                 }
                 Found::Nothing { .. } => false,
             },
-            // A session's own write was over when the call began.
             Mode::Bounded(_) | Mode::Session(_) | Mode::Strict => as_of >= began,
         }
     }
 
     /// Waits for a load, or until its caller may take what is stale.
-    async fn landed<V, E>(&self, board: &Board<V, E>, soft_timeout: Option<Duration>) -> Wait<V, E> {
+    pub(crate) async fn landed<V, E>(
+        &self,
+        board: &Board<V, E>,
+        soft_timeout: Option<Duration>,
+    ) -> Wait<V, E> {
         if let Some(soft) = soft_timeout
             && tokio::time::timeout(soft, board.when_landed()).await.is_err()
             && let Some(stale) = board.stale()
@@ -178,7 +227,8 @@ impl Shared {
     }
 }
 
-enum Wait<V, E> {
+/// What waiting for a load came to.
+pub(crate) enum Wait<V, E> {
     Stale(Arc<Stale<V>>),
     Landed(Landed<V, E>),
 }

@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use crate::cache::Shared;
 use crate::codec::Codec;
 use crate::key::{EntryKey, Key, KeyId};
-use crate::mode::Mode;
+use crate::keyspace_counts::CountedKeyspace;
+use crate::mode::{Mode, SessionToken};
 use crate::mutant::Mutant;
 use crate::policy::Policy;
 use crate::scope::Scope;
@@ -19,9 +20,12 @@ pub(crate) struct Plan<V> {
     /// The slots that are known before the load: the key's own, and those of the tags.
     pub(crate) slots: Vec<Slot>,
     pub(crate) keyspace: &'static str,
+    pub(crate) counted: CountedKeyspace,
     pub(crate) policy: Policy,
     pub(crate) ttl: Duration,
     pub(crate) mode: Mode,
+    /// What the caller has written, which it must see.
+    pub(crate) session: Option<SessionToken>,
     pub(crate) codec: Codec,
     pub(crate) fingerprint: u64,
     pub(crate) scope: Scope,
@@ -46,9 +50,11 @@ impl<V: DeserializeOwned> Plan<V> {
             id,
             slots,
             keyspace: keyspace.name(),
+            counted: keyspace.counted(),
             policy,
             ttl: key.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
             mode,
+            session: session_of(mode, key.session),
             codec: keyspace.encoding(),
             fingerprint,
             scope: key.scope.clone(),
@@ -63,6 +69,11 @@ impl<V> Plan<V> {
         slot(mutant, tag, self.fingerprint)
     }
 
+    /// Whether the second tier may not know of what the caller has written.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.session.is_some_and(|token| token.untold)
+    }
+
     /// How long an entry is kept that is fresh for so long: it may be served stale after that.
     pub(crate) fn of_use(&self, ttl: Duration) -> Duration {
         ttl.saturating_add(self.policy.stale_on_error.max(self.policy.stale_while_revalidate))
@@ -71,6 +82,15 @@ impl<V> Plan<V> {
     /// How long an entry that says that there is nothing is fresh; none where that is not remembered.
     pub(crate) fn ttl_of_nothing(&self) -> Option<Duration> {
         self.policy.negative_ttl.map(|ttl| ttl.min(self.ttl))
+    }
+}
+
+/// What a call must see of its session, by its mode and by its key.
+pub(crate) fn session_of(mode: Mode, of_key: Option<SessionToken>) -> Option<SessionToken> {
+    match (mode, of_key) {
+        (Mode::Session(token), Some(other)) => Some(other.and(token)),
+        (Mode::Session(token), None) => Some(token),
+        (_, of_key) => of_key,
     }
 }
 

@@ -23,8 +23,7 @@ pub(crate) struct Records {
     cut: FeedId,
     log_limit: usize,
     members: BTreeMap<Member, (FeedId, TierTime)>,
-    #[cfg(feature = "simulation")]
-    pub(crate) relayed: Option<TierTime>,
+    relayed: Option<TierTime>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,7 +57,6 @@ impl Records {
             cut: birth,
             log_limit,
             members: BTreeMap::new(),
-            #[cfg(feature = "simulation")]
             relayed: None,
         }
     }
@@ -73,6 +71,11 @@ impl Records {
 
     pub(crate) fn epoch(&self) -> Option<EpochRecord> {
         self.epoch
+    }
+
+    /// Up to when the relay has caught up, as it said last.
+    pub(crate) fn relayed(&self) -> Option<TierTime> {
+        self.relayed
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Option<SlotRecord> {
@@ -186,17 +189,22 @@ impl Records {
         if let (Some((member, keep)), Some(after)) = (member, after) {
             self.members.insert(member, (after.id, now.after(keep)));
         }
-        let cursor = self.end();
-        let Some(after) = after else {
-            return Feed { changes: Vec::new(), cursor, lost: false, epoch: self.epoch };
+        let nothing = Feed {
+            changes: Vec::new(),
+            cursor: self.end(),
+            lost: false,
+            epoch: self.epoch,
+            now,
+            relayed: self.relayed,
         };
+        let Some(after) = after else { return nothing };
         let is_there =
             after.id == self.cut || self.log.binary_search_by_key(&after.id, |(id, _)| *id).is_ok();
         if after.run != self.run || !is_there {
-            return Feed { changes: Vec::new(), cursor, lost: true, epoch: self.epoch };
+            return Feed { lost: true, ..nothing };
         }
         let changes = self.log.iter().filter(|(id, _)| *id > after.id).map(|(_, change)| *change).collect();
-        Feed { changes, cursor, lost: false, epoch: None }
+        Feed { changes, epoch: None, ..nothing }
     }
 
     /// The only reader of the feed has applied it up to here.
@@ -274,6 +282,13 @@ impl Records {
         self.run = run;
         self.members.clear();
         self
+    }
+
+    /// The relay has caught up to `as_of`. What another server's clock said, which is ahead of this one's, counts for nothing.
+    pub(crate) fn relay_to(&mut self, as_of: TierTime, now: TierTime) {
+        if as_of <= now {
+            self.relayed = Some(as_of);
+        }
     }
 
     /// One record of a slot is evicted.

@@ -4,12 +4,15 @@
 //! run of the server is learned when a connection opens and holds for all that it answers.
 
 mod address;
+mod clock;
 mod config;
 mod connection;
 mod failure;
 mod feed;
+mod hearing;
 mod link;
 mod names;
+mod read;
 mod reply;
 mod scripts;
 mod server;
@@ -22,12 +25,14 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
+use self::address::Address;
 pub use self::address::RedisConfigError;
 pub use self::config::RedisConfig;
 use self::connection::{Connection, Opener};
 use self::failure::unexpected;
 use self::link::Link;
-use self::names::{EPOCH, Names, RELAYED, TAIL};
+use self::names::Names;
+use self::read::Question;
 use self::reply::Answers;
 use self::scripts::{Script, Scripts};
 use self::server::Info;
@@ -36,7 +41,7 @@ use crate::generation::Generation;
 use crate::key::EntryKey;
 use crate::position::Position;
 use crate::random::Random;
-use crate::record::{EpochRecord, FeedId};
+use crate::record::{EpochRecord, FeedId, TierTime};
 use crate::second_tier::{
     Answer, Cursor, Feed, Fresh, Holder, Lease, Member, NewEpoch, SecondTier, Snapshot, Store, Usage, Writer,
 };
@@ -55,6 +60,15 @@ pub struct RedisTier {
     /// Connections that wait for changes, while none does.
     waiting: Mutex<Vec<Connection>>,
     random: Random,
+}
+
+/// What is wrong with a `REDIS_URL`, before anybody connects.
+pub(crate) fn check_url(url: &str) -> Result<(), RedisConfigError> {
+    let is_tls = Address::parse(url)?.tls;
+    if is_tls && cfg!(not(feature = "redis-tls")) {
+        return Err(RedisConfigError::NoTls);
+    }
+    Ok(())
 }
 
 /// What one script changes, so that a server never stops for long: a few milliseconds.
@@ -152,17 +166,6 @@ impl RedisTier {
         decimal(self.random.next_u64() >> 16)
     }
 
-    fn ask_for_records(&self, pipeline: &mut Pipeline, slots: impl Iterator<Item = Slot>) {
-        pipeline.cmd("HMGET").arg(&self.names.records);
-        for slot in slots {
-            pipeline.arg(slot.number());
-        }
-        pipeline.arg(EPOCH).arg(TAIL).arg(RELAYED);
-        pipeline.cmd("TIME");
-        // On a replica it is an error: a primary that was demoted keeps its connections.
-        pipeline.cmd("WAIT").arg(0).arg(0);
-    }
-
     /// Changes slots, a part of them at a time; `head` are the script's arguments before them.
     async fn change<T>(
         &self,
@@ -202,12 +205,12 @@ impl RedisTier {
             part.iter().for_each(|slot| with_generation(&mut arguments, slot));
             let mut pipeline = redis::pipe();
             pipeline.add_command(self.scripts.open.call(with_text, &self.keys(), &arguments));
-            self.ask_for_records(&mut pipeline, wanted.slots());
+            read::ask_after_script(&mut pipeline, &self.names, wanted.slots());
             pipeline
         };
         let read = |answers: &mut Answers, connection: &Connection| {
             answers.take("open")?;
-            snapshot(Vec::new(), wanted.0.len(), answers, connection)
+            read::answer_after_script(wanted.0.len(), answers, connection)
         };
         self.run(pipeline, read).await
     }
@@ -248,25 +251,10 @@ impl RedisTier {
 impl SecondTier for RedisTier {
     fn read<'a>(&'a self, entries: &'a [EntryKey], slots: &'a [Slot]) -> Answer<'a, Snapshot> {
         Box::pin(async move {
-            let mut pipeline = redis::pipe();
-            if !entries.is_empty() {
-                pipeline.cmd("MGET");
-                for key in entries {
-                    pipeline.arg(self.names.entry(key));
-                }
-            }
-            self.ask_for_records(&mut pipeline, slots.iter().copied());
-            let read = |answers: &mut Answers, connection: &Connection| {
-                let bytes = match entries.is_empty() {
-                    true => Vec::new(),
-                    false => {
-                        let mut bytes = answers.list("MGET")?;
-                        entries.iter().map(|_| bytes.bytes("MGET")).collect::<Result<_, _>>()?
-                    }
-                };
-                snapshot(bytes, slots.len(), answers, connection)
-            };
-            self.ask(&pipeline, read).await
+            let connection = self.link.get().await?;
+            let question = Question::new(entries, slots, &connection);
+            let mut answers = connection.ask(&question.pipeline(&self.names)).await?;
+            question.answer(&mut answers, &connection).map_err(|error| connection.noticed(error))
         })
     }
 
@@ -372,9 +360,10 @@ impl SecondTier for RedisTier {
         Box::pin(self.list_members())
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
+    fn relayed(&self, as_of: TierTime) -> Answer<'_, ()> {
         Box::pin(async move {
-            let pipeline = self.on_records(&self.scripts.relayed, vec![self.birth()]);
+            let arguments = vec![self.birth(), decimal(as_of.0)];
+            let pipeline = self.on_records(&self.scripts.relayed, arguments);
             self.run(pipeline, |answers, _| answers.take("relayed").map(drop)).await
         })
     }
@@ -386,22 +375,6 @@ impl SecondTier for RedisTier {
             self.ask(&pipeline, |answers, _| Ok(Info::parse(&answers.text("INFO")?).usage())).await
         })
     }
-}
-
-fn snapshot(
-    entries: Vec<Option<Vec<u8>>>,
-    slots: usize,
-    answers: &mut Answers,
-    connection: &Connection,
-) -> Result<Snapshot, TierError> {
-    let mut records = answers.list("HMGET")?;
-    let slots = (0..slots).map(|_| records.read("HMGET", reply::slot)).collect::<Result<_, _>>()?;
-    let epoch = records.read("HMGET", reply::epoch)?;
-    let tail = records.read("HMGET", reply::id)?.unwrap_or_default();
-    let relayed = records.read("HMGET", reply::time)?;
-    let now = answers.time()?;
-    answers.take("WAIT")?;
-    Ok(Snapshot { entries, slots, epoch, run: connection.run, now, tail, relayed })
 }
 
 fn with_generation(arguments: &mut Vec<Vec<u8>>, (slot, generation): &(Slot, Generation)) {

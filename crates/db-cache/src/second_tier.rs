@@ -24,7 +24,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Sen
 pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// Reads entries, slots and the epoch in one round trip. What is absent is none.
     ///
-    /// The slots must not be older than the entries: an entry that passes by them was valid when it was read.
+    /// Each of them is as it was at some moment of the read: an entry that passes by the slots was valid then. A tier that
+    /// takes no marks must not answer: what it holds may be older than what was committed.
     fn read<'a>(&'a self, entries: &'a [EntryKey], slots: &'a [Slot]) -> Answer<'a, Snapshot>;
 
     /// Reads slots as [`SecondTier::read`] does, and makes those that are absent, and settles those whose doubt is over:
@@ -75,8 +76,11 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// A tier may lose its members only together with its epoch: they must not be evicted one without the other.
     fn members(&self) -> Answer<'_, Vec<(Member, FeedId)>>;
 
-    /// The relay says that everything that was committed up to now has been bumped.
-    fn relayed(&self) -> Answer<'_, ()>;
+    /// The relay says that everything that was committed before `as_of` has been bumped.
+    ///
+    /// `as_of` is what the tier's own clock said before the relay looked: what is committed while it looks is not yet bumped.
+    /// A tier whose clock is behind `as_of` does not believe it: that was the clock of a server that it has replaced.
+    fn relayed(&self, as_of: TierTime) -> Answer<'_, ()>;
 
     /// How full it is.
     fn usage(&self) -> Answer<'_, Usage>;
@@ -97,11 +101,11 @@ pub struct Snapshot {
     pub epoch: Option<EpochRecord>,
     /// Which run of which server answered.
     pub run: Run,
-    /// What the tier's clock said.
+    /// What the tier's clock said. Where entries were read it may be ahead, by less than the read took and 250 ms of drift.
     pub now: TierTime,
     /// Where the feed ended: a slot that changed no later has not changed since this answer.
     pub tail: FeedId,
-    /// When the relay last said that it had caught up; none where there never was one.
+    /// Up to when the relay has caught up, as it said last; none where there never was one.
     pub relayed: Option<TierTime>,
 }
 
@@ -129,7 +133,7 @@ pub struct Holder(pub u64);
 pub struct Writer(pub u64);
 
 /// One first tier, as a reader of the feed. Random.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Member(pub u64);
 
 /// What asking for a lease came to.
@@ -172,6 +176,10 @@ pub struct Feed {
     pub lost: bool,
     /// The epoch, where the reader asked where the feed ends or has lost changes.
     pub epoch: Option<EpochRecord>,
+    /// What the tier's clock said.
+    pub now: TierTime,
+    /// Up to when the relay had caught up, at a moment that is not later than the changes.
+    pub relayed: Option<TierTime>,
 }
 
 /// One change: what holds after it.
@@ -200,7 +208,7 @@ pub struct Usage {
 
 impl Fresh {
     /// The slots.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+    pub fn slots(&self) -> impl ExactSizeIterator<Item = Slot> + '_ {
         self.0.iter().map(|(slot, _)| *slot)
     }
 }

@@ -7,6 +7,7 @@ use db_core::settings::{Bytes, FromSettings, Group, Reader, Setting, Text};
 
 use crate::config::{CacheConfig, TierUrl};
 use crate::mode::Mode;
+use crate::sampler::SampleConfig;
 
 const REDIS_URL: Text = Text {
     name: "REDIS_URL",
@@ -57,9 +58,46 @@ const MODE: Text = Text {
     default: "`bounded:1s`",
 };
 
+const INSTALLATION: Text = Text {
+    name: "CACHE_INSTALLATION",
+    aliases: &[],
+    meaning: "Whose entries they are. Services on one database must say the same, and two databases on one Redis, a copy \
+              of one included, must not.",
+    default: "the environment and the database's name, as in `production/app`",
+};
+const WARMING: Setting<bool> = Setting {
+    name: "CACHE_ENABLE_WARMING",
+    aliases: &[],
+    meaning: "Keep the hot keys in the second tier, and load those of the last run when the service starts.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const SAMPLE: Setting<u32> = Setting {
+    name: "CACHE_SAMPLE_ONE_IN",
+    aliases: &[],
+    meaning: "Of so many hits one is read again from the primary, at most ten a second, to tell how consistent the cache \
+              is; 0 is none.",
+    default: [0; 4],
+    min: 0,
+    max: 1_000_000_000,
+    unit_required: &[],
+};
+
 const CACHE: Group = Group {
     title: "The cache",
-    settings: &[&REDIS_URL, &TTL, &MAX_MEMORY, &COMPRESSION, &MODE, &REDIS_BUDGET],
+    settings: &[
+        &REDIS_URL,
+        &INSTALLATION,
+        &TTL,
+        &MODE,
+        &MAX_MEMORY,
+        &COMPRESSION,
+        &WARMING,
+        &SAMPLE,
+        &REDIS_BUDGET,
+    ],
     elsewhere: &[],
 };
 
@@ -89,15 +127,30 @@ impl FromSettings for CacheConfig {
 
     fn read(from: &mut Reader<'_>) -> Self {
         CacheConfig {
-            second_tier: from.text(&REDIS_URL).map(|(_, url)| TierUrl::new(url)),
+            second_tier: second_tier(from),
+            installation: from.text(&INSTALLATION).map(|(_, name)| name).unwrap_or_default(),
+            warming: from.read(&WARMING),
             ttl: from.read(&TTL),
             mode: from.parse(&MODE).unwrap_or_default(),
             max_memory_bytes: from.read(&MAX_MEMORY).0,
             compress: from.read(&COMPRESSION),
             tier_budget: from.read(&REDIS_BUDGET),
+            sample: Some(from.read(&SAMPLE)).filter(|one_in| *one_in > 0).map(SampleConfig::one_in),
             ..CacheConfig::default()
         }
     }
+}
+
+/// Where the second tier is; what is wrong with the URL goes to the reader, and shows no part of it.
+fn second_tier(from: &mut Reader<'_>) -> Option<TierUrl> {
+    let (name, url) = from.text(&REDIS_URL)?;
+    #[cfg(feature = "redis")]
+    if let Err(error) = crate::redis::check_url(&url) {
+        from.problem(name, error.to_string());
+    }
+    #[cfg(not(feature = "redis"))]
+    from.notice(name, "is read only where db-cache is built with its feature redis");
+    Some(TierUrl::new(url))
 }
 
 #[cfg(test)]
@@ -121,6 +174,9 @@ mod tests {
             ("CACHE_ENABLE_COMPRESSION", "false"),
             ("CACHE_MODE", "bounded:500ms"),
             ("CACHE_REDIS_BUDGET", "10ms"),
+            ("CACHE_INSTALLATION", "shop/production"),
+            ("CACHE_ENABLE_WARMING", "true"),
+            ("CACHE_SAMPLE_ONE_IN", "1000"),
         ];
         let config = read(&pairs).unwrap();
         let expected = CacheConfig {
@@ -129,6 +185,9 @@ mod tests {
             mode: Mode::Bounded(Duration::from_millis(500)),
             max_memory_bytes: config.max_memory_bytes,
             compress: false,
+            installation: "shop/production".to_owned(),
+            warming: true,
+            sample: Some(SampleConfig::one_in(1_000)),
             tier_budget: Duration::from_millis(10),
             ..CacheConfig::default()
         };
@@ -142,5 +201,7 @@ mod tests {
     fn a_bare_number_of_seconds_and_an_unknown_mode_are_told() {
         assert!(read(&[("CACHE_TTL", "300")]).unwrap_err().contains("CACHE_TTL"));
         assert!(read(&[("CACHE_MODE", "eventual")]).unwrap_err().contains("bounded:500ms"));
+        let wrong = read(&[("REDIS_URL", "localhost:hunter2")]).unwrap_err();
+        assert!(wrong.contains("REDIS_URL") && !wrong.contains("hunter2"), "{wrong}");
     }
 }

@@ -6,10 +6,12 @@ mod database;
 mod faults;
 mod tier;
 mod trouble;
+mod way;
 mod world;
 
 pub use checker::{Promise, Violation};
 pub use database::{Database, Unanswered};
 pub use faults::{Faults, Operation};
 pub use tier::{SimulatedTier, TierState};
+pub use way::{Reach, Way};
 pub use world::{Report, Setting, simulate};

@@ -60,7 +60,7 @@ fn snapshot(records: &Records, entries: usize, slots: impl Iterator<Item = Slot>
         run: records.run(),
         now,
         tail: records.tail(),
-        relayed: None,
+        relayed: records.relayed(),
     }
 }
 
@@ -139,7 +139,7 @@ impl SecondTier for Solo {
         self.act(|records, now| records.members(now))
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
+    fn relayed(&self, _: TierTime) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::counters::Striped;
+use crate::keyspace_counts::{CountedKeyspace, KeyspaceCounts, KeyspaceStats, hit_rate};
+use crate::sampler::Samples;
 use crate::second_tier::Usage;
 
 /// Why a read was no hit.
@@ -99,13 +100,29 @@ pub struct CacheStats {
     pub unheard_slots: u64,
     /// How full the second tier is, as it was last told.
     pub second_tier: Usage,
+    /// What the reads of each keyspace came to, by name.
+    pub keyspaces: Vec<KeyspaceStats>,
+    /// What reading hits again came to, where [`CacheConfig::sample`](crate::CacheConfig::sample) asks for that.
+    pub samples: Samples,
+}
+
+impl CacheStats {
+    /// Which part of all reads a tier answered, from 0 to 1; none where there were none.
+    pub fn hit_rate(&self) -> Option<f64> {
+        let misses = self.misses.iter().map(|(_, times)| times).sum();
+        hit_rate(self.first_tier_hits.saturating_add(self.second_tier_hits), misses)
+    }
+
+    /// What the reads of one keyspace came to; none where there were none.
+    pub fn keyspace(&self, name: &str) -> Option<&KeyspaceStats> {
+        self.keyspaces.iter().find(|keyspace| keyspace.name == name)
+    }
 }
 
 /// The counters behind it.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) first_tier_hits: Striped,
-    pub(crate) second_tier_hits: AtomicU64,
+    pub(crate) keyspaces: KeyspaceCounts,
     misses: [AtomicU64; Miss::ALL.len()],
     unkept: [AtomicU64; Unkept::ALL.len()],
     drops: [AtomicU64; Drop::ALL.len()],
@@ -117,7 +134,8 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    pub(crate) fn missed(&self, why: Miss) {
+    pub(crate) fn missed(&self, keyspace: CountedKeyspace, why: Miss) {
+        self.keyspaces.missed(keyspace);
         add_one(&self.misses[why as usize]);
     }
 

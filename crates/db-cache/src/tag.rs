@@ -5,6 +5,7 @@
 //! whole table's entries by an accident of hashing.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -15,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 ///
 /// assert_eq!(Tag::row("users", 7).slot(), Tag::row("users", "7").slot());
 /// assert_ne!(Tag::table("users"), Tag::named("users"));
+/// assert_eq!("users/7".parse(), Ok(Tag::row("users", 7)));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tag {
@@ -29,6 +31,13 @@ enum Kind {
     Row,
     Named,
 }
+
+/// A text that names no tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no tag: write a table as users, one of its rows as users/7, or anything else that has a name as @name"
+)]
+pub struct InvalidTag;
 
 /// One of the places where generations are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -65,6 +74,24 @@ impl Tag {
                 Slot::among_rows(self.row.as_bytes(), seed)
             }
             Kind::Named => Slot::among_rows(self.name.as_bytes(), NAMED),
+        }
+    }
+}
+
+/// As an operator writes it: `users` for a table, `users/7` for a row of it, `@name` for anything else.
+impl FromStr for Tag {
+    type Err = InvalidTag;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTag> {
+        let owned = |text: &str| Cow::Owned(text.to_owned());
+        match (text.strip_prefix('@'), text.split_once('/')) {
+            (Some(""), _) | (None, Some(("", _) | (_, ""))) => Err(InvalidTag),
+            (Some(name), _) => Ok(Tag::named(name.to_owned())),
+            (None, Some((table, row))) => {
+                Ok(Tag { kind: Kind::Row, name: owned(table), row: row.to_owned() })
+            }
+            (None, None) if text.is_empty() => Err(InvalidTag),
+            (None, None) => Ok(Tag { kind: Kind::Table, name: owned(text), row: String::new() }),
         }
     }
 }

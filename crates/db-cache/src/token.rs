@@ -1,13 +1,11 @@
 //! What a load takes before its snapshot: the generations of its slots, and what they ask of the load.
 
-use std::collections::BTreeMap;
-
 use crate::clock::Moment;
 use crate::envelope::Stamps;
 use crate::generation::Generation;
 use crate::knowledge::Sight;
 use crate::load::LoadFrom;
-use crate::mode::Mode;
+use crate::mode::SessionToken;
 use crate::mutant::Mutant;
 use crate::position::Floor;
 use crate::record::{EpochRecord, FeedId, Run, SlotRecord, TierTime};
@@ -25,7 +23,42 @@ pub(crate) struct Token {
     pub(crate) run: Run,
     pub(crate) now: TierTime,
     pub(crate) tail: FeedId,
-    pub(crate) slots: BTreeMap<Slot, SlotRecord>,
+    pub(crate) slots: SlotRecords,
+}
+
+/// Records by their slots, in order: there are few.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SlotRecords(Vec<(Slot, SlotRecord)>);
+
+impl SlotRecords {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(Slot, SlotRecord)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &SlotRecord> {
+        self.0.iter().map(|(_, record)| record)
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&SlotRecord> {
+        let place = self.0.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        self.0.get(place).map(|(_, record)| record)
+    }
+
+    /// Adds records, in place of those that it has of the same slots.
+    pub(crate) fn add(&mut self, more: SlotRecords) {
+        self.0.retain(|(slot, _)| more.get(*slot).is_none());
+        self.0.extend(more.0);
+        self.0.sort_unstable_by_key(|(slot, _)| *slot);
+    }
+}
+
+/// Each slot comes once.
+impl FromIterator<(Slot, SlotRecord)> for SlotRecords {
+    fn from_iter<I: IntoIterator<Item = (Slot, SlotRecord)>>(records: I) -> Self {
+        let mut records: Vec<_> = records.into_iter().collect();
+        records.sort_unstable_by_key(|(slot, _)| *slot);
+        SlotRecords(records)
+    }
 }
 
 impl Token {
@@ -50,6 +83,36 @@ impl Token {
         })
     }
 
+    /// The same of those slots that are there.
+    pub(crate) fn of_present(
+        asked: Moment,
+        sight: Sight,
+        epoch: EpochRecord,
+        slots: &[Slot],
+        snapshot: &Snapshot,
+    ) -> Self {
+        let records = slots.iter().zip(&snapshot.slots);
+        Token {
+            asked,
+            sight,
+            epoch,
+            run: snapshot.run,
+            now: snapshot.now,
+            tail: snapshot.tail,
+            slots: records.filter_map(|(slot, record)| record.map(|record| (*slot, record))).collect(),
+        }
+    }
+
+    /// The same of a part of its slots; none where it lacks one of them.
+    pub(crate) fn of_slots(&self, slots: impl IntoIterator<Item = Slot>) -> Option<Self> {
+        let mut slots: Vec<Slot> = slots.into_iter().collect();
+        slots.sort_unstable();
+        slots.dedup();
+        let records = slots.into_iter().map(|slot| self.slots.get(slot).map(|record| (slot, *record)));
+        let Token { asked, sight, epoch, run, now, tail, .. } = *self;
+        Some(Token { asked, sight, epoch, run, now, tail, slots: records.collect::<Option<_>>()? })
+    }
+
     /// Whether a transaction that touches one of the slots is in doubt.
     pub(crate) fn is_in_doubt(&self, mutant: Mutant) -> bool {
         !ignores_doubt(mutant) && self.slots.values().any(|record| record.doubt.is_some())
@@ -69,15 +132,15 @@ impl Token {
     }
 
     /// Which server a load may ask.
-    pub(crate) fn load_from(&self, mode: Mode, mutant: Mutant) -> LoadFrom {
+    ///
+    /// `session` is what its caller has written.
+    pub(crate) fn load_from(&self, session: Option<SessionToken>, mutant: Mutant) -> LoadFrom {
         if self.is_in_doubt(mutant) {
             return LoadFrom::Primary;
         }
         let floor = self.floor(mutant).unwrap_or_default();
-        let floor = match mode {
-            Mode::Session(token) => token.position.map_or(floor, |position| floor.and(Floor::At(position))),
-            _ => floor,
-        };
+        let written = session.and_then(|token| token.position);
+        let floor = written.map_or(floor, |position| floor.and(Floor::At(position)));
         match floor {
             Floor::Unknown => LoadFrom::Primary,
             Floor::At(_) => LoadFrom::Replayed(floor),
@@ -104,7 +167,7 @@ impl Token {
             return Err(Miss::Invalidated);
         }
         for (slot, generation) in &stamps.slots {
-            let record = self.slots.get(slot).ok_or(Miss::Invalidated)?;
+            let record = self.slots.get(*slot).ok_or(Miss::Invalidated)?;
             if record.doubt.is_some() && !ignores_doubt(mutant) {
                 return Err(Miss::InDoubt);
             }
@@ -116,7 +179,7 @@ impl Token {
     }
 
     /// Takes in slots that only the value told: they count if they have not changed since this token.
-    pub(crate) fn add_unchanged(&mut self, later: &Token, mutant: Mutant) -> bool {
+    pub(crate) fn add_unchanged(&mut self, later: Token, mutant: Mutant) -> bool {
         if mutant != Mutant::LateStamp && (later.run != self.run || later.epoch != self.epoch) {
             return false;
         }
@@ -124,7 +187,7 @@ impl Token {
         if mutant != Mutant::LateStamp && !later.slots.values().all(unchanged) {
             return false;
         }
-        self.slots.extend(later.slots.iter().map(|(slot, record)| (*slot, *record)));
+        self.slots.add(later.slots);
         true
     }
 }

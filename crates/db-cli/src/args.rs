@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+use crate::cache_args::Cache;
 use crate::migrate_args::Migrate;
 
-/// Operates a PostgreSQL database: migrations, seeds and sizes.
+/// Operates a PostgreSQL database: migrations, seeds, sizes, and the cache before it.
 ///
 /// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all variables.
 #[derive(Parser)]
@@ -19,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
-    was found (check, drift, lint, topology) or is pending (plan --exit-code); 130 interrupted.";
+    was found (check, drift, lint, topology, cache stats, cache sample) or is pending (plan --exit-code); 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -52,6 +53,12 @@ pub(crate) enum Command {
     /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a service does. Exit
     /// status 3 where no server takes writes, one does not answer, or an old primary is still up.
     Topology,
+    /// The cache's second tier: how it is, dropping what it holds, warming, and how right it is.
+    ///
+    /// The tier is the one that REDIS_URL names, and the entries those of CACHE_INSTALLATION: both as the services have
+    /// them, or those of another environment are meant.
+    #[command(subcommand)]
+    Cache(Cache),
     /// What is known of a database's sizes.
     #[command(subcommand)]
     Stats(Stats),

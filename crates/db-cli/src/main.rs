@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "results go to standard output")]
 
 mod args;
+mod cache;
+mod cache_args;
 mod check;
 mod connect;
 mod consent;
@@ -68,6 +70,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
+        Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),

@@ -1,116 +1,77 @@
-//! The seam for a cache: what is known without the batch function, and what it is told of the rest.
+//! The seam for a cache: what answers a query's batches, and runs its statement for the rest.
 
 use std::hash::Hash;
-use std::sync::Arc;
 
-use db_core::{Result, foreign};
+use db_core::Result;
 
 use crate::batch::Batch;
 use crate::found::Found;
+use crate::statement::Statement;
 
-/// Knows some keys before the batch function is asked: a cache.
+/// Answers batches ahead of the database: a cache in front of a query's statement.
 ///
-/// One batch looks once, for all of its keys: in process first, then with one multi-get. The batch function
-/// is asked for the rest, and what it found is told. A cache that fails or panics answers nothing, and the
-/// load goes on without it.
+/// It has a whole batch at once, so that it can look for all keys in process, then for the others with one
+/// multi-get, and run the statement once for the rest. It also chooses the connection: what may be kept
+/// depends on which server answers, and when. It may run the statement in a task of its own, which goes on when the
+/// batch is given up.
 ///
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::Mutex;
-/// use db_core::Error;
-/// use db_loader::{Ahead, Found, Loader, ahead};
+/// use db_core::{Acquire, Result};
+/// use db_loader::{Ahead, Found, Statement};
 ///
-/// #[derive(Default)]
-/// struct Map(Mutex<HashMap<u32, String>>);
-///
-/// impl Ahead<u32, String> for Map {
-///     type Ticket = ();
-///     async fn look(&self, keys: &[u32]) -> (Found<u32, String>, ()) {
-///         let map = self.0.lock().unwrap();
-///         (keys.iter().filter_map(|key| Some((*key, map.get(key)?.clone()))).collect(), ())
-///     }
-///     async fn fill(&self, (): (), keys: &[u32], loaded: &Found<u32, String>) {
-///         let mut map = self.0.lock().unwrap();
-///         map.extend(keys.iter().filter_map(|key| Some((*key, loaded.get(key)?.clone()))));
-///     }
+/// /// Remembers every name for ever: enough where names never change.
+/// struct Names<A> {
+///     pool: A,
+///     known: Mutex<HashMap<i32, String>>,
 /// }
 ///
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let names = |ids: Vec<u32>| async move {
-///     Ok::<_, Error>(ids.into_iter().map(|id| (id, format!("name {id}"))).collect::<Vec<_>>())
-/// };
-/// let names = Loader::new("names", ahead(Map::default(), names));
-/// assert_eq!(names.get(7).await.unwrap().as_deref(), Some("name 7"));
-/// # });
+/// impl<A: Acquire + Send + 'static> Ahead<i32, String> for Names<A> {
+///     async fn answer(&self, ids: Vec<i32>, names: Statement<i32, String>) -> Result<Found<i32, String>> {
+///         let mut found = Found::new();
+///         let rest: Vec<i32> = {
+///             let known = self.known.lock().unwrap();
+///             let is_new = |id: &i32| known.get(id).map(|name| found.insert(*id, name.clone())).is_none();
+///             ids.into_iter().filter(is_new).collect()
+///         };
+///         if !rest.is_empty() {
+///             let mut conn = self.pool.acquire_at(names.site()).await?;
+///             let loaded = names.run(&mut conn, rest.clone()).await?;
+///             let names = rest.iter().filter_map(|id| Some((*id, loaded.get(id)?.clone())));
+///             self.known.lock().unwrap().extend(names);
+///             found.merge(loaded);
+///         }
+///         Ok(found)
+///     }
+/// }
 /// ```
 pub trait Ahead<K, V>: Send + Sync + 'static {
-    /// What must be read before the load begins, so that a late fill cannot be a stale one: the generations
-    /// of the keys' tags.
-    type Ticket: Send;
-
-    /// What is known of these keys: values, and keys that do not exist.
-    fn look(&self, keys: &[K]) -> impl Future<Output = (Found<K, V>, Self::Ticket)> + Send;
-
-    /// Is told what was loaded for `keys`, which are those that it did not know. One that `loaded` does not
-    /// know does not exist; one that failed is neither.
-    fn fill(&self, ticket: Self::Ticket, keys: &[K], loaded: &Found<K, V>)
-    -> impl Future<Output = ()> + Send;
-}
-
-impl<K: Sync, V: Sync, A: Ahead<K, V>> Ahead<K, V> for Arc<A> {
-    type Ticket = A::Ticket;
-
-    fn look(&self, keys: &[K]) -> impl Future<Output = (Found<K, V>, Self::Ticket)> + Send {
-        (**self).look(keys)
-    }
-
-    fn fill(
+    /// Answers `keys`, which are distinct and at least one: from what it knows, and the rest with `statement`. A key that
+    /// the answer does not know does not exist.
+    ///
+    /// # Errors
+    /// That the rest could not be loaded. A cache that fails is no error: then all keys are the rest.
+    fn answer(
         &self,
-        ticket: Self::Ticket,
-        keys: &[K],
-        loaded: &Found<K, V>,
-    ) -> impl Future<Output = ()> + Send {
-        (**self).fill(ticket, keys, loaded)
-    }
+        keys: Vec<K>,
+        statement: Statement<K, V>,
+    ) -> impl Future<Output = Result<Found<K, V>>> + Send;
 }
 
-/// A batch function that asks `cache` first, and `batch` for what it does not know.
-pub fn ahead<K, V, A, B>(cache: A, batch: B) -> impl Batch<K, V>
+/// The batch function of a query behind a cache.
+pub(crate) struct Behind<K, V, A> {
+    pub(crate) cache: A,
+    pub(crate) statement: Statement<K, V>,
+}
+
+impl<K, V, A> Batch<K, V> for Behind<K, V, A>
 where
-    K: Eq + Hash + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Send + 'static,
     A: Ahead<K, V>,
-    B: Batch<K, V>,
 {
-    Tiered { cache, batch }
-}
-
-struct Tiered<A, B> {
-    cache: A,
-    batch: B,
-}
-
-impl<K, V, A, B> Batch<K, V> for Tiered<A, B>
-where
-    K: Eq + Hash + Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    A: Ahead<K, V>,
-    B: Batch<K, V>,
-{
-    async fn run(&self, keys: Vec<K>) -> Result<Found<K, V>> {
-        let Some((mut known, ticket)) = foreign::run(async { self.cache.look(&keys).await }).await else {
-            tracing::error!("a loader's cache panicked: the batch goes on without it");
-            return self.batch.run(keys).await;
-        };
-        let rest: Vec<K> = keys.into_iter().filter(|key| !known.knows(key)).collect();
-        if rest.is_empty() {
-            return Ok(known);
-        }
-        let loaded = self.batch.run(rest.clone()).await?;
-        if foreign::run(async { self.cache.fill(ticket, &rest, &loaded).await }).await.is_none() {
-            tracing::error!("a loader's cache panicked: what was loaded is not in it");
-        }
-        known.merge(loaded);
-        Ok(known)
+    fn run(&self, keys: Vec<K>) -> impl Future<Output = Result<Found<K, V>>> + Send {
+        self.cache.answer(keys, self.statement.of_this_batch())
     }
 }

@@ -22,6 +22,7 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{Array, BigInt, HasSqlType, SingleValue};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
+use crate::ahead::Ahead;
 use crate::config::LoaderConfig;
 use crate::counts::LoadCounts;
 use crate::error::LoadError;
@@ -29,7 +30,7 @@ use crate::found::Found;
 use crate::lateral::{Lateral, Starts, Within};
 use crate::lend::Lent;
 use crate::loader::Loader;
-use crate::page::{From, Order, Page};
+use crate::page::{From, Order, Page, PageOf};
 use crate::query::{Answer, AnyFetch, Connections, Query};
 use crate::scope::Scope;
 use crate::sort_key::SortKey;
@@ -60,22 +61,14 @@ use crate::sort_key::SortKey;
 /// }
 /// ```
 pub struct Children<P, V, A> {
-    query: Query<Wanted<P, A>, Arc<[V]>>,
+    query: Query<PageOf<P, A>, Arc<[V]>>,
 }
 
 /// Loads the first so many children of a parent, or a page of them. Cheap to clone; clones are one loader.
 ///
 /// What is asked for at the same time is one statement for each order and each way to begin a page.
 pub struct Top<P, V, A> {
-    loader: Loader<Wanted<P, A>, Arc<[V]>>,
-}
-
-/// What is asked of one parent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Wanted<P, A> {
-    parent: P,
-    page: Page<A>,
-    order: Order,
+    loader: Loader<PageOf<P, A>, Arc<[V]>>,
 }
 
 impl<P, V, A> Children<P, V, A>
@@ -111,6 +104,12 @@ where
     /// A loader whose batches run there; see [`Query::on`].
     pub fn on(&self, connections: impl Connections) -> Top<P, V, A> {
         Top { loader: self.query.on(connections) }
+    }
+
+    /// A loader whose batches `cache` answers; see [`Query::behind`]. Its keys are pages: the first ten and the first
+    /// twenty children of a parent are two entries.
+    pub fn behind(&self, cache: impl Ahead<PageOf<P, A>, Arc<[V]>>) -> Top<P, V, A> {
+        Top { loader: self.query.behind(cache) }
     }
 
     /// A loader whose batches run in a transaction; see [`Query::within`].
@@ -156,13 +155,18 @@ where
     /// # Cancel safety
     /// As [`Loader::get`].
     pub async fn load_page(&self, parent: P, page: Page<A>, order: Order) -> Result<Arc<[V]>, LoadError> {
-        let children = self.loader.get(Wanted { parent, page, order }).await?;
+        let children = self.loader.get(PageOf { parent, page, order }).await?;
         Ok(children.unwrap_or_else(|| Arc::new([])))
     }
 
     /// A loader for one request, which remembers; see [`Loader::scope`].
     pub fn scope(&self) -> Self {
         Top { loader: self.loader.scope() }
+    }
+
+    /// As [`Top::scope`], and forgets by itself; see [`Loader::scope_while`].
+    pub fn scope_while(&self, version: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Top { loader: self.loader.scope_while(version) }
     }
 
     /// This loader in a request's scope, where it remembers; see [`Scope::of`].
@@ -178,7 +182,7 @@ where
 
 impl<P, V, A> Clone for Children<P, V, A>
 where
-    Query<Wanted<P, A>, Arc<[V]>>: Clone,
+    Query<PageOf<P, A>, Arc<[V]>>: Clone,
 {
     fn clone(&self) -> Self {
         Children { query: self.query.clone() }
@@ -210,7 +214,7 @@ struct Pages<S, C, O> {
     sort_key: O,
 }
 
-impl<P, V, A, S, C, O, ST> AnyFetch<Wanted<P, A>, Arc<[V]>> for Pages<S, C, O>
+impl<P, V, A, S, C, O, ST> AnyFetch<PageOf<P, A>, Arc<[V]>> for Pages<S, C, O>
 where
     P: Eq + Hash + Clone + Send + Sync + 'static,
     V: Send + Sync + 'static,
@@ -228,8 +232,8 @@ where
     fn fetch<'c>(
         &'c self,
         conn: &'c mut AsyncPgConnection,
-        wanted: Vec<Wanted<P, A>>,
-    ) -> Answer<'c, Result<Found<Wanted<P, A>, Arc<[V]>>>> {
+        wanted: Vec<PageOf<P, A>>,
+    ) -> Answer<'c, Result<Found<PageOf<P, A>, Arc<[V]>>>> {
         Box::pin(async move {
             let mut found = Found::new();
             for (shape, wanted) in by_shape(wanted) {
@@ -256,7 +260,7 @@ impl<S: Clone, C: Clone, O: Clone> Pages<S, C, O> {
     fn statement<P, A>(
         &self,
         (order, start): Shape,
-        wanted: &[Wanted<P, A>],
+        wanted: &[PageOf<P, A>],
     ) -> Lateral<S::Output, C, O, P, A>
     where
         S: FilterDsl<Within<C, O, A>>,
@@ -304,7 +308,7 @@ enum Start {
     Offset,
 }
 
-fn by_shape<P, A>(wanted: Vec<Wanted<P, A>>) -> HashMap<Shape, Vec<Wanted<P, A>>> {
+fn by_shape<P, A>(wanted: Vec<PageOf<P, A>>) -> HashMap<Shape, Vec<PageOf<P, A>>> {
     let mut shapes: HashMap<Shape, Vec<_>> = HashMap::new();
     for wanted in wanted {
         let start = match wanted.page.from {

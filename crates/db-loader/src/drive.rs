@@ -146,7 +146,7 @@ where
             None => load.await,
         };
         match loaded {
-            Some(found) => found.map_err(|error| LoadError::Failed(Arc::new(error))),
+            Some(found) => found.map_err(|error| LoadError::of_batch(Arc::new(error))),
             None => Err(panicked(loader)),
         }
     }
@@ -156,7 +156,7 @@ where
         let outcome = |key: &K| match found.take(key) {
             Some(Answer::Value(value)) => Ok(Some(value)),
             Some(Answer::Twice) => Err(LoadError::Ambiguous { loader }),
-            Some(Answer::Failed(error)) => Err(LoadError::Failed(error)),
+            Some(Answer::Failed(error)) => Err(LoadError::of_batch(error)),
             Some(Answer::Missing) | None => Ok(None),
         };
         // A key's own code runs in it.

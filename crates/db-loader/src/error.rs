@@ -56,6 +56,22 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// What a batch function failed with. What another loader says of itself stays that, through however many loaders and
+    /// caches.
+    pub(crate) fn of_batch(error: Arc<Error>) -> Self {
+        of_loader(&error).unwrap_or(LoadError::Failed(error))
+    }
+}
+
+fn of_loader(error: &Error) -> Option<LoadError> {
+    match error {
+        Error::Client(error) => error.downcast_ref().cloned(),
+        Error::Shared(error) => of_loader(error),
+        _ => None,
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

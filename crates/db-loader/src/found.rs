@@ -5,7 +5,10 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use db_core::Error;
+use db_core::{Error, Result};
+
+#[cfg(feature = "diesel")]
+use crate::error::LoadError;
 
 /// What a batch function found. Most return what turns into it: a `HashMap<K, V>`, or a vector of pairs.
 ///
@@ -88,6 +91,27 @@ impl<K: Eq + Hash, V> Found<K, V> {
     /// Adds what `others` knows; where both know a key, `others` wins.
     pub fn merge(&mut self, others: Found<K, V>) {
         self.answers.extend(others.answers);
+    }
+
+    /// What is known of each key: its value, none where it does not exist, or why it failed.
+    pub fn into_each(self) -> impl Iterator<Item = (K, Result<Option<V>>)> {
+        self.answers.into_iter().map(|(key, answer)| {
+            let answer = match answer {
+                Answer::Value(value) => Ok(Some(value)),
+                Answer::Missing => Ok(None),
+                Answer::Twice => Err(Error::Client("a key was answered twice: group its rows".into())),
+                Answer::Failed(error) => Err(Error::Shared(error)),
+            };
+            (key, answer)
+        })
+    }
+
+    /// Makes an error of a key that is known twice, as whoever asked for it gets it.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn fail_ambiguous(&mut self, loader: &'static str) {
+        for answer in self.answers.values_mut().filter(|answer| matches!(answer, Answer::Twice)) {
+            *answer = Answer::Failed(Arc::new(LoadError::Ambiguous { loader }.into()));
+        }
     }
 
     pub(crate) fn take(&mut self, key: &K) -> Option<Answer<V>> {

@@ -1,6 +1,7 @@
 //! Loads what many callers ask for one by one in a few batches.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "diesel")]
 mod ahead;
 mod batch;
 #[cfg(feature = "diesel")]
@@ -17,6 +18,7 @@ mod lateral;
 #[cfg(feature = "diesel")]
 mod lend;
 mod loader;
+mod memo;
 #[cfg(feature = "otel")]
 mod metrics;
 mod nesting;
@@ -28,8 +30,9 @@ mod queue;
 mod scope;
 #[cfg(feature = "diesel")]
 mod sort_key;
+#[cfg(feature = "diesel")]
+mod statement;
 
-pub use ahead::{Ahead, ahead};
 pub use batch::Batch;
 pub use config::LoaderConfig;
 pub use counts::LoadCounts;
@@ -39,14 +42,18 @@ pub use loader::Loader;
 pub use scope::Scope;
 
 #[cfg(feature = "diesel")]
+pub use ahead::Ahead;
+#[cfg(feature = "diesel")]
 pub use children::{Children, Top};
 #[cfg(feature = "diesel")]
 pub use lateral::Within;
 #[cfg(feature = "diesel")]
 pub use lend::{Lent, Loan, lend};
 #[cfg(feature = "diesel")]
-pub use page::{Order, Page};
+pub use page::{Order, Page, PageOf};
 #[cfg(feature = "diesel")]
 pub use query::{Connections, Fetch, Query};
 #[cfg(feature = "diesel")]
 pub use sort_key::SortKey;
+#[cfg(feature = "diesel")]
+pub use statement::Statement;

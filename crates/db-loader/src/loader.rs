@@ -12,6 +12,7 @@ use crate::counts::{Counters, LoadCounts};
 use crate::drain;
 use crate::error::LoadError;
 use crate::flight::{Flight, Outcome};
+use crate::memo::Memo;
 use crate::nesting::{self, Awaited, Resource, Running};
 use crate::queue::{Asked, Queue};
 
@@ -59,7 +60,7 @@ where
         counters: Arc<Counters>,
         resource: Option<Arc<Resource>>,
     ) -> Self {
-        Loader { queue: Queue::new(name, config, Arc::new(batch), counters, resource, 0) }
+        Loader { queue: Queue::new(name, config, Arc::new(batch), counters, resource, Memo::default()) }
     }
 
     /// A loader for one request or job: with the same batch function and the same metrics, and with a queue
@@ -69,7 +70,38 @@ where
     /// old as the load was: after a write, [`clear`](Loader::clear) or [`prime`](Loader::prime) the keys that
     /// it changed, or end the scope. A scope must not outlive its request.
     pub fn scope(&self) -> Self {
-        Loader { queue: self.queue.remembering(self.queue.config.memo_keys) }
+        Loader { queue: self.queue.remembering(self.queue.memo.version.clone()) }
+    }
+
+    /// As [`Loader::scope`], and forgets by itself whenever `version` has gone up: a number that goes up with each write
+    /// which the request makes, such as a count of its commits.
+    ///
+    /// It is asked at each [`get`](Loader::get), so it must be quick.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use db_core::Error;
+    /// use db_loader::Loader;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let squares = Loader::new("squares", |keys: Vec<u32>| async move {
+    ///     Ok::<_, Error>(keys.into_iter().map(|n| (n, n * n)).collect::<Vec<_>>())
+    /// });
+    /// let writes = Arc::new(AtomicU64::new(0));
+    /// let counted = Arc::clone(&writes);
+    /// let request = squares.scope_while(move || counted.load(Ordering::Acquire));
+    /// request.get(3).await.unwrap();
+    /// request.get(3).await.unwrap();
+    /// assert_eq!(squares.counts().keys, 1);
+    ///
+    /// writes.fetch_add(1, Ordering::Release);
+    /// request.get(3).await.unwrap();
+    /// assert_eq!(squares.counts().keys, 2);
+    /// # });
+    /// ```
+    pub fn scope_while(&self, version: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Loader { queue: self.queue.remembering(Some(Arc::new(version))) }
     }
 
     /// The value of a key; none where the batch function did not find it.

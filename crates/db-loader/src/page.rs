@@ -2,6 +2,7 @@
 
 /// In which order a parent's children come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Order {
     /// The smallest sort key first.
     Ascending,
@@ -19,13 +20,35 @@ pub enum Order {
 /// assert_ne!(first, second);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Page<A> {
     pub(crate) count: u32,
     pub(crate) from: From<A>,
 }
 
+/// A page of one parent's children: what a loader of [`Children`](crate::Children) is asked for, and what a cache in
+/// front of it knows an entry by (feature `serde`).
+///
+/// ```
+/// use db_loader::PageOf;
+///
+/// /// What a write to one of the page's children invalidates.
+/// fn tag(page: &PageOf<i64, (i64,)>) -> String {
+///     format!("comments of post {}", page.parent())
+/// }
+/// # let _ = tag;
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct PageOf<P, A> {
+    pub(crate) parent: P,
+    pub(crate) page: Page<A>,
+    pub(crate) order: Order,
+}
+
 /// Where a page begins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub(crate) enum From<A> {
     Start,
     After(A),
@@ -50,5 +73,22 @@ impl<A> Page<A> {
     #[must_use]
     pub fn offset(self, skipped: u32) -> Self {
         Page { from: From::Offset(skipped), ..self }
+    }
+}
+
+impl<P, A> PageOf<P, A> {
+    /// The parent.
+    pub fn parent(&self) -> &P {
+        &self.parent
+    }
+
+    /// Which of its children.
+    pub fn page(&self) -> &Page<A> {
+        &self.page
+    }
+
+    /// In which order.
+    pub fn order(&self) -> Order {
+        self.order
     }
 }

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use db_core::{Acquire, Error, Result, Site, Work};
 use diesel_async::AsyncPgConnection;
 
-use crate::ahead::{Ahead, ahead};
+use crate::ahead::{Ahead, Behind};
 use crate::batch::Batch;
 use crate::config::LoaderConfig;
 use crate::counts::{Counters, LoadCounts};
 use crate::found::Found;
 use crate::lend::Lent;
 use crate::loader::Loader;
+use crate::nesting::Resource;
+use crate::statement::Statement;
 
 /// The statement for a batch of keys: an `async |conn, keys| …` closure, of which each batch runs a fresh
 /// clone.
@@ -146,17 +148,15 @@ where
     /// can wait for each other until the pool's `acquire_timeout` ends it: load such keys after the batch,
     /// not in it.
     pub fn on(&self, connections: impl Connections) -> Loader<K, V> {
-        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections };
-        Loader::on_resource(self.name, self.config.clone(), batch, Arc::clone(&self.counters), None)
+        let batch = On { statement: self.statement(), connections };
+        self.loader(batch, None)
     }
 
-    /// A loader that asks `cache` first, once for each batch, and for what it does not know runs the statement there.
+    /// A loader whose batches `cache` answers: it runs the statement for what it does not know.
     ///
     /// Loads in a transaction ([`Query::within`]) never ask a cache.
-    pub fn behind(&self, cache: impl Ahead<K, V>, connections: impl Connections) -> Loader<K, V> {
-        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections };
-        let (config, counters) = (self.config.clone(), Arc::clone(&self.counters));
-        Loader::on_resource(self.name, config, ahead(cache, batch), counters, None)
+    pub fn behind(&self, cache: impl Ahead<K, V>) -> Loader<K, V> {
+        self.loader(Behind { cache, statement: self.statement() }, None)
     }
 
     /// A loader whose batches run in a transaction, on its connection: it sees what the transaction has
@@ -165,14 +165,22 @@ where
     /// It remembers nothing, so it sees each write at once. A [scope](Loader::scope) of it must be told of
     /// writes. After the loan it fails.
     pub fn within(&self, lent: &Lent) -> Loader<K, V> {
-        let batch = On { fetch: Arc::clone(&self.fetch), site: self.site, connections: lent.clone() };
-        let (config, counters) = (self.config.clone(), Arc::clone(&self.counters));
-        Loader::on_resource(self.name, config, batch, counters, Some(lent.resource()))
+        let batch = On { statement: self.statement(), connections: lent.clone() };
+        self.loader(batch, Some(lent.resource()))
     }
 
     /// What all of its loaders have done so far.
     pub fn counts(&self) -> LoadCounts {
         self.counters.read()
+    }
+
+    fn statement(&self) -> Statement<K, V> {
+        Statement::new(self.name, Arc::clone(&self.fetch), self.site)
+    }
+
+    fn loader(&self, batch: impl Batch<K, V>, resource: Option<Arc<Resource>>) -> Loader<K, V> {
+        let (config, counters) = (self.config.clone(), Arc::clone(&self.counters));
+        Loader::on_resource(self.name, config, batch, counters, resource)
     }
 }
 
@@ -217,8 +225,7 @@ where
 
 /// The batch function of a query.
 struct On<K, V, C> {
-    fetch: Arc<dyn AnyFetch<K, V>>,
-    site: Site,
+    statement: Statement<K, V>,
     connections: C,
 }
 
@@ -229,8 +236,8 @@ where
     C: Connections,
 {
     async fn run(&self, keys: Vec<K>) -> Result<Found<K, V>> {
-        let fetch = Arc::clone(&self.fetch);
-        let work = async move |conn: &mut AsyncPgConnection| fetch.fetch(conn, keys).await;
-        self.connections.run(self.site, work).await
+        let statement = self.statement.clone();
+        let work = async move |conn: &mut AsyncPgConnection| statement.run(conn, keys).await;
+        self.connections.run(self.statement.site(), work).await
     }
 }

@@ -11,6 +11,7 @@ use crate::drain::Drain;
 use crate::drive::{self, Gathering};
 use crate::error::LoadError;
 use crate::flight::{Flight, Outcome};
+use crate::memo::{Memo, Version};
 use crate::nesting::{Place, Resource, Running};
 
 /// A key with those who wait for it.
@@ -24,8 +25,7 @@ pub(crate) struct Queue<K, V> {
     /// The only connection that its batches may run on, where there is only one.
     pub(crate) resource: Option<Arc<Resource>>,
     pub(crate) drain: Drain,
-    /// The most keys that are remembered.
-    memo_keys: usize,
+    pub(crate) memo: Memo,
     state: Mutex<State<K, V>>,
 }
 
@@ -37,6 +37,8 @@ struct State<K, V> {
     is_gathering: bool,
     /// Batches that run, but for those that wait for loads of their own.
     running: usize,
+    /// What is remembered was loaded at this version or later.
+    version: u64,
 }
 
 /// What became of a key that was asked for.
@@ -57,10 +59,15 @@ where
         batch: Arc<dyn AnyBatch<K, V>>,
         counters: Arc<Counters>,
         resource: Option<Arc<Resource>>,
-        memo_keys: usize,
+        memo: Memo,
     ) -> Arc<Self> {
-        let state =
-            State { flights: HashMap::new(), queued: VecDeque::new(), is_gathering: false, running: 0 };
+        let state = State {
+            flights: HashMap::new(),
+            queued: VecDeque::new(),
+            is_gathering: false,
+            running: 0,
+            version: memo.version(),
+        };
         Arc::new(Queue {
             name,
             config,
@@ -68,20 +75,21 @@ where
             counters,
             resource,
             drain: Drain::default(),
-            memo_keys,
+            memo,
             state: Mutex::new(state),
         })
     }
 
-    /// A queue with the same batch function that remembers so many keys.
-    pub(crate) fn remembering(&self, memo_keys: usize) -> Arc<Self> {
+    /// A queue with the same batch function that remembers for a request.
+    pub(crate) fn remembering(&self, version: Option<Version>) -> Arc<Self> {
         let (batch, counters) = (Arc::clone(&self.batch), Arc::clone(&self.counters));
-        Queue::new(self.name, self.config.clone(), batch, counters, self.resource.clone(), memo_keys)
+        let memo = Memo { keys: self.config.memo_keys, version };
+        Queue::new(self.name, self.config.clone(), batch, counters, self.resource.clone(), memo)
     }
 
     pub(crate) fn ask(self: &Arc<Self>, key: K) -> Asked<V> {
         count(&self.counters.loads, 1);
-        let mut state = self.state();
+        let mut state = self.state_now();
         if let Some(flight) = state.flights.get(&key) {
             let flight = Arc::clone(flight);
             drop(state);
@@ -114,23 +122,23 @@ where
     }
 
     pub(crate) fn clear_all(&self) {
-        self.state().flights.retain(|_, flight| !flight.may_be_stale());
+        self.state().forget();
     }
 
     pub(crate) fn prime(&self, key: K, value: Option<V>) {
-        let mut state = self.state();
+        let mut state = self.state_now();
         match state.flights.get(&key) {
             // Queued: whoever waits gets the value now.
             Some(flight) if !flight.may_be_stale() => {
                 let flight = Arc::clone(flight);
-                if self.memo_keys == 0 {
+                if self.memo.keys == 0 {
                     state.flights.remove(&key);
                 }
                 drop(state);
                 flight.answer(Ok(value));
             }
             known => {
-                if known.is_some() || state.flights.len() < self.memo_keys {
+                if known.is_some() || state.flights.len() < self.memo.keys {
                     state.flights.insert(key, Flight::known(value));
                 }
             }
@@ -202,7 +210,7 @@ where
         let mut state = self.state();
         for (key, flight, outcome) in loaded {
             let is_listed = state.flights.get(key).is_some_and(|listed| Arc::ptr_eq(listed, flight));
-            if is_listed && (outcome.is_err() || state.flights.len() > self.memo_keys) {
+            if is_listed && (outcome.is_err() || state.flights.len() > self.memo.keys) {
                 state.flights.remove(key);
             }
         }
@@ -232,8 +240,27 @@ where
         }
     }
 
+    /// The state without what was loaded before the last write.
+    fn state_now(&self) -> MutexGuard<'_, State<K, V>> {
+        // Before the lock is taken: it is the caller's code.
+        let version = self.memo.version();
+        let mut state = self.state();
+        if version > state.version {
+            state.version = version;
+            state.forget();
+        }
+        state
+    }
+
     fn state(&self) -> MutexGuard<'_, State<K, V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, V> State<K, V> {
+    /// Whatever may be older than a write that is made now is loaded anew.
+    fn forget(&mut self) {
+        self.flights.retain(|_, flight| !flight.may_be_stale());
     }
 }
 

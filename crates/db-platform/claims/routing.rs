@@ -7,6 +7,7 @@ pub(crate) mod fallback;
 pub(crate) mod faults;
 pub(crate) mod haproxy;
 pub(crate) mod ledger;
+mod log;
 pub(crate) mod new_cluster;
 pub(crate) mod overload;
 pub(crate) mod patroni;

@@ -3,17 +3,26 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use db_cache::relay::{Message, OpenConnection, Relay};
-use db_cache::{Cache, CacheTransaction, History, Position};
+use db_cache::{Cache, CacheStats, CacheTransaction, History, Keyspace, Position, RedisTier, Samples};
 use db_core::{AroundCommit, CommitOutcome, Error, Measure, MeasureKind, Part, PartHealth, Result, Running};
+use db_loader::Fetch;
 use db_replica_routing::Token;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::FutureExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
 
 use crate::cache_writes::{Recorder, Tables, Tagged, Writes};
+use crate::config::Config;
+use crate::db::Db;
+use crate::warming::{CacheWarming, WarmStep, saved_step};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -40,12 +49,40 @@ pub struct DbCache {
     relay: Option<Relay>,
     tables: Arc<Tables>,
     warned: Arc<Mutex<Warned>>,
+    steps: Vec<WarmStep>,
+    warming: Arc<Mutex<Option<AbortHandle>>>,
 }
 
 impl DbCache {
     /// A cache that no table is declared for.
     pub fn new(cache: Cache) -> Self {
-        DbCache { cache, relay: None, tables: Arc::default(), warned: Arc::default() }
+        DbCache {
+            cache,
+            relay: None,
+            tables: Arc::default(),
+            warned: Arc::default(),
+            steps: Vec::new(),
+            warming: Arc::default(),
+        }
+    }
+
+    /// The cache that a configuration describes: on Redis where `REDIS_URL` is set, else in this process alone, which is
+    /// said in the log. It must be made within a tokio runtime.
+    ///
+    /// # Errors
+    /// Where [`Config::cache`] names a second tier that is none; one that was read from settings was checked there.
+    pub fn of(config: &Config) -> Result<Self> {
+        let config = config.cache.clone().unwrap_or_default();
+        let tier = RedisTier::of(&config).map_err(|error| Error::Client(Box::new(error)))?;
+        Ok(DbCache::new(match tier {
+            Some(tier) => Cache::with_second_tier(config, Arc::new(tier)),
+            None => {
+                tracing::info!(
+                    "the cache works in this process alone and hears of no other's writes: set REDIS_URL where there are several"
+                );
+                Cache::new(config)
+            }
+        }))
     }
 
     /// The same, whose transactions tell a relay what they touch, in the log: what was committed is dropped even where this
@@ -68,6 +105,37 @@ impl DbCache {
     #[must_use]
     pub fn rows_of(self, table: &'static str) -> Self {
         self.declaring(table, Tagged::Rows)
+    }
+
+    /// The same, which knows how keys of this keyspace are loaded, many at a time: where `CACHE_ENABLE_WARMING` is on it
+    /// loads those that were hot in the last run when the service starts, and in any case when `dbctl cache warm` asks and in
+    /// [`Db::warm_cache`](crate::Db::warm_cache).
+    ///
+    /// ```no_run
+    /// # use db_platform::cache::{Keyspace, Tag};
+    /// # use db_platform::{Config, Db, DbCache, Result};
+    /// # use diesel::prelude::*;
+    /// # use diesel_async::RunQueryDsl;
+    /// # diesel::table! { users (id) { id -> BigInt, name -> Text, } }
+    /// # static NAMES: Keyspace<i64, String> = Keyspace::new("user_names");
+    /// # async fn start(config: Config) -> Result<Db> {
+    /// let cache = DbCache::of(&config)?.rows_of("users").warms(&NAMES, async |conn, ids: Vec<i64>| {
+    ///     let named = users::table.filter(users::id.eq_any(ids));
+    ///     named.select((users::id, users::name)).load::<(i64, String)>(conn).await
+    /// });
+    /// Db::connect_with_cache(config, cache, []).await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn warms<K, V, R, E>(mut self, keyspace: &'static Keyspace<K, V>, load: impl Fetch<K, R, E>) -> Self
+    where
+        K: Serialize + DeserializeOwned + Clone + Eq + Hash + Send + Sync + 'static,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        R: IntoIterator<Item = (K, V)> + Send + 'static,
+        E: Into<Error> + Send + 'static,
+    {
+        self.steps.push(saved_step(keyspace, load));
+        self
     }
 
     /// The cache itself.
@@ -93,8 +161,9 @@ impl DbCache {
                     });
                     ground.spawn(async move { relay.run(open).await });
                 }
-                let (health, measures) = (starts.clone(), starts);
+                let (health, measures, stops) = (starts.clone(), starts.clone(), starts);
                 Ok(Running::new()
+                    .with_stop(move || async move { stops.stop_warming().await })
                     .with_health(move || health.health())
                     .with_metrics(move || measures.measures()))
             },
@@ -108,6 +177,44 @@ impl DbCache {
             }
             Box::pin(std::future::ready(Ok(())))
         })
+    }
+
+    pub(crate) fn warm_steps(&self) -> &[WarmStep] {
+        &self.steps
+    }
+
+    /// Warms the cache now, where the configuration says so, and whenever an operator asks for it, until the part stops.
+    pub(crate) fn start_warming(&self, db: &Db) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let (mut requests, database) = (self.cache.warm_requests(), db.downgrade());
+        let mut is_asked = self.cache.config().warming;
+        let warming = tokio::spawn(async move {
+            while let Some(db) = database.upgrade() {
+                if is_asked {
+                    warm(&db.warm_cache()).await;
+                }
+                drop(db);
+                is_asked = tokio::time::timeout(LOOK_FOR_HANDLES, requests.next()).await == Ok(true);
+            }
+        });
+        let handle = warming.abort_handle();
+        if let Some(before) = lock(&self.warming).replace(handle) {
+            before.abort();
+        }
+    }
+
+    /// Ends the warming, and saves the hot keys for the next start.
+    async fn stop_warming(&self) {
+        if let Some(warming) = lock(&self.warming).take() {
+            warming.abort();
+        }
+        if self.cache.config().warming
+            && let Err(error) = self.cache.save_hot_keys().await
+        {
+            tracing::warn!(%error, "the hot keys of the cache are not saved: the next start is as warm as half a minute ago");
+        }
     }
 
     /// The writer continues this history: what was read from another one is dropped here before this returns, and elsewhere
@@ -174,6 +281,8 @@ impl DbCache {
                 .iter()
                 .map(|(why, n)| counter("db.cache.drops", "{time}", *n).with("cause", why.as_str())),
         );
+        all.extend(keyspaces(&stats));
+        all.extend(samples(&stats.samples));
         all.extend(self.relay.iter().flat_map(|relay| relay.status().measures()));
         all
     }
@@ -201,6 +310,58 @@ impl fmt::Debug for DbCache {
         let tables: BTreeMap<_, _> = self.tables.declared.iter().collect();
         f.debug_struct("DbCache").field("tables", &tables).field("relay", &self.relay).finish_non_exhaustive()
     }
+}
+
+/// How soon the task that waits for requests to warm notices that nobody has a handle any more.
+const LOOK_FOR_HANDLES: Duration = Duration::from_secs(10);
+
+/// Runs a job that nobody waits for.
+async fn warm(job: &CacheWarming) {
+    match job.run().await {
+        Ok(warmed) => tracing::info!(%warmed, "the cache is warm"),
+        Err(error) => tracing::warn!(%error, "the cache is not warmed: what is asked for is loaded then"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the sampler has found.
+fn samples(samples: &Samples) -> Vec<Measure> {
+    let outcome = |name, value: u64| {
+        Measure::new("db.cache.samples", MeasureKind::Counter, "{read}", value as f64).with("outcome", name)
+    };
+    let gauge = |name, unit, value| Measure::new(name, MeasureKind::Gauge, unit, value);
+    let right = samples.checked.saturating_sub(samples.behind).saturating_sub(samples.wrong);
+    vec![
+        outcome("right", right),
+        outcome("behind", samples.behind),
+        outcome("wrong", samples.wrong),
+        outcome("undecided", samples.undecided),
+        gauge("db.cache.samples.oldest", "s", samples.oldest.as_secs_f64()),
+        gauge("db.cache.samples.last_age", "s", samples.last_age.as_secs_f64()),
+        gauge("db.cache.consistency", "1", samples.consistency().at_least),
+    ]
+}
+
+/// What the reads of each keyspace came to. An exporter learns the names at the start, before anybody has read anything.
+fn keyspaces(stats: &CacheStats) -> Vec<Measure> {
+    let of = |name: &str, hits: (u64, u64), misses: u64| {
+        let counter = |metric, unit, value: u64| {
+            Measure::new(metric, MeasureKind::Counter, unit, value as f64).with("keyspace", name)
+        };
+        [
+            counter("db.cache.keyspace.hits", "{hit}", hits.0).with("tier", "memory"),
+            counter("db.cache.keyspace.hits", "{hit}", hits.1).with("tier", "shared"),
+            counter("db.cache.keyspace.misses", "{read}", misses),
+        ]
+    };
+    if stats.keyspaces.is_empty() {
+        return of("", (0, 0), 0).into();
+    }
+    let each = stats.keyspaces.iter();
+    each.flat_map(|one| of(one.name, (one.first_tier_hits, one.second_tier_hits), one.misses)).collect()
 }
 
 /// Marks before one COMMIT and bumps after it.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "cache")]
+use db_cache::CacheConfig;
 use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchema, Reader};
 use db_core::{DatabaseUrl, Environment};
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
@@ -45,6 +47,9 @@ pub struct Config {
     pub breaker: Option<BreakerConfig>,
     /// How servers are watched, and how stale a read may be.
     pub router: RouterConfig,
+    /// The cache for [`Db::cached`](crate::Db::cached); none: this `Db` has none.
+    #[cfg(feature = "cache")]
+    pub cache: Option<CacheConfig>,
     /// A statement that takes longer is logged; none means never.
     pub slow_query_threshold: Option<Duration>,
     /// Whether every statement is logged.
@@ -130,6 +135,8 @@ impl Config {
         let (PatroniUrls(patroni), ReadPoolConfig(read_pool)) = (from.get(), from.get());
         let (QueryLogConfig { slow, all }, LedgerSchema(ledger)) = (from.get(), from.get());
         let CircuitBreaker(breaker) = from.get();
+        #[cfg(feature = "cache")]
+        let cache = Some(cache_of(from, &primary));
         Config {
             environment: from.environment(),
             named_environment: from.named_environment(),
@@ -145,10 +152,22 @@ impl Config {
             retry: from.get(),
             breaker,
             router: from.get(),
+            #[cfg(feature = "cache")]
+            cache,
             slow_query_threshold: slow,
             log_queries: all,
         }
     }
+}
+
+/// The cache's configuration: where nobody says whose entries they are, they are those of the database of this name.
+#[cfg(feature = "cache")]
+fn cache_of(from: &mut Reader<'_>, primary: &DatabaseUrl) -> CacheConfig {
+    let mut cache: CacheConfig = from.get();
+    if cache.installation.is_empty() {
+        cache.installation = format!("{}/{}", from.environment(), primary.database());
+    }
+    cache
 }
 
 /// Reads everything, and logs what may not be what was meant; `names` are all that are set, where that is

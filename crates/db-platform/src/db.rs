@@ -3,7 +3,11 @@
 
 #[cfg(feature = "cache")]
 mod cached;
+#[cfg(feature = "cache")]
+mod cached_many;
 mod connect;
+#[cfg(feature = "cache")]
+mod weak;
 
 #[cfg(feature = "cache")]
 pub use cached::CachedValue;
@@ -11,6 +15,7 @@ pub use cached::CachedValue;
 use std::panic::Location;
 #[cfg(feature = "otel")]
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +53,8 @@ pub struct Db {
     /// What the caller has written, so that its reads see it.
     session: Option<Session>,
     parts: Arc<Parts>,
+    /// How many transactions that may write have ended.
+    writes: Arc<AtomicU64>,
     /// Tells of writes that no session remembers, in development.
     lost_writes: Option<Arc<LostWrites>>,
     #[cfg(feature = "cache")]
@@ -402,6 +409,18 @@ impl Db {
         }
     }
 
+    /// Counts a transaction that may write, when the value is dropped.
+    pub(crate) fn counts_write(&self) -> CountsWrite {
+        CountsWrite(Arc::clone(&self.writes))
+    }
+
+    /// Answers with a number that goes up whenever what this handle has read may have been written since: by the session,
+    /// and where there is none by any transaction of this process.
+    pub(crate) fn own_writes(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let (session, writes) = (self.session_now(), Arc::clone(&self.writes));
+        move || session.as_ref().map_or_else(|| AtomicU64::load(&writes, Ordering::Acquire), Session::writes)
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         &self.parts
     }
@@ -423,6 +442,14 @@ impl Db {
 
     pub(crate) fn writer(&self) -> Through<'_, Probes, Writer<'_, Pool>> {
         Through::new(self.breakers.as_deref().map(|breakers| &breakers.writes), self.router.writer())
+    }
+}
+
+pub(crate) struct CountsWrite(Arc<AtomicU64>);
+
+impl Drop for CountsWrite {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -6,6 +6,8 @@ mod breakers;
 mod cache_part;
 #[cfg(feature = "cache")]
 mod cache_writes;
+#[cfg(feature = "cache")]
+mod cached_loads;
 mod config;
 mod cursor;
 mod db;
@@ -22,6 +24,8 @@ mod servers;
 mod settings;
 mod timeout;
 mod transaction;
+#[cfg(feature = "cache")]
+mod warming;
 
 #[cfg(feature = "cache")]
 pub use cache_part::DbCache;
@@ -46,6 +50,8 @@ pub use read::ReadBuilder;
 pub use servers::primary_of;
 pub use settings::configuration_page;
 pub use transaction::TransactionBuilder;
+#[cfg(feature = "cache")]
+pub use warming::CacheWarming;
 
 #[cfg(feature = "cache")]
 pub use db_cache as cache;

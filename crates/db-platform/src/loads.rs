@@ -11,9 +11,11 @@ use crate::db::Db;
 impl Db {
     /// A loader for one request or job, which remembers what it loaded; its batches are reads of this handle.
     ///
-    /// They are in the session that this task runs in, where it runs in one, so that they see what the
-    /// request has written. After a write, tell the loader: [`Loader::clear`], [`Loader::prime`]. In a
-    /// transaction use [`lend`](db_loader::lend) and [`Query::within`].
+    /// They are in the session that this task runs in, where it runs in one, so that they see what the request has
+    /// written, and the loader forgets what it remembers when the session writes. Without a session nobody knows whose
+    /// a write is: then it forgets after every transaction of this process that may write. Of what is written through
+    /// [`Db::primary`] or past this process, tell it: [`Loader::clear`], [`Loader::prime`]. In a transaction use
+    /// [`lend`](db_loader::lend) and [`Query::within`].
     ///
     /// ```no_run
     /// # use db_platform::{Db, loader::{LoadError, Query}};
@@ -29,7 +31,7 @@ impl Db {
         K: Eq + Hash + Clone + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
     {
-        query.on(self.of_this_task()).scope()
+        query.on(self.of_this_task()).scope_while(self.own_writes())
     }
 
     /// As [`Db::loader`], of the first so many children of a parent.
@@ -39,11 +41,11 @@ impl Db {
         V: Send + Sync + 'static,
         A: Eq + Hash + Clone + Send + Sync + 'static,
     {
-        children.on(self.of_this_task()).scope()
+        children.on(self.of_this_task()).scope_while(self.own_writes())
     }
 
     /// A batch runs in a task of its own, which is in no request's scope.
-    fn of_this_task(&self) -> Db {
+    pub(crate) fn of_this_task(&self) -> Db {
         self.session_now().map_or_else(|| self.clone(), |session| self.in_session(&session))
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "cache")]
+use db_cache::CacheConfig;
 use db_core::settings::{
     DatabaseUrls, Foreign, FromSettings, Group, LedgerSchema, Limit, NamedEnvironment, Reader, Setting, page,
 };
@@ -49,9 +51,8 @@ const QUERY_LOG: Group = Group {
 };
 
 /// What is said of a name whose part of the platform does not exist.
-const CACHE_IN_CODE: &str =
-    "`Db` does not read it yet: say it in the `CacheConfig` of the cache that you attach";
-const NO_WARMING: &str = "there is no warming of the cache yet";
+#[cfg(not(feature = "cache"))]
+const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
 const NO_MONITORING: &str = "there is no monitoring yet";
 const NO_BACKUP: &str = "there is no backup yet";
@@ -61,11 +62,6 @@ const NOT_YET: Group = Group {
     title: "Not there yet",
     settings: &[],
     elsewhere: &[
-        Foreign::new("REDIS_URL", CACHE_IN_CODE),
-        Foreign::new("CACHE_TTL", CACHE_IN_CODE),
-        Foreign::new("CACHE_MAX_MEMORY", CACHE_IN_CODE),
-        Foreign::new("CACHE_ENABLE_COMPRESSION", CACHE_IN_CODE),
-        Foreign::new("CACHE_ENABLE_WARMING", NO_WARMING),
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
         Foreign::new("MONITORING_ENABLED", NO_MONITORING),
@@ -87,6 +83,22 @@ const NOT_YET: Group = Group {
         Foreign::new("NOTIFICATION_ENABLED", NO_BACKUP),
         Foreign::new("NOTIFICATION_EMAIL", NO_BACKUP),
         Foreign::new("NOTIFICATION_WEBHOOK", NO_BACKUP),
+    ],
+};
+
+/// Names that only a build with a cache reads.
+#[cfg(not(feature = "cache"))]
+const CACHE: Group = Group {
+    title: "The cache",
+    settings: &[],
+    elsewhere: &[
+        Foreign::new("REDIS_URL", NO_CACHE),
+        Foreign::new("CACHE_TTL", NO_CACHE),
+        Foreign::new("CACHE_MODE", NO_CACHE),
+        Foreign::new("CACHE_MAX_MEMORY", NO_CACHE),
+        Foreign::new("CACHE_ENABLE_COMPRESSION", NO_CACHE),
+        Foreign::new("CACHE_ENABLE_WARMING", NO_CACHE),
+        Foreign::new("CACHE_REDIS_BUDGET", NO_CACHE),
     ],
 };
 
@@ -118,6 +130,10 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         RetryConfig::GROUPS,
         CircuitBreaker::GROUPS,
         QueryLogConfig::GROUPS,
+        #[cfg(feature = "cache")]
+        CacheConfig::GROUPS,
+        #[cfg(not(feature = "cache"))]
+        &[&CACHE],
         &[&NOT_YET],
     ];
     let mut groups: Vec<&Group> = Vec::new();
@@ -184,6 +200,8 @@ mod tests {
         check::<RetryConfig>();
         check::<CircuitBreaker>();
         check::<QueryLogConfig>();
+        #[cfg(feature = "cache")]
+        check::<CacheConfig>();
     }
 
     #[test]

@@ -146,6 +146,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         let (site, span) = (Location::caller(), self.span());
         self.note_lost_writes(site);
         let running = async move {
+            let _counted = (!self.begin.read_only).then(|| self.db.counts_write());
             let writer = self.db.writer();
             let (session, parts) =
                 (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
@@ -174,6 +175,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         let (site, span) = (Location::caller(), self.span());
         self.note_lost_writes(site);
         let running = async move {
+            let _counted = (!self.begin.read_only).then(|| self.db.counts_write());
             let writer = self.db.writer();
             let (session, parts) =
                 (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());

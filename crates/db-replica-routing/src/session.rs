@@ -34,6 +34,10 @@ struct State {
     untold: Option<SystemTime>,
     /// What it was resumed with.
     brought: Option<Written>,
+    /// Whether anything was written that this process may not have written itself.
+    elsewhere: bool,
+    /// How often something was written, by whoever.
+    writes: u64,
 }
 
 impl State {
@@ -50,7 +54,7 @@ impl Session {
 
     /// A session that goes on from what it wrote elsewhere.
     pub fn resume(written: Written) -> Self {
-        let mut state = State { brought: Some(written), ..State::default() };
+        let mut state = State { brought: Some(written), elsewhere: true, ..State::default() };
         match written {
             Written::UpTo(token) => state.token = Some(token),
             Written::Before(moment) => state.untold = Some(moment),
@@ -88,9 +92,17 @@ impl Session {
         state.token.filter(|_| state.untold.is_none())
     }
 
+    /// How often it was told of a write: by a commit of its own, by [`forget`](Session::forget) or by
+    /// [`merge`](Session::merge). What was read before the number went up may be older than that write.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
+    }
+
     /// Adds what another session has written, or the same one elsewhere: its reads see that, too.
     pub fn merge(&self, written: Written) {
         let mut state = self.state();
+        state.elsewhere = true;
+        state.writes += 1;
         match (written, state.untold) {
             (Written::UpTo(token), None) => {
                 state.token = Some(state.token.map_or(token, |own| own.merge(token)));
@@ -104,7 +116,16 @@ impl Session {
 
     /// Something was written and no token tells where: reads go to the primary until a standby surely has it.
     pub fn forget(&self) {
-        self.state().untold = Some(SystemTime::now());
+        let mut state = self.state();
+        state.untold = Some(SystemTime::now());
+        state.elsewhere = true;
+        state.writes += 1;
+    }
+
+    /// Whether it may hold what this process has not written in a transaction of its own: it was resumed, or another was
+    /// merged into it, or something was written past it ([`Session::forget`]).
+    pub fn has_written_elsewhere(&self) -> bool {
+        self.state().elsewhere
     }
 
     /// How fresh the answer to its next read must be.
@@ -192,6 +213,7 @@ impl Session {
     /// whatever connection.
     pub(crate) fn wrote(&self, token: Token, asked: SystemTime) {
         let mut state = self.state();
+        state.writes += 1;
         // A token of another cluster says nothing of this one.
         let own = state.token.filter(|own| own.system == token.system);
         state.token = Some(own.map_or(token, |own| own.merge(token)));
@@ -248,6 +270,16 @@ mod tests {
         assert!(since(&session) >= forgot, "a token from elsewhere does not tell, and is not lost");
         wrote(&session, token(7, 20));
         assert_eq!(session.freshness(), Freshness::AtLeast(token(7, 20)));
+    }
+
+    #[test]
+    fn a_session_counts_what_it_is_told_of() {
+        let session = Session::resume(Written::UpTo(token(7, 10)));
+        assert_eq!(session.writes(), 0, "it was written elsewhere, before this session read anything");
+        wrote(&session, token(7, 20));
+        session.forget();
+        session.clone().merge(Written::UpTo(token(7, 5)));
+        assert_eq!(session.writes(), 3);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 mod address;
+mod at_commit;
 mod background;
 mod balancer;
 mod cancel;
@@ -27,6 +28,7 @@ mod template;
 mod until;
 mod wrapper;
 
+pub use at_commit::{AtCommit, at_commit};
 pub use balancer::Balancer;
 pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};

@@ -4,8 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo};
@@ -16,8 +15,10 @@ use tokio::time::timeout;
 
 use super::RedisConfig;
 use super::address::{Address, Place, RedisConfigError};
+use super::clock::ServerClock;
 use super::failure;
-use super::names::{EPOCH, Names};
+use super::hearing::{self, Hearing};
+use super::names::{HEAD, Names};
 use super::reply::Answers;
 use super::server::Info;
 #[cfg(feature = "redis-tls")]
@@ -42,27 +43,17 @@ pub(super) struct Opener {
 pub(super) struct Connection {
     commands: MultiplexedConnection,
     pub(super) run: Run,
+    pub(super) clock: ServerClock,
     replication_id: String,
-    is_over: Arc<AtomicBool>,
+    hearing: Arc<Hearing>,
     _driver: Driver,
-    opened: Instant,
-    /// Since when nothing was answered, in milliseconds after `opened`; zero where nothing waits.
-    silent_since: AtomicU64,
-    /// Questions since the last answer whose callers have given up.
-    unanswered: AtomicU32,
-    silence: Duration,
-}
-
-/// A question under way.
-struct Question<'a> {
-    connection: &'a Connection,
-    is_answered: bool,
+    _watch: Option<Driver>,
 }
 
 /// A shard that moves while it is looked for.
 const REDIRECTIONS: usize = 3;
 
-/// The task that moves the bytes. It ends with its connection.
+/// A task that ends with its connection: the one that moves the bytes, the one that watches.
 struct Driver(AbortHandle);
 
 type Opened = (MultiplexedConnection, Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -120,18 +111,18 @@ impl Opener {
         limit: Option<Duration>,
     ) -> Result<Result<Connection, Address>, TierError> {
         let (mut commands, driver) = self.stream(address).await?;
-        let is_over = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&is_over);
+        let hearing = Arc::new(Hearing::default());
+        let heard = Arc::clone(&hearing);
         let driver = tokio::spawn(async move {
             driver.await;
-            ended.store(true, Ordering::Release);
+            heard.end();
         });
         let driver = Driver(driver.abort_handle());
         let mut pipeline = redis::pipe();
         pipeline.cmd("CLIENT").arg("SETNAME").arg(&self.client_name);
         // All of it: an old server, which is refused, knows no list of sections.
         pipeline.cmd("INFO");
-        pipeline.cmd("HGET").arg(&self.names.records).arg(EPOCH);
+        pipeline.cmd("HGET").arg(&self.names.records).arg(HEAD);
         let answers =
             commands.send_packed_commands(&pipeline, 0, 3).await.map_err(|error| failure::of(&error))?;
         let mut answers = Answers::new(answers);
@@ -147,19 +138,18 @@ impl Opener {
         }
         let run = info.run()?;
         self.warn_of(info.danger());
-        if let Some(limit) = limit {
-            commands.set_response_timeout(limit);
-        }
+        let watch = limit.map(|limit| {
+            let watching = hearing::watch(Arc::clone(&hearing), limit, driver.0.clone());
+            Driver(tokio::spawn(watching).abort_handle())
+        });
         Ok(Ok(Connection {
             commands,
             run,
+            clock: ServerClock::default(),
             replication_id: info.replication_id().to_owned(),
-            is_over,
+            hearing,
             _driver: driver,
-            opened: Instant::now(),
-            silent_since: AtomicU64::new(0),
-            unanswered: AtomicU32::new(0),
-            silence: limit.unwrap_or(Duration::MAX),
+            _watch: watch,
         }))
     }
 
@@ -224,11 +214,17 @@ impl Connection {
     /// Sends commands in one round trip. Each has one answer.
     pub(super) async fn ask(&self, pipeline: &Pipeline) -> Result<Answers, TierError> {
         let count = pipeline.len();
-        let _ = self.silent_since.compare_exchange(0, self.age_ms(), Ordering::Relaxed, Ordering::Relaxed);
-        let mut question = Question { connection: self, is_answered: false };
+        let question = self.hearing.ask();
         let answers = self.commands.clone().send_packed_commands(pipeline, 0, count).await;
-        question.is_answered = answers.is_ok();
-        answers.map(Answers::new).map_err(|error| self.noticed(failure::of(&error)))
+        if answers.is_ok() {
+            question.answered();
+        }
+        answers.map(Answers::new).map_err(|error| match self.hearing.silence() {
+            Some(silence) => {
+                TierError::new(TierFailure::TimedOut, format!("nothing was answered for {silence:?}"))
+            }
+            None => self.noticed(failure::of(&error)),
+        })
     }
 
     /// Ends the connection where the failure speaks against it.
@@ -241,20 +237,12 @@ impl Connection {
 
     /// Nothing is asked of it any more.
     pub(super) fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
+        self.hearing.end();
     }
 
-    /// Whether it can be asked: it has not ended, and answers. Callers that give up early leave questions of which nobody
-    /// knows whether they were answered: one of them says nothing.
+    /// Whether it can be asked: it has not ended, and answers.
     pub(super) fn is_alive(&self) -> bool {
-        if self.is_over.load(Ordering::Acquire) {
-            return false;
-        }
-        let silent_ms = match self.silent_since.load(Ordering::Relaxed) {
-            0 => 0,
-            since => self.age_ms().saturating_sub(since),
-        };
-        self.unanswered.load(Ordering::Relaxed) < 2 || Duration::from_millis(silent_ms) < self.silence
+        !self.hearing.is_over()
     }
 
     /// Whether the server's data still has the history that it had when the connection opened.
@@ -269,10 +257,6 @@ impl Connection {
             "another server has taken over; the next connection finds it",
         ))
     }
-
-    fn age_ms(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-    }
 }
 
 impl fmt::Debug for Connection {
@@ -281,17 +265,6 @@ impl fmt::Debug for Connection {
             .field("run", &self.run)
             .field("is_alive", &self.is_alive())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Question<'_> {
-    fn drop(&mut self) {
-        if self.is_answered {
-            self.connection.unanswered.store(0, Ordering::Relaxed);
-            self.connection.silent_since.store(0, Ordering::Relaxed);
-        } else {
-            self.connection.unanswered.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::connection::Connection;
 use super::failure::unexpected;
-use super::names::MEMBERS;
+use super::names::{HEAD, MEMBERS};
 use super::reply::{self, Answers, Part};
 use super::{RedisTier, decimal, millis};
 use crate::record::FeedId;
@@ -48,7 +48,8 @@ impl RedisTier {
             Found::Lost => self.feed_start(true).await,
             Found::Part(part) => {
                 let cursor = Cursor { id: part.last.unwrap_or(after.id), ..after };
-                Ok(Feed { changes: part.changes, cursor, lost: false, epoch: None })
+                let Part { changes, now, relayed, .. } = part;
+                Ok(Feed { changes, cursor, lost: false, epoch: None, now, relayed })
             }
         }
     }
@@ -56,13 +57,18 @@ impl RedisTier {
     /// Where the feed ends, and the epoch.
     pub(super) async fn feed_start(&self, lost: bool) -> Result<Feed, TierError> {
         let read = |answers: &mut Answers, connection: &Connection| {
-            let mut start = answers.list("start")?;
-            let id = start.read("start", reply::id)?.ok_or_else(|| unexpected("start"))?;
-            let epoch = start.read("start", reply::epoch)?;
-            let cursor = Cursor { run: connection.run, id };
-            Ok(Feed { changes: Vec::new(), cursor, lost, epoch })
+            let head = answers.read("start", reply::head)?.ok_or_else(|| unexpected("start"))?;
+            let now = answers.time()?;
+            let cursor = Cursor { run: connection.run, id: head.tail };
+            Ok(Feed { changes: Vec::new(), cursor, lost, epoch: head.epoch, now, relayed: head.relayed })
         };
-        self.run(self.on_records(&self.scripts.start, vec![self.birth()]), read).await
+        let start = self.on_records(&self.scripts.start, vec![self.birth()]);
+        let pipeline = |with_text, connection: &Connection| {
+            let mut pipeline = start(with_text, connection);
+            pipeline.cmd("TIME");
+            pipeline
+        };
+        self.run(pipeline, read).await
     }
 
     pub(super) async fn list_members(&self) -> Result<Vec<(Member, FeedId)>, TierError> {
@@ -128,6 +134,9 @@ impl RedisTier {
 
     fn ask_for_changes(&self, pipeline: &mut Pipeline, after: Cursor, wait: Option<Duration>) {
         let id = format!("{}-{}", after.id.0, after.id.1);
+        // Before the changes: what the relay had bumped by then is among them.
+        pipeline.cmd("HGET").arg(&self.names.records).arg(HEAD);
+        pipeline.cmd("TIME");
         pipeline.cmd("XREAD").arg("COUNT").arg(PART);
         if let Some(wait) = wait {
             pipeline.arg("BLOCK").arg(millis(wait));
@@ -139,7 +148,9 @@ impl RedisTier {
 }
 
 fn found(after: Cursor, answers: &mut Answers, connection: &Connection) -> Result<Found, TierError> {
-    let part = answers.part()?;
+    let head = answers.read("HGET", reply::head)?.unwrap_or_default();
+    let now = answers.time()?;
+    let part = Part { now, relayed: head.relayed, ..answers.part()? };
     let is_there = !answers.list("XRANGE")?.is_empty();
     connection.check_history(&answers.text("INFO")?)?;
     let is_same_feed = after.run == connection.run && is_there && !part.begins;

@@ -49,6 +49,11 @@ impl Link {
 
     /// The connection. Opening it goes on where the caller gives up.
     pub(super) async fn get(&self) -> Result<Arc<Connection>, TierError> {
+        if let State::Open(connection) = &*self.0.lock()
+            && connection.is_alive()
+        {
+            return Ok(Arc::clone(connection));
+        }
         loop {
             let changed = self.0.changed.notified();
             {

@@ -8,19 +8,15 @@ use crate::key::EntryKey;
 /// The names of one installation's keys.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// Slots, epoch, where the feed ends, and who reads it. It has no end of life: it has a field for each slot at most.
+    /// Slots, the head, and who reads the feed. It has no end of life: it has a field for each slot at most.
     pub(super) records: Vec<u8>,
     /// The feed. It has no end of life: it is cut.
     pub(super) feed: Vec<u8>,
     prefix: String,
 }
 
-/// The record of the epoch among the slots.
-pub(super) const EPOCH: &str = "e";
-/// Where the feed ends.
-pub(super) const TAIL: &str = "t";
-/// When the relay last said that it had caught up.
-pub(super) const RELAYED: &str = "r";
+/// Where the feed ends, up to when the relay has caught up, and the epoch.
+pub(super) const HEAD: &str = "h";
 /// Who reads the feed.
 pub(super) const MEMBERS: &str = "m";
 
@@ -33,11 +29,22 @@ impl Names {
     }
 
     pub(super) fn entry(&self, key: &EntryKey) -> Vec<u8> {
-        format!("{}e:{:032x}", self.prefix, key.hash()).into_bytes()
+        self.of_key(b"e:", key)
     }
 
     pub(super) fn lease(&self, key: &EntryKey) -> Vec<u8> {
-        format!("{}l:{:032x}", self.prefix, key.hash()).into_bytes()
+        self.of_key(b"l:", key)
+    }
+
+    fn of_key(&self, what: &[u8], key: &EntryKey) -> Vec<u8> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut name = Vec::with_capacity(self.prefix.len() + what.len() + 32);
+        name.extend_from_slice(self.prefix.as_bytes());
+        name.extend_from_slice(what);
+        for byte in key.hash().to_be_bytes() {
+            name.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+        }
+        name
     }
 }
 
@@ -65,5 +72,12 @@ mod tests {
         assert_eq!(records("shop/7"), "{db-cache:shop/7}:records");
         assert_eq!(records("a}:records{"), "{db-cache:a%7D%3Arecords%7B}:records".replace("%3A", ":"));
         assert_ne!(records("a%7D"), records("a}"));
+    }
+
+    #[test]
+    fn a_key_has_a_name_of_its_hash() {
+        let key = EntryKey::from_bytes(b"k".to_vec());
+        let name = String::from_utf8(Names::of("shop").entry(&key)).unwrap();
+        assert_eq!(name, format!("{{db-cache:shop}}:e:{:032x}", key.hash()));
     }
 }

@@ -24,6 +24,9 @@ pub(super) struct Part {
     pub(super) last: Option<FeedId>,
     /// It is another feed, which begins here.
     pub(super) begins: bool,
+    /// What the clock said, and up to when the relay had caught up, before that.
+    pub(super) now: TierTime,
+    pub(super) relayed: Option<TierTime>,
 }
 
 impl Answers {
@@ -79,7 +82,7 @@ impl Answers {
     /// The answer to TIME.
     pub(super) fn time(&mut self) -> Result<TierTime, TierError> {
         let mut parts = self.list("TIME")?;
-        let mut part = || parts.text("TIME")?.parse::<u64>().map_err(|_| unexpected("TIME"));
+        let mut part = || parts.read("TIME", decimal)?.ok_or_else(|| unexpected("TIME"));
         let (seconds, micros) = (part()?, part()?);
         Ok(TierTime(seconds.saturating_mul(1_000).saturating_add(micros / 1_000)))
     }
@@ -189,12 +192,30 @@ pub(super) fn epoch(bytes: &[u8]) -> Option<EpochRecord> {
     Some(EpochRecord { generation, history, run, changed })
 }
 
+/// What the records have beside the slots.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    pub(super) tail: FeedId,
+    pub(super) relayed: Option<TierTime>,
+    pub(super) epoch: Option<EpochRecord>,
+}
+
+pub(super) fn head(bytes: &[u8]) -> Option<Head> {
+    let (relays, epochs) = (bytes.get(16..24)?, bytes.get(24..)?);
+    let relayed = Some(TierTime(Bytes(relays).u64()?)).filter(|at| at.0 > 0);
+    let epoch = match epochs.first_chunk()? {
+        [0, 0, 0, 0, 0, 0, 0, 0] => None,
+        _ => Some(epoch(epochs)?),
+    };
+    Some(Head { tail: id(bytes)?, relayed, epoch })
+}
+
 pub(super) fn id(bytes: &[u8]) -> Option<FeedId> {
     Bytes(bytes).id()
 }
 
-pub(super) fn time(bytes: &[u8]) -> Option<TierTime> {
-    Bytes(bytes).u64().map(TierTime)
+fn decimal(digits: &[u8]) -> Option<u64> {
+    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The members, each with what it has applied and until when it is one.

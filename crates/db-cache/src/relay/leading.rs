@@ -71,6 +71,8 @@ impl<'a> Leading<'a> {
     pub(super) async fn go_on(&mut self) -> Result<(), RelayError> {
         loop {
             let started = Instant::now();
+            // What is committed while this look is under way may be missed by it.
+            let began = self.relay.tier.read(&[], &[]).await?.now;
             let is_caught_up = match self.here.way {
                 Way::Slot => self.read_slot().await?,
                 Way::Outbox => self.empty_outbox().await?,
@@ -80,8 +82,7 @@ impl<'a> Leading<'a> {
                 (status.is_caught_up, status.looks) = (is_caught_up, status.looks + 1);
             }
             if is_caught_up {
-                // Everything that had been committed when this look began has been bumped.
-                self.relay.tier.relayed().await?;
+                self.relay.tier.relayed(began).await?;
             }
             let rest = started.elapsed().saturating_mul(REST).min(self.relay.config.longest_rest);
             let rest = if is_caught_up { rest.max(self.relay.config.interval) } else { rest.max(SOON) };

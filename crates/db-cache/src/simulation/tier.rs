@@ -163,7 +163,7 @@ impl TierState {
             run: records.run(),
             now,
             tail: records.tail(),
-            relayed: records.relayed,
+            relayed: records.relayed(),
         }
     }
 
@@ -277,8 +277,8 @@ impl SecondTier for SimulatedTier {
         Box::pin(self.run(Operation::Members, move |state, now| state.records.members(now)))
     }
 
-    fn relayed(&self) -> Answer<'_, ()> {
-        Box::pin(self.run(Operation::Relayed, move |state, now| state.records.relayed = Some(now)))
+    fn relayed(&self, as_of: TierTime) -> Answer<'_, ()> {
+        Box::pin(self.run(Operation::Relayed, move |state, now| state.records.relay_to(as_of, now)))
     }
 
     fn usage(&self) -> Answer<'_, Usage> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::faults::{Faults, Operation};
 use super::tier::TierState;
 use super::world::World;
-use crate::second_tier::{Fresh, NewEpoch, SecondTier};
+use crate::mutant::Mutant;
+use crate::second_tier::{Answer, Fresh, NewEpoch, SecondTier};
 use crate::tag::Tag;
 
 const OPERATIONS: [Operation; 12] = [
@@ -29,7 +30,15 @@ pub(super) async fn make(world: Arc<World>) {
     let mut replica: TierState = world.tier.state();
     for _ in 0..24 {
         tokio::time::sleep(Duration::from_millis(world.below(90))).await;
-        let what = world.below(16);
+        if world.commits_unmarked() && world.chance(0.4) {
+            if world.chance(0.5) {
+                is_down(&world).await
+            } else {
+                hears_of_no_commit(&world).await
+            }
+            continue;
+        }
+        let what = world.below(17);
         if (6..=8).contains(&what) {
             world.loses_marks();
         }
@@ -46,6 +55,8 @@ pub(super) async fn make(world: Arc<World>) {
             11 => world.database.pause_replay(false),
             12 => world.start_process(Some(world.below(3) as usize)).await,
             14 | 15 => world.database.set_unwell(what == 14),
+            // What commits without a mark promises nothing of a process that alone is cut off.
+            16 if !world.commits_unmarked() => cut_off(&world),
             _ if world.chance(0.4) => fail_over(&world).await,
             _ => {}
         }
@@ -65,25 +76,38 @@ pub(super) async fn relay(world: Arc<World>) {
     let (mut read, mut history) = (0, world.database.history());
     while world.relays() {
         tokio::time::sleep(Duration::from_millis(20)).await;
+        let Some(looked) = in_time(world.tier.read(&[], &[])).await else { continue };
         let mut caught_up = true;
         if world.database.history() != history {
-            (read, history) = (0, world.database.history());
+            let now = world.database.history();
             let epoch = crate::generation::Generation::fresh(&world.random);
-            caught_up = world.tier.epoch(epoch, NewEpoch::Always).await.is_ok();
+            if in_time(world.tier.epoch(epoch, NewEpoch::Always)).await.is_none() {
+                continue;
+            }
+            (read, history) = (0, now);
         }
         for slots in world.database.messages(read) {
             let fresh = slots.iter().map(|slot| (*slot, crate::generation::Generation::fresh(&world.random)));
-            if world.tier.bump(None, &Fresh(fresh.collect()), None).await.is_err() {
+            if in_time(world.tier.bump(None, &Fresh(fresh.collect()), None)).await.is_none() {
                 caught_up = false;
                 break;
             }
             read += 1;
         }
+        let as_of = match world.leaves_out(Mutant::RelayedLate) {
+            true => in_time(world.tier.read(&[], &[])).await.map_or(looked.now, |read| read.now),
+            false => looked.now,
+        };
         if caught_up {
             // Where it does not come through nobody trusts the tier.
-            let _ = world.tier.relayed().await;
+            in_time(world.tier.relayed(as_of)).await;
         }
     }
+}
+
+/// A relay gives up on a tier that hangs.
+async fn in_time<T>(answer: Answer<'_, T>) -> Option<T> {
+    tokio::time::timeout(Duration::from_millis(200), answer).await.ok().and_then(Result::ok)
 }
 
 /// Ends all trouble.
@@ -112,8 +136,29 @@ fn all_operations_are_well(world: &World) {
 
 async fn is_down(world: &World) {
     OPERATIONS.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
-    tokio::time::sleep(Duration::from_millis(world.below(400))).await;
+    // Longer where commits go on meanwhile, so that they are answered.
+    let longest = if world.commits_unmarked() { 1_500 } else { 400 };
+    tokio::time::sleep(Duration::from_millis(world.below(longest))).await;
     all_operations_are_well(world);
+}
+
+/// It answers reads, and no writer reaches it.
+async fn hears_of_no_commit(world: &World) {
+    let writes = [Operation::Mark, Operation::Bump];
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
+    tokio::time::sleep(Duration::from_millis(world.below(200))).await;
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::NONE));
+}
+
+/// One process does not reach the tier for a while, which may be longer than a doubt lasts.
+fn cut_off(world: &World) {
+    let reach = world.reach(world.below(3) as usize);
+    let lasts = Duration::from_millis(world.below(1_500));
+    reach.cut_off(true);
+    tokio::spawn(async move {
+        tokio::time::sleep(lasts).await;
+        reach.cut_off(false);
+    });
 }
 
 fn evict(world: &World) {

@@ -7,6 +7,7 @@ use super::checker::{Log, Promise, Violation};
 use super::database::Database;
 use super::tier::SimulatedTier;
 use super::trouble;
+use super::way::{Reach, Way};
 use crate::cache::{Cache, Foundation};
 use crate::clock::TokioClock;
 use crate::config::{CacheConfig, Unmarked};
@@ -53,6 +54,7 @@ static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>:
 const ROWS: u64 = 4;
 const PROCESSES: usize = 3;
 const BOUND: Duration = Duration::from_millis(200);
+const RELAY_WITHIN: Duration = Duration::from_millis(300);
 
 /// The database fails a load.
 #[derive(Debug)]
@@ -64,9 +66,10 @@ pub(super) struct World {
     pub(super) tier: Arc<SimulatedTier>,
     pub(super) random: Random,
     pub(super) log: Mutex<Log>,
-    caches: Mutex<Vec<Cache>>,
+    caches: Mutex<Vec<(Cache, Reach)>>,
     mutant: Mutant,
     relays: bool,
+    unmarked: Unmarked,
     started: tokio::time::Instant,
     commits: std::sync::atomic::AtomicU64,
     past: Mutex<(u64, u64)>,
@@ -92,6 +95,8 @@ async fn run(setting: Setting) -> Report {
         caches: Mutex::default(),
         mutant: setting.mutant,
         relays: setting.seed.is_multiple_of(2),
+        // What commits unmarked needs a relay where its process ends.
+        unmarked: if setting.seed.is_multiple_of(4) { Unmarked::Commit } else { Unmarked::RollBack },
         started: tokio::time::Instant::now(),
         commits: std::sync::atomic::AtomicU64::new(0),
         past: Mutex::default(),
@@ -106,6 +111,9 @@ async fn run(setting: Setting) -> Report {
             tasks.spawn(Arc::clone(&world).read_for_a_while(process));
         }
         tasks.spawn(Arc::clone(&world).write_for_a_while(process));
+    }
+    if world.relays {
+        tasks.spawn(Arc::clone(&world).write_from_outside_for_a_while());
     }
     tasks.spawn(trouble::make(Arc::clone(&world)));
     let replay = tokio::spawn(trouble::replay(Arc::clone(&world)));
@@ -124,6 +132,14 @@ impl World {
 
     pub(super) fn relays(&self) -> bool {
         self.relays
+    }
+
+    pub(super) fn commits_unmarked(&self) -> bool {
+        self.unmarked == Unmarked::Commit
+    }
+
+    pub(super) fn leaves_out(&self, guard: Mutant) -> bool {
+        self.mutant == guard
     }
 
     pub(super) fn chance(&self, of: f64) -> bool {
@@ -145,11 +161,16 @@ impl World {
     }
 
     pub(super) fn cache(&self, process: usize) -> Cache {
-        self.caches()[process].clone()
+        self.caches()[process].0.clone()
     }
 
     pub(super) fn all_caches(&self) -> Vec<Cache> {
-        self.caches().clone()
+        self.caches().iter().map(|(cache, _)| cache.clone()).collect()
+    }
+
+    /// What decides whether a process reaches the tier.
+    pub(super) fn reach(&self, process: usize) -> Reach {
+        self.caches()[process].1.clone()
     }
 
     /// Starts a process, in place of one that is gone.
@@ -158,16 +179,19 @@ impl World {
             ttl: Duration::from_secs(36_000),
             tier_budget: Duration::from_millis(25),
             commit_budget: Duration::from_millis(60),
-            unmarked: Unmarked::RollBack,
+            unmarked: self.unmarked,
             doubt: Duration::from_millis(700),
             load_lease: Duration::from_millis(90),
             feed_interval: Duration::from_millis(40),
             longest_lease: Duration::from_millis(400),
-            relay_within: self.relays.then_some(Duration::from_millis(300)),
+            relay_within: self.relays.then_some(RELAY_WITHIN),
+            quarantine: Duration::from_millis(150),
             ..CacheConfig::default()
         };
+        let way = Way::to(&self.tier);
+        let reach = way.reach();
         let foundation = Foundation {
-            tier: Some(Arc::clone(&self.tier) as Arc<dyn crate::second_tier::SecondTier>),
+            tier: Some(Arc::new(way)),
             clock: Arc::new(TokioClock::start()),
             random: Random::seeded(self.random.next_u64()),
             mutant: self.mutant,
@@ -179,10 +203,10 @@ impl World {
         let mut caches = self.caches();
         match instead {
             Some(process) => {
-                let old = std::mem::replace(&mut caches[process], cache);
+                let (old, _) = std::mem::replace(&mut caches[process], (cache, reach));
                 self.remember(&old);
             }
-            None => caches.push(cache),
+            None => caches.push((cache, reach)),
         }
     }
 
@@ -204,7 +228,8 @@ impl World {
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
         // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
-        let has_lost_marks = began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_lost_marks = self.commits_unmarked()
+            || began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
         let promise = match promise {
             Promise::Strict if has_lost_marks => Promise::AnsweredBefore(Duration::ZERO),
             other => other,
@@ -299,6 +324,23 @@ impl World {
         }
     }
 
+    /// Somebody who knows no cache writes: the relay has the word of it.
+    async fn write_from_outside_for_a_while(self: Arc<Self>) {
+        for _ in 0..8 {
+            tokio::time::sleep(Duration::from_millis(self.below(200))).await;
+            let row = self.below(ROWS) as u32;
+            self.database.lock_rows(&[row]).await;
+            let slots = [Tag::row("rows", row).slot()];
+            if let Ok(versions) = self.database.commit(&[row], &slots, true).await {
+                let mut log = self.log();
+                let versions =
+                    versions.into_iter().filter(|version| !self.database.was_committed(*version).1);
+                versions.for_each(|version| log.written_outside(row, version, self.now() + RELAY_WITHIN));
+            }
+            self.database.unlock_rows(&[row]);
+        }
+    }
+
     fn answered(&self, rows: &[u32], versions: &[u64]) {
         let now = self.now();
         self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -352,6 +394,25 @@ impl World {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+        self.roll_back().await;
+    }
+
+    /// A rollback keeps what it touched.
+    async fn roll_back(&self) {
+        let cache = self.cache(0);
+        for row in 0..ROWS as u32 {
+            let pair = (row, row);
+            self.get(0, pair, Mode::Strict).await;
+            let transaction = cache.transaction();
+            transaction.touch(Tag::row("rows", row));
+            let is_marked = transaction.before_commit().await.is_ok();
+            transaction.rolled_back().await;
+            let loads = cache.stats().loads;
+            self.get(0, pair, Mode::Strict).await;
+            if is_marked && cache.stats().loads != loads {
+                self.log().violations.push(Violation::DroppedByRollback);
+            }
+        }
     }
 
     async fn check_settled(&self, process: usize, pair: (u32, u32), mode: Mode) {
@@ -387,7 +448,7 @@ impl World {
         }
     }
 
-    fn caches(&self) -> MutexGuard<'_, Vec<Cache>> {
+    fn caches(&self) -> MutexGuard<'_, Vec<(Cache, Reach)>> {
         self.caches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -173,3 +173,25 @@ async fn where_the_log_is_not_decoded_an_outbox_does_it() {
     scene.until_bumped(users(), before).await;
     until("the row is gone", async || scene.ask("SELECT count(*) FROM db_cache.outbox").await == "0").await;
 }
+
+#[tokio::test]
+async fn what_is_committed_during_a_look_is_not_said_to_be_bumped() {
+    let scene = Scene::logical().await;
+    let relay = scene.lead().await;
+    let late = Tag::table("orders").slot();
+    scene.open(users()).await;
+    let before = scene.open(late).await.generation;
+    let slow = Faults { slowest_request: Duration::from_secs(2), ..Faults::NONE };
+    scene.tier.set_faults(Operation::Bump, slow);
+    scene.touch(&[users()]).await;
+    until("the relay bumps the first", async || relay.relay.status().messages == 1).await;
+    scene.touch(&[late]).await;
+    let committed = scene.tier.read(&[], &[]).await.unwrap().now;
+    until("the second is bumped", async || {
+        let told = scene.tier.read(&[], &[late]).await.unwrap();
+        let is_bumped = told.slots[0].unwrap().generation != before;
+        assert!(is_bumped || told.relayed.is_none_or(|relayed| relayed < committed), "{told:?}");
+        is_bumped
+    })
+    .await;
+}

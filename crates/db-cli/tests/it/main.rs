@@ -1,6 +1,7 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod cache;
 mod consent;
 mod ledger;
 mod migrate;
@@ -51,7 +52,9 @@ async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
     command.args(arguments).current_dir(ROOT);
     // Whatever database the developer's shell names must not be reached.
     for (name, _) in std::env::vars().filter(|(name, _)| {
-        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV"].iter().any(|start| name.starts_with(start))
+        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "REDIS_", "CACHE_"]
+            .iter()
+            .any(|start| name.starts_with(start))
     }) {
         command.env_remove(name);
     }

@@ -18,16 +18,16 @@ use schema::{comments, replies};
 
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = comments)]
-struct Comment {
-    id: i64,
+pub(crate) struct Comment {
+    pub(crate) id: i64,
     post_id: i32,
-    score: i32,
+    pub(crate) score: i32,
     body: String,
 }
 
 /// Posts 1 to 50 with as many comments as their number, scores 0 to 6 again and again, every tenth comment
 /// hidden.
-async fn database() -> TestDatabase {
+pub(crate) async fn database() -> TestDatabase {
     let database = TestDatabase::empty().await.unwrap();
     let schema = "CREATE SEQUENCE statements;
         CREATE TABLE comments (id bigserial PRIMARY KEY, post_id integer NOT NULL, score integer NOT NULL,
@@ -44,9 +44,9 @@ async fn database() -> TestDatabase {
     database
 }
 
-type Key = (i32, i64);
+pub(crate) type Key = (i32, i64);
 
-fn shown() -> Children<i32, Comment, Key> {
+pub(crate) fn shown() -> Children<i32, Comment, Key> {
     let counted = diesel::dsl::sql::<diesel::sql_types::Bool>("(SELECT nextval('statements')) > 0");
     let shown =
         comments::table.filter(comments::hidden.eq(false)).filter(counted).select(Comment::as_select());
@@ -64,7 +64,7 @@ async fn all(conn: &mut AsyncPgConnection, post: i32, order: Order) -> Vec<Comme
     all
 }
 
-async fn statements(conn: &mut AsyncPgConnection) -> i64 {
+pub(crate) async fn statements(conn: &mut AsyncPgConnection) -> i64 {
     count(conn, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS n FROM statements").await
 }
 

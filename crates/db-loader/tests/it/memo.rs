@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use db_core::Error;
@@ -139,4 +140,33 @@ async fn forgetting_reaches_every_loader_of_a_request() {
     let other = Scope::new();
     other.of(&one).get(1).await.unwrap();
     assert_eq!(one.counts().keys, 3, "requests share no memo");
+}
+
+#[tokio::test]
+async fn a_scope_that_knows_of_writes_forgets_by_itself_what_is_older() {
+    let (loader, rows, has_read, go_on) = table();
+    let writes = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&writes);
+    let scope = loader.scope_while(move || counted.load(Ordering::Acquire));
+    let write = |value| {
+        rows.lock().unwrap().insert(1, value);
+        writes.fetch_add(1, Ordering::Release);
+    };
+    let reader = tokio::spawn({
+        let scope = scope.clone();
+        async move { scope.get(1).await.unwrap() }
+    });
+    has_read.acquire().await.unwrap().forget();
+    write(11);
+    go_on.add_permits(10);
+    assert_eq!(reader.await.unwrap(), Some(10), "it asked before the write");
+    assert_eq!(scope.get(1).await.unwrap(), Some(11), "what was read before the write is not remembered");
+    assert_eq!((scope.get(1).await.unwrap(), loader.counts().keys), (Some(11), 2), "what is newer is");
+    write(12);
+    // What the request knows of its own write outlives that write, and not the next one.
+    scope.prime(1, 12);
+    assert_eq!((scope.get(1).await.unwrap(), loader.counts().keys), (Some(12), 2));
+    write(13);
+    assert_eq!(scope.get(1).await.unwrap(), Some(13));
+    assert_eq!(loader.counts().keys, 3);
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
-use db_core::Error;
+use db_core::{Class, Classify, Error};
 use db_loader::{LoadError, Loader, LoaderConfig};
 use futures_util::future::join_all;
 
@@ -64,7 +64,7 @@ async fn a_key_that_needs_itself_is_a_cycle() {
     let loader = through("selfish", &own, Some);
     own.set(loader.clone()).unwrap();
     let failed = loader.get(1).await.unwrap_err();
-    assert!(failed.to_string().contains("selfish -> selfish"), "{failed}");
+    assert!(matches!(&failed, LoadError::Cycle { path } if &**path == "selfish -> selfish"), "{failed:?}");
     // The loader and its place are whole.
     let (other, _) = crate::squares(one_at_a_time());
     assert_eq!(other.get(2).await.unwrap(), Some(4));
@@ -82,8 +82,9 @@ async fn a_cycle_through_several_loaders_is_an_error_that_names_them() {
     second.set(c).unwrap();
     third.set(a.clone()).unwrap();
     let failed = a.get(1).await.unwrap_err();
-    let text = failed.to_string();
-    assert!(text.contains("teams -> posts -> users -> teams"), "{text}");
+    let LoadError::Cycle { path } = &failed else { panic!("{failed:?}") };
+    assert_eq!(&**path, "teams -> posts -> users -> teams");
+    assert_eq!(failed.class(), Class::Permanent);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +100,8 @@ async fn two_batches_that_wait_for_each_other_end_whoever_comes_first() {
             tokio::spawn(async move { b.get(round).await }),
         );
         let both = tokio::join!(one, two);
-        assert!(both.0.unwrap().is_err() && both.1.unwrap().is_err());
+        let is_cycle = |answer: Result<_, LoadError>| matches!(answer, Err(LoadError::Cycle { .. }));
+        assert!(is_cycle(both.0.unwrap()) && is_cycle(both.1.unwrap()));
     }
 }
 
@@ -120,7 +122,7 @@ async fn a_batch_that_needs_one_of_its_own_other_keys_is_a_cycle_too() {
     own.set(loader.clone()).unwrap();
     // A batch ends as a whole: 5 needs 3, which is answered when 5 is.
     let both = loader.get_many([5, 3]).await;
-    assert!(both.into_iter().all(|answer| answer.is_err()));
+    assert!(both.into_iter().all(|answer| matches!(answer, Err(LoadError::Cycle { .. }))));
     assert_eq!(loader.get(5).await.unwrap(), Some(5));
 }
 
@@ -129,7 +131,7 @@ async fn a_batch_with_a_cycle_in_one_key_fails_and_another_one_does_not() {
     let own = Late::default();
     let loader = through("tree", &own, |n| if n == 13 { Some(13) } else { n.checked_sub(1) });
     own.set(loader.clone()).unwrap();
-    assert!(loader.get(13).await.is_err());
+    assert!(matches!(loader.get(13).await, Err(LoadError::Cycle { .. })));
     assert_eq!(loader.get(12).await.unwrap(), Some(12));
 }
 
@@ -137,4 +139,19 @@ async fn a_batch_with_a_cycle_in_one_key_fails_and_another_one_does_not() {
 fn a_cycle_says_the_way_out() {
     let error = Error::from(LoadError::Cycle { path: "users -> users".into() });
     assert!(error.to_string().contains("after the batch"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_loader_says_of_itself_reaches_callers_of_other_loaders() {
+    let inner = Loader::new("inner", |keys: Vec<u64>| async move {
+        assert!(!keys.contains(&13), "planted");
+        Ok::<_, Error>(vec![(keys[0], 1), (keys[0], 2)])
+    });
+    let late = Late::default();
+    late.set(inner).unwrap();
+    let outer = through("outer", &late, Some);
+    let failed = outer.get(1).await.unwrap_err();
+    assert!(matches!(failed, LoadError::Ambiguous { loader: "inner" }), "{failed:?}");
+    let failed = outer.get(13).await.unwrap_err();
+    assert!(matches!(failed, LoadError::Panicked { loader: "inner" }), "{failed:?}");
 }

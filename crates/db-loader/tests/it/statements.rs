@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use db_core::{Class, Classify, Error, SqlState};
-use db_loader::{Ahead, Found, LoadError, LoaderConfig, Query};
+use db_loader::{Found, LoadError, LoaderConfig, Query};
 use db_testkit::{Source, TestDatabase, until};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -47,7 +47,8 @@ pub(crate) async fn count(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
     sql_query(sql).get_result::<Count>(conn).await.unwrap().n
 }
 
-const STATEMENTS: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS n FROM statements";
+pub(crate) const STATEMENTS: &str =
+    "SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS n FROM statements";
 
 #[tokio::test]
 async fn a_thousand_loads_are_one_statement_on_the_server() {
@@ -149,35 +150,6 @@ async fn callers_that_go_leave_no_statement_behind() {
         "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'";
     until("only the one who asks is active", async || count(&mut conn, busy).await == 1).await;
     assert_eq!(names.get(7).await.unwrap().unwrap(), "user 7");
-}
-
-/// Names that were loaded before.
-#[derive(Default)]
-struct Known(std::sync::Mutex<HashMap<i32, String>>);
-
-impl Ahead<i32, String> for Known {
-    type Ticket = ();
-
-    async fn look(&self, keys: &[i32]) -> (Found<i32, String>, ()) {
-        let known = self.0.lock().unwrap();
-        (keys.iter().filter_map(|key| Some((*key, known.get(key)?.clone()))).collect(), ())
-    }
-
-    async fn fill(&self, (): (), keys: &[i32], loaded: &Found<i32, String>) {
-        let loaded = keys.iter().filter_map(|key| Some((*key, loaded.get(key)?.clone())));
-        self.0.lock().unwrap().extend(loaded);
-    }
-}
-
-#[tokio::test]
-async fn what_a_cache_knows_makes_no_statement() {
-    let database = database().await;
-    let names = names().behind(Known::default(), Source::opening(database.url()));
-    for wanted in [1..=10, 1..=10, 5..=20] {
-        let answers = names.get_many(wanted).await;
-        assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
-    }
-    assert_eq!(count(&mut database.connect().await.unwrap(), STATEMENTS).await, 2);
 }
 
 #[tokio::test]

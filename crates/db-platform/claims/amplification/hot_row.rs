@@ -67,7 +67,7 @@ async fn value(conn: &mut AsyncPgConnection) -> Result<i64> {
 
 /// Callers that read the row, take a while, and write it: of those that have read it together one comes through.
 pub(super) async fn real(calls: i64) -> Served {
-    serve(calls, 5, (0.25, SERVED_WHEN_BUSY), |_| "SELECT pg_sleep(0.005)").await
+    serve(calls, 8, (0.25, SERVED_WHEN_BUSY), |_| "SELECT pg_sleep(0.005)").await
 }
 
 /// Of all attempts six in ten conflict, whatever the machine's speed.

@@ -1,51 +1,14 @@
 //! The answer to COMMIT is lost, and another cluster answers under the same name.
 
-use std::borrow::Cow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::{AroundCommit, CommitOutcome, Part};
 use db_platform::{Config, Db, Environment, Error, Resolve};
-use db_testkit::{Cluster, CommitCut, Proxy};
+use db_testkit::{Cluster, CommitCut, Proxy, at_commit};
 use diesel::sql_query;
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::Number;
-
-type Move = Arc<dyn Fn() + Send + Sync>;
-
-/// Moves the name right before COMMIT is sent: the connection that carries it stays where it is.
-struct Moves(Move);
-
-impl AroundCommit for Moves {
-    fn before<'a>(
-        &'a self,
-        _: &'a mut AsyncPgConnection,
-    ) -> Pin<Box<dyn Future<Output = db_platform::Result<()>> + Send + 'a>> {
-        (self.0)();
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sql(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn alongside<'a>(
-        &'a self,
-        _: &'a AsyncPgConnection,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-        None
-    }
-
-    fn after<'a>(
-        &'a self,
-        _: Option<&'a mut AsyncPgConnection>,
-        _: CommitOutcome,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async {})
-    }
-}
 
 /// How many of so many transactions, with a marker row and without, ended otherwise than unknown, or are not on the first
 /// cluster once and nowhere else.
@@ -78,8 +41,8 @@ async fn with_ledger(cluster: Cluster) -> Cluster {
 async fn lose(first: &Cluster, other: &Cluster, resolve: Resolve) -> bool {
     let proxy = Arc::new(Proxy::start(first.address_of(0).unwrap()).unwrap());
     let (moved, to) = (Arc::clone(&proxy), other.address_of(0).unwrap());
-    let moves: Move = Arc::new(move || moved.redirect(to).unwrap());
-    let part = Part::named("moves").around_commit(move || Moves(Arc::clone(&moves)));
+    // The connection that carries the COMMIT stays where it is.
+    let part = at_commit(move || moved.redirect(to).unwrap());
     let url = proxy.through(&first.primary_url()).unwrap();
     let mut config = Config::new(Environment::Test, url.parse().unwrap());
     // What asks for the outcome is opened after the name has moved.

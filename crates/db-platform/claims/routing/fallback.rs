@@ -1,15 +1,12 @@
 //! routing-7: all standbys go, and come back.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use db_platform::Db;
 use db_testkit::Cluster;
 use serde_json::json;
-use tracing::field::{Field, Visit};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::routing::log::{Line, Log};
 use crate::routing::{Readers, block_on, config, endpoint, millis, urls, within};
 use crate::{Figure, Size};
 
@@ -17,42 +14,18 @@ const READERS: usize = 8;
 /// What one read may wait while a node dies under it: a retry or two.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Counts the router's warnings that reads fall back.
-#[derive(Clone, Default)]
-struct Warnings(Arc<AtomicU64>);
-
-struct Message(String);
-
-impl Visit for Message {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0 = format!("{value:?}");
-        }
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Warnings {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let mut message = Message(String::new());
-        event.record(&mut message);
-        let is_warning = *event.metadata().level() == tracing::Level::WARN;
-        if is_warning && message.0.contains("reads fall back") {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+/// The router's warning that reads fall back.
+fn is_wanted(line: &Line) -> bool {
+    line.level == tracing::Level::WARN && line.message.contains("reads fall back")
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
     let rounds = if size == Size::Nightly { 10 } else { 2 };
-    let warnings = Warnings::default();
-    // For the whole process: the monitors work in their own threads.
-    let subscriber = tracing_subscriber::registry().with(warnings.clone());
-    tracing::subscriber::set_global_default(subscriber).unwrap();
     let (mut holds, mut failed, mut seen) = (true, 0, Vec::new());
     for _ in 0..rounds {
-        let before = AtomicU64::load(&warnings.0, Ordering::Relaxed);
+        let log = Log::open();
         let round = block_on(round());
-        let warned = AtomicU64::load(&warnings.0, Ordering::Relaxed) - before;
+        let warned = log.count(is_wanted);
         holds &= warned == 1 && round.errors == 0 && round.back && round.longest <= AT_ONCE && round.moved;
         failed += round.errors;
         seen.push(json!({

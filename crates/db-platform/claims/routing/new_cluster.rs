@@ -1,7 +1,5 @@
 //! routing-11: the writer's name leads to another cluster.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use db_platform::replica_routing::Policy;
@@ -9,57 +7,23 @@ use db_platform::{Db, Error};
 use db_testkit::{Balancer, Cluster};
 use diesel_async::AsyncPgConnection;
 use serde_json::json;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
+use crate::routing::log::Log;
 use crate::routing::{block_on, config, endpoint, number, within};
 use crate::{Figure, Size};
 
 const MOST_LINES: f64 = 10.0;
 
-/// Counts what is logged at the level of information and above.
-#[derive(Clone, Default)]
-struct Lines(Arc<AtomicU64>);
-
-impl Lines {
-    fn count(&self) -> u64 {
-        AtomicU64::load(&self.0, Ordering::Relaxed)
-    }
-}
-
-impl<S: tracing::Subscriber> Layer<S> for Lines {
-    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let is_ours = event.metadata().target().starts_with("db_");
-        if is_ours && *event.metadata().level() <= tracing::Level::INFO {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 /// Fails where the router's monitor.rs forgets a trouble although nothing was answered (`if answered`, in
 /// `note`).
 pub(crate) fn measure(size: Size) -> Figure {
     let lasts = Duration::from_secs(if size == Size::Nightly { 300 } else { 60 });
-    let lines = Lines::default();
-    // For the whole process: the monitors work in their own threads.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines.clone())).unwrap();
-    block_on(run(lasts, &lines))
+    block_on(run(lasts, &Log::open()))
 }
 
-/// A cluster with another system identifier: a place of its own has a template of its own.
-async fn stranger() -> (db_server::Cluster, tempfile::TempDir) {
-    let start = || {
-        let here = db_server::Place::here().unwrap();
-        let directory = tempfile::tempdir_in(here.root()).unwrap();
-        let place = db_server::Place::of(Some(directory.path()), here.account().cloned()).unwrap();
-        let install = db_server::find(None, &|_| ()).unwrap();
-        (db_server::Cluster::builder(install).place(place).start().unwrap(), directory)
-    };
-    tokio::task::spawn_blocking(start).await.unwrap()
-}
-
-async fn run(lasts: Duration, lines: &Lines) -> Figure {
+async fn run(lasts: Duration, log: &Log) -> Figure {
     let old = Cluster::builder().start().await.unwrap();
-    let (other, _directory) = stranger().await;
+    let other = Cluster::builder().another_system().start().await.unwrap();
     let new = endpoint(&other.primary_url());
     let balancer = Balancer::start([old.address_of(0).unwrap()]).unwrap();
     let mut settings = config(&[balancer.through(&old.primary_url()).unwrap()]);
@@ -75,7 +39,7 @@ async fn run(lasts: Duration, lines: &Lines) -> Figure {
     let followed = within(Duration::from_secs(30), async || write(&follows).await == Ok(new.port().into()));
     let followed = followed.await;
     let _ = follows.shutdown(Duration::from_secs(1)).await;
-    let (before, started) = (lines.count(), Instant::now());
+    let (before, started) = (log.count(|_| true), Instant::now());
     let (mut writes, mut said) = (0_u64, 0_u64);
     while started.elapsed() < lasts {
         match write(&refuses).await {
@@ -85,7 +49,7 @@ async fn run(lasts: Duration, lines: &Lines) -> Figure {
             }
         }
     }
-    let a_minute = (lines.count() - before) as f64 / lasts.as_secs_f64() * 60.0;
+    let a_minute = (log.count(|_| true) - before) as f64 / lasts.as_secs_f64() * 60.0;
     Figure {
         value: a_minute,
         unit: "log lines a minute",

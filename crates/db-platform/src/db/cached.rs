@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use db_cache::{
-    Cache, CacheError, CacheStats, Cached, Floor, History, Key, LoadFrom, Loaded, Position, ReadAt, Tag,
+    Cache, CacheError, CacheStats, Cached, Floor, History, Key, Keys, LoadFrom, Loaded, Mode, Position,
+    ReadAt, SessionToken, Tag,
 };
 use db_core::{Error, Lsn, Part, Result, Work};
 use db_replica_routing::{Freshness, Token};
@@ -19,6 +20,7 @@ use super::Db;
 use crate::cache_part::DbCache;
 use crate::cache_writes::Writes;
 use crate::config::Config;
+use crate::warming::WarmStep;
 
 /// A value from [`Db::cached`]: shared with the cache, or the caller's own. It derefs to the value.
 #[derive(Debug)]
@@ -38,6 +40,13 @@ impl<V> Deref for CachedValue<V> {
             CachedValue::Own(value) => value,
         }
     }
+}
+
+/// What a session has written, as far as a cache must know.
+struct InSession {
+    token: SessionToken,
+    /// Another process may have written it: whether this one has heard of that, only the second tier can tell.
+    elsewhere: bool,
 }
 
 /// Where a connection stands in the log.
@@ -80,7 +89,16 @@ impl Place {
 }
 
 impl Db {
-    /// As [`Db::connect_with`], with a cache for [`Db::cached`].
+    /// As [`Db::connect_with`], with this cache for [`Db::cached`], whatever [`Config::cache`] says.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Config, Db, DbCache, Result};
+    /// # async fn start() -> Result<Db> {
+    /// let config = Config::from_env()?;
+    /// let cache = DbCache::of(&config)?.table("countries").rows_of("users");
+    /// Db::connect_with_cache(config, cache, []).await
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// As [`Db::connect_with`].
@@ -102,7 +120,7 @@ impl Db {
         }
         // Its mark comes last before COMMIT, and its bump first behind it.
         let parts: Vec<_> = parts.into_iter().chain([cache.part()]).collect();
-        let db = Db::connect_with(config, parts).await?;
+        let db = Db::connect_without_cache(config, parts).await?;
         let told = cache.clone();
         // A failover may have lost commits whose values are cached: they go before the new writer is named.
         db.router.on_history(move |system, timeline| {
@@ -110,13 +128,17 @@ impl Db {
                 told.continues(History { system, timeline });
             }
         });
-        Ok(Db { cache: Some(cache), is_pooled, ..db })
+        let db = Db { cache: Some(cache.clone()), is_pooled, ..db };
+        cache.start_warming(&db);
+        Ok(db)
     }
 
     /// The value of a key: from the cache, or from `load`, which reads as [`Db::read`] does and whose value is kept for the
     /// next caller; none where there is none, which is remembered for the keyspace's `negative_ttl`.
     ///
-    /// A standby answers the load only where it has replayed what the entry's tags were last written by. Callers that want
+    /// A standby answers the load only where it has replayed what the entry's tags were last written by. In a session
+    /// ([`Db::session`]) the value is at least as new as what the session has written, whatever the keyspace's mode is;
+    /// where another process wrote it, that takes a round trip to the second tier. Callers that want
     /// the same key at once share one load, which goes on when they are dropped. Inside a transaction, `load` runs past the
     /// cache, on another connection to the primary: there, read on the transaction's own.
     ///
@@ -167,6 +189,7 @@ impl Db {
                 let (db, load) = (db.clone(), load.clone());
                 async move { db.load_for_cache(from, load).await }
             };
+            let key = self.in_session_of(key);
             Ok(cache.get_with(&key, load).await?.map(CachedValue::Shared))
         })
     }
@@ -228,8 +251,44 @@ impl Db {
         self.cache.as_ref().map(|cache| cache.cache().stats())
     }
 
-    fn cache_or_error(&self) -> Result<&Cache> {
-        let missing = "this Db has no cache: connect it with Db::connect_with_cache";
+    /// The sources of keys that the cache has declared for warming.
+    pub(crate) fn cache_steps(&self) -> Vec<WarmStep> {
+        self.cache.as_ref().map(|cache| cache.warm_steps().to_vec()).unwrap_or_default()
+    }
+
+    /// The key as this handle's session reads it.
+    fn in_session_of<K, V>(&self, key: Key<K, V>) -> Key<K, V> {
+        match self.session_of_cache() {
+            None => key,
+            Some(InSession { token, elsewhere: false }) => key.session(token),
+            Some(InSession { token, elsewhere: true }) => key.session(token).mode(Mode::Strict),
+        }
+    }
+
+    /// As [`Db::in_session_of`], for many.
+    pub(super) fn many_in_session<K, V>(&self, keys: Keys<K, V>) -> Keys<K, V> {
+        match self.session_of_cache() {
+            None => keys,
+            Some(InSession { token, elsewhere: false }) => keys.session(token),
+            Some(InSession { token, elsewhere: true }) => keys.session(token).mode(Mode::Strict),
+        }
+    }
+
+    /// What this handle's session has to see; none where it has written nothing.
+    fn session_of_cache(&self) -> Option<InSession> {
+        let (session, cache) = (self.session_now()?, self.cache.as_ref()?.cache());
+        session.written()?;
+        let position = session.token().map(|token| {
+            let history = History { system: token.system, timeline: token.timeline };
+            Position::new(history, token.position.0)
+        });
+        // What this process has written it knows: only what the second tier does not know can be missing.
+        let token = SessionToken { feed: None, position, untold: !cache.has_told_everything() };
+        Some(InSession { token, elsewhere: session.has_written_elsewhere() })
+    }
+
+    pub(crate) fn cache_or_error(&self) -> Result<&Cache> {
+        let missing = "this Db has no cache: set Config::cache, or connect it with Db::connect_with_cache";
         self.cache.as_ref().map(DbCache::cache).ok_or_else(|| Error::Client(missing.into()))
     }
 
@@ -239,19 +298,30 @@ impl Db {
         V: Send + 'static,
         E: Into<Error> + Send + 'static,
     {
-        // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
-        let freshness = if self.is_pooled { Freshness::Primary } else { freshness_of(from) };
+        let freshness = self.freshness_for(from);
         let work = async move |conn: &mut AsyncPgConnection| {
             // Before the snapshot: on a standby it holds what was replayed by now.
-            let place: Place = sql_query(PLACE).get_result(conn).await?;
+            let read_at = place(conn).await?;
             let value = load(conn).await.map_err(Into::into)?;
-            Ok::<_, Error>(Loaded::new(value, place.read_at()))
+            Ok::<_, Error>(Loaded::new(value, read_at))
         };
         self.read_within(freshness, work).await
     }
+
+    /// How fresh a server must be that answers a load.
+    pub(super) fn freshness_for(&self, from: LoadFrom) -> Freshness {
+        // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
+        if self.is_pooled { Freshness::Primary } else { freshness_of(from) }
+    }
 }
 
-fn failed(error: Error) -> CacheError<Error> {
+/// Where a connection stands in the log, for what is read on it next.
+pub(super) async fn place(conn: &mut AsyncPgConnection) -> Result<ReadAt> {
+    let place: Place = sql_query(PLACE).get_result(conn).await?;
+    Ok(place.read_at())
+}
+
+pub(super) fn failed(error: Error) -> CacheError<Error> {
     CacheError::Load(db_cache::Shared(Arc::new(error)))
 }
 

@@ -22,7 +22,8 @@ use crate::servers::{ServerFacts, Servers};
 impl Db {
     /// Connects: finds the primary, starts the pools and the monitors.
     ///
-    /// Standbys that do not answer are no error: reads go elsewhere until they do.
+    /// Standbys that do not answer are no error: reads go elsewhere until they do. With the feature `cache` it has a cache,
+    /// as `Config::cache` says; to declare tables for it, use `Db::connect_with_cache`.
     ///
     /// # Errors
     /// [`Error::Connect`](db_core::Error::Connect) where the primary cannot be reached within `connect_timeout`; its message says what to do.
@@ -59,6 +60,19 @@ impl Db {
     /// # Cancel safety
     /// As [`Db::connect`].
     pub async fn connect_with(config: Config, parts: impl IntoIterator<Item = Part>) -> Result<Db> {
+        #[cfg(feature = "cache")]
+        if config.cache.is_some() {
+            let cache = crate::cache_part::DbCache::of(&config)?;
+            return Db::connect_with_cache(config, cache, parts).await;
+        }
+        Db::connect_without_cache(config, parts).await
+    }
+
+    /// As [`Db::connect_with`], whatever the configuration says of a cache.
+    pub(super) async fn connect_without_cache(
+        config: Config,
+        parts: impl IntoIterator<Item = Part>,
+    ) -> Result<Db> {
         config.check()?;
         let mut wants = Wants::of(query_log(&config).into_iter().chain(parts));
         let signals = Signals::default();
@@ -126,6 +140,7 @@ impl Db {
             breakers,
             timeout: None,
             session: None,
+            writes: Arc::default(),
             lost_writes: LostWrites::watched_in(config.environment),
             #[cfg(feature = "cache")]
             cache: None,

@@ -57,6 +57,35 @@ const fn ms(millis: u64) -> Duration {
 }
 
 #[test]
+fn the_cache() {
+    fn cache(config: &Config) -> &db_platform::cache::CacheConfig {
+        config.cache.as_ref().unwrap()
+    }
+    check(&[URL], &Taken(|config| cache(config).second_tier.is_none()));
+    one("REDIS_URL", "", &Taken(|config| cache(config).second_tier.is_none()));
+    let is_tier = |config: &Config| {
+        let tier = cache(config).second_tier.as_ref().map(ToString::to_string);
+        tier.as_deref() == Some("redis://localhost:6379")
+    };
+    one("REDIS_URL", "redis://localhost:6379", &Taken(is_tier));
+    one("REDIS_URL", "redis://:hunter2@localhost:6379", &Taken(is_tier));
+    one(
+        "REDIS_URL",
+        "localhost:hunter2",
+        &Refused("REDIS_URL: the Redis URL is not understood: write redis://"),
+    );
+    one("CACHE_TTL", "300", &Refused("write 300s for seconds"));
+    one("CACHE_TTL", "300s", &Taken(|config| cache(config).ttl == Duration::from_secs(300)));
+    one("CACHE_MAX_MEMORY", "100mb", &Taken(|config| cache(config).max_memory_bytes == 100 << 20));
+    one("CACHE_ENABLE_COMPRESSION", "true", &Taken(|config| cache(config).compress));
+    one("CACHE_ENABLE_WARMING", "true", &Taken(|config| cache(config).warming));
+    one("CACHE_MODE", "eventual", &Refused("write ttl, strict, or bounded"));
+    let of = |config: &Config| cache(config).installation == "production/app";
+    check(&[URL, ("APP_ENV", "production")], &Taken(of));
+    one("CACHE_INSTALLATION", "shop", &Taken(|config| cache(config).installation == "shop"));
+}
+
+#[test]
 fn where_the_database_is() {
     let local = |config: &Config| config.url.to_string() == "postgres://user:***@localhost:5432/app";
     check(&[URL], &Taken(local));
@@ -165,11 +194,6 @@ fn what_is_not_there_yet_and_what_others_read() {
         ("DB_LOG_SLOW_QUERIES", "true"),
         ("MONITORING_ENABLED", "true"),
         ("METRICS_RETENTION_DAYS", "7"),
-        ("REDIS_URL", "redis://localhost:6379"),
-        ("CACHE_TTL", "300"),
-        ("CACHE_MAX_MEMORY", "100mb"),
-        ("CACHE_ENABLE_COMPRESSION", "true"),
-        ("CACHE_ENABLE_WARMING", "true"),
         ("PARTITIONING_ENABLED", "true"),
         ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),
         ("ALERT_POOL_USAGE", "80"),

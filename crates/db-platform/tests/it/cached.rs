@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use db_platform::cache::relay::{Relay, RelayConfig};
-use db_platform::cache::simulation::SimulatedTier;
+use db_platform::cache::simulation::{Faults, Operation, SimulatedTier};
 use db_platform::cache::{Cache, CacheConfig, Keyspace, Mode, Policy, SecondTier, Tag};
-use db_platform::{CachedValue, Config, Db, DbCache, Error, Result};
-use db_testkit::{Cluster, until};
+use db_platform::{CachedValue, Config, Db, DbCache, Error, Result, Session};
+use db_testkit::{Cluster, Redis, until};
 use diesel::OptionalExtension;
 use diesel::sql_query;
 use diesel::sql_types::BigInt;
@@ -48,7 +48,7 @@ async fn cached_count(db: &Db) -> i64 {
     *read.await.unwrap().unwrap()
 }
 
-async fn rename(db: &Db, id: i64, to: &str, touch: bool) -> Result<()> {
+pub(crate) async fn rename(db: &Db, id: i64, to: &str, touch: bool) -> Result<()> {
     let sql = format!("UPDATE users SET name = '{to}' WHERE id = {id}");
     db.transaction(async move |conn: &mut AsyncPgConnection| {
         conn.batch_execute(&sql).await?;
@@ -67,11 +67,11 @@ fn cache(tier: &Arc<SimulatedTier>) -> DbCache {
     DbCache::new(Cache::with_second_tier(config, Arc::clone(tier) as Arc<dyn SecondTier>))
 }
 
-async fn process(config: Config, tier: &Arc<SimulatedTier>) -> Db {
+pub(crate) async fn process(config: Config, tier: &Arc<SimulatedTier>) -> Db {
     Db::connect_with_cache(config, cache(tier).table("users"), []).await.unwrap()
 }
 
-async fn alone() -> (Cluster, Arc<SimulatedTier>) {
+pub(crate) async fn alone() -> (Cluster, Arc<SimulatedTier>) {
     let cluster = Cluster::builder().setting("wal_level", "logical").start().await.unwrap();
     users(&cluster).await;
     (cluster, Arc::new(SimulatedTier::seeded(3)))
@@ -97,6 +97,93 @@ async fn a_commit_drops_what_was_made_from_what_it_wrote_in_every_process() {
     let before = other.cache_stats().unwrap().loads;
     assert_eq!(cached_name(&other, 1).await.as_deref(), Some("Eve"));
     assert_eq!(other.cache_stats().unwrap().loads, before, "it is cached still");
+}
+
+#[tokio::test]
+async fn connect_attaches_the_cache_that_the_settings_name() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    users(&cluster).await;
+    let redis = Redis::start().await.unwrap();
+    let vars = [("DATABASE_URL", cluster.primary_url()), ("REDIS_URL", redis.url())]
+        .map(|(name, value)| (name.to_owned(), value.to_string()));
+    let config = || {
+        let mut vars = vars.to_vec();
+        vars.push(("CACHE_REDIS_BUDGET".to_owned(), "5s".to_owned()));
+        Config::from_vars(vars).unwrap()
+    };
+    let (one, other) = (Db::connect(config()).await.unwrap(), Db::connect(config()).await.unwrap());
+    for db in [&one, &other] {
+        until("the feed is read", async || db.cache_stats().unwrap().feed_lag.is_some()).await;
+        assert_eq!(cached_name(db, 1).await.as_deref(), Some("Ada"));
+    }
+    assert_eq!((one.cache_stats().unwrap().loads, other.cache_stats().unwrap().second_tier_hits), (1, 1));
+    rename(&one, 1, "Eve", true).await.unwrap();
+    assert_eq!(cached_name(&other, 1).await.as_deref(), Some("Eve"));
+    let none = Config { cache: None, ..config() };
+    assert!(Db::connect(none).await.unwrap().cache_stats().is_none());
+}
+
+/// Names that may be two seconds old.
+static OLDER: Keyspace<i64, String> = Keyspace::new("older_names")
+    .policy(POLICY)
+    .mode(Mode::Bounded(Duration::from_secs(5)))
+    .tags_of_key(|id| vec![Tag::row("users", id)]);
+
+async fn older_name(db: &Db, id: i64) -> String {
+    let read = db.cached(OLDER.key(id), async move |conn: &mut AsyncPgConnection| name(conn, id).await);
+    read.await.unwrap().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_session_sees_its_own_writes_in_any_process() {
+    let (cluster, tier) = alone().await;
+    let (here, there) =
+        (process(crate::config(&cluster), &tier).await, process(crate::config(&cluster), &tier).await);
+    for db in [&here, &there] {
+        until("the feed is read", async || db.cache_stats().unwrap().feed_lag.is_some()).await;
+        older_name(db, 1).await;
+    }
+    // Neither hears of anything from now on, as long as its mode allows.
+    tier.set_faults(Operation::Feed, Faults::DOWN);
+    let own = Session::new();
+    let session = here.in_session(&own);
+    rename(&session, 1, "Eve", true).await.unwrap();
+    assert_eq!(older_name(&session, 1).await, "Eve");
+    assert_eq!(older_name(&there, 1).await, "Ada", "nobody promised it more");
+    let resumed = there.in_session(&Session::parse(&own.written().unwrap().to_string()));
+    assert_eq!(older_name(&resumed, 1).await, "Eve");
+    let many = resumed.cached_many(OLDER.keys([1]), async |conn: &mut AsyncPgConnection, ids: Vec<i64>| {
+        let mut names = Vec::new();
+        for id in ids {
+            names.extend(name(conn, id).await?.map(|name| (id, name)));
+        }
+        Ok::<_, Error>(names)
+    });
+    assert_eq!(many.await.unwrap()[&1].as_str(), "Eve");
+}
+
+#[tokio::test]
+async fn a_session_sees_what_the_second_tier_was_not_told() {
+    let (cluster, tier) = alone().await;
+    let db = process(crate::config(&cluster), &tier).await;
+    until("the feed is read", async || db.cache_stats().unwrap().feed_lag.is_some()).await;
+    older_name(&db, 1).await;
+    for operation in [Operation::Mark, Operation::Bump] {
+        tier.set_faults(operation, Faults::DOWN);
+    }
+    let session = db.session();
+    rename(&session, 1, "Eve", true).await.unwrap();
+    assert_eq!(older_name(&session, 1).await, "Eve");
+    for operation in [Operation::Mark, Operation::Bump] {
+        tier.set_faults(operation, Faults::NONE);
+    }
+    until("it is told", async || db.cache_stats().unwrap().unheard_slots == 0).await;
+    until("it is cached again", async || {
+        let before = AtomicU64::load(&LOADS, Ordering::Relaxed);
+        older_name(&session, 1).await;
+        AtomicU64::load(&LOADS, Ordering::Relaxed) == before
+    })
+    .await;
 }
 
 #[tokio::test]

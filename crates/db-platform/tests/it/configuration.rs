@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 39] = [
+const NEWER: [&str; 48] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -112,10 +112,19 @@ const NEWER: [&str; 39] = [
     "DB_POOL_MAX_WAITERS",
     "DB_LOCK_TIMEOUT",
     "DB_IDLE_IN_TRANSACTION_TIMEOUT",
+    "REDIS_URL",
+    "CACHE_INSTALLATION",
+    "CACHE_TTL",
+    "CACHE_MODE",
+    "CACHE_MAX_MEMORY",
+    "CACHE_ENABLE_COMPRESSION",
+    "CACHE_ENABLE_WARMING",
+    "CACHE_SAMPLE_ONE_IN",
+    "CACHE_REDIS_BUDGET",
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 47] = [
+const NEWER_ELSEWHERE: [&str; 42] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -137,11 +146,6 @@ const NEWER_ELSEWHERE: [&str; 47] = [
     "PGSSLMAXPROTOCOLVERSION",
     "PGKRBSRVNAME",
     "PGGSSLIB",
-    "REDIS_URL",
-    "CACHE_TTL",
-    "CACHE_MAX_MEMORY",
-    "CACHE_ENABLE_COMPRESSION",
-    "CACHE_ENABLE_WARMING",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
     "MONITORING_ENABLED",

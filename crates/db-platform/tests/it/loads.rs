@@ -46,8 +46,10 @@ async fn a_request_that_writes_loads_what_it_wrote() {
                 db.transaction::<_, Error>(async move |conn| Ok(rename(conn, &written).await?))
                     .await
                     .unwrap();
-                names.clear(&1);
+                // Nobody has told the loader: it forgets what the session has written.
                 assert_eq!(names.get(1).await.unwrap(), Some(name));
+                let keys = names.counts().keys;
+                assert_eq!((names.get(1).await.is_ok(), names.counts().keys), (true, keys), "it remembers");
             }
         })
         .await;
@@ -73,4 +75,31 @@ async fn loads_of_a_request_are_one_read_and_those_of_a_transaction_see_its_writ
         Ok((one?, two?))
     });
     assert_eq!(seen.await.unwrap(), (Some("mine".to_owned()), Some("user 2".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_session_a_loader_forgets_after_every_transaction_that_may_write() {
+    let database = TestDatabase::empty().await.unwrap();
+    let db = alone(&database, |_| {}).await;
+    db.transaction::<_, Error>(async |conn| Ok(conn.batch_execute(SCHEMA).await?)).await.unwrap();
+    let request = db.loader(&names());
+    let loaded = async || {
+        let name = request.get(1).await.unwrap().unwrap();
+        (name, request.counts().keys)
+    };
+    assert_eq!(loaded().await, ("user 1".to_owned(), 1));
+    // In another task, and through another handle.
+    let other = db.clone();
+    let write =
+        async move { other.transaction::<_, Error>(async |conn| Ok(rename(conn, "mine").await?)).await };
+    tokio::spawn(write).await.unwrap().unwrap();
+    assert_eq!(loaded().await, ("mine".to_owned(), 2));
+    let reads = db.build_transaction().read_only();
+    reads.run(async |conn| Ok::<_, Error>(conn.batch_execute("SELECT 1").await?)).await.unwrap();
+    assert_eq!(loaded().await, ("mine".to_owned(), 2), "it wrote nothing");
+    let once = db
+        .build_transaction()
+        .run_once(async |conn: &mut AsyncPgConnection| Ok::<_, Error>(rename(conn, "again").await?));
+    once.await.unwrap();
+    assert_eq!(loaded().await, ("again".to_owned(), 3));
 }

@@ -4,6 +4,8 @@
 mod batch;
 mod brought;
 mod cached;
+mod cached_loads;
+mod cached_many;
 mod configuration;
 mod conflicts;
 mod guarded;
@@ -21,6 +23,7 @@ mod sessions;
 mod stream;
 mod timeouts;
 mod transactions;
+mod warming;
 mod web;
 
 use std::time::Duration;
@@ -53,6 +56,8 @@ fn config(cluster: &Cluster) -> Config {
     let mut config = Config::new(Environment::Test, cluster.primary_url().parse().unwrap());
     config.read_urls = cluster.standby_urls().iter().map(|url| url.parse().unwrap()).collect();
     config.router.probe_interval = Duration::from_millis(100);
+    // Those who want one attach it.
+    config.cache = None;
     config
 }
 

@@ -1,14 +1,11 @@
 //! What became of a transaction is told rightly, whatever answers in the server's place and whatever its work does.
 
-use std::borrow::Cow;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use db_core::{AroundCommit, CommitOutcome, Part};
 use db_platform::{Class, Classify, Config, Db, Environment, Error, Resolve, Result};
-use db_testkit::{Cluster, CommitCut, Proxy, TestDatabase, until};
+use db_testkit::{Cluster, CommitCut, Proxy, TestDatabase, at_commit, until};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
@@ -69,43 +66,6 @@ async fn insert(db: &Db, marked: bool) -> (Result<()>, u32) {
         })
         .await;
     (result, AtomicU32::load(&runs, Ordering::Relaxed))
-}
-
-/// Runs something right before COMMIT is sent.
-struct AtCommit(Arc<dyn Fn() + Send + Sync>);
-
-impl AroundCommit for AtCommit {
-    fn before<'a>(
-        &'a self,
-        _: &'a mut AsyncPgConnection,
-    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        (self.0)();
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sql(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn alongside<'a>(
-        &'a self,
-        _: &'a AsyncPgConnection,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-        None
-    }
-
-    fn after<'a>(
-        &'a self,
-        _: Option<&'a mut AsyncPgConnection>,
-        _: CommitOutcome,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async {})
-    }
-}
-
-fn at_commit(what: impl Fn() + Send + Sync + 'static) -> Part {
-    let what: Arc<dyn Fn() + Send + Sync> = Arc::new(what);
-    Part::named("at commit").around_commit(move || AtCommit(Arc::clone(&what)))
 }
 
 /// Every new cluster is on timeline 1, and gives the same ids: only the system identifier tells them apart.

@@ -147,7 +147,9 @@ async fn database() -> TestDatabase {
 }
 
 async fn connect(database: &TestDatabase, parts: impl IntoIterator<Item = Part>) -> Result<Db> {
-    Db::connect_with(Config::new(Environment::Test, database.url().parse().unwrap()), parts).await
+    let mut config = Config::new(Environment::Test, database.url().parse().unwrap());
+    config.cache = None;
+    Db::connect_with(config, parts).await
 }
 
 async fn insert(db: &Db, n: i64) -> Result<()> {
@@ -216,6 +218,7 @@ async fn hooks_on_connections_run_when_one_opens_is_reset_and_is_handed_out() {
     let log = Arc::new(Log::default());
     let part = || sibling("a", &log);
     let mut config = Config::new(Environment::Test, database.url().parse().unwrap());
+    config.cache = None;
     config.pool.max = std::num::NonZeroUsize::MIN;
     let db = Db::connect_with(config, [part()]).await.unwrap();
     let hooked = "SELECT length(current_setting('a.hooks'))::int8 AS n";

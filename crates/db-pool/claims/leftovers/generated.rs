@@ -125,8 +125,9 @@ pub(super) fn harmless(number: usize) -> Left {
 
 fn left(dice: &mut Dice, sql: String, number: usize) -> Left {
     let sql = sql.replace("{n}", &(number + 1).to_string());
-    let prepared = dice.roll(2) == 0 && !sql.contains(';') && !sql.contains("COPY");
-    Left { copies: sql.contains("COPY"), prepared, sql }
+    let copies = sql.to_uppercase().contains("COPY");
+    let prepared = dice.roll(2) == 0 && !sql.contains(';') && !copies;
+    Left { copies, prepared, sql }
 }
 
 fn placed(dice: &mut Dice, calls: &[(&str, &str, &str)]) -> String {

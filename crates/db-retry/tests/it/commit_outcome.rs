@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use db_core::{AroundCommit, CommitOutcome};
 use db_retry::{CommitCounts, Resolve, marker};
-use db_testkit::{CommitCut, Direction};
+use db_testkit::{AtCommit, CommitCut, Direction};
 
 use super::*;
 
@@ -76,41 +76,11 @@ async fn a_transaction_that_is_still_open_is_ended_before_it_runs_again() {
         let url = if nth == 0 { through.clone() } else { direct.clone() };
         async move { url }
     });
-    struct Vanish(Proxy);
-    impl AroundCommit for Vanish {
-        fn before<'a>(
-            &'a self,
-            _: &'a mut AsyncPgConnection,
-        ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-            self.0.blackhole();
-            Box::pin(async { Ok(()) })
-        }
-
-        fn sql(&self) -> Option<Cow<'_, str>> {
-            None
-        }
-
-        fn alongside<'a>(
-            &'a self,
-            _: &'a AsyncPgConnection,
-        ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-            None
-        }
-
-        fn after<'a>(
-            &'a self,
-            _: Option<&'a mut AsyncPgConnection>,
-            _: CommitOutcome,
-        ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-            Box::pin(async {})
-        }
-    }
+    let vanishes = AtCommit(move || proxy.blackhole());
     let limit = Some(Duration::from_millis(300));
     let retry = retry().with(RetryConfig { transaction_timeout: limit, ..retry().config().clone() });
     retry
-        .transaction::<_, (), Error>(&pool, Begin::default(), &Vanish(proxy), async |conn| {
-            insert(conn, 1).await
-        })
+        .transaction::<_, (), Error>(&pool, Begin::default(), &vanishes, async |conn| insert(conn, 1).await)
         .await
         .unwrap();
     assert_eq!(retry.commits(), CommitCounts { rolled_back: 1, ..CommitCounts::default() });

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use db_core::{AroundCommit, CommitOutcome};
-use db_testkit::until;
+use db_testkit::{AtCommit, until};
 use tokio::sync::Notify;
 
 use super::*;
@@ -35,38 +35,6 @@ async fn a_transaction_leaves_a_server_that_is_gone_and_runs_again() {
     assert_eq!((retry.counts().of(Class::Unavailable), retry.commits().lost()), (1, 0));
 }
 
-/// Declares the server gone right before COMMIT is sent.
-struct AtCommit(Arc<Notify>);
-
-impl AroundCommit for AtCommit {
-    fn before<'a>(
-        &'a self,
-        _: &'a mut AsyncPgConnection,
-    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        self.0.notify_waiters();
-        Box::pin(async { Ok(()) })
-    }
-
-    fn sql(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn alongside<'a>(
-        &'a self,
-        _: &'a AsyncPgConnection,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>> {
-        None
-    }
-
-    fn after<'a>(
-        &'a self,
-        _: Option<&'a mut AsyncPgConnection>,
-        _: CommitOutcome,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
-        Box::pin(async {})
-    }
-}
-
 /// COMMIT takes an hour there, so the transaction is still open when it is asked for.
 #[tokio::test]
 async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
@@ -81,7 +49,8 @@ async fn a_commit_that_was_sent_to_a_server_that_is_gone_is_looked_into() {
         .await
         .unwrap();
     let ((going, gone), retry, attempts) = (going(&database), retry(), AtomicU32::new(0));
-    let around = AtCommit(gone);
+    // The server is declared gone right before COMMIT is sent.
+    let around = AtCommit(move || gone.notify_waiters());
     let done: Result<u32> = retry
         .transaction_once(&going, Begin::default(), &around, async |conn: &mut AsyncPgConnection| {
             insert(conn, 0).await?;

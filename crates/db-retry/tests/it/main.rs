@@ -7,7 +7,6 @@ mod crashes;
 mod going;
 mod limits;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 -- ARGV: birth, the epoch's generation if there is none yet, run, then slots with generations.
-if redis.call('HEXISTS', records, 'e') == 0 then set_epoch(ARGV[2], ARGV[3], nil) end
+if not has_epoch() then set_epoch(ARGV[2], ARGV[3], nil) end
 local changes = {}
 for i = 4, #ARGV, 2 do
   local slot, generation = ARGV[i], ARGV[i + 1]

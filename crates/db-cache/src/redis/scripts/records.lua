@@ -1,14 +1,23 @@
 -- What every script on the records begins with.
 --
--- KEYS[1] is the hash of the records: a slot's number, 'e' the epoch, 't' where the feed ends, 'r' when the relay had
--- caught up, 'm' the members. KEYS[2] is the feed. ARGV[1] is a random number for the feed's first entry, so that no two feeds have the
--- same one. Generations, runs, writers and histories are opaque bytes; identifiers stay below 2^53, which Lua can count.
+-- KEYS[1] is the hash of the records: a slot's number, 'h' the head, 'm' the members. KEYS[2] is the feed. ARGV[1] is a
+-- random number for the feed's first entry, so that no two feeds have the same one. Generations, runs, writers and histories
+-- are opaque bytes; identifiers stay below 2^53, which Lua can count.
+--
+-- The head is one field, so that a read asks for one: where the feed ends, up to when the relay has caught up, the epoch.
+-- What is not there is zeros. Its length stays above 64 bytes: a hash that holds a longer value finds a field without looking
+-- at all of them.
 local records, feed = KEYS[1], KEYS[2]
 local FEED_LIMIT, ENTRY_LIMIT = 8192, 64
-local NOTHING = string.rep('\0', 8)
+local NOTHING, NO_HISTORY = string.rep('\0', 8), string.rep('\0', 12)
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local known = redis.call('HGET', records, 'h')
+local relayed = known and string.sub(known, 17, 24) or NOTHING
+local epoch = known and string.sub(known, 25) or string.rep('\0', 45)
+local tail
 
 local function unpack_id(bytes, at)
   local ms, seq = struct.unpack('>I8I8', bytes, at)
@@ -23,34 +32,39 @@ local function is_before(one, other)
   return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
 end
 
+local function has_epoch()
+  return string.sub(epoch, 1, 8) ~= NOTHING
+end
+
+local function save_head()
+  redis.call('HSET', records, 'h', pack_id(tail) .. relayed .. epoch)
+end
+
 local function append(id, field, value)
   local name = string.format('%.0f-%.0f', id[1], id[2])
   redis.call('XADD', feed, 'MAXLEN', '~', FEED_LIMIT, name, field, value)
-  redis.call('HSET', records, 't', pack_id(id))
+  tail = id
+  save_head()
 end
 
 -- Either key may have been evicted: identifiers grow all the same.
 local function find_tail()
-  local known = redis.call('HGET', records, 't')
-  local tail = known and unpack_id(known, 1) or { 0, 0 }
+  tail = known and unpack_id(known, 1) or { 0, 0 }
   local last = redis.call('XREVRANGE', feed, '+', '-', 'COUNT', 1)[1]
-  if last then
-    local ms, seq = string.match(last[1], '(%d+)-(%d+)')
-    local id = { tonumber(ms), tonumber(seq) }
-    if is_before(tail, id) then tail = id end
-    if not known then redis.call('HSET', records, 't', pack_id(tail)) end
-    return tail
+  if not last then
+    append({ math.max(now, tail[1] + 1), tonumber(ARGV[1]) }, 'b', '')
+    return
   end
-  local birth = { math.max(now, tail[1] + 1), tonumber(ARGV[1]) }
-  append(birth, 'b', '')
-  return birth
+  local ms, seq = string.match(last[1], '(%d+)-(%d+)')
+  local id = { tonumber(ms), tonumber(seq) }
+  if is_before(tail, id) then tail = id end
+  if not known then save_head() end
 end
 
-local tail = find_tail()
+find_tail()
 
 local function next_id()
-  tail = now > tail[1] and { now, 0 } or { tail[1], tail[2] + 1 }
-  return tail
+  return now > tail[1] and { now, 0 } or { tail[1], tail[2] + 1 }
 end
 
 local function new_record(generation)
@@ -100,9 +114,8 @@ end
 
 local function set_epoch(generation, run, history)
   local id = next_id()
-  local bytes = generation .. pack_id(id) .. run .. (history and '\1' .. history or '\0')
-  redis.call('HSET', records, 'e', bytes)
-  append(id, 'e', bytes)
+  epoch = generation .. pack_id(id) .. run .. (history and '\1' .. history or '\0' .. NO_HISTORY)
+  append(id, 'e', epoch)
 end
 
 -- A history is a system identifier of eight bytes and a timeline of four; a position has eight more.

@@ -1,2 +1,2 @@
--- ARGV: birth. Where the feed ends, and the epoch.
-return { pack_id(tail), redis.call('HGET', records, 'e') }
+-- ARGV: birth. The head, as it is now.
+return pack_id(tail) .. relayed .. epoch

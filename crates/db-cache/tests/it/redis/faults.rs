@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use db_cache::{EntryKey, NewEpoch, SecondTier, TierFailure};
+use db_cache::{EntryKey, NewEpoch, RedisConfig, RedisTier, SecondTier, TierFailure};
 use db_testkit::{Redis, skip, until};
 
 use super::{Bench, LIMIT, ask, client_of, entry, slot, tier_at, within};
@@ -92,23 +92,36 @@ async fn a_connection_that_went_silent_is_given_up_by_callers_that_do_not_wait()
 #[tokio::test]
 async fn one_caller_that_gave_up_costs_no_connection() {
     let Some(bench) = Bench::start().await else { return };
-    bench.run().await;
+    let response_timeout = Duration::from_millis(300);
+    let (url, installation) = (bench.redis.url(), "test".to_owned());
+    let config = RedisConfig { url, installation, response_timeout, ..RedisConfig::default() };
+    let tier = RedisTier::new(&config).unwrap();
+    within(tier.read(&[], &[])).await.unwrap();
     let id = connection_ids(&bench).await;
     bench.redis.pause().await.unwrap();
-    let gave_up = tokio::time::timeout(Duration::from_millis(5), bench.tier.read(&[], &[])).await;
+    let gave_up = tokio::time::timeout(Duration::from_millis(5), tier.read(&[], &[])).await;
     assert!(gave_up.is_err());
     bench.redis.resume().await.unwrap();
-    // Longer than a connection may be silent.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
-    bench.read(&[]).await.unwrap();
+    // The server counts whole seconds.
+    until("it has been silent for longer than a connection may be", async || {
+        let clients = client_list(&bench).await;
+        !clients.is_empty() && !clients.contains(" idle=0 ")
+    })
+    .await;
+    within(tier.read(&[], &[])).await.unwrap();
     assert_eq!(connection_ids(&bench).await, id);
 }
 
 /// The server's numbers for the tier's connections.
 async fn connection_ids(bench: &Bench) -> Vec<String> {
+    let clients = client_list(bench).await;
+    clients.lines().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+/// What the server says of the tier's connections.
+async fn client_list(bench: &Bench) -> String {
     let clients: String = bench.ask(&["CLIENT", "LIST"]).await;
-    let ours = clients.lines().filter(|line| line.contains("name=db-cache"));
-    ours.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    clients.lines().filter(|line| line.contains("name=db-cache")).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]
@@ -287,9 +300,14 @@ async fn a_demoted_primary_serves_nothing_over_its_old_connections() {
     let Some(bench) = Bench::start().await else { return };
     let Some(second) = skip::without(Redis::start().await) else { return };
     let epoch = bench.settle().await;
+    let other = tier_at(&bench.redis.url(), "test");
+    within(other.read(&[], &[])).await.unwrap();
     follow(&bench.redis, &second).await;
-    // The connection from before is still open: the server keeps those of its clients.
+    // The connections from before are still open: the server keeps those of its clients.
     let error = bench.read(&[]).await.unwrap_err();
+    assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
+    let key = [EntryKey::from_bytes(b"k".to_vec())];
+    let error = within(other.read(&key, &[slot(1)])).await.unwrap_err();
     assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
     let fresh = bench.fresh(&[slot(1)]);
     let error = within(bench.tier.bump(None, &fresh, None)).await.unwrap_err();
@@ -300,6 +318,21 @@ async fn a_demoted_primary_serves_nothing_over_its_old_connections() {
         epoch.run,
         "what the other one had is gone or is here: who knows"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_marks_serves_no_hits() {
+    let Some(bench) = Bench::start().await else { return };
+    bench.settle().await;
+    let key = EntryKey::from_bytes(b"k".to_vec());
+    bench.tier.store(&entry(&key, b"v")).await.unwrap();
+    let read = async || within(bench.tier.read(std::slice::from_ref(&key), &[slot(1)])).await;
+    let _: String = bench.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    let error = bench.tier.bump(None, &bench.fresh(&[slot(1)]), None).await.unwrap_err();
+    assert_eq!(error.failure, TierFailure::ReadOnly, "{error}");
+    assert_eq!(read().await.unwrap_err().failure, TierFailure::ReadOnly);
+    let _: String = bench.ask(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
+    assert_eq!(read().await.unwrap().entries, [Some(b"v".to_vec())]);
 }
 
 #[tokio::test]

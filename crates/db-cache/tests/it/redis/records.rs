@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use db_cache::simulation::SimulatedTier;
 use db_cache::{
     Change, Cursor, EntryKey, EpochRecord, Floor, Fresh, Generation, History, NewEpoch, Position, Random,
-    SecondTier, Slot, Snapshot, Store, Writer,
+    SecondTier, Slot, Snapshot, Store, TierTime, Writer,
 };
 
 use super::{Bench, LIMIT, ask, entry, slot, within};
@@ -164,7 +164,7 @@ async fn the_records_of_all_slots_fit_into_eight_megabytes() {
 async fn only_the_records_and_the_feed_have_no_end_of_life() {
     let Some(bench) = Bench::start().await else { return };
     within(db_cache::conformance::check(&*bench.tier)).await;
-    bench.tier.relayed().await.unwrap();
+    bench.tier.relayed(TierTime(1)).await.unwrap();
     let mut client = bench.client().await;
     let mut endless = Vec::new();
     for key in ask::<Vec<String>>(&mut client, &["KEYS", "*"]).await {

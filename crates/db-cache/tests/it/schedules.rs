@@ -1,0 +1,119 @@
+//! Schedules in which one guard decides: the promise holds with it, and is broken without it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use db_cache::simulation::{Reach, SimulatedTier, Way};
+use db_cache::{
+    Cache, CacheConfig, CacheTransaction, Foundation, Keyspace, Loaded, Mode, Mutant, Random, ReadAt, Tag,
+    TokioClock, Unmarked,
+};
+
+static ROWS: Keyspace<u64, u64> =
+    Keyspace::new("rows").mode(Mode::Strict).tags_of_key(|id| vec![Tag::row("rows", id)]);
+
+const DOUBT: Duration = Duration::from_secs(1);
+
+/// Two processes on one tier, which the first may be cut off from, and the row that they cache.
+struct Scene {
+    tier: Arc<SimulatedTier>,
+    reach: Reach,
+    writer: Cache,
+    reader: Cache,
+    row: Arc<AtomicU64>,
+}
+
+impl Scene {
+    async fn new(mutant: Mutant) -> Self {
+        let tier = Arc::new(SimulatedTier::seeded(7));
+        let cache = |seed| {
+            let way = Way::to(&tier);
+            let reach = way.reach();
+            let config = CacheConfig { unmarked: Unmarked::RollBack, doubt: DOUBT, ..CacheConfig::default() };
+            let foundation = Foundation {
+                tier: Some(Arc::new(way)),
+                clock: Arc::new(TokioClock::start()),
+                random: Random::seeded(seed),
+                mutant,
+            };
+            (Cache::on(config, foundation), reach)
+        };
+        let ((writer, reach), (reader, _)) = (cache(1), cache(2));
+        let scene = Scene { tier, reach, writer, reader, row: Arc::new(AtomicU64::new(1)) };
+        scene.warm().await;
+        scene
+    }
+
+    /// Reads until the second tier answers with the row.
+    async fn warm(&self) {
+        let hits = self.reader.stats().second_tier_hits;
+        while self.reader.stats().second_tier_hits == hits {
+            self.read().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// What the second process reads.
+    async fn read(&self) -> u64 {
+        let row = Arc::clone(&self.row);
+        let load = move |_| {
+            let read = row.load(Ordering::Relaxed);
+            async move { Ok::<_, std::io::Error>(Loaded::new(Some(read), ReadAt::Primary(None))) }
+        };
+        *self.reader.get_with(&ROWS.key(1), load).await.unwrap().unwrap()
+    }
+
+    /// A transaction of the first process, up to COMMIT.
+    async fn begin(&self) -> CacheTransaction {
+        let transaction = self.writer.transaction();
+        transaction.touch(Tag::row("rows", 1));
+        transaction.before_commit().await.unwrap();
+        transaction
+    }
+}
+
+/// The tier loses a mark to a failover, another process caches the row before COMMIT, and the writer does not reach the tier
+/// any more: whether its commit is answered while the old row is read.
+async fn is_answered_untold(mutant: Mutant) -> bool {
+    let scene = Scene::new(mutant).await;
+    let replica = scene.tier.state();
+    let transaction = scene.begin().await;
+    scene.tier.fail_over(replica);
+    scene.warm().await;
+    scene.reach.cut_off(true);
+    scene.row.store(2, Ordering::Relaxed);
+    let committed = transaction.committed(None);
+    let mut committed = std::pin::pin!(committed);
+    let answered = tokio::time::timeout(DOUBT * 5, committed.as_mut()).await.is_ok();
+    let read = scene.read().await;
+    scene.reach.cut_off(false);
+    if !answered {
+        committed.await;
+        assert_eq!(scene.read().await, 2, "it is answered once the others can know");
+    }
+    answered && read == 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_is_answered_once_a_tier_that_others_reach_knows_of_it() {
+    assert!(!is_answered_untold(Mutant::None).await);
+    assert!(is_answered_untold(Mutant::AnswerUntold).await, "the guard is needed");
+}
+
+/// R3: whether a rollback costs a load.
+async fn drops_by_rollback(mutant: Mutant) -> bool {
+    let scene = Scene::new(mutant).await;
+    let transaction = scene.begin().await;
+    scene.read().await;
+    let loads = scene.reader.stats().loads;
+    transaction.rolled_back().await;
+    scene.read().await;
+    scene.reader.stats().loads != loads
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_keeps_what_it_touched_also_where_a_load_meets_its_mark() {
+    assert!(!drops_by_rollback(Mutant::None).await);
+    assert!(drops_by_rollback(Mutant::BumpOnRollback).await, "the guard is needed");
+}

@@ -1,0 +1,60 @@
+//! A [`Db`] for a task that waits, and must not keep it open meanwhile.
+
+use std::sync::{Arc, Weak};
+
+use db_pool::Pool;
+use db_replica_routing::Router;
+
+use super::Db;
+use crate::breakers::Breakers;
+use crate::parts::Parts;
+
+/// A handle that keeps no pool open. The cache that it leads to is kept by its caller.
+pub(crate) struct WeakDb {
+    router: Weak<Router<Pool>>,
+    parts: Weak<Parts>,
+    breakers: Option<Weak<Breakers>>,
+    /// Makes a handle of these.
+    rest: Box<dyn Fn(Arc<Router<Pool>>, Arc<Parts>, Option<Arc<Breakers>>) -> Db + Send + Sync>,
+}
+
+impl WeakDb {
+    /// The database, while anybody has a handle.
+    pub(crate) fn upgrade(&self) -> Option<Db> {
+        let breakers = match &self.breakers {
+            Some(breakers) => Some(breakers.upgrade()?),
+            None => None,
+        };
+        Some((self.rest)(self.router.upgrade()?, self.parts.upgrade()?, breakers))
+    }
+}
+
+impl Db {
+    /// This handle, without keeping anything open; in no session.
+    pub(crate) fn downgrade(&self) -> WeakDb {
+        let (retry, timeout, lost_writes) = (self.retry.clone(), self.timeout, self.lost_writes.clone());
+        let (cache, is_pooled, writes) = (self.cache.clone(), self.is_pooled, Arc::clone(&self.writes));
+        #[cfg(feature = "otel")]
+        let meter = Arc::clone(&self.meter);
+        let rest = move |router, parts, breakers| Db {
+            router,
+            parts,
+            breakers,
+            retry: retry.clone(),
+            timeout,
+            session: None,
+            writes: Arc::clone(&writes),
+            lost_writes: lost_writes.clone(),
+            cache: cache.clone(),
+            is_pooled,
+            #[cfg(feature = "otel")]
+            meter: Arc::clone(&meter),
+        };
+        WeakDb {
+            router: Arc::downgrade(&self.router),
+            parts: Arc::downgrade(&self.parts),
+            breakers: self.breakers.as_ref().map(Arc::downgrade),
+            rest: Box::new(rest),
+        }
+    }
+}
