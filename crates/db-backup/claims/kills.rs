@@ -61,8 +61,12 @@ pub(crate) fn child(arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Names what the restored server runs to get a file of the log.
+const FETCH: &str = "DB_BACKUP_TEST_FETCH";
+
 fn to(directory: &str) -> RestoreConfig {
-    RestoreConfig { target: Target::Consistent, ..RestoreConfig::to(directory) }
+    let restore_command = std::env::var(FETCH).unwrap_or_else(|_| "false".to_owned());
+    RestoreConfig { target: Target::Consistent, restore_command, ..RestoreConfig::to(directory) }
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
@@ -112,6 +116,7 @@ fn spawn(live: &Live, what: &str, argument: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let secret = live.keys.secret_text();
     command.args([CHILD, what, &path(live, "store"), &secret, argument]);
+    command.env(FETCH, live.restore_to("unused", Target::Consistent).restore_command);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -183,7 +188,7 @@ async fn kill_restore(
     kill(child, whole.mul_f64(random.random_range(0.02..1.1)), tally).await;
     let has_control = Path::new(&directory).join("global/pg_control").exists();
     let cluster = live.cluster().await;
-    let config = RestoreConfig { backup: None, ..to(&directory) };
+    let config = live.restore_to("killed", Target::Consistent);
     if !has_control {
         let went_on = match restore::plan(&cluster, &config).await {
             Ok(plan) => restore::apply(&cluster, &config, &plan, &|_| ()).await.map(drop),

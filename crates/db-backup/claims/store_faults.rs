@@ -1,4 +1,5 @@
-//! backup-5: stores on bad days. What was acknowledged is there, what failed said so in time, and liars are refused.
+//! backup-5: stores on bad days. What was acknowledged is there, what failed said so in time, and liars are
+//! refused.
 //!
 //! It fails without the look at what is there after a put that was refused because of itself.
 

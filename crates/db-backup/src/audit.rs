@@ -1,4 +1,5 @@
-//! The audit log: who took, restored, copied or removed what, and when. Entries are authenticated, and never changed.
+//! The audit log: who took, restored, copied or removed what, and when. Entries are authenticated, and never
+//! changed.
 
 use std::collections::BTreeMap;
 

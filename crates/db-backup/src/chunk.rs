@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The most plain bytes in one chunk: 4 MiB.
 ///
-/// Independent chunks of this size cost no compression and no speed against one stream, and each can be compressed,
-/// checked and fetched alone.
+/// Independent chunks of this size cost no compression and no speed against one stream, and each can be
+/// compressed, checked and fetched alone.
 pub const CHUNK_BYTES: usize = 4 << 20;
 
 /// What a chunk is called: the BLAKE3 hash of its plain bytes.
@@ -58,8 +58,8 @@ pub struct PackRef {
 
 /// The chunks of one backup in the order of its stream, and the packs that hold them.
 ///
-/// A file is a stretch of that stream ([`Extent`]). A pack may belong to an earlier backup: a chunk that is known
-/// already is not stored again.
+/// A file is a stretch of that stream ([`Extent`]). A pack may belong to an earlier backup: a chunk that is
+/// known already is not stored again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkTable {
     /// The objects that hold the chunks.
@@ -68,8 +68,8 @@ pub struct ChunkTable {
     pub chunks: Vec<ChunkRef>,
 }
 
-/// Where a file lies in the stream of chunks: from `offset` in chunk number `chunk` on, over as many of the following
-/// chunks as its size takes.
+/// Where a file lies in the stream of chunks: from `offset` in chunk number `chunk` on, over as many of the
+/// following chunks as its size takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Extent {
     /// The number of the chunk in which it begins.

@@ -25,8 +25,8 @@ const READS_AT_ONCE: usize = 8;
 
 /// What a repository holds of one cluster.
 ///
-/// Nothing here is named by people: a cluster is its system identifier, so another one can neither overwrite it nor be taken
-/// for it.
+/// Nothing here is named by people: a cluster is its system identifier, so another one can neither overwrite
+/// it nor be taken for it.
 ///
 /// ```
 /// use db_backup::{Keys, Kind, Protection, Repository, ServerFacts, Store};
@@ -85,8 +85,8 @@ impl Cluster {
         self.system_identifier
     }
 
-    /// Begins a backup. Chunks that `base` has are not stored again, and `base` is kept until this one is published or given
-    /// up.
+    /// Begins a backup. Chunks that `base` has are not stored again, and `base` is kept until this one is
+    /// published or given up.
     ///
     /// # Errors
     /// `base` is being removed, the server is of another cluster, or an operation of the store failed.
@@ -160,7 +160,8 @@ impl Cluster {
         found.ok_or_else(|| BackupError::NoBackup(id.clone()))
     }
 
-    /// Reads the files of a backup. `workers` chunks are fetched and opened at once; 2 suffice for two processors.
+    /// Reads the files of a backup. `workers` chunks are fetched and opened at once; 2 suffice for two
+    /// processors.
     pub fn reader(&self, manifest: &Manifest, workers: usize) -> ChunkReader {
         ChunkReader::new(Arc::clone(&self.inside), &manifest.content, workers)
     }
@@ -183,7 +184,8 @@ impl Cluster {
         let directory = self.path(&format!("clock/{}", hex(&random::<8>()?)));
         let path = format!("{directory}/now");
         self.store().put_if_absent(&path, Bytes::from_static(b"now")).await?;
-        // From a list, as the times that it is compared with: other answers of a store are cut to whole seconds.
+        // From a list, as the times that it is compared with: other answers of a store are cut to whole
+        // seconds.
         let there = self.store().list(&directory).await?.pop().ok_or_else(|| BackupError::missing(&path))?;
         self.store().delete(&path).await?;
         Ok(there.written)

@@ -1,4 +1,5 @@
-//! What every store must do for a repository: one suite for the local directory, the clouds and their emulators.
+//! What every store must do for a repository: one suite for the local directory, the clouds and their
+//! emulators.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Whole objects in memory: sealed from frames, and opened again.
 //!
-//! A frame's plain bytes are a codec (one byte) and data. Behind the frames comes the index, which is a frame that is sealed
-//! as the last one, and behind that where the index begins. So an object that was cut off at the end of a frame is noticed,
-//! and one frame can be fetched without the others.
+//! A frame's plain bytes are a codec (one byte) and data. Behind the frames comes the index, which is a frame
+//! that is sealed as the last one, and behind that where the index begins. So an object that was cut off at
+//! the end of a frame is noticed, and one frame can be fetched without the others.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

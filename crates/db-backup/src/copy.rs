@@ -20,7 +20,8 @@ pub struct Copied {
 }
 
 impl Cluster {
-    /// Copies a backup and what it builds on to another repository, under the same names. What is there already is left.
+    /// Copies a backup and what it builds on to another repository, under the same names. What is there
+    /// already is left.
     ///
     /// # Errors
     /// The backup is damaged or missing, the target is of another cluster, or an operation of a store failed.

@@ -15,8 +15,8 @@ use crate::writer::{ChunkWriter, Known, WriterOptions};
 
 /// A backup that is being taken. [`Cluster::begin`] makes one.
 ///
-/// Dropped without [`publish`](Draft::publish) it leaves packs behind that belong to no backup; `expire` removes them after
-/// a day, or [`abandon`](Draft::abandon) at once.
+/// Dropped without [`publish`](Draft::publish) it leaves packs behind that belong to no backup; `expire`
+/// removes them after a day, or [`abandon`](Draft::abandon) at once.
 #[derive(Debug)]
 pub struct Draft {
     cluster: Cluster,
@@ -60,18 +60,19 @@ impl Draft {
         ChunkWriter::new(Arc::clone(&self.cluster.inside), directory, Arc::clone(&self.known), options)
     }
 
-    /// Publishes it: from here on it exists. What was written before is durable by then, because each put was.
+    /// Publishes it: from here on it exists. What was written before is durable by then, because each put
+    /// was.
     ///
     /// # Errors
-    /// A base was removed meanwhile, or an operation of the store failed: then it does not exist.
+    /// An operation of the store failed: then it does not exist, or exists and says so in the next list.
     pub async fn publish(self, files: Vec<File>, content: ChunkTable) -> Result<Summary> {
         let manifest = Manifest::new(self.summary, files, content);
         let path = self.cluster.manifest_path(&manifest.summary.id);
         let object: Bytes = manifest_object::sealed(&self.cluster.inside.ring, &path, &manifest)?;
         match self.cluster.store().put_if_absent(&path, object).await? {
             Put::Created => {}
-            // With credentials that may only put, a put that was sent twice cannot be told from another's: but nobody else
-            // has this name.
+            // With credentials that may only put, a put that was sent twice cannot be told from another's:
+            // but nobody else has this name.
             Put::Exists if self.cluster.inside.writes_only => {}
             Put::Exists => return Err(BackupError::damaged(path, "another manifest is in its place")),
         }

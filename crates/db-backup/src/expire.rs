@@ -1,7 +1,8 @@
-//! Removes what a policy does not keep, in two phases: what goes is marked, and removed when the mark is old enough.
+//! Removes what a policy does not keep, in two phases: what goes is marked, and removed when the mark is old
+//! enough.
 //!
-//! Only what can be read and authenticated is a reason to remove anything. An object that somebody overwrote makes expiry
-//! stop and say so; it never makes it remove more.
+//! Only what can be read and authenticated is a reason to remove anything. An object that somebody overwrote
+//! makes expiry stop and say so; it never makes it remove more.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ use crate::store::Put;
 /// What was begun and never published is removed when nothing was written for so long.
 const CRASHED_AFTER: TimeDelta = TimeDelta::hours(24);
 
-/// What an expiry will do. Made by [`Cluster::expiry`], which changes nothing, and done by [`Cluster::expire`].
+/// What an expiry will do. Made by [`Cluster::expiry`], which changes nothing, and done by
+/// [`Cluster::expire`].
 ///
 /// ```
 /// use db_backup::{Cluster, Result, RetentionPolicy};
@@ -62,7 +64,8 @@ struct Tombstone {
 }
 
 impl Cluster {
-    /// What this policy keeps and removes now, by the store's clock. Nothing is changed but a probe of that clock.
+    /// What this policy keeps and removes now, by the store's clock. Nothing is changed but a probe of that
+    /// clock.
     ///
     /// # Errors
     /// Those of the store.
@@ -84,8 +87,8 @@ impl Cluster {
         Ok(Expiry { plan, policy: *policy, crashed, segment_bytes: segment_bytes.unwrap_or(0) })
     }
 
-    /// Does what was planned. Backups are marked now and removed by the first expiry that comes `grace` later, so that
-    /// whatever reads one has time to say so.
+    /// Does what was planned. Backups are marked now and removed by the first expiry that comes `grace`
+    /// later, so that whatever reads one has time to say so.
     ///
     /// # Errors
     /// Those of the store. What was done stays done, and the next expiry goes on.
@@ -104,7 +107,8 @@ impl Cluster {
                 done.marked.push(id.clone());
             }
         }
-        // Marks first, then a new look at what is held and needed: whatever began meanwhile is seen now, or saw the mark.
+        // Marks first, then a new look at what is held and needed: whatever began meanwhile is seen now, or
+        // saw the mark.
         let now = self.store_time().await?;
         let again = self.expiry(&expiry.policy).await?;
         for (id, written) in self.tombstones().await? {
@@ -154,7 +158,8 @@ impl Cluster {
         Ok(backups)
     }
 
-    /// The backups that are marked to be removed, and since when. A mark that was not made with a key marks nothing.
+    /// The backups that are marked to be removed, and since when. A mark that was not made with a key marks
+    /// nothing.
     pub(crate) async fn tombstones(&self) -> Result<Vec<(BackupId, DateTime<Utc>)>> {
         let objects = self.store().list(&self.path("tombstones")).await?;
         let paths = objects.iter().map(|object| object.path.clone()).collect();
@@ -174,8 +179,8 @@ impl Cluster {
         Ok(self.put_sealed(&self.tombstone_path(id), &text).await? == Put::Created)
     }
 
-    /// The manifest goes first, so that there is never a backup without its packs; the tombstone last, so that an expiry that
-    /// was cut short is continued.
+    /// The manifest goes first, so that there is never a backup without its packs; the tombstone last, so
+    /// that an expiry that was cut short is continued.
     async fn remove_backup(&self, id: &BackupId) -> Result<()> {
         self.store().delete(&self.manifest_path(id)).await?;
         for object in self.store().list(&self.path(&format!("backups/{id}"))).await? {

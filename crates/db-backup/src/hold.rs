@@ -1,7 +1,8 @@
 //! What keeps a backup from being removed while something under way builds on it or reads it.
 //!
-//! The holder writes its mark first and looks for a tombstone after that; expiry writes the tombstone first and looks for marks
-//! after that. Stores list what was written, so at least one of the two sees the other, and gives way.
+//! The holder writes its mark first and looks for a tombstone after that; expiry writes the tombstone first
+//! and looks for marks after that. Stores list what was written, so at least one of the two sees the other,
+//! and gives way.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -74,7 +75,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// The backups that something under way holds. A mark that cannot be read holds everything: it may have been overwritten.
+    /// The backups that something under way holds. A mark that cannot be read holds everything: it may have
+    /// been overwritten.
     pub(crate) async fn held(&self, now: DateTime<Utc>) -> Result<Held> {
         let marks = self.store().list(&self.path("running")).await?;
         let fresh = marks.into_iter().filter(|mark| now - mark.written < MARKS_LAST).map(|mark| mark.path);

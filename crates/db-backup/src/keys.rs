@@ -1,7 +1,8 @@
 //! The keys of a repository: what people hold, what the repository holds, and what wraps what.
 //!
-//! A repository has random **data keys**. Each is stored wrapped by one or more **key-encryption keys**: an age recipient
-//! (X25519) or a passphrase (scrypt). Changing who may open a repository wraps the data key anew and touches no backup.
+//! A repository has random **data keys**. Each is stored wrapped by one or more **key-encryption keys**: an
+//! age recipient (X25519) or a passphrase (scrypt). Changing who may open a repository wraps the data key
+//! anew and touches no backup.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -15,8 +16,8 @@ use crate::error::{BackupError, Result};
 
 /// The work of scrypt for a passphrase, as the logarithm of its N: 32 MiB of memory and about 0.1 s.
 ///
-/// `wal push` opens the repository for each segment, so more would slow archiving down; a generated key needs no work at all,
-/// which is why `init` offers one.
+/// `wal push` opens the repository for each segment, so more would slow archiving down; a generated key needs
+/// no work at all, which is why `init` offers one.
 const SCRYPT_LOG_N: u8 = 15;
 /// The most work that a stored header may ask for, so that a planted one cannot stall a restore.
 const SCRYPT_MOST_LOG_N: u8 = 20;
@@ -44,7 +45,8 @@ enum Secret {
     Passphrase(SecretString),
 }
 
-/// The key that `init` prints once: it opens the repository when the other one is lost. Keep it elsewhere, on paper.
+/// The key that `init` prints once: it opens the repository when the other one is lost. Keep it elsewhere, on
+/// paper.
 ///
 /// ```
 /// use db_backup::{Keys, RecoveryKey};
@@ -55,8 +57,8 @@ enum Secret {
 /// ```
 pub struct RecoveryKey(pub(crate) Keys);
 
-/// What a host needs that only adds to a repository: its data key and its name. It reads nothing, so credentials that may
-/// only put suffice.
+/// What a host needs that only adds to a repository: its data key and its name. It reads nothing, so
+/// credentials that may only put suffice.
 ///
 /// ```
 /// use db_backup::WriterKey;
@@ -98,8 +100,8 @@ impl Keys {
         Keys(Secret::Identity(age::x25519::Identity::generate()))
     }
 
-    /// The key that a text says, as in the setting `BACKUP_ENCRYPTION_KEY`: one that begins with `AGE-SECRET-KEY-` is a
-    /// generated key; everything else is a passphrase.
+    /// The key that a text says, as in the setting `BACKUP_ENCRYPTION_KEY`: one that begins with
+    /// `AGE-SECRET-KEY-` is a generated key; everything else is a passphrase.
     ///
     /// # Errors
     /// The text is a mistyped key, or a passphrase of fewer than 12 characters.
@@ -143,8 +145,8 @@ impl Keys {
         }
     }
 
-    /// The data key for this key to open, and behind it a MAC that only this key's holder can make: who knows a public half
-    /// could otherwise plant a data key of his own.
+    /// The data key for this key to open, and behind it a MAC that only this key's holder can make: who knows
+    /// a public half could otherwise plant a data key of his own.
     pub(crate) fn wrap(&self, id: KeyId, data_key: &[u8; 32]) -> Result<Vec<u8>> {
         let mut plain = Zeroizing::new(data_key.to_vec());
         plain.extend_from_slice(self.mac(id, data_key).as_bytes());
@@ -233,7 +235,8 @@ impl KeyRing {
 }
 
 impl WriterKey {
-    /// The key as a text for the setting `BACKUP_WRITER_KEY`. It is a secret: it seals, and opens what it sealed.
+    /// The key as a text for the setting `BACKUP_WRITER_KEY`. It is a secret: it seals, and opens what it
+    /// sealed.
     pub fn secret_text(&self) -> Zeroizing<String> {
         let (id, key) = self.ring.current().unwrap_or((KeyId(0), &[0; 32]));
         let protection = match self.ring.protection {

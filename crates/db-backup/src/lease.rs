@@ -1,8 +1,10 @@
-//! A lock across hosts that lives in the repository: for what must run once although the database may be gone.
+//! A lock across hosts that lives in the repository: for what must run once although the database may be
+//! gone.
 //!
-//! It is a log of small objects, each put only where there is none: who takes, renews or releases the lock writes the next
-//! one. So no store needs to replace an object conditionally, which a local directory cannot. Time is the store's: two hosts
-//! whose clocks disagree cannot both believe that they hold it. It saves work; that nothing is damaged does not rest on it.
+//! It is a log of small objects, each put only where there is none: who takes, renews or releases the lock
+//! writes the next one. So no store needs to replace an object conditionally, which a local directory cannot.
+//! Time is the store's: two hosts whose clocks disagree cannot both believe that they hold it. It saves work;
+//! that nothing is damaged does not rest on it.
 
 use std::time::Duration;
 
@@ -49,7 +51,8 @@ struct Entry {
 }
 
 impl Cluster {
-    /// Takes a lock for this long, at most an hour. `holder` is what others are told: the host and the process.
+    /// Takes a lock for this long, at most an hour. `holder` is what others are told: the host and the
+    /// process.
     ///
     /// # Errors
     /// [`BackupError::Locked`] while somebody else holds it; those of the store.

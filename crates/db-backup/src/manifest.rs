@@ -69,7 +69,8 @@ pub struct Summary {
     /// What the operator calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// What a restore or a rehearsal needs to know besides, by name: row counts of a dump, its snapshot, its options.
+    /// What a restore or a rehearsal needs to know besides, by name: row counts of a dump, its snapshot, its
+    /// options.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub notes: BTreeMap<String, serde_json::Value>,
     /// The program and version that wrote it.

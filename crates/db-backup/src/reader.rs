@@ -1,4 +1,5 @@
-//! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded memory.
+//! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded
+//! memory.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,7 +19,8 @@ const RECENT_CHUNKS: usize = 1;
 /// How many packs are kept: the one that is read from, and the next.
 const RECENT_PACKS: usize = 2;
 
-/// Reads the files of one backup. [`Cluster::reader`](crate::Cluster::reader) makes one; clones share what they know.
+/// Reads the files of one backup. [`Cluster::reader`](crate::Cluster::reader) makes one; clones share what
+/// they know.
 ///
 /// ```
 /// use db_backup::{ChunkReader, File, Result};
@@ -77,7 +79,8 @@ impl ChunkReader {
         ChunkReader { shared: Arc::new(shared) }
     }
 
-    /// The bytes of a file. Must be called on a tokio runtime; chunks are fetched ahead once the first piece is asked for.
+    /// The bytes of a file. Must be called on a tokio runtime; chunks are fetched ahead once the first piece
+    /// is asked for.
     pub fn read(&self, extent: Extent) -> Pieces {
         let chunks = self.shared.content.chunks.len() as u64;
         let rest = if extent.bytes == 0 { 0..0 } else { extent.chunk..chunks };

@@ -71,8 +71,8 @@ struct Authenticated {
 impl Repository {
     /// Makes a repository in an empty store, after finding out whether the store is fit for one.
     ///
-    /// The recovery key is made here and printed by the caller, once: it is nowhere else. Before this returns, the repository
-    /// was opened with both keys.
+    /// The recovery key is made here and printed by the caller, once: it is nowhere else. Before this
+    /// returns, the repository was opened with both keys.
     ///
     /// # Errors
     /// There is a repository already, the store is unfit, or an operation of it failed.
@@ -135,7 +135,8 @@ impl Repository {
         Ok(Repository { inside: Arc::new(Inside { store, ring, writes_only: false }) })
     }
 
-    /// Opens a repository to add to it only. Nothing is read, now or later, so credentials that may only put suffice.
+    /// Opens a repository to add to it only. Nothing is read, now or later, so credentials that may only put
+    /// suffice.
     pub fn open_to_write(store: Store, key: &WriterKey) -> Self {
         Repository { inside: Arc::new(Inside { store, ring: key.ring.clone(), writes_only: true }) }
     }
@@ -183,15 +184,16 @@ impl Repository {
 
     /// Opens with `keys` from now on, and no longer with `old`. Only what wraps the data keys is rewritten.
     ///
-    /// The new wraps are opened before the old ones are removed. A passphrase takes the place of a passphrase at once, because
-    /// both have one name.
+    /// The new wraps are opened before the old ones are removed. A passphrase takes the place of a passphrase
+    /// at once, because both have one name.
     ///
     /// # Errors
     /// Those of [`allow`](Repository::allow).
     pub async fn rotate(&self, old: &Keys, keys: &Keys) -> Result<()> {
         let replaces = old.name() == keys.name();
         if replaces {
-            // A name is taken only once, so the old wrap moves out of the way first; the recovery key still opens.
+            // A name is taken only once, so the old wrap moves out of the way first; the recovery key still
+            // opens.
             self.forget(&old.name()).await?;
         }
         self.allow(keys).await?;

@@ -12,6 +12,7 @@ mod owner;
 mod place;
 mod plan;
 mod reach;
+mod reached;
 mod target;
 mod write;
 
@@ -25,6 +26,7 @@ pub use configure::tidy;
 pub use place::undo;
 pub use plan::{Plan, plan};
 pub use reach::{Archive, Reach, Stretch, Unreachable};
+pub use reached::{Reached, reached};
 pub use target::{AmbiguousTime, Target, TimelineChoice};
 
 pub(crate) use owner::Owner;

@@ -1,7 +1,8 @@
-//! Which backups and which write-ahead log a policy keeps: a pure function of what there is, the policy and the time.
+//! Which backups and which write-ahead log a policy keeps: a pure function of what there is, the policy and
+//! the time.
 //!
-//! Everything is decided by what depends on what, and by positions in the log. The time only says which rules a backup meets.
-//! What a kept backup needs is kept, whatever the rules say of it.
+//! Everything is decided by what depends on what, and by positions in the log. The time only says which rules
+//! a backup meets. What a kept backup needs is kept, whatever the rules say of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +13,12 @@ use crate::backup_id::BackupId;
 use crate::manifest::Summary;
 use crate::wal_name::{Segment, WalName};
 
-/// How far a backup's own time may be ahead of the store's before nothing is removed: one of the two clocks is wrong.
+/// How far a backup's own time may be ahead of the store's before nothing is removed: one of the two clocks
+/// is wrong.
 const CLOCK_SLACK: TimeDelta = TimeDelta::hours(1);
 
-/// How long backups are kept. Each rule keeps what it names; what no rule keeps is removed. Physical backups and dumps are
-/// counted apart, and the newest of each is kept by every policy.
+/// How long backups are kept. Each rule keeps what it names; what no rule keeps is removed. Physical backups
+/// and dumps are counted apart, and the newest of each is kept by every policy.
 ///
 /// ```
 /// use chrono::Utc;
@@ -91,7 +93,8 @@ impl RetentionPolicy {
     pub const NOTHING: RetentionPolicy =
         RetentionPolicy { days: 0, last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0 };
 
-    /// What of these backups stays at this moment. `in_use` are those that something under way builds on or reads.
+    /// What of these backups stays at this moment. `in_use` are those that something under way builds on or
+    /// reads.
     pub fn plan(&self, backups: &[Summary], in_use: &[BackupId], now: DateTime<Utc>) -> RetentionPlan {
         let mut keep: BTreeMap<BackupId, BTreeSet<Reason>> = BTreeMap::new();
         for physical in [true, false] {
@@ -228,10 +231,11 @@ impl WalNeed {
         need
     }
 
-    /// Whether a file of the write-ahead log stays. Histories always do: they are small, and say how timelines hang together.
+    /// Whether a file of the write-ahead log stays. Histories always do: they are small, and say how
+    /// timelines hang together.
     ///
-    /// Positions are compared whatever the timeline: on each that leads to a kept backup they grow, so this keeps too much rather
-    /// than too little.
+    /// Positions are compared whatever the timeline: on each that leads to a kept backup they grow, so this
+    /// keeps too much rather than too little.
     pub fn keeps(&self, name: WalName, segment_bytes: u32) -> bool {
         let segment: Segment = match name {
             WalName::History(_) => return true,

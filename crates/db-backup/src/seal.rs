@@ -1,8 +1,9 @@
-//! Sealed objects: a header, frames, and a last frame that names the others. docs/backup-format.md describes each byte.
+//! Sealed objects: a header, frames, and a last frame that names the others. docs/backup-format.md describes
+//! each byte.
 //!
-//! Each object has a key of its own, derived from a data key and a random salt, so that a frame's number can be its nonce.
-//! The associated data binds repository, path, number and whether the frame is the last: a frame cannot be moved within an
-//! object, nor between objects, and an object cannot be cut off.
+//! Each object has a key of its own, derived from a data key and a random salt, so that a frame's number can
+//! be its nonce. The associated data binds repository, path, number and whether the frame is the last: a
+//! frame cannot be moved within an object, nor between objects, and an object cannot be cut off.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
@@ -119,7 +120,8 @@ impl Sealer {
         }
     }
 
-    /// Opens a frame in place and returns its plain bytes; `None` where it is not what was sealed at this place.
+    /// Opens a frame in place and returns its plain bytes; `None` where it is not what was sealed at this
+    /// place.
     pub(crate) fn open_frame<'a>(&self, frame: FrameNumber, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
         let bound = self.bound_to(frame);
         match &self.cipher {

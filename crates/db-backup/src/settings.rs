@@ -194,8 +194,9 @@ pub struct StoreSettings {
     pub prefix: String,
     /// Another endpoint than the provider's own.
     pub endpoint: Option<String>,
-    /// Further options of the cloud's client by its names, such as `aws_access_key_id` or `azure_storage_account_name`. Without
-    /// them it takes its own from the environment, and then from the host. Their values show nowhere.
+    /// Further options of the cloud's client by its names, such as `aws_access_key_id` or
+    /// `azure_storage_account_name`. Without them it takes its own from the environment, and then from the
+    /// host. Their values show nowhere.
     pub options: BTreeMap<String, String>,
     /// How long it is asked.
     pub limits: Limits,
@@ -394,5 +395,58 @@ impl FromSettings for RetentionPolicy {
             weekly: from.read(&KEEP_WEEKLY),
             monthly: from.read(&KEEP_MONTHLY),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: FromSettings>(pairs: &[(&str, &str)]) -> Result<T, String> {
+        let lookup =
+            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::of(&lookup);
+        let read = T::read(&mut reader);
+        reader.finish().map(|_| read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_bucket_is_the_providers() {
+        let buckets =
+            [("AWS_S3_BUCKET", "assets"), ("GCP_BUCKET", "gcp"), ("AZURE_STORAGE_CONTAINER", "azure")];
+        let check = |more: &[(&str, &str)], provider: Provider, bucket: &str| {
+            let read: StoreSettings = read(&[&buckets, more].concat()).unwrap();
+            assert_eq!((read.provider, read.bucket.as_str()), (provider, bucket));
+        };
+        check(&[], Provider::Local, "");
+        check(&[("CLOUD_STORAGE_PROVIDER", "aws")], Provider::S3, "assets");
+        check(&[("CLOUD_STORAGE_PROVIDER", "s3"), ("AWS_S3_BACKUP_BUCKET", "mine")], Provider::S3, "mine");
+        check(&[("CLOUD_STORAGE_PROVIDER", "gcp")], Provider::Gcs, "gcp");
+        check(&[("CLOUD_STORAGE_PROVIDER", "azure")], Provider::Azure, "azure");
+        check(
+            &[("CLOUD_STORAGE_PROVIDER", "azure"), ("CLOUD_STORAGE_ENABLED", "false")],
+            Provider::Local,
+            "",
+        );
+    }
+
+    #[test]
+    fn a_cloud_without_a_bucket_and_a_wrong_key_are_told() {
+        let error = read::<StoreSettings>(&[("CLOUD_STORAGE_PROVIDER", "gcs")]).unwrap_err();
+        assert!(error.contains("GCP_BUCKET"), "{error}");
+        let error = read::<KeySettings>(&[("BACKUP_ENCRYPTION_KEY", "hunter2")]).unwrap_err();
+        assert!(error.contains("BACKUP_ENCRYPTION_KEY") && !error.contains("hunter2"), "{error}");
+        let error = read::<Compression>(&[("BACKUP_COMPRESSION", "gzip")]).unwrap_err();
+        assert!(error.contains("zstd"), "{error}");
+        assert_eq!(read::<Compression>(&[("BACKUP_COMPRESSION", "zstd:3")]), Ok(Compression::Zstd(3)));
+    }
+
+    #[test]
+    fn production_keeps_hours_days_weeks_and_months() {
+        let policy: RetentionPolicy = read(&[("APP_ENV", "production")]).unwrap();
+        let expected = RetentionPolicy { days: 7, last: 2, hourly: 24, daily: 30, weekly: 13, monthly: 12 };
+        assert_eq!(policy, expected);
+        let policy: RetentionPolicy = read(&[("APP_ENV", "staging")]).unwrap();
+        assert_eq!((policy.days, policy.daily), (14, 0));
     }
 }

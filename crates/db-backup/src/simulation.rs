@@ -1,5 +1,5 @@
-//! A store with faults, for tests of what stands on one: errors before and after an effect, hangs, cut and flipped answers,
-//! throttling, late lists, ignored conditions, credentials that may only put.
+//! A store with faults, for tests of what stands on one: errors before and after an effect, hangs, cut and
+//! flipped answers, throttling, late lists, ignored conditions, credentials that may only put.
 
 use std::fmt;
 use std::ops::Range;

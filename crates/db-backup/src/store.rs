@@ -1,7 +1,7 @@
 //! A place for objects: put if absent, get, list and delete, each with retries and a deadline.
 //!
-//! An object is written whole, by one request, and only where there is none. So there are no half uploads to sweep, a put
-//! whose answer was lost can be sent again, and the object is either there or not.
+//! An object is written whole, by one request, and only where there is none. So there are no half uploads to
+//! sweep, a put whose answer was lost can be sent again, and the object is either there or not.
 
 mod attempt;
 mod fault;
@@ -93,7 +93,8 @@ impl Default for Limits {
 }
 
 impl Store {
-    /// Any store of `object_store`. `prefix` is the directory of the repository in it, and `name` is how messages call it.
+    /// Any store of `object_store`. `prefix` is the directory of the repository in it, and `name` is how
+    /// messages call it.
     ///
     /// # Errors
     /// The prefix is no path.
@@ -103,7 +104,8 @@ impl Store {
         Ok(Store { inner, prefix, name: name.into().into(), limits: Limits::default() })
     }
 
-    /// A directory of this host, which is made where there is none. What is written is on the disk before a put returns.
+    /// A directory of this host, which is made where there is none. What is written is on the disk before a
+    /// put returns.
     ///
     /// # Errors
     /// The directory cannot be made or opened.
@@ -124,8 +126,8 @@ impl Store {
 
     /// Writes an object where there is none at this path.
     ///
-    /// A put whose answer was lost is sent again, and is then refused because of itself. So what is there is read and
-    /// compared, where the credentials allow it.
+    /// A put whose answer was lost is sent again, and is then refused because of itself. So what is there is
+    /// read and compared, where the credentials allow it.
     ///
     /// # Errors
     /// The store refuses, has no room, or did not answer within the deadline.
@@ -173,7 +175,8 @@ impl Store {
     /// A part of the object's bytes, as many as the range has.
     ///
     /// # Errors
-    /// [`BackupError::Missing`], [`BackupError::Damaged`] where the object is too short, and those of [`get`](Store::get).
+    /// [`BackupError::Missing`], [`BackupError::Damaged`] where the object is too short, and those of
+    /// [`get`](Store::get).
     pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         let at = self.at(path);
         let get = || async {

@@ -27,7 +27,8 @@ use crate::wal_store::StoredWal;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyOptions {
-    /// Whether packs and segments are read and every chunk is checked; without it only manifests, sizes and names are.
+    /// Whether packs and segments are read and every chunk is checked; without it only manifests, sizes and
+    /// names are.
     pub contents: bool,
     /// How many objects are read at once. Each takes about 16 MiB.
     pub workers: usize,

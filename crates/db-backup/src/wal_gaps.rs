@@ -20,8 +20,8 @@ struct Floor {
 }
 
 impl Cluster {
-    /// What is missing of the write-ahead log: for each backup what makes it consistent, and everything behind the oldest
-    /// backup's start that is not the doing of an expiry. No segment is opened.
+    /// What is missing of the write-ahead log: for each backup what makes it consistent, and everything
+    /// behind the oldest backup's start that is not the doing of an expiry. No segment is opened.
     ///
     /// # Errors
     /// Those of the store.

@@ -19,8 +19,8 @@ use db_core::Lsn;
 pub enum WalName {
     /// A whole segment, as in `000000010000000A000000FF`.
     Segment(Segment),
-    /// The last segment of a timeline that ended, as in `000000010000000A000000FF.partial`. It is never served in place
-    /// of the whole one.
+    /// The last segment of a timeline that ended, as in `000000010000000A000000FF.partial`. It is never
+    /// served in place of the whole one.
     Partial(Segment),
     /// Where a timeline branched off, as in `00000002.history`.
     History(u32),

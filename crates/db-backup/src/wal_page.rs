@@ -53,8 +53,8 @@ impl SegmentHeader {
 
     /// What keeps these bytes from being this segment of this cluster; `None` where nothing does.
     ///
-    /// The pages behind the last record are zeros, or what the file held before it was reused; so only the first page
-    /// must be right.
+    /// The pages behind the last record are zeros, or what the file held before it was reused; so only the
+    /// first page must be right.
     pub fn unfit(segment: Segment, system_identifier: u64, bytes: &[u8]) -> Option<String> {
         let Some(header) = SegmentHeader::of(bytes) else {
             return Some("it does not begin as a segment does".to_owned());

@@ -22,8 +22,8 @@ pub enum WalPut {
     Stored,
     /// It was there already, with the same bytes.
     AlreadyThere,
-    /// Something was there under this name, and these credentials may not read it: this one was stored beside it, so that
-    /// nothing is lost whatever it is. Verification compares the two.
+    /// Something was there under this name, and these credentials may not read it: this one was stored beside
+    /// it, so that nothing is lost whatever it is. Verification compares the two.
     StoredBeside,
 }
 
@@ -42,8 +42,8 @@ impl Cluster {
     /// Stores a file of the write-ahead log. It is durable when this returns.
     ///
     /// # Errors
-    /// [`BackupError::UnfitWal`] where it is no whole segment of this cluster; [`BackupError::WalConflict`] where another one has
-    /// this name; those of the store.
+    /// [`BackupError::UnfitWal`] where it is no whole segment of this cluster; [`BackupError::WalConflict`]
+    /// where another one has this name; those of the store.
     pub async fn put_wal(&self, name: WalName, bytes: Bytes, compression: Compression) -> Result<WalPut> {
         self.look_at(name, &bytes)?;
         let path = self.wal_path(name);
@@ -62,8 +62,9 @@ impl Cluster {
         }
     }
 
-    /// A file of the write-ahead log; `None` where it is not there, which to the server means the end of the log. A segment is
-    /// checked to be whole and this cluster's; a partial one is never given in place of a whole one.
+    /// A file of the write-ahead log; `None` where it is not there, which to the server means the end of the
+    /// log. A segment is checked to be whole and this cluster's; a partial one is never given in place of a
+    /// whole one.
     ///
     /// # Errors
     /// It is damaged or in dispute, or an operation of the store failed: recovery must not end there.
@@ -100,7 +101,8 @@ impl Cluster {
         Ok(names.iter().filter_map(|name| u32::from_str_radix(name, 16).ok()).collect())
     }
 
-    /// What is stored of a timeline, by name in order: segments, partial ones, histories and backup histories.
+    /// What is stored of a timeline, by name in order: segments, partial ones, histories and backup
+    /// histories.
     ///
     /// # Errors
     /// Those of the store.

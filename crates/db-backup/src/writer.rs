@@ -1,7 +1,9 @@
-//! Cuts a stream into chunks, hashes and compresses them on several threads, seals them into packs and stores these.
+//! Cuts a stream into chunks, hashes and compresses them on several threads, seals them into packs and stores
+//! these.
 //!
-//! Memory is bounded whatever the stream's size: a few chunks are under way, one pack is filled while another is stored.
-//! A pack is one object that is put whole, so a put that failed is sent again and no half upload stays behind.
+//! Memory is bounded whatever the stream's size: a few chunks are under way, one pack is filled while another
+//! is stored. A pack is one object that is put whole, so a put that failed is sent again and no half upload
+//! stays behind.
 
 mod known;
 mod packs;
@@ -20,8 +22,8 @@ use crate::error::{BackupError, Result};
 use crate::repository::Inside;
 use crate::settings::Compression;
 
-/// A file of at least this size begins a chunk of its own, so that its chunks are the same in the next backup whatever
-/// changed before it.
+/// A file of at least this size begins a chunk of its own, so that its chunks are the same in the next backup
+/// whatever changed before it.
 const OWN_CHUNK_BYTES: u64 = 1 << 20;
 
 /// How a [`ChunkWriter`] works.
@@ -38,8 +40,9 @@ pub struct WriterOptions {
     pub compression: Compression,
     /// How many threads hash and compress, at least 1. Each takes about 13 MiB.
     pub workers: usize,
-    /// How large a pack is, in bytes: it is closed with the chunk that reaches this. Two packs of it are in memory, so 8 MiB keep
-    /// a whole backup below 64 MiB; at a distance where a request takes long, larger ones are faster.
+    /// How large a pack is, in bytes: it is closed with the chunk that reaches this. Two packs of it are in
+    /// memory, so 8 MiB keep a whole backup below 64 MiB; at a distance where a request takes long, larger
+    /// ones are faster.
     pub pack_bytes: usize,
 }
 
@@ -137,7 +140,8 @@ impl ChunkWriter {
             chunks: 0,
             file: Extent::default(),
             pool,
-            // One more than there are threads: a thread that is done need not wait until its chunk is in its pack.
+            // One more than there are threads: a thread that is done need not wait until its chunk is in its
+            // pack.
             room: Arc::new(Semaphore::new(workers + 1)),
             under_way: Some(under_way),
             packs: Some(tokio::spawn(packs.collect(arriving))),

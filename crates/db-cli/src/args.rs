@@ -6,10 +6,11 @@ use clap::{Parser, Subcommand, ValueHint};
 
 use crate::agent_args::{Agent, Notify};
 use crate::backup_args::Backup;
+use crate::cache_args::Cache;
 use crate::migrate_args::Migrate;
 use crate::wal_args::Wal;
 
-/// Operates a PostgreSQL database: backups, migrations, seeds and sizes.
+/// Operates a PostgreSQL database: backups, migrations, seeds, sizes, and the cache before it.
 ///
 /// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all variables.
 #[derive(Parser)]
@@ -22,8 +23,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
-    was found (check, drift, lint, topology, verify, rehearse) or is pending (plan --exit-code); of backup and wal also 4 the \
-    log has a gap, 5 somebody else has the lock, 6 the store, 7 the target is not safe; 130 interrupted.";
+    was found (check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
+    (plan --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
+    7 the target is not safe; 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -74,6 +76,12 @@ pub(crate) enum Command {
     /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a service does. Exit
     /// status 3 where no server takes writes, one does not answer, or an old primary is still up.
     Topology,
+    /// The cache's second tier: how it is, dropping what it holds, warming, and how right it is.
+    ///
+    /// The tier is the one that REDIS_URL names, and the entries those of CACHE_INSTALLATION: both as the services have
+    /// them, or those of another environment are meant.
+    #[command(subcommand)]
+    Cache(Cache),
     /// What is known of a database's sizes.
     #[command(subcommand)]
     Stats(Stats),

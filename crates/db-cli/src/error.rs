@@ -7,7 +7,7 @@ use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
 use db_platform::notify::InvalidChannel;
 use db_platform::schedule::{InvalidCron, SchedulerError};
-use db_platform::{migrations, seeds};
+use db_platform::{cache, migrations, seeds};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -23,6 +23,12 @@ pub(crate) enum CliError {
     Check(Box<migrations::check::CheckError>),
     #[error(transparent)]
     Server(#[from] db_server::Error),
+    #[error(transparent)]
+    SecondTier(#[from] cache::TierError),
+    #[error(transparent)]
+    Cache(cache::RedisConfigError),
+    #[error("REDIS_URL is not set, so the cache has no second tier: set it as the services have it")]
+    NoSecondTier,
     #[error("the server's URL is not understood: {0}")]
     Url(InvalidUrl),
     #[error("{path} is not what `dbctl stats export` writes: {source}", path = path.display())]

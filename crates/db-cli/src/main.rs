@@ -9,6 +9,8 @@ mod ask;
 mod audit;
 mod backup;
 mod backup_args;
+mod cache;
+mod cache_args;
 mod check;
 mod connect;
 mod consent;
@@ -87,6 +89,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
+        Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Backup(command) => backup::run(*command, &args.options).await,
         Command::Wal(command) => wal::run(command, &args.options).await,

@@ -39,9 +39,9 @@ pub use backup_dial::BackupDial;
 #[cfg(feature = "cache")]
 pub use cache_part::DbCache;
 pub use config::Config;
-#[cfg(feature = "cache")]
-pub use db::CachedValue;
 pub use db::Db;
+#[cfg(feature = "cache")]
+pub use db::{CachedMany, CachedValue};
 pub use db_core::{
     Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
     ServerReport, SqlState, Work,

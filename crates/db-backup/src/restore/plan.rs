@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::place::{self, Place};
@@ -13,6 +13,9 @@ use crate::Cluster;
 use crate::backup_id::BackupId;
 use crate::manifest::{Manifest, Root, Summary, WalRange};
 use crate::physical_error::PhysicalError;
+
+/// How much the clocks of server and store may differ before a time counts as beyond the archive.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// What a restore will do.
 ///
@@ -140,7 +143,13 @@ async fn choose(cluster: &Cluster, config: &RestoreConfig) -> Result<(Summary, R
     if matches!(config.target, Target::Name(_)) {
         candidates.reverse();
     }
-    let archive = archive(cluster, &candidates).await?;
+    let (archive, newest) = archive(cluster, &candidates).await?;
+    if let (Target::Time(time), Some(newest)) = (&config.target, newest)
+        && *time > newest + CLOCKS_DIFFER
+    {
+        let nearest = Some(format!("the last file of the log was archived at {}", newest.to_rfc3339()));
+        return Err(PhysicalError::NoWay { target: config.target.to_string(), nearest });
+    }
     let mut nearest = None;
     for summary in candidates {
         match reach(&archive, &summary, config) {
@@ -158,16 +167,23 @@ async fn choose(cluster: &Cluster, config: &RestoreConfig) -> Result<(Summary, R
     }
 }
 
-async fn archive(cluster: &Cluster, candidates: &[Summary]) -> Result<Archive, PhysicalError> {
+/// What is archived, and when the newest of it came; `None` while a receiver stores more than whole segments.
+async fn archive(
+    cluster: &Cluster,
+    candidates: &[Summary],
+) -> Result<(Archive, Option<DateTime<Utc>>), PhysicalError> {
     let segment_bytes = candidates.first().map_or(16 << 20, |summary| summary.server.wal_segment_bytes);
-    let mut names = Vec::new();
+    let (mut names, mut newest) = (Vec::new(), None);
     for timeline in cluster.timelines().await? {
-        let segments = crate::wal::segments(cluster, timeline).await?;
-        names.extend(segments.into_iter().map(crate::WalName::Segment));
+        let stored = cluster.wal(timeline).await?;
+        newest = stored.iter().map(|stored| stored.object.written).max().max(newest);
+        names.extend(stored.into_iter().map(|stored| stored.name));
     }
     // A segment that was received in part counts: replay goes on to the end of that part.
-    names.extend(crate::wal::tails(cluster).await?.into_iter().map(crate::WalName::Segment));
-    Ok(Archive::new(names, crate::wal::histories(cluster).await?, segment_bytes))
+    let tails = crate::wal::tails(cluster).await?;
+    newest = newest.filter(|_| tails.is_empty());
+    names.extend(tails.into_iter().map(crate::WalName::Segment));
+    Ok((Archive::new(names, crate::wal::histories(cluster).await?, segment_bytes), newest))
 }
 
 fn reach(archive: &Archive, summary: &Summary, config: &RestoreConfig) -> Result<Reach, PhysicalError> {

@@ -81,3 +81,21 @@ pub(super) fn whole(bytes: Bytes, expected: u64) -> object_store::Result<Bytes> 
 fn generic(what: &'static str) -> Error {
     Error::Generic { store: "store", source: what.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(kind: io::ErrorKind) -> Error {
+        Error::Generic { store: "LocalFileSystem", source: Box::new(io::Error::from(kind)) }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_refusal_are_told_at_once() {
+        assert!(matches!(verdict(local(io::ErrorKind::StorageFull)), Verdict::Full(_)));
+        assert!(matches!(verdict(local(io::ErrorKind::QuotaExceeded)), Verdict::Full(_)));
+        assert!(matches!(verdict(local(io::ErrorKind::ReadOnlyFilesystem)), Verdict::Denied(_)));
+        assert!(matches!(verdict(local(io::ErrorKind::ConnectionReset)), Verdict::Again(_)));
+        assert!(matches!(verdict(generic("503")), Verdict::Again(_)));
+    }
+}

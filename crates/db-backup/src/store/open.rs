@@ -146,3 +146,48 @@ fn azure(_: &StoreSettings) -> Result<Store> {
 fn not_compiled_in(what: &str, way_out: &'static str) -> BackupError {
     BackupError::Unsuitable { what: format!("{what} was not compiled in"), way_out }
 }
+
+#[cfg(all(test, feature = "s3", feature = "gcs", feature = "azure"))]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn settings(provider: Provider) -> StoreSettings {
+        let options = [("azure_storage_account_name", "account"), ("azure_storage_account_key", "a2V5")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        StoreSettings {
+            provider,
+            bucket: "backups".to_owned(),
+            endpoint: Some("https://localhost:1".to_owned()),
+            options: if provider == Provider::Azure { BTreeMap::from(options) } else { BTreeMap::new() },
+            ..StoreSettings::default()
+        }
+    }
+
+    #[test]
+    fn tls_stays_with_ring_although_aws_lc_seals_backups() {
+        for provider in [Provider::S3, Provider::Gcs, Provider::Azure] {
+            Store::open(&settings(provider)).unwrap();
+        }
+        let chosen = rustls::crypto::CryptoProvider::get_default().unwrap();
+        let ring = rustls::crypto::ring::default_provider();
+        // aws-lc brings a group that ring does not have.
+        let groups = |provider: &rustls::crypto::CryptoProvider| {
+            provider.kx_groups.iter().map(|group| group.name()).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(chosen), groups(&ring));
+        // Panics where the process has two providers and none was chosen.
+        let roots = rustls::RootCertStore::empty();
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    }
+
+    #[test]
+    fn an_option_that_no_client_knows_is_told_and_no_value_shows() {
+        let mut settings = settings(Provider::S3);
+        settings.options.insert("aws_secret_acces_key".to_owned(), "hunter2".to_owned());
+        let error = Store::open(&settings).unwrap_err().to_string();
+        assert!(error.contains("aws_secret_acces_key") && !error.contains("hunter2"), "{error}");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+}

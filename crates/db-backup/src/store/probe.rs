@@ -1,7 +1,8 @@
 //! Finds out whether a store keeps the promises that a repository rests on, before anything is kept in it.
 //!
-//! Some stores ignore the condition of a put, or check it and then write without holding anything in between. Such a store
-//! would let two writers win. So it is refused, rather than worked around: every workaround needs clocks that agree.
+//! Some stores ignore the condition of a put, or check it and then write without holding anything in between.
+//! Such a store would let two writers win. So it is refused, rather than worked around: every workaround
+//! needs clocks that agree.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -51,9 +52,9 @@ impl Unsuitability {
 }
 
 impl Store {
-    /// Whether the store keeps what a repository rests on: puts that write only where there is nothing are atomic, and
-    /// what was written is read and listed at once. It writes a few small objects below `probe/`, and removes them where it
-    /// may.
+    /// Whether the store keeps what a repository rests on: puts that write only where there is nothing are
+    /// atomic, and what was written is read and listed at once. It writes a few small objects below `probe/`,
+    /// and removes them where it may.
     ///
     /// # Errors
     /// [`BackupError::Unsuitable`] says what is missing; those of the single operations.

@@ -1,4 +1,5 @@
-//! Takes chunks in the order of the stream, seals them into packs, and stores one pack while the next is filled.
+//! Takes chunks in the order of the stream, seals them into packs, and stores one pack while the next is
+//! filled.
 
 use std::collections::HashMap;
 use std::sync::Arc;

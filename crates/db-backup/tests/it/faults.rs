@@ -1,4 +1,5 @@
-//! A store on a bad day: what was told to be stored is there, and everything else is told within its deadline.
+//! A store on a bad day: what was told to be stored is there, and everything else is told within its
+//! deadline.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -74,3 +74,58 @@ async fn a_directory_with_a_server_on_it_or_something_in_it_is_refused() {
     let mut undone = crate::live::start(&config.directory);
     assert_eq!(undone.text(COUNT), "1001 7777");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_archive_does_not_lead_to_is_refused_before_anything_is_touched() {
+    let live = with_a_backup().await;
+    live.archive().await;
+    let future = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+    let targets = [
+        (Target::Time(future), "was archived at"),
+        (Target::Time(future - chrono::TimeDelta::days(2)), "choose an older backup"),
+        (Target::Lsn(db_core::Lsn(1 << 40)), "beyond the archive"),
+        (Target::Lsn(db_core::Lsn(1)), "choose an older backup"),
+        (Target::Xid(3), "choose an older backup"),
+    ];
+    for (target, reason) in targets {
+        let config = live.restore_to("refused", target.clone());
+        let refused = live.restored(&config).await.err().unwrap().to_string();
+        assert!(refused.contains(reason), "{target}: {refused}");
+        assert!(!config.directory.exists(), "{target}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_point_that_is_not_in_the_log_ends_the_server_instead_of_promoting_it() {
+    let live = with_a_backup().await;
+    live.archive().await;
+    let mut restored =
+        live.restored(&live.restore_to("nowhere", Target::Name("none".to_owned()))).await.unwrap();
+    let log = restored.ready().unwrap_err();
+    assert!(log.contains("recovery ended before configured recovery target was reached"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_differs_is_fetched_again() {
+    let live = with_a_backup().await;
+    live.archive().await;
+    let cluster = live.cluster().await;
+    let config = live.restore_to("again", Target::Consistent);
+    let plan = db_backup::restore::plan(&cluster, &config).await.unwrap();
+    let first = db_backup::restore::apply(&cluster, &config, &plan, &|_| ()).await.unwrap();
+    assert_eq!(first.kept_bytes, 0);
+    let over = db_backup::restore::RestoreConfig { existing: Existing::Overwrite, ..config };
+    let plan = db_backup::restore::plan(&cluster, &over).await.unwrap();
+    let second = db_backup::restore::apply(&cluster, &over, &plan, &|_| ()).await.unwrap();
+    // The chunk with pg_control, which is never left in place, is fetched again, and that with the changed settings.
+    assert!(second.fetched_bytes <= 2 * db_backup::CHUNK_BYTES as u64, "{second:?}");
+    assert!(second.kept_bytes > first.fetched_bytes / 2, "{second:?}");
+    let mut server = crate::live::start(&over.directory);
+    assert_eq!(server.text(COUNT), "1000 1000");
+    let url =
+        format!("postgres://postgres:{}@/app?host={}", db_testkit::password(), over.directory.display());
+    let within = std::time::Duration::from_secs(30);
+    let plain = db_backup::session::Plain;
+    let reached = db_backup::restore::reached(&url.parse().unwrap(), &plain, within).await.unwrap();
+    assert_eq!(reached.timeline, 2, "{reached:?}");
+}

@@ -1,4 +1,5 @@
-//! Every kind of store passes the one suite: a directory, S3 (moto), Azure (azurite), Google Cloud Storage (a stub).
+//! Every kind of store passes the one suite: a directory, S3 (moto), Azure (azurite), Google Cloud Storage (a
+//! stub).
 
 use db_backup::{Store, conformance};
 

@@ -3,6 +3,7 @@
 
 mod agent;
 mod backup;
+mod cache;
 mod consent;
 mod drill;
 mod ledger;

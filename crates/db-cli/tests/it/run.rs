@@ -7,10 +7,16 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
+/// How the names of all settings begin that `dbctl` reads.
+const OURS: &[&str] = &[
+    "DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "DBCTL_", "BACKUP_", "NOTIFICATION_", "CLOUD_", "AWS_", "REDIS_",
+    "CACHE_",
+];
+
 #[derive(QueryableByName)]
-struct Text {
+pub(crate) struct Text {
     #[diesel(sql_type = diesel::sql_types::Text)]
-    text: String,
+    pub(crate) text: String,
 }
 
 /// The value of an expression on a connection, as text.
@@ -30,9 +36,7 @@ pub(crate) async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run 
     command.args(arguments).current_dir(ROOT);
     // Whatever database the developer's shell names must not be reached.
     for (name, _) in std::env::vars().filter(|(name, _)| {
-        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "DBCTL_", "BACKUP_", "NOTIFICATION_", "CLOUD_", "AWS_"]
-            .iter()
-            .any(|start| name.starts_with(start))
+        OURS.iter().any(|start| name.starts_with(start))
     }) {
         command.env_remove(name);
     }
