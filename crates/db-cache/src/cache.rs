@@ -67,7 +67,6 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
-    /// Held while the second tier is told of it.
     pub(crate) telling: tokio::sync::Mutex<()>,
     pub(crate) contact: Contact,
     /// When this process last heard of a new history of the database.
