@@ -26,6 +26,8 @@ use crate::error::CliError;
 
 /// A client that sends its request more slowly is turned away.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// After an error, a pause: without one the loop would spin.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 /// So many clients are answered at once.
 const MOST_CLIENTS: usize = 32;
 
@@ -59,7 +61,12 @@ pub(super) async fn serve(
     let seen = Arc::new(Seen { watch, notifier, figures: Arc::clone(&ground.figures) });
     Ok(Page(tokio::spawn(async move {
         let mut clients = JoinSet::new();
-        while let Ok((stream, _)) = listener.accept().await {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                // Out of file descriptors, say: it passes.
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            };
             while clients.len() >= MOST_CLIENTS {
                 clients.join_next().await;
             }
