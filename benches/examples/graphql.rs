@@ -2,7 +2,6 @@
 //!
 //! `cargo run -p db-benches --example graphql` starts a server of its own and waits for requests:
 //! `curl http://127.0.0.1:8080/graphql -d '{"query": "{ posts { title author comments(first: 3) { body } } }"}'`.
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 use std::sync::Arc;
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use db_cache::{Cache, CacheConfig, Keyspace, Loaded, Mode, ReadAt, Tag, Unmarked};
-use db_testkit::Redis;
+use db_cache::{Cache, CacheConfig, Keyspace, Loaded, Mode, ReadAt, Tag};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -21,6 +20,10 @@ const ADDED_MS: f64 = 5.0;
 const CLOSED_MS: f64 = 1_000.0;
 /// Between two kills: reads that the second tier answers.
 const CALM: u64 = 2_000;
+/// One outage of so many lasts until commits are answered of which nobody could be told.
+const LONG: usize = 4;
+/// So many of them.
+const ANSWERED: u64 = 20;
 
 /// A database of counters: what is there, and what a caller was told to be there.
 #[derive(Default)]
@@ -30,6 +33,7 @@ struct World {
     reads: AtomicU64,
     failed: AtomicU64,
     stale: AtomicU64,
+    answered: AtomicU64,
     stop: AtomicBool,
     /// Whether what reads take is of interest: from the kill on until the breaker is open.
     is_window: AtomicBool,
@@ -46,7 +50,10 @@ pub(crate) fn measure(size: Size) -> Figure {
 async fn run(kills: usize) -> Figure {
     let redis = server::start().await;
     // Two processes' caches, which hear of each other through the server only.
-    let (here, there) = (cache(&redis).await, cache(&redis).await);
+    let (here, there) = (
+        server::cache(&redis.url(), CacheConfig::default()).await,
+        server::cache(&redis.url(), CacheConfig::default()).await,
+    );
     let counters = || (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let world = Arc::new(World { rows: counters(), acknowledged: counters(), ..World::default() });
     let mut tasks = JoinSet::new();
@@ -55,7 +62,7 @@ async fn run(kills: usize) -> Figure {
         tasks.spawn(read(cache, Arc::clone(&world), reader));
     }
     tasks.spawn(write(here.clone(), Arc::clone(&world)));
-    let mut closed_ms = Vec::new();
+    let (mut closed_ms, mut used_ms) = (Vec::new(), Vec::new());
     for kill in 0..kills {
         calm(&world, &there).await;
         if kill % 2 == 0 {
@@ -70,6 +77,14 @@ async fn run(kills: usize) -> Figure {
         .await;
         world.is_window.store(false, Ordering::SeqCst);
         calm_without(&world).await;
+        if kill % LONG == LONG - 1 {
+            let before = world.answered.load(Ordering::SeqCst);
+            db_testkit::until("commits are answered in an outage", async || {
+                world.answered.load(Ordering::SeqCst) - before > ANSWERED
+            })
+            .await;
+        }
+        let hits = there.stats().second_tier_hits;
         redis.restart().await.unwrap();
         let back = Instant::now();
         db_testkit::until("both breakers are closed", async || {
@@ -77,6 +92,9 @@ async fn run(kills: usize) -> Figure {
         })
         .await;
         closed_ms.push(back.elapsed().as_secs_f64() * 1e3);
+        db_testkit::until("the second tier is used again", async || there.stats().second_tier_hits > hits)
+            .await;
+        used_ms.push(back.elapsed().as_secs_f64() * 1e3);
     }
     calm(&world, &there).await;
     world.stop.store(true, Ordering::SeqCst);
@@ -96,14 +114,10 @@ async fn run(kills: usize) -> Figure {
         detail: json!({
             "kills": kills, "reads": world.reads.load(Ordering::SeqCst), "failed": failed, "stale": stale,
             "p99_ms": usual, "window_p99_ms": window, "window_reads": window_ms.len(), "window_max_ms": quantile(&mut window_ms, 1.0), "closed_ms_at_most": closed,
+            "used_again_ms_at_most": quantile(&mut used_ms, 1.0), "used_again_ms": quantile(&mut used_ms, 0.5),
             "writes": world.rows.iter().map(|row| row.load(Ordering::SeqCst)).sum::<u64>(),
         }),
     }
-}
-
-async fn cache(redis: &Redis) -> Cache {
-    let config = CacheConfig { unmarked: Unmarked::RollBack, ..CacheConfig::default() };
-    server::cache(&redis.url(), config).await
 }
 
 /// Waits for hits of the second tier.
@@ -159,15 +173,11 @@ async fn write(cache: Cache, world: Arc<World>) {
         let id = (turn * 17) % KEYS;
         let transaction = cache.transaction();
         transaction.touch(Tag::row("rows", id));
-        // One that commits unmarked is seen by other processes only when this one can tell them.
-        if transaction.before_commit().await.is_err() {
-            transaction.rolled_back().await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            continue;
-        }
+        transaction.before_commit().await.unwrap();
         let value = world.rows[id].fetch_add(1, Ordering::SeqCst) + 1;
         transaction.committed(None).await;
         world.acknowledged[id].store(value, Ordering::SeqCst);
+        world.answered.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -10,8 +10,8 @@ use db_cache::{CacheConfig, Keyspace, Loaded, ReadAt};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::server;
 use crate::{Figure, Size};
+use crate::{negatives, server};
 
 /// The program's first argument in the processes that it starts.
 pub(crate) const CHILD: &str = "stampede-child";
@@ -50,7 +50,11 @@ pub(crate) fn measure(size: Size) -> Figure {
             "killed_wrong": killed.wrong, "killed_took_ms": killed.took.as_millis(),
         }));
     }
-    Figure { value: total as f64 / rounds as f64, unit: "loads of 1,000 keys", holds, detail: json!(detail) }
+    let negatives = runtime.block_on(negatives::measure());
+    // Nothing is shown where the cache did not answer with what is not there.
+    holds &= negatives.wrong == 0 && negatives.nothing > 1_000 && negatives.hits > 1_000;
+    let detail = json!({ "rounds": detail, "negatives": negatives.detail() });
+    Figure { value: total as f64 / rounds as f64, unit: "loads of 1,000 keys", holds, detail }
 }
 
 async fn round(kills: bool) -> Round {

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::clock::{CoarseClock, Moment, SharedClock};
 use crate::config::CacheConfig;
+use crate::contact::Contact;
 use crate::entry::{Cached, Entry, Found, Nothing};
 use crate::error::CacheError;
 use crate::feed_task;
@@ -66,6 +67,11 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
+    /// Held while the second tier is told of it.
+    pub(crate) telling: tokio::sync::Mutex<()>,
+    pub(crate) contact: Contact,
+    /// When this process last heard of a new history of the database.
+    pub(crate) history_since: AtomicU64,
     pub(crate) sampler: Sampler,
     /// The number of the last request to warm the cache; none before it was looked for.
     pub(crate) warm_request: watch::Sender<Option<u64>>,
@@ -125,6 +131,10 @@ impl Cache {
     pub fn on(config: CacheConfig, foundation: Foundation) -> Self {
         let Foundation { tier, clock, random, .. } = &foundation;
         let is_alone = tier.is_none();
+        // What stands in for a second tier is never away.
+        let quarantine = if is_alone { Duration::MAX } else { config.quarantine };
+        let has_relay = config.relay_within.is_some();
+        let contact = Contact::new(clock.now(), quarantine, config.feed_interval, has_relay);
         let tier = tier.clone().unwrap_or_else(|| Arc::new(Solo::new(Arc::clone(clock), random)));
         let member = Member(random.next_u64());
         let expected = usize::try_from(config.max_memory_bytes / SMALLEST_ENTRY).unwrap_or(usize::MAX);
@@ -135,6 +145,9 @@ impl Cache {
             flights: Flights::default(),
             counts: Counts::default(),
             unheard: Unheard::default(),
+            telling: tokio::sync::Mutex::default(),
+            contact,
+            history_since: AtomicU64::new(0),
             sampler: Sampler::default(),
             warm_request: watch::Sender::new(None),
             is_alone,
@@ -207,16 +220,18 @@ impl Cache {
     ///
     /// # Errors
     /// None: where the second tier does not answer it is told as soon as it does, and this process forgets them at once.
+    /// While an outage begins it returns when that has been told, or has been silent as long as for
+    /// [`Unmarked::Commit`](crate::Unmarked::Commit).
     pub async fn invalidate(&self, tags: &[Tag]) {
         let slots: Vec<Slot> = tags.iter().map(Tag::slot).collect();
-        self.shared.bump(None, &slots, None).await;
+        self.shared.bump_and_tell(None, &slots, None).await;
     }
 
     /// Drops the entry of one key.
     pub async fn invalidate_key<K, V>(&self, key: &Key<K, V>) {
         let Some(id) = key.id() else { return };
         self.shared.first.remove(id);
-        self.shared.bump(None, &[id.slot()], None).await;
+        self.shared.bump_and_tell(None, &[id.slot()], None).await;
     }
 
     /// Drops everything, in all processes.
@@ -306,20 +321,21 @@ impl Shared {
         Some((found, as_of))
     }
 
-    /// What the first tier has that is expired and not known to be wrong.
+    /// What the first tier has that is expired and not known to be wrong, and when it was read.
     pub(crate) fn expired_here<V: Send + Sync + 'static>(
         &self,
         plan: &Plan<V>,
         now: Moment,
-    ) -> Option<Found<V>> {
+    ) -> Option<(Found<V>, Moment)> {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
         let is_known_good = head.is_valid(&self.knowledge)
             && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
+        let as_of = head.as_of;
         may.then(|| {
             add_one(&self.counts.stale_served);
-            Found::Value(Cached { entry, stale: true })
+            (Found::Value(Cached { entry, stale: true }), as_of)
         })
     }
 
@@ -405,6 +421,7 @@ impl Shared {
         if !self.knowledge.set_history(history) {
             return;
         }
+        self.history_since.fetch_max(self.clock.now().0, Ordering::AcqRel);
         self.dropped_everything(Wholesale::NewHistory);
         self.renew_epoch(NewEpoch::IfHistoryIs(history)).await;
     }

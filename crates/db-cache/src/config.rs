@@ -50,15 +50,21 @@ pub struct CacheConfig {
     /// Which hits are read again in the background, to tell how consistent the cache is; none is not at all.
     pub sample: Option<SampleConfig>,
     /// Where a relay runs: how far it may be behind before neither tier is trusted, but in [`Mode::Ttl`]. A write from outside is
-    /// seen that much later than a mode says.
+    /// seen that much later than a mode says. Longer than `RelayConfig::longest_rest`, or its rests cost hits.
     pub relay_within: Option<Duration>,
+    /// A second tier that was away for longer than this is not trusted for as long when it is back: by then the other
+    /// processes have told it what they changed meanwhile. An answer to a transaction that it cannot be told of waits for
+    /// at most twice as long, while an outage begins.
+    pub quarantine: Duration,
 }
 
 /// What becomes of a transaction whose mark does not come through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unmarked {
-    /// It commits, and what it touches is bumped as soon as the second tier answers again. Until then other processes may
-    /// read old values, up to their TTL, if this process ends before and no relay runs.
+    /// It commits. Its caller is answered when the second tier has been told, or has been silent for so long that nobody
+    /// trusts it: that takes [`CacheConfig::quarantine`] twice, once an outage. Other processes may read old values after
+    /// that only where this one alone does not reach the second tier: until a relay has told it, or this process; and up
+    /// to their TTL, if this process ends before and no relay runs.
     Commit,
     /// It is rolled back.
     RollBack,
@@ -114,6 +120,7 @@ impl Default for CacheConfig {
             longest_lease: Duration::from_secs(5),
             sample: None,
             relay_within: None,
+            quarantine: Duration::from_secs(1),
         }
     }
 }

@@ -27,6 +27,8 @@ use crate::token::Token;
 pub(crate) enum Purpose {
     /// There is none.
     Load,
+    /// There is one in the first tier, which is too old for the caller.
+    Again,
     /// There is one, whose time is nearly over.
     Refresh,
 }
@@ -75,7 +77,7 @@ impl Shared {
         let Look { token, seen } = self.look_and_open(&plan).await;
         let mut stale = stale;
         match seen {
-            Seen::Fresh(found, as_of) if purpose == Purpose::Load || self.is_renewed(&plan, &found) => {
+            Seen::Fresh(found, as_of) if purpose != Purpose::Refresh || self.is_renewed(&plan, &found) => {
                 self.release(&plan, holder).await;
                 return flight.land(Landed::Found(found, as_of));
             }
@@ -168,7 +170,7 @@ impl Shared {
         let slots: Vec<_> = fresh.slots().collect();
         let epoch = self.generation();
         let snapshot = self.tier.ask(|tier| tier.open(&fresh, epoch)).await.ok()?;
-        let epoch = self.trusted(&snapshot).await?;
+        let epoch = self.trusted(asked, &snapshot).await?;
         Token::new(asked, sight, epoch, &slots, &snapshot)
     }
 
@@ -240,9 +242,10 @@ impl Shared {
     {
         let now = self.clock.now();
         match stale.filter(|stale| now < stale.stale_until) {
-            Some(stale) => Landed::Found(self.serve_stale(&stale), now),
+            Some(stale) => Landed::Instead(self.serve_stale(&stale), stale.as_of),
             None => {
-                self.expired_here(plan, now).map_or(Landed::Failed(error), |found| Landed::Found(found, now))
+                let expired = self.expired_here(plan, now);
+                expired.map_or(Landed::Failed(error), |(found, as_of)| Landed::Instead(found, as_of))
             }
         }
     }

@@ -39,6 +39,8 @@ struct Progress<V, E> {
 pub(crate) enum Landed<V, E> {
     /// A value, and the moment at which its snapshot was at the earliest.
     Found(Found<V>, Moment),
+    /// It failed, and this may be served instead, which was known not to be wrong at that moment.
+    Instead(Found<V>, Moment),
     Failed(CacheError<E>),
     /// It was only to refresh, and another process does that.
     GaveUp,
@@ -147,6 +149,7 @@ impl<V, E> Clone for Landed<V, E> {
     fn clone(&self) -> Self {
         match self {
             Landed::Found(found, as_of) => Landed::Found(found.clone(), *as_of),
+            Landed::Instead(found, as_of) => Landed::Instead(found.clone(), *as_of),
             Landed::Failed(error) => Landed::Failed(error.clone()),
             Landed::GaveUp => Landed::GaveUp,
         }

@@ -6,6 +6,7 @@ mod clock;
 mod codec;
 mod config;
 mod consistency;
+mod contact;
 mod counters;
 mod entry;
 mod envelope;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -39,6 +40,8 @@ pub(crate) enum Seen<V> {
 /// A value that is not known to be wrong, whose time is over.
 pub(crate) struct Stale<V> {
     pub(crate) found: Found<V>,
+    /// When it was known not to be wrong.
+    pub(crate) as_of: Moment,
     pub(crate) fresh_until: Moment,
     pub(crate) stale_until: Moment,
 }
@@ -65,7 +68,9 @@ impl Shared {
             Ok(snapshot) => snapshot,
             Err(_) => return Look::nothing(Miss::TierDown),
         };
-        let Some(epoch) = self.trusted(&snapshot).await else { return Look::nothing(Miss::Distrusted) };
+        let Some(epoch) = self.trusted(asked, &snapshot).await else {
+            return Look::nothing(Miss::Distrusted);
+        };
         let token = Token::new(asked, sight, epoch, slots, &snapshot);
         let bytes = snapshot.entries.pop().flatten();
         let seen = match bytes {
@@ -89,14 +94,14 @@ impl Shared {
         Cow::Borrowed(&plan.slots)
     }
 
-    /// The epoch, if this process may trust what was read under it. An epoch of another run is renewed.
-    pub(crate) async fn trusted(&self, snapshot: &Snapshot) -> Option<EpochRecord> {
-        if !self.is_relayed(snapshot.relayed, snapshot.now) {
-            return None;
-        }
+    /// The epoch, if this process may trust what was read under it, asked for at `asked`. An epoch of another run is
+    /// renewed.
+    pub(crate) async fn trusted(&self, asked: Moment, snapshot: &Snapshot) -> Option<EpochRecord> {
+        let now = self.clock.now();
+        self.contact.answered(now);
         let epoch = snapshot.epoch?;
         match self.knowledge.judge(&epoch, snapshot.run) {
-            Verdict::Trusted => Some(epoch),
+            Verdict::Trusted => self.has_been_told_all(asked, now, snapshot).then_some(epoch),
             Verdict::OtherRun if self.mutant == Mutant::IgnoreRun => Some(epoch),
             Verdict::OtherRun => {
                 self.dropped_everything(Wholesale::NewEpoch);
@@ -110,6 +115,19 @@ impl Shared {
             }
             Verdict::HistoryAhead => None,
         }
+    }
+
+    /// Whether all that was committed is known to the tier, as far as it was away or waits for a relay.
+    fn has_been_told_all(&self, asked: Moment, now: Moment, snapshot: &Snapshot) -> bool {
+        if !self.is_relayed(snapshot.relayed, snapshot.now) {
+            return false;
+        }
+        // The tier counts in milliseconds.
+        let behind =
+            snapshot.relayed.map(|at| snapshot.now.since(at).saturating_add(Duration::from_millis(1)));
+        let relayed = self.config.relay_within.and(behind).map(|behind| asked.before(behind));
+        let has_caught_up = relayed.is_none_or(|relayed| self.contact.has_caught_up(relayed));
+        (has_caught_up && self.contact.is_steady(now)) || self.mutant == Mutant::NoQuarantine
     }
 
     /// Whether the relay is no further behind than it may be. One that is ahead was heard by another server's clock.
@@ -203,6 +221,7 @@ impl Shared {
             true => Seen::Fresh(found, token.asked),
             false => Seen::Expired(Stale {
                 found,
+                as_of: token.asked,
                 fresh_until: expired_at(token, &envelope, snapshot),
                 stale_until,
             }),
@@ -216,7 +235,7 @@ impl Shared {
         token: &Token,
         fresh_until: Moment,
         stale_until: Moment,
-        cost: std::time::Duration,
+        cost: Duration,
     ) -> Head {
         for (slot, record) in token.slots.iter() {
             if record.doubt.is_none() {
@@ -259,5 +278,5 @@ pub(crate) fn early_from(beta: f64, fresh_until: Moment, cost: std::time::Durati
         return fresh_until;
     }
     let window = (cost.as_secs_f64() * beta * LARGEST_LOGARITHM).min(86_400.0);
-    fresh_until.before(std::time::Duration::try_from_secs_f64(window).unwrap_or_default())
+    fresh_until.before(Duration::try_from_secs_f64(window).unwrap_or_default())
 }

@@ -39,7 +39,7 @@ impl Shared {
             Ok(snapshot) => snapshot,
             Err(_) => return all(Miss::TierDown),
         };
-        let Some(epoch) = self.trusted(&snapshot).await else { return all(Miss::Distrusted) };
+        let Some(epoch) = self.trusted(asked, &snapshot).await else { return all(Miss::Distrusted) };
         let token = Token::of_present(asked, sight, epoch, &slots, &snapshot);
         let envelopes: Vec<Result<Opened<'_>, Miss>> = plans
             .iter()

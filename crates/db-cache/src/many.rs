@@ -161,8 +161,11 @@ impl Shared {
             self.load_many_uncached(&unencoded, load, answers).await;
         }
         let mut open = self.look_for_each(plans, answers).await;
+        let mut purpose = Purpose::Load;
         while !open.is_empty() {
-            let waiting = self.join_each(open, load);
+            let waiting = self.join_each(open, load, purpose);
+            // What a later round finds in the first tier is what the one before has refused.
+            purpose = Purpose::Again;
             let again = self.when_each_landed(waiting, began, answers).await;
             open = self.look_again_for_each(again, answers).await;
         }
@@ -234,6 +237,7 @@ impl Shared {
         self: &Arc<Self>,
         open: Vec<Open<K, V>>,
         load: &Arc<F>,
+        purpose: Purpose,
     ) -> Vec<Waiting<K, V, E>>
     where
         K: Clone + Eq + Hash + Send + Sync + 'static,
@@ -259,7 +263,7 @@ impl Shared {
             waiting.push(Waiting { open, board, joined });
         }
         if !legs.is_empty() {
-            tokio::spawn(Arc::clone(self).fly_many(legs, Arc::clone(load), Purpose::Load));
+            tokio::spawn(Arc::clone(self).fly_many(legs, Arc::clone(load), purpose));
         }
         waiting
     }
@@ -288,15 +292,22 @@ impl Shared {
             let soft = open.plan.policy.soft_timeout.map(|soft| soft.saturating_sub(started.elapsed()));
             // The clock is coarse: a load of others in the instant of the call may have begun before it.
             let since = if joined { began.after(Duration::from_nanos(1)) } else { began };
+            let may_have =
+                |found: &Found<V>, as_of| !joined || self.may_share(&open.plan, found, since, as_of);
             let answer = match self.landed(&board, soft).await {
-                Wait::Stale(stale) => Ok(self.serve_stale(&stale).into_value()),
+                Wait::Stale(stale) if may_have(&stale.found, stale.as_of) => {
+                    Ok(self.serve_stale(&stale).into_value())
+                }
+                Wait::Landed(Landed::Instead(found, as_of)) if may_have(&found, as_of) => {
+                    Ok(found.into_value())
+                }
                 Wait::Landed(Landed::Found(found, as_of))
                     if self.may_share(&open.plan, &found, since, as_of) =>
                 {
                     Ok(found.into_value())
                 }
                 Wait::Landed(Landed::Failed(error)) => Err(error),
-                Wait::Landed(Landed::Found(..) | Landed::GaveUp) => {
+                Wait::Stale(_) | Wait::Landed(Landed::Found(..) | Landed::Instead(..) | Landed::GaveUp) => {
                     again.push(open);
                     continue;
                 }

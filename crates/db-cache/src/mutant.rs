@@ -46,8 +46,10 @@ pub enum Mutant {
     IgnoreTimeline,
     /// The relay says what it has bumped as of the end of its look, and not as of its beginning.
     RelayedLate,
-    /// A commit that the tier could not be told of is answered once its doubt is over.
+    /// A commit that the tier could not be told of is answered all the same.
     AnswerUntold,
     /// What FusionCache mended in 2.8: an evicted record of a tag comes back as it was at first.
     ResurrectMarker,
+    /// A second tier that comes back is trusted at once.
+    NoQuarantine,
 }

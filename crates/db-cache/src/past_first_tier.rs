@@ -1,6 +1,7 @@
 //! A read that the first tier did not answer: a look at the second tier, then a load that all callers share.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -74,8 +75,9 @@ impl Shared {
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
         let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
-        let mut load = Some(load);
+        let load = Arc::new(load);
         let mut stale = expired;
+        let mut purpose = Purpose::Load;
         loop {
             let (board, joined) = match Flights::join::<V, E>(self, &plan.id) {
                 Seat::Joined(board) => {
@@ -83,10 +85,17 @@ impl Shared {
                     (board, true)
                 }
                 Seat::First(board, flight) => {
-                    let Some(load) = load.take() else { return Err(CacheError::Ended) };
-                    let run =
-                        Arc::clone(self).fly(Arc::clone(&plan), load, flight, Purpose::Load, stale.clone());
-                    tokio::spawn(run);
+                    let load = Arc::clone(&load);
+                    let load = move |from| load(from);
+                    tokio::spawn(Arc::clone(self).fly(
+                        Arc::clone(&plan),
+                        load,
+                        flight,
+                        purpose,
+                        stale.clone(),
+                    ));
+                    // What it finds here may be too old for this caller.
+                    purpose = Purpose::Again;
                     (board, false)
                 }
             };
@@ -95,17 +104,21 @@ impl Shared {
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
+            let may_have = |found: &Found<V>, as_of| !joined || self.may_share(&plan, found, since, as_of);
             match self.landed(&board, plan.policy.soft_timeout).await {
-                Wait::Stale(stale) => return Ok(self.serve_stale(&stale)),
+                Wait::Stale(stale) if may_have(&stale.found, stale.as_of) => {
+                    return Ok(self.serve_stale(&stale));
+                }
                 // A load that has begun before this call may not know what was committed before it. What the call's own
                 // flight has found is good for it, also where the first tier has had it for long.
-                Wait::Landed(Landed::Found(found, as_of))
-                    if !joined || self.may_share(&plan, &found, since, as_of) =>
+                Wait::Landed(Landed::Instead(found, as_of) | Landed::Found(found, as_of))
+                    if may_have(&found, as_of) =>
                 {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),
-                Wait::Landed(Landed::Found(..) | Landed::GaveUp) => {
+                Wait::Stale(_) => {}
+                Wait::Landed(Landed::Found(..) | Landed::Instead(..) | Landed::GaveUp) => {
                     if let Look { seen: Seen::Fresh(found, _), .. } = self.look(&plan).await {
                         return Ok(found);
                     }
@@ -163,7 +176,8 @@ impl Shared {
         match plan.mode {
             // A session's own write was over when the call began.
             _ if plan.session.is_some() => as_of >= began,
-            Mode::Ttl => true,
+            // What a failover has lost is not served once it is known.
+            Mode::Ttl => as_of >= began || as_of.0 > self.history_since.load(Ordering::Acquire),
             Mode::Bounded(within) if as_of < began => match found {
                 Found::Value(value) => {
                     let head = &value.entry.head;

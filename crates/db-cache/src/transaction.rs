@@ -43,13 +43,21 @@ const FIRST_FENCE_PAUSE: Duration = Duration::from_micros(100);
 const LONGEST_FENCE_PAUSE: Duration = Duration::from_millis(20);
 const FENCE_MARGIN: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts to tell the second tier of a commit.
-const RETRY: Duration = Duration::from_millis(20);
+/// How often an answer that waits looks whether the second tier is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 struct State {
     slots: Vec<Slot>,
     marked: Option<Writer>,
+}
+
+/// Whether first tiers have heard of what was marked or bumped.
+enum Fenced {
+    Yes,
+    NotYet,
+    /// The tier has lost the mark.
+    Never,
 }
 
 /// A transaction's mark did not come through, and it is told to roll back then.
@@ -127,7 +135,7 @@ impl CacheTransaction {
         match cache.tier.ask_within(budget, |tier| tier.mark(writer, &fresh, keep)).await {
             Ok(at) => {
                 cache.knowledge.changed_here(&slots, at);
-                match self.fenced && !cache.fence(at).await {
+                match self.fenced && !cache.fence(at, &slots).await {
                     // The mark may be gone with the tier that took it.
                     true => Err(TierError::new(
                         TierFailure::TimedOut,
@@ -152,9 +160,9 @@ impl CacheTransaction {
 
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
-    /// It returns once the second tier knows, or is known not to answer: then it is told as soon as it does. A fenced
-    /// transaction, and any with [`Unmarked::RollBack`], returns only once the tier knows: its mark may be lost, and others
-    /// may reach the tier that this process does not reach.
+    /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it is told as soon
+    /// as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns only once the tier knows: its mark may
+    /// be lost, and others may reach the tier that this process does not reach.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait; the tier is told all the same.
@@ -164,17 +172,14 @@ impl CacheTransaction {
         if slots.is_empty() || cache.mutant == Mutant::BumpBeforeCommit {
             return SessionToken { position, ..SessionToken::default() };
         }
-        let mut feed = cache.bump(writer, &slots, position).await;
-        if self.fenced || cache.config.unmarked == Unmarked::RollBack {
-            let given_up = cache.clock.now().after(cache.config.doubt);
-            while feed.is_none() && (cache.mutant != Mutant::AnswerUntold || cache.clock.now() < given_up) {
-                tokio::time::sleep(RETRY).await;
-                feed = cache.bump(writer, &slots, position).await;
-            }
+        let mut feed = cache.bump_and_tell(writer, &slots, position).await;
+        let waits = self.fenced || cache.config.unmarked == Unmarked::RollBack;
+        if feed.is_none() && waits && cache.mutant != Mutant::AnswerUntold {
+            feed = cache.unheard.when_told(&slots).await;
         }
         if let Some(at) = feed.filter(|_| self.fenced) {
             // The mark may have been lost since: nobody is answered before this is everywhere.
-            cache.fence(at).await;
+            cache.fence(at, &[]).await;
         }
         SessionToken { feed, position, untold: feed.is_none() }
     }
@@ -227,6 +232,7 @@ impl Shared {
         let budget = self.config.commit_budget;
         match self.tier.ask_within(budget, |tier| tier.bump(writer, &fresh, position)).await {
             Ok(at) => {
+                self.contact.answered(self.clock.now());
                 self.knowledge.changed_here(slots, at);
                 Some(at)
             }
@@ -239,6 +245,36 @@ impl Shared {
         }
     }
 
+    /// The same. Where the second tier did not take it, this returns when it has, or when it is known not to be there: nobody
+    /// who is answered reads older after that.
+    pub(crate) async fn bump_and_tell(
+        &self,
+        writer: Option<Writer>,
+        slots: &[Slot],
+        position: Option<Position>,
+    ) -> Option<Cursor> {
+        let at = self.bump(writer, slots, position).await;
+        if at.is_some() || slots.is_empty() || self.mutant == Mutant::AnswerUntold {
+            return at;
+        }
+        let gone = async {
+            let until = self.clock.now().after(self.config.doubt);
+            while !self.contact.is_gone() && self.clock.now() < until {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let at = tokio::select! {
+            biased;
+            at = self.unheard.when_told(slots) => at,
+            () = gone => None,
+        };
+        if let (Some(writer), Some(_)) = (writer, at) {
+            // They have fresh generations; where this is lost the doubt ends by itself.
+            let _ = self.tier.ask_within(self.config.commit_budget, |tier| tier.abort(writer, slots)).await;
+        }
+        at
+    }
+
     /// Nobody will say what became of a transaction: this process bumps what it touched once it must be over, in case the
     /// mark did not come through.
     fn in_doubt_for_good(&self, slots: &[Slot]) {
@@ -246,28 +282,42 @@ impl Shared {
         self.unheard.remember_later(self.clock.now().after(self.config.doubt), slots);
     }
 
-    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told.
-    async fn fence(&self, at: Cursor) -> bool {
+    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told,
+    /// and where the mark on one of `marked` is gone meanwhile.
+    async fn fence(&self, at: Cursor, marked: &[Slot]) -> bool {
         // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for that long.
         let until = self.clock.now().after(self.config.longest_lease.saturating_mul(2)).after(FENCE_MARGIN);
         let mut pause = FIRST_FENCE_PAUSE;
-        while !self.is_fenced(at).await {
-            if self.clock.now() >= until {
-                return false;
+        loop {
+            match self.is_fenced(at, marked).await {
+                Fenced::Yes => return true,
+                Fenced::Never => return false,
+                Fenced::NotYet if self.clock.now() >= until => return false,
+                Fenced::NotYet => {}
             }
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_FENCE_PAUSE);
         }
-        true
     }
 
-    async fn is_fenced(&self, at: Cursor) -> bool {
+    async fn is_fenced(&self, at: Cursor, marked: &[Slot]) -> Fenced {
         let budget = self.config.commit_budget;
-        let Ok(members) = self.tier.ask_within(budget, |tier| tier.members()).await else { return false };
-        // A tier that was emptied or taken over knows no members, but their leases go on.
-        let Ok(now) = self.tier.ask_within(budget, |tier| tier.read(&[], &[])).await else { return false };
-        let has_all = members.iter().all(|(_, applied)| *applied >= at.id);
-        has_all && now.run == at.run && now.keeps_members_for(self.config.longest_lease)
+        let Ok(members) = self.tier.ask_within(budget, |tier| tier.members()).await else {
+            return Fenced::NotYet;
+        };
+        let Ok(now) = self.tier.ask_within(budget, |tier| tier.read(&[], marked)).await else {
+            return Fenced::NotYet;
+        };
+        let is_marked = now.slots.iter().all(|slot| slot.is_some_and(|slot| slot.doubt.is_some()));
+        if !marked.is_empty() && (now.run != at.run || !is_marked) {
+            return Fenced::Never;
+        }
+        let has_all = now.run == at.run && members.iter().all(|(_, applied)| *applied >= at.id);
+        // A tier that was emptied knows no members, but their leases go on.
+        match has_all && now.keeps_members_for(self.config.longest_lease) {
+            true => Fenced::Yes,
+            false => Fenced::NotYet,
+        }
     }
 }
 

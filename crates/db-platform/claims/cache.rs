@@ -1,5 +1,6 @@
 //! The claims of the cache that take the whole stack: a database, its standbys, a Redis, and processes that read through `Db`.
 
+pub(crate) mod chaos;
 pub(crate) mod commit_cost;
 pub(crate) mod failover;
 pub(crate) mod frozen_standby;

@@ -56,6 +56,16 @@ const CLAIMS: &[Claim] = &[
         measure: clone_time::measure,
     },
     Claim {
+        id: "cache-3",
+        sentence: "Redis, application processes, their connections and COMMITs' answers are killed, stopped, emptied, cut and \
+                   delayed while several processes read and write: no read is older than its mode promises, and when all is \
+                   over no key is.",
+        target: "0 stale of 200,000 checked reads (10,000,000 nightly, over several runs): none older than an acknowledged \
+                 commit in Strict and after a fenced one, none by more than 1 s in Bounded, and 0 keys stale for good",
+        fails_without: "crates/db-cache/src/redis/scripts/bump.lua: changes[#changes + 1] = { slot, record }",
+        measure: cache::chaos::measure,
+    },
+    Claim {
         id: "cache-4",
         sentence: "A failover that loses commits serves no cached value that the new primary does not hold, once a process knows \
                    the new writer, 10 runs (50 nightly); a relay's slot that is missing, lost, timed out or shadowed leaves no \
@@ -215,9 +225,12 @@ const CLAIMS: &[Claim] = &[
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).filter(|word| !word.starts_with("--"));
-    if words.next().as_deref() == Some(clone_time::CHILD) {
-        let nightly = std::env::args().any(|word| word == "--nightly");
-        return clone_time::child(if nightly { Size::Nightly } else { Size::Ci });
+    match words.next().as_deref() {
+        Some(clone_time::CHILD) => {
+            let nightly = std::env::args().any(|word| word == "--nightly");
+            clone_time::child(if nightly { Size::Nightly } else { Size::Ci })
+        }
+        Some(cache::chaos::CHILD) => cache::chaos::child(),
+        _ => db_testkit::claims::run(CLAIMS),
     }
-    db_testkit::claims::run(CLAIMS)
 }

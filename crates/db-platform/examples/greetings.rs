@@ -2,7 +2,6 @@
 //!
 //! `cargo run -p db-platform --example greetings` starts a server of its own and waits for requests:
 //! `curl http://127.0.0.1:8080/greetings/1,2,3` is one statement.
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping"))]
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;

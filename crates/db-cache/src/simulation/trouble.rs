@@ -30,6 +30,14 @@ pub(super) async fn make(world: Arc<World>) {
     let mut replica: TierState = world.tier.state();
     for _ in 0..24 {
         tokio::time::sleep(Duration::from_millis(world.below(90))).await;
+        if world.commits_unmarked() && world.chance(0.4) {
+            if world.chance(0.5) {
+                is_down(&world).await
+            } else {
+                hears_of_no_commit(&world).await
+            }
+            continue;
+        }
         let what = world.below(17);
         if (6..=8).contains(&what) {
             world.loses_marks();
@@ -47,7 +55,8 @@ pub(super) async fn make(world: Arc<World>) {
             11 => world.database.pause_replay(false),
             12 => world.start_process(Some(world.below(3) as usize)).await,
             14 | 15 => world.database.set_unwell(what == 14),
-            16 => {
+            // What commits without a mark promises nothing of a process that alone is cut off.
+            16 if !world.commits_unmarked() => {
                 cut_off(&world);
                 // What divides the network takes a server with it, as often as not.
                 if world.chance(0.5) {
@@ -138,8 +147,18 @@ fn all_operations_are_well(world: &World) {
 
 async fn is_down(world: &World) {
     OPERATIONS.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
-    tokio::time::sleep(Duration::from_millis(world.below(400))).await;
+    // Longer where commits go on meanwhile, so that they are answered.
+    let longest = if world.commits_unmarked() { 1_500 } else { 400 };
+    tokio::time::sleep(Duration::from_millis(world.below(longest))).await;
     all_operations_are_well(world);
+}
+
+/// It answers reads, and no writer reaches it.
+async fn hears_of_no_commit(world: &World) {
+    let writes = [Operation::Mark, Operation::Bump];
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::DOWN));
+    tokio::time::sleep(Duration::from_millis(world.below(200))).await;
+    writes.iter().for_each(|operation| world.tier.set_faults(*operation, Faults::NONE));
 }
 
 /// One process does not reach the tier for a while, which may be longer than a doubt lasts.

@@ -44,23 +44,25 @@ pub struct Report {
 }
 
 /// Rows that a key is made from, with the version of each.
-type Versions = Vec<(u32, u64)>;
+pub(super) type Versions = Vec<(u32, u64)>;
 
 /// Two rows in one entry: the first is in the key's tags, the second only in the value's.
-static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>::new("pairs")
+pub(super) static PAIRS: Keyspace<(u32, u32), Versions> = Keyspace::<(u32, u32), Versions>::new("pairs")
     .tags_of_key(|(first, _)| vec![Tag::row("rows", first)])
     .tags_of_value(|versions| versions.iter().map(|(row, _)| Tag::row("rows", row)).collect());
 
-const ROWS: u64 = 4;
+pub(super) const ROWS: u64 = 4;
 /// A row that only those write who know no cache.
 const OUTSIDE: u32 = 4;
+/// The part of reads that ask for several keys at once.
+const MANY: f64 = 0.4;
 const PROCESSES: usize = 3;
 const BOUND: Duration = Duration::from_millis(200);
 const RELAY_WITHIN: Duration = Duration::from_millis(150);
 
 /// The database fails a load.
 #[derive(Debug)]
-struct Unwell;
+pub(super) struct Unwell;
 
 /// All that the tasks of a run share.
 pub(super) struct World {
@@ -71,6 +73,7 @@ pub(super) struct World {
     caches: Mutex<Vec<(Cache, Reach)>>,
     mutant: Mutant,
     relays: bool,
+    unmarked: Unmarked,
     started: tokio::time::Instant,
     commits: std::sync::atomic::AtomicU64,
     past: Mutex<(u64, u64)>,
@@ -97,6 +100,8 @@ async fn run(setting: Setting) -> Report {
         caches: Mutex::default(),
         mutant: setting.mutant,
         relays: setting.seed.is_multiple_of(2),
+        // What commits unmarked needs a relay where its process ends.
+        unmarked: if setting.seed.is_multiple_of(4) { Unmarked::Commit } else { Unmarked::RollBack },
         started: tokio::time::Instant::now(),
         commits: std::sync::atomic::AtomicU64::new(0),
         past: Mutex::default(),
@@ -133,6 +138,10 @@ impl World {
 
     pub(super) fn relays(&self) -> bool {
         self.relays
+    }
+
+    pub(super) fn commits_unmarked(&self) -> bool {
+        self.unmarked == Unmarked::Commit
     }
 
     pub(super) fn leaves_out(&self, guard: Mutant) -> bool {
@@ -197,12 +206,13 @@ impl World {
             ttl: Duration::from_secs(36_000),
             tier_budget: Duration::from_millis(25),
             commit_budget: Duration::from_millis(60),
-            unmarked: Unmarked::RollBack,
+            unmarked: self.unmarked,
             doubt: Duration::from_millis(700),
             load_lease: Duration::from_millis(90),
             feed_interval: Duration::from_millis(40),
             longest_lease: Duration::from_millis(400),
             relay_within: self.relays.then_some(RELAY_WITHIN),
+            quarantine: Duration::from_millis(150),
             ..CacheConfig::default()
         };
         let way = Way::to(&self.tier);
@@ -248,7 +258,7 @@ impl World {
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
         // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
-        let has_lost_marks = began < *self.unmarked_until();
+        let has_lost_marks = self.commits_unmarked() || began < *self.unmarked_until();
         let promise = match promise {
             Promise::Strict if has_lost_marks => Promise::AnsweredBefore(Duration::ZERO),
             other => other,
@@ -270,6 +280,9 @@ impl World {
 
     /// What a read of a key returns; none where it failed, which is told.
     async fn get(&self, process: usize, pair: (u32, u32), mode: Mode) -> Option<Versions> {
+        if self.chance(MANY) {
+            return self.get_among_others(process, pair, mode).await;
+        }
         let cache = self.cache(process);
         let database = Arc::clone(&self.database);
         let fails = self.chance(0.3);

@@ -3,12 +3,16 @@
 
 mod accidents;
 mod conformance;
+mod kept;
+mod life;
 mod many;
+mod model;
 mod operator;
 mod redis;
 mod relay;
 mod relayed;
 mod sampling;
+mod scene;
 mod schedules;
 mod sharing;
 mod simulation;

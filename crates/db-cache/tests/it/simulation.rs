@@ -57,6 +57,18 @@ caught! {
     r16_positions_of_two_timelines_do_not_compare: IgnoreTimeline,
     a_relay_has_bumped_what_there_was_when_it_looked: RelayedLate,
     an_evicted_record_does_not_come_back_as_it_was: ResurrectMarker,
+    no_commit_is_answered_while_others_may_trust_what_it_replaces: AnswerUntold,
+    a_tier_that_comes_back_is_not_trusted_at_once: NoQuarantine,
+}
+
+/// Seeds that once showed a fault.
+#[test]
+fn what_was_mended_stays_so() {
+    // A read whose own load had found an entry that was too old for it, while the tier was not trusted; a read that was
+    // given the value of a load from before a failover.
+    for seed in [234, 2002] {
+        assert_eq!(run(seed, Mutant::None).violations, [], "seed {seed}");
+    }
 }
 
 #[test]

@@ -9,13 +9,15 @@ use super::Db;
 use crate::breakers::Breakers;
 use crate::parts::Parts;
 
+type MakeDb = dyn Fn(Arc<Router<Pool>>, Arc<Parts>, Option<Arc<Breakers>>) -> Db + Send + Sync;
+
 /// A handle that keeps no pool open. The cache that it leads to is kept by its caller.
 pub(crate) struct WeakDb {
     router: Weak<Router<Pool>>,
     parts: Weak<Parts>,
     breakers: Option<Weak<Breakers>>,
     /// Makes a handle of these.
-    rest: Box<dyn Fn(Arc<Router<Pool>>, Arc<Parts>, Option<Arc<Breakers>>) -> Db + Send + Sync>,
+    rest: Box<MakeDb>,
 }
 
 impl WeakDb {
@@ -33,7 +35,7 @@ impl Db {
     /// This handle, without keeping anything open; in no session.
     pub(crate) fn downgrade(&self) -> WeakDb {
         let (retry, timeout, lost_writes) = (self.retry.clone(), self.timeout, self.lost_writes.clone());
-        let (cache, is_pooled) = (self.cache.clone(), self.is_pooled);
+        let (cache, is_pooled, writes) = (self.cache.clone(), self.is_pooled, Arc::clone(&self.writes));
         #[cfg(feature = "otel")]
         let meter = Arc::clone(&self.meter);
         let rest = move |router, parts, breakers| Db {
@@ -43,6 +45,7 @@ impl Db {
             retry: retry.clone(),
             timeout,
             session: None,
+            writes: Arc::clone(&writes),
             lost_writes: lost_writes.clone(),
             cache: cache.clone(),
             is_pooled,

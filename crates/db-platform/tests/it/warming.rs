@@ -56,7 +56,7 @@ async fn a_service_starts_with_the_hot_keys_of_its_last_run_and_warms_again_when
     let first = start(&cluster, &tier).await;
     until("the feed is read", async || first.cache_stats().unwrap().feed_lag.is_some()).await;
     assert_eq!(cold(&first, 1..=50).await, 50);
-    first.shutdown(Duration::from_secs(5)).await;
+    let _ = first.shutdown(Duration::from_secs(5)).await;
     let operator = Operator::new(Arc::clone(&tier) as Arc<dyn SecondTier>, "warming");
     // What was written meanwhile must be loaded anew.
     operator.invalidate(&[Tag::row("users", 7)]).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_service_starts_with_the_hot_keys_of_its_last_run_and_warms_again_when
     operator.invalidate_all().await.unwrap();
     operator.warm().await.unwrap();
     until("it is warm again", async || AtomicU64::load(&LOADED, Ordering::SeqCst) - before == 51).await;
-    second.shutdown(Duration::from_secs(5)).await;
+    let _ = second.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,124 @@
+//! Measures the claims of the area `backup`.
+//!
+//! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
+#![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
+
+#[path = "../tests/it/commands.rs"]
+mod commands;
+mod corruptions;
+#[path = "../tests/it/emulators.rs"]
+mod emulators;
+#[path = "../tests/it/gcs_stub.rs"]
+mod gcs_stub;
+#[path = "../tests/it/history.rs"]
+mod history;
+mod kills;
+mod ledger;
+#[path = "../tests/it/live.rs"]
+mod live;
+mod pitr;
+mod retention;
+mod speed;
+#[path = "../tests/it/spoil.rs"]
+mod spoil;
+mod store_faults;
+mod stores;
+mod versions;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
+#[path = "../tests/it/world.rs"]
+mod world;
+
+use std::process::ExitCode;
+
+use db_testkit::claims::{Claim, Figure, Size};
+
+const CLAIMS: &[Claim] = &[
+    Claim {
+        id: "backup-1",
+        sentence: "An encrypted full backup of realistic data takes at most 0.60 times pgBackRest's time at two processes and \
+                   zstd 3, a restore at most 0.65 times, at most 64 MB of memory whatever the size, and the log is archived at least \
+                   1.3 times as fast as by its asynchronous mode (5 pairs; nightly 30).",
+        target: "0.60 and 0.65 times, 64 MB, 1.3 times",
+        fails_without: "crates/db-backup/src/session.rs: self.received.reserve(READ_BYTES);",
+        measure: speed::measure,
+    },
+    Claim {
+        id: "backup-2",
+        sentence: "A database that is restored to a random time, position, transaction or restore point, over three timelines \
+                   under load, holds exactly the commits up to there (60 targets; nightly 500).",
+        target: "0 targets with another commit, or one less",
+        fails_without: "crates/db-backup/src/restore/configure.rs: settings.extend(own);",
+        measure: pitr::measure,
+    },
+    Claim {
+        id: "backup-3",
+        sentence: "kill -9 of a backup, an archive_command or a restore at a random point breaks no published backup and loses \
+                   no log, and the next run goes on (60 points; nightly 600).",
+        target: "0 broken backups, 0 lost commits, 0 runs that do not go on",
+        fails_without: "crates/db-backup/src/restore/apply.rs: place::begin(directory, &plan.backup)?;",
+        measure: kills::measure,
+    },
+    Claim {
+        id: "backup-4",
+        sentence: "Bits flip, objects are cut, lost, swapped or replaced by older ones: verification and reading notice each, \
+                   nothing wrong is ever read, and a gap in the log is found at once.",
+        target: "0 of 10,000 corruptions (500 in CI) missed; a gap found within 10 s",
+        fails_without: "crates/db-backup/src/cluster.rs: self.add_vanished(&mut backups, &tombstones).await?;",
+        measure: corruptions::measure,
+    },
+    Claim {
+        id: "backup-5",
+        sentence: "The store fails before or after it did its work, hangs, is busy, cuts or flips its answers: what was \
+                   acknowledged is there, what fails says so within its deadline, and a store that lies about conditional puts \
+                   is refused.",
+        target: "2,000 bad days (60 in CI): 0 acknowledged segments or backups lost, 0 late answers, 0 permanent errors for \
+                 what is temporary; 3 of 3 liars refused",
+        fails_without: "crates/db-backup/src/store.rs: Ok(Some(there)) if there == bytes => Ok(Put::Created),",
+        measure: store_faults::measure,
+    },
+    Claim {
+        id: "backup-7",
+        sentence: "Whatever the history and the policy: no expiry removes what a kept backup needs, any moment of the days \
+                   that are promised can be reached, and each hour, day and week keeps a backup if it had one.",
+        target: "150,000 random histories (6,000 in CI), 0 promises broken",
+        fails_without: "crates/db-backup/src/retention.rs: keep_what_is_needed(backups, &mut keep);",
+        measure: retention::measure,
+    },
+    Claim {
+        id: "backup-8",
+        sentence: "A local directory, S3 and Azure by their emulators, and Google Cloud Storage by a stub pass one suite, a \
+                   backup with its log, verification, a lock and expiry included.",
+        target: "4 of 4 kinds of store",
+        fails_without: "crates/db-backup/src/store.rs: Ok(()) | Err(Fault::Missing) => Ok(()),",
+        measure: stores::measure,
+    },
+    Claim {
+        id: "backup-9",
+        sentence: "PostgreSQL 15 to 18 are backed up, restored to a point in time and rehearsed, 17 and 18 with a chain of \
+                   incremental backups.",
+        target: "0 versions with another content",
+        fails_without: "crates/db-backup/src/take.rs: session.send_query(\"UPLOAD_MANIFEST\").await?;",
+        measure: versions::measure,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    if asked("commands::push") {
+        commands::push_for_the_server();
+        return ExitCode::SUCCESS;
+    }
+    if asked("commands::fetch") {
+        commands::fetch_for_the_server();
+        return ExitCode::SUCCESS;
+    }
+    if asked(kills::CHILD) {
+        return kills::child(&arguments);
+    }
+    db_testkit::claims::run(CLAIMS)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}

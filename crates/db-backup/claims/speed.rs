@@ -1,0 +1,224 @@
+//! A full backup and its restore against pgBackRest, on the same server, in turns.
+//!
+//! pgBackRest is `pgbackrest` on PATH, or what `DB_BACKUP_PGBACKREST` names; without it nothing is measured.
+
+use std::os::unix::fs::lchown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::commands::push_command;
+use crate::kills::CHILD;
+use crate::live::Live;
+use crate::{Figure, Size, runtime};
+
+/// Rows as applications have them: they compress to about a third.
+const DATA: &str = "CREATE TABLE events AS SELECT i AS id, gen_random_uuid() AS tenant, md5(i::text) AS hash, \
+                    now() - i * interval '1 second' AS at, jsonb_build_object('kind', i % 17, 'path', '/a/' || i % 1000, 'ms', \
+                    random() * 100, 'note', repeat(md5((i % 5000)::text), 2)) AS body FROM generate_series(1, {rows}) AS i; \
+                    ALTER TABLE events ADD PRIMARY KEY (id); CREATE INDEX ON events (hash)";
+
+struct Peer {
+    program: PathBuf,
+    config: PathBuf,
+}
+
+#[derive(Default)]
+struct Times {
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+pub(crate) fn measure(size: Size) -> Figure {
+    let (pairs, rows) = if size == Size::Nightly { (30, 2_200_000) } else { (5, 1_100_000) };
+    runtime().block_on(all(pairs, rows))
+}
+
+async fn all(pairs: usize, rows: usize) -> Figure {
+    let program = std::env::var_os("DB_BACKUP_PGBACKREST").map_or_else(|| "pgbackrest".into(), PathBuf::from);
+    assert!(
+        Command::new(&program).arg("version").output().is_ok(),
+        "pgBackRest is needed: install it, or name it"
+    );
+    let live = Live::start(None, &[("archive_command", "true"), ("max_wal_size", "8GB")]).await;
+    live.run(&DATA.replace("{rows}", &rows.to_string())).await;
+    live.run("VACUUM (FREEZE, ANALYZE); CHECKPOINT").await;
+    let bytes: u64 =
+        live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap();
+    let peer = Peer::new(&live, program);
+    let (mut backup, mut restore, mut peak) = (Times::default(), Times::default(), 0);
+    for pair in 0..pairs {
+        let (seconds, memory) = ours(&live, "take-included", &live.server.primary_url());
+        peak = peak.max(memory);
+        backup.ours.push(seconds);
+        backup.theirs.push(peer.run(&["--type=full", "backup"]));
+        let (here, there) = (live.home.path().join("ours"), live.home.path().join("theirs"));
+        let (seconds, memory) = ours(&live, "restore", &here.display().to_string());
+        peak = peak.max(memory);
+        restore.ours.push(seconds);
+        std::fs::create_dir(&there).unwrap();
+        own(&there);
+        let to = format!("--pg1-path={}", there.display());
+        restore.theirs.push(peer.run(&[&to, "--type=immediate", "restore"]));
+        for directory in [here, there] {
+            std::fs::remove_dir_all(directory).unwrap();
+        }
+        eprintln!("backup-1: pair {} of {pairs}: {backup:?} {restore:?}", pair + 1);
+    }
+    let push = push_rates(&live, &peer).await;
+    let (backups, restores, megabytes) = (backup.ratio(), restore.ratio(), peak as f64 / 1e6);
+    Figure {
+        value: backups,
+        unit: "times pgBackRest's time of a full backup",
+        holds: backups <= 0.60 && restores <= 0.65 && megabytes <= 64.0 && push.0 / push.1 >= 1.3,
+        detail: json!({
+            "database_bytes": bytes, "pairs": pairs, "restore_ratio": restores, "peak_memory_mb": megabytes,
+            "segments_pushed_a_second": [push.0, push.1],
+            "backup_seconds": [backup.ours, backup.theirs], "restore_seconds": [restore.ours, restore.theirs],
+        }),
+    }
+}
+
+/// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best of three.
+async fn push_rates(live: &Live, peer: &Peer) -> (f64, f64) {
+    let ours = push_command(&live.home.path().join("store"), &live.keys, &live.home.path().join("spool"));
+    let theirs = format!("{} --archive-async archive-push %p", peer.command());
+    let (mut best_ours, mut best_theirs) = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        best_ours = best_ours.max(drained(live, &ours).await);
+        best_theirs = best_theirs.max(drained(live, &theirs).await);
+        eprintln!("backup-1: {best_ours:.1} and {best_theirs:.1} segments a second");
+    }
+    (best_ours, best_theirs)
+}
+
+/// Fills some segments while nothing is archived, then measures how fast a command archives them.
+async fn drained(live: &Live, command: &str) -> f64 {
+    live.run("ALTER SYSTEM SET archive_command = ''").await;
+    live.run("SELECT pg_reload_conf()").await;
+    let first = live.text("SELECT pg_walfile_name(pg_current_wal_lsn())::text AS t").await;
+    let rows = "INSERT INTO events SELECT i + 10000000 * (random() * 1000)::int, gen_random_uuid(), md5(i::text), now(), \
+                jsonb_build_object('n', i, 'note', md5(random()::text)) FROM generate_series(1, 700000) AS i \
+                ON CONFLICT DO NOTHING";
+    live.run(rows).await;
+    let last = live.text("SELECT pg_walfile_name(pg_switch_wal())::text AS t").await;
+    live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", command.replace('\'', "''"))).await;
+    let began = Instant::now();
+    live.run("SELECT pg_reload_conf()").await;
+    let all = format!("SELECT (last_archived_wal >= '{last}')::text AS t FROM pg_stat_archiver");
+    while live.text(&all).await != "true" {
+        assert!(began.elapsed() < Duration::from_secs(300), "the archiver does not get on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let number = |name: &str| u64::from_str_radix(&name[16..], 16).unwrap();
+    (number(&last) + 1).saturating_sub(number(&first)) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Gives the server's account a directory.
+fn own(path: &Path) {
+    if let Some(account) = db_server::Account::for_servers().unwrap() {
+        lchown(path, Some(account.uid), Some(account.gid)).unwrap();
+    }
+}
+
+/// Runs a program as the server's account, as pgBackRest is to be run.
+fn as_the_server(command: &mut Command) {
+    if let Some(account) = db_server::Account::for_servers().unwrap() {
+        command.uid(account.uid).gid(account.gid);
+    }
+}
+
+impl Times {
+    /// The median of the ratios of the pairs.
+    fn ratio(&self) -> f64 {
+        let mut ratios: Vec<f64> =
+            self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios[ratios.len() / 2]
+    }
+}
+
+impl std::fmt::Debug for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2?} / {:.2?}", self.ours.last(), self.theirs.last())
+    }
+}
+
+/// Runs our program; its seconds, and the most memory that it had.
+fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let (store, secret) = (live.home.path().join("store"), live.keys.secret_text());
+    command.args([CHILD, what, &store.display().to_string(), &secret, argument]);
+    let began = Instant::now();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(resident(&child));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        db_server::wait_until(Duration::from_millis(2), || false);
+    };
+    assert!(status.success(), "our {what} failed");
+    (began.elapsed().as_secs_f64(), peak)
+}
+
+/// The most bytes of memory that a process has had, as the kernel counts.
+fn resident(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+impl Peer {
+    fn new(live: &Live, program: PathBuf) -> Peer {
+        let home = live.home.path();
+        let address = live.server.address_of(0).unwrap();
+        let sub = |name: &str| home.join(format!("peer-{name}"));
+        for name in ["repo", "log", "lock", "spool"] {
+            std::fs::create_dir(sub(name)).unwrap();
+            own(&sub(name));
+        }
+        let show = |path: &Path| path.display().to_string();
+        let text = format!(
+            "[global]\nrepo1-path={}\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=swordfish\nrepo1-retention-full=1\n\
+             compress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\narchive-check=n\nlog-level-console=error\n\
+             log-level-file=off\nlog-path={}\nlock-path={}\nspool-path={}\n[main]\npg1-path={}\npg1-host-user=postgres\n\
+             pg1-port={}\npg1-socket-path={}\npg1-user=postgres\n",
+            show(&sub("repo")),
+            show(&sub("log")),
+            show(&sub("lock")),
+            show(&sub("spool")),
+            show(&live.server.dir().join("node1")),
+            address.port(),
+            show(live.server.dir()),
+        );
+        let config = home.join("pgbackrest.conf");
+        std::fs::write(&config, text.replace("pg1-host-user=postgres\n", "")).unwrap();
+        let peer = Peer { program, config };
+        peer.run(&["stanza-create"]);
+        peer
+    }
+
+    /// Its command line up to the command.
+    fn command(&self) -> String {
+        format!("{} --config={} --stanza=main", self.program.display(), self.config.display())
+    }
+
+    /// Runs it; its seconds.
+    fn run(&self, arguments: &[&str]) -> f64 {
+        let mut command = Command::new(&self.program);
+        command.arg(format!("--config={}", self.config.display())).arg("--stanza=main").args(arguments);
+        command.env("PGPASSWORD", db_testkit::password());
+        as_the_server(&mut command);
+        let began = Instant::now();
+        let output = command.output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pgBackRest {arguments:?}: {said}");
+        began.elapsed().as_secs_f64()
+    }
+}

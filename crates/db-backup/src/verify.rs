@@ -1,0 +1,256 @@
+//! Verification: every object is read and checked, and what is wrong is a typed finding.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::backup_id::BackupId;
+use crate::chunk::ChunkRef;
+use crate::cluster::Cluster;
+use crate::container::{Opened, Unpacker};
+use crate::error::{BackupError, Result};
+use crate::finding::Finding;
+use crate::manifest::{Manifest, Summary};
+use crate::wal_store::StoredWal;
+
+/// What is verified.
+///
+/// ```
+/// use std::time::Duration;
+/// use db_backup::VerifyOptions;
+///
+/// let nightly = VerifyOptions { newest_within: Some(Duration::from_secs(26 * 3_600)), ..VerifyOptions::default() };
+/// assert!(nightly.contents);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// Whether packs and segments are read and every chunk is checked; without it only manifests, sizes and
+    /// names are.
+    pub contents: bool,
+    /// How many objects are read at once. Each takes about 16 MiB.
+    pub workers: usize,
+    /// How old the newest backup may be.
+    pub newest_within: Option<Duration>,
+    /// How long ago the newest segment may have been archived.
+    pub wal_within: Option<Duration>,
+}
+
+/// What verification found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is wrong. Nothing is what one wants to see.
+    pub findings: Vec<Finding>,
+    /// How many backups were looked at.
+    pub backups: u64,
+    /// How many objects were read, and how many bytes they had.
+    pub objects: u64,
+    /// How many bytes were read.
+    pub bytes: u64,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        VerifyOptions { contents: true, workers: 2, newest_within: None, wal_within: None }
+    }
+}
+
+impl Verdict {
+    /// Whether nothing is wrong: the exit status of a command.
+    pub fn holds(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl Cluster {
+    /// Reads everything and reports what is wrong with it. An error is only what kept it from looking.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn verify(&self, options: VerifyOptions) -> Result<Verdict> {
+        let now = self.store_time().await?;
+        let mut backups = self.backups().await?;
+        let mut verdict = Verdict::default();
+        for damaged in std::mem::take(&mut backups.damaged) {
+            verdict.findings.push(Finding::ManifestDamaged { id: damaged.id, why: damaged.why });
+        }
+        self.verify_backups(&backups.whole, options, &mut verdict).await?;
+        self.verify_log(&backups.whole, options, now, &mut verdict).await?;
+        for path in self.audit().await?.1 {
+            verdict.findings.push(Finding::AuditDamaged { path });
+        }
+        let newest = backups.whole.iter().map(|backup| backup.ended).max();
+        if let Some(within) = options.newest_within.filter(|within| is_late(newest, *within, now)) {
+            verdict.findings.push(Finding::TooOld { newest, within });
+        }
+        Ok(verdict)
+    }
+
+    async fn verify_backups(
+        &self,
+        backups: &[Summary],
+        options: VerifyOptions,
+        verdict: &mut Verdict,
+    ) -> Result<()> {
+        let mut packs = Packs::default();
+        for backup in backups {
+            verdict.backups += 1;
+            match self.manifest(&backup.id).await {
+                Ok(manifest) => packs.add(&manifest),
+                Err(error) if error.is_damage() => {
+                    let (id, why) = (backup.id.to_string(), error.to_string());
+                    verdict.findings.push(Finding::ManifestDamaged { id, why });
+                }
+                Err(error) => return Err(error),
+            }
+            let is_there = |parent: &&BackupId| backups.iter().any(|backup| backup.id == **parent);
+            if let Some(parent) = backup.parent.iter().find(|parent| !is_there(parent)) {
+                verdict
+                    .findings
+                    .push(Finding::ParentMissing { id: backup.id.clone(), parent: parent.clone() });
+            }
+        }
+        let checks = packs.0.into_iter().map(|(path, pack)| async move {
+            let found = self.verify_pack(&path, &pack, options.contents).await;
+            damage(found).map(|found| (path, pack, found))
+        });
+        let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
+        while let Some((path, pack, found)) = checks.try_next().await? {
+            verdict.objects += 1;
+            match found {
+                Ok(bytes) => verdict.bytes += bytes,
+                Err(why) => {
+                    let needed_by = pack.needed_by.into_iter().collect();
+                    verdict.findings.push(Finding::PackDamaged { path, needed_by, why });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes were read of it.
+    async fn verify_pack(&self, path: &str, pack: &Pack, contents: bool) -> Result<u64> {
+        if !contents {
+            let there = self.store().head(path).await?.ok_or_else(|| BackupError::missing(path))?;
+            let same = there.bytes == pack.bytes;
+            return if same { Ok(0) } else { Err(BackupError::damaged(path, "it has another size")) };
+        }
+        match self.read_pack(path, pack).await {
+            // A flip on the way is not in the store.
+            Err(BackupError::Damaged { .. }) => self.read_pack(path, pack).await,
+            read => read,
+        }
+    }
+
+    async fn read_pack(&self, path: &str, pack: &Pack) -> Result<u64> {
+        let object = self.store().require(path).await?;
+        let bytes = object.len() as u64;
+        if bytes != pack.bytes {
+            return Err(BackupError::damaged(
+                path,
+                format!("it has {bytes} bytes instead of {}", pack.bytes),
+            ));
+        }
+        let (inside, path, chunks) = (Arc::clone(&self.inside), path.to_owned(), pack.chunks.clone());
+        let checked = tokio::task::spawn_blocking(move || {
+            let opened = Opened::new(&inside.ring, &path, &object)?;
+            let mut unpacker = Unpacker::new()?;
+            for number in 0..opened.index.len() {
+                opened.chunk(number, &mut unpacker)?;
+            }
+            match chunks.iter().all(|chunk| opened.holds(chunk)) {
+                true => Ok(()),
+                false => Err(BackupError::damaged(&path, "it holds other chunks than the manifest names")),
+            }
+        });
+        checked.await.map_err(|_| BackupError::PipelineEnded)?.map(|()| bytes)
+    }
+
+    async fn verify_log(
+        &self,
+        backups: &[Summary],
+        options: VerifyOptions,
+        now: DateTime<Utc>,
+        verdict: &mut Verdict,
+    ) -> Result<()> {
+        verdict.findings.append(&mut self.gaps_of(backups).await?);
+        let mut newest = None;
+        for timeline in self.timelines().await? {
+            let stored = self.wal(timeline).await?;
+            newest = newest.max(stored.iter().map(|wal| wal.object.written).max());
+            if !options.contents {
+                continue;
+            }
+            let checks = stored.into_iter().filter(|wal| !wal.beside).map(|wal| self.verify_wal(wal));
+            let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
+            while let Some((bytes, finding)) = checks.try_next().await? {
+                verdict.objects += 1;
+                verdict.bytes += bytes;
+                verdict.findings.extend(finding);
+            }
+        }
+        if let Some(within) = options.wal_within.filter(|within| is_late(newest, *within, now)) {
+            verdict.findings.push(Finding::WalLate { newest, within });
+        }
+        Ok(())
+    }
+
+    async fn verify_wal(&self, wal: StoredWal) -> Result<(u64, Option<Finding>)> {
+        let (name, bytes) = (wal.name, wal.object.bytes);
+        let mut read = self.get_wal(name).await;
+        if read.as_ref().is_err_and(BackupError::is_damage) {
+            read = self.get_wal(name).await;
+        }
+        let finding = match read {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(Finding::WalDamaged { name, why: "it was there a moment ago".to_owned() }),
+            Err(BackupError::WalConflict { name }) => Some(Finding::WalConflict { name }),
+            Err(error) if error.is_damage() => Some(Finding::WalDamaged { name, why: error.to_string() }),
+            Err(error) => return Err(error),
+        };
+        Ok((bytes, finding))
+    }
+}
+
+/// The packs of all backups, each once.
+#[derive(Default)]
+struct Packs(BTreeMap<String, Pack>);
+
+#[derive(Default)]
+struct Pack {
+    bytes: u64,
+    chunks: Vec<ChunkRef>,
+    needed_by: BTreeSet<BackupId>,
+}
+
+impl Packs {
+    fn add(&mut self, manifest: &Manifest) {
+        for pack in &manifest.content.packs {
+            let known = self.0.entry(pack.path.clone()).or_default();
+            known.bytes = pack.bytes;
+            known.needed_by.insert(manifest.summary.id.clone());
+        }
+        for chunk in &manifest.content.chunks {
+            let pack = usize::try_from(chunk.pack).ok().and_then(|at| manifest.content.packs.get(at));
+            if let Some(known) = pack.and_then(|pack| self.0.get_mut(&pack.path)) {
+                known.chunks.push(*chunk);
+            }
+        }
+    }
+}
+
+/// Damage is a finding, and everything else an error.
+fn damage<T>(found: Result<T>) -> Result<Result<T, String>> {
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) if error.is_damage() => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_late(newest: Option<DateTime<Utc>>, within: Duration, now: DateTime<Utc>) -> bool {
+    let within = TimeDelta::from_std(within).unwrap_or(TimeDelta::MAX);
+    newest.is_none_or(|newest| now.signed_duration_since(newest) > within)
+}

@@ -1,0 +1,160 @@
+//! Takes chunks in the order of the stream, seals them into packs, and stores one pack while the next is
+//! filled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Known, Packed, UnderWay, WriterStatistics, Written};
+use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, PackRef};
+use crate::container::{Container, Frame};
+use crate::error::{BackupError, Result};
+use crate::repository::Inside;
+use crate::store::Put;
+
+pub(super) struct Packs {
+    inside: Arc<Inside>,
+    directory: String,
+    known: Arc<Known>,
+    pack_bytes: usize,
+    table: ChunkTable,
+    statistics: WriterStatistics,
+    /// The chunks of this stream, because the same may come again.
+    own: HashMap<ChunkId, u32>,
+    /// Where the packs of earlier backups stand in the table.
+    reused: HashMap<String, u32>,
+    filling: Option<Filling>,
+    storing: Option<JoinHandle<Result<()>>>,
+    packs: u32,
+}
+
+/// The pack that is being filled.
+struct Filling {
+    container: Container,
+    path: String,
+    /// Its place in the table.
+    number: u32,
+}
+
+impl Packs {
+    pub(super) fn new(inside: Arc<Inside>, directory: String, known: Arc<Known>, pack_bytes: usize) -> Self {
+        Packs {
+            inside,
+            directory,
+            known,
+            pack_bytes,
+            table: ChunkTable::default(),
+            statistics: WriterStatistics::default(),
+            own: HashMap::new(),
+            reused: HashMap::new(),
+            filling: None,
+            storing: None,
+            packs: 0,
+        }
+    }
+
+    /// Stores what arrives, until the stream ends or a chunk cannot be stored.
+    pub(super) async fn collect(
+        mut self,
+        mut arriving: mpsc::UnboundedReceiver<UnderWay>,
+    ) -> Result<Written> {
+        while let Some(UnderWay { packed, _room }) = arriving.recv().await {
+            match packed.await.map_err(|_| BackupError::PipelineEnded)?? {
+                Packed::Known(id) => self.refer_to_base(id)?,
+                Packed::New(frame) => self.add(frame).await?,
+            }
+        }
+        self.close().await?;
+        self.wait().await?;
+        Ok(Written { content: self.table, statistics: self.statistics })
+    }
+
+    async fn add(&mut self, frame: Frame) -> Result<()> {
+        if let Some(at) = self.own.get(&frame.id) {
+            let again = usize::try_from(*at).ok().and_then(|at| self.table.chunks.get(at)).copied();
+            let again = again.ok_or(BackupError::PipelineEnded)?;
+            self.count(again, true);
+            return Ok(());
+        }
+        let (id, plain_bytes) = (frame.id, frame.plain_bytes);
+        let mut filling = match self.filling.take() {
+            Some(filling) => filling,
+            None => self.open()?,
+        };
+        let number = filling.container.frames();
+        let row = filling.container.push(frame)?;
+        self.own.insert(id, u32::try_from(self.table.chunks.len()).unwrap_or(u32::MAX));
+        let (offset, stored_bytes) = (row.1, row.2);
+        let pack = filling.number;
+        self.count(ChunkRef { id, pack, frame: number, offset, stored_bytes, plain_bytes }, false);
+        let full = filling.container.bytes() >= self.pack_bytes;
+        self.filling = Some(filling);
+        if full { self.close().await } else { Ok(()) }
+    }
+
+    fn refer_to_base(&mut self, id: ChunkId) -> Result<()> {
+        let known = Arc::clone(&self.known);
+        let (mut chunk, pack) = known.get(id).ok_or(BackupError::PipelineEnded)?;
+        chunk.pack = match self.reused.get(&pack.path) {
+            Some(number) => *number,
+            None => {
+                let number = self.add_pack(pack.clone());
+                self.reused.insert(pack.path.clone(), number);
+                number
+            }
+        };
+        self.count(chunk, true);
+        Ok(())
+    }
+
+    fn count(&mut self, chunk: ChunkRef, reused: bool) {
+        self.table.chunks.push(chunk);
+        self.statistics.chunks += 1;
+        self.statistics.reused += u64::from(reused);
+        self.statistics.plain_bytes += u64::from(chunk.plain_bytes);
+    }
+
+    fn add_pack(&mut self, pack: PackRef) -> u32 {
+        self.table.packs.push(pack);
+        u32::try_from(self.table.packs.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    fn open(&mut self) -> Result<Filling> {
+        let path = format!("{}/{:06}", self.directory, self.packs);
+        self.packs += 1;
+        let number = self.add_pack(PackRef { path: path.clone(), bytes: 0 });
+        let container = Container::create(&self.inside.ring, &path, self.pack_bytes + CHUNK_BYTES / 2)?;
+        Ok(Filling { container, path, number })
+    }
+
+    /// Closes the pack and stores it, once the one before it is stored.
+    async fn close(&mut self) -> Result<()> {
+        let Some(Filling { container, path, number }) = self.filling.take() else { return Ok(()) };
+        let object = container.finish()?;
+        let bytes = object.len() as u64;
+        if let Some(pack) = usize::try_from(number).ok().and_then(|at| self.table.packs.get_mut(at)) {
+            pack.bytes = bytes;
+        }
+        self.statistics.stored_bytes += bytes;
+        self.wait().await?;
+        let inside = Arc::clone(&self.inside);
+        self.storing = Some(tokio::spawn(async move {
+            match inside.store.put_if_absent(&path, object).await? {
+                Put::Created => Ok(()),
+                // Nobody else writes below this backup's name, so it is ours and its answer was lost.
+                Put::Exists if inside.writes_only => Ok(()),
+                Put::Exists => Err(BackupError::damaged(path, "another pack is in its place")),
+            }
+        }));
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<()> {
+        match self.storing.take() {
+            Some(storing) => storing.await.map_err(|_| BackupError::PipelineEnded)?,
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Emulators of the clouds' stores, and stores on them.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use db_backup::{Limits, Provider, Store, StoreSettings};
+
+use crate::gcs_stub::GcsStub;
+
+const BUCKET: &str = "backups";
+const AZURE_ACCOUNT: &str = "devstoreaccount1";
+/// The emulator's own key, which its manual prints.
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A store's emulator; it ends when it is dropped.
+pub(crate) struct Emulator {
+    child: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+impl Emulator {
+    /// `None` where the program is not installed.
+    fn start(program: &str, arguments: impl Fn(&str, &str) -> Vec<String>) -> Option<Self> {
+        let path = on_path(program)?;
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(path);
+        command.args(arguments(&port.to_string(), directory.path().to_str().unwrap()));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir(directory.path());
+        let child = command.spawn().unwrap();
+        Some(Emulator { child, port, _directory: directory })
+    }
+
+    /// Waits until it listens.
+    async fn answers(&self) {
+        db_testkit::until("the emulator listens", async || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        })
+        .await;
+    }
+
+    /// Sends one request without a body, and returns the status line.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // Some close the connection and some do not: the first line is all that is needed.
+        let mut byte = [0];
+        while !answer.ends_with('\n') && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            answer.push(char::from(byte[0]));
+        }
+        answer
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|path| path.is_file())
+}
+
+fn settings(provider: Provider, endpoint: String, options: &[(&str, &str)]) -> StoreSettings {
+    let options: BTreeMap<String, String> =
+        options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    StoreSettings {
+        provider,
+        bucket: BUCKET.to_owned(),
+        endpoint: Some(endpoint),
+        options,
+        limits: Limits { deadline: Duration::from_secs(60), ..Limits::default() },
+        ..StoreSettings::default()
+    }
+}
+
+/// Google Cloud Storage, by our own stub.
+pub(crate) async fn gcs() -> (GcsStub, Store) {
+    let stub = GcsStub::start().await;
+    let store = Store::open(&settings(Provider::Gcs, stub.endpoint.clone(), &[])).unwrap();
+    (stub, store)
+}
+
+/// S3, by moto.
+pub(crate) async fn s3() -> Option<(Emulator, Store)> {
+    let arguments = |port: &str, _: &str| ["-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec();
+    let emulator = Emulator::start("moto_server", arguments)?;
+    emulator.answers().await;
+    let made =
+        emulator.ask(&format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"));
+    assert!(made.contains("200"), "{made}");
+    let options =
+        [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
+    let endpoint = format!("http://127.0.0.1:{}", emulator.port);
+    let store = Store::open(&settings(Provider::S3, endpoint, &options)).unwrap();
+    Some((emulator, store))
+}
+
+/// Azure Blob, by azurite.
+pub(crate) async fn azure() -> Option<(Emulator, Store)> {
+    let arguments = |port: &str, directory: &str| {
+        let flags = [
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--blobHost",
+            "127.0.0.1",
+            "--blobPort",
+            port,
+            "-l",
+        ];
+        flags.map(str::to_owned).into_iter().chain([directory.to_owned()]).collect()
+    };
+    let emulator = Emulator::start("azurite-blob", arguments)?;
+    emulator.answers().await;
+    let made = emulator.ask(&make_container());
+    assert!(made.contains("201"), "{made}");
+    let options = [("azure_storage_account_name", AZURE_ACCOUNT), ("azure_storage_account_key", AZURE_KEY)];
+    let endpoint = format!("http://127.0.0.1:{}/{AZURE_ACCOUNT}", emulator.port);
+    let store = Store::open(&settings(Provider::Azure, endpoint, &options)).unwrap();
+    Some((emulator, store))
+}
+
+/// A request that makes the container, signed as Azure's manual says (Shared Key).
+fn make_container() -> String {
+    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let signed = format!(
+        "PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:2021-08-06\n\
+         /{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{BUCKET}\nrestype:container"
+    );
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &STANDARD.decode(AZURE_KEY).unwrap());
+    let signature = STANDARD.encode(aws_lc_rs::hmac::sign(&key, signed.as_bytes()));
+    format!(
+        "PUT /{AZURE_ACCOUNT}/{BUCKET}?restype=container HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\
+         x-ms-date: {date}\r\nx-ms-version: 2021-08-06\r\n\
+         Authorization: SharedKey {AZURE_ACCOUNT}:{signature}\r\n\r\n"
+    )
+}

@@ -1,0 +1,26 @@
+//! The repository, on every kind of store and under faults.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod commands;
+mod copies;
+mod corruption;
+mod debian;
+mod dumps;
+mod emulators;
+mod expiry;
+mod faults;
+mod gcs_stub;
+mod history;
+mod keys;
+mod layouts;
+mod lease;
+mod live;
+mod python;
+mod receiving;
+mod rehearsing;
+mod retention;
+mod round_trip;
+mod slice;
+mod spoil;
+mod stores;
+mod world;
