@@ -17,14 +17,14 @@ const CLAIMS: [Claim; 5] = [
         id: "cache-1",
         sentence: "A hit in the first tier with three tags, checked against generations, TTL and lease, takes a third of a raw moka hit and allocates nothing.",
         target: "at most 0.30 times moka's, 0 allocations",
-        fails_without: "crates/db-cache/src/cache.rs: if let Some((found, refresh)) = self.shared.first_tier_hit(key, mode) {",
+        fails_without: "crates/db-cache/src/cache.rs: if let Some((found, behind)) = self.shared.first_tier_hit(key, mode) {",
         measure: cache_hit::measure,
     },
     Claim {
         id: "loader-5",
         sentence: "Where each load needs the one before, as in nested fields, a loader without a fixed delay is many times faster than async-graphql's with its defaults.",
         target: "on a chain of depth 5 at least 10 times as fast where loads answer from memory, and 5 times on a real server",
-        fails_without: "crates/db-loader/src/drain.rs: yield_now().await;",
+        fails_without: "crates/db-loader/src/drain.rs: self.first_is_busy.store(false, Ordering::Release);",
         measure: chain::measure,
     },
     Claim {

@@ -4,7 +4,8 @@ use lexopt::{Arg, Parser};
 
 use crate::failure::{Failure, Result};
 use crate::{
-    bench, ci, demo, doctor, down, layers, migrate, prove, psql, reset, say, seed, status, test, tidy, up,
+    backup, bench, ci, demo, doctor, down, layers, migrate, prove, psql, reset, say, seed, status, test,
+    tidy, up,
 };
 
 /// One command: what it is called, what it does in a line, what its help says, how it runs.
@@ -16,7 +17,7 @@ pub(crate) struct Command {
 }
 
 const GROUPS: [(&str, &[Command]); 4] = [
-    ("see it work", &[demo::COMMAND, test::COMMAND]),
+    ("see it work", &[demo::COMMAND, backup::COMMAND, test::COMMAND]),
     (
         "a development cluster",
         &[

@@ -10,9 +10,23 @@ use std::fs;
 use crate::failure::Result;
 use crate::{children, workspace};
 
-/// What the umbrella itself reads.
-const UMBRELLA: (&str, &[&str]) =
-    ("db-platform", &["DB_SLOW_QUERY_THRESHOLD", "SLOW_QUERY_THRESHOLD", "DB_LOG_QUERIES"]);
+/// What the umbrella itself reads: its query log, and who is told of what several crates find, which is no crate's own.
+const UMBRELLA: (&str, &[&str]) = (
+    "db-platform",
+    &[
+        "DB_SLOW_QUERY_THRESHOLD",
+        "SLOW_QUERY_THRESHOLD",
+        "DB_LOG_QUERIES",
+        "NOTIFICATION_ENABLED",
+        "NOTIFICATION_EMAIL",
+        "NOTIFICATION_EMAIL_FROM",
+        "NOTIFICATION_SMTP_URL",
+        "SMTP_URL",
+        "NOTIFICATION_WEBHOOK",
+        "NOTIFICATION_WEBHOOK_SECRET",
+        "NOTIFICATION_SEVERITY",
+    ],
+);
 
 /// The types that describe.
 const DESCRIBE: [&str; 4] = ["Setting", "Text", "Foreign", "Group"];

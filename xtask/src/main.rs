@@ -3,6 +3,7 @@
 //! This program is thin: it starts the heavy ones as child processes, and ends them when it is told to end. Results go
 //! to standard output, progress to standard error.
 
+mod backup;
 mod bench;
 mod children;
 mod ci;

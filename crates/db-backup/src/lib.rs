@@ -15,6 +15,8 @@ mod expire;
 mod finding;
 mod hold;
 mod instance;
+#[cfg(feature = "schedule")]
+mod job_lease;
 mod keys;
 mod lease;
 pub mod logical;
@@ -53,6 +55,8 @@ pub use error::{BackupError, Result};
 pub use expire::{Expired, Expiry};
 pub use finding::Finding;
 pub use hold::Hold;
+#[cfg(feature = "schedule")]
+pub use job_lease::{JobLease, OpenCluster};
 pub use keys::{Keys, Protection, RecoveryKey, WriterKey};
 pub use lease::Lease;
 pub use manifest::{
@@ -64,6 +68,8 @@ pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
+#[cfg(feature = "schedule")]
+pub use settings::ScheduleSettings;
 pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
 pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use verify::{Verdict, VerifyOptions};

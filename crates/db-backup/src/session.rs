@@ -114,6 +114,15 @@ impl Session {
         self.version / 10_000
     }
 
+    /// The system identifier of the server's cluster: whose backups are whose.
+    ///
+    /// # Errors
+    /// Where the server does not answer as one in replication mode does.
+    pub async fn system_identifier(&mut self) -> Result<u64, SessionError> {
+        let text = self.value("IDENTIFY_SYSTEM").await?;
+        text.parse().map_err(|_| self.protocol("a system identifier"))
+    }
+
     /// The warnings that the server has sent since the last call.
     pub(crate) fn take_notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)

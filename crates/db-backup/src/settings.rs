@@ -1,6 +1,9 @@
 //! The settings of backups: described, and read into [`StoreSettings`], [`KeySettings`], [`Compression`] and
 //! [`RetentionPolicy`](crate::RetentionPolicy).
 
+#[cfg(feature = "schedule")]
+mod schedule;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +11,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
+
+#[cfg(feature = "schedule")]
+pub use schedule::ScheduleSettings;
 
 use crate::error::{BackupError, Result};
 use crate::keys::{Keys, WriterKey};

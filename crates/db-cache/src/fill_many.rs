@@ -199,7 +199,7 @@ impl Shared {
         F: Fn(LoadFrom, Vec<K>) -> L + Send + Sync + 'static,
         L: Future<Output = Result<LoadedMany<K, V, E>, E>> + Send + 'static,
     {
-        let froms = loading.iter().map(|key| self.from_of(key));
+        let froms = loading.iter().map(|key| self.asks_for(key));
         let from = froms.reduce(LoadFrom::and).unwrap_or(LoadFrom::Primary);
         let mut answers = self.load_each(&loading, from, load).await;
         if let Some(refused) = self.refused_by_standby(&loading, &answers).await {
@@ -211,7 +211,7 @@ impl Shared {
         self.keep_each(loading, answers).await;
     }
 
-    fn from_of<K, V, E>(&self, loading: &Loading<K, V, E>) -> LoadFrom
+    fn asks_for<K, V, E>(&self, loading: &Loading<K, V, E>) -> LoadFrom
     where
         V: Send + Sync + 'static,
         E: Send + Sync + 'static,
@@ -307,7 +307,7 @@ impl Shared {
         };
         let refused = loading.iter().zip(answers).zip(&late).map(|((key, answer), late)| match answer {
             Ok(Loaded { read_at: read_at @ ReadAt::Standby(replayed), .. }) => {
-                !self.accepts(self.from_of(key), *read_at) || key.token.is_none() || !has(late, *replayed)
+                !self.accepts(self.asks_for(key), *read_at) || key.token.is_none() || !has(late, *replayed)
             }
             Ok(_) | Err(_) => false,
         });

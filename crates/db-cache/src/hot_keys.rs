@@ -32,7 +32,7 @@ struct HotKey {
 }
 
 /// How many keys are saved at most, and how many bytes they take.
-const MOST_KEYS: usize = 10_000;
+const MOST_KEYS: usize = 25_000;
 const MOST_BYTES: usize = 1 << 20;
 
 /// How long a list is kept: a service that was stopped over the holidays starts warm.

@@ -164,7 +164,7 @@ impl Shared {
         let mut purpose = Purpose::Load;
         while !open.is_empty() {
             let waiting = self.join_each(open, load, purpose);
-            // What a load finds here may be too old for these callers.
+            // What a later round finds in the first tier is what the one before has refused.
             purpose = Purpose::Again;
             let again = self.when_each_landed(waiting, began, answers).await;
             open = self.look_again_for_each(again, answers).await;

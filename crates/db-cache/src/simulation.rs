@@ -4,6 +4,7 @@
 mod checker;
 mod database;
 mod faults;
+mod many;
 mod tier;
 mod trouble;
 mod way;

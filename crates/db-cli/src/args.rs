@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+use crate::agent_args::{Agent, Notify};
+use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::migrate_args::Migrate;
+use crate::wal_args::Wal;
 
-/// Operates a PostgreSQL database: migrations, seeds, sizes, and the cache before it.
+/// Operates a PostgreSQL database: backups, migrations, seeds, sizes, and the cache before it.
 ///
 /// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all variables.
 #[derive(Parser)]
@@ -20,13 +23,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
-    was found (check, drift, lint, topology, cache stats, cache sample) or is pending (plan --exit-code); 130 interrupted.";
+    was found (check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
+    (plan --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
+    7 the target is not safe; 130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Read the database's URL from this file in place of the environment; keeps the password off the command line.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "database_url")]
     pub(crate) url_file: Option<PathBuf>,
+    /// Settings that the environment leaves out: lines of NAME=value. For archive_command, restore_command and cron.
+    #[arg(long, global = true, value_name = "FILE", env = "DBCTL_SETTINGS", value_hint = ValueHint::FilePath)]
+    pub(crate) settings: Option<PathBuf>,
     /// The database's URL, in place of the environment. Without a password: others see the command line.
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
@@ -48,6 +56,21 @@ pub(crate) enum Command {
     ///
     /// APP_ENV must say that this is not production; where it is not set, a person at a terminal is asked.
     Seed(Seed),
+    /// Take, look at, verify, restore and remove backups.
+    #[command(subcommand)]
+    Backup(Box<Backup>),
+    /// Archive the write-ahead log, get it back, and see whether it is whole.
+    #[command(subcommand)]
+    Wal(Wal),
+    /// Run what is due: backups, verification, rehearsals, expiry, at the times that the settings name.
+    ///
+    /// BACKUP_SCHEDULE and the others are cron expressions in BACKUP_TIME_ZONE. Of several agents one takes a backup; the
+    /// others say why they wait. SIGTERM ends it in good order. Successes, failures and what has not run for too long go to
+    /// NOTIFICATION_EMAIL and NOTIFICATION_WEBHOOK.
+    Agent(Agent),
+    /// See whether messages come through.
+    #[command(subcommand)]
+    Notify(Notify),
     /// Which server takes writes, and how the others are doing.
     ///
     /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a service does. Exit
@@ -73,6 +96,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         out: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// Whether it ends by itself when it is interrupted.
+    pub(crate) fn ends_itself(&self) -> bool {
+        matches!(self, Command::Agent(_) | Command::Wal(Wal::Receive(_)))
+    }
 }
 
 #[derive(Subcommand)]

@@ -1,14 +1,16 @@
 //! Finds out which database is meant, and connects to it.
 
+use db_platform::backup::PhysicalError;
+use db_platform::backup::session::Session;
 use db_platform::core::Connect as _;
 use db_platform::pool::{ConnectConfig, Connector};
-use db_platform::{Config, DatabaseUrl, Endpoint};
+use db_platform::{BackupDial, Config, DatabaseUrl, Endpoint};
 use diesel_async::AsyncPgConnection;
 use tokio_postgres::Client;
 
 use crate::args::Options;
 use crate::error::CliError;
-use crate::interrupt;
+use crate::{interrupt, vars};
 
 /// The configuration of the environment, with the URL of the file or the command line where one is given.
 pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
@@ -25,13 +27,12 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
         (None, None) => None,
     };
     let mut config = match url {
-        None => Config::from_env()?,
+        None if options.settings.is_none() => Config::from_env()?,
+        None => Config::from_vars(vars::all(options)?)?,
         Some(url) => {
-            let environment = std::env::vars_os()
-                .filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
             let given =
                 ["DATABASE_URL", "DATABASE_DIRECT_URL"].map(|name| (name.to_owned(), url.trim().to_owned()));
-            Config::from_vars(environment.chain(given))?
+            Config::from_vars(vars::all(options)?.into_iter().chain(given))?
         }
     };
     if options.ledger_schema.is_some() {
@@ -54,6 +55,21 @@ pub(crate) async fn connect_for_copy(config: &Config) -> Result<Client, CliError
     let client = connector.client(&host).await?;
     interrupt::cancels(&connector, &host, client.cancel_token());
     Ok(client)
+}
+
+/// A session in replication mode with the server of the settings.
+pub(crate) async fn replication(options: &Options) -> Result<Session, CliError> {
+    session(&config(options)?.direct_url).await
+}
+
+/// Whose cluster the server of this URL is.
+pub(crate) async fn system_identifier(url: &DatabaseUrl) -> Result<u64, CliError> {
+    let identified = session(url).await?.system_identifier().await;
+    Ok(identified.map_err(PhysicalError::from)?)
+}
+
+async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
+    Ok(Session::open(url, &BackupDial).await.map_err(PhysicalError::from)?)
 }
 
 /// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.

@@ -4,11 +4,9 @@
 //! A setting that is missing allows nothing. Nobody can tell an unlabelled development database from an
 //! unlabelled production, so the person says which it is by typing the database's name.
 
-use std::io::{IsTerminal, Write};
-
 use db_platform::{Config, Environment};
-use tokio::sync::oneshot;
 
+use crate::ask;
 use crate::error::CliError;
 
 /// The environment that was named, or development if a person says so. `does` is what the command does to the
@@ -17,33 +15,19 @@ pub(crate) async fn environment(config: &Config, does: &'static str) -> Result<E
     if let Some(environment) = config.named_environment {
         return Ok(environment);
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !ask::somebody() {
         return Err(CliError::NoEnvironment { does });
     }
     let url = &config.direct_url;
     let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
     let (database, hosts) = (url.database(), hosts.join(","));
-    eprint!(
+    let question = format!(
         "APP_ENV is not set, and this {does}.\nIf the database {database} on {hosts} is for development, \
          type its name: "
     );
-    let _ = std::io::stderr().flush();
-    if answer().await.trim() == database {
+    if ask::text(&question).await == database {
         Ok(Environment::Development)
     } else {
         Err(CliError::NotConfirmed { does })
     }
-}
-
-/// A line from the terminal. It is read on a thread that nobody waits for at the end, so that Ctrl-C ends the
-/// command.
-async fn answer() -> String {
-    let (said, heard) = oneshot::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        // What cannot be read confirms nothing.
-        let _ = std::io::stdin().read_line(&mut line);
-        let _ = said.send(line);
-    });
-    heard.await.unwrap_or_default()
 }

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use db_platform::backup::{BackupError, PhysicalError};
 use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
+use db_platform::notify::InvalidChannel;
+use db_platform::schedule::{InvalidCron, SchedulerError};
 use db_platform::{cache, migrations, seeds};
 
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +43,64 @@ pub(crate) enum CliError {
     File { path: PathBuf, source: std::io::Error },
     #[error("{name:?} is no name for a migration: letters, digits and _, as in create_users")]
     Name { name: String },
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error(transparent)]
+    Physical(Box<PhysicalError>),
+    #[error(transparent)]
+    Channel(#[from] InvalidChannel),
+    #[error(transparent)]
+    Cron(#[from] InvalidCron),
+    #[error(transparent)]
+    Scheduler(#[from] SchedulerError),
+    #[error("{path}: line {line} is not NAME=value", path = path.display())]
+    SettingsFile { path: PathBuf, line: usize },
+    #[error(
+        "BACKUP_ENCRYPTION_KEY is not set, and nothing opens the repository without it; `dbctl backup init` makes one"
+    )]
+    NoKey,
+    #[error("the repository holds no backup yet; `dbctl backup take` takes one")]
+    NoBackups,
+    #[error("the repository holds several clusters: say which with --cluster; there are {known}")]
+    SeveralClusters { known: String },
+    #[error("no backup begins with {named:?}; `dbctl backup list` prints them")]
+    NoSuchBackup { named: String },
+    #[error("several backups begin with {named:?}: write more of the name")]
+    SeveralBackups { named: String },
+    #[error("there is no backup that an incremental one could be relative to; take a full one first")]
+    NoParent,
+    #[error("there is no dump in the repository; `dbctl backup take --logical` takes one")]
+    NoDump,
+    #[error("say with --to which directory is meant")]
+    NoDirectory,
+    #[error("{what}: say {flag} where nobody is at the terminal")]
+    NotAgreed { what: &'static str, flag: &'static str },
+    #[error("{0}")]
+    Target(String),
+    #[error("{0}")]
+    Damaged(String),
+    #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
+    NoChannel,
+    #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\"")]
+    NoJobs,
+    #[error("metrics cannot be answered on {address}: {source}; take another address with --metrics, or off")]
+    Metrics { address: std::net::SocketAddr, source: std::io::Error },
     #[error("the database is already as {file} says: no migration is needed", file = file.display())]
     NoDifference { file: PathBuf },
 }
 
 impl CliError {
+    /// The exit status: 3 damage, 4 a gap in the log, 5 somebody else has the lock, 6 the store, 7 an unsafe target; 1 for all
+    /// else.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            CliError::Backup(error) => of_backup(error),
+            CliError::Physical(error) => of_physical(error),
+            CliError::Damaged(_) => 3,
+            _ => 1,
+        }
+    }
+
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| CliError::File { path, source }
@@ -60,5 +116,35 @@ impl From<migrations::check::CheckError> for CliError {
 impl From<seeds::Error> for CliError {
     fn from(error: seeds::Error) -> Self {
         CliError::Seed(Box::new(error))
+    }
+}
+
+impl From<PhysicalError> for CliError {
+    fn from(error: PhysicalError) -> Self {
+        CliError::Physical(Box::new(error))
+    }
+}
+
+fn of_backup(error: &BackupError) -> u8 {
+    match error {
+        error if error.is_damage() => 3,
+        BackupError::Locked { .. } | BackupError::LeaseLost(_) => 5,
+        BackupError::Store { .. }
+        | BackupError::Denied { .. }
+        | BackupError::Full { .. }
+        | BackupError::Unsuitable { .. } => 6,
+        _ => 1,
+    }
+}
+
+fn of_physical(error: &PhysicalError) -> u8 {
+    match error {
+        PhysicalError::Repository(error) => of_backup(error),
+        PhysicalError::NoWay { .. } | PhysicalError::Unreachable(_) | PhysicalError::NotArchived { .. } => 4,
+        PhysicalError::InUse { .. }
+        | PhysicalError::NotEmpty { .. }
+        | PhysicalError::OtherCluster { .. }
+        | PhysicalError::TablespaceInUse { .. } => 7,
+        _ => 1,
     }
 }

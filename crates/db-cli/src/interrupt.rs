@@ -30,10 +30,10 @@ pub(crate) async fn interrupted() {
     }
 }
 
-/// Asks the server to stop what it is doing for us.
-pub(crate) async fn cancel_statement() {
-    if let Some((connector, host, token)) = CANCEL.get() {
-        // Best effort: a server that cannot be reached cannot be told.
-        let _ = tokio::time::timeout(PATIENCE, connector.cancel(host, token)).await;
-    }
+/// Asks the server to stop what it is doing for us. Whether there was anything to stop.
+pub(crate) async fn cancel_statement() -> bool {
+    let Some((connector, host, token)) = CANCEL.get() else { return false };
+    // Best effort: a server that cannot be reached cannot be told.
+    let _ = tokio::time::timeout(PATIENCE, connector.cancel(host, token)).await;
+    true
 }

@@ -2,7 +2,13 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, reason = "results go to standard output")]
 
+mod agent;
+mod agent_args;
 mod args;
+mod ask;
+mod audit;
+mod backup;
+mod backup_args;
 mod cache;
 mod cache_args;
 mod check;
@@ -14,21 +20,31 @@ mod manual;
 mod migrate;
 mod migrate_args;
 mod new_migration;
+mod notify;
 mod progress;
+mod repository;
 mod say;
 mod seed;
 mod stats;
+mod table;
 mod topology;
+mod transfer;
+mod vars;
+mod wal;
+mod wal_args;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use db_platform::backup::wal::FATAL_EXIT;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
+use crate::agent_args::Notify;
 use crate::args::{Args, Command};
 use crate::error::CliError;
+use crate::wal_args::Wal;
 
 /// The exit status of a command that Ctrl-C ended, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -46,21 +62,24 @@ fn main() -> ExitCode {
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&error, args.options.json),
+        Err(error) => return fail(&error, 1, args.options.json),
     };
     let json = args.options.json;
+    let ends_itself = args.command.ends_itself();
+    let failed = if matches!(args.command, Command::Wal(Wal::Fetch(_))) { Some(FATAL_EXIT) } else { None };
     runtime.block_on(async {
         let mut command = std::pin::pin!(run(args));
         tokio::select! {
             result = &mut command => match result {
                 Ok(code) => code,
-                Err(error) => fail(&error, json),
+                Err(error) => fail(&error, failed.unwrap_or(error.status()), json),
             },
-            () = interrupt::interrupted() => {
+            () = interrupt::interrupted(), if !ends_itself => {
                 // The server would run the statement to its end: it is told to stop, and what it says is awaited.
-                interrupt::cancel_statement().await;
-                let _ = tokio::time::timeout(interrupt::PATIENCE, command).await;
-                ExitCode::from(INTERRUPTED)
+                if interrupt::cancel_statement().await {
+                    let _ = tokio::time::timeout(interrupt::PATIENCE, command).await;
+                }
+                ExitCode::from(failed.unwrap_or(INTERRUPTED))
             }
         }
     })
@@ -72,17 +91,21 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Stats(command) => stats::run(command, &args.options).await,
+        Command::Backup(command) => backup::run(*command, &args.options).await,
+        Command::Wal(command) => wal::run(command, &args.options).await,
+        Command::Agent(command) => agent::run(command, &args.options).await,
+        Command::Notify(Notify::Test) => notify::test(&args.options).await,
         Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),
     }
 }
 
-fn fail(error: &dyn std::error::Error, json: bool) -> ExitCode {
+fn fail(error: &dyn std::error::Error, status: u8, json: bool) -> ExitCode {
     if json {
         eprintln!("{}", json!({ "error": error.to_string() }));
     } else {
         eprintln!("dbctl: {error}");
     }
-    ExitCode::FAILURE
+    ExitCode::from(status)
 }

@@ -1,6 +1,5 @@
 //! Everything that a [`Db`](crate::Db) needs to know, from code or from the environment.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 #[cfg(feature = "cache")]
@@ -11,7 +10,8 @@ use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
 use db_retry::{BreakerConfig, CircuitBreaker, RetryConfig};
 
-use crate::settings::{QueryLogConfig, groups};
+use crate::notifications::NotificationConfig;
+use crate::settings::{QueryLogConfig, gather, settings_from_env, settings_from_vars};
 
 /// Everything that a [`Db`](crate::Db) needs to know.
 #[derive(Debug, Clone)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub slow_query_threshold: Option<Duration>,
     /// Whether every statement is logged.
     pub log_queries: bool,
+    /// Who is told of what a person should look at.
+    pub notifications: NotificationConfig,
 }
 
 impl Config {
@@ -74,16 +76,7 @@ impl Config {
     /// # Errors
     /// [`InvalidSettings`] with everything that is missing or wrong.
     pub fn from_env() -> Result<Self, InvalidSettings> {
-        let (mut vars, mut unreadable) = (HashMap::new(), Vec::new());
-        for (name, value) in std::env::vars_os() {
-            // A name that is not UTF-8 is none of ours.
-            let Ok(name) = name.into_string() else { continue };
-            match value.into_string() {
-                Ok(value) => drop(vars.insert(name, value)),
-                Err(_) => unreadable.push(name),
-            }
-        }
-        gather(&|name| vars.get(name).cloned(), vars.keys().map(String::as_str), &unreadable)
+        settings_from_env(Config::read_all)
     }
 
     /// The configuration from these names and values, as if they were all that the process's environment
@@ -101,8 +94,7 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, InvalidSettings> {
-        let vars: HashMap<String, String> = vars.into_iter().collect();
-        gather(&|name| vars.get(name).cloned(), vars.keys().map(String::as_str), &[])
+        settings_from_vars(vars, Config::read_all)
     }
 
     /// The configuration from what `lookup` knows. As the names that it knows cannot be listed, misspelt ones
@@ -111,7 +103,7 @@ impl Config {
     /// # Errors
     /// As [`Config::from_env`].
     pub fn from_lookup(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Self, InvalidSettings> {
-        gather(lookup, [], &[])
+        gather(lookup, [], &[], Config::read_all)
     }
 
     /// What is wrong with a configuration that was made in code and that no type forbids.
@@ -128,6 +120,13 @@ impl Config {
             standbys: self.read_urls.clone(),
             nodes: self.nodes.clone(),
         }
+    }
+
+    fn read_all(from: &mut Reader<'_>) -> Self {
+        let urls = DatabaseUrls::read(from);
+        let config = Config::read(from, urls);
+        warn_of_what_a_url_says_in_vain(from, &config);
+        config
     }
 
     fn read(from: &mut Reader<'_>, urls: DatabaseUrls) -> Self {
@@ -156,6 +155,7 @@ impl Config {
             cache,
             slow_query_threshold: slow,
             log_queries: all,
+            notifications: from.get(),
         }
     }
 }
@@ -168,29 +168,6 @@ fn cache_of(from: &mut Reader<'_>, primary: &DatabaseUrl) -> CacheConfig {
         cache.installation = format!("{}/{}", from.environment(), primary.database());
     }
     cache
-}
-
-/// Reads everything, and logs what may not be what was meant; `names` are all that are set, where that is
-/// known.
-fn gather<'n>(
-    lookup: &dyn Fn(&str) -> Option<String>,
-    names: impl IntoIterator<Item = &'n str>,
-    unreadable: &[String],
-) -> Result<Config, InvalidSettings> {
-    let groups = groups();
-    let mut reader = Reader::of(lookup);
-    for name in unreadable.iter().filter(|name| groups.iter().any(|group| group.reads(name))) {
-        reader.problem(name, "is not UTF-8");
-    }
-    let urls = DatabaseUrls::read(&mut reader);
-    let config = Config::read(&mut reader, urls);
-    warn_of_what_a_url_says_in_vain(&mut reader, &config);
-    reader.warn_of_foreign_names(&groups);
-    reader.warn_of_typos(names, &groups);
-    for notice in reader.finish()? {
-        tracing::warn!(name = notice.name, "{notice}");
-    }
-    Ok(config)
 }
 
 /// A setting of its own wins over the URL; nobody should believe that the URL does.

@@ -11,6 +11,8 @@ mod weak;
 
 #[cfg(feature = "cache")]
 pub use cached::CachedValue;
+#[cfg(feature = "cache")]
+pub use cached_many::CachedMany;
 
 use std::panic::Location;
 #[cfg(feature = "otel")]

@@ -1,6 +1,10 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "schedule")]
+mod advisory_lease;
+#[cfg(feature = "backup")]
+mod backup_dial;
 mod breakers;
 #[cfg(feature = "cache")]
 mod cache_part;
@@ -15,6 +19,7 @@ mod ground;
 mod health;
 mod loads;
 mod lost_writes;
+mod notifications;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
@@ -27,12 +32,16 @@ mod transaction;
 #[cfg(feature = "cache")]
 mod warming;
 
+#[cfg(feature = "schedule")]
+pub use advisory_lease::AdvisoryLease;
+#[cfg(feature = "backup")]
+pub use backup_dial::BackupDial;
 #[cfg(feature = "cache")]
 pub use cache_part::DbCache;
 pub use config::Config;
-#[cfg(feature = "cache")]
-pub use db::CachedValue;
 pub use db::Db;
+#[cfg(feature = "cache")]
+pub use db::{CachedMany, CachedValue};
 pub use db_core::{
     Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
     ServerReport, SqlState, Work,
@@ -45,22 +54,27 @@ pub use db_retry::{
     RetryConfig, RetryCounts,
 };
 pub use health::Health;
+pub use notifications::NotificationConfig;
 pub use parts::PartStatus;
 pub use read::ReadBuilder;
 pub use servers::primary_of;
-pub use settings::configuration_page;
+pub use settings::{configuration_page, settings_from_env, settings_from_vars};
 pub use transaction::TransactionBuilder;
 #[cfg(feature = "cache")]
 pub use warming::CacheWarming;
 
+#[cfg(feature = "backup")]
+pub use db_backup as backup;
 #[cfg(feature = "cache")]
 pub use db_cache as cache;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
+#[cfg(feature = "schedule")]
+pub use db_schedule as schedule;
 #[cfg(feature = "seeds")]
 pub use db_seeds as seeds;
 pub use {
-    db_core as core, db_loader as loader, db_pool as pool, db_query as query,
+    db_core as core, db_loader as loader, db_notify as notify, db_pool as pool, db_query as query,
     db_replica_routing as replica_routing, db_retry as retry,
 };
 

@@ -1,15 +1,23 @@
 //! The query log's settings, names of what is not there yet, and the page made of every crate's settings.
 
+mod notifications;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "backup")]
+use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{
-    DatabaseUrls, Foreign, FromSettings, Group, LedgerSchema, Limit, NamedEnvironment, Reader, Setting, page,
+    DatabaseUrls, Foreign, FromSettings, Group, InvalidSettings, LedgerSchema, Limit, NamedEnvironment,
+    Reader, Setting, page,
 };
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
 use db_retry::{CircuitBreaker, RetryConfig};
+
+use crate::notifications::NotificationConfig;
 
 const SLOW_QUERY_THRESHOLD: Setting<Limit> = Setting {
     name: "DB_SLOW_QUERY_THRESHOLD",
@@ -55,7 +63,6 @@ const QUERY_LOG: Group = Group {
 const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
 const NO_MONITORING: &str = "there is no monitoring yet";
-const NO_BACKUP: &str = "there is no backup yet";
 
 /// Names that teams bring for what is not there yet; whatever comes takes its own from here.
 const NOT_YET: Group = Group {
@@ -70,19 +77,6 @@ const NOT_YET: Group = Group {
         Foreign::new("ALERT_CACHE_HIT_RATE", NO_MONITORING),
         Foreign::new("ALERT_QUERY_TIME", NO_MONITORING),
         Foreign::new("ALERT_ERROR_RATE", NO_MONITORING),
-        Foreign::new("BACKUP_DIR", NO_BACKUP),
-        Foreign::new("BACKUP_RETENTION_DAYS", NO_BACKUP),
-        Foreign::new("BACKUP_ENCRYPTION_KEY", NO_BACKUP),
-        Foreign::new("BACKUP_COMPRESSION", NO_BACKUP),
-        Foreign::new("CLOUD_STORAGE_ENABLED", NO_BACKUP),
-        Foreign::new("CLOUD_STORAGE_PROVIDER", NO_BACKUP),
-        Foreign::new("AWS_S3_BUCKET", NO_BACKUP),
-        Foreign::new("AWS_S3_BACKUP_BUCKET", NO_BACKUP),
-        Foreign::new("GCP_BUCKET", NO_BACKUP),
-        Foreign::new("AZURE_STORAGE_CONTAINER", NO_BACKUP),
-        Foreign::new("NOTIFICATION_ENABLED", NO_BACKUP),
-        Foreign::new("NOTIFICATION_EMAIL", NO_BACKUP),
-        Foreign::new("NOTIFICATION_WEBHOOK", NO_BACKUP),
     ],
 };
 
@@ -116,6 +110,18 @@ impl FromSettings for QueryLogConfig {
     }
 }
 
+/// What is set for backups; a service without them is not to hear of it.
+#[cfg(feature = "backup")]
+const BACKUP: &[&Group] = &[
+    StoreSettings::GROUPS[0],
+    KeySettings::GROUPS[0],
+    Compression::GROUPS[0],
+    RetentionPolicy::GROUPS[0],
+    ScheduleSettings::GROUPS[0],
+];
+#[cfg(not(feature = "backup"))]
+const BACKUP: &[&Group] = &[];
+
 /// Every crate's settings, in the order of the page.
 pub(crate) fn groups() -> Vec<&'static Group> {
     let all = [
@@ -130,6 +136,8 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         RetryConfig::GROUPS,
         CircuitBreaker::GROUPS,
         QueryLogConfig::GROUPS,
+        NotificationConfig::GROUPS,
+        BACKUP,
         #[cfg(feature = "cache")]
         CacheConfig::GROUPS,
         #[cfg(not(feature = "cache"))]
@@ -159,6 +167,66 @@ const HEAD: &str = "# Configuration
   [connecting.md](connecting.md).
 - A name that is not read and looks like one that is, is warned of once, at start; no warning shows a value.
 ";
+
+/// What `read` reads from the process's environment variables, for a program that needs only some of the settings, and
+/// perhaps no database.
+///
+/// Warns as [`Config::from_env`](crate::Config::from_env) does.
+///
+/// ```
+/// use db_platform::NotificationConfig;
+///
+/// let config = db_platform::settings_from_env(|reader| reader.get::<NotificationConfig>())?;
+/// # Ok::<(), db_platform::core::settings::InvalidSettings>(())
+/// ```
+///
+/// # Errors
+/// [`InvalidSettings`] with everything that is wrong with what `read` reads.
+pub fn settings_from_env<T>(read: impl FnOnce(&mut Reader<'_>) -> T) -> Result<T, InvalidSettings> {
+    let (mut vars, mut unreadable) = (HashMap::new(), Vec::new());
+    for (name, value) in std::env::vars_os() {
+        // A name that is not UTF-8 is none of ours.
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(vars.insert(name, value)),
+            Err(_) => unreadable.push(name),
+        }
+    }
+    gather(&|name| vars.get(name).cloned(), vars.keys().map(String::as_str), &unreadable, read)
+}
+
+/// As [`settings_from_env`], from these names and values in place of the process's environment.
+///
+/// # Errors
+/// As [`settings_from_env`].
+pub fn settings_from_vars<T>(
+    vars: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&mut Reader<'_>) -> T,
+) -> Result<T, InvalidSettings> {
+    let vars: HashMap<String, String> = vars.into_iter().collect();
+    gather(&|name| vars.get(name).cloned(), vars.keys().map(String::as_str), &[], read)
+}
+
+/// Reads, and logs what may not be what was meant; `names` are all that are set, where that is known.
+pub(crate) fn gather<'n, T>(
+    lookup: &dyn Fn(&str) -> Option<String>,
+    names: impl IntoIterator<Item = &'n str>,
+    unreadable: &[String],
+    read: impl FnOnce(&mut Reader<'_>) -> T,
+) -> Result<T, InvalidSettings> {
+    let groups = groups();
+    let mut reader = Reader::of(lookup);
+    for name in unreadable.iter().filter(|name| groups.iter().any(|group| group.reads(name))) {
+        reader.problem(name, "is not UTF-8");
+    }
+    let value = read(&mut reader);
+    reader.warn_of_foreign_names(&groups);
+    reader.warn_of_typos(names, &groups);
+    for notice in reader.finish()? {
+        tracing::warn!(name = notice.name, "{notice}");
+    }
+    Ok(value)
+}
 
 /// The text of docs/configuration.md, made from the settings of every crate.
 pub fn configuration_page() -> String {
@@ -200,6 +268,15 @@ mod tests {
         check::<RetryConfig>();
         check::<CircuitBreaker>();
         check::<QueryLogConfig>();
+        check::<NotificationConfig>();
+        #[cfg(feature = "backup")]
+        {
+            check::<StoreSettings>();
+            check::<KeySettings>();
+            check::<Compression>();
+            check::<RetentionPolicy>();
+            check::<ScheduleSettings>();
+        }
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

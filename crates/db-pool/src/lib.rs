@@ -48,3 +48,4 @@ pub use histogram::Timings;
 pub use pool::{Pool, Priority};
 pub use settings::ReadPoolConfig;
 pub use status::{Drained, StatementStatus, Status};
+pub use transport::dial::open_stream;

@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream of bytes to a server.
-pub trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Link: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Link for T {}
 
 /// A stream of bytes that is being opened; an error is the reason in words.
 pub type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Link>, String>> + Send + 'a>>;

@@ -214,6 +214,41 @@ async fn without_a_second_tier_that_answers_one_load_brings_all() {
     assert_eq!(rows.asked(), [vec![1, 2]]);
 }
 
+/// Without a second tier nothing but the first tier's own entry would ever be found again.
+#[tokio::test]
+async fn a_session_that_met_a_load_from_before_its_write_loads_once_more() {
+    let cache = Cache::new(CacheConfig::default());
+    until("the feed is read", async || cache.stats().feed_lag.is_some()).await;
+    let (begun, go) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+    let alone = {
+        let (cache, begun, go) = (cache.clone(), Arc::clone(&begun), Arc::clone(&go));
+        let load = move |_| {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                let _permit = go.acquire().await;
+                Ok::<_, String>(Loaded::new(Some("old".to_owned()), ReadAt::Primary(None)))
+            }
+        };
+        tokio::spawn(async move { cache.get_with(&NAMES.key(1), load).await })
+    };
+    until("it has begun", async || begun.load(Ordering::SeqCst) == 1).await;
+    let many = {
+        let (cache, rows) = (cache.clone(), Rows::of([1]));
+        let keys = NAMES.keys([1]).session(db_cache::SessionToken::default());
+        let load = move |_: LoadFrom, missing| {
+            let loaded = rows.read(missing);
+            async move { Ok(loaded) }
+        };
+        tokio::spawn(async move { cache.get_many_with(&keys, load).await })
+    };
+    until("it waits for that", async || cache.stats().coalesced == 1).await;
+    go.add_permits(1);
+    let answers = tokio::time::timeout(Duration::from_secs(10), many).await.unwrap().unwrap();
+    assert_eq!(answers[&1].as_ref().unwrap().as_deref().map(String::as_str), Some("name 1"));
+    alone.await.unwrap().unwrap();
+}
+
 /// What only the values tell drops their entries as well, and costs one more round trip and not one a key.
 #[tokio::test]
 async fn tags_of_values_are_kept_for_each_key() {

@@ -33,17 +33,12 @@ async fn read(cache: &Cache, key: db_cache::Key<u64, String>, takes: Duration) {
     cache.get_with(&key, load).await.unwrap();
 }
 
+type Names = Result<LoadedMany<u64, String, std::io::Error>, std::io::Error>;
+
 /// A load of many that counts its keys.
 fn loads(
     count: &Arc<AtomicU64>,
-) -> impl Fn(
-    LoadFrom,
-    Vec<u64>,
-) -> std::future::Ready<Result<LoadedMany<u64, String, std::io::Error>, std::io::Error>>
-+ Clone
-+ Send
-+ Sync
-+ use<> {
+) -> impl Fn(LoadFrom, Vec<u64>) -> std::future::Ready<Names> + Clone + Send + Sync + use<> {
     let count = Arc::clone(count);
     move |_, keys| {
         count.fetch_add(keys.len() as u64, Ordering::SeqCst);

@@ -9,7 +9,7 @@ use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::Value;
 
-use crate::{Text, dbctl};
+use crate::run::{Text, dbctl};
 
 const POLICY: Policy = Policy { early_refresh: 0.0, ..Policy::DEFAULT };
 

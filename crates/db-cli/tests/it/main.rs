@@ -1,23 +1,29 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod agent;
+mod backup;
 mod cache;
 mod consent;
+mod drill;
 mod ledger;
 mod migrate;
+mod operations;
 mod program;
+mod run;
 mod seeds;
+mod server;
 mod sessions;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use db_testkit::TestDatabase;
-use diesel::{QueryableByName, sql_query};
+use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+use crate::run::{Run, ask_on, dbctl};
 
 /// Writes the files of a directory of migrations, or of sets of seeds.
 fn write(directory: &Path, files: &[(&str, &str)]) {
@@ -28,42 +34,9 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
     }
 }
 
-#[derive(QueryableByName)]
-struct Text {
-    #[diesel(sql_type = diesel::sql_types::Text)]
-    text: String,
-}
-
 /// The value of an expression, as text.
 async fn ask(database: &TestDatabase, expression: &str) -> String {
-    let mut conn = database.connect().await.unwrap();
-    let query = sql_query(format!("SELECT coalesce(({expression})::text, 'null') AS text"));
-    query.get_result::<Text>(&mut conn).await.unwrap().text
-}
-
-struct Run {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
-    command.args(arguments).current_dir(ROOT);
-    // Whatever database the developer's shell names must not be reached.
-    for (name, _) in std::env::vars().filter(|(name, _)| {
-        ["DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "REDIS_", "CACHE_"]
-            .iter()
-            .any(|start| name.starts_with(start))
-    }) {
-        command.env_remove(name);
-    }
-    command.envs(settings.iter().copied());
-    // Off this thread: the test's runtime must go on serving what the test holds.
-    let Output { status, stdout, stderr } =
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: status.code(), out: text(stdout), err: text(stderr) }
+    ask_on(&mut database.connect().await.unwrap(), expression).await
 }
 
 #[tokio::test]

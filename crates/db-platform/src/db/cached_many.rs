@@ -19,6 +19,9 @@ use super::cached::{CachedValue, place};
 use crate::cache_writes::Writes;
 use crate::warming::Progress;
 
+/// The values that there are, by their keys: from [`Db::cached_many`].
+pub type CachedMany<K, V> = HashMap<K, CachedValue<V>>;
+
 /// What each key came to.
 pub(crate) type EachCached<K, V> = HashMap<K, Result<Option<CachedValue<V>>, CacheError<Error>>>;
 
@@ -62,7 +65,7 @@ impl Db {
         &'a self,
         keys: Keys<K, V>,
         load: impl Fetch<K, R, E>,
-    ) -> BoxFuture<'a, Result<HashMap<K, CachedValue<V>>, CacheError<Error>>>
+    ) -> BoxFuture<'a, Result<CachedMany<K, V>, CacheError<Error>>>
     where
         K: Serialize + Clone + Eq + Hash + Send + Sync + 'static,
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -200,11 +203,9 @@ where
 }
 
 /// What was answered for each key, and which failed: a key that is answered twice has no value.
-fn by_key<K: Eq + Hash, V>(
-    rows: impl IntoIterator<Item = (K, Result<V>)>,
-) -> (HashMap<K, V>, HashMap<K, Error>)
+fn by_key<K, V>(rows: impl IntoIterator<Item = (K, Result<V>)>) -> (HashMap<K, V>, HashMap<K, Error>)
 where
-    K: Clone,
+    K: Clone + Eq + Hash,
 {
     let (mut values, mut failed) = (HashMap::new(), HashMap::new());
     for (key, answer) in rows {

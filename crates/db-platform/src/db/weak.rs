@@ -9,13 +9,15 @@ use super::Db;
 use crate::breakers::Breakers;
 use crate::parts::Parts;
 
+type MakeDb = dyn Fn(Arc<Router<Pool>>, Arc<Parts>, Option<Arc<Breakers>>) -> Db + Send + Sync;
+
 /// A handle that keeps no pool open. The cache that it leads to is kept by its caller.
 pub(crate) struct WeakDb {
     router: Weak<Router<Pool>>,
     parts: Weak<Parts>,
     breakers: Option<Weak<Breakers>>,
     /// Makes a handle of these.
-    rest: Box<dyn Fn(Arc<Router<Pool>>, Arc<Parts>, Option<Arc<Breakers>>) -> Db + Send + Sync>,
+    rest: Box<MakeDb>,
 }
 
 impl WeakDb {

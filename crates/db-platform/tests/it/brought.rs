@@ -200,25 +200,50 @@ fn what_is_not_there_yet_and_what_others_read() {
         ("ALERT_CACHE_HIT_RATE", "70"),
         ("ALERT_QUERY_TIME", "2000"),
         ("ALERT_ERROR_RATE", "5"),
-        ("BACKUP_DIR", "/var/backups"),
-        ("BACKUP_RETENTION_DAYS", "30"),
-        ("BACKUP_COMPRESSION", "gzip"),
-        ("CLOUD_STORAGE_ENABLED", "false"),
-        ("CLOUD_STORAGE_PROVIDER", "aws"),
-        ("AWS_S3_BACKUP_BUCKET", "backups"),
-        ("NOTIFICATION_ENABLED", "false"),
     ] {
         one(name, value, &Warned(&format!("{name} is not read: ")));
     }
-    for name in [
-        "BACKUP_ENCRYPTION_KEY",
-        "AWS_S3_BUCKET",
-        "GCP_BUCKET",
-        "AZURE_STORAGE_CONTAINER",
-        "NOTIFICATION_EMAIL",
-        "NOTIFICATION_WEBHOOK",
+}
+
+/// `Db` does not read them and `dbctl` does, so they are known names, and no warning.
+#[test]
+fn what_backups_read() {
+    for (name, value) in [
+        ("BACKUP_DIR", "/var/backups"),
+        ("BACKUP_RETENTION_DAYS", "30"),
+        ("BACKUP_ENCRYPTION_KEY", "hunter2"),
+        ("CLOUD_STORAGE_PROVIDER", "aws"),
+        ("AWS_S3_BACKUP_BUCKET", "backups"),
+        ("BACKUP_SCHEDULE", "30 2 * * *"),
     ] {
-        one(name, "", &Taken(|_| true));
-        one(name, "x", &Warned("is not read: "));
+        one(name, value, &Taken(|_| true));
     }
+    one("BACKUP_PASSPHRASE", "hunter2", &Warned("BACKUP_PASSPHRASE is not read: `BACKUP_ENCRYPTION_KEY`"));
+    one("BACKUP_SHEDULE", "@daily", &Warned("it looks like BACKUP_SCHEDULE"));
+}
+
+#[test]
+fn who_is_told() {
+    let many = ("NOTIFICATION_EMAIL", "ops@shop.example, Ann <ann@shop.example>,");
+    check(&[URL, many], &Taken(|config| config.notifications.email.len() == 2));
+    let off = ("NOTIFICATION_ENABLED", "false");
+    check(&[URL, many, off], &Taken(|config| config.notifications.email.is_empty()));
+    one("NOTIFICATION_EMAIL", "ops", &Refused("NOTIFICATION_EMAIL: \"ops\" is no e-mail address"));
+    let slack = "https://hooks.slack.com/services/T/B/hunter2";
+    one("NOTIFICATION_WEBHOOK", slack, &Taken(|config| config.notifications.webhooks.len() == 1));
+    let plain = "http://hooks.slack.com/services/T/B/hunter2";
+    one(
+        "NOTIFICATION_WEBHOOK",
+        plain,
+        &Refused("NOTIFICATION_WEBHOOK: the address of slack is not encrypted"),
+    );
+    one("NOTIFICATION_SEVERITY", "loud", &Refused("NOTIFICATION_SEVERITY: found \"loud\""));
+    let short =
+        [URL, ("NOTIFICATION_WEBHOOK", "https://a.example/"), ("NOTIFICATION_WEBHOOK_SECRET", "hunter2")];
+    check(&short, &Refused("NOTIFICATION_WEBHOOK: the webhook's key is too short: take at least 16 bytes"));
+    one(
+        "SLACK_WEBHOOK_URL",
+        slack,
+        &Warned("SLACK_WEBHOOK_URL is not read: write it into `NOTIFICATION_WEBHOOK`"),
+    );
 }

@@ -1,6 +1,7 @@
 //! The whole stack on a real cluster.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod advisory_lease;
 mod batch;
 mod brought;
 mod cached;

@@ -36,6 +36,29 @@ const WEAKER: &str = "no sslmode is set, so this server gets verify-full (weaker
                       anyone on the way can pose as the server, sslmode=prefer also that there is encryption at all, \
                       sslmode=disable any encryption)";
 
+/// Opens a byte stream to a server, encrypted where the URL's `sslmode` asks for it, and says nothing on it: for protocols
+/// other than a session's, such as replication's. It has no deadline: the caller has.
+///
+/// ```
+/// use db_core::{DatabaseUrl, Endpoint};
+///
+/// async fn is_there(url: &DatabaseUrl, endpoint: &Endpoint) -> bool {
+///     db_pool::open_stream(url, endpoint).await.is_ok()
+/// }
+/// ```
+///
+/// # Errors
+/// The reason in words: nothing listens there, the certificate is not the server's, and what to do about it.
+///
+/// # Cancel safety
+/// Dropping the future closes what was opened.
+pub async fn open_stream(
+    url: &DatabaseUrl,
+    endpoint: &Endpoint,
+) -> Result<impl AsyncRead + AsyncWrite + Send + Sync + Unpin + use<>, String> {
+    Dialer::new(url, None).dial(endpoint).await.map_err(|(_, reason)| reason)
+}
+
 /// Opens streams to servers as one URL says. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Dialer {

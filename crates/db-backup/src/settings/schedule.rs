@@ -1,0 +1,192 @@
+//! When backups are taken, verified, rehearsed and expired: described, and read into [`ScheduleSettings`].
+
+use std::time::Duration;
+
+use db_core::settings::{FromSettings, Group, Limit, Reader, Setting, Text};
+use db_schedule::Cron;
+
+const SCHEDULE: Text = Text {
+    name: "BACKUP_SCHEDULE",
+    aliases: &[],
+    meaning: "When `dbctl agent` takes a full backup: a cron expression, as in `30 2 * * *` or `@daily`.",
+    default: "none: backups are taken by command only",
+};
+const INCREMENTAL: Text = Text {
+    name: "BACKUP_INCREMENTAL_SCHEDULE",
+    aliases: &[],
+    meaning: "When it takes an incremental one in between (PostgreSQL 17 and later).",
+    default: "none",
+};
+const VERIFY: Text = Text {
+    name: "BACKUP_VERIFY_SCHEDULE",
+    aliases: &[],
+    meaning: "When it reads everything back and compares it with its checksums; `off` for never.",
+    default: "`0 5 * * *` where `BACKUP_SCHEDULE` is set",
+};
+const REHEARSE: Text = Text {
+    name: "BACKUP_REHEARSE_SCHEDULE",
+    aliases: &[],
+    meaning: "When it restores the newest backup into a throw-away server; `off` for never.",
+    default: "`0 6 * * SUN` where `BACKUP_SCHEDULE` is set",
+};
+const EXPIRE: Text = Text {
+    name: "BACKUP_EXPIRE_SCHEDULE",
+    aliases: &[],
+    meaning: "When it removes what the retention policy does not keep; `off` for never, as where the credentials may only \
+              put.",
+    default: "`30 4 * * *` where `BACKUP_SCHEDULE` is set",
+};
+const TIME_ZONE: Text = Text {
+    name: "BACKUP_TIME_ZONE",
+    aliases: &[],
+    meaning: "The time zone of the schedules, as in `Europe/Berlin`. Where the clocks change, see db-schedule.",
+    default: "`UTC`",
+};
+const JITTER: Setting<Duration> = Setting {
+    name: "BACKUP_JITTER",
+    aliases: &[],
+    meaning: "Each run starts at a random moment up to this long after its time, so that many hosts do not ask one store in \
+              the same second.",
+    default: [Duration::ZERO, Duration::ZERO, Duration::from_secs(60), Duration::from_secs(60)],
+    min: Duration::ZERO,
+    max: Duration::from_secs(6 * 3_600),
+    unit_required: &["BACKUP_JITTER"],
+};
+const TIMEOUT: Setting<Duration> = Setting {
+    name: "BACKUP_TIMEOUT",
+    aliases: &[],
+    meaning: "A run that takes longer is cancelled.",
+    default: [Duration::from_secs(12 * 3_600); 4],
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(14 * 86_400),
+    unit_required: &["BACKUP_TIMEOUT"],
+};
+const MAX_AGE: Setting<Limit> = Setting {
+    name: "BACKUP_MAX_AGE",
+    aliases: &[],
+    meaning: "People are told when the last backup that succeeded is older than this; `never` tells nobody.",
+    default: [Limit::after(Duration::from_secs(26 * 3_600)); 4],
+    min: Limit::after(Duration::from_secs(1)),
+    max: Limit::NEVER,
+    unit_required: &["BACKUP_MAX_AGE"],
+};
+
+const SCHEDULES: Group = Group {
+    title: "When backups are taken and looked at",
+    settings: &[
+        &SCHEDULE,
+        &INCREMENTAL,
+        &VERIFY,
+        &REHEARSE,
+        &EXPIRE,
+        &TIME_ZONE,
+        &JITTER,
+        &TIMEOUT,
+        &MAX_AGE,
+    ],
+    elsewhere: &[],
+};
+
+/// When each is done; none is never.
+///
+/// ```
+/// use db_backup::ScheduleSettings;
+/// use db_core::settings::{FromSettings, Reader};
+///
+/// let set = |name: &str| (name == "BACKUP_SCHEDULE").then(|| "30 2 * * *".to_owned());
+/// let schedules = ScheduleSettings::read(&mut Reader::of(&set));
+/// assert_eq!(schedules.full.map(|cron| cron.to_string()).as_deref(), Some("30 2 * * * (UTC)"));
+/// assert!(schedules.rehearse.is_some(), "a backup that is never restored is a hope");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleSettings {
+    /// A full backup.
+    pub full: Option<Cron>,
+    /// An incremental one.
+    pub incremental: Option<Cron>,
+    /// Verification.
+    pub verify: Option<Cron>,
+    /// A rehearsal.
+    pub rehearse: Option<Cron>,
+    /// Expiry.
+    pub expire: Option<Cron>,
+    /// How long after its time a run may start.
+    pub jitter: Duration,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// How old the last success may be before people are told; none is never.
+    pub max_age: Option<Duration>,
+}
+
+impl FromSettings for ScheduleSettings {
+    const GROUPS: &'static [&'static Group] = &[&SCHEDULES];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let zone = from.text(&TIME_ZONE).map_or_else(|| "UTC".to_owned(), |(_, zone)| zone);
+        if let Err(error) = Cron::parse("@daily", &zone) {
+            from.problem(TIME_ZONE.name, error.to_string());
+        }
+        let full = cron(from, &SCHEDULE, None, &zone);
+        let default = |text: &'static str| full.is_some().then_some(text);
+        ScheduleSettings {
+            incremental: cron(from, &INCREMENTAL, None, &zone),
+            verify: cron(from, &VERIFY, default("0 5 * * *"), &zone),
+            rehearse: cron(from, &REHEARSE, default("0 6 * * SUN"), &zone),
+            expire: cron(from, &EXPIRE, default("30 4 * * *"), &zone),
+            jitter: from.read(&JITTER),
+            timeout: from.read(&TIMEOUT),
+            max_age: from.read(&MAX_AGE).into(),
+            full,
+        }
+    }
+}
+
+/// What a setting says, or its default; a zone that is wrong was reported already.
+fn cron(from: &mut Reader<'_>, setting: &Text, default: Option<&str>, zone: &str) -> Option<Cron> {
+    let (name, text) = match (from.text(setting), default) {
+        (Some(said), _) => said,
+        (None, Some(default)) => (setting.name, default.to_owned()),
+        (None, None) => return None,
+    };
+    if text.eq_ignore_ascii_case("off") {
+        return None;
+    }
+    let zone = if Cron::parse("@daily", zone).is_ok() { zone } else { "UTC" };
+    Cron::parse(&text, zone).map_err(|error| from.problem(name, error.to_string())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<ScheduleSettings, String> {
+        let lookup =
+            |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+        let mut reader = Reader::of(&lookup);
+        let read = ScheduleSettings::read(&mut reader);
+        reader.finish().map(|_| read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_runs_without_a_schedule_and_everything_with_one() {
+        let none = read(&[]).unwrap();
+        assert_eq!((none.full, none.verify, none.rehearse, none.expire), (None, None, None, None));
+        let all = read(&[("BACKUP_SCHEDULE", "@daily"), ("BACKUP_TIME_ZONE", "Europe/Berlin")]).unwrap();
+        assert_eq!(all.rehearse.map(|cron| cron.to_string()).as_deref(), Some("0 6 * * SUN (Europe/Berlin)"));
+        let some = read(&[("BACKUP_SCHEDULE", "@daily"), ("BACKUP_EXPIRE_SCHEDULE", "off")]).unwrap();
+        assert!(some.expire.is_none() && some.verify.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_name() {
+        let wrong = [("BACKUP_SCHEDULE", "nightly"), ("BACKUP_TIME_ZONE", "Berlin"), ("BACKUP_JITTER", "5")];
+        let said = read(&wrong).unwrap_err();
+        for part in [
+            "BACKUP_SCHEDULE: \"nightly\" is no cron",
+            "BACKUP_TIME_ZONE: \"Berlin\" is no time",
+            "BACKUP_JITTER",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+}

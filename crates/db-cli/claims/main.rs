@@ -1,0 +1,109 @@
+//! Measures what `dbctl` claims in the area `backup`.
+//!
+//! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
+#![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
+
+#[path = "../tests/it/run.rs"]
+mod run;
+#[expect(dead_code, reason = "the tests use the rest of it")]
+#[path = "../tests/it/server.rs"]
+mod server;
+
+use std::io::Read;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use db_testkit::claims::{Claim, Figure, Size};
+use serde_json::json;
+
+use crate::server::{DBCTL, Live};
+
+const CLAIMS: &[Claim] = &[Claim {
+    id: "backup-10",
+    sentence: "Two agents to whom a backup is due at once take one, and the other says which host it waits for (3 times; nightly \
+               30).",
+    target: "0 times with two backups, or without a word",
+    fails_without: "crates/db-cli/src/agent/jobs.rs: jobs.push(leased(ground, job, Some(Kind::Full)));",
+    measure: two_agents,
+}];
+
+fn main() -> ExitCode {
+    db_testkit::claims::run(CLAIMS)
+}
+
+/// An agent that is to take a backup now, and what it logs.
+struct Agent {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Agent {
+    fn start(live: &Live) -> Agent {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new(DBCTL);
+        command.arg("--settings").arg(live.path("dbctl.env")).args([
+            "agent",
+            "--metrics",
+            "off",
+            "--now",
+            "backup",
+        ]);
+        command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
+        Agent { child: command.stderr(log.reopen().unwrap()).spawn().unwrap(), log }
+    }
+
+    fn said(&self) -> String {
+        let mut text = String::new();
+        self.log.reopen().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn two_agents(size: Size) -> Figure {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let times = match size {
+        Size::Ci => 3,
+        Size::Nightly => 30,
+    };
+    let (mut wrong, mut seen) = (0_u32, Vec::new());
+    for _ in 0..times {
+        let (backups, waited) = runtime.block_on(once());
+        wrong += u32::from(backups != 1 || waited.is_none());
+        seen.push(json!({ "backups": backups, "the other one": waited }));
+    }
+    Figure { value: f64::from(wrong), unit: "times", holds: wrong == 0, detail: json!(seen) }
+}
+
+/// How many backups two agents took, and what the one that took none said of the other.
+async fn once() -> (usize, Option<String>) {
+    let live = Live::start("BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nAPP_ENV=test").await;
+    live.json(&["backup", "init"]).await;
+    live.run("CREATE TABLE filler AS SELECT g, md5(g::text) FROM generate_series(1, 300000) g").await;
+    let agents = [Agent::start(&live), Agent::start(&live)];
+    let began = Instant::now();
+    let is_over = |agent: &Agent| {
+        let said = agent.said();
+        said.contains("backup succeeded") || said.contains("was taken for it")
+    };
+    while !agents.iter().all(is_over) && began.elapsed() < Duration::from_secs(180) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let listed = live.json(&["backup", "list"]).await;
+    let backups = listed["clusters"][0]["backups"].as_array().map_or(0, Vec::len);
+    let sentence = |said: &str| {
+        let line = said
+            .lines()
+            .find(|line| line.contains("backup waits: "))
+            .or_else(|| said.lines().find(|line| line.contains("was taken for it")))?;
+        let at = line.find("backup ")?;
+        Some(line[at..].to_owned())
+    };
+    (backups, agents.iter().find_map(|agent| sentence(&agent.said())))
+}

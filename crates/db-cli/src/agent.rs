@@ -1,0 +1,74 @@
+//! `dbctl agent`: jobs at their times, metrics on a port of its own, messages to people, an end in good order.
+
+mod figures;
+mod jobs;
+mod page;
+mod tell;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use db_platform::schedule::Scheduler;
+use serde_json::json;
+
+use crate::agent_args::Agent;
+use crate::args::Options;
+use crate::error::CliError;
+use crate::table::table;
+use crate::{interrupt, notify, say};
+
+/// Messages that wait may take this long at the end.
+const LAST_MESSAGES: Duration = Duration::from_secs(20);
+
+pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, CliError> {
+    let ground = Arc::new(jobs::Ground::read(options)?);
+    let jobs = jobs::all(&ground).await?;
+    if jobs.is_empty() {
+        return Err(CliError::NoJobs);
+    }
+    if command.plan {
+        let now = Utc::now();
+        let next = |job: &db_platform::schedule::Job| job.cron().next_after(now);
+        let rows = jobs.iter().map(|job| {
+            let at = next(job).map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+            vec![job.name().to_owned(), job.cron().to_string(), at.unwrap_or_else(|| "never".to_owned())]
+        });
+        let rows: Vec<Vec<String>> = rows.collect();
+        let values: Vec<_> =
+            rows.iter().map(|row| json!({ "job": row[0], "schedule": row[1], "next": row[2] })).collect();
+        say::result(
+            options.json,
+            &table(&["JOB", "SCHEDULE", "NEXT"], &rows, &[]),
+            &json!({ "jobs": values }),
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let notifier = notify::notifier(options)?;
+    let mut builder = Scheduler::builder().observer(Arc::new(tell::Tell::new(notifier.clone(), &ground)));
+    for job in jobs {
+        builder = builder.job(job);
+    }
+    let scheduler = builder.start()?;
+    let _page = match command.metrics {
+        Some(address) => Some(page::serve(address, scheduler.watch(), notifier.clone(), &ground).await?),
+        None => None,
+    };
+    for name in &command.now {
+        scheduler.run_now(name)?;
+    }
+    tracing::info!(jobs = scheduler.status().len(), "the agent runs");
+    interrupt::interrupted().await;
+    eprintln!("dbctl: ending; what runs may go on for {:?}", command.grace);
+    let stopped = tokio::select! {
+        stopped = scheduler.stop(command.grace) => stopped,
+        // A second signal is a person who does not want to wait.
+        () = interrupt::interrupted() => return Ok(ExitCode::from(crate::INTERRUPTED)),
+    };
+    notifier.shutdown(LAST_MESSAGES).await;
+    for name in &stopped.cancelled {
+        eprintln!("dbctl: the run of {name} was cancelled");
+    }
+    Ok(ExitCode::SUCCESS)
+}

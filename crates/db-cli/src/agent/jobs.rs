@@ -1,0 +1,204 @@
+//! The agent's jobs: what the schedules of the settings name, each one library call.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use db_platform::backup::rehearse::{RehearseConfig, rehearse};
+use db_platform::backup::{
+    AuditAction, Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
+};
+use db_platform::schedule::{BoxError, Cron, Job, Run};
+use db_platform::{DatabaseUrl, settings_from_vars};
+
+use super::figures::Figures;
+use crate::args::Options;
+use crate::backup::{checking, rehearsal, removing, taking};
+use crate::backup_args::Take;
+use crate::error::CliError;
+use crate::repository::BackupSettings;
+use crate::{audit, connect, repository, vars};
+
+/// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
+/// no reason not to start.
+pub(super) struct Ground {
+    /// The server, for people: host, port and database.
+    pub(super) place: String,
+    /// This host's name.
+    pub(super) host: String,
+    pub(super) figures: Arc<Figures>,
+    url: DatabaseUrl,
+    settings: BackupSettings,
+    schedules: ScheduleSettings,
+    restore_command: String,
+}
+
+impl Ground {
+    pub(super) fn read(options: &Options) -> Result<Ground, CliError> {
+        let config = connect::config(options)?;
+        let url = config.direct_url;
+        let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
+        Ok(Ground {
+            place: format!("{}/{}", hosts.join(","), url.database()),
+            host: audit::host(),
+            figures: Arc::new(Figures::default()),
+            settings: BackupSettings::read(options)?,
+            schedules: settings_from_vars(vars::all(options)?, |from| from.get())?,
+            restore_command: crate::backup::restore_command(options),
+            url,
+        })
+    }
+
+    /// The repository, and the server's cluster in it.
+    async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
+        let repository = self.settings.open().await?;
+        let cluster = match connect::system_identifier(&self.url).await {
+            Ok(id) => repository.cluster(id),
+            // The database may be gone, and its backups are to be looked at all the more.
+            Err(error) => repository::cluster(&repository, None).await.map_err(|_| error)?,
+        };
+        Ok((repository, cluster))
+    }
+}
+
+/// All jobs, in the order in which a status shows them.
+pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
+    let schedules = &ground.schedules;
+    let last = match ground.cluster().await {
+        Ok((_, cluster)) => last_success(&cluster).await,
+        Err(error) => {
+            tracing::warn!("whether a backup is overdue is not known yet: {error}");
+            None
+        }
+    };
+    let mut jobs = Vec::new();
+    if let Some(cron) = &schedules.full {
+        let mut job = job(ground, "backup", cron, |ground, _| take(ground, false)).last_success(last);
+        if let Some(age) = schedules.max_age {
+            job = job.expect_within(age);
+        }
+        jobs.push(leased(ground, job, Some(Kind::Full)));
+    }
+    if let Some(cron) = &schedules.incremental {
+        let job = job(ground, "incremental", cron, |ground, _| take(ground, true));
+        jobs.push(leased(ground, job, Some(Kind::Incremental)));
+    }
+    if let Some(cron) = &schedules.verify {
+        jobs.push(leased(ground, job(ground, "verify", cron, |ground, _| verify(ground)), None));
+    }
+    if let Some(cron) = &schedules.rehearse {
+        jobs.push(leased(ground, job(ground, "rehearse", cron, |ground, _| rehearse_newest(ground)), None));
+    }
+    if let Some(cron) = &schedules.expire {
+        jobs.push(leased(ground, job(ground, "expire", cron, |ground, _| expire(ground)), None));
+    }
+    Ok(jobs)
+}
+
+fn job<F>(
+    ground: &Arc<Ground>,
+    name: &str,
+    cron: &Cron,
+    work: impl Fn(Arc<Ground>, Run) -> F + Send + Sync + 'static,
+) -> Job
+where
+    F: Future<Output = Result<String, CliError>> + Send + 'static,
+{
+    let (shared, schedules) = (Arc::clone(ground), &ground.schedules);
+    Job::new(name, cron.clone(), move |run: Run| {
+        let cancelled = run.clone();
+        let work = work(Arc::clone(&shared), run);
+        async move {
+            // Dropping the library's future publishes nothing, and what it left behind is collected by the next expiry.
+            tokio::select! {
+                done = work => done.map_err(|error| Box::new(error) as BoxError),
+                () = cancelled.cancelled() => Err("it was to end before it was done".into()),
+            }
+        }
+    })
+    .jitter(schedules.jitter)
+    .timeout(schedules.timeout)
+}
+
+/// One host at a time, by a lock in the repository. A host that may only add cannot see a lock: give one of them the schedule.
+fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
+    if ground.settings.keys.keys.is_none() {
+        return job;
+    }
+    let shared = Arc::clone(ground);
+    let open: OpenCluster = Arc::new(move || {
+        let ground = Arc::clone(&shared);
+        Box::pin(async move {
+            let (_, cluster) = ground.cluster().await.map_err(|error| Box::new(error) as BoxError)?;
+            Ok(cluster)
+        })
+    });
+    let lease = JobLease::new(open, format!("{} pid {}", ground.host, std::process::id()));
+    job.lease(Arc::new(match kind {
+        Some(kind) => lease.taking(kind),
+        None => lease,
+    }))
+}
+
+async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let verdict = cluster.verify(VerifyOptions::default()).await?;
+    let said = checking::sentence(&verdict);
+    if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+async fn expire(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let expiry = cluster.expiry(&ground.settings.retention).await?;
+    let expired = cluster.expire(&expiry).await?;
+    let said = removing::sentence(&expired);
+    audit::record(&cluster, AuditAction::Expire, None, &[("did", said.clone())]).await;
+    match &expiry.plan.held_back {
+        None => Ok(said),
+        Some(why) => Err(CliError::Damaged(format!("nothing was removed: {why}"))),
+    }
+}
+
+async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError> {
+    let repository = ground.settings.open_to_add().await?;
+    let command = Take { incremental, workers: 2, ..Take::default() };
+    let taken = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;
+    ground.figures.taken(&taken.summary);
+    let said = taking::sentence(&taken);
+    // A damaged page is no success, though the backup is kept.
+    if taken.summary.bad_pages.is_empty() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
+    let (_, cluster) = ground.cluster().await?;
+    let config = RehearseConfig {
+        restore_command: ground.restore_command.clone(),
+        ..RehearseConfig::below(scratch())
+    };
+    let verdict = rehearse(&cluster, &config, &quiet).await?;
+    ground.figures.rehearsed(&verdict);
+    let said = rehearsal::sentence(&verdict);
+    audit::record(&cluster, AuditAction::Rehearse, verdict.backup.as_ref(), &[("verdict", said.clone())])
+        .await;
+    if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
+}
+
+/// Where throw-away servers are made.
+pub(crate) fn scratch() -> PathBuf {
+    std::env::temp_dir()
+}
+
+/// Progress goes to the log: nobody watches an agent.
+fn quiet(progress: Progress) {
+    match progress {
+        Progress::Stage(stage) => tracing::debug!("{stage}"),
+        Progress::Warning(text) => tracing::warn!("{text}"),
+        _ => {}
+    }
+}
+
+/// When the newest full backup was done.
+async fn last_success(cluster: &Cluster) -> Option<DateTime<Utc>> {
+    let backups = cluster.backups().await.ok()?;
+    backups.whole.iter().rev().find(|summary| summary.kind == Kind::Full).map(|summary| summary.ended)
+}

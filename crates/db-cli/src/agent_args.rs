@@ -1,0 +1,41 @@
+//! The command line of `dbctl agent` and `dbctl notify`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::backup_args::duration;
+
+#[derive(Args)]
+pub(crate) struct Agent {
+    /// Where metrics and the state of the jobs are answered; `off` for nowhere.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9188", value_parser = address)]
+    pub(crate) metrics: MaybeAddress,
+    /// How long a run may go on after SIGTERM before it is cancelled.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) grace: Duration,
+    /// Run this job now, besides its times; can be given several times.
+    #[arg(long, value_name = "JOB")]
+    pub(crate) now: Vec<String>,
+    /// Print the jobs and their next times, and end.
+    #[arg(long)]
+    pub(crate) plan: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Notify {
+    /// Send a test message to every channel, and say of each whether it came through; exit status 3 where one did not.
+    Test,
+}
+
+/// What `--metrics` says: an address, or none.
+fn address(text: &str) -> Result<MaybeAddress, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "write ADDRESS:PORT, as in 127.0.0.1:9188, or off".to_owned())
+}
+
+/// Not an `Option` by name: clap would take that for an argument that may be missing.
+pub(crate) type MaybeAddress = Option<SocketAddr>;

@@ -1,0 +1,141 @@
+//! `dbctl wal`: what the server calls for each file of its log, and whether the archive is whole.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use db_platform::backup::Progress;
+use db_platform::backup::wal::{
+    FetchConfig, Fetched, PushConfig, ReceiveConfig, fetch, push, pushed_before, receive, status,
+};
+use db_platform::{BackupDial, Class, Classify};
+use serde_json::json;
+
+use crate::args::Options;
+use crate::error::CliError;
+use crate::repository::BackupSettings;
+use crate::table::table;
+use crate::wal_args::{Fetch, Push, Receive, Status, Wal};
+use crate::{connect, interrupt, repository, say};
+
+/// The exit status where the repository says that there is no such file.
+const NOT_THERE: u8 = 1;
+/// Pauses between two attempts to receive, while the server is away.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The exit status where the archive has a gap, or is late.
+const GAP: u8 = 4;
+
+pub(crate) async fn run(command: Wal, options: &Options) -> Result<ExitCode, CliError> {
+    match command {
+        Wal::Push(command) => self::push_one(&command, options).await,
+        Wal::Fetch(command) => fetch_one(&command, options).await,
+        Wal::Receive(command) => receive_all(&command, options).await,
+        Wal::Status(command) => tell(&command, options).await,
+    }
+}
+
+async fn push_one(command: &Push, options: &Options) -> Result<ExitCode, CliError> {
+    let settings = BackupSettings::read(options)?;
+    let config = PushConfig::new(command.spool.clone().unwrap_or_else(|| spool("push")));
+    // Most calls end here: the file went along with an earlier one, and no repository is opened.
+    if pushed_before(&command.path, &config)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let repository = settings.open_to_add().await?;
+    push(&repository, &command.path, &config).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliError> {
+    let repository = BackupSettings::read(options)?.open().await?;
+    let config = FetchConfig { spool: command.spool.clone(), ..FetchConfig::default() };
+    Ok(match fetch(&repository, &command.name, &command.path, &config).await? {
+        Fetched::Restored => ExitCode::SUCCESS,
+        Fetched::NotThere => ExitCode::from(NOT_THERE),
+    })
+}
+
+/// Receives until a signal comes; a server that goes away is waited for.
+async fn receive_all(command: &Receive, options: &Options) -> Result<ExitCode, CliError> {
+    let settings = BackupSettings::read(options)?;
+    let repository = settings.open().await?;
+    let config = ReceiveConfig {
+        slot: Some(command.slot.clone()),
+        every: command.every,
+        compression: settings.compression,
+        ..ReceiveConfig::new(connect::config(options)?.direct_url)
+    };
+    let mut pause = FIRST_PAUSE;
+    let stop = interrupt::interrupted();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let began = Instant::now();
+        match receive(&repository, &config, &BackupDial, stop.as_mut(), &quiet).await {
+            Ok(received) => {
+                let text = format!("received up to {} on timeline {}", received.position, received.timeline);
+                let value = json!({ "position": received.position.to_string(), "timeline": received.timeline, "segments": received.segments });
+                say::result(options.json, &text, &value);
+                return Ok(ExitCode::SUCCESS);
+            }
+            // The server is restarted, fails over, or is not there yet: what it keeps for the slot is fetched later.
+            Err(error) if error.class() != Class::Permanent || began.elapsed() > LONGEST_PAUSE => {
+                pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
+                tracing::warn!("receiving goes on in {pause:?}: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
+            () = stop.as_mut() => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn quiet(progress: Progress) {
+    if let Progress::Warning(text) = progress {
+        tracing::warn!("{text}");
+    }
+}
+
+async fn tell(command: &Status, options: &Options) -> Result<ExitCode, CliError> {
+    let opened = BackupSettings::read(options)?.open().await?;
+    let cluster = repository::cluster(&opened, command.of.cluster).await?;
+    let mut session = match command.offline {
+        true => None,
+        false => Some(connect::replication(options).await?),
+    };
+    let newest = cluster.backups().await?.whole.pop();
+    let segment_bytes = newest.map_or(16 << 20, |summary| summary.server.wal_segment_bytes);
+    let status = status(&cluster, session.as_mut(), segment_bytes, command.late_after).await?;
+    let rows: Vec<Vec<String>> = status
+        .timelines
+        .iter()
+        .map(|one| {
+            vec![
+                one.timeline.to_string(),
+                one.segments.to_string(),
+                one.first.clone(),
+                one.last.clone(),
+                one.end.clone(),
+            ]
+        })
+        .collect();
+    let mut lines = vec![table(&["TIMELINE", "SEGMENTS", "FIRST", "LAST", "END"], &rows, &[0, 1])];
+    if let Some(server) = &status.server {
+        lines.push(format!(
+            "the server writes at {} on timeline {}; {} bytes are not archived yet",
+            server.position, server.timeline, server.lag_bytes
+        ));
+    }
+    lines.extend(status.findings.iter().map(|finding| format!("wrong {finding}")));
+    say::result(options.json, &say::coloured(&lines.join("\n")), &json!(status));
+    Ok(if status.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(GAP) })
+}
+
+/// A directory of this user's for what must survive until the next call.
+fn spool(name: &str) -> PathBuf {
+    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".local/state")));
+    home.unwrap_or_else(std::env::temp_dir).join("dbctl").join(name)
+}

@@ -1,0 +1,225 @@
+//! `dbctl agent`: what is due is run once, told, shown, and ended in good order.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::dbctl;
+use crate::server::{DBCTL, Live};
+
+/// An agent that runs, what it says, and its page.
+struct Agent {
+    child: Child,
+    said: Arc<Mutex<String>>,
+}
+
+impl Agent {
+    fn start(settings: &Path, arguments: &[&str]) -> Agent {
+        let mut command = Command::new(DBCTL);
+        command.arg("--settings").arg(settings).args(["agent", "--metrics", "127.0.0.1:0"]).args(arguments);
+        command
+            .env_remove("DATABASE_URL")
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (said, lines) = (Arc::<Mutex<String>>::default(), BufReader::new(child.stderr.take().unwrap()));
+        let heard = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                heard.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        Agent { child, said }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&Agent) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(began.elapsed() < Duration::from_secs(120), "not within 120 s: {what}\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What a page of the agent's answers; empty where it does not yet.
+    fn page(&self, path: &str) -> String {
+        let said = self.said();
+        let Some(port) = said.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next())
+        else {
+            return String::new();
+        };
+        let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> Option<i32> {
+        self.signal("-TERM");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "it does not end\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A receiver of webhooks: the bodies that came.
+fn receiver() -> (u16, Arc<Mutex<Vec<Value>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, seen) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<Value>>>::default());
+    let kept = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
+                let line = line.to_ascii_lowercase();
+                length = line.strip_prefix("content-length: ").map_or(length, |text| text.parse().unwrap());
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (port, seen)
+}
+
+fn titles(seen: &Mutex<Vec<Value>>) -> Vec<String> {
+    seen.lock().unwrap().iter().map(|body| body["title"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_agents_one_takes_the_backup_and_the_other_says_why_it_waits() {
+    let (port, seen) = receiver();
+    let settings = format!(
+        "BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nNOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test"
+    );
+    let live = Live::start(&settings).await;
+    live.json(&["backup", "init"]).await;
+    live.run("CREATE TABLE big AS SELECT g, md5(g::text) FROM generate_series(1, 200000) g").await;
+    let file = live.path("dbctl.env");
+    let now = ["--now", "backup"];
+    let (first, second) = (Agent::start(&file, &now), Agent::start(&file, &now));
+    let both = || first.said() + &second.said();
+    first.until("one backup is taken", |_| both().contains("backup succeeded")).await;
+    first
+        .until("the other one has nothing to do", |_| {
+            both().contains("was taken for it") || both().contains("backup waits")
+        })
+        .await;
+    first.until("nobody waits any more", |_| both().contains("was taken for it")).await;
+    let listed = live.json(&["backup", "list"]).await;
+    assert_eq!(listed["clusters"][0]["backups"].as_array().map(Vec::len), Some(1), "{listed}\n{}", both());
+
+    let page = [first.page("/metrics"), second.page("/metrics")].concat();
+    assert!(page.contains("db_schedule_job_successes_total{job=\"backup\"} 1"), "{page}");
+    assert!(page.contains("db_backup_last_size_bytes{kind=\"full\"} "), "{page}");
+    let jobs: Value = serde_json::from_str(&first.page("/jobs")).unwrap();
+    assert_eq!(jobs["jobs"][0]["job"], "backup", "{jobs}");
+    first.until("people are told", |_| !seen.lock().unwrap().is_empty()).await;
+    assert!(titles(&seen)[0].starts_with("backup of "), "{:?}", titles(&seen));
+    assert_eq!((first.end(), second.end()), (Some(0), Some(0)));
+    assert!(!both_hold_a_secret(&seen), "{seen:?}");
+}
+
+fn both_hold_a_secret(seen: &Mutex<Vec<Value>>) -> bool {
+    let text = format!("{:?}", seen.lock().unwrap());
+    text.contains("correct horse") || text.contains(db_testkit::password())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_fails_is_told_with_its_reason_and_its_recovery_too() {
+    let (port, seen) = receiver();
+    let settings = format!(
+        "BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nNOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test\n\
+         BACKUP_MAX_AGE=1s\nBACKUP_STORE_DEADLINE=1s"
+    );
+    let live = Live::start(&settings).await;
+    // There is no repository yet.
+    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "backup"]);
+    agent.until("the failure is told", |_| titles(&seen).iter().any(|title| title.ends_with("failed"))).await;
+    agent
+        .until("and that there is no backup", |_| {
+            titles(&seen).iter().any(|title| title.ends_with("for too long"))
+        })
+        .await;
+    let text = seen.lock().unwrap()[0]["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("there is no repository"), "{text}");
+    drop(agent);
+    live.json(&["backup", "init"]).await;
+    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "backup"]);
+    agent
+        .until("the success is told", |_| titles(&seen).iter().any(|title| title.ends_with("succeeded")))
+        .await;
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[tokio::test]
+async fn an_agent_says_what_it_would_do_and_refuses_to_do_nothing() {
+    let database = [("DATABASE_URL", "postgres://ann:hunter2@127.0.0.1:1/app")];
+    let nothing = dbctl(&database, &["agent"]).await;
+    assert!(nothing.code == Some(1) && nothing.err.contains("set BACKUP_SCHEDULE"), "{}", nothing.err);
+    let home = tempfile::tempdir().unwrap();
+    let store = home.path().to_str().unwrap();
+    let with = [
+        database[0],
+        ("BACKUP_SCHEDULE", "30 2 * * *"),
+        ("BACKUP_TIME_ZONE", "Europe/Berlin"),
+        ("BACKUP_EXPIRE_SCHEDULE", "off"),
+        ("BACKUP_DIR", store),
+        ("BACKUP_ENCRYPTION_KEY", "correct horse battery staple"),
+    ];
+    let plan = dbctl(&with, &["agent", "--plan"]).await;
+    assert_eq!(plan.code, Some(0), "{}", plan.err);
+    let names: Vec<&str> = plan.out.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(names, ["backup", "verify", "rehearse"], "{}", plan.out);
+    assert!(
+        plan.out.contains("30 2 * * * (Europe/Berlin)") && !plan.err.contains("hunter2"),
+        "{}{}",
+        plan.out,
+        plan.err
+    );
+}
+
+#[tokio::test]
+async fn messages_are_tried_by_command() {
+    let (port, seen) = receiver();
+    let hooks = format!("http://127.0.0.1:{port}/a slack+http://127.0.0.1:1/hunter2");
+    let tried = dbctl(&[("NOTIFICATION_WEBHOOK", &hooks)], &["notify", "test"]).await;
+    assert_eq!(tried.code, Some(3), "{}", tried.err);
+    assert!(
+        tried.out.contains("ok    webhook\nwrong slack: ") && !tried.out.contains("hunter2"),
+        "{}",
+        tried.out
+    );
+    assert_eq!(titles(&seen), ["A test message"]);
+    let none = dbctl(&[], &["notify", "test"]).await;
+    assert!(none.code == Some(1) && none.err.contains("NOTIFICATION_EMAIL"), "{}", none.err);
+}

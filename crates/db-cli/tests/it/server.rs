@@ -1,0 +1,162 @@
+//! A real server that archives with `dbctl wal push`, its repository, and servers that are restored from it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use db_testkit::Cluster;
+use diesel_async::SimpleAsyncConnection;
+use serde_json::Value;
+
+use crate::run::{Run, ask_on, dbctl};
+
+pub(crate) const DBCTL: &str = env!("CARGO_BIN_EXE_dbctl");
+
+/// A server with its archive, and a file of settings that says where it is.
+pub(crate) struct Live {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) server: Cluster,
+}
+
+impl Live {
+    /// A new server that archives to a new repository. Its file of settings ends with `more`.
+    pub(crate) async fn start(more: &str) -> Live {
+        Live::start_with(more, &[]).await
+    }
+
+    /// The same, with settings of the server.
+    pub(crate) async fn start_with(more: &str, server: &[(&str, &str)]) -> Live {
+        // The server runs as another account and writes into the same directories.
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let home = tempfile::Builder::new().prefix("dbctl-").tempdir_in("/dev/shm").unwrap();
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let settings = home.path().join("dbctl.env");
+        let (push, spool) = (format!("{DBCTL} --settings {}", settings.display()), home.path().join("spool"));
+        let mut builder = Cluster::builder()
+            .setting("archive_mode", "on")
+            .setting("full_page_writes", "on")
+            .setting("archive_command", format!("{push} wal push %p --spool {}", spool.display()));
+        for (name, value) in server {
+            builder = builder.setting(*name, *value);
+        }
+        let server = builder.start().await.unwrap();
+        let live = Live { home, server };
+        let store = live.path("store");
+        let text = format!(
+            "DATABASE_URL={}\nBACKUP_DIR={}\nBACKUP_ENCRYPTION_KEY=correct horse battery staple\n{more}\n",
+            live.server.primary_url(),
+            store.display(),
+        );
+        // Archiving may have failed before this was there: the server tries again.
+        std::fs::write(&settings, text).unwrap();
+        live
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    /// Runs dbctl with the file of settings.
+    pub(crate) async fn dbctl(&self, arguments: &[&str]) -> Run {
+        let settings = self.path("dbctl.env");
+        let all: Vec<&str> =
+            ["--settings", settings.to_str().unwrap()].iter().chain(arguments).copied().collect();
+        dbctl(&[], &all).await
+    }
+
+    /// The same, which must succeed; its JSON.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        let arguments: Vec<String> = arguments.iter().map(|one| (*one).to_owned()).collect();
+        async move {
+            let mut all: Vec<&str> = vec!["--json"];
+            all.extend(arguments.iter().map(String::as_str));
+            let run = self.dbctl(&all).await;
+            assert_eq!(run.code, Some(0), "{caller}: {arguments:?}: {}{}", run.out, run.err);
+            serde_json::from_str(&run.out).unwrap()
+        }
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        let mut conn = self.server.connect(self.server.primary()).await.unwrap();
+        conn.batch_execute(sql).await.unwrap();
+    }
+
+    /// The answer of an expression, as text.
+    pub(crate) async fn ask(&self, expression: &str) -> String {
+        let mut conn = self.server.connect(self.server.primary()).await.unwrap();
+        ask_on(&mut conn, expression).await
+    }
+
+    /// Finishes the segment and waits until it is archived.
+    pub(crate) async fn archive(&self) {
+        let segment = self.ask("pg_walfile_name(pg_switch_wal())").await;
+        let began = Instant::now();
+        while self.ask(&format!("SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver")).await
+            != "true"
+        {
+            assert!(began.elapsed() < Duration::from_secs(60), "{segment} is not archived");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// A server that was restored.
+pub(crate) struct Restored {
+    child: Child,
+    bin: PathBuf,
+    data: PathBuf,
+}
+
+impl Restored {
+    /// Starts a server on a directory that was restored, of its own version.
+    pub(crate) fn start(data: &Path) -> Restored {
+        let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap().trim().parse().unwrap();
+        let bin = db_server::find(Some(major), &|_| ()).unwrap().bin;
+        let log = std::fs::File::create(data.with_extension("log")).unwrap();
+        let mut command = Command::new(bin.join("postgres"));
+        command.arg("-D").arg(data).current_dir(data).env("LC_ALL", "C");
+        command.args(["-c", "listen_addresses=", "-c", "port=5432", "-c"]);
+        command.arg(format!("unix_socket_directories={}", data.display()));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        if let Some(account) = db_server::Account::for_servers().unwrap() {
+            command.uid(account.uid).gid(account.gid);
+        }
+        Restored { child: command.spawn().unwrap(), bin, data: data.to_owned() }
+    }
+
+    /// The answer to a query, once the server takes writes.
+    pub(crate) fn ask(&mut self, sql: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let status = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+            if status.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+                break;
+            }
+            let ended = self.child.try_wait().unwrap().is_some();
+            assert!(!ended && began.elapsed() < Duration::from_secs(90), "{}", self.log());
+            db_server::wait_until(Duration::from_millis(20), || false);
+        }
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.env("PGPASSWORD", db_testkit::password()).arg("-h").arg(&self.data);
+        let output = psql.args(["-U", "postgres", "-d", "app", "-XAtqc", sql]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        if let Some(stamp) = db_server::process::Stamp::of(self.child.id()) {
+            stamp.signal(db_server::process::Signal::Quit);
+        }
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,192 @@
+//! What is sent: the same words on every channel.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+/// How much it matters; later ones matter more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Severity {
+    /// Good to know: a backup was taken.
+    #[default]
+    Info,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody must look now.
+    Critical,
+}
+
+/// One message to people.
+///
+/// No channel interprets what is in it: markup in a name is shown as it is, and a line break in a title is a blank.
+///
+/// ```
+/// use db_notify::{Message, Severity};
+///
+/// let message = Message::new(Severity::Critical, "The backup of shop failed", "no space left on device")
+///     .key("backup:shop")
+///     .fact("host", "db1")
+///     .link("https://runbooks.example/full-disk");
+/// assert_eq!(message.subject(), "[critical] The backup of shop failed");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Message {
+    /// How much it matters.
+    pub severity: Severity,
+    /// One line.
+    pub title: String,
+    /// What happened, and what to do.
+    pub text: String,
+    /// What a reader looks for: host, database, duration.
+    pub facts: Vec<(String, String)>,
+    /// Where to read on.
+    pub link: Option<String>,
+    /// What it is about. Messages with one key are one incident: repetitions within
+    /// [`NotifyConfig::repeat_after`](crate::NotifyConfig::repeat_after) are counted and not sent.
+    pub key: Option<String>,
+    /// Whether it ends the incident of its key.
+    pub is_resolved: bool,
+    /// When it happened.
+    pub at: SystemTime,
+    /// How many repetitions were not sent since the last that was.
+    pub repeated: u32,
+}
+
+impl Message {
+    /// A message about now.
+    pub fn new(severity: Severity, title: impl Into<String>, text: impl Into<String>) -> Self {
+        Message {
+            severity,
+            title: one_line(&title.into()),
+            text: text.into(),
+            facts: Vec::new(),
+            link: None,
+            key: None,
+            is_resolved: false,
+            at: SystemTime::now(),
+            repeated: 0,
+        }
+    }
+
+    /// The same message, about the incident of this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The same message, which ends the incident of its key.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        self.is_resolved = true;
+        self
+    }
+
+    /// The same message with one more fact.
+    #[must_use]
+    pub fn fact(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.facts.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same message with an address to read on. Only `http` and `https` become links.
+    #[must_use]
+    pub fn link(mut self, link: impl Into<String>) -> Self {
+        self.link = Some(link.into());
+        self
+    }
+
+    /// The severity and the title in one line: `[critical] …`, or `[resolved] …`.
+    pub fn subject(&self) -> String {
+        let word = if self.is_resolved { "resolved" } else { self.severity.as_str() };
+        format!("[{word}] {}", one_line(&self.title))
+    }
+
+    /// The text, and how often it was repeated.
+    pub(crate) fn body(&self) -> String {
+        match self.repeated {
+            0 => self.text.clone(),
+            1 => format!("{}\n(once more since the last message)", self.text),
+            n => format!("{}\n({n} times more since the last message)", self.text),
+        }
+    }
+
+    /// The link, where it is one that a reader can follow without harm.
+    #[cfg(any(feature = "_http", feature = "email"))]
+    pub(crate) fn web_link(&self) -> Option<&str> {
+        let is_web = |link: &&str| link.starts_with("https://") || link.starts_with("http://");
+        self.link.as_deref().filter(is_web)
+    }
+}
+
+impl Severity {
+    /// `info`, `warning` or `critical`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let all = [Severity::Info, Severity::Warning, Severity::Critical];
+        let known = all.into_iter().find(|one| one.as_str().eq_ignore_ascii_case(text));
+        known.ok_or_else(|| format!("found {text:?}, allowed is info, warning or critical"))
+    }
+}
+
+/// The text without line breaks and other control characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// At most this many characters; a text that is longer ends in `…`.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_one_line_whatever_they_are_made_of() {
+        let message = Message::new(Severity::Info, "a\r\nBcc: everybody@example.com\u{0}", "");
+        assert_eq!(message.subject(), "[info] a Bcc: everybody@example.com");
+        assert_eq!(message.key("k").resolved().subject(), "[resolved] a Bcc: everybody@example.com");
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
+        assert_eq!(cut("a", 0), "…");
+    }
+
+    #[test]
+    fn severities_are_ordered_and_read() {
+        assert!(Severity::Critical > Severity::Warning && Severity::Warning > Severity::Info);
+        assert_eq!("Warning".parse(), Ok(Severity::Warning));
+        assert_eq!(
+            "bad".parse::<Severity>().unwrap_err(),
+            "found \"bad\", allowed is info, warning or critical"
+        );
+    }
+}

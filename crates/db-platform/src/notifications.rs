@@ -1,0 +1,143 @@
+//! Who is told, and how: the channels that the settings name, for backups, monitoring and services.
+
+use db_notify::{Secret, Severity};
+
+/// Who is told, and how. Nothing of it shows that must not.
+///
+/// ```
+/// use db_platform::NotificationConfig;
+/// use db_platform::core::settings::{FromSettings, Reader};
+///
+/// let set = |name: &str| (name == "NOTIFICATION_EMAIL").then(|| "ops@shop.example, ann@shop.example".to_owned());
+/// let config = NotificationConfig::read(&mut Reader::of(&set));
+/// assert_eq!(config.email.len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationConfig {
+    /// The addresses that get e-mail.
+    pub email: Vec<String>,
+    /// The sender; none is the first of them.
+    pub email_from: Option<String>,
+    /// The mail server.
+    pub smtp_url: Secret,
+    /// The addresses that messages are posted to; `slack+`, `discord+` or `teams+` in front says what reads there.
+    pub webhooks: Vec<Secret>,
+    /// What messages to webhooks are signed with.
+    pub webhook_secret: Option<Secret>,
+    /// The least severity that is told.
+    pub severity: Severity,
+}
+
+impl Default for NotificationConfig {
+    fn default() -> Self {
+        NotificationConfig {
+            email: Vec::new(),
+            email_from: None,
+            smtp_url: Secret::new("smtp://localhost"),
+            webhooks: Vec::new(),
+            webhook_secret: None,
+            severity: Severity::Info,
+        }
+    }
+}
+
+#[cfg(feature = "notify")]
+mod channels {
+    use std::sync::Arc;
+
+    use db_notify::{Channel, Discord, Email, InvalidChannel, Notifier, NotifyConfig, Slack, Teams, Webhook};
+
+    use super::NotificationConfig;
+
+    type Made = Result<Arc<dyn Channel>, InvalidChannel>;
+
+    /// What reads at an address.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Reader {
+        Slack,
+        Discord,
+        Teams,
+        Any,
+    }
+
+    impl NotificationConfig {
+        /// Starts a task for each channel on the current runtime.
+        ///
+        /// # Errors
+        /// [`InvalidChannel`] where an address is not understood; it quotes no secret.
+        ///
+        /// # Panics
+        /// Outside a tokio runtime, if there is a channel.
+        pub fn notifier(&self, config: NotifyConfig) -> Result<Notifier, InvalidChannel> {
+            let channels: Vec<_> =
+                self.try_channels().into_iter().map(|(_, made)| made).collect::<Result<_, _>>()?;
+            Ok(Notifier::start(config, channels.into_iter().map(|channel| (channel, self.severity))))
+        }
+
+        /// Each channel, with the name of its kind.
+        pub(crate) fn try_channels(&self) -> Vec<(&'static str, Made)> {
+            let mut all = Vec::new();
+            if let Some(first) = self.email.first() {
+                let from = self.email_from.as_ref().unwrap_or(first);
+                let made = Email::new(self.smtp_url.reveal(), from, self.email.iter().map(String::as_str));
+                all.push(("email", made.map(|email| Arc::new(email) as Arc<dyn Channel>)));
+            }
+            let hooks = self.webhooks.iter().map(|url| ("webhook", self.hook(url.reveal())));
+            all.extend(hooks);
+            all
+        }
+
+        fn hook(&self, url: &str) -> Made {
+            let (reader, url) = reader(url);
+            Ok(match reader {
+                Reader::Slack => Arc::new(Slack::new(url)?),
+                Reader::Discord => Arc::new(Discord::new(url)?),
+                Reader::Teams => Arc::new(Teams::new(url)?),
+                Reader::Any => Arc::new(Webhook::new(url, self.webhook_secret.as_ref())?),
+            })
+        }
+    }
+
+    /// What reads at an address, and the address.
+    fn reader(url: &str) -> (Reader, &str) {
+        let marks = [("slack+", Reader::Slack), ("discord+", Reader::Discord), ("teams+", Reader::Teams)];
+        if let Some((mark, reader)) = marks.into_iter().find(|(mark, _)| url.starts_with(mark)) {
+            return (reader, &url[mark.len()..]);
+        }
+        let host = url.split_once("://").map_or("", |(_, rest)| rest);
+        let host = host.split(['/', ':', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+        let within = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
+        let reader = match () {
+            () if host == "hooks.slack.com" || host == "hooks.slack-gov.com" => Reader::Slack,
+            () if within("discord.com") || within("discordapp.com") => Reader::Discord,
+            () if within("webhook.office.com")
+                || within("logic.azure.com")
+                || within("powerplatform.com") =>
+            {
+                Reader::Teams
+            }
+            () => Reader::Any,
+        };
+        (reader, url)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn an_address_says_what_reads_there() {
+            for (url, expected) in [
+                ("https://hooks.slack.com/services/T/B/x", Reader::Slack),
+                ("https://discord.com/api/webhooks/1/x", Reader::Discord),
+                ("https://prod-1.westeurope.logic.azure.com:443/workflows/x", Reader::Teams),
+                ("https://alerts.example/discord.com", Reader::Any),
+                ("https://notdiscord.com/api", Reader::Any),
+                ("teams+https://proxy.example/x", Reader::Teams),
+            ] {
+                assert_eq!(reader(url).0, expected, "{url}");
+            }
+            assert_eq!(reader("slack+https://proxy.example/x").1, "https://proxy.example/x");
+        }
+    }
+}

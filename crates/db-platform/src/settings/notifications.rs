@@ -1,0 +1,117 @@
+//! Where people are told: described, and read into [`NotificationConfig`].
+//!
+//! The umbrella describes these because backups and monitoring both tell people, and `db-notify` knows none of ours.
+
+use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
+use db_notify::{Secret, Severity};
+
+use crate::notifications::NotificationConfig;
+
+const ENABLED: Setting<bool> = Setting {
+    name: "NOTIFICATION_ENABLED",
+    aliases: &[],
+    meaning: "Whether people are told of what fails, is late, and was done. Without a channel nobody is.",
+    default: [true; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const EMAIL: Text = Text {
+    name: "NOTIFICATION_EMAIL",
+    aliases: &[],
+    meaning: "The addresses that get e-mail, separated by commas.",
+    default: "none: no e-mail is sent",
+};
+const EMAIL_FROM: Text = Text {
+    name: "NOTIFICATION_EMAIL_FROM",
+    aliases: &[],
+    meaning: "The sender of e-mail, as in `Database <db@shop.example>`.",
+    default: "the first of `NOTIFICATION_EMAIL`",
+};
+const SMTP_URL: Text = Text {
+    name: "NOTIFICATION_SMTP_URL",
+    aliases: &["SMTP_URL"],
+    meaning: "The mail server: `smtps://user:password@host`, or `smtp://` for STARTTLS, without which nothing leaves \
+              the machine.",
+    default: "`smtp://localhost`",
+};
+const WEBHOOK: Text = Text {
+    name: "NOTIFICATION_WEBHOOK",
+    aliases: &[],
+    meaning: "Web addresses that messages go to, separated by blanks. Those of Slack, Discord and Teams are known by \
+              their host, or by `slack+`, `discord+`, `teams+` in front; all others get signed JSON.",
+    default: "none",
+};
+const WEBHOOK_SECRET: Text = Text {
+    name: "NOTIFICATION_WEBHOOK_SECRET",
+    aliases: &[],
+    meaning: "What messages to webhooks are signed with (HMAC-SHA256, as Standard Webhooks has it): at least 16 bytes, or \
+              `whsec_` and base64.",
+    default: "none: they are not signed",
+};
+const SEVERITY: Text = Text {
+    name: "NOTIFICATION_SEVERITY",
+    aliases: &[],
+    meaning: "The least severity that is told: `info` (also successes), `warning` or `critical`.",
+    default: "`info`",
+};
+
+const NOTIFICATIONS: Group = Group {
+    title: "Where people are told",
+    settings: &[&ENABLED, &EMAIL, &EMAIL_FROM, &SMTP_URL, &WEBHOOK, &WEBHOOK_SECRET, &SEVERITY],
+    elsewhere: &[
+        Foreign::new("SLACK_WEBHOOK_URL", "write it into `NOTIFICATION_WEBHOOK`")
+            .unless("NOTIFICATION_WEBHOOK"),
+        Foreign::new("DISCORD_WEBHOOK_URL", "write it into `NOTIFICATION_WEBHOOK`")
+            .unless("NOTIFICATION_WEBHOOK"),
+    ],
+};
+
+impl FromSettings for NotificationConfig {
+    const GROUPS: &'static [&'static Group] = &[&NOTIFICATIONS];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        let enabled = from.read(&ENABLED);
+        let texts = |found: Option<(&'static str, String)>| found.map(|(_, text)| text);
+        let email = texts(from.text(&EMAIL)).unwrap_or_default();
+        let email = email.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+        let webhooks = texts(from.text(&WEBHOOK)).unwrap_or_default();
+        let config = NotificationConfig {
+            email,
+            email_from: texts(from.text(&EMAIL_FROM)),
+            smtp_url: Secret::new(
+                texts(from.text(&SMTP_URL)).unwrap_or_else(|| "smtp://localhost".to_owned()),
+            ),
+            webhooks: webhooks.split_whitespace().map(Secret::new).collect(),
+            webhook_secret: texts(from.text(&WEBHOOK_SECRET)).map(Secret::new),
+            severity: from.parse(&SEVERITY).unwrap_or(Severity::Info),
+        };
+        for (name, what) in config.problems() {
+            from.problem(name, what);
+        }
+        if enabled {
+            config
+        } else {
+            NotificationConfig { severity: config.severity, ..NotificationConfig::default() }
+        }
+    }
+}
+
+impl NotificationConfig {
+    /// What is wrong, by the setting's name.
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        #[cfg(feature = "notify")]
+        {
+            let named = |channel: &str| match channel {
+                "email" => EMAIL.name,
+                _ => WEBHOOK.name,
+            };
+            self.try_channels()
+                .into_iter()
+                .filter_map(|(channel, made)| made.err().map(|error| (named(channel), error.to_string())))
+                .collect()
+        }
+        #[cfg(not(feature = "notify"))]
+        Vec::new()
+    }
+}
