@@ -1,4 +1,7 @@
 //! loader-5: a chain of loads. At CI size 40 pairs of each, at full size 200.
+//!
+//! It holds where the whole 95 % interval of the ratio is beyond the target: on a machine that others use too, a median alone may
+//! be luck.
 
 use db_benches::loader::{CALLERS, DEPTH, chain_in_memory, chain_on_a_server};
 use db_benches::pairs::Compared;
@@ -8,18 +11,22 @@ use serde_json::{Value, json};
 const LEAST_IN_MEMORY: f64 = 10.0;
 const LEAST_ON_A_SERVER: f64 = 5.0;
 
-/// The line whose removal this must notice: `yield_now().await` in db-loader's `drain.rs`, if a delay of a
-/// millisecond takes its place.
+/// The line whose removal this must notice: the one in db-loader's `drain.rs` that says that the first caller has asked for all it
+/// needs. Without it a batch stays open for a millisecond.
 pub(crate) fn measure(size: Size) -> Figure {
     let pairs = if size == Size::Nightly { 200 } else { 40 };
     let (memory, server) = (chain_in_memory(pairs), chain_on_a_server(pairs));
-    let faster = |compared: &Compared| 1.0 / compared.ratio;
     Figure {
-        value: faster(&server),
+        value: 1.0 / server.ratio,
         unit: "times as fast on a server",
-        holds: faster(&memory) >= LEAST_IN_MEMORY && faster(&server) >= LEAST_ON_A_SERVER,
+        holds: at_least(&memory) >= LEAST_IN_MEMORY && at_least(&server) >= LEAST_ON_A_SERVER,
         detail: json!({ "callers": CALLERS, "depth": DEPTH, "memory": told(&memory), "server": told(&server) }),
     }
+}
+
+/// How many times as fast ours is at the least, as far as the interval tells.
+fn at_least(compared: &Compared) -> f64 {
+    1.0 / compared.interval[1]
 }
 
 fn told(compared: &Compared) -> Value {

@@ -2,12 +2,15 @@
 //!
 //! pgBackRest is `pgbackrest` on PATH, or what `DB_BACKUP_PGBACKREST` names; without it nothing is measured.
 
+use std::os::unix::fs::lchown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::commands::push_command;
 use crate::kills::CHILD;
 use crate::live::Live;
 use crate::{Figure, Size, runtime};
@@ -57,6 +60,7 @@ async fn all(pairs: usize, rows: usize) -> Figure {
         peak = peak.max(memory);
         restore.ours.push(seconds);
         std::fs::create_dir(&there).unwrap();
+        own(&there);
         let to = format!("--pg1-path={}", there.display());
         restore.theirs.push(peer.run(&[&to, "--type=immediate", "restore"]));
         for directory in [here, there] {
@@ -64,15 +68,66 @@ async fn all(pairs: usize, rows: usize) -> Figure {
         }
         eprintln!("backup-1: pair {} of {pairs}: {backup:?} {restore:?}", pair + 1);
     }
+    let push = push_rates(&live, &peer).await;
     let (backups, restores, megabytes) = (backup.ratio(), restore.ratio(), peak as f64 / 1e6);
     Figure {
         value: backups,
         unit: "times pgBackRest's time of a full backup",
-        holds: backups <= 0.60 && restores <= 0.65 && megabytes <= 64.0,
+        holds: backups <= 0.60 && restores <= 0.65 && megabytes <= 64.0 && push.0 / push.1 >= 1.3,
         detail: json!({
             "database_bytes": bytes, "pairs": pairs, "restore_ratio": restores, "peak_memory_mb": megabytes,
+            "segments_pushed_a_second": [push.0, push.1],
             "backup_seconds": [backup.ours, backup.theirs], "restore_seconds": [restore.ours, restore.theirs],
         }),
+    }
+}
+
+/// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best of three.
+async fn push_rates(live: &Live, peer: &Peer) -> (f64, f64) {
+    let ours = push_command(&live.home.path().join("store"), &live.keys, &live.home.path().join("spool"));
+    let theirs = format!("{} --archive-async archive-push %p", peer.command());
+    let (mut best_ours, mut best_theirs) = (0.0_f64, 0.0_f64);
+    for _ in 0..3 {
+        best_ours = best_ours.max(drained(live, &ours).await);
+        best_theirs = best_theirs.max(drained(live, &theirs).await);
+        eprintln!("backup-1: {best_ours:.1} and {best_theirs:.1} segments a second");
+    }
+    (best_ours, best_theirs)
+}
+
+/// Fills some segments while nothing is archived, then measures how fast a command archives them.
+async fn drained(live: &Live, command: &str) -> f64 {
+    live.run("ALTER SYSTEM SET archive_command = ''").await;
+    live.run("SELECT pg_reload_conf()").await;
+    let first = live.text("SELECT pg_walfile_name(pg_current_wal_lsn())::text AS t").await;
+    let rows = "INSERT INTO events SELECT i + 10000000 * (random() * 1000)::int, gen_random_uuid(), md5(i::text), now(), \
+                jsonb_build_object('n', i, 'note', md5(random()::text)) FROM generate_series(1, 700000) AS i \
+                ON CONFLICT DO NOTHING";
+    live.run(rows).await;
+    let last = live.text("SELECT pg_walfile_name(pg_switch_wal())::text AS t").await;
+    live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", command.replace('\'', "''"))).await;
+    let began = Instant::now();
+    live.run("SELECT pg_reload_conf()").await;
+    let all = format!("SELECT (last_archived_wal >= '{last}')::text AS t FROM pg_stat_archiver");
+    while live.text(&all).await != "true" {
+        assert!(began.elapsed() < Duration::from_secs(300), "the archiver does not get on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let number = |name: &str| u64::from_str_radix(&name[16..], 16).unwrap();
+    (number(&last) + 1).saturating_sub(number(&first)) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Gives the server's account a directory.
+fn own(path: &Path) {
+    if let Some(account) = db_server::Account::for_servers().unwrap() {
+        lchown(path, Some(account.uid), Some(account.gid)).unwrap();
+    }
+}
+
+/// Runs a program as the server's account, as pgBackRest is to be run.
+fn as_the_server(command: &mut Command) {
+    if let Some(account) = db_server::Account::for_servers().unwrap() {
+        command.uid(account.uid).gid(account.gid);
     }
 }
 
@@ -125,6 +180,7 @@ impl Peer {
         let sub = |name: &str| home.join(format!("peer-{name}"));
         for name in ["repo", "log", "lock", "spool"] {
             std::fs::create_dir(sub(name)).unwrap();
+            own(&sub(name));
         }
         let show = |path: &Path| path.display().to_string();
         let text = format!(
@@ -147,11 +203,17 @@ impl Peer {
         peer
     }
 
+    /// Its command line up to the command.
+    fn command(&self) -> String {
+        format!("{} --config={} --stanza=main", self.program.display(), self.config.display())
+    }
+
     /// Runs it; its seconds.
     fn run(&self, arguments: &[&str]) -> f64 {
         let mut command = Command::new(&self.program);
         command.arg(format!("--config={}", self.config.display())).arg("--stanza=main").args(arguments);
         command.env("PGPASSWORD", db_testkit::password());
+        as_the_server(&mut command);
         let began = Instant::now();
         let output = command.output().unwrap();
         let said =

@@ -178,6 +178,9 @@ impl Store {
     /// [`BackupError::Missing`], [`BackupError::Damaged`] where the object is too short, and those of
     /// [`get`](Store::get).
     pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
         let at = self.at(path);
         let get = || async {
             let bytes = self.inner.get_range(&at, range.clone()).await;

@@ -100,7 +100,7 @@ impl Shared {
                 }
             };
             // The clock is coarse: a load of others in the instant of the call may have begun before it.
-            let since = if joined { began.after(Duration::from_nanos(1)) } else { began };
+            let since = began.after(Duration::from_nanos(1));
             if revalidates && let Some(stale) = stale.take() {
                 return Ok(self.serve_stale(&stale));
             }
@@ -109,9 +109,11 @@ impl Shared {
                 Wait::Stale(stale) if may_have(&stale.found, stale.as_of) => {
                     return Ok(self.serve_stale(&stale));
                 }
-                Wait::Landed(Landed::Instead(found, as_of)) if may_have(&found, as_of) => return Ok(found),
-                // A load that has begun before this call may not know what was committed before it.
-                Wait::Landed(Landed::Found(found, as_of)) if self.may_share(&plan, &found, since, as_of) => {
+                // A load that has begun before this call may not know what was committed before it. What the call's own
+                // flight has found is good for it, also where the first tier has had it for long.
+                Wait::Landed(Landed::Instead(found, as_of) | Landed::Found(found, as_of))
+                    if may_have(&found, as_of) =>
+                {
                     return Ok(found);
                 }
                 Wait::Landed(Landed::Failed(error)) => return Err(error),

@@ -15,7 +15,7 @@ async fn every_corruption_is_detected_and_nothing_wrong_is_read() {
     for protection in [Protection::Encrypted, Protection::Authenticated] {
         let (world, backups) = filled(protection).await;
         let mut random = SmallRng::seed_from_u64(4);
-        for _ in 0..60 {
+        for _ in 0..40 {
             let spoiled = Spoiled::of(&world, &mut random);
             assert_eq!(spoiled.missed_by(&world, &backups).await, None, "{protection:?}: {}", spoiled.what);
             spoiled.put_back();

@@ -56,7 +56,14 @@ pub(super) async fn make(world: Arc<World>) {
             12 => world.start_process(Some(world.below(3) as usize)).await,
             14 | 15 => world.database.set_unwell(what == 14),
             // What commits without a mark promises nothing of a process that alone is cut off.
-            16 if !world.commits_unmarked() => cut_off(&world),
+            16 if !world.commits_unmarked() => {
+                cut_off(&world);
+                // What divides the network takes a server with it, as often as not.
+                if world.chance(0.5) {
+                    world.loses_marks();
+                    world.tier.fail_over(replica.clone());
+                }
+            }
             _ if world.chance(0.4) => fail_over(&world).await,
             _ => {}
         }
@@ -75,7 +82,9 @@ pub(super) async fn replay(world: Arc<World>) {
 pub(super) async fn relay(world: Arc<World>) {
     let (mut read, mut history) = (0, world.database.history());
     while world.relays() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Now and then it stands still.
+        let rest = if world.chance(0.05) { world.below(600) } else { 20 };
+        tokio::time::sleep(Duration::from_millis(rest)).await;
         let Some(looked) = in_time(world.tier.read(&[], &[])).await else { continue };
         let mut caught_up = true;
         if world.database.history() != history {
@@ -86,7 +95,9 @@ pub(super) async fn relay(world: Arc<World>) {
             }
             (read, history) = (0, now);
         }
-        for slots in world.database.messages(read) {
+        let told = world.database.messages(read);
+        tokio::time::sleep(Duration::from_millis(world.below(25))).await;
+        for slots in told {
             let fresh = slots.iter().map(|slot| (*slot, crate::generation::Generation::fresh(&world.random)));
             if in_time(world.tier.bump(None, &Fresh(fresh.collect()), None)).await.is_none() {
                 caught_up = false;

@@ -129,7 +129,7 @@ async fn a_value_that_was_loaded_after_a_takeover_has_its_own_full_life() {
     scene.tier.set_faults(Operation::Lease, Faults::NONE);
     assert_eq!(source.get(&heir, &PLAIN.key(3)).await, fresh("two"));
     holder.abort();
-    after(TTL - Duration::from_millis(100)).await;
+    after(TTL - Duration::from_secs(1)).await;
     let late = scene.process(CacheConfig::default()).await;
     assert_eq!(source.get(&late, &PLAIN.key(3)).await, fresh("two"));
     assert_eq!(source.loads(), 1, "it is kept for all of its time");

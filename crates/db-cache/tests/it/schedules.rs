@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use db_cache::simulation::{Reach, SimulatedTier, Way};
+use db_cache::simulation::{Faults, Operation, Reach, SimulatedTier, Way};
 use db_cache::{
     Cache, CacheConfig, CacheTransaction, Foundation, Keyspace, Loaded, Mode, Mutant, Random, ReadAt, Tag,
-    TokioClock, Unmarked,
+    TierFailure, TokioClock, Unmarked,
 };
 
 static ROWS: Keyspace<u64, u64> =
@@ -116,4 +116,29 @@ async fn drops_by_rollback(mutant: Mutant) -> bool {
 async fn a_rollback_keeps_what_it_touched_also_where_a_load_meets_its_mark() {
     assert!(!drops_by_rollback(Mutant::None).await);
     assert!(drops_by_rollback(Mutant::BumpOnRollback).await, "the guard is needed");
+}
+
+/// The feed is silent for longer than the mode allows, so the read asks the tier, which takes its time to fail. Meanwhile the
+/// feed has come back, and with it the entry that the first tier has had for long.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_finds_its_entry_trusted_again_does_not_fail() {
+    let scene = Scene::new(Mutant::None).await;
+    let bound = Duration::from_millis(500);
+    let read = async || {
+        let load = |_| async { Ok::<_, std::io::Error>(Loaded::new(Some(9), ReadAt::Primary(None))) };
+        *scene.reader.get_with(&ROWS.key(1).mode(Mode::Bounded(bound)), load).await.unwrap().unwrap()
+    };
+    assert_eq!(read().await, 1);
+    tokio::time::sleep(bound * 4).await;
+    scene.tier.set_faults(Operation::Feed, Faults::DOWN);
+    let is_trusted = || scene.reader.peek(&ROWS.key(1).mode(Mode::Bounded(bound))).is_some();
+    while is_trusted() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    scene.tier.set_faults(Operation::Feed, Faults::NONE);
+    let slow = Duration::from_millis(400);
+    let refuse = Some(TierFailure::Full);
+    scene.tier.set_faults(Operation::Read, Faults { slowest_request: slow, refuse, ..Faults::NONE });
+    assert_eq!(read().await, 1, "it needs no load");
+    assert!(is_trusted());
 }

@@ -99,8 +99,8 @@ fn is_trusted(s: &mut State, r: usize, without: Guard) -> bool {
 /// Keeps an entry in the first tier; the table learns what it does not know.
 fn take_in(s: &mut State, r: usize, incarnation: u8, entry: Entry, doubts: &Both<u8>) {
     let process = &mut s.processes[r];
-    for tag in 0..TAGS {
-        if process.words[tag] == Word::Unknown && process.incarnation == incarnation && doubts[tag] == 0 {
+    for (tag, doubts) in doubts.iter().enumerate() {
+        if process.words[tag] == Word::Unknown && process.incarnation == incarnation && *doubts == 0 {
             process.words[tag] = Word::Generation(entry.generations[tag]);
         }
     }

@@ -1,5 +1,6 @@
 //! Breadth-first search over all states that can be reached: the shortest way to a promise that is not kept, if there is one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -35,9 +36,8 @@ pub(super) fn search(start: State, without: Guard, most_states: usize) -> Search
                     return Searched { states: came_by.len(), broken: Some((way, broken)) };
                 }
                 Ok(reached) => {
-                    let key = hash(&reached);
-                    if !came_by.contains_key(&key) {
-                        came_by.insert(key, Some((from, action)));
+                    if let Entry::Vacant(unknown) = came_by.entry(hash(&reached)) {
+                        unknown.insert(Some((from, action)));
                         ahead.push_back(reached);
                     }
                 }
