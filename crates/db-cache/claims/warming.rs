@@ -16,7 +16,7 @@ static ROWS: Keyspace<u64, u64> = Keyspace::new("rows").policy(POLICY);
 
 /// Keys are asked for by Zipf's law with exponent 1.
 const KEYS: u64 = 100_000;
-const KEYS_PER_SECOND: u32 = 5_000;
+const KEYS_PER_SECOND: u32 = 1_000;
 /// As many reads as the keys are known by, and as many as the hit rate is measured over.
 const READS: u64 = 200_000;
 /// What a batch brings over the rate at most: it is sent when its first key is due.
