@@ -276,7 +276,8 @@ async fn by_name(client: &MultiplexedConnection, entries: u64) -> f64 {
 /// A transaction of one UPDATE with its mark and its bump, against one without, on a server that flushes its log.
 pub fn commits(pairs: usize) -> Compared {
     const COMMITS: u32 = 20;
-    const SETUP: &str = "CREATE TABLE pages (id int PRIMARY KEY, n int); INSERT INTO pages SELECT i, 0 FROM generate_series(1, 1000) i";
+    const SETUP: &str = "CREATE TABLE pages (id int PRIMARY KEY, n int); \
+                         INSERT INTO pages SELECT i, 0 FROM generate_series(1, 1000) AS i";
     one_thread().block_on(async {
         let bench = Bench::start().await;
         let cluster = Cluster::builder().setting("fsync", "on").start().await.unwrap();
