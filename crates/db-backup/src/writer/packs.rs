@@ -159,9 +159,8 @@ impl Packs {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        match self.storing.take() {
-            Some(storing) => self.spare = Some(storing.await.map_err(|_| BackupError::PipelineEnded)??),
-            None => {}
+        if let Some(storing) = self.storing.take() {
+            self.spare = Some(storing.await.map_err(|_| BackupError::PipelineEnded)??);
         }
         Ok(())
     }
