@@ -73,7 +73,7 @@ const CLAIMS: &[Claim] = &[
                    is refused.",
         target: "2,000 bad days (60 in CI): 0 acknowledged segments or backups lost, 0 late answers, 0 permanent errors for \
                  what is temporary; 3 of 3 liars refused",
-        fails_without: "crates/db-backup/src/store.rs: Ok(Some(there)) if there == bytes => Ok(Put::Created),",
+        fails_without: "crates/db-backup/src/store.rs: Ok(Some(there)) if there == bytes => return Ok(Put::Created),",
         measure: store_faults::measure,
     },
     Claim {

@@ -38,7 +38,6 @@ pub(crate) struct Frame {
 /// Compresses chunks, one after the other.
 pub(crate) struct Packer {
     zstd: Option<zstd::bulk::Compressor<'static>>,
-    scratch: Vec<u8>,
 }
 
 /// Opens packed chunks.
@@ -55,7 +54,7 @@ impl Packer {
                     .map_err(|error| BackupError::io("preparing zstd", error))?,
             ),
         };
-        Ok(Packer { zstd, scratch: Vec::new() })
+        Ok(Packer { zstd })
     }
 
     /// Hashes and compresses a chunk of at most [`CHUNK_BYTES`].
@@ -65,19 +64,34 @@ impl Packer {
     }
 
     pub(crate) fn pack_as(&mut self, id: ChunkId, plain: &[u8]) -> Result<Frame> {
-        let (codec, data): (u8, &[u8]) = match &mut self.zstd {
-            None => (CODEC_NONE, plain),
-            Some(zstd) => {
-                self.scratch.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
-                let packed = zstd
-                    .compress_to_buffer(plain, self.scratch.as_mut_slice())
-                    .map_err(|error| BackupError::io("compressing a chunk", error))?;
-                if packed < plain.len() { (CODEC_ZSTD, &self.scratch[..packed]) } else { (CODEC_NONE, plain) }
+        self.pack_into(id, plain, Vec::new())
+    }
+
+    /// Packs into this buffer, so that it can be used again: large allocations that come and go on many threads
+    /// leave an allocator holding far more than is in use.
+    pub(crate) fn pack_into(&mut self, id: ChunkId, plain: &[u8], mut packed: Vec<u8>) -> Result<Frame> {
+        packed.clear();
+        let room = zstd::zstd_safe::compress_bound(plain.len());
+        packed.reserve(1 + room + crate::seal::TAG_BYTES);
+        let mut shrunk = None;
+        if let Some(zstd) = &mut self.zstd {
+            packed.resize(1 + room, 0);
+            let bytes = zstd
+                .compress_to_buffer(plain, &mut packed[1..])
+                .map_err(|error| BackupError::io("compressing a chunk", error))?;
+            shrunk = (bytes < plain.len()).then_some(bytes);
+        }
+        match shrunk {
+            Some(bytes) => {
+                packed.truncate(1 + bytes);
+                packed[0] = CODEC_ZSTD;
             }
-        };
-        let mut packed = Vec::with_capacity(data.len() + 1 + crate::seal::TAG_BYTES);
-        packed.push(codec);
-        packed.extend_from_slice(data);
+            None => {
+                packed.clear();
+                packed.push(CODEC_NONE);
+                packed.extend_from_slice(plain);
+            }
+        }
         Ok(Frame { id, plain_bytes: u32::try_from(plain.len()).unwrap_or(u32::MAX), packed })
     }
 }
@@ -104,17 +118,27 @@ impl Unpacker {
 
 impl Container {
     pub(crate) fn create(ring: &KeyRing, path: &str, capacity: usize) -> Result<Self> {
+        Container::create_in(ring, path, Vec::with_capacity(capacity))
+    }
+
+    /// The same in a buffer that was used before.
+    pub(crate) fn create_in(ring: &KeyRing, path: &str, mut bytes: Vec<u8>) -> Result<Self> {
         let (sealer, header) = Sealer::create(ring, path)?;
-        let mut bytes = Vec::with_capacity(capacity);
+        bytes.clear();
         bytes.extend_from_slice(&header);
         Ok(Container { sealer, bytes, index: Vec::new() })
     }
 
     /// Seals a frame and appends it; where it lies comes back.
-    pub(crate) fn push(&mut self, frame: Frame) -> Result<IndexRow> {
+    pub(crate) fn push(&mut self, mut frame: Frame) -> Result<IndexRow> {
+        self.push_from(&mut frame)
+    }
+
+    /// The same where the frame's buffer is used again.
+    pub(crate) fn push_from(&mut self, frame: &mut Frame) -> Result<IndexRow> {
         let number = self.number(false);
         let offset = self.bytes.len() as u64;
-        let stored = self.append(number, frame.packed)?;
+        let stored = self.append(number, &mut frame.packed)?;
         let row = IndexRow(frame.id, offset, stored, frame.plain_bytes);
         self.index.push(row);
         Ok(row)
@@ -137,7 +161,7 @@ impl Container {
         let mut packed = vec![CODEC_NONE];
         serde_json::to_writer(&mut packed, &self.index)
             .map_err(|error| BackupError::io("writing an index", error.into()))?;
-        self.append(number, packed)?;
+        self.append(number, &mut packed)?;
         self.bytes.extend_from_slice(&begins.to_le_bytes());
         Ok(Bytes::from(self.bytes))
     }
@@ -146,11 +170,11 @@ impl Container {
         FrameNumber { number: self.frames(), last }
     }
 
-    fn append(&mut self, number: FrameNumber, mut packed: Vec<u8>) -> Result<u32> {
-        self.sealer.seal(number, &mut packed)?;
+    fn append(&mut self, number: FrameNumber, packed: &mut Vec<u8>) -> Result<u32> {
+        self.sealer.seal(number, packed)?;
         let length = u32::try_from(packed.len()).map_err(|_| BackupError::Misuse("a frame of 4 GiB"))?;
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        self.bytes.extend_from_slice(&packed);
+        self.bytes.extend_from_slice(packed);
         Ok(length)
     }
 }

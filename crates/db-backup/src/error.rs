@@ -179,11 +179,15 @@ impl BackupError {
         BackupError::Io { action: action.into(), source }
     }
 
-    /// Whether what is stored is not what was written: verification reports it, and never retries.
+    /// Whether what is stored cannot be read as what was written: verification reports it, and never retries. A
+    /// format that is too new counts, because a flipped bit can claim one.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            BackupError::Damaged { .. } | BackupError::Missing { .. } | BackupError::WalConflict { .. }
+            BackupError::Damaged { .. }
+                | BackupError::Missing { .. }
+                | BackupError::WalConflict { .. }
+                | BackupError::TooNew { .. }
         )
     }
 

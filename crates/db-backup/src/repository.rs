@@ -113,6 +113,17 @@ impl Repository {
     /// # Errors
     /// There is none, the key is another one, what is there was changed, or an operation of the store failed.
     pub async fn open(store: Store, keys: &Keys) -> Result<Self> {
+        // What was flipped on the way looks like another key, or like damage: it is read anew before it is believed.
+        for _ in 0..2 {
+            match Repository::open_once(store.clone(), keys).await {
+                Err(BackupError::WrongKey | BackupError::Damaged { .. } | BackupError::TooNew { .. }) => {}
+                opened => return opened,
+            }
+        }
+        Repository::open_once(store, keys).await
+    }
+
+    async fn open_once(store: Store, keys: &Keys) -> Result<Self> {
         let text = store.get(FORMAT).await?;
         let text = text.ok_or_else(|| BackupError::NoRepository { store: store.to_string() })?;
         let damaged = |what: &str| BackupError::damaged(FORMAT, what);

@@ -25,6 +25,9 @@ pub use self::probe::Unsuitability;
 use self::fault::Fault;
 use crate::error::{BackupError, Result};
 
+/// How often an object is read before it is believed to be another one of the same length.
+const READS_BEFORE_BELIEVED: usize = 3;
+
 /// A place for objects, by their paths.
 ///
 /// ```
@@ -139,13 +142,22 @@ impl Store {
         let put = || self.inner.put_opts(&at, PutPayload::from_bytes(bytes.clone()), options.clone());
         match self.attempt("write", path, put).await {
             Ok(_) => Ok(Put::Created),
-            Err(Fault::Exists) => match self.get(path).await {
-                Ok(Some(there)) if there == bytes => Ok(Put::Created),
-                Ok(_) | Err(BackupError::Denied { .. }) => Ok(Put::Exists),
-                Err(error) => Err(error),
-            },
+            Err(Fault::Exists) => self.is_there_already(path, &bytes).await,
             Err(fault) => Err(fault.into_error(path)),
         }
+    }
+
+    /// Whether what is there is what was to be written. A bit that flips on the way must not make it another's.
+    async fn is_there_already(&self, path: &str, bytes: &Bytes) -> Result<Put> {
+        for _ in 0..READS_BEFORE_BELIEVED {
+            match self.get(path).await {
+                Ok(Some(there)) if there == bytes => return Ok(Put::Created),
+                Ok(Some(there)) if there.len() == bytes.len() => {}
+                Ok(_) | Err(BackupError::Denied { .. }) => return Ok(Put::Exists),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Put::Exists)
     }
 
     /// The object's bytes; `None` where there is none.

@@ -55,7 +55,7 @@ impl Cluster {
                 self.put_wal_at(&beside, bytes, compression).await?;
                 Ok(WalPut::StoredBeside)
             }
-            Put::Exists => match self.open_wal(&path).await? {
+            Put::Exists => match self.open_wal_twice(&path).await? {
                 Some(there) if there == bytes => Ok(WalPut::AlreadyThere),
                 _ => Err(BackupError::WalConflict { name }),
             },
@@ -71,7 +71,7 @@ impl Cluster {
     pub async fn get_wal(&self, name: WalName) -> Result<Option<Bytes>> {
         self.may_read()?;
         let path = self.wal_path(name);
-        let Some(bytes) = self.open_wal(&path).await? else { return Ok(None) };
+        let Some(bytes) = self.open_wal_twice(&path).await? else { return Ok(None) };
         for object in self.store().list(&format!("{path}.beside")).await? {
             let beside = self.open_wal(&object.path).await?;
             if beside.is_some_and(|beside| beside != bytes) {
@@ -139,6 +139,14 @@ impl Cluster {
         let (inside, path) = (std::sync::Arc::clone(&self.inside), path.to_owned());
         let opened = tokio::task::spawn_blocking(move || open_whole(&inside.ring, &path, &object)).await;
         opened.map_err(|_| BackupError::PipelineEnded)?.map(|bytes| Some(Bytes::from(bytes)))
+    }
+
+    /// A flip on the way is not in the store: what seems damaged is read once more.
+    async fn open_wal_twice(&self, path: &str) -> Result<Option<Bytes>> {
+        match self.open_wal(path).await {
+            Err(error) if error.is_damage() => self.open_wal(path).await,
+            opened => opened,
+        }
     }
 
     /// Segments of one timeline lie in directories of 4 GiB of the log, so that none grows without end.

@@ -110,7 +110,9 @@ struct Pool {
     compression: Compression,
     known: Arc<Known>,
     packers: Mutex<Vec<Packer>>,
+    /// Buffers for chunks, and for what they are packed to, that are used again.
     buffers: Mutex<Vec<Vec<u8>>>,
+    frames: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Default for WriterOptions {
@@ -129,12 +131,14 @@ impl ChunkWriter {
         let workers = options.workers.max(1);
         let pool = Arc::new(Pool {
             compression: options.compression,
-            known: Arc::clone(&known),
+            known,
             packers: Mutex::default(),
             buffers: Mutex::default(),
+            frames: Mutex::default(),
         });
         let (under_way, arriving) = mpsc::unbounded_channel();
-        let packs = Packs::new(inside, directory, known, options.pack_bytes.clamp(1 << 20, 64 << 20));
+        let packs =
+            Packs::new(inside, directory, Arc::clone(&pool), options.pack_bytes.clamp(1 << 20, 64 << 20));
         Ok(ChunkWriter {
             chunk: Vec::with_capacity(CHUNK_BYTES),
             chunks: 0,
@@ -254,10 +258,15 @@ impl Pool {
         }
         let idle = self.packers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut packer = idle.map_or_else(|| Packer::new(self.compression), Ok)?;
-        let frame = packer.pack_as(id, &chunk);
+        let packed = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let frame = packer.pack_into(id, &chunk, packed);
         self.packers.lock().unwrap_or_else(PoisonError::into_inner).push(packer);
         self.give_back(chunk);
         frame.map(Packed::New)
+    }
+
+    fn give_back_frame(&self, frame: Frame) {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).push(frame.packed);
     }
 
     fn buffer(&self) -> Vec<u8> {

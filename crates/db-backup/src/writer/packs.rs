@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Known, Packed, UnderWay, WriterStatistics, Written};
+use super::{Packed, Pool, UnderWay, WriterStatistics, Written};
 use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, PackRef};
 use crate::container::{Container, Frame};
 use crate::error::{BackupError, Result};
@@ -17,7 +17,7 @@ use crate::store::Put;
 pub(super) struct Packs {
     inside: Arc<Inside>,
     directory: String,
-    known: Arc<Known>,
+    pool: Arc<Pool>,
     pack_bytes: usize,
     table: ChunkTable,
     statistics: WriterStatistics,
@@ -26,7 +26,9 @@ pub(super) struct Packs {
     /// Where the packs of earlier backups stand in the table.
     reused: HashMap<String, u32>,
     filling: Option<Filling>,
-    storing: Option<JoinHandle<Result<()>>>,
+    storing: Option<JoinHandle<Result<Vec<u8>>>>,
+    /// The buffer of a pack that was stored.
+    spare: Option<Vec<u8>>,
     packs: u32,
 }
 
@@ -39,11 +41,11 @@ struct Filling {
 }
 
 impl Packs {
-    pub(super) fn new(inside: Arc<Inside>, directory: String, known: Arc<Known>, pack_bytes: usize) -> Self {
+    pub(super) fn new(inside: Arc<Inside>, directory: String, pool: Arc<Pool>, pack_bytes: usize) -> Self {
         Packs {
             inside,
             directory,
-            known,
+            pool,
             pack_bytes,
             table: ChunkTable::default(),
             statistics: WriterStatistics::default(),
@@ -51,6 +53,7 @@ impl Packs {
             reused: HashMap::new(),
             filling: None,
             storing: None,
+            spare: None,
             packs: 0,
         }
     }
@@ -71,11 +74,12 @@ impl Packs {
         Ok(Written { content: self.table, statistics: self.statistics })
     }
 
-    async fn add(&mut self, frame: Frame) -> Result<()> {
+    async fn add(&mut self, mut frame: Frame) -> Result<()> {
         if let Some(at) = self.own.get(&frame.id) {
             let again = usize::try_from(*at).ok().and_then(|at| self.table.chunks.get(at)).copied();
             let again = again.ok_or(BackupError::PipelineEnded)?;
             self.count(again, true);
+            self.pool.give_back_frame(frame);
             return Ok(());
         }
         let (id, plain_bytes) = (frame.id, frame.plain_bytes);
@@ -84,7 +88,8 @@ impl Packs {
             None => self.open()?,
         };
         let number = filling.container.frames();
-        let row = filling.container.push(frame)?;
+        let row = filling.container.push_from(&mut frame)?;
+        self.pool.give_back_frame(frame);
         self.own.insert(id, u32::try_from(self.table.chunks.len()).unwrap_or(u32::MAX));
         let (offset, stored_bytes) = (row.1, row.2);
         let pack = filling.number;
@@ -95,8 +100,8 @@ impl Packs {
     }
 
     fn refer_to_base(&mut self, id: ChunkId) -> Result<()> {
-        let known = Arc::clone(&self.known);
-        let (mut chunk, pack) = known.get(id).ok_or(BackupError::PipelineEnded)?;
+        let pool = Arc::clone(&self.pool);
+        let (mut chunk, pack) = pool.known.get(id).ok_or(BackupError::PipelineEnded)?;
         chunk.pack = match self.reused.get(&pack.path) {
             Some(number) => *number,
             None => {
@@ -125,7 +130,9 @@ impl Packs {
         let path = format!("{}/{:06}", self.directory, self.packs);
         self.packs += 1;
         let number = self.add_pack(PackRef { path: path.clone(), bytes: 0 });
-        let container = Container::create(&self.inside.ring, &path, self.pack_bytes + CHUNK_BYTES / 2)?;
+        let room = self.pack_bytes + CHUNK_BYTES / 2;
+        let buffer = self.spare.take().unwrap_or_else(|| Vec::with_capacity(room));
+        let container = Container::create_in(&self.inside.ring, &path, buffer)?;
         Ok(Filling { container, path, number })
     }
 
@@ -141,10 +148,10 @@ impl Packs {
         self.wait().await?;
         let inside = Arc::clone(&self.inside);
         self.storing = Some(tokio::spawn(async move {
-            match inside.store.put_if_absent(&path, object).await? {
-                Put::Created => Ok(()),
+            match inside.store.put_if_absent(&path, object.clone()).await? {
+                Put::Created => Ok(object.into()),
                 // Nobody else writes below this backup's name, so it is ours and its answer was lost.
-                Put::Exists if inside.writes_only => Ok(()),
+                Put::Exists if inside.writes_only => Ok(object.into()),
                 Put::Exists => Err(BackupError::damaged(path, "another pack is in its place")),
             }
         }));
@@ -152,9 +159,9 @@ impl Packs {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        match self.storing.take() {
-            Some(storing) => storing.await.map_err(|_| BackupError::PipelineEnded)?,
-            None => Ok(()),
+        if let Some(storing) = self.storing.take() {
+            self.spare = Some(storing.await.map_err(|_| BackupError::PipelineEnded)??);
         }
+        Ok(())
     }
 }
