@@ -27,9 +27,9 @@ async fn a_backup_is_marked_first_and_removed_by_a_later_expiry() {
     assert_eq!(second.removed, std::slice::from_ref(&old.id));
     let left = world.repository.store().list("clusters").await.unwrap();
     assert!(!left.iter().any(|object| object.path.contains(old.id.as_str())), "{left:?}");
-    let directories =
-        world.repository.store().directories(&format!("clusters/{}/backups", crate::world::SYSTEM));
-    assert_eq!(directories.await.unwrap(), [new.id.to_string()], "an empty directory stayed");
+    let directory = format!("clusters/{}/backups", crate::world::SYSTEM);
+    let directories = world.repository.store().directories(&directory).await.unwrap();
+    assert_eq!(directories, [new.id.to_string()], "an empty directory stayed");
     assert_eq!(content(&world.cluster, &new).await.unwrap()[0].1, some_bytes(2, 100));
 }
 
