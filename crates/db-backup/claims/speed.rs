@@ -67,7 +67,7 @@ async fn all(pairs: usize, rows: usize) -> Figure {
         for directory in [here, there] {
             std::fs::remove_dir_all(directory).unwrap();
         }
-        eprintln!("backup-1: pair {} of {pairs}: {backup:?} {restore:?}", pair + 1);
+        eprintln!("backup-1: pair {} of {pairs}: {backup:?} {restore:?}, {} MB", pair + 1, peak / 1_000_000);
     }
     let push = push_rates(&live, &peer).await;
     let (backups, restores, megabytes) = (backup.ratio(), restore.ratio(), peak as f64 / 1e6);
@@ -101,9 +101,9 @@ async fn drained(live: &Live, command: &str) -> f64 {
     live.run("ALTER SYSTEM SET archive_command = ''").await;
     live.run("SELECT pg_reload_conf()").await;
     let first = live.text("SELECT pg_walfile_name(pg_current_wal_lsn())::text AS t").await;
-    let rows = "INSERT INTO events SELECT i + 10000000 * (random() * 1000)::int, gen_random_uuid(), md5(i::text), now(), \
-                jsonb_build_object('n', i, 'note', md5(random()::text)) FROM generate_series(1, 700000) AS i \
-                ON CONFLICT DO NOTHING";
+    live.run("CREATE TABLE IF NOT EXISTS filler (tenant uuid, hash text, body jsonb)").await;
+    let rows = "INSERT INTO filler SELECT gen_random_uuid(), md5(i::text), jsonb_build_object('n', i, 'note', \
+                md5(random()::text)) FROM generate_series(1, 1500000) AS i";
     live.run(rows).await;
     let last = live.text("SELECT pg_walfile_name(pg_switch_wal())::text AS t").await;
     live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", command.replace('\'', "''"))).await;
