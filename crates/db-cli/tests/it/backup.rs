@@ -224,7 +224,7 @@ async fn a_dump_comes_back_beside_the_original_and_its_rows_are_compared() {
     live.json(&["backup", "init"]).await;
     live.run(FILL).await;
     let none = live.dbctl(&["backup", "restore", "--into", "copy"]).await;
-    assert!(none.code == Some(1) && none.err.contains("--logical"), "{}", none.err);
+    assert!(none.code == Some(1) && none.err.contains("`dbctl backup take`"), "{}", none.err);
     let taken = live.json(&["backup", "take", "--logical", "--label", "a dump"]).await;
     assert_eq!(taken["backup"]["kind"], "logical", "{taken}");
     live.run("DROP TABLE orders").await;
