@@ -97,7 +97,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "PostgreSQL 15 to 18 are backed up, restored to a point in time and rehearsed, 17 and 18 with a chain of \
                    incremental backups.",
         target: "0 versions with another content",
-        fails_without: "crates/db-backup/src/take.rs: session.send_query(\"UPLOAD_MANIFEST\").await?;",
+        fails_without: "crates/db-backup/src/take/stream.rs: options.extend(incremental.then(|| \"INCREMENTAL true\".to_owned()));",
         measure: versions::measure,
     },
 ];

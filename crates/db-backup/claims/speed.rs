@@ -45,7 +45,8 @@ async fn all(pairs: usize, rows: usize) -> Figure {
     );
     let live = Live::start(None, &[("archive_command", "true"), ("max_wal_size", "8GB")]).await;
     live.run(&DATA.replace("{rows}", &rows.to_string())).await;
-    live.run("VACUUM (FREEZE, ANALYZE); CHECKPOINT").await;
+    live.run("VACUUM (FREEZE, ANALYZE)").await;
+    live.run("CHECKPOINT").await;
     let bytes: u64 =
         live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap();
     let peer = Peer::new(&live, program);

@@ -181,12 +181,12 @@ impl Cluster {
 
     /// What the store's clock says, which is not this host's: an object is written and looked at.
     pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>> {
-        let directory = self.path(&format!("clock/{}", hex(&random::<8>()?)));
-        let path = format!("{directory}/now");
+        let path = self.path(&format!("clock/{}", hex(&random::<8>()?)));
         self.store().put_if_absent(&path, Bytes::from_static(b"now")).await?;
-        // From a list, as the times that it is compared with: other answers of a store are cut to whole
-        // seconds.
-        let there = self.store().list(&directory).await?.pop().ok_or_else(|| BackupError::missing(&path))?;
+        // From a list, as the times that it is compared with: other answers of a store are cut to whole seconds.
+        let listed = self.store().list(&self.path("clock")).await?;
+        let there = listed.into_iter().find(|object| object.path == path);
+        let there = there.ok_or_else(|| BackupError::missing(&path))?;
         self.store().delete(&path).await?;
         Ok(there.written)
     }

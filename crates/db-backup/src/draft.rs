@@ -97,6 +97,7 @@ impl Draft {
         for object in self.cluster.store().list(&directory).await? {
             self.cluster.store().delete(&object.path).await?;
         }
+        self.cluster.store().remove_empty_directory(&directory);
         self.cluster.store().delete(&self.cluster.running_path(&self.summary.id)).await
     }
 }

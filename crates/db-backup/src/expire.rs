@@ -12,7 +12,7 @@ use crate::cluster::{Backups, Cluster};
 use crate::error::{BackupError, Result};
 use crate::manifest::Summary;
 use crate::retention::{RetentionPlan, RetentionPolicy};
-use crate::store::Put;
+use crate::store::{Object, Put};
 
 /// What was begun and never published is removed when nothing was written for so long.
 const CRASHED_AFTER: TimeDelta = TimeDelta::hours(24);
@@ -186,6 +186,7 @@ impl Cluster {
         for object in self.store().list(&self.path(&format!("backups/{id}"))).await? {
             self.store().delete(&object.path).await?;
         }
+        self.store().remove_empty_directory(&self.path(&format!("backups/{id}")));
         self.store().delete(&self.running_path(id)).await?;
         self.store().delete(&self.receipt_path(id)).await?;
         self.store().delete(&self.tombstone_path(id)).await
@@ -219,7 +220,8 @@ impl Cluster {
                 continue;
             }
             let objects = self.store().list(&self.path(&format!("backups/{name}"))).await?;
-            if objects.iter().all(|object| now - object.written >= CRASHED_AFTER) {
+            let is_old = |object: &Object| now.signed_duration_since(object.written) >= CRASHED_AFTER;
+            if !objects.is_empty() && objects.iter().all(is_old) {
                 crashed.push(name);
             }
         }
@@ -234,6 +236,7 @@ impl Cluster {
                 self.store().delete(&object.path).await?;
                 removed += 1;
             }
+            self.store().remove_empty_directory(&self.path(&format!("backups/{name}")));
             self.store().delete(&self.path(&format!("running/{name}"))).await?;
         }
         Ok(removed)

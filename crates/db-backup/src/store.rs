@@ -41,6 +41,8 @@ pub struct Store {
     prefix: Path,
     name: Arc<str>,
     limits: Limits,
+    /// Where it is, if it is a directory of this host.
+    local: Option<Arc<Directory>>,
 }
 
 /// How long the store is asked.
@@ -101,7 +103,7 @@ impl Store {
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, name: impl Into<String>) -> Result<Self> {
         let prefix = Path::parse(prefix.trim_matches('/'))
             .map_err(|_| BackupError::Misuse("the prefix of the repository is no path"))?;
-        Ok(Store { inner, prefix, name: name.into().into(), limits: Limits::default() })
+        Ok(Store { inner, prefix, name: name.into().into(), limits: Limits::default(), local: None })
     }
 
     /// A directory of this host, which is made where there is none. What is written is on the disk before a
@@ -269,6 +271,16 @@ impl Store {
         match self.attempt("delete", path, || self.inner.delete(&at)).await {
             Ok(()) | Err(Fault::Missing) => Ok(()),
             Err(fault) => Err(fault.into_error(path)),
+        }
+    }
+
+    /// Removes a directory of backups that has nothing in it any more; only a local store has any.
+    pub(crate) fn remove_empty_directory(&self, directory: &str) {
+        let Some(local) = &self.local else { return };
+        for below in [local.join(directory).join("packs"), local.join(directory)] {
+            if let Err(error) = std::fs::remove_dir(&below) {
+                tracing::debug!(directory = %below.display(), %error, "an empty directory stays");
+            }
         }
     }
 

@@ -67,7 +67,6 @@ pub(crate) struct Shared {
     pub(crate) flights: Flights,
     pub(crate) counts: Counts,
     pub(crate) unheard: Unheard,
-    /// Held while the second tier is told of it.
     pub(crate) telling: tokio::sync::Mutex<()>,
     pub(crate) contact: Contact,
     /// When this process last heard of a new history of the database.
@@ -444,34 +443,6 @@ impl Shared {
             tracing::warn!(why, times, "the cache has dropped everything again");
         } else {
             tracing::info!(why, "the cache has dropped everything");
-        }
-    }
-
-    pub(crate) fn stats(&self) -> CacheStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counts = &self.counts;
-        let keyspaces = counts.keyspaces.stats();
-        CacheStats {
-            first_tier_hits: keyspaces.iter().map(|keyspace| keyspace.first_tier_hits).sum(),
-            second_tier_hits: keyspaces.iter().map(|keyspace| keyspace.second_tier_hits).sum(),
-            misses: counts.misses(),
-            loads: get(&counts.loads),
-            failed_loads: get(&counts.failed_loads),
-            coalesced: get(&counts.coalesced),
-            unkept: counts.unkept(),
-            stale_served: get(&counts.stale_served),
-            early_refreshes: get(&counts.early_refreshes),
-            evictions: self.first.evicted(),
-            bytes: self.first.bytes(),
-            entries: self.first.entries(),
-            drops: counts.drops(),
-            breaker_open: self.tier.is_open(),
-            breaker_opened: self.tier.opened(),
-            feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
-            unheard_slots: self.unheard.len() as u64,
-            second_tier: self.unheard.usage(),
-            keyspaces,
-            samples: self.sampler.samples(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::cache::Shared;
 use crate::keyspace_counts::{CountedKeyspace, KeyspaceCounts, KeyspaceStats, hit_rate};
 use crate::sampler::Samples;
 use crate::second_tier::Usage;
@@ -158,6 +159,36 @@ impl Counts {
 
     pub(crate) fn drops(&self) -> Vec<(Drop, u64)> {
         pairs(&Drop::ALL, &self.drops)
+    }
+}
+
+impl Shared {
+    pub(crate) fn stats(&self) -> CacheStats {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        let keyspaces = counts.keyspaces.stats();
+        CacheStats {
+            first_tier_hits: keyspaces.iter().map(|keyspace| keyspace.first_tier_hits).sum(),
+            second_tier_hits: keyspaces.iter().map(|keyspace| keyspace.second_tier_hits).sum(),
+            misses: counts.misses(),
+            loads: get(&counts.loads),
+            failed_loads: get(&counts.failed_loads),
+            coalesced: get(&counts.coalesced),
+            unkept: counts.unkept(),
+            stale_served: get(&counts.stale_served),
+            early_refreshes: get(&counts.early_refreshes),
+            evictions: self.first.evicted(),
+            bytes: self.first.bytes(),
+            entries: self.first.entries(),
+            drops: counts.drops(),
+            breaker_open: self.tier.is_open(),
+            breaker_opened: self.tier.opened(),
+            feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
+            unheard_slots: self.unheard.len() as u64,
+            second_tier: self.unheard.usage(),
+            keyspaces,
+            samples: self.sampler.samples(),
+        }
     }
 }
 

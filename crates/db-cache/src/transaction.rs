@@ -258,7 +258,9 @@ impl Shared {
             return at;
         }
         let gone = async {
-            let until = self.clock.now().after(self.config.doubt);
+            // One that answers, and takes no bump for so long, never will.
+            let longest = self.config.doubt.max(self.config.quarantine.saturating_mul(4));
+            let until = self.clock.now().after(longest);
             while !self.contact.is_gone() && self.clock.now() < until {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

@@ -125,7 +125,7 @@ impl Unheard {
     /// Whether nothing is to be told, now or later.
     pub(crate) fn is_all_told(&self) -> bool {
         let state = self.state();
-        state.slots.is_empty() && !state.epoch && state.later.is_empty()
+        state.slots.is_empty() && state.telling.is_empty() && !state.epoch && state.later.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -16,8 +16,13 @@ pub(crate) async fn text(question: &str) -> String {
     line().await.trim().to_owned()
 }
 
+/// Whether it was agreed to: by a flag, or by a person at the terminal.
+pub(crate) async fn agreed(flag: bool, question: &str) -> bool {
+    flag || (somebody() && yes(question).await)
+}
+
 /// Whether a person types `yes`.
-pub(crate) async fn yes(question: &str) -> bool {
+async fn yes(question: &str) -> bool {
     text(&format!("{question} Type yes: ")).await == "yes"
 }
 

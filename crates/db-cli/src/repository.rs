@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use db_platform::backup::{
-    BackupError, BackupId, Cluster, Compression, KeySettings, Repository, RetentionPolicy, Store,
+    BackupError, BackupId, Cluster, Compression, KeySettings, Provider, Repository, RetentionPolicy, Store,
     StoreSettings, Summary,
 };
 use db_platform::settings_from_vars;
@@ -11,6 +11,20 @@ use db_platform::settings_from_vars;
 use crate::args::Options;
 use crate::error::CliError;
 use crate::vars;
+
+/// What the clouds' own clients are told by name.
+const CREDENTIALS: [&str; 10] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_SAS_KEY",
+];
 
 /// The settings of backups.
 pub(crate) struct BackupSettings {
@@ -26,12 +40,23 @@ impl BackupSettings {
     }
 
     pub(crate) fn of(vars: HashMap<String, String>) -> Result<Self, CliError> {
-        Ok(settings_from_vars(vars, |from| BackupSettings {
+        let credentials = CREDENTIALS.map(|name| Some((name.to_ascii_lowercase(), vars.get(name)?.clone())));
+        let mut settings = settings_from_vars(vars, |from| BackupSettings {
             store: from.get(),
             keys: from.get(),
             compression: from.get(),
             retention: from.get(),
-        })?)
+        })?;
+        // The cloud's client reads the process's environment, and these may stand in the file of settings only.
+        let cloud = match settings.store.provider {
+            Provider::Local => "none",
+            Provider::S3 => "aws_",
+            Provider::Gcs => "google_",
+            Provider::Azure => "azure_",
+        };
+        let credentials = credentials.into_iter().flatten().filter(|(name, _)| name.starts_with(cloud));
+        settings.store.options.extend(credentials);
+        Ok(settings)
     }
 
     pub(crate) fn store(&self) -> Result<Store, CliError> {

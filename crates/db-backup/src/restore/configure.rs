@@ -8,7 +8,8 @@ use super::{Action, Purpose, RestoreConfig, Target};
 use crate::physical_error::PhysicalError;
 
 const BEGIN: &str = "# Begin of what db-backup wrote for a restore: remove it once the server takes writes.";
-const END: &str = "# End of what db-backup wrote for a restore.";
+const COPY: &str = "# Begin of what keeps this copy out of its source's repository: remove it once archive_command is its own.";
+const END: &str = "# End of what db-backup wrote.";
 
 /// Writes the settings and the signal; `timeline` is the one that is followed.
 pub(super) fn write(
@@ -23,13 +24,15 @@ pub(super) fn write(
     }
     let path = directory.join("postgresql.auto.conf");
     let before = fs::read_to_string(&path).unwrap_or_default();
-    let text = format!("{}{}", without_block(&before), block(config, timeline, with_log));
+    let kept = without(COPY, &without(BEGIN, &before));
+    let copy = if config.purpose == Purpose::Copy { copy_settings() } else { String::new() };
+    let text = format!("{kept}{copy}{}", block(config, timeline, with_log));
     fs::write(&path, text).map_err(PhysicalError::at("write", &path))?;
     let signal = directory.join("recovery.signal");
     fs::write(&signal, "").map_err(PhysicalError::at("write", &signal))
 }
 
-/// Removes what [`write`](self::write) has added, once the server takes writes.
+/// Removes what a restore has added to the settings, once the server takes writes. That a copy does not archive stays.
 ///
 /// # Errors
 /// Where the file cannot be written.
@@ -37,7 +40,7 @@ pub fn tidy(directory: &Path) -> Result<(), PhysicalError> {
     let path = directory.join("postgresql.auto.conf");
     let before = fs::read_to_string(&path).map_err(PhysicalError::at("read", &path))?;
     let unfinished = directory.join("postgresql.auto.conf.db-backup");
-    fs::write(&unfinished, without_block(&before)).map_err(PhysicalError::at("write", &unfinished))?;
+    fs::write(&unfinished, without(BEGIN, &before)).map_err(PhysicalError::at("write", &unfinished))?;
     if let Ok(about) = fs::metadata(&path) {
         use std::os::unix::fs::MetadataExt;
         let owner = (Some(about.uid()), Some(about.gid()));
@@ -47,6 +50,11 @@ pub fn tidy(directory: &Path) -> Result<(), PhysicalError> {
             .map_err(PhysicalError::at("own", &unfinished))?;
     }
     fs::rename(&unfinished, &path).map_err(PhysicalError::at("write", &path))
+}
+
+/// What a copy keeps.
+fn copy_settings() -> String {
+    format!("{COPY}\narchive_mode = 'off'\n{END}\n")
 }
 
 fn block(config: &RestoreConfig, timeline: u32, with_log: bool) -> String {
@@ -77,9 +85,6 @@ fn block(config: &RestoreConfig, timeline: u32, with_log: bool) -> String {
     // Nobody gets in before the target is reached, and settings that were raised on the way do not stop replay.
     let hot = config.action == Action::Pause && config.target != Target::Latest;
     settings.push(("hot_standby", if hot { "on" } else { "off" }.to_owned()));
-    if config.purpose == Purpose::Copy {
-        settings.push(("archive_mode", "off".to_owned()));
-    }
     let mut text = format!("{BEGIN}\n");
     for (name, value) in settings {
         let value = value.replace('\\', "\\\\").replace('\'', "''");
@@ -90,11 +95,12 @@ fn block(config: &RestoreConfig, timeline: u32, with_log: bool) -> String {
     text
 }
 
-fn without_block(text: &str) -> String {
+/// A text without the lines from `begin` to the next [`END`].
+fn without(begin: &str, text: &str) -> String {
     let mut kept = String::new();
     let mut within = false;
     for line in text.lines() {
-        within |= line == BEGIN;
+        within |= line == begin;
         if !within {
             kept.push_str(line);
             kept.push('\n');
@@ -126,27 +132,43 @@ mod tests {
         }
     }
 
+    fn written(purpose: Purpose) -> (tempfile::TempDir, String) {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("postgresql.auto.conf"), "work_mem = '8MB'\n").unwrap();
+        write(home.path(), &config(purpose), 3, true).unwrap();
+        write(home.path(), &config(purpose), 4, true).unwrap();
+        let text = fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap();
+        (home, text)
+    }
+
     #[test]
-    fn a_copy_never_archives_and_a_restore_in_place_does() {
-        let copy = block(&config(Purpose::Copy), 3, true);
-        assert!(copy.contains("\narchive_mode = 'off'\n"), "{copy}");
-        assert!(copy.contains("\nrecovery_target_lsn = '0/3000000'\n"), "{copy}");
-        assert!(copy.contains("\nrecovery_target_time = ''\n"), "{copy}");
-        assert!(copy.contains("\nrestore_command = 'fetch ''%f'' \"%p\"'\n"), "{copy}");
-        assert!(!block(&config(Purpose::InPlace), 3, true).contains("archive_mode"));
+    fn the_server_is_told_one_target_and_where_the_log_comes_from() {
+        let (home, text) = written(Purpose::InPlace);
+        assert!(text.contains("\nrecovery_target_lsn = '0/3000000'\n"), "{text}");
+        assert!(text.contains("\nrecovery_target_time = ''\n"), "{text}");
+        assert!(text.contains("\nrestore_command = 'fetch ''%f'' \"%p\"'\n"), "{text}");
+        assert_eq!(text.matches("restore_command").count(), 1, "{text}");
+        assert!(!text.contains("archive_mode"), "{text}");
+        assert!(home.path().join("recovery.signal").exists());
+    }
+
+    #[test]
+    fn a_copy_never_archives_even_when_it_is_tidied() {
+        let (home, text) = written(Purpose::Copy);
+        assert_eq!(text.matches("\narchive_mode = 'off'\n").count(), 1, "{text}");
+        tidy(home.path()).unwrap();
+        let tidied = fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap();
+        assert!(
+            tidied.contains("\narchive_mode = 'off'\n") && !tidied.contains("restore_command"),
+            "{tidied}"
+        );
     }
 
     #[test]
     fn what_was_written_is_taken_out_again_and_nothing_else() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("postgresql.auto.conf");
-        fs::write(&path, "work_mem = '8MB'\n").unwrap();
-        write(home.path(), &config(Purpose::Copy), 3, true).unwrap();
-        write(home.path(), &config(Purpose::Copy), 4, true).unwrap();
-        let both = fs::read_to_string(&path).unwrap();
-        assert_eq!(both.matches("restore_command").count(), 1, "{both}");
-        assert!(home.path().join("recovery.signal").exists());
+        let (home, _) = written(Purpose::InPlace);
         tidy(home.path()).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "work_mem = '8MB'\n");
+        let tidied = fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap();
+        assert_eq!(tidied, "work_mem = '8MB'\n");
     }
 }

@@ -14,6 +14,7 @@ use super::{Session, SessionError};
 ///
 /// They are set by name in the startup message's options, which come after those of role and database.
 const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
+                       -c idle_session_timeout=0 \
                        -c client_min_messages=warning -c datestyle=ISO -c timezone=UTC";
 
 /// Names in our own statements mean the server's own functions and tables, whatever somebody has put in front of them.
@@ -49,11 +50,10 @@ pub(super) async fn login(
     }
     let version = session.value("SHOW server_version_num").await?;
     session.version = version.parse().map_err(|_| session.protocol("its version"))?;
-    // Two settings that older versions do not know; the walsender's own timeout is for those who never answer.
+    // Older versions do not know it, and refuse a session that names it.
     if session.major() >= 17 {
         session.rows("SET transaction_timeout = 0").await?;
     }
-    session.rows("SET idle_session_timeout = 0").await?;
     Ok(())
 }
 

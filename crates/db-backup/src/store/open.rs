@@ -16,7 +16,9 @@ pub(super) fn local(directory: &Path) -> Result<Store> {
     let store = LocalFileSystem::new_with_prefix(directory)
         .map_err(|error| made(std::io::Error::other(error)))?
         .with_fsync(true);
-    Store::new(Arc::new(store), "", format!("file://{shown}"))
+    let mut store = Store::new(Arc::new(store), "", format!("file://{shown}"))?;
+    store.local = Some(directory.into());
+    Ok(store)
 }
 
 impl Store {

@@ -27,6 +27,9 @@ async fn a_backup_is_marked_first_and_removed_by_a_later_expiry() {
     assert_eq!(second.removed, std::slice::from_ref(&old.id));
     let left = world.repository.store().list("clusters").await.unwrap();
     assert!(!left.iter().any(|object| object.path.contains(old.id.as_str())), "{left:?}");
+    let directory = format!("clusters/{}/backups", crate::world::SYSTEM);
+    let directories = world.repository.store().directories(&directory).await.unwrap();
+    assert_eq!(directories, [new.id.to_string()], "an empty directory stayed");
     assert_eq!(content(&world.cluster, &new).await.unwrap()[0].1, some_bytes(2, 100));
 }
 
@@ -149,5 +152,5 @@ async fn a_run_that_crashed_is_not_removed_before_its_time() {
     let expiry = world.cluster.expiry(&NOTHING).await.unwrap();
     assert_eq!(expiry.crashed, [id.to_string()]);
     assert_eq!(world.cluster.expire(&expiry).await.unwrap().garbage, 1);
-    assert!(crate::world::files_below(&packs).is_empty());
+    assert!(!packs.exists());
 }

@@ -11,6 +11,7 @@ mod expiry;
 mod faults;
 mod gcs_stub;
 mod history;
+mod job_lease;
 mod keys;
 mod layouts;
 mod lease;

@@ -96,7 +96,7 @@ pub(super) async fn relay(world: Arc<World>) {
             (read, history) = (0, now);
         }
         let told = world.database.messages(read);
-        tokio::time::sleep(Duration::from_millis(world.below(25))).await;
+        tokio::time::sleep(Duration::from_millis(world.below(60))).await;
         for slots in told {
             let fresh = slots.iter().map(|slot| (*slot, crate::generation::Generation::fresh(&world.random)));
             if in_time(world.tier.bump(None, &Fresh(fresh.collect()), None)).await.is_none() {
@@ -164,8 +164,9 @@ async fn hears_of_no_commit(world: &World) {
 /// One process does not reach the tier for a while, which may be longer than a doubt lasts.
 fn cut_off(world: &World) {
     let reach = world.reach(world.below(3) as usize);
-    let lasts = Duration::from_millis(world.below(1_500));
+    let lasts = Duration::from_millis(world.below(1_200));
     reach.cut_off(true);
+    world.cuts_off(lasts);
     tokio::spawn(async move {
         tokio::time::sleep(lasts).await;
         reach.cut_off(false);

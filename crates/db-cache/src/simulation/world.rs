@@ -78,6 +78,7 @@ pub(super) struct World {
     commits: std::sync::atomic::AtomicU64,
     past: Mutex<(u64, u64)>,
     unmarked_until: Mutex<Duration>,
+    cut_until: Mutex<Duration>,
 }
 
 /// Runs one seed. It needs a runtime of its own, so it must not be called within one.
@@ -105,6 +106,7 @@ async fn run(setting: Setting) -> Report {
         commits: std::sync::atomic::AtomicU64::new(0),
         past: Mutex::default(),
         unmarked_until: Mutex::default(),
+        cut_until: Mutex::default(),
     });
     for _ in 0..PROCESSES {
         world.start_process(None).await;
@@ -156,8 +158,29 @@ impl World {
 
     /// The tier loses what was written last, or may.
     pub(super) fn loses_marks(&self) {
-        let until = self.now() + Duration::from_secs(1);
-        *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        self.marks_are_lost_until(Duration::from_secs(1));
+    }
+
+    /// A process is cut off for so long: what it commits without a mark is answered later.
+    pub(super) fn cuts_off(&self, lasts: Duration) {
+        let has_lost_marks = self.now() < *self.unmarked_until();
+        let mut cut_until = self.cut_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *cut_until = (*cut_until).max(self.now() + lasts);
+        drop(cut_until);
+        if has_lost_marks {
+            self.marks_are_lost_until(Duration::ZERO);
+        }
+    }
+
+    fn marks_are_lost_until(&self, from_now: Duration) {
+        const ANSWERED_WITHIN: Duration = Duration::from_millis(300);
+        let cut_until = *self.cut_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.unmarked_until();
+        *until = (*until).max(self.now() + from_now).max(cut_until + ANSWERED_WITHIN);
+    }
+
+    fn unmarked_until(&self) -> MutexGuard<'_, Duration> {
+        self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -227,13 +250,15 @@ impl World {
     }
 
     async fn read(&self, process: usize, mode: Mode, promise: Promise) {
-        let pair = (self.below(ROWS + 1) as u32, self.below(ROWS + 1) as u32);
+        let pair = match self.relays && self.chance(0.2) {
+            true => (OUTSIDE, OUTSIDE),
+            false => (self.below(ROWS) as u32, self.below(ROWS) as u32),
+        };
         let (began, history) = (self.now(), self.database.history());
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
         // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
-        let has_lost_marks = self.commits_unmarked()
-            || began < *self.unmarked_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_lost_marks = self.commits_unmarked() || began < *self.unmarked_until();
         let promise = match promise {
             Promise::Strict if has_lost_marks => Promise::AnsweredBefore(Duration::ZERO),
             other => other,
@@ -335,8 +360,11 @@ impl World {
     async fn write_from_outside_for_a_while(self: Arc<Self>) {
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(self.below(90))).await;
-            let row = if self.chance(0.5) { OUTSIDE } else { self.below(ROWS) as u32 };
-            self.database.lock_rows(&[row]).await;
+            let row = if self.chance(0.6) { OUTSIDE } else { self.below(ROWS) as u32 };
+            let patience = Duration::from_millis(40);
+            if tokio::time::timeout(patience, self.database.lock_rows(&[row])).await.is_err() {
+                continue;
+            }
             let slots = [Tag::row("rows", row).slot()];
             if let Ok(versions) = self.database.commit(&[row], &slots, true).await {
                 let mut log = self.log();

@@ -15,10 +15,11 @@ static ROWS: Keyspace<u64, u64> =
 
 const DOUBT: Duration = Duration::from_secs(1);
 
-/// Two processes on one tier, which the first may be cut off from, and the row that they cache.
+/// Two processes on one tier, which they may be cut off from, and the row that they cache.
 struct Scene {
     tier: Arc<SimulatedTier>,
     reach: Reach,
+    readers_reach: Reach,
     writer: Cache,
     reader: Cache,
     row: Arc<AtomicU64>,
@@ -26,11 +27,15 @@ struct Scene {
 
 impl Scene {
     async fn new(mutant: Mutant) -> Self {
+        Scene::with(mutant, Unmarked::RollBack).await
+    }
+
+    async fn with(mutant: Mutant, unmarked: Unmarked) -> Self {
         let tier = Arc::new(SimulatedTier::seeded(7));
         let cache = |seed| {
             let way = Way::to(&tier);
             let reach = way.reach();
-            let config = CacheConfig { unmarked: Unmarked::RollBack, doubt: DOUBT, ..CacheConfig::default() };
+            let config = CacheConfig { unmarked, doubt: DOUBT, ..CacheConfig::default() };
             let foundation = Foundation {
                 tier: Some(Arc::new(way)),
                 clock: Arc::new(TokioClock::start()),
@@ -39,8 +44,8 @@ impl Scene {
             };
             (Cache::on(config, foundation), reach)
         };
-        let ((writer, reach), (reader, _)) = (cache(1), cache(2));
-        let scene = Scene { tier, reach, writer, reader, row: Arc::new(AtomicU64::new(1)) };
+        let ((writer, reach), (reader, readers_reach)) = (cache(1), cache(2));
+        let scene = Scene { tier, reach, readers_reach, writer, reader, row: Arc::new(AtomicU64::new(1)) };
         scene.warm().await;
         scene
     }
@@ -99,6 +104,32 @@ async fn is_answered_untold(mutant: Mutant) -> bool {
 async fn a_commit_is_answered_once_a_tier_that_others_reach_knows_of_it() {
     assert!(!is_answered_untold(Mutant::None).await);
     assert!(is_answered_untold(Mutant::AnswerUntold).await, "the guard is needed");
+}
+
+/// The tier is away for all, a commit is answered meanwhile, and the tier is back for the reader a moment before it is for the
+/// writer: what is read in that moment.
+async fn reads_when_the_tier_is_back(mutant: Mutant) -> u64 {
+    let scene = Scene::with(mutant, Unmarked::Commit).await;
+    [&scene.reach, &scene.readers_reach].iter().for_each(|reach| reach.cut_off(true));
+    let transaction = scene.begin().await;
+    scene.row.store(2, Ordering::Relaxed);
+    let began = tokio::time::Instant::now();
+    assert!(transaction.committed(None).await.untold, "nobody could be told");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    scene.readers_reach.cut_off(false);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let read = scene.read().await;
+    scene.reach.cut_off(false);
+    while scene.read().await != 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    read
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tier_that_comes_back_is_not_trusted_before_all_could_tell_it() {
+    assert_eq!(reads_when_the_tier_is_back(Mutant::None).await, 2);
+    assert_eq!(reads_when_the_tier_is_back(Mutant::NoQuarantine).await, 1, "the guard is needed");
 }
 
 /// R3: whether a rollback costs a load.

@@ -56,10 +56,7 @@ caught! {
     r15_a_new_history_has_a_new_epoch: KeepEpoch,
     r16_positions_of_two_timelines_do_not_compare: IgnoreTimeline,
     a_relay_has_bumped_what_there_was_when_it_looked: RelayedLate,
-    a_commit_is_answered_once_it_was_told: AnswerUntold,
     an_evicted_record_does_not_come_back_as_it_was: ResurrectMarker,
-    no_commit_is_answered_while_others_may_trust_what_it_replaces: AnswerUntold,
-    a_tier_that_comes_back_is_not_trusted_at_once: NoQuarantine,
 }
 
 /// Seeds that once showed a fault.

@@ -24,7 +24,7 @@ pub(crate) async fn run(command: &Copy, options: &Options) -> Result<ExitCode, C
     let writer = WriterOptions { compression: second.compression, ..WriterOptions::default() };
     let mut copied: Vec<BackupId> = Vec::new();
     for id in ids {
-        let done = from.copy_backup(&id, &to, writer.clone()).await?;
+        let done = from.copy_backup(&id, &to, writer).await?;
         for id in done.backups.iter().filter(|id| !copied.contains(id)) {
             eprintln!("copied  {id}");
         }

@@ -23,7 +23,7 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
     }
     eprintln!("{}", text(&expiry));
     let goes = !expiry.plan.remove.is_empty() && expiry.plan.held_back.is_none();
-    if goes && !command.yes && !(ask::somebody() && ask::yes("These backups are removed for good.").await) {
+    if goes && !ask::agreed(command.yes, "These backups are removed for good.").await {
         return Err(CliError::NotAgreed { what: "backups would be removed", flag: "--yes" });
     }
     let expired = cluster.expire(&expiry).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn delete(command: &Delete, options: &Options) -> Result<ExitCo
     let cluster = repository::cluster(&opened, command.of.cluster).await?;
     let summary = repository::backup(&cluster, &command.backup).await?;
     let question = format!("{} is removed for good.", summary.id);
-    if !command.yes && !(ask::somebody() && ask::yes(&question).await) {
+    if !ask::agreed(command.yes, &question).await {
         return Err(CliError::NotAgreed { what: "a backup would be removed", flag: "--yes" });
     }
     cluster.delete(&summary.id).await?;

@@ -69,11 +69,12 @@ async fn back(command: &Restore, to: &Path, options: &Options) -> Result<ExitCod
 }
 
 async fn agreed(command: &Restore, to: &Path, what: &'static str) -> Result<(), CliError> {
-    if command.yes || (ask::somebody() && ask::yes(&format!("{} at {}.", capital(what), to.display())).await)
-    {
-        return Ok(());
+    let question = format!("{} at {}.", capital(what), to.display());
+    if ask::agreed(command.yes, &question).await {
+        Ok(())
+    } else {
+        Err(CliError::NotAgreed { what, flag: "--yes" })
     }
-    Err(CliError::NotAgreed { what, flag: "--yes" })
 }
 
 fn capital(text: &str) -> String {

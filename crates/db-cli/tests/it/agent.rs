@@ -70,14 +70,10 @@ impl Agent {
 
     fn end(mut self) -> Option<i32> {
         self.signal("-TERM");
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "it does not end\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let ended =
+            db_server::wait_until(Duration::from_secs(60), || self.child.try_wait().unwrap().is_some());
+        assert!(ended, "it does not end\n{}", self.said());
+        self.child.wait().unwrap().code()
     }
 }
 

@@ -9,7 +9,16 @@ pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// How the names of all settings begin that `dbctl` reads.
 const OURS: &[&str] = &[
-    "DATABASE_", "DB_", "POSTGRES_", "APP_ENV", "DBCTL_", "BACKUP_", "NOTIFICATION_", "CLOUD_", "AWS_", "REDIS_",
+    "DATABASE_",
+    "DB_",
+    "POSTGRES_",
+    "APP_ENV",
+    "DBCTL_",
+    "BACKUP_",
+    "NOTIFICATION_",
+    "CLOUD_",
+    "AWS_",
+    "REDIS_",
     "CACHE_",
 ];
 
@@ -35,9 +44,7 @@ pub(crate) async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run 
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
     command.args(arguments).current_dir(ROOT);
     // Whatever database the developer's shell names must not be reached.
-    for (name, _) in std::env::vars().filter(|(name, _)| {
-        OURS.iter().any(|start| name.starts_with(start))
-    }) {
+    for (name, _) in std::env::vars().filter(|(name, _)| OURS.iter().any(|start| name.starts_with(start))) {
         command.env_remove(name);
     }
     command.envs(settings.iter().copied());

@@ -48,7 +48,7 @@ pub(crate) fn measure(size: Size) -> Figure {
     let wanted = if size == Size::Nightly { 10_000_000 } else { READS_OF_A_RUN };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut all, mut stale_for_good, mut runs) = (Checked::default(), 0, Vec::new());
-    while all.reads < wanted {
+    while all.reads() < wanted {
         let seed = runs.len() as u64 + 1;
         let (checked, stale, detail) = runtime.block_on(run(seed));
         eprintln!("run {seed}: {detail}");
@@ -62,7 +62,7 @@ pub(crate) fn measure(size: Size) -> Figure {
         unit: "stale reads and keys",
         holds: wrong == 0 && all.is_enough(),
         detail: json!({
-            "reads": all.reads, "nines": all.nines(), "with_95_percent_confidence": true,
+            "reads": all.reads(), "nines": all.nines(), "with_95_percent_confidence": true,
             "commits": all.commits, "fenced_commits": all.fenced_commits,
             "stale_for_good": stale_for_good, "checked": all.detail(), "runs": runs,
         }),

@@ -98,7 +98,9 @@ async fn a_cache_is_warmed_from_a_list_and_from_a_query() {
         .keys_a_batch(10.try_into().unwrap())
         .on_progress({
             let seen = Arc::clone(&seen);
-            move |_: &Warmed| drop(seen.fetch_add(1, Ordering::SeqCst))
+            move |_: &Warmed| {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
         });
     let warmed = job.run().await.unwrap();
     assert_eq!((warmed.keys, warmed.values, warmed.absent, warmed.failed), (23, 22, 1, 0));

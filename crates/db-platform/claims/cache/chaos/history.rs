@@ -43,7 +43,8 @@ struct Commit {
 /// What the comparison came to.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    pub(super) reads: u64,
+    /// Rows that were read.
+    rows: u64,
     pub(super) commits: u64,
     pub(super) fenced_commits: u64,
     /// By what was promised: how many were read, and how many were too old.
@@ -115,7 +116,7 @@ impl History {
         }
     }
 
-    /// Compares every read with what had been told when it began.
+    /// Compares every read with what had been told when it began. Each read is of two rows.
     pub(super) fn check(&self, bound: Duration) -> Checked {
         let mut checked = Checked::default();
         for commit in self.committed.values().flatten() {
@@ -137,7 +138,7 @@ impl History {
         bound: u64,
         (promise, row, version, began): (Promise, i64, i64, u64),
     ) {
-        checked.reads += 1;
+        checked.rows += 1;
         let commits = self.committed.get(&row).map(Vec::as_slice).unwrap_or_default();
         let told_before = |moment: u64| &commits[..commits.partition_point(|commit| commit.at < moment)];
         let newest = |commits: &[Commit]| commits.iter().map(|commit| commit.version).max().unwrap_or(0);
@@ -174,7 +175,7 @@ impl History {
 
 impl Checked {
     pub(super) fn add(&mut self, other: Checked) {
-        self.reads += other.reads;
+        self.rows += other.rows;
         self.commits += other.commits;
         self.fenced_commits += other.fenced_commits;
         self.oldest_bounded = self.oldest_bounded.max(other.oldest_bounded);
@@ -188,7 +189,12 @@ impl Checked {
             [self.after_fenced[0] + other.after_fenced[0], self.after_fenced[1] + other.after_fenced[1]];
     }
 
-    /// Reads that were older than promised.
+    /// Reads that were checked.
+    pub(super) fn reads(&self) -> u64 {
+        self.rows / 2
+    }
+
+    /// Rows that were older than promised.
     pub(super) fn wrong(&self) -> u64 {
         self.by_promise.values().map(|[_, stale]| stale).sum::<u64>() + self.after_fenced[1]
     }
@@ -205,7 +211,7 @@ impl Checked {
 
     /// How consistent reads are at least, in nines, with 95 % confidence: the rule of three, where none was wrong.
     pub(super) fn nines(&self) -> f64 {
-        -((self.wrong().max(1) as f64 * 3.0 / self.reads.max(1) as f64).log10())
+        -((self.wrong().max(1) as f64 * 3.0 / self.reads().max(1) as f64).log10())
     }
 
     pub(super) fn detail(&self) -> Value {
@@ -215,7 +221,7 @@ impl Checked {
             .map(|(name, [read, stale])| (*name, json!({ "reads": read, "stale": stale })))
             .collect();
         json!({
-            "by_promise": by_promise, "commits": self.commits, "fenced_commits": self.fenced_commits,
+            "reads": self.reads(), "rows_by_promise": by_promise, "commits": self.commits, "fenced_commits": self.fenced_commits,
             "after_fenced": { "reads": self.after_fenced[0], "stale": self.after_fenced[1] },
             "oldest_bounded_ms": self.oldest_bounded.as_millis(), "nines": self.nines(), "examples": self.examples,
         })
