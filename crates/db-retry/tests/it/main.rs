@@ -7,6 +7,7 @@ mod crashes;
 mod going;
 mod limits;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
