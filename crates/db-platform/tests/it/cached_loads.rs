@@ -102,12 +102,14 @@ impl Stage {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// Waits until the second tier holds so many entries: a load answers before it has stored.
+    /// Waits until the second tier holds so many entries and no lease: a load answers before it has stored. The processes keep
+    /// a few entries of their own there.
     async fn holds(&self, entries: usize) {
         let mut conn = self.client().await;
         until("the entries are stored", async || {
-            let keys: Vec<String> = redis::cmd("KEYS").arg("*:e:*").query_async(&mut conn).await.unwrap();
-            keys.len() == entries
+            let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut conn).await.unwrap();
+            let count = |kind: &str| keys.iter().filter(|key| key.contains(kind)).count();
+            count(":e:") >= entries && count(":l:") == 0
         })
         .await;
     }
