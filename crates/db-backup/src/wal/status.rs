@@ -189,6 +189,8 @@ fn branch(
 ) -> Option<ArchiveFinding> {
     let left = history.ancestors.last()?;
     let first = segments.get(&history.timeline)?.first()?;
+    // Where the archive has nothing of the older timeline it began, or was expired, in the middle of this one.
+    let of = segments.get(&left.timeline)?;
     let holds = Segment::containing(history.timeline, left.left_at, segment_bytes);
     if *first > holds {
         let bytes = first.start(segment_bytes).bytes_since(holds.start(segment_bytes));
@@ -197,7 +199,6 @@ fn branch(
             missing: bytes / u64::from(segment_bytes.max(1)),
         });
     }
-    let of = segments.get(&left.timeline)?;
     // The older timeline's last whole segment is the one before that in which it was left.
     let end = of.last().map(|last| last.next(segment_bytes).start(segment_bytes))?;
     (end < holds.start(segment_bytes)).then(|| ArchiveFinding::Branch {
@@ -299,6 +300,12 @@ mod tests {
         check(&[(1, &[1, 2, 3, 4])], &[], &[]);
         check(&[(1, &[1, 2, 3, 4]), (2, &[5, 6])], &[second("0/5000100")], &[]);
         check(&[(1, &[1, 2, 3, 4, 5, 6]), (2, &[5, 6])], &[second("0/5000100")], &[]);
+    }
+
+    #[test]
+    fn an_archive_that_begins_in_the_middle_of_a_timeline_is_whole() {
+        check(&[(2, &[7, 8])], &[second("0/5000100")], &[]);
+        check(&[(1, &[3, 4]), (2, &[7, 8])], &[second("0/5000100")], &["Gap"]);
     }
 
     #[test]
