@@ -166,7 +166,7 @@ async fn read_all(cluster: &Cluster, summary: &Summary) -> Result<(), String> {
 /// Kills a push of a segment that the server will push, too.
 async fn kill_push(live: &Live, random: &mut StdRng, tally: &mut Tally) {
     let data = live.server.dir().join("node1");
-    let segment = live.text("SELECT pg_walfile_name(pg_switch_wal())::text AS t").await;
+    let segment = live.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
     let store = live.home.path().join("store");
     let command = commands::push_command(&store, &live.keys, &live.home.path().join("other-spool"));
     let command = command.replace("%p", &format!("pg_wal/{segment}"));

@@ -105,7 +105,7 @@ async fn drained(live: &Live, command: &str) -> f64 {
     let rows = "INSERT INTO filler SELECT gen_random_uuid(), md5(i::text), jsonb_build_object('n', i, 'note', \
                 md5(random()::text)) FROM generate_series(1, 1500000) AS i";
     live.run(rows).await;
-    let last = live.text("SELECT pg_walfile_name(pg_switch_wal())::text AS t").await;
+    let last = live.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
     live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", command.replace('\'', "''"))).await;
     let began = Instant::now();
     live.run("SELECT pg_reload_conf()").await;

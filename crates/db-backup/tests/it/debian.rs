@@ -22,7 +22,7 @@ impl Debian {
         std::fs::write(&passwords, Self::PASSWORD).unwrap();
         std::fs::set_permissions(&passwords, std::fs::Permissions::from_mode(0o644)).unwrap();
         let cluster = Debian { name };
-        let mut create = Command::new("pg_createcluster");
+        let mut create = Command::new("/usr/bin/pg_createcluster");
         create.args(["15", &cluster.name, "--port", &port.to_string(), "--datadir"]).arg(home.join("data"));
         create.arg("--socketdir").arg(home).args([
             "--",
@@ -32,14 +32,14 @@ impl Debian {
         ]);
         create.arg(passwords);
         run(&mut create);
-        run(Command::new("pg_ctlcluster").args(["15", &cluster.name, "start"]));
+        run(Command::new("/usr/bin/pg_ctlcluster").args(["15", &cluster.name, "start"]));
         cluster
     }
 }
 
 impl Drop for Debian {
     fn drop(&mut self) {
-        let _ = Command::new("pg_dropcluster").args(["--stop", "15", &self.name]).status();
+        let _ = Command::new("/usr/bin/pg_dropcluster").args(["--stop", "15", &self.name]).status();
     }
 }
 

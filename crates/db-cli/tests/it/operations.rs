@@ -46,7 +46,7 @@ const AROUND: [(&str, &str, &str); 8] = [
 
 /// What the breaking and the checking use.
 const TOOLS: &str = "rows() { psql -d app -XAtc 'SELECT count(*) FROM orders'; }
-archived() { segment=$(psql -XAtc 'SELECT pg_walfile_name(pg_switch_wal())')
+archived() { segment=$(psql -XAtc 'SELECT pg_walfile_name(pg_switch_wal() - 1)')
   for _ in $(seq 600); do
     test $(psql -XAtc \"SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver\") = t && return; sleep 0.1
   done; echo \"$segment is not archived\" >&2; return 1; }

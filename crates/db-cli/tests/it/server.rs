@@ -91,9 +91,10 @@ impl Live {
         ask_on(&mut conn, expression).await
     }
 
-    /// Finishes the segment and waits until it is archived.
+    /// Finishes the segment and waits until it is archived. From PostgreSQL 17 on the name of a position between two segments is
+    /// that of the later one, which may have nothing in it yet.
     pub(crate) async fn archive(&self) {
-        let segment = self.ask("pg_walfile_name(pg_switch_wal())").await;
+        let segment = self.ask("pg_walfile_name(pg_switch_wal() - 1)").await;
         let began = Instant::now();
         while self.ask(&format!("SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver")).await
             != "true"
