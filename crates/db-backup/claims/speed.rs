@@ -109,7 +109,7 @@ async fn drained(live: &Live, command: &str) -> f64 {
     live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", command.replace('\'', "''"))).await;
     let began = Instant::now();
     live.run("SELECT pg_reload_conf()").await;
-    let all = format!("SELECT (last_archived_wal >= '{last}')::text AS t FROM pg_stat_archiver");
+    let all = format!("SELECT (last_archived_wal >= '{last}' IS TRUE)::text AS t FROM pg_stat_archiver");
     while live.text(&all).await != "true" {
         assert!(began.elapsed() < Duration::from_secs(300), "the archiver does not get on");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -64,7 +64,7 @@ async fn whole_segments_are_stored_and_the_next_run_goes_on_behind_them() {
         db_testkit::until("the receiver streams", async || live.text(streams).await == "1").await;
         live.run("INSERT INTO numbers SELECT generate_series(1, 400000)").await;
         let at = live.text("SELECT pg_current_wal_flush_lsn()::text AS t").await;
-        let reached = format!("SELECT (flush_lsn >= '{at}')::text AS t FROM pg_stat_replication");
+        let reached = format!("SELECT (flush_lsn >= '{at}' IS TRUE)::text AS t FROM pg_stat_replication");
         db_testkit::until("it is stored", async || live.text(&reached).await == "true").await;
         stop.send(()).unwrap();
         let received = receiver.await.unwrap().unwrap();
