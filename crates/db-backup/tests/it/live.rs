@@ -82,7 +82,8 @@ impl Live {
     /// that of the later one, which may have nothing in it yet.
     pub(crate) async fn archive(&self) {
         let segment = self.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
-        let sql = format!("SELECT (last_archived_wal >= '{segment}' IS TRUE)::text AS t FROM pg_stat_archiver");
+        let sql =
+            format!("SELECT (last_archived_wal >= '{segment}' IS TRUE)::text AS t FROM pg_stat_archiver");
         db_testkit::until("the segment is archived", async || self.text(&sql).await == "true").await;
     }
 
