@@ -12,7 +12,7 @@ use std::fmt;
 ///
 /// let clean = Consistency::of(10_000, 0);
 /// assert!((clean.nines() - 3.52).abs() < 0.01);
-/// assert_eq!(clean.to_string(), "at least 99.97005 % (3.5 nines) with 95 % confidence: 0 of 10000 samples were wrong");
+/// assert_eq!(clean.to_string(), "at least 99.97004 % (3.5 nines) with 95 % confidence: 0 of 10000 samples were wrong");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Consistency {
