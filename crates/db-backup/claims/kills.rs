@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use db_backup::restore::{self, RestoreConfig, Target};
 use db_backup::take::{TakeConfig, WalSource, take};
 use db_backup::{Cluster, Compression, Keys, Repository, Store, Summary};
+use db_testkit::Restored;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::ledger::{ANSWER, create, expected, write};
-use crate::live::{Live, start};
+use crate::live::Live;
 use crate::{Figure, Size, commands, runtime};
 
 /// The word that makes this program the one that gets killed: then what it does, the store, the key, and an argument.
@@ -198,7 +199,7 @@ async fn kill_restore(
             tally.problems.push(format!("a restore of {} does not go on: {error}", backup.id));
         }
     }
-    let mut server = start(Path::new(&directory));
+    let mut server = Restored::start(Path::new(&directory), "app");
     match server.ready() {
         Ok(()) => {
             let answer = server.psql("SELECT count(*) FROM noise WHERE id <= 60000");

@@ -1,14 +1,11 @@
 //! A real server that archives to a repository, and servers that are restored from it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use db_backup::restore::{self, RestoreConfig, Target};
 use db_backup::take::{TakeConfig, Taken, take};
 use db_backup::{Cluster, Keys, PhysicalError, Progress, Protection, Repository, Store};
-use db_testkit::Cluster as TestCluster;
+use db_testkit::{Cluster as TestCluster, Restored};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::commands::{fetch_command, push_command};
@@ -109,86 +106,7 @@ impl Live {
             }
         };
         restore::apply(&cluster, config, &plan, &tell).await?;
-        let bin = db_server::find(Some(plan_major(&cluster, &plan).await), &|_| ()).unwrap().bin;
-        Ok(Restored::start(&bin, &config.directory))
-    }
-}
-
-async fn plan_major(cluster: &Cluster, plan: &restore::Plan) -> u16 {
-    let manifest = cluster.manifest(&plan.backup).await.unwrap();
-    u16::try_from(manifest.summary.server.version / 10_000).unwrap()
-}
-
-/// Starts a server on a directory that was restored, of the version that is installed.
-pub(crate) fn start(data: &Path) -> Restored {
-    let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap().trim().parse().unwrap();
-    Restored::start(&db_server::find(Some(major), &|_| ()).unwrap().bin, data)
-}
-
-/// A server that was restored.
-pub(crate) struct Restored {
-    child: Child,
-    bin: PathBuf,
-    data: PathBuf,
-}
-
-impl Restored {
-    fn start(bin: &Path, data: &Path) -> Restored {
-        use std::os::unix::process::CommandExt;
-        let log = std::fs::File::create(data.with_extension("log")).unwrap();
-        let mut command = Command::new(bin.join("postgres"));
-        command.arg("-D").arg(data).current_dir(data).env("LC_ALL", "C");
-        command.args(["-c", "listen_addresses=", "-c", "port=5432", "-c"]);
-        command.arg(format!("unix_socket_directories={}", data.display()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        if let Some(account) = db_server::Account::for_servers().unwrap() {
-            command.uid(account.uid).gid(account.gid);
-        }
-        Restored { child: command.spawn().unwrap(), bin: bin.to_owned(), data: data.to_owned() }
-    }
-
-    /// The answer to a query, once the server takes writes.
-    pub(crate) fn text(&mut self, sql: &str) -> String {
-        self.ready().unwrap();
-        self.psql(sql)
-    }
-
-    pub(crate) fn psql(&self, sql: &str) -> String {
-        let mut psql = Command::new(self.bin.join("psql"));
-        psql.env("PGPASSWORD", db_testkit::password()).arg("-h").arg(&self.data);
-        psql.args(["-U", "postgres", "-d", "app", "-XAtqc", sql]);
-        let output = psql.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Waits until it takes writes; an error is its log.
-    pub(crate) fn ready(&mut self) -> Result<(), String> {
-        let began = Instant::now();
-        loop {
-            let status = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
-            if status.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
-                return Ok(());
-            }
-            let ended = self.child.try_wait().unwrap().is_some();
-            if ended || began.elapsed() > Duration::from_secs(60) {
-                return Err(self.log());
-            }
-            db_server::wait_until(Duration::from_millis(20), || false);
-        }
-    }
-
-    pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        if let Some(stamp) = db_server::process::Stamp::of(self.child.id()) {
-            stamp.signal(db_server::process::Signal::Quit);
-        }
-        let _ = self.child.wait();
+        Ok(Restored::start(&config.directory, "app"))
     }
 }
 

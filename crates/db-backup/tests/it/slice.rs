@@ -71,7 +71,7 @@ async fn a_directory_with_a_server_on_it_or_something_in_it_is_refused() {
     assert_eq!(second.text(COUNT), "1000 1000");
     drop(second);
     db_backup::restore::undo(&config.directory).unwrap();
-    let mut undone = crate::live::start(&config.directory);
+    let mut undone = db_testkit::Restored::start(&config.directory, "app");
     assert_eq!(undone.text(COUNT), "1001 7777");
 }
 
@@ -120,7 +120,7 @@ async fn only_what_differs_is_fetched_again() {
     // The chunk with pg_control, which is never left in place, is fetched again, and that with the changed settings.
     assert!(second.fetched_bytes <= 2 * db_backup::CHUNK_BYTES as u64, "{second:?}");
     assert!(second.kept_bytes > first.fetched_bytes / 2, "{second:?}");
-    let mut server = crate::live::start(&over.directory);
+    let mut server = db_testkit::Restored::start(&over.directory, "app");
     assert_eq!(server.text(COUNT), "1000 1000");
     let url =
         format!("postgres://postgres:{}@/app?host={}", db_testkit::password(), over.directory.display());

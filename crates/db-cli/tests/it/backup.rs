@@ -1,8 +1,9 @@
 //! Backups as an operator takes, looks at, restores and removes them.
 
+use db_testkit::Restored;
 use serde_json::Value;
 
-use crate::server::{Live, Restored};
+use crate::server::Live;
 use crate::{Run, dbctl};
 
 const FILL: &str = "CREATE TABLE orders (id int PRIMARY KEY, placed timestamptz DEFAULT clock_timestamp()); \
@@ -50,8 +51,8 @@ async fn a_dropped_table_comes_back_to_the_second_before() {
     let actions: Vec<_> = audit.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["take", "restore"], "{info}");
     assert!(restored.out.contains("start the server"), "{}", restored.out);
-    let mut server = Restored::start(&copy);
-    assert_eq!(server.ask("SELECT count(*) FROM orders"), "1500");
+    let mut server = Restored::start(&copy, "app");
+    assert_eq!(server.text("SELECT count(*) FROM orders"), "1500");
 
     // The copy is in use now, and another target cannot be reached.
     let busy = live.dbctl(&["backup", "restore", "--to", to, "--yes", "--force"]).await;

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use db_testkit::Restored;
 use diesel::sql_types::{Integer, Timestamptz};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use crate::server::{Live, Restored};
+use crate::server::Live;
 
 #[derive(QueryableByName)]
 struct Commit {
@@ -79,8 +80,8 @@ async fn a_killed_server_comes_back_with_exactly_what_was_committed_by_the_chose
     let restore = ["backup", "restore", "--to", copy.to_str().unwrap(), "--time", &time, "--yes"];
     live.json(&restore).await;
     let files = began.elapsed();
-    let mut server = Restored::start(&copy);
-    let there = server.ask("SELECT string_agg(id::text, ' ' ORDER BY id) FROM ledger");
+    let mut server = Restored::start(&copy, "app");
+    let there = server.text("SELECT string_agg(id::text, ' ' ORDER BY id) FROM ledger");
     eprintln!("restore   to {time}: files in {files:.1?}, the first answer after {:.1?}", began.elapsed());
 
     let there: Vec<i32> = there.split_whitespace().map(|id| id.parse().unwrap()).collect();

@@ -1,9 +1,7 @@
 //! A real server that archives with `dbctl wal push`, its repository, and servers that are restored from it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use db_testkit::Cluster;
@@ -102,62 +100,5 @@ impl Live {
             assert!(began.elapsed() < Duration::from_secs(60), "{segment} is not archived");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-}
-
-/// A server that was restored.
-pub(crate) struct Restored {
-    child: Child,
-    bin: PathBuf,
-    data: PathBuf,
-}
-
-impl Restored {
-    /// Starts a server on a directory that was restored, of its own version.
-    pub(crate) fn start(data: &Path) -> Restored {
-        let major = std::fs::read_to_string(data.join("PG_VERSION")).unwrap().trim().parse().unwrap();
-        let bin = db_server::find(Some(major), &|_| ()).unwrap().bin;
-        let log = std::fs::File::create(data.with_extension("log")).unwrap();
-        let mut command = Command::new(bin.join("postgres"));
-        command.arg("-D").arg(data).current_dir(data).env("LC_ALL", "C");
-        command.args(["-c", "listen_addresses=", "-c", "port=5432", "-c"]);
-        command.arg(format!("unix_socket_directories={}", data.display()));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        if let Some(account) = db_server::Account::for_servers().unwrap() {
-            command.uid(account.uid).gid(account.gid);
-        }
-        Restored { child: command.spawn().unwrap(), bin, data: data.to_owned() }
-    }
-
-    /// The answer to a query, once the server takes writes.
-    pub(crate) fn ask(&mut self, sql: &str) -> String {
-        let began = Instant::now();
-        loop {
-            let status = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
-            if status.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
-                break;
-            }
-            let ended = self.child.try_wait().unwrap().is_some();
-            assert!(!ended && began.elapsed() < Duration::from_secs(90), "{}", self.log());
-            db_server::wait_until(Duration::from_millis(20), || false);
-        }
-        let mut psql = Command::new(self.bin.join("psql"));
-        psql.env("PGPASSWORD", db_testkit::password()).arg("-h").arg(&self.data);
-        let output = psql.args(["-U", "postgres", "-d", "app", "-XAtqc", sql]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Restored {
-    fn drop(&mut self) {
-        if let Some(stamp) = db_server::process::Stamp::of(self.child.id()) {
-            stamp.signal(db_server::process::Signal::Quit);
-        }
-        let _ = self.child.wait();
     }
 }

@@ -1,4 +1,6 @@
 //! Loaders behind the cache, on a real Redis: the memo, the first tier, one multi-get, one statement.
+//!
+//! One thread, so that what is asked for together is one batch: with two the other may take the first keys alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +132,7 @@ async fn ask_for(names: &Loader<i64, String>, ids: std::ops::Range<i64>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_thousand_loads_are_one_multi_get_and_one_statement() {
     let Some(stage) = Stage::set().await else { return };
     let (one, other) = (stage.process().await, stage.process().await);
@@ -162,7 +164,7 @@ async fn a_thousand_loads_are_one_multi_get_and_one_statement() {
     assert_eq!((stage.multi_gets().await - before, stage.statements()), (0, 2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_key_that_does_not_exist_is_remembered_as_that() {
     let Some(stage) = Stage::set().await else { return };
     let (one, other) = (stage.process().await, stage.process().await);
@@ -174,7 +176,7 @@ async fn a_key_that_does_not_exist_is_remembered_as_that() {
     assert_eq!(stage.statements(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_request_sees_its_own_write_through_memo_and_cache() {
     let Some(stage) = Stage::set().await else { return };
     let db = stage.process().await;
@@ -203,7 +205,7 @@ async fn a_request_sees_its_own_write_through_memo_and_cache() {
     assert_eq!(counts.remembered, 2, "what was read after each write");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn pages_of_children_are_cached_until_their_parent_is_touched() {
     let Some(stage) = Stage::set().await else { return };
     let (one, other) = (stage.process().await, stage.process().await);
@@ -232,7 +234,7 @@ async fn pages_of_children_are_cached_until_their_parent_is_touched() {
     assert_eq!(stage.statements(), 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_loader_of_a_transaction_goes_past_the_cache() {
     let Some(stage) = Stage::set().await else { return };
     let db = stage.process().await;
@@ -253,7 +255,7 @@ async fn a_loader_of_a_transaction_goes_past_the_cache() {
     assert_eq!(cached_names(&db).get(1).await.unwrap().as_deref(), Some("mine"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn without_the_second_tier_a_thousand_loads_are_one_statement() {
     let Some(stage) = Stage::set().await else { return };
     let db = stage.process().await;
@@ -264,7 +266,7 @@ async fn without_the_second_tier_a_thousand_loads_are_one_statement() {
     assert_eq!(stage.statements(), before + 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_statement_that_fails_fails_its_batch_with_the_servers_code() {
     let Some(stage) = Stage::set().await else { return };
     let db = stage.process().await;
