@@ -255,6 +255,7 @@ impl World {
             false => (self.below(ROWS) as u32, self.below(ROWS) as u32),
         };
         let (began, history) = (self.now(), self.database.history());
+        let knew_less = self.knows_less(process);
         let Some(versions) = self.get(process, pair, mode).await else { return };
         let ended = self.now();
         // A tier that loses a mark before COMMIT is answered lets reads of different tiers differ until then.
@@ -270,8 +271,8 @@ impl World {
                 log.violations.push(Violation::NeverCommitted { row, read: version });
             }
             match lost {
-                // The failover came while the read was under way, or its process does not know of it yet.
-                true if self.database.history() != history || self.knows_less(process) => {}
+                // The failover came while the read was under way, or its process did not know of it when the read began.
+                true if self.database.history() != history || knew_less => {}
                 true => log.violations.push(Violation::Lost { row, read: version }),
                 false => log.read(row, version, promise, began, ended),
             }
