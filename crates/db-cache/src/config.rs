@@ -66,7 +66,8 @@ pub enum Unmarked {
     /// that only where this one alone does not reach the second tier: until a relay has told it, or this process; and up
     /// to their TTL, if this process ends before and no relay runs.
     Commit,
-    /// It is rolled back.
+    /// It is rolled back. One whose mark came through, and that the second tier then cannot be told of, is answered when
+    /// the tier is back: there is no limit to that wait but the caller's own.
     RollBack,
 }
 

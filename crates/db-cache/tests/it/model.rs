@@ -156,7 +156,7 @@ fn r3_a_rollback_keeps_what_is_cached() {
 
 /// Larger bounds, for a night: `cargo nextest run -p db-cache --run-ignored all model::at_length`.
 #[test]
-#[ignore = "it takes minutes and some gigabytes"]
+#[ignore = "nightly: it takes minutes and some gigabytes"]
 fn at_length() {
     let all = Left { crashes: 1, lost_messages: 1, unknown_outcomes: 1, rollbacks: 1, ..left() };
     for (name, start) in [
