@@ -174,7 +174,7 @@ impl Shared {
         if !self.config.sample.is_some_and(|config| self.sampler.has_room(config, now)) {
             return;
         }
-        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
+        let Some(plan) = Plan::new(self, key, *self.mode_of(key)) else { return };
         let served = Served { found: found.clone(), at: now };
         let cache = Arc::clone(self);
         tokio::spawn(async move {
