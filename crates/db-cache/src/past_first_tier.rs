@@ -43,7 +43,7 @@ impl Shared {
             Look { seen: Seen::Fresh(found, _), .. } => {
                 self.counts.keyspaces.second_tier_hit(plan.counted);
                 if self.sampler.chooses(self.config.sample) {
-                    self.sample(key, &found, load);
+                    self.sample_planned(plan, &found, load);
                 }
                 return Ok(found);
             }
