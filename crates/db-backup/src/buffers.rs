@@ -14,9 +14,22 @@ use crate::chunk::CHUNK_BYTES;
 /// A packed chunk that did not shrink, with its codec, length and tag.
 const BUFFER_BYTES: usize = CHUNK_BYTES + CHUNK_BYTES / 256 + 64;
 
+/// An object of a segment of 16 MiB that did not shrink.
+const OBJECT_BYTES: usize = (16 << 20) + (128 << 10);
+
 /// The buffers that nobody uses now.
-#[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    idle: Mutex<Vec<Vec<u8>>>,
+    room_bytes: usize,
+}
+
+/// What is used again from one file of the log to the next. Larger buffers are apart, or all would grow to be as large.
+#[derive(Debug)]
+pub(crate) struct LogBuffers {
+    pub(crate) objects: Buffers,
+    pub(crate) chunks: Buffers,
+}
 
 /// A buffer whose bytes are read by whoever wants them; then it goes back.
 struct Shared {
@@ -27,18 +40,31 @@ struct Shared {
 impl Buffers {
     /// An empty one.
     pub(crate) fn take(&self) -> Vec<u8> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| Vec::with_capacity(self.room_bytes))
     }
 
     pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 
     /// The bytes of a buffer, which comes back when the last of them is dropped.
     pub(crate) fn share(self: &Arc<Self>, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Shared { bytes, home: Arc::clone(self) })
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Buffers { idle: Mutex::default(), room_bytes: BUFFER_BYTES }
+    }
+}
+
+impl Default for LogBuffers {
+    fn default() -> Self {
+        let objects = Buffers { idle: Mutex::default(), room_bytes: OBJECT_BYTES };
+        LogBuffers { objects, chunks: Buffers::default() }
     }
 }
 
@@ -68,7 +94,7 @@ mod tests {
         let part = bytes.slice(1..3);
         drop(bytes);
         assert_eq!(&part[..], b"ag");
-        assert!(buffers.0.lock().unwrap().is_empty());
+        assert!(buffers.idle.lock().unwrap().is_empty());
         drop(part);
         let again = buffers.take();
         assert!(again.is_empty() && again.as_ptr() == place);

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup_id::BackupId;
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, LogBuffers};
 use crate::chunk::{ChunkRef, PackRef};
 use crate::cluster::Cluster;
 use crate::error::{BackupError, Result};
@@ -177,7 +177,7 @@ impl Cluster {
         verdict: &mut Verdict,
     ) -> Result<()> {
         verdict.findings.append(&mut self.gaps_of(backups).await?);
-        let (mut newest, buffers) = (None, &Arc::new(Buffers::default()));
+        let (mut newest, buffers) = (None, &Arc::new(LogBuffers::default()));
         for timeline in self.timelines().await? {
             let stored = self.wal(timeline).await?;
             newest = newest.max(stored.iter().map(|wal| wal.object.written).max());
@@ -199,7 +199,7 @@ impl Cluster {
         Ok(())
     }
 
-    async fn verify_wal(&self, wal: StoredWal, buffers: &Arc<Buffers>) -> Result<(u64, Option<Finding>)> {
+    async fn verify_wal(&self, wal: StoredWal, buffers: &Arc<LogBuffers>) -> Result<(u64, Option<Finding>)> {
         let (name, bytes) = (wal.name, wal.object.bytes);
         let read = self.read_wal(name, buffers, || (), |(), _, _| Ok(())).await;
         let finding = match read {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, LogBuffers};
 use crate::chunk::{CHUNK_BYTES, ChunkId};
 use crate::cluster::Cluster;
 use crate::container::{Container, Packer};
@@ -61,7 +61,7 @@ impl Cluster {
         name: WalName,
         path: &Path,
         compression: Compression,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
         check: impl FnMut(&[u8]) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<WalPut, E> {
         let plain = Plain::file(path)?;
@@ -73,7 +73,7 @@ impl Cluster {
         name: WalName,
         plain: Plain,
         compression: Compression,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
         mut check: impl FnMut(&[u8]) -> std::result::Result<(), E> + Send + 'static,
     ) -> std::result::Result<WalPut, E> {
         let (cluster, path, content) = (self.clone(), self.wal_path(name), plain.clone());
@@ -93,7 +93,7 @@ impl Cluster {
         });
         let object = sealed.await.map_err(|_| BackupError::PipelineEnded)??;
         let put = self.store().put_if_absent(&path, object.clone()).await?;
-        buffers.give_back(object.into());
+        buffers.objects.give_back(object.into());
         match put {
             Put::Created => Ok(WalPut::Stored),
             Put::Exists if self.inside.writes_only => {
@@ -128,7 +128,7 @@ impl Cluster {
     pub(crate) async fn read_wal<T: Send + 'static>(
         &self,
         name: WalName,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
         fresh: impl Fn() -> T,
         each: impl Fn(&mut T, u64, &[u8]) -> Result<()> + Clone + Send + 'static,
     ) -> Result<Option<T>> {
@@ -154,15 +154,15 @@ impl Cluster {
         &self,
         name: WalName,
         path: &str,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
         mut filled: T,
         each: impl Fn(&mut T, u64, &[u8]) -> Result<()> + Send + 'static,
     ) -> Result<Option<(T, Vec<ChunkId>)>> {
-        let Some(object) = self.store().get_in(path, buffers.take()).await? else { return Ok(None) };
+        let Some(object) = self.store().get_in(path, buffers.objects.take()).await? else { return Ok(None) };
         let (cluster, path, buffers) = (self.clone(), path.to_owned(), Arc::clone(buffers));
         let read = tokio::task::spawn_blocking(move || {
             let mut whole = Whole::new(&cluster.inside.ring, &path, object)?;
-            let (bytes, mut plain, mut begins) = (whole.plain_bytes(), buffers.take(), true);
+            let (bytes, mut plain, mut begins) = (whole.plain_bytes(), buffers.chunks.take(), true);
             while whole.next(&mut plain)? || begins {
                 if std::mem::take(&mut begins) {
                     let fits = cluster.look_at(name, &plain, bytes);
@@ -172,8 +172,8 @@ impl Cluster {
                 plain.clear();
             }
             let ids = whole.ids().collect();
-            buffers.give_back(plain);
-            buffers.give_back(whole.into_buffer());
+            buffers.chunks.give_back(plain);
+            buffers.objects.give_back(whole.into_buffer());
             Ok(Some((filled, ids)))
         });
         read.await.map_err(|_| BackupError::PipelineEnded)?
@@ -260,11 +260,11 @@ impl Cluster {
         path: &str,
         plain: Plain,
         compression: Compression,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
     ) -> Result<()> {
         let (cluster, path, buffers) = (self.clone(), path.to_owned(), Arc::clone(buffers));
         let sealed = tokio::task::spawn_blocking(move || {
-            let path = format!("{path}.beside/{}", plain.id()?);
+            let path = format!("{path}.beside/{}", plain.id(&buffers.chunks)?);
             let object = plain.seal(&cluster, &path, compression, &buffers, |_| Ok::<_, BackupError>(()))?;
             Ok::<_, BackupError>((path, object))
         });
@@ -273,7 +273,7 @@ impl Cluster {
     }
 
     /// Whether the object at this path is whole and has these bytes.
-    async fn is_there(&self, path: &str, plain: Plain, buffers: &Arc<Buffers>) -> Result<bool> {
+    async fn is_there(&self, path: &str, plain: Plain, buffers: &Arc<LogBuffers>) -> Result<bool> {
         match self.compare(path, plain.clone(), buffers).await {
             // A flip on the way is not in the store: what seems damaged is read once more.
             Err(error) if error.is_damage() => self.compare(path, plain, buffers).await,
@@ -281,19 +281,19 @@ impl Cluster {
         }
     }
 
-    async fn compare(&self, path: &str, plain: Plain, buffers: &Arc<Buffers>) -> Result<bool> {
-        let Some(object) = self.store().get_in(path, buffers.take()).await? else { return Ok(false) };
+    async fn compare(&self, path: &str, plain: Plain, buffers: &Arc<LogBuffers>) -> Result<bool> {
+        let Some(object) = self.store().get_in(path, buffers.objects.take()).await? else { return Ok(false) };
         let (cluster, path, buffers) = (self.clone(), path.to_owned(), Arc::clone(buffers));
         let compared = tokio::task::spawn_blocking(move || {
             let mut whole = Whole::new(&cluster.inside.ring, &path, object)?;
-            let (mut same, mut there) = (whole.plain_bytes() == plain.bytes(), buffers.take());
-            plain.each(|piece| {
+            let (mut same, mut there) = (whole.plain_bytes() == plain.bytes(), buffers.chunks.take());
+            plain.each(&buffers.chunks, |piece| {
                 there.clear();
                 same &= whole.next(&mut there)? && there == piece;
                 Ok::<_, BackupError>(())
             })?;
-            buffers.give_back(there);
-            buffers.give_back(whole.into_buffer());
+            buffers.chunks.give_back(there);
+            buffers.objects.give_back(whole.into_buffer());
             Ok(same)
         });
         compared.await.map_err(|_| BackupError::PipelineEnded)?
@@ -337,13 +337,15 @@ impl Plain {
     /// Gives its chunks one after the other.
     fn each<E: From<BackupError>>(
         &self,
+        buffers: &Buffers,
         mut each: impl FnMut(&[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let (file, path, bytes) = match self {
             Plain::Bytes(bytes) => return bytes.chunks(CHUNK_BYTES).try_for_each(each),
             Plain::File { file, path, bytes } => (file, path, *bytes),
         };
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX).min(CHUNK_BYTES)];
+        let mut buffer = buffers.take();
+        buffer.resize(usize::try_from(bytes).unwrap_or(usize::MAX).min(CHUNK_BYTES), 0);
         let mut at = 0;
         while at < bytes {
             let piece = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
@@ -352,13 +354,14 @@ impl Plain {
             each(&buffer[..piece])?;
             at += piece as u64;
         }
+        buffers.give_back(buffer);
         Ok(())
     }
 
     /// The hash of all of it.
-    fn id(&self) -> Result<ChunkId> {
+    fn id(&self, buffers: &Buffers) -> Result<ChunkId> {
         let mut hasher = blake3::Hasher::new();
-        self.each(|piece| {
+        self.each(buffers, |piece| {
             hasher.update(piece);
             Ok::<_, BackupError>(())
         })?;
@@ -371,21 +374,21 @@ impl Plain {
         cluster: &Cluster,
         path: &str,
         compression: Compression,
-        buffers: &Arc<Buffers>,
+        buffers: &Arc<LogBuffers>,
         mut check: impl FnMut(&[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<Bytes, E> {
         let mut packer = Packer::new(compression)?;
         let room = usize::try_from(self.bytes() / 2 + 1024).unwrap_or(0);
         let mut container = Container::create(&cluster.inside.ring, path, room)?;
         let mut packed = Vec::new();
-        self.each(|piece| {
+        self.each(&buffers.chunks, |piece| {
             check(piece)?;
             let mut frame = packer.pack_into(ChunkId::of(piece), piece, std::mem::take(&mut packed))?;
             container.push_from(&mut frame)?;
             packed = frame.packed;
             Ok::<_, E>(())
         })?;
-        buffers.give_back(packed);
+        buffers.chunks.give_back(packed);
         Ok(container.finish()?)
     }
 }

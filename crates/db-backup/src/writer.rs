@@ -65,9 +65,7 @@ pub struct ChunkWriter {
     chunks: u64,
     file: Extent,
     pool: Arc<Pool>,
-    /// For chunks that are hashed and compressed: one for each thread.
-    threads: Arc<Semaphore>,
-    /// For chunks that are not in their pack yet.
+    /// For chunks that are under way: one for each thread.
     room: Arc<Semaphore>,
     under_way: Option<mpsc::UnboundedSender<UnderWay>>,
     packs: Option<JoinHandle<Result<Written>>>,
@@ -148,10 +146,7 @@ impl ChunkWriter {
             chunks: 0,
             file: Extent::default(),
             pool,
-            threads: Arc::new(Semaphore::new(workers)),
-            // One more than there are threads: a thread that is done need not wait until its chunk is in its
-            // pack.
-            room: Arc::new(Semaphore::new(workers + 1)),
+            room: Arc::new(Semaphore::new(workers)),
             under_way: Some(under_way),
             packs: Some(tokio::spawn(packs.collect(arriving))),
         })
@@ -224,18 +219,13 @@ impl ChunkWriter {
         if self.chunk.is_empty() {
             return Ok(());
         }
-        let (room, thread) = (Arc::clone(&self.room), Arc::clone(&self.threads));
-        let (Ok(room), Ok(thread)) = (room.acquire_owned().await, thread.acquire_owned().await) else {
+        let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
             return Err(BackupError::PipelineEnded);
         };
         let chunk = std::mem::replace(&mut self.chunk, self.pool.buffers.take());
         self.chunks += 1;
         let pool = Arc::clone(&self.pool);
-        let packed = tokio::task::spawn_blocking(move || {
-            let packed = pool.pack(chunk);
-            drop(thread);
-            packed
-        });
+        let packed = tokio::task::spawn_blocking(move || pool.pack(chunk));
         let sent = self.under_way.as_ref().map(|to| to.send(UnderWay { packed, _room: room }));
         match sent {
             Some(Ok(())) => Ok(()),

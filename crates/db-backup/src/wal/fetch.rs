@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::control::{data_directory_of, system_of};
 use super::pages::{self, Check};
 use super::{History, WalError, tail};
-use crate::buffers::Buffers;
+use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
 use crate::wal_page::SegmentHeader;
@@ -100,7 +100,7 @@ async fn get(
     cluster: &Cluster,
     name: WalName,
     destination: &Path,
-    buffers: &Arc<Buffers>,
+    buffers: &Arc<LogBuffers>,
 ) -> Result<Option<u64>, PhysicalError> {
     if let WalName::History(timeline) = name {
         let Some(content) = cluster.get_wal(name).await? else { return Ok(None) };
@@ -172,7 +172,7 @@ async fn fetch_ahead(
     size: u32,
     spool: &Path,
     config: &FetchConfig,
-    buffers: &Arc<Buffers>,
+    buffers: &Arc<LogBuffers>,
 ) {
     if fs::create_dir_all(spool).is_err() {
         return;

@@ -14,7 +14,7 @@ use super::control::{data_directory_of, system_of};
 use super::marks::{Marks, said_of};
 use super::pages::Check;
 use super::{History, WalError};
-use crate::buffers::Buffers;
+use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
 use crate::{Cluster, Compression, Repository, WalPut};
@@ -131,7 +131,7 @@ async fn side_by_side(
     let mut tasks = JoinSet::new();
     let mut results: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
     let mut waiting = wanted.iter().enumerate();
-    let buffers: Arc<Buffers> = Arc::default();
+    let buffers: Arc<LogBuffers> = Arc::default();
     loop {
         while tasks.len() < config.workers.max(1)
             && let Some((index, segment)) = waiting.next()
@@ -166,7 +166,7 @@ async fn store(
     name: WalName,
     path: PathBuf,
     compression: Compression,
-    buffers: &Arc<Buffers>,
+    buffers: &Arc<LogBuffers>,
 ) -> Result<WalPut, PhysicalError> {
     match name {
         WalName::Segment(segment) => {
