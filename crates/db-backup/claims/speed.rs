@@ -26,29 +26,26 @@ struct Peer {
     config: PathBuf,
 }
 
+/// The seconds of pairs of runs.
 #[derive(Default)]
-struct Times {
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+pub(crate) struct Times {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) theirs: Vec<f64>,
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
-    let (pairs, rows) = if size == Size::Nightly { (30, 2_200_000) } else { (5, 1_100_000) };
-    runtime().block_on(all(pairs, rows))
+    let pairs = if size == Size::Nightly { 30 } else { 5 };
+    runtime().block_on(all(pairs))
 }
 
-async fn all(pairs: usize, rows: usize) -> Figure {
+async fn all(pairs: usize) -> Figure {
     let program = std::env::var_os("DB_BACKUP_PGBACKREST").map_or_else(|| "pgbackrest".into(), PathBuf::from);
     assert!(
         Command::new(&program).arg("version").output().is_ok(),
         "pgBackRest is needed: install it, or name it"
     );
     let live = Live::start(None, &[("archive_command", "true"), ("max_wal_size", "8GB")]).await;
-    live.run(&DATA.replace("{rows}", &rows.to_string())).await;
-    live.run("VACUUM (FREEZE, ANALYZE)").await;
-    live.run("CHECKPOINT").await;
-    let bytes: u64 =
-        live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap();
+    let bytes = fill(&live, 2_800_000).await;
     let peer = Peer::new(&live, program);
     let (mut backup, mut restore, mut peak) = (Times::default(), Times::default(), 0);
     for pair in 0..pairs {
@@ -81,6 +78,14 @@ async fn all(pairs: usize, rows: usize) -> Figure {
             "backup_seconds": [backup.ours, backup.theirs], "restore_seconds": [restore.ours, restore.theirs],
         }),
     }
+}
+
+/// Fills the server with so many rows, 360 bytes each with their indexes; how many bytes all its databases have then.
+pub(crate) async fn fill(live: &Live, rows: usize) -> u64 {
+    live.run(&DATA.replace("{rows}", &rows.to_string())).await;
+    live.run("VACUUM (FREEZE, ANALYZE)").await;
+    live.run("CHECKPOINT").await;
+    live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap()
 }
 
 /// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best of three.
@@ -134,7 +139,7 @@ fn as_the_server(command: &mut Command) {
 
 impl Times {
     /// The median of the ratios of the pairs.
-    fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         let mut ratios: Vec<f64> =
             self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
         ratios.sort_by(f64::total_cmp);
@@ -149,7 +154,7 @@ impl std::fmt::Debug for Times {
 }
 
 /// Runs our program; its seconds, and the most memory that it had.
-fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
+pub(crate) fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let (store, secret) = (live.home.path().join("store"), live.keys.secret_text());
     command.args([CHILD, what, &store.display().to_string(), &secret, argument]);

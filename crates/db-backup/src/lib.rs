@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup_id;
+mod buffers;
 mod chunk;
 mod cluster;
 #[cfg(feature = "simulation")]
@@ -22,6 +23,7 @@ mod lease;
 pub mod logical;
 mod manifest;
 mod manifest_object;
+mod opened;
 mod physical_error;
 mod programs;
 mod progress;
