@@ -6,8 +6,10 @@
 #[path = "../tests/it/commands.rs"]
 mod commands;
 mod corruptions;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
 #[path = "../tests/it/emulators.rs"]
 mod emulators;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
 #[path = "../tests/it/gcs_stub.rs"]
 mod gcs_stub;
 #[path = "../tests/it/history.rs"]
@@ -16,6 +18,8 @@ mod kills;
 mod ledger;
 #[path = "../tests/it/live.rs"]
 mod live;
+#[path = "../tests/it/pgbackrest.rs"]
+mod pgbackrest;
 mod pitr;
 mod retention;
 mod speed;
