@@ -18,11 +18,11 @@ use crate::store::Store;
 use crate::writer::ChunkWriter;
 
 /// How many stored bytes are fetched at a time.
-const FETCH_BYTES: u64 = 8 << 20;
+const FETCH_BYTES: u64 = 4 << 20;
 /// A file of at most so many bytes is unpacked whole.
 const SMALL_BYTES: u64 = 4 << 20;
 /// How many bytes of unpacked super blocks are kept, because the blocks of a file come from several in turns.
-const KEPT_BYTES: usize = 32 << 20;
+const KEPT_BYTES: usize = 16 << 20;
 
 /// Reads files in the order of [`in_reading_order`](super::manifest::in_reading_order).
 pub(super) struct Files<'a> {
