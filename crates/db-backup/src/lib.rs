@@ -15,6 +15,8 @@ mod error;
 mod expire;
 mod finding;
 mod hold;
+#[cfg(feature = "import")]
+pub mod import;
 mod instance;
 #[cfg(feature = "schedule")]
 mod job_lease;
@@ -70,6 +72,8 @@ pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
+#[cfg(feature = "import")]
+pub use settings::ImportSettings;
 #[cfg(feature = "schedule")]
 pub use settings::ScheduleSettings;
 pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};

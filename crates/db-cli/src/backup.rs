@@ -3,6 +3,7 @@
 pub(crate) mod checking;
 mod copying;
 mod dumps;
+mod importing;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
@@ -33,5 +34,6 @@ pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, 
         Backup::Delete(delete) => removing::delete(&delete, options).await,
         Backup::Rekey(rekey) => keys::rekey(&rekey, options).await,
         Backup::Copy(copy) => copying::run(&copy, options).await,
+        Backup::Import(import) => importing::run(&import, options).await,
     }
 }

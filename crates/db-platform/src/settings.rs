@@ -5,6 +5,8 @@ mod notifications;
 use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "backup-import")]
+use db_backup::ImportSettings;
 #[cfg(feature = "backup")]
 use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
@@ -118,6 +120,8 @@ const BACKUP: &[&Group] = &[
     Compression::GROUPS[0],
     RetentionPolicy::GROUPS[0],
     ScheduleSettings::GROUPS[0],
+    #[cfg(feature = "backup-import")]
+    ImportSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];
@@ -277,6 +281,8 @@ mod tests {
             check::<RetentionPolicy>();
             check::<ScheduleSettings>();
         }
+        #[cfg(feature = "backup-import")]
+        check::<ImportSettings>();
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

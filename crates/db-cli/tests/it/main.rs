@@ -8,6 +8,7 @@ mod consent;
 mod drill;
 mod ledger;
 mod migrate;
+mod moving;
 mod operations;
 mod program;
 mod run;
