@@ -19,7 +19,7 @@ const RESTORE_HELP: &str = "Examples:
   dbctl backup restore 20261128T114200Z-logical --into shop_restored --table orders
 
 Nothing is touched before the plan was printed and, at a terminal, confirmed. Start the server when it is done: it fetches \
-the log with `dbctl wal fetch`, and takes writes at the target.";
+the log with `dbctl wal fetch`, and takes writes at the target. Then run `dbctl backup finish`, or wait with --wait.";
 
 #[derive(Subcommand)]
 pub(crate) enum Backup {
@@ -39,7 +39,13 @@ pub(crate) enum Backup {
     Rehearse(Rehearse),
     /// Restore a backup into a directory, up to a moment.
     #[command(after_help = RESTORE_HELP)]
-    Restore(Restore),
+    Restore(Box<Restore>),
+    /// Say which point a restored server has reached, and take the settings of the restore out once it takes writes.
+    ///
+    /// Run it on the server's machine once the server was started. It is logged in to with the user, the password and the
+    /// database of DATABASE_DIRECT_URL or DATABASE_URL, at the address that its own directory names. Exit status 3 where
+    /// ALTER SYSTEM was used before, and settings are left to be reset by hand.
+    Finish(Finish),
     /// Remove what the retention policy does not keep; prints the plan, and asks.
     Expire(Expire),
     /// Remove one backup by name, also one that is pinned.
@@ -212,6 +218,10 @@ pub(crate) struct Restore {
     /// What the server runs to get the log, with %f and %p; this program without one.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) restore_command: Option<String>,
+    /// Then wait for so long until somebody has started the server and it has reached the target, say which point that is,
+    /// and take the settings of the restore out, as `dbctl backup finish` does.
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["into", "undo", "plan"])]
+    pub(crate) wait: Option<std::time::Duration>,
     /// Print what would be fetched, replayed and replaced; touch nothing.
     #[arg(long)]
     pub(crate) plan: bool,
@@ -231,8 +241,18 @@ pub(crate) struct Restore {
     pub(crate) of: Of,
 }
 
+#[derive(Args)]
+pub(crate) struct Finish {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+    /// How long the server may take to get there.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) wait: std::time::Duration,
+}
+
 /// What the server does when it has reached the target.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AtTarget {
     /// It takes writes, on a new timeline.
     Promote,

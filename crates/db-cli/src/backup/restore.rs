@@ -9,8 +9,8 @@ use db_platform::backup::restore::{
 use db_platform::backup::{AuditAction, BackupId, Cluster};
 use serde_json::json;
 
-use super::dumps;
 use super::list::{rows, size};
+use super::{dumps, finish};
 use crate::args::Options;
 use crate::backup_args::{AtTarget, Restore};
 use crate::error::CliError;
@@ -18,24 +18,27 @@ use crate::repository::{self, BackupSettings};
 use crate::transfer::Transfer;
 use crate::{ask, audit, say};
 
-pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(command: &Restore, options: &Options) -> Result<ExitCode, CliError> {
     if let Some(into) = &command.into {
-        return dumps::bring_back(&command, into, options).await;
+        return dumps::bring_back(command, into, options).await;
     }
     let to = command.to.as_deref().ok_or(CliError::NoDirectory)?;
+    if command.wait.is_some() && command.then == AtTarget::Shutdown {
+        return Err(CliError::NothingToAsk);
+    }
     if command.undo {
-        return back(&command, to, options).await;
+        return back(command, to, options).await;
     }
     let opened = BackupSettings::read(options)?.open().await?;
     let cluster = repository::cluster(&opened, command.of.cluster).await?;
-    let config = config(&command, to, options, &cluster).await?;
+    let config = config(command, to, options, &cluster).await?;
     let plan = plan(&cluster, &config).await?;
     if command.plan {
         say::result(options.json, &text(&plan, &config), &json!(plan));
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("{}", text(&plan, &config));
-    agreed(&command, to, "the directory is written").await?;
+    agreed(command, to, "the directory is written").await?;
     let transfer = Transfer::begin();
     let restored = apply(&cluster, &config, &plan, &transfer.observer()).await;
     transfer.end();
@@ -52,12 +55,17 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
         kept.unwrap_or_default(),
         plan.target,
     );
-    say::result(
-        options.json,
-        &text,
-        &json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline }),
-    );
-    Ok(ExitCode::SUCCESS)
+    let value = json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline });
+    let Some(within) = command.wait else {
+        say::result(options.json, &text, &value);
+        return Ok(ExitCode::SUCCESS);
+    };
+    eprintln!("{text}");
+    let finished = finish::once(to, within, options).await?;
+    let mut value = value;
+    (value["reached"], value["tidied"]) = (json!(finished.reached), json!(finished.tidied));
+    say::result(options.json, &say::coloured(&finished.text()), &value);
+    Ok(finished.status())
 }
 
 async fn back(command: &Restore, to: &Path, options: &Options) -> Result<ExitCode, CliError> {

@@ -6,6 +6,7 @@ mod backup;
 mod cache;
 mod consent;
 mod drill;
+mod finish;
 mod ledger;
 mod migrate;
 mod operations;
