@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use db_platform::backup::VerifyScope;
 
 const TAKE_HELP: &str = "Examples:
   dbctl backup take                         a full backup
@@ -130,6 +131,12 @@ pub(crate) struct Verify {
     /// Look at manifests, names and sizes only; without it every chunk is read and checked.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Read a random share of the objects only, as in 10%: another one each time.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["quick", "new"])]
+    pub(crate) sample: Option<VerifyScope>,
+    /// Read only what came since the last verification that was no sample; everything, once damage was found.
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) new: bool,
     /// Fail also where the newest backup is older than this, as in 26h or 2d.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     pub(crate) max_age: Option<std::time::Duration>,
@@ -311,6 +318,14 @@ fn tablespace(text: &str) -> Result<(u32, PathBuf), String> {
     let (oid, directory) = text.split_once('=').ok_or_else(wrong)?;
     let oid = oid.parse().map_err(|_| wrong())?;
     if directory.is_empty() { Err(wrong()) } else { Ok((oid, PathBuf::from(directory))) }
+}
+
+/// A share of the objects.
+fn share(text: &str) -> Result<VerifyScope, String> {
+    match text.parse() {
+        Ok(share @ VerifyScope::Sample(_)) => Ok(share),
+        _ => Err("write a share from 1% to 100%, as in 10%".to_owned()),
+    }
 }
 
 /// A duration as in the settings.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use db_core::settings::{FromSettings, Group, Limit, Reader, Setting, Text};
 use db_schedule::Cron;
 
+use crate::verify_scope::VerifyScope;
+
 const SCHEDULE: Text = Text {
     name: "BACKUP_SCHEDULE",
     aliases: &[],
@@ -22,6 +24,13 @@ const VERIFY: Text = Text {
     aliases: &[],
     meaning: "When it reads everything back and compares it with its checksums; `off` for never.",
     default: "`0 5 * * *` where `BACKUP_SCHEDULE` is set",
+};
+const VERIFY_SCOPE: Text = Text {
+    name: "BACKUP_VERIFY_SCOPE",
+    aliases: &[],
+    meaning: "Of which objects it then reads the contents: `all`, `new` for those that came since the last time, or a random \
+              share as in `10%`.",
+    default: "`all`",
 };
 const REHEARSE: Text = Text {
     name: "BACKUP_REHEARSE_SCHEDULE",
@@ -77,6 +86,7 @@ const SCHEDULES: Group = Group {
         &SCHEDULE,
         &INCREMENTAL,
         &VERIFY,
+        &VERIFY_SCOPE,
         &REHEARSE,
         &EXPIRE,
         &TIME_ZONE,
@@ -106,6 +116,8 @@ pub struct ScheduleSettings {
     pub incremental: Option<Cron>,
     /// Verification.
     pub verify: Option<Cron>,
+    /// Of which objects verification reads the contents.
+    pub verify_scope: VerifyScope,
     /// A rehearsal.
     pub rehearse: Option<Cron>,
     /// Expiry.
@@ -131,6 +143,7 @@ impl FromSettings for ScheduleSettings {
         ScheduleSettings {
             incremental: cron(from, &INCREMENTAL, None, &zone),
             verify: cron(from, &VERIFY, default("0 5 * * *"), &zone),
+            verify_scope: from.parse(&VERIFY_SCOPE).unwrap_or_default(),
             rehearse: cron(from, &REHEARSE, default("0 6 * * SUN"), &zone),
             expire: cron(from, &EXPIRE, default("30 4 * * *"), &zone),
             jitter: from.read(&JITTER),

@@ -142,7 +142,8 @@ fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
 
 async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
     let (_, cluster) = ground.cluster().await?;
-    let verdict = cluster.verify(VerifyOptions::default()).await?;
+    let wanted = VerifyOptions { scope: ground.schedules.verify_scope, ..VerifyOptions::default() };
+    let verdict = checking::once(&cluster, wanted).await?;
     let said = checking::sentence(&verdict);
     if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
 }

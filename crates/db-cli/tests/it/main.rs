@@ -15,6 +15,7 @@ mod run;
 mod seeds;
 mod server;
 mod sessions;
+mod verify;
 
 use std::path::Path;
 use std::process::Command;

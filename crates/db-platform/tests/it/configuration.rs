@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 85] = [
+const NEWER: [&str; 86] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -138,6 +138,7 @@ const NEWER: [&str; 85] = [
     "BACKUP_SCHEDULE",
     "BACKUP_INCREMENTAL_SCHEDULE",
     "BACKUP_VERIFY_SCHEDULE",
+    "BACKUP_VERIFY_SCOPE",
     "BACKUP_REHEARSE_SCHEDULE",
     "BACKUP_EXPIRE_SCHEDULE",
     "BACKUP_TIME_ZONE",
