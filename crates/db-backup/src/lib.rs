@@ -71,7 +71,9 @@ pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
 #[cfg(feature = "schedule")]
 pub use settings::ScheduleSettings;
-pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
+pub use settings::{
+    Compression, HookSettings, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider,
+};
 pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use verify::{Verdict, VerifyOptions};
 pub use verify_scope::{InvalidScope, VerifyScope};

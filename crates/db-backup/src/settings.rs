@@ -1,6 +1,7 @@
 //! The settings of backups: described, and read into [`StoreSettings`], [`KeySettings`], [`Compression`] and
 //! [`RetentionPolicy`](crate::RetentionPolicy).
 
+mod hooks;
 #[cfg(feature = "schedule")]
 mod schedule;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 
+pub use hooks::HookSettings;
 #[cfg(feature = "schedule")]
 pub use schedule::ScheduleSettings;
 

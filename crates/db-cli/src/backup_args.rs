@@ -152,17 +152,20 @@ pub(crate) struct Verify {
 
 #[derive(Args)]
 pub(crate) struct Rehearse {
-    /// The backup; the newest without one.
+    /// The backup, or a dump; the newest that is no dump without one.
     pub(crate) backup: Option<String>,
+    /// The newest dump: its rows are compared with those that were counted when it was taken.
+    #[arg(long, conflicts_with = "backup")]
+    pub(crate) logical: bool,
     /// Where the throw-away server is made.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
     /// A query that must answer true in the restored database; can be given several times.
     #[arg(long, value_name = "SQL")]
     pub(crate) assert: Vec<String>,
-    /// The database in which the assertions are asked.
-    #[arg(long, value_name = "NAME", default_value = "postgres")]
-    pub(crate) database: String,
+    /// The database in which the assertions are asked; `postgres` without one, and of a dump its first.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
     #[command(flatten)]
     pub(crate) of: Of,
 }

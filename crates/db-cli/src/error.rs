@@ -73,6 +73,8 @@ pub(crate) enum CliError {
     NoDump,
     #[error("say with --to which directory is meant")]
     NoDirectory,
+    #[error("{name} {why}")]
+    Hook { name: &'static str, why: String },
     #[error(
         "a server that ends at its target cannot be asked which it reached: leave --wait out, or take --then pause"
     )]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 #[cfg(feature = "backup")]
-use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
+use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{
@@ -118,6 +118,7 @@ const BACKUP: &[&Group] = &[
     Compression::GROUPS[0],
     RetentionPolicy::GROUPS[0],
     ScheduleSettings::GROUPS[0],
+    HookSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];
@@ -276,6 +277,7 @@ mod tests {
             check::<Compression>();
             check::<RetentionPolicy>();
             check::<ScheduleSettings>();
+            check::<HookSettings>();
         }
         #[cfg(feature = "cache")]
         check::<CacheConfig>();

@@ -17,7 +17,7 @@ pub(crate) async fn run(command: &Finish, options: &Options) -> Result<ExitCode,
     let finished = once(&command.to, command.wait, options).await?;
     let value = json!({ "reached": finished.reached, "tidied": finished.tidied });
     say::result(options.json, &say::coloured(&finished.text()), &value);
-    Ok(finished.status())
+    Ok(if finished.holds() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 /// A restore whose server has reached its target.
@@ -62,10 +62,8 @@ impl Finished {
         lines.join("\n")
     }
 
-    pub(super) fn status(&self) -> ExitCode {
-        match self.tidied {
-            Some(Tidied::Rewritten(_)) => ExitCode::from(FOUND),
-            _ => ExitCode::SUCCESS,
-        }
+    /// Whether nothing is left to do by hand.
+    pub(super) fn holds(&self) -> bool {
+        !matches!(self.tidied, Some(Tidied::Rewritten(_)))
     }
 }

@@ -7,6 +7,7 @@ mod cache;
 mod consent;
 mod drill;
 mod finish;
+mod hooks;
 mod ledger;
 mod migrate;
 mod operations;
