@@ -80,6 +80,17 @@ const MAX_AGE: Setting<Limit> = Setting {
     unit_required: &["BACKUP_MAX_AGE"],
 };
 
+const WATCH_EVERY: Setting<Limit> = Setting {
+    name: "BACKUP_WATCH_EVERY",
+    aliases: &[],
+    meaning: "How often `dbctl agent` looks whether the archive is whole and how far it is behind. Each look lists the log in \
+              the repository, which stores charge for; `never` looks never.",
+    default: [Limit::after(Duration::from_secs(5)); 4],
+    min: Limit::after(Duration::from_secs(1)),
+    max: Limit::NEVER,
+    unit_required: &["BACKUP_WATCH_EVERY"],
+};
+
 const SCHEDULES: Group = Group {
     title: "When backups are taken and looked at",
     settings: &[
@@ -93,6 +104,7 @@ const SCHEDULES: Group = Group {
         &JITTER,
         &TIMEOUT,
         &MAX_AGE,
+        &WATCH_EVERY,
     ],
     elsewhere: &[],
 };
@@ -128,6 +140,8 @@ pub struct ScheduleSettings {
     pub timeout: Duration,
     /// How old the last success may be before people are told; none is never.
     pub max_age: Option<Duration>,
+    /// How often the archive is looked at; none is never.
+    pub watch_every: Option<Duration>,
 }
 
 impl FromSettings for ScheduleSettings {
@@ -149,6 +163,7 @@ impl FromSettings for ScheduleSettings {
             jitter: from.read(&JITTER),
             timeout: from.read(&TIMEOUT),
             max_age: from.read(&MAX_AGE).into(),
+            watch_every: from.read(&WATCH_EVERY).into(),
             full,
         }
     }

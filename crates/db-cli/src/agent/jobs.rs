@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use db_platform::backup::rehearse::RehearseConfig;
@@ -28,7 +29,7 @@ pub(super) struct Ground {
     /// This host's name.
     pub(super) host: String,
     pub(super) figures: Arc<Figures>,
-    url: DatabaseUrl,
+    pub(super) url: DatabaseUrl,
     settings: BackupSettings,
     schedules: ScheduleSettings,
     restore_command: String,
@@ -50,8 +51,13 @@ impl Ground {
         })
     }
 
+    /// How often the archive is looked at: never where the settings say so, or where nothing may be read.
+    pub(super) fn watch_every(&self) -> Option<Duration> {
+        self.schedules.watch_every.filter(|_| self.settings.keys.keys.is_some())
+    }
+
     /// The repository, and the server's cluster in it.
-    async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
+    pub(super) async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
         let repository = self.settings.open().await?;
         let cluster = match connect::system_identifier(&self.url).await {
             Ok(id) => repository.cluster(id),

@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 89] = [
+const NEWER: [&str; 90] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -145,6 +145,7 @@ const NEWER: [&str; 89] = [
     "BACKUP_JITTER",
     "BACKUP_TIMEOUT",
     "BACKUP_MAX_AGE",
+    "BACKUP_WATCH_EVERY",
     "BACKUP_HOOK_BEFORE",
     "BACKUP_HOOK_AFTER",
     "BACKUP_HOOK_TIMEOUT",
