@@ -90,7 +90,8 @@ async fn with_another_count(live: &Live, id: &BackupId) -> BackupId {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_is_rehearsed_with_its_roles_and_is_red_where_rows_are_missing() {
     let live = Live::start(None, &[("archive_mode", "off")]).await;
-    live.run("CREATE ROLE ann LOGIN PASSWORD 'pw'; GRANT pg_read_all_data TO ann").await;
+    live.run("CREATE ROLE ann LOGIN PASSWORD 'pw'; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO ann")
+        .await;
     live.run("CREATE ROLE owner; CREATE TABLE b (i int PRIMARY KEY); ALTER TABLE b OWNER TO owner").await;
     live.run("INSERT INTO b VALUES (1), (2)").await;
     let url = live.server.primary_url();
