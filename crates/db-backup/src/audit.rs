@@ -44,6 +44,8 @@ pub enum AuditAction {
     Take,
     /// A backup was restored.
     Restore,
+    /// What the repository holds was verified.
+    Verify,
     /// A backup was restored for rehearsal.
     Rehearse,
     /// Backups or write-ahead log were removed by a policy.

@@ -42,6 +42,7 @@ pub mod simulation;
 mod store;
 pub mod take;
 mod verify;
+mod verify_scope;
 pub mod wal;
 mod wal_gaps;
 mod wal_name;
@@ -76,9 +77,12 @@ pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
 pub use settings::ImportSettings;
 #[cfg(feature = "schedule")]
 pub use settings::ScheduleSettings;
-pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
+pub use settings::{
+    Compression, HookSettings, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider,
+};
 pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use verify::{Verdict, VerifyOptions};
+pub use verify_scope::{InvalidScope, VerifyScope};
 pub use wal_name::{InvalidWalName, Segment, WalName};
 pub use wal_page::SegmentHeader;
 pub use wal_store::{StoredWal, WalPut};

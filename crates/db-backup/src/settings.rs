@@ -3,6 +3,7 @@
 
 #[cfg(feature = "import")]
 mod import;
+mod hooks;
 #[cfg(feature = "schedule")]
 mod schedule;
 
@@ -16,6 +17,7 @@ use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 
 #[cfg(feature = "import")]
 pub use import::ImportSettings;
+pub use hooks::HookSettings;
 #[cfg(feature = "schedule")]
 pub use schedule::ScheduleSettings;
 

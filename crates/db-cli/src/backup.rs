@@ -4,6 +4,7 @@ pub(crate) mod checking;
 mod copying;
 mod dumps;
 mod importing;
+mod finish;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
@@ -27,7 +28,8 @@ pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, 
         Backup::Take(take) => taking::run(&take, options).await,
         Backup::List(of) => list::run(&of, options).await,
         Backup::Info(info) => show::run(&info, options).await,
-        Backup::Restore(restore) => restore::run(restore, options).await,
+        Backup::Restore(restore) => restore::run(&restore, options).await,
+        Backup::Finish(finish) => finish::run(&finish, options).await,
         Backup::Rehearse(rehearse) => rehearsal::run(&rehearse, options).await,
         Backup::Verify(verify) => checking::run(&verify, options).await,
         Backup::Expire(expire) => removing::expire(&expire, options).await,

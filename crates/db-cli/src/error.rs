@@ -76,6 +76,12 @@ pub(crate) enum CliError {
     NoDump,
     #[error("say with --to which directory is meant")]
     NoDirectory,
+    #[error("{name} {why}")]
+    Hook { name: &'static str, why: String },
+    #[error(
+        "a server that ends at its target cannot be asked which it reached: leave --wait out, or take --then pause"
+    )]
+    NothingToAsk,
     #[error("{what}: say {flag} where nobody is at the terminal")]
     NotAgreed { what: &'static str, flag: &'static str },
     #[error("{0}")]
@@ -162,6 +168,7 @@ fn of_physical(error: &PhysicalError) -> u8 {
         PhysicalError::Repository(error) => of_backup(error),
         PhysicalError::NoWay { .. } | PhysicalError::Unreachable(_) | PhysicalError::NotArchived { .. } => 4,
         PhysicalError::InUse { .. }
+        | PhysicalError::StillRecovers { .. }
         | PhysicalError::NotEmpty { .. }
         | PhysicalError::OtherCluster { .. }
         | PhysicalError::TablespaceInUse { .. } => 7,

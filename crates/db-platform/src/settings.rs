@@ -8,7 +8,7 @@ use std::time::Duration;
 #[cfg(feature = "backup-import")]
 use db_backup::ImportSettings;
 #[cfg(feature = "backup")]
-use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
+use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{
@@ -122,6 +122,7 @@ const BACKUP: &[&Group] = &[
     ScheduleSettings::GROUPS[0],
     #[cfg(feature = "backup-import")]
     ImportSettings::GROUPS[0],
+    HookSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];
@@ -280,6 +281,7 @@ mod tests {
             check::<Compression>();
             check::<RetentionPolicy>();
             check::<ScheduleSettings>();
+            check::<HookSettings>();
         }
         #[cfg(feature = "backup-import")]
         check::<ImportSettings>();

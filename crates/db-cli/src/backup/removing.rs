@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use db_platform::backup::{AuditAction, Expired, Expiry, Reason};
+use db_platform::backup::{AuditAction, Cluster, Expired, Expiry, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Options;
 use crate::backup_args::{Delete, Expire};
 use crate::error::CliError;
+use crate::hooks::{Hooked, Outcome};
 use crate::repository::{self, BackupSettings};
 use crate::table::table;
-use crate::{ask, audit, say};
+use crate::{ask, audit, hooks, say};
 
 pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCode, CliError> {
     let settings = BackupSettings::read(options)?;
@@ -27,8 +28,7 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
     if goes && !ask::agreed(command.yes, "These backups are removed for good.").await {
         return Err(CliError::NotAgreed { what: "backups would be removed", flag: "--yes" });
     }
-    let expired = cluster.expire(&expiry).await?;
-    audit::record(&cluster, AuditAction::Expire, None, &[("did", sentence(&expired))]).await;
+    let Hooked { value: expired, after } = once(&cluster, &expiry, &settings).await?;
     let ids = |ids: &[db_platform::backup::BackupId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let value = json!({
         "marked": ids(&expired.marked),
@@ -41,7 +41,22 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
         "held_back": expiry.plan.held_back,
     });
     say::result(options.json, &sentence(&expired), &value);
-    Ok(ExitCode::SUCCESS)
+    hooks::status(after, true)
+}
+
+/// Does what was planned, between the operator's hooks.
+pub(crate) async fn once(
+    cluster: &Cluster,
+    expiry: &Expiry,
+    settings: &BackupSettings,
+) -> Result<Hooked<Expired>, CliError> {
+    let outcome = |_: &Expired| Outcome { backup: None, wrong: expiry.plan.held_back.clone() };
+    let work = async {
+        let expired = cluster.expire(expiry).await?;
+        audit::record(cluster, AuditAction::Expire, None, &[("did", sentence(&expired))]).await;
+        Ok(expired)
+    };
+    hooks::around(&settings.hooks, "expire", outcome, work).await
 }
 
 /// What an expiry did, in one line.

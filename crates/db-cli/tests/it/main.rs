@@ -6,6 +6,8 @@ mod backup;
 mod cache;
 mod consent;
 mod drill;
+mod finish;
+mod hooks;
 mod ledger;
 mod migrate;
 mod moving;
@@ -15,6 +17,7 @@ mod run;
 mod seeds;
 mod server;
 mod sessions;
+mod verify;
 
 use std::path::Path;
 use std::process::Command;

@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 95] = [
+const NEWER: [&str; 100] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -139,12 +139,17 @@ const NEWER: [&str; 95] = [
     "BACKUP_SCHEDULE",
     "BACKUP_INCREMENTAL_SCHEDULE",
     "BACKUP_VERIFY_SCHEDULE",
+    "BACKUP_VERIFY_SCOPE",
     "BACKUP_REHEARSE_SCHEDULE",
     "BACKUP_EXPIRE_SCHEDULE",
     "BACKUP_TIME_ZONE",
     "BACKUP_JITTER",
     "BACKUP_TIMEOUT",
     "BACKUP_MAX_AGE",
+    "BACKUP_WATCH_EVERY",
+    "BACKUP_HOOK_BEFORE",
+    "BACKUP_HOOK_AFTER",
+    "BACKUP_HOOK_TIMEOUT",
     "BACKUP_KEEP_LAST",
     "BACKUP_KEEP_HOURLY",
     "BACKUP_KEEP_DAILY",
