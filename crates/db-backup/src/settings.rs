@@ -1,9 +1,9 @@
 //! The settings of backups: described, and read into [`StoreSettings`], [`KeySettings`], [`Compression`] and
 //! [`RetentionPolicy`](crate::RetentionPolicy).
 
+mod hooks;
 #[cfg(feature = "import")]
 mod import;
-mod hooks;
 #[cfg(feature = "schedule")]
 mod schedule;
 
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 
+pub use hooks::HookSettings;
 #[cfg(feature = "import")]
 pub use import::ImportSettings;
-pub use hooks::HookSettings;
 #[cfg(feature = "schedule")]
 pub use schedule::ScheduleSettings;
 

@@ -3,8 +3,8 @@
 pub(crate) mod checking;
 mod copying;
 mod dumps;
-mod importing;
 mod finish;
+mod importing;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
