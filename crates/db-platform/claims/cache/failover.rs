@@ -81,7 +81,8 @@ async fn fail_over(run: u32) -> [Arc<Seen>; 2] {
     cluster.kill(0).await.unwrap();
     cluster.start(1).await.unwrap();
     cluster.promote(1).await.unwrap();
-    let has_read = |seen: &Seen| seen.after.load(Ordering::Relaxed) > 500;
+    let load = |counter: &AtomicU64| AtomicU64::load(counter, Ordering::Relaxed);
+    let has_read = |seen: &Seen| load(&seen.after) + load(&seen.lost_after) > 500;
     until("reads go on after the failover", async || seen.iter().all(|seen| has_read(seen))).await;
     seen.iter().for_each(|seen| seen.is_over.store(true, Ordering::Relaxed));
     readers.join_all().await;
