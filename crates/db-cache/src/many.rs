@@ -152,7 +152,7 @@ impl Shared {
         let began = self.clock.now();
         let (mut plans, mut unencoded) = (Vec::new(), Vec::new());
         for key in &keys {
-            match Plan::new(self, key, self.mode_of(key)) {
+            match Plan::new(self, key, *self.mode_of(key)) {
                 Some(plan) => plans.push((key.key().clone(), Arc::new(plan))),
                 None => unencoded.push(key),
             }
@@ -335,7 +335,7 @@ impl Shared {
     {
         let mut legs = Vec::new();
         for key in keys {
-            let Some(plan) = Plan::new(self, &key, self.mode_of(&key)) else { continue };
+            let Some(plan) = Plan::new(self, &key, *self.mode_of(&key)) else { continue };
             if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
                 add_one(&self.counts.early_refreshes);
                 legs.push(Leg { key: key.key().clone(), plan: Arc::new(plan), flight, stale: None });

@@ -170,7 +170,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        if let Some(plan) = Plan::new(self, key, self.mode_of(key)) {
+        if let Some(plan) = Plan::new(self, key, *self.mode_of(key)) {
             self.sample_planned(Arc::new(plan), found, load);
         }
     }

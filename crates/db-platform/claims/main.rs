@@ -62,7 +62,7 @@ const CLAIMS: &[Claim] = &[
                    over no key is.",
         target: "0 stale of 200,000 checked reads (10,000,000 nightly, over several runs): none older than an acknowledged \
                  commit in Strict and after a fenced one, none by more than 1 s in Bounded, and 0 keys stale for good",
-        fails_without: "crates/db-cache/src/redis/scripts/bump.lua: changes[#changes + 1] = { slot, record }",
+        fails_without: "crates/db-cache/src/token.rs: if record.generation != *generation {",
         measure: cache::chaos::measure,
     },
     Claim {
@@ -71,7 +71,7 @@ const CLAIMS: &[Claim] = &[
                    the new writer, 10 runs (50 nightly); a relay's slot that is missing, lost, timed out or shadowed leaves no \
                    value stale for good.",
         target: "0 values",
-        fails_without: "crates/db-replica-routing/src/cluster.rs: self.histories.note(sighting.system, sighting.timeline)",
+        fails_without: "crates/db-cache/src/token.rs: if stamps.epoch != self.epoch.generation {",
         measure: cache::failover::measure,
     },
     Claim {
