@@ -104,6 +104,7 @@ impl Message {
     }
 
     /// The text, and how often it was repeated.
+    #[cfg(any(feature = "discord", feature = "email", feature = "slack", feature = "teams"))]
     pub(crate) fn body(&self) -> String {
         match self.repeated {
             0 => self.text.clone(),

@@ -121,8 +121,8 @@ pub(crate) struct Compared {
     pub(crate) checked: u64,
     /// Those of them that differed.
     pub(crate) stale: u64,
-    /// How often the cache went past its second tier.
-    pub(crate) breaker_opened: u64,
+    /// What the cache counted over all of it.
+    pub(crate) stats: Option<CacheStats>,
     pub(crate) errors: BTreeMap<String, u64>,
 }
 
@@ -145,7 +145,7 @@ pub(crate) async fn compare(config: Config, workers: u32, duration: Duration) ->
     compared.full_speed = compared.turns(&sides, duration / 4, None).await;
     let pace = compared.full_speed.off.interval().mul_f64(2.0) * workers;
     compared.paced = compared.turns(&sides, duration * 3 / 4, Some(pace)).await;
-    compared.breaker_opened = on.db.cache_stats().map_or(0, |stats| stats.breaker_opened);
+    compared.stats = on.db.cache_stats();
     compared.check(&on).await?;
     for operations in [sides.on, sides.off] {
         close(&operations.db).await;
@@ -218,9 +218,12 @@ impl Compared {
             if (Answers::now(&on.db) - before).hits() == 0 {
                 continue;
             }
-            let page = read.past_cache(&on.db, Freshness::Primary).await?;
+            let page = read.clone().past_cache(&on.db, Freshness::Primary).await?;
             self.checked += 1;
-            self.stale += u64::from(cached.as_deref() != Some(&page));
+            if cached.as_deref() != Some(&page) {
+                self.stale += 1;
+                eprintln!("        stale: a page of {}", read.query.pages.name());
+            }
         }
         Ok(())
     }
