@@ -7,8 +7,10 @@
 mod commands;
 mod corruptions;
 mod dump;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
 #[path = "../tests/it/emulators.rs"]
 mod emulators;
+#[expect(dead_code, reason = "it is the tests' own, and they use more of it")]
 #[path = "../tests/it/gcs_stub.rs"]
 mod gcs_stub;
 #[path = "../tests/it/history.rs"]
@@ -18,6 +20,8 @@ mod kills;
 mod ledger;
 #[path = "../tests/it/live.rs"]
 mod live;
+#[path = "../tests/it/pgbackrest.rs"]
+mod pgbackrest;
 mod pitr;
 mod retention;
 mod speed;

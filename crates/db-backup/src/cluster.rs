@@ -188,7 +188,7 @@ impl Cluster {
         let listed = self.store().list(&self.path("clock")).await?;
         let there = listed.into_iter().find(|object| object.path == path);
         let there = there.ok_or_else(|| BackupError::missing(&path))?;
-        self.store().delete(&path).await?;
+        self.store().discard(&path).await?;
         Ok(there.written)
     }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -45,6 +45,8 @@ pub struct Store {
     prefix: Path,
     name: Arc<str>,
     limits: Limits,
+    /// How long its bucket locks what is written.
+    object_lock: TimeDelta,
     /// Where it is, if it is a directory of this host.
     local: Option<Arc<Directory>>,
 }
@@ -107,7 +109,14 @@ impl Store {
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, name: impl Into<String>) -> Result<Self> {
         let prefix = Path::parse(prefix.trim_matches('/'))
             .map_err(|_| BackupError::Misuse("the prefix of the repository is no path"))?;
-        Ok(Store { inner, prefix, name: name.into().into(), limits: Limits::default(), local: None })
+        Ok(Store {
+            inner,
+            prefix,
+            name: name.into().into(),
+            limits: Limits::default(),
+            object_lock: TimeDelta::zero(),
+            local: None,
+        })
     }
 
     /// A directory of this host, which is made where there is none. What is written is on the disk before a
@@ -123,6 +132,18 @@ impl Store {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// The same where the bucket locks each object for so long after it was written (its default retention). Expiry
+    /// then keeps what is locked, instead of asking in vain.
+    pub fn with_object_lock(mut self, lasts: TimeDelta) -> Self {
+        self.object_lock = lasts;
+        self
+    }
+
+    /// Until when the bucket locks an object that was written then; `None` where it locks none.
+    pub fn locked_until(&self, written: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        (self.object_lock > TimeDelta::zero()).then(|| written + self.object_lock)
     }
 
     /// The limits.
@@ -312,6 +333,14 @@ impl Store {
         }
     }
 
+    /// Removes an object that is of no use any more and does no harm: one that the store keeps, it keeps.
+    pub(crate) async fn discard(&self, path: &str) -> Result<()> {
+        match self.delete(path).await {
+            Err(BackupError::Retained { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     /// Removes a directory of backups that has nothing in it any more; only a local store has any.
     pub(crate) fn remove_empty_directory(&self, directory: &str) {
         let Some(local) = &self.local else { return };
@@ -323,7 +352,9 @@ impl Store {
     }
 
     fn at(&self, path: &str) -> Path {
-        self.prefix.parts().chain(Path::from(path).parts()).collect()
+        // A name that another program gave is taken as it is, where it can be.
+        let path = Path::parse(path).unwrap_or_else(|_| Path::from(path));
+        self.prefix.parts().chain(path.parts()).collect()
     }
 
     fn without_prefix(&self, location: &Path) -> Option<String> {

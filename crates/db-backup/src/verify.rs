@@ -16,6 +16,7 @@ use crate::finding::Finding;
 use crate::manifest::{Manifest, Summary};
 use crate::opened::Unpacker;
 use crate::reader::{open_index, read_part};
+use crate::verify_scope::{VerifyScope, chosen, new_since};
 use crate::wal_store::StoredWal;
 
 /// What is verified.
@@ -32,6 +33,8 @@ pub struct VerifyOptions {
     /// Whether packs and segments are read and every chunk is checked; without it only manifests, sizes and
     /// names are.
     pub contents: bool,
+    /// Of which of them the contents are read.
+    pub scope: VerifyScope,
     /// How many objects are read at once. Each takes about 8 MiB, and one of the log its stored
     /// size and 4 MiB.
     pub workers: usize,
@@ -44,19 +47,33 @@ pub struct VerifyOptions {
 /// What verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Whether contents were read.
+    pub contents: bool,
+    /// Of which objects.
+    pub scope: VerifyScope,
+    /// When it began, by the store's clock.
+    pub began: Option<DateTime<Utc>>,
     /// What is wrong. Nothing is what one wants to see.
     pub findings: Vec<Finding>,
     /// How many backups were looked at.
     pub backups: u64,
-    /// How many objects were read, and how many bytes they had.
+    /// How many objects were looked at.
     pub objects: u64,
+    /// Of how many the contents were read.
+    pub read: u64,
     /// How many bytes were read.
     pub bytes: u64,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        VerifyOptions { contents: true, workers: 2, newest_within: None, wal_within: None }
+        VerifyOptions {
+            contents: true,
+            scope: VerifyScope::All,
+            workers: 2,
+            newest_within: None,
+            wal_within: None,
+        }
     }
 }
 
@@ -75,15 +92,20 @@ impl Cluster {
     pub async fn verify(&self, options: VerifyOptions) -> Result<Verdict> {
         let now = self.store_time().await?;
         let mut backups = self.backups().await?;
-        let mut verdict = Verdict::default();
+        let (log, unreadable) = self.audit().await?;
+        let choice = Choice { since: new_since(&log, now), objects: self.written(options).await? };
+        let mut verdict = Verdict {
+            contents: options.contents,
+            scope: options.scope,
+            began: Some(now),
+            ..Verdict::default()
+        };
         for damaged in std::mem::take(&mut backups.damaged) {
             verdict.findings.push(Finding::ManifestDamaged { id: damaged.id, why: damaged.why });
         }
-        self.verify_backups(&backups.whole, options, &mut verdict).await?;
-        self.verify_log(&backups.whole, options, now, &mut verdict).await?;
-        for path in self.audit().await?.1 {
-            verdict.findings.push(Finding::AuditDamaged { path });
-        }
+        self.verify_backups(&backups.whole, options, &choice, &mut verdict).await?;
+        self.verify_log(&backups.whole, options, &choice, now, &mut verdict).await?;
+        verdict.findings.extend(unreadable.into_iter().map(|path| Finding::AuditDamaged { path }));
         let newest = backups.whole.iter().map(|backup| backup.ended).max();
         if let Some(within) = options.newest_within.filter(|within| is_late(newest, *within, now)) {
             verdict.findings.push(Finding::TooOld { newest, within });
@@ -91,10 +113,20 @@ impl Cluster {
         Ok(verdict)
     }
 
+    /// When each object below the backups was written, where that is asked for.
+    async fn written(&self, options: VerifyOptions) -> Result<BTreeMap<String, DateTime<Utc>>> {
+        if !options.contents || options.scope != VerifyScope::New {
+            return Ok(BTreeMap::new());
+        }
+        let objects = self.store().list(&self.path("backups")).await?;
+        Ok(objects.into_iter().map(|object| (object.path, object.written)).collect())
+    }
+
     async fn verify_backups(
         &self,
         backups: &[Summary],
         options: VerifyOptions,
+        choice: &Choice,
         verdict: &mut Verdict,
     ) -> Result<()> {
         let mut packs = Packs::default();
@@ -115,14 +147,17 @@ impl Cluster {
                     .push(Finding::ParentMissing { id: backup.id.clone(), parent: parent.clone() });
             }
         }
+        let written: Vec<_> = packs.0.keys().map(|path| choice.objects.get(path).copied()).collect();
+        let chosen = self.chosen(&written, options, choice);
         let buffers = &Buffers::default();
-        let checks = packs.0.into_iter().map(|(path, pack)| async move {
-            let found = self.verify_pack(&path, &pack, options.contents, buffers).await;
-            damage(found).map(|found| (path, pack, found))
+        let checks = packs.0.into_iter().zip(chosen).map(|((path, pack), is_read)| async move {
+            let found = self.verify_pack(&path, &pack, is_read, buffers).await;
+            damage(found).map(|found| (path, pack, is_read, found))
         });
         let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
-        while let Some((path, pack, found)) = checks.try_next().await? {
+        while let Some((path, pack, is_read, found)) = checks.try_next().await? {
             verdict.objects += 1;
+            verdict.read += u64::from(is_read);
             match found {
                 Ok(bytes) => verdict.bytes += bytes,
                 Err(why) => {
@@ -132,6 +167,18 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    fn chosen(
+        &self,
+        written: &[Option<DateTime<Utc>>],
+        options: VerifyOptions,
+        choice: &Choice,
+    ) -> Vec<bool> {
+        match options.contents {
+            true => chosen(written, options.scope, choice.since, self.store().limits().deadline),
+            false => vec![false; written.len()],
+        }
     }
 
     /// How many bytes were read of it.
@@ -173,6 +220,7 @@ impl Cluster {
         &self,
         backups: &[Summary],
         options: VerifyOptions,
+        choice: &Choice,
         now: DateTime<Utc>,
         verdict: &mut Verdict,
     ) -> Result<()> {
@@ -181,14 +229,15 @@ impl Cluster {
         for timeline in self.timelines().await? {
             let stored = self.wal(timeline).await?;
             newest = newest.max(stored.iter().map(|wal| wal.object.written).max());
-            if !options.contents {
-                continue;
-            }
-            let checks =
-                stored.into_iter().filter(|wal| !wal.beside).map(|wal| self.verify_wal(wal, buffers));
+            let stored: Vec<StoredWal> = stored.into_iter().filter(|wal| !wal.beside).collect();
+            let written: Vec<_> = stored.iter().map(|wal| Some(wal.object.written)).collect();
+            verdict.objects += stored.len() as u64;
+            let read = stored.into_iter().zip(self.chosen(&written, options, choice));
+            let read = read.filter_map(|(wal, is_read)| is_read.then_some(wal));
+            let checks = read.map(|wal| self.verify_wal(wal, buffers));
             let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
             while let Some((bytes, finding)) = checks.try_next().await? {
-                verdict.objects += 1;
+                verdict.read += 1;
                 verdict.bytes += bytes;
                 verdict.findings.extend(finding);
             }
@@ -211,6 +260,14 @@ impl Cluster {
         };
         Ok((bytes, finding))
     }
+}
+
+/// What decides which objects are read.
+struct Choice {
+    /// What was written later is new.
+    since: Option<DateTime<Utc>>,
+    /// When each object of the backups was written.
+    objects: BTreeMap<String, DateTime<Utc>>,
 }
 
 /// The packs of all backups, each once.
