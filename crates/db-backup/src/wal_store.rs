@@ -378,9 +378,8 @@ impl Plain {
         mut check: impl FnMut(&[u8]) -> std::result::Result<(), E>,
     ) -> std::result::Result<Bytes, E> {
         let mut packer = Packer::new(compression)?;
-        let room = usize::try_from(self.bytes() / 2 + 1024).unwrap_or(0);
-        let mut container = Container::create(&cluster.inside.ring, path, room)?;
-        let mut packed = Vec::new();
+        let mut container = Container::create_in(&cluster.inside.ring, path, buffers.objects.take())?;
+        let mut packed = buffers.chunks.take();
         self.each(&buffers.chunks, |piece| {
             check(piece)?;
             let mut frame = packer.pack_into(ChunkId::of(piece), piece, std::mem::take(&mut packed))?;
