@@ -54,6 +54,8 @@ pub enum AuditAction {
     Delete,
     /// A backup was copied to another repository.
     Copy,
+    /// Backups of another program were brought over.
+    Import,
     /// Who may open the repository was changed.
     Keys,
 }

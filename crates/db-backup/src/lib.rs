@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup_id;
+mod buffers;
 mod chunk;
 mod cluster;
 #[cfg(feature = "simulation")]
@@ -14,6 +15,8 @@ mod error;
 mod expire;
 mod finding;
 mod hold;
+#[cfg(feature = "import")]
+pub mod import;
 mod instance;
 #[cfg(feature = "schedule")]
 mod job_lease;
@@ -22,6 +25,7 @@ mod lease;
 pub mod logical;
 mod manifest;
 mod manifest_object;
+mod opened;
 mod physical_error;
 mod programs;
 mod progress;
@@ -69,6 +73,8 @@ pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
+#[cfg(feature = "import")]
+pub use settings::ImportSettings;
 #[cfg(feature = "schedule")]
 pub use settings::ScheduleSettings;
 pub use settings::{

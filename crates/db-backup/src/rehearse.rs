@@ -23,6 +23,7 @@ use crate::programs::Programs;
 use crate::progress::{Observer, Progress};
 use crate::restore::{self, Owner, RestoreConfig, Target, TimelineChoice};
 use crate::session::Session;
+use crate::store::Object;
 use home::Home;
 
 pub use checks::{Check, CheckResult, Expect};
@@ -154,12 +155,18 @@ pub async fn rehearse(
 /// # Errors
 /// Those of the store; a verdict that cannot be read is left out.
 pub async fn rehearsals(cluster: &Cluster) -> Result<Vec<Rehearsal>, BackupError> {
+    Ok(recorded(cluster).await?.into_iter().filter_map(|(_, rehearsal)| rehearsal).collect())
+}
+
+/// The recorded verdicts with their objects, the oldest first; `None` where one cannot be read.
+pub(crate) async fn recorded(cluster: &Cluster) -> Result<Vec<(Object, Option<Rehearsal>)>, BackupError> {
     let objects = cluster.store().list(&cluster.path("rehearsals")).await?;
-    let mut paths: Vec<String> = objects.into_iter().map(|object| object.path).collect();
-    paths.sort();
-    let read = cluster.get_all_sealed(paths).await?;
-    let text = |(_, read): (String, Result<Option<bytes::Bytes>, BackupError>)| read.ok().flatten();
-    Ok(read.into_iter().filter_map(text).filter_map(|text| serde_json::from_slice(&text).ok()).collect())
+    let paths = objects.iter().map(|object| object.path.clone()).collect();
+    let read = cluster.get_all_sealed(paths).await?.into_iter();
+    let of = |(_, read): (String, Result<Option<bytes::Bytes>, BackupError>)| {
+        serde_json::from_slice(&read.ok().flatten()?).ok()
+    };
+    Ok(objects.into_iter().zip(read.map(of)).collect())
 }
 
 async fn record(cluster: &Cluster, rehearsal: &Rehearsal) -> Result<(), PhysicalError> {

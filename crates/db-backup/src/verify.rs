@@ -8,12 +8,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup_id::BackupId;
-use crate::chunk::ChunkRef;
+use crate::buffers::{Buffers, LogBuffers};
+use crate::chunk::{ChunkRef, PackRef};
 use crate::cluster::Cluster;
-use crate::container::{Opened, Unpacker};
 use crate::error::{BackupError, Result};
 use crate::finding::Finding;
 use crate::manifest::{Manifest, Summary};
+use crate::opened::Unpacker;
+use crate::reader::{open_index, read_part};
 use crate::verify_scope::{VerifyScope, chosen, new_since};
 use crate::wal_store::StoredWal;
 
@@ -33,7 +35,8 @@ pub struct VerifyOptions {
     pub contents: bool,
     /// Of which of them the contents are read.
     pub scope: VerifyScope,
-    /// How many objects are read at once. Each takes about 16 MiB.
+    /// How many objects are read at once. Each takes about 8 MiB, and one of the log its stored
+    /// size and 4 MiB.
     pub workers: usize,
     /// How old the newest backup may be.
     pub newest_within: Option<Duration>,
@@ -146,8 +149,9 @@ impl Cluster {
         }
         let written: Vec<_> = packs.0.keys().map(|path| choice.objects.get(path).copied()).collect();
         let chosen = self.chosen(&written, options, choice);
+        let buffers = &Buffers::default();
         let checks = packs.0.into_iter().zip(chosen).map(|((path, pack), is_read)| async move {
-            let found = self.verify_pack(&path, &pack, is_read).await;
+            let found = self.verify_pack(&path, &pack, is_read, buffers).await;
             damage(found).map(|found| (path, pack, is_read, found))
         });
         let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
@@ -178,41 +182,38 @@ impl Cluster {
     }
 
     /// How many bytes were read of it.
-    async fn verify_pack(&self, path: &str, pack: &Pack, contents: bool) -> Result<u64> {
+    async fn verify_pack(&self, path: &str, pack: &Pack, contents: bool, buffers: &Buffers) -> Result<u64> {
         if !contents {
             let there = self.store().head(path).await?.ok_or_else(|| BackupError::missing(path))?;
             let same = there.bytes == pack.bytes;
             return if same { Ok(0) } else { Err(BackupError::damaged(path, "it has another size")) };
         }
-        match self.read_pack(path, pack).await {
+        match self.read_pack(path, pack, buffers).await {
             // A flip on the way is not in the store.
-            Err(BackupError::Damaged { .. }) => self.read_pack(path, pack).await,
+            Err(BackupError::Damaged { .. }) => self.read_pack(path, pack, buffers).await,
             read => read,
         }
     }
 
-    async fn read_pack(&self, path: &str, pack: &Pack) -> Result<u64> {
-        let object = self.store().require(path).await?;
-        let bytes = object.len() as u64;
-        if bytes != pack.bytes {
-            return Err(BackupError::damaged(
-                path,
-                format!("it has {bytes} bytes instead of {}", pack.bytes),
-            ));
+    async fn read_pack(&self, path: &str, pack: &Pack, buffers: &Buffers) -> Result<u64> {
+        let object = PackRef { path: path.to_owned(), bytes: pack.bytes, frames: pack.frames };
+        let index = Arc::new(open_index(&self.inside, &object).await?);
+        if !pack.chunks.iter().all(|chunk| index.holds(chunk)) {
+            return Err(BackupError::damaged(path, "it holds other chunks than the manifest names"));
         }
-        let (inside, path, chunks) = (Arc::clone(&self.inside), path.to_owned(), pack.chunks.clone());
-        let checked = tokio::task::spawn_blocking(move || {
-            let opened = Opened::new(&inside.ring, &path, &object)?;
-            let mut unpacker = Unpacker::new()?;
-            for number in 0..opened.index.len() {
-                opened.chunk(number, &mut unpacker)?;
-            }
-            match chunks.iter().all(|chunk| opened.holds(chunk)) {
-                true => Ok(()),
-                false => Err(BackupError::damaged(&path, "it holds other chunks than the manifest names")),
-            }
-        });
-        checked.await.map_err(|_| BackupError::PipelineEnded)?.map(|()| bytes)
+        let (mut sealed, mut plain, mut unpacker) = (buffers.take(), buffers.take(), Unpacker::new()?);
+        for frame in 0..index.frames() {
+            sealed = read_part(&self.inside, &object, index.place(frame)?, sealed).await?;
+            let index = Arc::clone(&index);
+            let checked = tokio::task::spawn_blocking(move || {
+                plain.clear();
+                index.open(frame, &mut sealed, &mut unpacker, &mut plain).map(|()| (sealed, plain, unpacker))
+            });
+            (sealed, plain, unpacker) = checked.await.map_err(|_| BackupError::PipelineEnded)??;
+        }
+        buffers.give_back(sealed);
+        buffers.give_back(plain);
+        Ok(pack.bytes)
     }
 
     async fn verify_log(
@@ -224,7 +225,7 @@ impl Cluster {
         verdict: &mut Verdict,
     ) -> Result<()> {
         verdict.findings.append(&mut self.gaps_of(backups).await?);
-        let mut newest = None;
+        let (mut newest, buffers) = (None, &Arc::new(LogBuffers::default()));
         for timeline in self.timelines().await? {
             let stored = self.wal(timeline).await?;
             newest = newest.max(stored.iter().map(|wal| wal.object.written).max());
@@ -233,7 +234,7 @@ impl Cluster {
             verdict.objects += stored.len() as u64;
             let read = stored.into_iter().zip(self.chosen(&written, options, choice));
             let read = read.filter_map(|(wal, is_read)| is_read.then_some(wal));
-            let checks = read.map(|wal| self.verify_wal(wal));
+            let checks = read.map(|wal| self.verify_wal(wal, buffers));
             let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
             while let Some((bytes, finding)) = checks.try_next().await? {
                 verdict.read += 1;
@@ -247,12 +248,9 @@ impl Cluster {
         Ok(())
     }
 
-    async fn verify_wal(&self, wal: StoredWal) -> Result<(u64, Option<Finding>)> {
+    async fn verify_wal(&self, wal: StoredWal, buffers: &Arc<LogBuffers>) -> Result<(u64, Option<Finding>)> {
         let (name, bytes) = (wal.name, wal.object.bytes);
-        let mut read = self.get_wal(name).await;
-        if read.as_ref().is_err_and(BackupError::is_damage) {
-            read = self.get_wal(name).await;
-        }
+        let read = self.read_wal(name, buffers, || (), |(), _, _| Ok(())).await;
         let finding = match read {
             Ok(Some(_)) => None,
             Ok(None) => Some(Finding::WalDamaged { name, why: "it was there a moment ago".to_owned() }),
@@ -279,6 +277,7 @@ struct Packs(BTreeMap<String, Pack>);
 #[derive(Default)]
 struct Pack {
     bytes: u64,
+    frames: u32,
     chunks: Vec<ChunkRef>,
     needed_by: BTreeSet<BackupId>,
 }
@@ -288,6 +287,7 @@ impl Packs {
         for pack in &manifest.content.packs {
             let known = self.0.entry(pack.path.clone()).or_default();
             known.bytes = pack.bytes;
+            known.frames = pack.frames;
             known.needed_by.insert(manifest.summary.id.clone());
         }
         for chunk in &manifest.content.chunks {

@@ -170,11 +170,23 @@ impl Shared {
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
+        if let Some(plan) = Plan::new(self, key, *self.mode_of(key)) {
+            self.sample_planned(Arc::new(plan), found, load);
+        }
+    }
+
+    /// As [`Shared::sample`], where the key was looked into already.
+    pub(crate) fn sample_planned<V, E, F, L>(self: &Arc<Self>, plan: Arc<Plan<V>>, found: &Found<V>, load: F)
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
         let now = self.clock.now();
         if !self.config.sample.is_some_and(|config| self.sampler.has_room(config, now)) {
             return;
         }
-        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
         let served = Served { found: found.clone(), at: now };
         let cache = Arc::clone(self);
         tokio::spawn(async move {
@@ -196,12 +208,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L,
         L: Future<Output = Result<Loaded<V>, E>>,
     {
-        // Callers' loads come first.
-        let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
-        let Ok(_permit) = permits.try_acquire_owned() else { return Verdict::Undecided };
-        add_one(&self.counts.loads);
-        let loading = tokio::time::timeout(plan.policy.hard_timeout, load(LoadFrom::Primary));
-        let Ok(Ok(loaded)) = loading.await else { return Verdict::Undecided };
+        let Some(loaded) = self.load_beside_callers(plan, load).await else { return Verdict::Undecided };
         let served_bytes = match &served.found {
             Found::Value(value) => plan.codec.encode(&value.entry.value),
             Found::Nothing { .. } => None,
@@ -222,6 +229,18 @@ impl Shared {
                 None => Verdict::Undecided,
             },
         }
+    }
+
+    /// Callers' loads come first: none where they hold all permits, and its own permit is given back at once.
+    async fn load_beside_callers<V, E, F, L>(&self, plan: &Plan<V>, load: F) -> Option<Loaded<V>>
+    where
+        F: Fn(LoadFrom) -> L,
+        L: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
+        let _permit = permits.try_acquire_owned().ok()?;
+        add_one(&self.counts.loads);
+        tokio::time::timeout(plan.policy.hard_timeout, load(LoadFrom::Primary)).await.ok()?.ok()
     }
 
     /// Whether a value that differs from the database was wrong when it was served.

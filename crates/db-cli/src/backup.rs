@@ -4,6 +4,7 @@ pub(crate) mod checking;
 mod copying;
 mod dumps;
 mod finish;
+mod importing;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
@@ -35,5 +36,6 @@ pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, 
         Backup::Delete(delete) => removing::delete(&delete, options).await,
         Backup::Rekey(rekey) => keys::rekey(&rekey, options).await,
         Backup::Copy(copy) => copying::run(&copy, options).await,
+        Backup::Import(import) => importing::run(&import, options).await,
     }
 }

@@ -22,6 +22,16 @@ const RESTORE_HELP: &str = "Examples:
 Nothing is touched before the plan was printed and, at a terminal, confirmed. Start the server when it is done: it fetches \
 the log with `dbctl wal fetch`, and takes writes at the target. Then run `dbctl backup finish`, or wait with --wait.";
 
+const IMPORT_HELP: &str = "Examples:
+  dbctl backup import --plan                       what would come over from /var/lib/pgbackrest
+  dbctl backup import --from /srv/pgbackrest --stanza main
+  dbctl backup import --all
+  dbctl backup import --backup 20261128-114200F
+
+Without --backup and --all the newest backup comes over, and the log from its start on. What is there already is left, so it can \
+be run again until the server archives here. The passphrase is read from PGBACKREST_REPO1_CIPHER_PASS, and a repository on S3 \
+from PGBACKREST_REPO1_TYPE=s3 and the variables beside it.";
+
 #[derive(Subcommand)]
 pub(crate) enum Backup {
     /// Make the repository, after finding out whether the store is fit for one; prints its keys once.
@@ -55,6 +65,9 @@ pub(crate) enum Backup {
     Rekey(Rekey),
     /// Copy backups and their log into a second repository.
     Copy(Copy),
+    /// Bring backups and their log over from a repository of pgBackRest, which is only read.
+    #[command(after_help = IMPORT_HELP)]
+    Import(Import),
 }
 
 /// Whose backups.
@@ -314,6 +327,28 @@ pub(crate) struct Copy {
     pub(crate) backup: Option<String>,
     #[command(flatten)]
     pub(crate) of: Of,
+}
+
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The directory that repo1-path names; without it PGBACKREST_REPO1_PATH.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) from: Option<PathBuf>,
+    /// The stanza; without it PGBACKREST_STANZA, or the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stanza: Option<String>,
+    /// A backup by its label; can be given several times.
+    #[arg(long, value_name = "LABEL", conflicts_with = "all")]
+    pub(crate) backup: Vec<String>,
+    /// All backups that can be imported.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print what would be imported; write nothing.
+    #[arg(long, alias = "dry-run")]
+    pub(crate) plan: bool,
+    /// How many threads compress and encrypt.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
 }
 
 fn tablespace(text: &str) -> Result<(u32, PathBuf), String> {

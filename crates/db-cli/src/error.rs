@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use db_platform::backup::import::ImportError;
 use db_platform::backup::{BackupError, PhysicalError};
 use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
@@ -47,6 +48,8 @@ pub(crate) enum CliError {
     Backup(#[from] BackupError),
     #[error(transparent)]
     Physical(Box<PhysicalError>),
+    #[error(transparent)]
+    Import(Box<ImportError>),
     #[error(transparent)]
     Channel(#[from] InvalidChannel),
     #[error(transparent)]
@@ -102,6 +105,7 @@ impl CliError {
         match self {
             CliError::Backup(error) => of_backup(error),
             CliError::Physical(error) => of_physical(error),
+            CliError::Import(error) => of_import(error),
             CliError::Damaged(_) => 3,
             _ => 1,
         }
@@ -131,6 +135,21 @@ impl From<PhysicalError> for CliError {
     }
 }
 
+impl From<ImportError> for CliError {
+    fn from(error: ImportError) -> Self {
+        CliError::Import(Box::new(error))
+    }
+}
+
+fn of_import(error: &ImportError) -> u8 {
+    match error {
+        ImportError::Repository(error) => of_backup(error),
+        ImportError::NoLog { .. } => 4,
+        error if error.is_damage() => 3,
+        _ => 1,
+    }
+}
+
 fn of_backup(error: &BackupError) -> u8 {
     match error {
         error if error.is_damage() => 3,
@@ -138,6 +157,7 @@ fn of_backup(error: &BackupError) -> u8 {
         BackupError::Store { .. }
         | BackupError::Denied { .. }
         | BackupError::Full { .. }
+        | BackupError::Retained { .. }
         | BackupError::Unsuitable { .. } => 6,
         _ => 1,
     }

@@ -5,6 +5,8 @@ mod notifications;
 use std::collections::HashMap;
 use std::time::Duration;
 
+#[cfg(feature = "backup-import")]
+use db_backup::ImportSettings;
 #[cfg(feature = "backup")]
 use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
@@ -119,6 +121,8 @@ const BACKUP: &[&Group] = &[
     RetentionPolicy::GROUPS[0],
     ScheduleSettings::GROUPS[0],
     HookSettings::GROUPS[0],
+    #[cfg(feature = "backup-import")]
+    ImportSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];
@@ -279,6 +283,8 @@ mod tests {
             check::<ScheduleSettings>();
             check::<HookSettings>();
         }
+        #[cfg(feature = "backup-import")]
+        check::<ImportSettings>();
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

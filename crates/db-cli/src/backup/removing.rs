@@ -1,5 +1,6 @@
 //! `dbctl backup expire` and `dbctl backup delete`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use db_platform::backup::{AuditAction, Cluster, Expired, Expiry, Reason};
@@ -34,6 +35,9 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
         "removed": ids(&expired.removed),
         "log_files": expired.wal,
         "garbage": expired.garbage,
+        "tails": expired.tails,
+        "rehearsals": expired.rehearsals,
+        "locked": expired.locked,
         "held_back": expiry.plan.held_back,
     });
     say::result(options.json, &sentence(&expired), &value);
@@ -57,14 +61,20 @@ pub(crate) async fn once(
 
 /// What an expiry did, in one line.
 pub(crate) fn sentence(expired: &Expired) -> String {
-    format!(
+    let mut said = format!(
         "{} backups marked, which go an hour from now at the earliest; {} removed, {} files of the log, {} objects of runs \
-         that had crashed",
+         that had crashed, {} pieces of the log that are whole by now, {} verdicts of rehearsals",
         expired.marked.len(),
         expired.removed.len(),
         expired.wal,
-        expired.garbage
-    )
+        expired.garbage,
+        expired.tails,
+        expired.rehearsals
+    );
+    if expired.locked > 0 {
+        let _ = write!(said, "; the store itself keeps {} more for now", expired.locked);
+    }
+    said
 }
 
 pub(crate) async fn delete(command: &Delete, options: &Options) -> Result<ExitCode, CliError> {
@@ -124,5 +134,6 @@ fn reason(reason: &Reason) -> String {
         Reason::Pinned => "pinned".to_owned(),
         Reason::NeededBy(id) => format!("{id} builds on it"),
         Reason::InUse => "in use".to_owned(),
+        Reason::Locked(until) => format!("locked until {}", until.format("%Y-%m-%d %H:%MZ")),
     }
 }

@@ -11,6 +11,7 @@ mod finish;
 mod hooks;
 mod ledger;
 mod migrate;
+mod moving;
 mod operations;
 mod program;
 mod run;

@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 90] = [
+const NEWER: [&str; 100] = [
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -131,6 +131,7 @@ const NEWER: [&str; 90] = [
     "BACKUP_STORE_ENDPOINT",
     "BACKUP_STORE_DEADLINE",
     "BACKUP_STORE_TIMEOUT",
+    "BACKUP_OBJECT_LOCK_DAYS",
     "BACKUP_ENCRYPTION_KEY",
     "BACKUP_WRITER_KEY",
     "BACKUP_COMPRESSION",
@@ -154,6 +155,15 @@ const NEWER: [&str; 90] = [
     "BACKUP_KEEP_DAILY",
     "BACKUP_KEEP_WEEKLY",
     "BACKUP_KEEP_MONTHLY",
+    "PGBACKREST_REPO1_PATH",
+    "PGBACKREST_REPO1_TYPE",
+    "PGBACKREST_STANZA",
+    "PGBACKREST_REPO1_CIPHER_PASS",
+    "PGBACKREST_REPO1_S3_BUCKET",
+    "PGBACKREST_REPO1_S3_ENDPOINT",
+    "PGBACKREST_REPO1_S3_REGION",
+    "PGBACKREST_REPO1_S3_KEY",
+    "PGBACKREST_REPO1_S3_KEY_SECRET",
     "REDIS_URL",
     "CACHE_INSTALLATION",
     "CACHE_TTL",
@@ -166,7 +176,9 @@ const NEWER: [&str; 90] = [
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 32] = [
+const NEWER_ELSEWHERE: [&str; 34] = [
+    "S3_RETENTION_PERIOD",
+    "S3_RETENTION_MODE",
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
