@@ -40,6 +40,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What these words say.
+    pub(crate) fn of<W: Into<std::ffi::OsString>>(
+        words: impl IntoIterator<Item = W, IntoIter: 'static>,
+    ) -> Self {
+        Options { parser: Parser::from_args(words) }
+    }
+
     /// The next argument.
     pub(crate) fn next(&mut self) -> Result<Option<Arg<'_>>> {
         Ok(self.parser.next()?)
@@ -103,7 +110,7 @@ pub(crate) fn dispatch() -> Result {
         say::result(command.help.trim());
         return Ok(());
     }
-    (command.run)(Options { parser: Parser::from_args(rest.iter().cloned()) })
+    (command.run)(Options::of(rest.to_vec()))
 }
 
 fn overview() {

@@ -22,11 +22,19 @@ pub(crate) fn cancels(connector: &Connector, host: &Endpoint, token: CancelToken
 
 /// Waits for Ctrl-C or SIGTERM.
 pub(crate) async fn interrupted() {
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    from_now_on().await;
+}
+
+/// The same; a signal counts that comes after this call and before the future is polled.
+pub(crate) fn from_now_on() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async move {
+        match signals {
+            (Ok(mut interrupt), Ok(mut terminate)) => {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+            }
+            _ => std::future::pending().await,
         }
-        _ => std::future::pending().await,
     }
 }
 

@@ -67,7 +67,7 @@ async fn receive_all(command: &Receive, options: &Options) -> Result<ExitCode, C
         ..ReceiveConfig::new(connect::config(options)?.direct_url)
     };
     let mut pause = FIRST_PAUSE;
-    let stop = interrupt::interrupted();
+    let stop = interrupt::from_now_on();
     let mut stop = std::pin::pin!(stop);
     loop {
         let began = Instant::now();

@@ -120,9 +120,9 @@ const BACKUP: &[&Group] = &[
     Compression::GROUPS[0],
     RetentionPolicy::GROUPS[0],
     ScheduleSettings::GROUPS[0],
+    HookSettings::GROUPS[0],
     #[cfg(feature = "backup-import")]
     ImportSettings::GROUPS[0],
-    HookSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];

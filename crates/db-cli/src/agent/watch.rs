@@ -45,7 +45,7 @@ pub(super) fn start(ground: Arc<Ground>, tell: Arc<Tell>, every: Duration) -> Wa
                 Ok(status) => {
                     is_blind = false;
                     eye.ground.figures.archived(&status);
-                    let (changes, is_sure) = known.next(&status.findings);
+                    let (changes, is_sure) = known.next(&status.findings, status.server.is_some());
                     changes.into_iter().for_each(|change| tell.archive(change));
                     if is_sure { every } else { SECOND_LOOK.min(every) }
                 }
@@ -68,6 +68,9 @@ pub(super) enum Change {
     Over { key: String, text: String },
 }
 
+/// How the keys of findings begin that only a server can say.
+const OF_SERVER: [&str; 3] = ["late:", "failing:", "foreign:"];
+
 /// What was seen, and what of it was told.
 #[derive(Default)]
 struct Known {
@@ -78,10 +81,16 @@ struct Known {
 }
 
 impl Known {
-    /// What is to be told after a look, and whether no second look is needed.
-    fn next(&mut self, findings: &[ArchiveFinding]) -> (Vec<Change>, bool) {
-        let now: BTreeMap<String, String> =
+    /// What is to be told after a look, and whether no second look is needed. What only a server can say lasts while none
+    /// is asked.
+    fn next(&mut self, findings: &[ArchiveFinding], asked_server: bool) -> (Vec<Change>, bool) {
+        let mut now: BTreeMap<String, String> =
             findings.iter().map(|finding| (finding.key(), finding.to_string())).collect();
+        if !asked_server {
+            let of_server = |key: &str| OF_SERVER.iter().any(|kind| key.starts_with(kind));
+            let told = self.told.iter().filter(|(key, _)| of_server(key));
+            now.extend(told.map(|(key, text)| (key.clone(), text.clone())));
+        }
         let mut changes = Vec::new();
         self.told.retain(|key, text| {
             let lasts = now.contains_key(key);
@@ -184,7 +193,7 @@ mod tests {
     fn a_finding_is_told_once_when_a_second_look_has_seen_it_and_again_when_it_is_over() {
         let mut known = Known::default();
         let mut check = |findings: &[ArchiveFinding], told: &[&str], is_sure: bool| {
-            let (changes, sure) = known.next(findings);
+            let (changes, sure) = known.next(findings, true);
             assert_eq!((keys(changes), sure), (told.iter().map(ToString::to_string).collect(), is_sure));
         };
         check(&[], &[], true);
@@ -195,5 +204,16 @@ mod tests {
         check(&[gap(3), gap(7)], &["+gap:000000010000000000000007"], true);
         check(&[gap(3), gap(7)], &[], true);
         check(&[gap(7)], &["-gap:000000010000000000000003"], true);
+    }
+
+    #[test]
+    fn what_only_a_server_can_say_is_not_over_while_none_answers() {
+        let mut known = Known::default();
+        let late = [ArchiveFinding::Late { lag_bytes: 1, since: None }, gap(3)];
+        for _ in 0..2 {
+            known.next(&late, true);
+        }
+        assert_eq!(keys(known.next(&[], false).0), ["-gap:000000010000000000000003"]);
+        assert_eq!(keys(known.next(&[], true).0), ["-late:"]);
     }
 }

@@ -6,6 +6,7 @@ mod backup;
 mod cache;
 mod consent;
 mod drill;
+mod encrypted;
 mod finish;
 mod hooks;
 mod ledger;
