@@ -72,7 +72,8 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 85] = [
+const NEWER: [&str; 86] = [
+    "MONITORING_ENABLED",
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -161,7 +162,7 @@ const NEWER: [&str; 85] = [
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 32] = [
+const NEWER_ELSEWHERE: [&str; 31] = [
     "NODE_ENV",
     "RAILS_ENV",
     "RUST_ENV",
@@ -185,7 +186,6 @@ const NEWER_ELSEWHERE: [&str; 32] = [
     "PGGSSLIB",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
-    "MONITORING_ENABLED",
     "METRICS_RETENTION_DAYS",
     "ALERT_POOL_USAGE",
     "ALERT_CACHE_HIT_RATE",
