@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod checkout;
+pub mod demo_load;
 pub mod door;
 pub mod loader;
 pub mod outage;

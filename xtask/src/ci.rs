@@ -95,6 +95,6 @@ fn add((more, outcome): (Counts, Result), counts: &mut Counts) -> Result {
 }
 
 fn demonstrate() -> Result {
-    let wishes = demo::Wishes { seconds: 3, json: true, pg: None, release: false };
+    let wishes = demo::Wishes { seconds: 3, json: true, pg: None, release: false, compare_cache: false };
     demo::demonstrate(&wishes)
 }

@@ -34,11 +34,15 @@ pub(crate) fn child(arguments: &[String]) -> ExitCode {
         let repository =
             Repository::open(Store::local(store).unwrap(), &keys).await.map_err(|error| error.to_string())?;
         match what.as_str() {
-            "take" | "take-included" => {
+            "take" | "take-included" | "take-incremental" => {
                 let mut config = TakeConfig::new(argument.parse().unwrap());
-                if what == "take-included" {
+                if what != "take" {
                     config.wal = WalSource::Included;
                     config.writer.compression = Compression::Zstd(3);
+                }
+                if what == "take-incremental" {
+                    let cluster = repository.cluster(repository.clusters().await.unwrap()[0]);
+                    config.parent = cluster.backups().await.unwrap().whole.pop().map(|backup| backup.id);
                 }
                 take(&repository, &config, &|_| ()).await.map(drop).map_err(|error| error.to_string())
             }

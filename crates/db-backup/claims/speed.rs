@@ -2,9 +2,6 @@
 //!
 //! pgBackRest is `pgbackrest` on PATH, or what `DB_BACKUP_PGBACKREST` names; without it nothing is measured.
 
-use std::os::unix::fs::lchown;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,6 +10,7 @@ use serde_json::json;
 use crate::commands::push_command;
 use crate::kills::CHILD;
 use crate::live::Live;
+use crate::pgbackrest::{PgBackRest, own};
 use crate::{Figure, Size, runtime};
 
 /// Rows as applications have them: they compress to about a third.
@@ -21,35 +19,28 @@ const DATA: &str = "CREATE TABLE events AS SELECT i AS id, gen_random_uuid() AS 
                     random() * 100, 'note', repeat(md5((i % 5000)::text), 2)) AS body FROM generate_series(1, {rows}) AS i; \
                     ALTER TABLE events ADD PRIMARY KEY (id); CREATE INDEX ON events (hash)";
 
-struct Peer {
-    program: PathBuf,
-    config: PathBuf,
-}
+/// Encrypted, compressed as ours is, by two processes.
+const PEER: &str = "repo1-retention-full=1\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=swordfish\ncompress-type=zst\ncompress-level=3\nprocess-max=2";
 
+/// The seconds of pairs of runs.
 #[derive(Default)]
-struct Times {
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+pub(crate) struct Times {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) theirs: Vec<f64>,
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
-    let (pairs, rows) = if size == Size::Nightly { (30, 2_200_000) } else { (5, 1_100_000) };
-    runtime().block_on(all(pairs, rows))
+    let pairs = if size == Size::Nightly { 30 } else { 5 };
+    runtime().block_on(all(pairs))
 }
 
-async fn all(pairs: usize, rows: usize) -> Figure {
-    let program = std::env::var_os("DB_BACKUP_PGBACKREST").map_or_else(|| "pgbackrest".into(), PathBuf::from);
-    assert!(
-        Command::new(&program).arg("version").output().is_ok(),
-        "pgBackRest is needed: install it, or name it"
-    );
+async fn all(pairs: usize) -> Figure {
+    let found = PgBackRest::program();
+    assert!(found.is_some(), "pgBackRest is needed: install it, or name it");
+    let (program, _) = found.unwrap();
     let live = Live::start(None, &[("archive_command", "true"), ("max_wal_size", "8GB")]).await;
-    live.run(&DATA.replace("{rows}", &rows.to_string())).await;
-    live.run("VACUUM (FREEZE, ANALYZE)").await;
-    live.run("CHECKPOINT").await;
-    let bytes: u64 =
-        live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap();
-    let peer = Peer::new(&live, program);
+    let bytes = fill(&live, 2_800_000).await;
+    let peer = PgBackRest::of(&live, program, PEER, 1);
     let (mut backup, mut restore, mut peak) = (Times::default(), Times::default(), 0);
     for pair in 0..pairs {
         let (seconds, memory) = ours(&live, "take-included", &live.server.primary_url());
@@ -83,8 +74,16 @@ async fn all(pairs: usize, rows: usize) -> Figure {
     }
 }
 
+/// Fills the server with so many rows, 360 bytes each with their indexes; how many bytes all its databases have then.
+pub(crate) async fn fill(live: &Live, rows: usize) -> u64 {
+    live.run(&DATA.replace("{rows}", &rows.to_string())).await;
+    live.run("VACUUM (FREEZE, ANALYZE)").await;
+    live.run("CHECKPOINT").await;
+    live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap()
+}
+
 /// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best of three.
-async fn push_rates(live: &Live, peer: &Peer) -> (f64, f64) {
+async fn push_rates(live: &Live, peer: &PgBackRest) -> (f64, f64) {
     let ours = push_command(&live.home.path().join("store"), &live.keys, &live.home.path().join("spool"));
     let theirs = format!("{} --archive-async archive-push %p", peer.command());
     let (mut best_ours, mut best_theirs) = (0.0_f64, 0.0_f64);
@@ -118,23 +117,9 @@ async fn drained(live: &Live, command: &str) -> f64 {
     (number(&last) + 1).saturating_sub(number(&first)) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// Gives the server's account a directory.
-fn own(path: &Path) {
-    if let Some(account) = db_server::Account::for_servers().unwrap() {
-        lchown(path, Some(account.uid), Some(account.gid)).unwrap();
-    }
-}
-
-/// Runs a program as the server's account, as pgBackRest is to be run.
-fn as_the_server(command: &mut Command) {
-    if let Some(account) = db_server::Account::for_servers().unwrap() {
-        command.uid(account.uid).gid(account.gid);
-    }
-}
-
 impl Times {
     /// The median of the ratios of the pairs.
-    fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         let mut ratios: Vec<f64> =
             self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect();
         ratios.sort_by(f64::total_cmp);
@@ -149,7 +134,7 @@ impl std::fmt::Debug for Times {
 }
 
 /// Runs our program; its seconds, and the most memory that it had.
-fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
+pub(crate) fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let (store, secret) = (live.home.path().join("store"), live.keys.secret_text());
     command.args([CHILD, what, &store.display().to_string(), &secret, argument]);
@@ -172,54 +157,4 @@ fn resident(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-impl Peer {
-    fn new(live: &Live, program: PathBuf) -> Peer {
-        let home = live.home.path();
-        let address = live.server.address_of(0).unwrap();
-        let sub = |name: &str| home.join(format!("peer-{name}"));
-        for name in ["repo", "log", "lock", "spool"] {
-            std::fs::create_dir(sub(name)).unwrap();
-            own(&sub(name));
-        }
-        let show = |path: &Path| path.display().to_string();
-        let text = format!(
-            "[global]\nrepo1-path={}\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=swordfish\nrepo1-retention-full=1\n\
-             compress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\narchive-check=n\nlog-level-console=error\n\
-             log-level-file=off\nlog-path={}\nlock-path={}\nspool-path={}\n[main]\npg1-path={}\npg1-host-user=postgres\n\
-             pg1-port={}\npg1-socket-path={}\npg1-user=postgres\n",
-            show(&sub("repo")),
-            show(&sub("log")),
-            show(&sub("lock")),
-            show(&sub("spool")),
-            show(&live.server.dir().join("node1")),
-            address.port(),
-            show(live.server.dir()),
-        );
-        let config = home.join("pgbackrest.conf");
-        std::fs::write(&config, text.replace("pg1-host-user=postgres\n", "")).unwrap();
-        let peer = Peer { program, config };
-        peer.run(&["stanza-create"]);
-        peer
-    }
-
-    /// Its command line up to the command.
-    fn command(&self) -> String {
-        format!("{} --config={} --stanza=main", self.program.display(), self.config.display())
-    }
-
-    /// Runs it; its seconds.
-    fn run(&self, arguments: &[&str]) -> f64 {
-        let mut command = Command::new(&self.program);
-        command.arg(format!("--config={}", self.config.display())).arg("--stanza=main").args(arguments);
-        command.env("PGPASSWORD", db_testkit::password());
-        as_the_server(&mut command);
-        let began = Instant::now();
-        let output = command.output().unwrap();
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "pgBackRest {arguments:?}: {said}");
-        began.elapsed().as_secs_f64()
-    }
 }

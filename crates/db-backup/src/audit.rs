@@ -44,6 +44,8 @@ pub enum AuditAction {
     Take,
     /// A backup was restored.
     Restore,
+    /// What the repository holds was verified.
+    Verify,
     /// A backup was restored for rehearsal.
     Rehearse,
     /// Backups or write-ahead log were removed by a policy.
@@ -52,6 +54,8 @@ pub enum AuditAction {
     Delete,
     /// A backup was copied to another repository.
     Copy,
+    /// Backups of another program were brought over.
+    Import,
     /// Who may open the repository was changed.
     Keys,
 }

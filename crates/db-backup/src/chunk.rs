@@ -54,6 +54,8 @@ pub struct PackRef {
     pub path: String,
     /// How many bytes it has, so that a truncated one is known by its size.
     pub bytes: u64,
+    /// How many chunks it holds, without which its index cannot be opened.
+    pub frames: u32,
 }
 
 /// The chunks of one backup in the order of its stream, and the packs that hold them.

@@ -9,11 +9,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup_id::BackupId;
 use crate::chunk::hex;
-use crate::container::{Packer, open_whole, seal_whole};
+use crate::container::{Packer, seal_whole};
 use crate::draft::Draft;
 use crate::error::{BackupError, Result};
 use crate::manifest::{Kind, Manifest, ServerFacts, Summary};
 use crate::manifest_object;
+use crate::opened::open_whole;
 use crate::reader::ChunkReader;
 use crate::repository::Inside;
 use crate::seal::random;
@@ -187,7 +188,7 @@ impl Cluster {
         let listed = self.store().list(&self.path("clock")).await?;
         let there = listed.into_iter().find(|object| object.path == path);
         let there = there.ok_or_else(|| BackupError::missing(&path))?;
-        self.store().delete(&path).await?;
+        self.store().discard(&path).await?;
         Ok(there.written)
     }
 
@@ -214,7 +215,7 @@ impl Cluster {
     /// A small sealed object; `None` where there is none.
     pub(crate) async fn get_sealed(&self, path: &str) -> Result<Option<Bytes>> {
         let Some(object) = self.store().get(path).await? else { return Ok(None) };
-        open_whole(&self.inside.ring, path, &object).map(|plain| Some(Bytes::from(plain)))
+        open_whole(&self.inside.ring, path, object).map(|plain| Some(Bytes::from(plain)))
     }
 
     /// Many small sealed objects, in this order.

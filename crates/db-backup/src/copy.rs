@@ -17,6 +17,8 @@ pub struct Copied {
     pub backups: Vec<BackupId>,
     /// How many files of the write-ahead log.
     pub wal: u64,
+    /// Of how many segments that are not whole the pieces that a receiver had stored.
+    pub tails: u64,
 }
 
 impl Cluster {
@@ -73,7 +75,9 @@ impl Cluster {
         draft.publish(manifest.files, written.content).await.map(drop)
     }
 
-    /// Copies the files of the write-ahead log that the other repository lacks, the oldest first.
+    /// Copies the files of the write-ahead log that the other repository lacks, the oldest first, and at last what a
+    /// receiver has stored of segments that are not whole. What rehearsals saw of this repository is not copied: it says
+    /// nothing of the other one.
     ///
     /// # Errors
     /// One is damaged or in dispute, or an operation of a store failed.
@@ -92,6 +96,7 @@ impl Cluster {
                 }
             }
         }
+        copied.tails = crate::wal::copy_tails(self, to).await?;
         Ok(copied)
     }
 }

@@ -81,7 +81,7 @@ impl Draft {
         // The marker protects what a published backup protects by itself.
         if !self.cluster.inside.writes_only {
             let marker = self.cluster.running_path(&manifest.summary.id);
-            if let Err(error) = self.cluster.store().delete(&marker).await {
+            if let Err(error) = self.cluster.store().discard(&marker).await {
                 tracing::debug!(%error, "the marker of a published backup stays until the next expiry");
             }
         }
@@ -98,6 +98,6 @@ impl Draft {
             self.cluster.store().delete(&object.path).await?;
         }
         self.cluster.store().remove_empty_directory(&directory);
-        self.cluster.store().delete(&self.cluster.running_path(&self.summary.id)).await
+        self.cluster.store().discard(&self.cluster.running_path(&self.summary.id)).await
     }
 }

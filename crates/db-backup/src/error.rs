@@ -45,6 +45,16 @@ pub enum BackupError {
         /// What the store said.
         source: Box<object_store::Error>,
     },
+    /// The store keeps the object: it is locked, or under a retention policy.
+    #[error(
+        "the store keeps {path} until its lock or retention is over; nothing removes it before, and expiry tries again"
+    )]
+    Retained {
+        /// The object.
+        path: String,
+        /// What the store said.
+        source: Box<object_store::Error>,
+    },
     /// There is no room left where the store writes.
     #[error("the store has no room for {path}; free some, or let `dbctl backup expire` do it")]
     Full {
@@ -193,7 +203,13 @@ impl BackupError {
 
     /// Whether the same may succeed later without anybody changing anything.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, BackupError::Store { .. } | BackupError::Locked { .. } | BackupError::Full { .. })
+        matches!(
+            self,
+            BackupError::Store { .. }
+                | BackupError::Locked { .. }
+                | BackupError::Full { .. }
+                | BackupError::Retained { .. }
+        )
     }
 }
 

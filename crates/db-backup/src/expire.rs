@@ -2,7 +2,10 @@
 //! enough.
 //!
 //! Only what can be read and authenticated is a reason to remove anything. An object that somebody overwrote
-//! makes expiry stop and say so; it never makes it remove more.
+//! makes expiry stop and say so; it never makes it remove more. What the store itself keeps, by a lock or a retention
+//! policy, is left for a later expiry, and is no failure.
+
+mod leftovers;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,6 +16,7 @@ use crate::error::{BackupError, Result};
 use crate::manifest::Summary;
 use crate::retention::{RetentionPlan, RetentionPolicy};
 use crate::store::{Object, Put};
+use leftovers::Removing;
 
 /// What was begun and never published is removed when nothing was written for so long.
 const CRASHED_AFTER: TimeDelta = TimeDelta::hours(24);
@@ -54,6 +58,12 @@ pub struct Expired {
     pub wal: u64,
     /// How many objects of runs that had crashed were removed.
     pub garbage: u64,
+    /// How many pieces of segments were removed that are stored whole, or that nothing needs.
+    pub tails: u64,
+    /// How many verdicts of rehearsals were removed.
+    pub rehearsals: u64,
+    /// How many objects and backups the store itself keeps for now.
+    pub locked: u64,
 }
 
 /// What a tombstone says.
@@ -79,6 +89,10 @@ impl Cluster {
         } else if let Some(path) = held.unreadable.first() {
             plan = plan.held_back(format!("{path} says what is in use, and cannot be read"));
         }
+        let plan = match self.locked_backups(now).await? {
+            locked if locked.is_empty() => plan,
+            locked => plan.locked(&backups.whole, &locked),
+        };
         let crashed = match plan.held_back {
             None => self.crashed(&backups, now).await?,
             Some(_) => Vec::new(),
@@ -113,17 +127,27 @@ impl Cluster {
         let again = self.expiry(&expiry.policy).await?;
         for (id, written) in self.tombstones().await? {
             if again.plan.keep.contains_key(&id) {
-                self.store().delete(&self.tombstone_path(&id)).await?;
+                self.store().discard(&self.tombstone_path(&id)).await?;
                 done.marked.retain(|marked| *marked != id);
             } else if again.plan.held_back.is_none() && now.signed_duration_since(written) >= grace {
-                self.remove_backup(&id).await?;
                 done.marked.retain(|marked| *marked != id);
-                done.removed.push(id);
+                match self.remove_backup(&id).await {
+                    Err(BackupError::Retained { .. }) => done.locked += 1,
+                    removed => {
+                        removed?;
+                        done.removed.push(id);
+                    }
+                }
             }
         }
         if again.plan.held_back.is_none() {
-            done.wal = self.remove_wal(&self.expiry(&expiry.policy).await?).await?;
-            done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed).await?;
+            let last = self.expiry(&expiry.policy).await?;
+            let mut removing = Removing::new(self, now);
+            done.wal = self.remove_wal(&last, &mut removing).await?;
+            done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed, &mut removing).await?;
+            done.tails = self.remove_tails(&last, &mut removing).await?;
+            done.rehearsals = self.remove_rehearsals(&last, &mut removing).await?;
+            done.locked += removing.locked;
         }
         Ok(done)
     }
@@ -138,13 +162,16 @@ impl Cluster {
             return Err(BackupError::NoBackup(id.clone()));
         }
         let kept = |why: String| Err(BackupError::Kept { id: id.clone(), why });
+        if let Some(until) = self.locked_backups(self.store_time().await?).await?.get(id) {
+            return kept(format!("its store locks it until {}", until.to_rfc3339()));
+        }
         if let Some(heir) = backups.whole.iter().find(|backup| backup.needs().any(|needed| needed == id)) {
             return kept(format!("{} builds on it; delete that first", heir.id));
         }
         self.bury(id).await?;
         let held = self.held(self.store_time().await?).await?;
         if held.backups.contains(id) || !held.unreadable.is_empty() {
-            self.store().delete(&self.tombstone_path(id)).await?;
+            self.store().discard(&self.tombstone_path(id)).await?;
             return kept("a backup or a restore that is under way uses it".to_owned());
         }
         self.remove_backup(id).await
@@ -187,21 +214,20 @@ impl Cluster {
             self.store().delete(&object.path).await?;
         }
         self.store().remove_empty_directory(&self.path(&format!("backups/{id}")));
-        self.store().delete(&self.running_path(id)).await?;
+        self.store().discard(&self.running_path(id)).await?;
         self.store().delete(&self.receipt_path(id)).await?;
         self.store().delete(&self.tombstone_path(id)).await
     }
 
     /// The oldest goes first, so that what is left of the log has no hole.
-    async fn remove_wal(&self, expiry: &Expiry) -> Result<u64> {
+    async fn remove_wal(&self, expiry: &Expiry, removing: &mut Removing<'_>) -> Result<u64> {
         let mut removed = 0;
         let Some(since) = expiry.plan.wal.since else { return Ok(removed) };
         self.raise_floor(since).await?;
         for timeline in self.timelines().await? {
             for stored in self.wal(timeline).await? {
                 if !expiry.plan.wal.keeps(stored.name, expiry.segment_bytes) {
-                    self.store().delete(&stored.object.path).await?;
-                    removed += 1;
+                    removed += removing.remove(&stored.object).await?;
                 }
             }
         }
@@ -229,15 +255,19 @@ impl Cluster {
     }
 
     /// Those that were crashed in both looks: a manifest that appeared in between makes it a backup.
-    async fn remove_crashed(&self, planned: &[String], again: &[String]) -> Result<u64> {
+    async fn remove_crashed(
+        &self,
+        planned: &[String],
+        again: &[String],
+        removing: &mut Removing<'_>,
+    ) -> Result<u64> {
         let mut removed = 0;
         for name in planned.iter().filter(|name| again.contains(name)) {
             for object in self.store().list(&self.path(&format!("backups/{name}"))).await? {
-                self.store().delete(&object.path).await?;
-                removed += 1;
+                removed += removing.remove(&object).await?;
             }
             self.store().remove_empty_directory(&self.path(&format!("backups/{name}")));
-            self.store().delete(&self.path(&format!("running/{name}"))).await?;
+            self.store().discard(&self.path(&format!("running/{name}"))).await?;
         }
         Ok(removed)
     }

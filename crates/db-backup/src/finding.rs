@@ -82,6 +82,13 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// Whether something is damaged or missing; else something is only late.
+    pub fn is_damage(&self) -> bool {
+        !matches!(self, Finding::TooOld { .. } | Finding::WalLate { .. })
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |time: &Option<DateTime<Utc>>| time.map_or("never".to_owned(), |time| time.to_rfc3339());

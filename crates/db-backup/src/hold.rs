@@ -116,6 +116,6 @@ impl Hold {
     /// # Errors
     /// Those of the store; the mark then counts for seven days.
     pub async fn release(self) -> Result<()> {
-        self.cluster.store().delete(&self.path).await
+        self.cluster.store().discard(&self.path).await
     }
 }

@@ -76,7 +76,7 @@ impl Cluster {
             // Old objects are removed, so this number may have been free again although the log went on.
             match self.last_entry(name).await? {
                 Some((newest, object)) if newest > number => {
-                    self.store().delete(&self.lock_path(name, number)).await?;
+                    self.store().discard(&self.lock_path(name, number)).await?;
                     self.free(name, &object).await?;
                     return Err(BackupError::LeaseLost(name.to_owned()));
                 }
@@ -147,7 +147,7 @@ impl Lease {
         }
         let old = std::mem::replace(&mut self.number, next);
         // The log keeps what is newest; that the old object stays where it may not be removed harms nothing.
-        if let Err(error) = self.cluster.store().delete(&self.cluster.lock_path(&self.name, old)).await {
+        if let Err(error) = self.cluster.store().discard(&self.cluster.lock_path(&self.name, old)).await {
             tracing::debug!(%error, "an old object of a lock stays");
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Lease {
     /// Those of the store: the lock then runs out by itself.
     pub async fn release(self) -> Result<()> {
         self.append(self.number + 1, true).await?;
-        self.cluster.store().delete(&self.cluster.lock_path(&self.name, self.number)).await
+        self.cluster.store().discard(&self.cluster.lock_path(&self.name, self.number)).await
     }
 
     async fn append(&self, number: u64, released: bool) -> Result<Put> {

@@ -3,6 +3,7 @@
 
 mod audit;
 mod backup_id;
+mod buffers;
 mod chunk;
 mod cluster;
 #[cfg(feature = "simulation")]
@@ -14,6 +15,8 @@ mod error;
 mod expire;
 mod finding;
 mod hold;
+#[cfg(feature = "import")]
+pub mod import;
 mod instance;
 #[cfg(feature = "schedule")]
 mod job_lease;
@@ -22,6 +25,7 @@ mod lease;
 pub mod logical;
 mod manifest;
 mod manifest_object;
+mod opened;
 mod physical_error;
 mod programs;
 mod progress;
@@ -38,6 +42,7 @@ pub mod simulation;
 mod store;
 pub mod take;
 mod verify;
+mod verify_scope;
 pub mod wal;
 mod wal_gaps;
 mod wal_name;
@@ -68,11 +73,16 @@ pub use progress::{Observer, Progress};
 pub use reader::{ChunkReader, Pieces};
 pub use repository::Repository;
 pub use retention::{Reason, RetentionPlan, RetentionPolicy, WalNeed};
+#[cfg(feature = "import")]
+pub use settings::ImportSettings;
 #[cfg(feature = "schedule")]
 pub use settings::ScheduleSettings;
-pub use settings::{Compression, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider};
+pub use settings::{
+    Compression, HookSettings, InvalidCompression, KeySettings, Provider, StoreSettings, UnknownProvider,
+};
 pub use store::{Limits, Object, Put, Store, Unsuitability};
 pub use verify::{Verdict, VerifyOptions};
+pub use verify_scope::{InvalidScope, VerifyScope};
 pub use wal_name::{InvalidWalName, Segment, WalName};
 pub use wal_page::SegmentHeader;
 pub use wal_store::{StoredWal, WalPut};

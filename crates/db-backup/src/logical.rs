@@ -9,6 +9,7 @@ mod restore;
 mod work;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,9 +17,11 @@ use db_core::DatabaseUrl;
 use serde::{Deserialize, Serialize};
 
 use crate::WriterOptions;
+use crate::manifest::Summary;
 use crate::session::{Dial, Plain};
 
 pub use dump::dump;
+pub(crate) use restore::restore_without;
 pub use restore::{RestoredDump, restore};
 
 /// The rows of each table, by `schema.table`.
@@ -26,6 +29,15 @@ pub type RowCounts = BTreeMap<String, u64>;
 
 /// The note of a manifest that holds the rows of each database's tables.
 pub(crate) const ROWS: &str = "rows";
+
+/// The note of a manifest that says what the dump could not see or does not hold.
+const UNSEEN: &str = "unseen";
+
+/// What a dump could not see or does not hold, in words.
+pub fn unseen(summary: &Summary) -> Vec<String> {
+    let noted = summary.notes.get(UNSEEN).cloned();
+    noted.and_then(|noted| serde_json::from_value(noted).ok()).unwrap_or_default()
+}
 
 /// The file of the roles and tablespaces.
 pub(crate) const GLOBALS: &str = "globals.sql";
@@ -85,6 +97,16 @@ pub struct Miscount {
     pub dumped: u64,
     /// The rows that were restored; `None` where the table is missing.
     pub restored: Option<u64>,
+}
+
+impl fmt::Display for Miscount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Miscount { table, dumped, restored } = self;
+        match restored {
+            Some(rows) => write!(f, "{table} has {rows} rows, and had {dumped} when it was dumped"),
+            None => write!(f, "{table} is missing, and had {dumped} rows when it was dumped"),
+        }
+    }
 }
 
 impl DumpConfig {

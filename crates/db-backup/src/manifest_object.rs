@@ -1,13 +1,16 @@
 //! How a manifest is stored: its summary in the first frame, files and chunks in the following ones.
 
+use std::io::{BufReader, Read};
+
 use bytes::Bytes;
 
 use crate::backup_id::BackupId;
 use crate::chunk::CHUNK_BYTES;
-use crate::container::{Container, Opened, Packer, Unpacker, open_chunk};
+use crate::container::{Container, Packer};
 use crate::error::{BackupError, Result};
 use crate::keys::KeyRing;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, Summary};
+use crate::opened::{Unpacker, Whole, open_frame};
 use crate::repository::Inside;
 use crate::seal::{HEADER_BYTES, LENGTH_BYTES, Sealer};
 use crate::settings::Compression;
@@ -38,15 +41,19 @@ pub(crate) async fn read(
     id: &BackupId,
     system_identifier: u64,
 ) -> Result<Option<Manifest>> {
-    let Some(object) = inside.store.get(path).await? else { return Ok(None) };
-    let opened = Opened::new(&inside.ring, path, &object)?;
-    let mut unpacker = Unpacker::new()?;
-    let summary = summary_of(path, &opened.chunk(0, &mut unpacker)?, id, system_identifier)?;
-    let mut body = Vec::new();
-    for number in 1..opened.index.len() {
-        body.append(&mut opened.chunk(number, &mut unpacker)?);
+    let Some(object) = inside.store.get_in(path, Vec::new()).await? else { return Ok(None) };
+    let mut whole = Whole::new(&inside.ring, path, object)?;
+    let mut first = Vec::new();
+    if !whole.next(&mut first)? {
+        return Err(BackupError::damaged(path, "it is cut off"));
     }
-    let (files, content) = serde_json::from_slice(&body)
+    let summary = summary_of(path, &first, id, system_identifier)?;
+    let mut body = Body { whole, frame: first, read: usize::MAX, failed: None };
+    let read = serde_json::from_reader(BufReader::with_capacity(64 << 10, &mut body));
+    if let Some(error) = body.failed.take() {
+        return Err(error);
+    }
+    let (files, content) = read
         .map_err(|error| BackupError::damaged(path, format!("its files are of another schema: {error}")))?;
     Ok(Some(Manifest { summary, files, content }))
 }
@@ -75,8 +82,9 @@ pub(crate) async fn read_summary(
         object = inside.store.get_range(path, 0..end).await?;
     }
     let end = usize::try_from(end).map_err(|_| cut_off())?;
-    let frame = object.get(HEADER_BYTES..end).ok_or_else(cut_off)?;
-    let plain = open_chunk(&sealer, path, 0, frame, &mut Unpacker::new()?)?;
+    let mut frame = object.get(HEADER_BYTES..end).ok_or_else(cut_off)?.to_vec();
+    let mut plain = Vec::new();
+    open_frame(&sealer, path, 0, &mut frame, &mut Unpacker::new()?, &mut plain)?;
     summary_of(path, &plain, id, system_identifier).map(Some)
 }
 
@@ -97,6 +105,36 @@ fn summary_of(path: &str, plain: &[u8], id: &BackupId, system_identifier: u64) -
         return Err(BackupError::damaged(path, "it is another backup's"));
     }
     Ok(summary)
+}
+
+/// The frames of a manifest one after the other, so that its text is never in memory as a whole.
+struct Body {
+    whole: Whole,
+    frame: Vec<u8>,
+    read: usize,
+    failed: Option<BackupError>,
+}
+
+impl Read for Body {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.read >= self.frame.len() {
+            self.read = 0;
+            self.frame.clear();
+            match self.whole.next(&mut self.frame) {
+                Ok(true) => {}
+                Ok(false) => return Ok(0),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return Err(std::io::Error::other("a frame was not opened"));
+                }
+            }
+        }
+        let rest = &self.frame[self.read..];
+        let taken = rest.len().min(into.len());
+        into[..taken].copy_from_slice(&rest[..taken]);
+        self.read += taken;
+        Ok(taken)
+    }
 }
 
 /// Cuts what is written into frames, so that a manifest is never in memory twice.

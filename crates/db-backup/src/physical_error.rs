@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use db_core::{Class, Classify, Lsn};
+use db_core::{Class, Classify};
 
 use crate::backup_id::BackupId;
 use crate::error::BackupError;
@@ -141,19 +141,30 @@ pub enum PhysicalError {
         reason: String,
     },
     /// The restored server ended before it reached the target.
-    #[error("the restored server ended before the target: {said}; last archived position: {end}")]
-    NotReached {
-        /// The end of its log.
-        said: String,
-        /// Where the archive ends.
-        end: Lsn,
+    #[error(
+        "the server on {} ended before it reached the target: its log says why; start it again once that is mended",
+        directory.display()
+    )]
+    Ended {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The settings of a restore are still needed.
+    #[error(
+        "the server on {} has not reached the target of its restore, and needs the settings until then: start it, and wait \
+         for it with --wait",
+        directory.display()
+    )]
+    StillRecovers {
+        /// The directory.
+        directory: PathBuf,
     },
     /// The restored server did not get as far in time.
     #[error("the restored server was not ready within {waited:?}: {said}")]
     NotReady {
         /// How long it was waited for.
         waited: Duration,
-        /// The end of its log.
+        /// What it answers, or the end of its log.
         said: String,
     },
 }

@@ -1,5 +1,8 @@
 //! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded
 //! memory.
+//!
+//! A chunk is fetched by itself, into a buffer that is used again. Of a pack only the header and the index are read
+//! besides, once: what somebody changed there is damage too, although no chunk needs it.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,15 +12,17 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
+use crate::buffers::Buffers;
 use crate::chunk::{ChunkRef, ChunkTable, Extent, PackRef};
-use crate::container::{Opened, Unpacker};
 use crate::error::{BackupError, Result};
+use crate::opened::{Index, Unpacker};
 use crate::repository::Inside;
+use crate::seal::HEADER_BYTES;
 
 /// How many opened chunks are kept.
 const RECENT_CHUNKS: usize = 1;
-/// How many packs are kept: the one that is read from, and the next.
-const RECENT_PACKS: usize = 2;
+/// Of how many packs the indexes are kept.
+const RECENT_PACKS: usize = 4;
 
 /// Reads the files of one backup. [`Cluster::reader`](crate::Cluster::reader) makes one; clones share what
 /// they know.
@@ -44,15 +49,19 @@ struct Shared {
     inside: Arc<Inside>,
     content: ChunkTable,
     workers: usize,
-    /// The packs that were read last, or are being read.
-    packs: Mutex<VecDeque<(u32, Arc<Reading>)>>,
+    /// The indexes that were opened last, or are being opened.
+    packs: Mutex<VecDeque<(u32, Arc<Opening>)>>,
     unpackers: Mutex<Vec<Unpacker>>,
+    /// For chunks as they are stored, which are mostly smaller.
+    sealed: Buffers,
+    /// For chunks.
+    buffers: Arc<Buffers>,
     /// The chunks that were opened last: small files share one.
     recent: Mutex<VecDeque<(u64, Bytes)>>,
 }
 
-/// A pack that is read once, by whoever comes first, for all that want it.
-type Reading = OnceCell<Arc<Opened>>;
+/// An index that is opened once, by whoever comes first, for all that want it.
+type Opening = OnceCell<Arc<Index>>;
 
 /// The bytes of one extent, piece by piece in order.
 pub struct Pieces {
@@ -74,6 +83,8 @@ impl ChunkReader {
             workers: workers.max(1),
             packs: Mutex::default(),
             unpackers: Mutex::default(),
+            sealed: Buffers::default(),
+            buffers: Arc::default(),
             recent: Mutex::default(),
         };
         ChunkReader { shared: Arc::new(shared) }
@@ -112,6 +123,15 @@ impl ChunkReader {
     /// Its pack is missing or damaged, or an operation of the store failed.
     pub async fn chunk(&self, number: u64) -> Result<Bytes> {
         self.shared.chunk(number).await
+    }
+
+    pub(crate) fn chunk_ref(&self, number: u64) -> Result<ChunkRef> {
+        self.shared.chunk_ref(number)
+    }
+
+    /// Its buffers, for who needs some of that size beside it.
+    pub(crate) fn buffers(&self) -> &Arc<Buffers> {
+        &self.shared.buffers
     }
 
     /// How many chunks the stream has.
@@ -185,9 +205,7 @@ impl Shared {
     }
 
     async fn opened(self: &Arc<Self>, number: u64) -> Result<Bytes> {
-        let chunk = usize::try_from(number).ok().and_then(|at| self.content.chunks.get(at)).copied();
-        let chunk =
-            chunk.ok_or_else(|| BackupError::damaged("the manifest", "it names a chunk that it lacks"))?;
+        let chunk = self.chunk_ref(number)?;
         match self.fetch(chunk).await {
             // A flip on the way is not in the store: it is read once more before it is called damage.
             Err(BackupError::Damaged { .. }) => {
@@ -199,28 +217,30 @@ impl Shared {
     }
 
     async fn fetch(self: &Arc<Self>, chunk: ChunkRef) -> Result<Bytes> {
-        let pack = self.pack(chunk.pack).await?;
-        if !pack.holds(&chunk) {
-            return Err(BackupError::damaged(
-                self.pack_ref(chunk.pack)?.path.as_str(),
-                "it holds other chunks than the manifest names",
-            ));
+        let index = self.index(chunk.pack).await?;
+        let pack = self.pack_ref(chunk.pack)?;
+        if !index.holds(&chunk) {
+            return Err(BackupError::damaged(&pack.path, "it holds other chunks than the manifest names"));
         }
+        let frame = usize::try_from(chunk.frame).unwrap_or(usize::MAX);
+        let sealed = read_part(&self.inside, pack, index.place(frame)?, self.sealed.take()).await?;
         let shared = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || shared.open(&pack, chunk)).await;
+        let opened = tokio::task::spawn_blocking(move || shared.open(&index, frame, sealed)).await;
         opened.map_err(|_| BackupError::PipelineEnded)?
     }
 
-    fn open(&self, pack: &Opened, chunk: ChunkRef) -> Result<Bytes> {
+    fn open(&self, index: &Index, frame: usize, mut sealed: Vec<u8>) -> Result<Bytes> {
         let idle = self.unpackers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut unpacker = idle.map_or_else(Unpacker::new, Ok)?;
-        let plain = pack.chunk(usize::try_from(chunk.frame).unwrap_or(usize::MAX), &mut unpacker);
+        let mut plain = self.buffers.take();
+        let opened = index.open(frame, &mut sealed, &mut unpacker, &mut plain);
         self.unpackers.lock().unwrap_or_else(PoisonError::into_inner).push(unpacker);
-        plain.map(Bytes::from)
+        self.sealed.give_back(sealed);
+        opened.map(|()| self.buffers.share(plain))
     }
 
-    /// The pack, read once for all chunks that are wanted of it about now.
-    async fn pack(&self, number: u32) -> Result<Arc<Opened>> {
+    /// The index of a pack, opened once for all chunks that are wanted of it about now.
+    async fn index(&self, number: u32) -> Result<Arc<Index>> {
         let cell = {
             let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
             let known = packs.iter().find(|(known, _)| *known == number).map(|(_, cell)| Arc::clone(cell));
@@ -231,17 +251,8 @@ impl Shared {
                 cell
             })
         };
-        cell.get_or_try_init(async || {
-            let pack = self.pack_ref(number)?;
-            let object = self.inside.store.require(&pack.path).await?;
-            if object.len() as u64 != pack.bytes {
-                let what = format!("it has {} bytes instead of {}", object.len(), pack.bytes);
-                return Err(BackupError::damaged(&pack.path, what));
-            }
-            Opened::new(&self.inside.ring, &pack.path, &object).map(Arc::new)
-        })
-        .await
-        .cloned()
+        let pack = self.pack_ref(number)?;
+        cell.get_or_try_init(async || open_index(&self.inside, pack).await.map(Arc::new)).await.cloned()
     }
 
     fn forget(&self, pack: u32) {
@@ -249,10 +260,41 @@ impl Shared {
         packs.retain(|(known, _)| *known != pack);
     }
 
+    fn chunk_ref(&self, number: u64) -> Result<ChunkRef> {
+        let chunk = usize::try_from(number).ok().and_then(|at| self.content.chunks.get(at)).copied();
+        chunk.ok_or_else(|| BackupError::damaged("the manifest", "it names a chunk that it lacks"))
+    }
+
     fn pack_ref(&self, number: u32) -> Result<&PackRef> {
         let pack = usize::try_from(number).ok().and_then(|at| self.content.packs.get(at));
         pack.ok_or_else(|| BackupError::damaged("the manifest", "it names a pack that it lacks"))
     }
+}
+
+/// Reads the header and the index of a pack.
+pub(crate) async fn open_index(inside: &Inside, pack: &PackRef) -> Result<Index> {
+    let head = read_part(inside, pack, 0..HEADER_BYTES as u64, Vec::new());
+    let begins = pack.bytes.saturating_sub(Index::bytes_of(pack.frames));
+    let tail = read_part(inside, pack, begins..pack.bytes, Vec::new());
+    let (head, tail) = tokio::try_join!(head, tail)?;
+    Index::new(&inside.ring, &pack.path, (&head, &tail), pack.bytes, pack.frames)
+}
+
+/// Reads a part of a pack, which must have as many bytes as the manifest says.
+pub(crate) async fn read_part(
+    inside: &Inside,
+    pack: &PackRef,
+    part: Range<u64>,
+    buffer: Vec<u8>,
+) -> Result<Vec<u8>> {
+    let (read, bytes) = inside.store.read_part(&pack.path, part, buffer).await?;
+    if bytes != pack.bytes {
+        return Err(BackupError::damaged(
+            &pack.path,
+            format!("it has {bytes} bytes instead of {}", pack.bytes),
+        ));
+    }
+    Ok(read)
 }
 
 impl std::fmt::Debug for ChunkReader {

@@ -4,6 +4,7 @@
 //! the verdict is recorded in the repository, so that "never rehearsed" and "last one failed" can be told from "fine".
 
 mod checks;
+mod dump;
 mod home;
 
 use std::path::PathBuf;
@@ -16,12 +17,13 @@ use crate::Cluster;
 use crate::backup_id::BackupId;
 use crate::error::BackupError;
 use crate::instance::Instance;
-use crate::manifest::Summary;
+use crate::manifest::{Kind, Summary};
 use crate::physical_error::PhysicalError;
 use crate::programs::Programs;
 use crate::progress::{Observer, Progress};
 use crate::restore::{self, Owner, RestoreConfig, Target, TimelineChoice};
 use crate::session::Session;
+use crate::store::Object;
 use home::Home;
 
 pub use checks::{Check, CheckResult, Expect};
@@ -41,7 +43,7 @@ pub use checks::{Check, CheckResult, Expect};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RehearseConfig {
-    /// The backup; `None` takes the newest from which the target can be reached.
+    /// The backup, or a dump; `None` takes the newest physical one from which the target can be reached.
     pub backup: Option<BackupId>,
     /// Up to where the log is replayed.
     pub target: Target,
@@ -86,6 +88,9 @@ pub struct Rehearsal {
     pub rpo_seconds: Option<f64>,
     /// The position that was reached.
     pub reached: Option<String>,
+    /// What a dump could not see or does not hold, so that no rehearsal of it can miss it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// Where it ran.
     pub host: String,
 }
@@ -135,6 +140,7 @@ pub async fn rehearse(
         newest_commit: None,
         rpo_seconds: None,
         reached: None,
+        unseen: Vec::new(),
         host: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
     };
     if let Err(error) = run(cluster, config, observer, &mut rehearsal).await {
@@ -149,12 +155,18 @@ pub async fn rehearse(
 /// # Errors
 /// Those of the store; a verdict that cannot be read is left out.
 pub async fn rehearsals(cluster: &Cluster) -> Result<Vec<Rehearsal>, BackupError> {
+    Ok(recorded(cluster).await?.into_iter().filter_map(|(_, rehearsal)| rehearsal).collect())
+}
+
+/// The recorded verdicts with their objects, the oldest first; `None` where one cannot be read.
+pub(crate) async fn recorded(cluster: &Cluster) -> Result<Vec<(Object, Option<Rehearsal>)>, BackupError> {
     let objects = cluster.store().list(&cluster.path("rehearsals")).await?;
-    let mut paths: Vec<String> = objects.into_iter().map(|object| object.path).collect();
-    paths.sort();
-    let read = cluster.get_all_sealed(paths).await?;
-    let text = |(_, read): (String, Result<Option<bytes::Bytes>, BackupError>)| read.ok().flatten();
-    Ok(read.into_iter().filter_map(text).filter_map(|text| serde_json::from_slice(&text).ok()).collect())
+    let paths = objects.iter().map(|object| object.path.clone()).collect();
+    let read = cluster.get_all_sealed(paths).await?.into_iter();
+    let of = |(_, read): (String, Result<Option<bytes::Bytes>, BackupError>)| {
+        serde_json::from_slice(&read.ok().flatten()?).ok()
+    };
+    Ok(objects.into_iter().zip(read.map(of)).collect())
 }
 
 async fn record(cluster: &Cluster, rehearsal: &Rehearsal) -> Result<(), PhysicalError> {
@@ -171,6 +183,13 @@ async fn run(
     observer: &Observer,
     rehearsal: &mut Rehearsal,
 ) -> Result<(), PhysicalError> {
+    if let Some(id) = &config.backup {
+        let manifest = cluster.manifest(id).await?;
+        if manifest.summary.kind == Kind::Logical {
+            rehearsal.backup = Some(id.clone());
+            return dump::run(cluster, config, &manifest, observer, rehearsal).await;
+        }
+    }
     let began = Instant::now();
     let home = Home::below(&config.directory)?;
     let mut restore = RestoreConfig {

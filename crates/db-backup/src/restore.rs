@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use crate::backup_id::BackupId;
 
 pub use apply::{Restored, apply};
-pub use configure::tidy;
+pub use configure::{Tidied, tidy};
 pub use place::undo;
 pub use plan::{Plan, plan};
 pub use reach::{Archive, Reach, Stretch, Unreachable};

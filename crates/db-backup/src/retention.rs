@@ -77,6 +77,8 @@ pub enum Reason {
     NeededBy(BackupId),
     /// A backup or a restore that is under way uses it.
     InUse,
+    /// Its store locks it until then.
+    Locked(DateTime<Utc>),
 }
 
 /// Which write-ahead log stays.
@@ -204,6 +206,18 @@ fn keep_what_is_needed(backups: &[Summary], keep: &mut BTreeMap<BackupId, BTreeS
 }
 
 impl RetentionPlan {
+    /// The same where the store locks some of the backups: they stay, and with them what they build on.
+    pub(crate) fn locked(mut self, backups: &[Summary], until: &BTreeMap<BackupId, DateTime<Utc>>) -> Self {
+        for id in &self.remove {
+            if let Some(until) = until.get(id) {
+                self.keep.entry(id.clone()).or_default().insert(Reason::Locked(*until));
+            }
+        }
+        keep_what_is_needed(backups, &mut self.keep);
+        self.remove.retain(|id| !self.keep.contains_key(id));
+        self
+    }
+
     /// The same with nothing removed, and why.
     pub(crate) fn held_back(mut self, why: String) -> Self {
         self.remove.clear();

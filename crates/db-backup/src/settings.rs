@@ -1,6 +1,9 @@
 //! The settings of backups: described, and read into [`StoreSettings`], [`KeySettings`], [`Compression`] and
 //! [`RetentionPolicy`](crate::RetentionPolicy).
 
+mod hooks;
+#[cfg(feature = "import")]
+mod import;
 #[cfg(feature = "schedule")]
 mod schedule;
 
@@ -12,6 +15,9 @@ use std::time::Duration;
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 
+pub use hooks::HookSettings;
+#[cfg(feature = "import")]
+pub use import::ImportSettings;
 #[cfg(feature = "schedule")]
 pub use schedule::ScheduleSettings;
 
@@ -95,6 +101,16 @@ const ATTEMPT: Setting<Duration> = Setting {
     max: Duration::from_secs(3_600),
     unit_required: &["BACKUP_STORE_TIMEOUT"],
 };
+const OBJECT_LOCK: Setting<u32> = Setting {
+    name: "BACKUP_OBJECT_LOCK_DAYS",
+    aliases: &[],
+    meaning: "For how many days the bucket locks each object (its default retention); expiry keeps what is locked. Set \
+              the lock itself on the bucket.",
+    default: [0; 4],
+    min: 0,
+    max: 36_500,
+    unit_required: &[],
+};
 
 const STORE: Group = Group {
     title: "Where backups are kept",
@@ -110,8 +126,12 @@ const STORE: Group = Group {
         &ENDPOINT,
         &DEADLINE,
         &ATTEMPT,
+        &OBJECT_LOCK,
     ],
-    elsewhere: &[],
+    elsewhere: &[
+        Foreign::new("S3_RETENTION_PERIOD", "`BACKUP_OBJECT_LOCK_DAYS`, and the retention of the bucket"),
+        Foreign::new("S3_RETENTION_MODE", "the mode of the bucket's own retention"),
+    ],
 };
 
 const ENCRYPTION_KEY: Text = Text {
@@ -200,6 +220,8 @@ pub struct StoreSettings {
     pub options: BTreeMap<String, String>,
     /// How long it is asked.
     pub limits: Limits,
+    /// For how many days its bucket locks each object.
+    pub object_lock_days: u32,
 }
 
 /// The kinds of store.
@@ -260,6 +282,7 @@ impl fmt::Debug for StoreSettings {
             .field("endpoint", &self.endpoint)
             .field("options", &self.options.keys())
             .field("limits", &self.limits)
+            .field("object_lock_days", &self.object_lock_days)
             .finish()
     }
 }
@@ -274,6 +297,7 @@ impl Default for StoreSettings {
             endpoint: None,
             options: BTreeMap::new(),
             limits: Limits::default(),
+            object_lock_days: 0,
         }
     }
 }
@@ -353,6 +377,7 @@ impl FromSettings for StoreSettings {
                 deadline: from.read(&DEADLINE),
                 ..Limits::default()
             },
+            object_lock_days: from.read(&OBJECT_LOCK),
         }
     }
 }

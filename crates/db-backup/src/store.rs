@@ -4,6 +4,7 @@
 //! sweep, a put whose answer was lost can be sent again, and the object is either there or not.
 
 mod attempt;
+mod body;
 mod fault;
 mod open;
 mod probe;
@@ -11,14 +12,14 @@ mod probe;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path as Directory;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 pub use self::probe::Unsuitability;
 
@@ -44,6 +45,8 @@ pub struct Store {
     prefix: Path,
     name: Arc<str>,
     limits: Limits,
+    /// How long its bucket locks what is written.
+    object_lock: TimeDelta,
     /// Where it is, if it is a directory of this host.
     local: Option<Arc<Directory>>,
 }
@@ -106,7 +109,14 @@ impl Store {
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: &str, name: impl Into<String>) -> Result<Self> {
         let prefix = Path::parse(prefix.trim_matches('/'))
             .map_err(|_| BackupError::Misuse("the prefix of the repository is no path"))?;
-        Ok(Store { inner, prefix, name: name.into().into(), limits: Limits::default(), local: None })
+        Ok(Store {
+            inner,
+            prefix,
+            name: name.into().into(),
+            limits: Limits::default(),
+            object_lock: TimeDelta::zero(),
+            local: None,
+        })
     }
 
     /// A directory of this host, which is made where there is none. What is written is on the disk before a
@@ -122,6 +132,18 @@ impl Store {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// The same where the bucket locks each object for so long after it was written (its default retention). Expiry
+    /// then keeps what is locked, instead of asking in vain.
+    pub fn with_object_lock(mut self, lasts: TimeDelta) -> Self {
+        self.object_lock = lasts;
+        self
+    }
+
+    /// Until when the bucket locks an object that was written then; `None` where it locks none.
+    pub fn locked_until(&self, written: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        (self.object_lock > TimeDelta::zero()).then(|| written + self.object_lock)
     }
 
     /// The limits.
@@ -165,12 +187,16 @@ impl Store {
     /// # Errors
     /// The store refuses, or did not answer within the deadline.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>> {
+        Ok(self.get_in(path, Vec::new()).await?.map(Bytes::from))
+    }
+
+    /// The same in a buffer that is used again.
+    pub(crate) async fn get_in(&self, path: &str, buffer: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let at = self.at(path);
-        let get = || async {
-            let found = self.inner.get(&at).await?;
-            let expected = found.meta.size;
-            fault::whole(found.bytes().await?, expected)
-        };
+        // An attempt that is given up keeps the buffer: the next one makes its own.
+        let buffer = Mutex::new(buffer);
+        let take = || std::mem::take(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner));
+        let get = || async { body::read(self.inner.get(&at).await?, take()).await };
         match self.attempt("read", path, get).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Fault::Missing) => Ok(None),
@@ -195,11 +221,31 @@ impl Store {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
+        self.read_part(path, range, Vec::new()).await.map(|(bytes, _)| bytes.into())
+    }
+
+    /// The same in a buffer that is used again, and how many bytes the whole object has. The range must not be empty.
+    pub(crate) async fn read_part(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        buffer: Vec<u8>,
+    ) -> Result<(Vec<u8>, u64)> {
         let at = self.at(path);
+        // An attempt that is given up keeps the buffer: the next one makes its own.
+        let buffer = Mutex::new(buffer);
+        let take = || std::mem::take(&mut *buffer.lock().unwrap_or_else(PoisonError::into_inner));
         let get = || async {
-            let bytes = self.inner.get_range(&at, range.clone()).await;
-            let bytes = bytes.and_then(|bytes| fault::whole(bytes, range.end.saturating_sub(range.start)));
-            match bytes {
+            let options = GetOptions::new().with_range(Some(range.clone()));
+            let read = match self.inner.get_opts(&at, options).await {
+                Ok(found) if found.meta.size < range.end => return Ok(None),
+                Ok(found) => {
+                    let whole = found.meta.size;
+                    body::read(found, take()).await.map(|bytes| (bytes, whole))
+                }
+                Err(error) => Err(error),
+            };
+            match read {
                 Err(object_store::Error::Generic { store, source }) => {
                     // Stores say in different ways that an object is too short, so its size is looked at.
                     let meta = self.inner.head(&at).await?;
@@ -208,11 +254,12 @@ impl Store {
                     }
                     Err(object_store::Error::Generic { store, source })
                 }
+                Ok((bytes, _)) if bytes.len() as u64 != range.end - range.start => Err(fault::cut_off()),
                 other => other.map(Some),
             }
         };
         match self.attempt("read", path, get).await {
-            Ok(Some(bytes)) => Ok(bytes),
+            Ok(Some(read)) => Ok(read),
             Ok(None) => Err(BackupError::damaged(path, "it is shorter than it was")),
             Err(fault) => Err(fault.into_error(path)),
         }
@@ -286,6 +333,14 @@ impl Store {
         }
     }
 
+    /// Removes an object that is of no use any more and does no harm: one that the store keeps, it keeps.
+    pub(crate) async fn discard(&self, path: &str) -> Result<()> {
+        match self.delete(path).await {
+            Err(BackupError::Retained { .. }) => Ok(()),
+            deleted => deleted,
+        }
+    }
+
     /// Removes a directory of backups that has nothing in it any more; only a local store has any.
     pub(crate) fn remove_empty_directory(&self, directory: &str) {
         let Some(local) = &self.local else { return };
@@ -297,7 +352,9 @@ impl Store {
     }
 
     fn at(&self, path: &str) -> Path {
-        self.prefix.parts().chain(Path::from(path).parts()).collect()
+        // A name that another program gave is taken as it is, where it can be.
+        let path = Path::parse(path).unwrap_or_else(|_| Path::from(path));
+        self.prefix.parts().chain(path.parts()).collect()
     }
 
     fn without_prefix(&self, location: &Path) -> Option<String> {

@@ -27,6 +27,9 @@ use crate::session::{Dial, Plain, Session};
 use crate::{Cluster, Repository, WriterOptions};
 use facts::Server;
 
+#[cfg(feature = "import")]
+pub(crate) use wal_wait::needed;
+
 /// The name of the server's own manifest beside the data: an incremental backup starts from it.
 pub(crate) const SERVER_MANIFEST: &str = "backup_manifest";
 

@@ -8,12 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup_id::BackupId;
-use crate::chunk::ChunkRef;
+use crate::buffers::{Buffers, LogBuffers};
+use crate::chunk::{ChunkRef, PackRef};
 use crate::cluster::Cluster;
-use crate::container::{Opened, Unpacker};
 use crate::error::{BackupError, Result};
 use crate::finding::Finding;
 use crate::manifest::{Manifest, Summary};
+use crate::opened::Unpacker;
+use crate::reader::{open_index, read_part};
+use crate::verify_scope::{VerifyScope, chosen, new_since};
 use crate::wal_store::StoredWal;
 
 /// What is verified.
@@ -30,7 +33,10 @@ pub struct VerifyOptions {
     /// Whether packs and segments are read and every chunk is checked; without it only manifests, sizes and
     /// names are.
     pub contents: bool,
-    /// How many objects are read at once. Each takes about 16 MiB.
+    /// Of which of them the contents are read.
+    pub scope: VerifyScope,
+    /// How many objects are read at once. Each takes about 8 MiB, and one of the log its stored
+    /// size and 4 MiB.
     pub workers: usize,
     /// How old the newest backup may be.
     pub newest_within: Option<Duration>,
@@ -41,19 +47,33 @@ pub struct VerifyOptions {
 /// What verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Whether contents were read.
+    pub contents: bool,
+    /// Of which objects.
+    pub scope: VerifyScope,
+    /// When it began, by the store's clock.
+    pub began: Option<DateTime<Utc>>,
     /// What is wrong. Nothing is what one wants to see.
     pub findings: Vec<Finding>,
     /// How many backups were looked at.
     pub backups: u64,
-    /// How many objects were read, and how many bytes they had.
+    /// How many objects were looked at.
     pub objects: u64,
+    /// Of how many the contents were read.
+    pub read: u64,
     /// How many bytes were read.
     pub bytes: u64,
 }
 
 impl Default for VerifyOptions {
     fn default() -> Self {
-        VerifyOptions { contents: true, workers: 2, newest_within: None, wal_within: None }
+        VerifyOptions {
+            contents: true,
+            scope: VerifyScope::All,
+            workers: 2,
+            newest_within: None,
+            wal_within: None,
+        }
     }
 }
 
@@ -72,15 +92,20 @@ impl Cluster {
     pub async fn verify(&self, options: VerifyOptions) -> Result<Verdict> {
         let now = self.store_time().await?;
         let mut backups = self.backups().await?;
-        let mut verdict = Verdict::default();
+        let (log, unreadable) = self.audit().await?;
+        let choice = Choice { since: new_since(&log, now), objects: self.written(options).await? };
+        let mut verdict = Verdict {
+            contents: options.contents,
+            scope: options.scope,
+            began: Some(now),
+            ..Verdict::default()
+        };
         for damaged in std::mem::take(&mut backups.damaged) {
             verdict.findings.push(Finding::ManifestDamaged { id: damaged.id, why: damaged.why });
         }
-        self.verify_backups(&backups.whole, options, &mut verdict).await?;
-        self.verify_log(&backups.whole, options, now, &mut verdict).await?;
-        for path in self.audit().await?.1 {
-            verdict.findings.push(Finding::AuditDamaged { path });
-        }
+        self.verify_backups(&backups.whole, options, &choice, &mut verdict).await?;
+        self.verify_log(&backups.whole, options, &choice, now, &mut verdict).await?;
+        verdict.findings.extend(unreadable.into_iter().map(|path| Finding::AuditDamaged { path }));
         let newest = backups.whole.iter().map(|backup| backup.ended).max();
         if let Some(within) = options.newest_within.filter(|within| is_late(newest, *within, now)) {
             verdict.findings.push(Finding::TooOld { newest, within });
@@ -88,10 +113,20 @@ impl Cluster {
         Ok(verdict)
     }
 
+    /// When each object below the backups was written, where that is asked for.
+    async fn written(&self, options: VerifyOptions) -> Result<BTreeMap<String, DateTime<Utc>>> {
+        if !options.contents || options.scope != VerifyScope::New {
+            return Ok(BTreeMap::new());
+        }
+        let objects = self.store().list(&self.path("backups")).await?;
+        Ok(objects.into_iter().map(|object| (object.path, object.written)).collect())
+    }
+
     async fn verify_backups(
         &self,
         backups: &[Summary],
         options: VerifyOptions,
+        choice: &Choice,
         verdict: &mut Verdict,
     ) -> Result<()> {
         let mut packs = Packs::default();
@@ -112,13 +147,17 @@ impl Cluster {
                     .push(Finding::ParentMissing { id: backup.id.clone(), parent: parent.clone() });
             }
         }
-        let checks = packs.0.into_iter().map(|(path, pack)| async move {
-            let found = self.verify_pack(&path, &pack, options.contents).await;
-            damage(found).map(|found| (path, pack, found))
+        let written: Vec<_> = packs.0.keys().map(|path| choice.objects.get(path).copied()).collect();
+        let chosen = self.chosen(&written, options, choice);
+        let buffers = &Buffers::default();
+        let checks = packs.0.into_iter().zip(chosen).map(|((path, pack), is_read)| async move {
+            let found = self.verify_pack(&path, &pack, is_read, buffers).await;
+            damage(found).map(|found| (path, pack, is_read, found))
         });
         let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
-        while let Some((path, pack, found)) = checks.try_next().await? {
+        while let Some((path, pack, is_read, found)) = checks.try_next().await? {
             verdict.objects += 1;
+            verdict.read += u64::from(is_read);
             match found {
                 Ok(bytes) => verdict.bytes += bytes,
                 Err(why) => {
@@ -130,63 +169,75 @@ impl Cluster {
         Ok(())
     }
 
+    fn chosen(
+        &self,
+        written: &[Option<DateTime<Utc>>],
+        options: VerifyOptions,
+        choice: &Choice,
+    ) -> Vec<bool> {
+        match options.contents {
+            true => chosen(written, options.scope, choice.since, self.store().limits().deadline),
+            false => vec![false; written.len()],
+        }
+    }
+
     /// How many bytes were read of it.
-    async fn verify_pack(&self, path: &str, pack: &Pack, contents: bool) -> Result<u64> {
+    async fn verify_pack(&self, path: &str, pack: &Pack, contents: bool, buffers: &Buffers) -> Result<u64> {
         if !contents {
             let there = self.store().head(path).await?.ok_or_else(|| BackupError::missing(path))?;
             let same = there.bytes == pack.bytes;
             return if same { Ok(0) } else { Err(BackupError::damaged(path, "it has another size")) };
         }
-        match self.read_pack(path, pack).await {
+        match self.read_pack(path, pack, buffers).await {
             // A flip on the way is not in the store.
-            Err(BackupError::Damaged { .. }) => self.read_pack(path, pack).await,
+            Err(BackupError::Damaged { .. }) => self.read_pack(path, pack, buffers).await,
             read => read,
         }
     }
 
-    async fn read_pack(&self, path: &str, pack: &Pack) -> Result<u64> {
-        let object = self.store().require(path).await?;
-        let bytes = object.len() as u64;
-        if bytes != pack.bytes {
-            return Err(BackupError::damaged(
-                path,
-                format!("it has {bytes} bytes instead of {}", pack.bytes),
-            ));
+    async fn read_pack(&self, path: &str, pack: &Pack, buffers: &Buffers) -> Result<u64> {
+        let object = PackRef { path: path.to_owned(), bytes: pack.bytes, frames: pack.frames };
+        let index = Arc::new(open_index(&self.inside, &object).await?);
+        if !pack.chunks.iter().all(|chunk| index.holds(chunk)) {
+            return Err(BackupError::damaged(path, "it holds other chunks than the manifest names"));
         }
-        let (inside, path, chunks) = (Arc::clone(&self.inside), path.to_owned(), pack.chunks.clone());
-        let checked = tokio::task::spawn_blocking(move || {
-            let opened = Opened::new(&inside.ring, &path, &object)?;
-            let mut unpacker = Unpacker::new()?;
-            for number in 0..opened.index.len() {
-                opened.chunk(number, &mut unpacker)?;
-            }
-            match chunks.iter().all(|chunk| opened.holds(chunk)) {
-                true => Ok(()),
-                false => Err(BackupError::damaged(&path, "it holds other chunks than the manifest names")),
-            }
-        });
-        checked.await.map_err(|_| BackupError::PipelineEnded)?.map(|()| bytes)
+        let (mut sealed, mut plain, mut unpacker) = (buffers.take(), buffers.take(), Unpacker::new()?);
+        for frame in 0..index.frames() {
+            sealed = read_part(&self.inside, &object, index.place(frame)?, sealed).await?;
+            let index = Arc::clone(&index);
+            let checked = tokio::task::spawn_blocking(move || {
+                plain.clear();
+                index.open(frame, &mut sealed, &mut unpacker, &mut plain).map(|()| (sealed, plain, unpacker))
+            });
+            (sealed, plain, unpacker) = checked.await.map_err(|_| BackupError::PipelineEnded)??;
+        }
+        buffers.give_back(sealed);
+        buffers.give_back(plain);
+        Ok(pack.bytes)
     }
 
     async fn verify_log(
         &self,
         backups: &[Summary],
         options: VerifyOptions,
+        choice: &Choice,
         now: DateTime<Utc>,
         verdict: &mut Verdict,
     ) -> Result<()> {
         verdict.findings.append(&mut self.gaps_of(backups).await?);
-        let mut newest = None;
+        let (mut newest, buffers) = (None, &Arc::new(LogBuffers::default()));
         for timeline in self.timelines().await? {
             let stored = self.wal(timeline).await?;
             newest = newest.max(stored.iter().map(|wal| wal.object.written).max());
-            if !options.contents {
-                continue;
-            }
-            let checks = stored.into_iter().filter(|wal| !wal.beside).map(|wal| self.verify_wal(wal));
+            let stored: Vec<StoredWal> = stored.into_iter().filter(|wal| !wal.beside).collect();
+            let written: Vec<_> = stored.iter().map(|wal| Some(wal.object.written)).collect();
+            verdict.objects += stored.len() as u64;
+            let read = stored.into_iter().zip(self.chosen(&written, options, choice));
+            let read = read.filter_map(|(wal, is_read)| is_read.then_some(wal));
+            let checks = read.map(|wal| self.verify_wal(wal, buffers));
             let mut checks = std::pin::pin!(stream::iter(checks).buffered(options.workers.max(1)));
             while let Some((bytes, finding)) = checks.try_next().await? {
-                verdict.objects += 1;
+                verdict.read += 1;
                 verdict.bytes += bytes;
                 verdict.findings.extend(finding);
             }
@@ -197,12 +248,9 @@ impl Cluster {
         Ok(())
     }
 
-    async fn verify_wal(&self, wal: StoredWal) -> Result<(u64, Option<Finding>)> {
+    async fn verify_wal(&self, wal: StoredWal, buffers: &Arc<LogBuffers>) -> Result<(u64, Option<Finding>)> {
         let (name, bytes) = (wal.name, wal.object.bytes);
-        let mut read = self.get_wal(name).await;
-        if read.as_ref().is_err_and(BackupError::is_damage) {
-            read = self.get_wal(name).await;
-        }
+        let read = self.read_wal(name, buffers, || (), |(), _, _| Ok(())).await;
         let finding = match read {
             Ok(Some(_)) => None,
             Ok(None) => Some(Finding::WalDamaged { name, why: "it was there a moment ago".to_owned() }),
@@ -214,6 +262,14 @@ impl Cluster {
     }
 }
 
+/// What decides which objects are read.
+struct Choice {
+    /// What was written later is new.
+    since: Option<DateTime<Utc>>,
+    /// When each object of the backups was written.
+    objects: BTreeMap<String, DateTime<Utc>>,
+}
+
 /// The packs of all backups, each once.
 #[derive(Default)]
 struct Packs(BTreeMap<String, Pack>);
@@ -221,6 +277,7 @@ struct Packs(BTreeMap<String, Pack>);
 #[derive(Default)]
 struct Pack {
     bytes: u64,
+    frames: u32,
     chunks: Vec<ChunkRef>,
     needed_by: BTreeSet<BackupId>,
 }
@@ -230,6 +287,7 @@ impl Packs {
         for pack in &manifest.content.packs {
             let known = self.0.entry(pack.path.clone()).or_default();
             known.bytes = pack.bytes;
+            known.frames = pack.frames;
             known.needed_by.insert(manifest.summary.id.clone());
         }
         for chunk in &manifest.content.chunks {

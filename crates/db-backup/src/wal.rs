@@ -25,7 +25,7 @@ pub use receive::{ReceiveConfig, Received, receive};
 pub use status::{ArchiveFinding, ArchiveStatus, ServerSide, TimelineStatus, status};
 
 pub(crate) use control::system_of;
-pub(crate) use tail::tails;
+pub(crate) use tail::{copy as copy_tails, pieces as tail_pieces, tails};
 
 /// The whole segments of a timeline, in order.
 pub(crate) async fn segments(cluster: &Cluster, timeline: u32) -> StoreResult<Vec<Segment>> {

@@ -35,7 +35,7 @@ impl Cluster {
         else {
             return Ok(Vec::new());
         };
-        let floor = self.floor().await?;
+        let floor = self.wal_floor().await?;
         let mut findings = Vec::new();
         let mut stored: BTreeMap<u32, Vec<Segment>> = BTreeMap::new();
         for timeline in self.timelines().await? {
@@ -59,7 +59,7 @@ impl Cluster {
 
     /// Says from where on the log is kept, before anything below is removed.
     pub(crate) async fn raise_floor(&self, since: Lsn) -> Result<()> {
-        if self.floor().await? >= since {
+        if self.wal_floor().await? >= since {
             return Ok(());
         }
         let text = serde_json::to_vec(&Floor { since: since.0 })
@@ -67,7 +67,8 @@ impl Cluster {
         self.put_sealed(&self.path(&format!("floors/{}", hex(&random::<8>()?))), &text).await.map(drop)
     }
 
-    async fn floor(&self) -> Result<Lsn> {
+    /// The position below which holes are an expiry's doing.
+    pub(crate) async fn wal_floor(&self) -> Result<Lsn> {
         let objects = self.store().list(&self.path("floors")).await?;
         let paths = objects.into_iter().map(|object| object.path).collect();
         let opened =

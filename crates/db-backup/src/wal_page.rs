@@ -56,7 +56,17 @@ impl SegmentHeader {
     /// The pages behind the last record are zeros, or what the file held before it was reused; so only the
     /// first page must be right.
     pub fn unfit(segment: Segment, system_identifier: u64, bytes: &[u8]) -> Option<String> {
-        let Some(header) = SegmentHeader::of(bytes) else {
+        Self::unfit_beginning(segment, system_identifier, bytes, bytes.len() as u64)
+    }
+
+    /// The same from the beginning of a segment of so many bytes.
+    pub(crate) fn unfit_beginning(
+        segment: Segment,
+        system_identifier: u64,
+        beginning: &[u8],
+        bytes: u64,
+    ) -> Option<String> {
+        let Some(header) = SegmentHeader::of(beginning) else {
             return Some("it does not begin as a segment does".to_owned());
         };
         if header.system_identifier != system_identifier {
@@ -65,8 +75,8 @@ impl SegmentHeader {
                 header.system_identifier
             ));
         }
-        if u32::try_from(bytes.len()) != Ok(header.segment_bytes) {
-            return Some(format!("it has {} bytes instead of {}", bytes.len(), header.segment_bytes));
+        if bytes != u64::from(header.segment_bytes) {
+            return Some(format!("it has {bytes} bytes instead of {}", header.segment_bytes));
         }
         if header.position != segment.start(header.segment_bytes) {
             return Some(format!("it begins at {}, not where its name says", header.position));

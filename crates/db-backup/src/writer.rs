@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 pub(crate) use self::known::Known;
 
 use self::packs::Packs;
+use crate::buffers::Buffers;
 use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkTable, Extent};
 use crate::container::{Frame, Packer};
 use crate::error::{BackupError, Result};
@@ -38,11 +39,10 @@ const OWN_CHUNK_BYTES: u64 = 1 << 20;
 pub struct WriterOptions {
     /// How chunks are compressed.
     pub compression: Compression,
-    /// How many threads hash and compress, at least 1. Each takes about 13 MiB.
+    /// How many threads hash and compress, at least 1. Each takes from 7 to 11 MiB, by how far the data shrink.
     pub workers: usize,
-    /// How large a pack is, in bytes: it is closed with the chunk that reaches this. Two packs of it are in
-    /// memory, so 8 MiB keep a whole backup below 64 MiB; at a distance where a request takes long, larger
-    /// ones are faster.
+    /// How large a pack is at most, in bytes, from 5 to 64 MiB. Two are in memory, so little more than 8 MiB keeps a
+    /// whole backup below 64 MiB; at a distance where a request takes long, larger ones are faster.
     pub pack_bytes: usize,
 }
 
@@ -65,6 +65,7 @@ pub struct ChunkWriter {
     chunks: u64,
     file: Extent,
     pool: Arc<Pool>,
+    /// For chunks that are under way: one for each thread.
     room: Arc<Semaphore>,
     under_way: Option<mpsc::UnboundedSender<UnderWay>>,
     packs: Option<JoinHandle<Result<Written>>>,
@@ -110,14 +111,15 @@ struct Pool {
     compression: Compression,
     known: Arc<Known>,
     packers: Mutex<Vec<Packer>>,
-    /// Buffers for chunks, and for what they are packed to, that are used again.
-    buffers: Mutex<Vec<Vec<u8>>>,
-    frames: Mutex<Vec<Vec<u8>>>,
+    /// For chunks.
+    buffers: Buffers,
+    /// For what chunks are packed to, which is mostly less.
+    frames: Buffers,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        WriterOptions { compression: Compression::default(), workers: 2, pack_bytes: 8 << 20 }
+        WriterOptions { compression: Compression::default(), workers: 2, pack_bytes: (8 << 20) + (64 << 10) }
     }
 }
 
@@ -133,20 +135,18 @@ impl ChunkWriter {
             compression: options.compression,
             known,
             packers: Mutex::default(),
-            buffers: Mutex::default(),
-            frames: Mutex::default(),
+            buffers: Buffers::default(),
+            frames: Buffers::default(),
         });
         let (under_way, arriving) = mpsc::unbounded_channel();
-        let packs =
-            Packs::new(inside, directory, Arc::clone(&pool), options.pack_bytes.clamp(1 << 20, 64 << 20));
+        let pack_bytes = options.pack_bytes.clamp(5 << 20, 64 << 20);
+        let packs = Packs::new(inside, directory, Arc::clone(&pool), pack_bytes);
         Ok(ChunkWriter {
-            chunk: Vec::with_capacity(CHUNK_BYTES),
+            chunk: pool.buffers.take(),
             chunks: 0,
             file: Extent::default(),
             pool,
-            // One more than there are threads: a thread that is done need not wait until its chunk is in its
-            // pack.
-            room: Arc::new(Semaphore::new(workers + 1)),
+            room: Arc::new(Semaphore::new(workers)),
             under_way: Some(under_way),
             packs: Some(tokio::spawn(packs.collect(arriving))),
         })
@@ -222,7 +222,7 @@ impl ChunkWriter {
         let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
             return Err(BackupError::PipelineEnded);
         };
-        let chunk = std::mem::replace(&mut self.chunk, self.pool.buffer());
+        let chunk = std::mem::replace(&mut self.chunk, self.pool.buffers.take());
         self.chunks += 1;
         let pool = Arc::clone(&self.pool);
         let packed = tokio::task::spawn_blocking(move || pool.pack(chunk));
@@ -253,30 +253,15 @@ impl Pool {
     fn pack(&self, chunk: Vec<u8>) -> Result<Packed> {
         let id = ChunkId::of(&chunk);
         if self.known.has(id) {
-            self.give_back(chunk);
+            self.buffers.give_back(chunk);
             return Ok(Packed::Known(id));
         }
         let idle = self.packers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut packer = idle.map_or_else(|| Packer::new(self.compression), Ok)?;
-        let packed = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let frame = packer.pack_into(id, &chunk, packed);
+        let frame = packer.pack_into(id, &chunk, self.frames.take());
         self.packers.lock().unwrap_or_else(PoisonError::into_inner).push(packer);
-        self.give_back(chunk);
+        self.buffers.give_back(chunk);
         frame.map(Packed::New)
-    }
-
-    fn give_back_frame(&self, frame: Frame) {
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).push(frame.packed);
-    }
-
-    fn buffer(&self) -> Vec<u8> {
-        let idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| Vec::with_capacity(CHUNK_BYTES))
-    }
-
-    fn give_back(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 

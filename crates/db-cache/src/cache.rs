@@ -204,7 +204,7 @@ impl Cache {
             }
             return Ok(found.into_value());
         }
-        Box::pin(self.shared.get_past_first_tier(key, mode, load)).await.map(Found::into_value)
+        Box::pin(self.shared.get_past_first_tier(key, *mode, load)).await.map(Found::into_value)
     }
 
     /// The value of a key, if the first tier may answer with it. It waits for nothing.
@@ -268,8 +268,10 @@ impl Cache {
 }
 
 impl Shared {
-    pub(crate) fn mode_of<K, V>(&self, key: &Key<K, V>) -> Mode {
-        key.wishes.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
+    #[inline]
+    pub(crate) fn mode_of<'a, K, V>(&'a self, key: &'a Key<K, V>) -> &'a Mode {
+        let wanted = key.wishes.get().mode.as_ref().or(key.keyspace().defaults().mode.as_ref());
+        wanted.unwrap_or(&self.config.mode)
     }
 
     /// What the first tier may answer with, and what is to be done behind it.
@@ -277,12 +279,12 @@ impl Shared {
     pub(crate) fn first_tier_hit<K, V: Send + Sync + 'static>(
         &self,
         key: &Key<K, V>,
-        mode: Mode,
+        mode: &Mode,
     ) -> Option<(Found<V>, Behind)> {
-        if mode == Mode::Strict {
+        if *mode == Mode::Strict {
             return None;
         }
-        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.wishes.session.as_ref())?;
+        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.wishes.get().session.as_ref())?;
         let nth = self.counts.keyspaces.of(key.keyspace().counted())?.first_tier_hits.add_one();
         if nth.is_multiple_of(ASKS_EVERY)
             && let Found::Value(value) = &found
@@ -300,8 +302,8 @@ impl Shared {
     /// What the first tier may answer with, which is not counted as a read.
     pub(crate) fn first_tier_has<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> Option<Found<V>> {
         let mode = self.mode_of(key);
-        let id = key.id().filter(|_| mode != Mode::Strict)?;
-        self.first_tier_entry(id, mode, key.wishes.session.as_ref()).map(|(found, _)| found)
+        let id = key.id().filter(|_| *mode != Mode::Strict)?;
+        self.first_tier_entry(id, mode, key.wishes.get().session.as_ref()).map(|(found, _)| found)
     }
 
     /// What a load finds that another has just brought.
@@ -312,7 +314,7 @@ impl Shared {
         if plan.mode == Mode::Strict {
             return None;
         }
-        let (found, _) = self.first_tier_entry(&plan.id, plan.mode, plan.session.as_ref())?;
+        let (found, _) = self.first_tier_entry(&plan.id, &plan.mode, plan.session.as_ref())?;
         let as_of = match &found {
             Found::Value(value) => value.entry.head.as_of,
             Found::Nothing { .. } => self.first.get::<Nothing>(&plan.id)?.head.as_of,
@@ -329,7 +331,7 @@ impl Shared {
         let entry = self.first.get::<V>(&plan.id)?;
         let head = &entry.head;
         let is_known_good = head.is_valid(&self.knowledge)
-            && self.keeps(head.is_confirmed, plan.mode, plan.session.as_ref(), now);
+            && self.keeps(head.is_confirmed, &plan.mode, plan.session.as_ref(), now);
         let may = now < head.stale_until && (is_known_good || self.mutant == Mutant::ServeInvalidated);
         let as_of = head.as_of;
         may.then(|| {
@@ -342,7 +344,7 @@ impl Shared {
     fn first_tier_entry<V: Send + Sync + 'static>(
         &self,
         id: &KeyId,
-        mode: Mode,
+        mode: &Mode,
         session: Option<&SessionToken>,
     ) -> Option<(Found<V>, bool)> {
         let now = self.clock.now();
@@ -360,7 +362,7 @@ impl Shared {
     fn may_serve<T>(
         &self,
         entry: &Entry<T>,
-        mode: Mode,
+        mode: &Mode,
         session: Option<&SessionToken>,
         now: Moment,
     ) -> Option<bool> {
@@ -372,15 +374,16 @@ impl Shared {
     }
 
     #[inline]
-    fn keeps(&self, is_confirmed: bool, mode: Mode, session: Option<&SessionToken>, now: Moment) -> bool {
+    fn keeps(&self, is_confirmed: bool, mode: &Mode, session: Option<&SessionToken>, now: Moment) -> bool {
         self.keeps_promise(is_confirmed, mode, now)
-            && session.is_none_or(|token| self.keeps_promise(is_confirmed, Mode::Session(*token), now))
+            && session.is_none_or(|token| self.keeps_promise(is_confirmed, &Mode::Session(*token), now))
     }
 
-    fn keeps_promise(&self, is_confirmed: bool, mode: Mode, now: Moment) -> bool {
+    #[inline]
+    fn keeps_promise(&self, is_confirmed: bool, mode: &Mode, now: Moment) -> bool {
         match mode {
             Mode::Ttl => true,
-            Mode::Bounded(within) => is_confirmed && self.has_lease(within, now),
+            Mode::Bounded(within) => is_confirmed && self.has_lease(*within, now),
             Mode::Session(token) => {
                 is_confirmed
                     && !token.untold
@@ -392,6 +395,7 @@ impl Shared {
     }
 
     /// Whether the feed was confirmed within that time.
+    #[inline]
     fn has_lease(&self, within: Duration, now: Moment) -> bool {
         let within = within.min(self.config.longest_lease).saturating_sub(self.clock.lag());
         self.knowledge.is_confirmed(now, within) || self.mutant == Mutant::NoFeedLease

@@ -38,6 +38,12 @@ pub struct CacheConfig {
     pub commit_budget: Duration,
     /// What becomes of a transaction whose mark does not come through.
     pub unmarked: Unmarked,
+    /// How long the answer to a fenced transaction, or to any with [`Unmarked::RollBack`], waits for a second tier that went
+    /// away between its mark and its COMMIT: it holds its connection meanwhile. After that it is answered without, which
+    /// [`SessionToken::untold`](crate::SessionToken::untold) says and [`CacheStats::answered_untold`](crate::CacheStats::answered_untold)
+    /// counts: where others reach the tier all the same, they may read older than what it has committed until this process
+    /// does. Longer than `quarantine` twice.
+    pub told_within: Duration,
     /// How long a transaction stays in doubt whose outcome nobody tells. `transaction_timeout` must be shorter.
     pub doubt: Duration,
     /// How long a load may go without a sign of life before another process loads instead.
@@ -67,7 +73,7 @@ pub enum Unmarked {
     /// to their TTL, if this process ends before and no relay runs.
     Commit,
     /// It is rolled back. One whose mark came through, and that the second tier then cannot be told of, is answered when
-    /// the tier is back: there is no limit to that wait but the caller's own.
+    /// the tier is back, or after [`CacheConfig::told_within`].
     RollBack,
 }
 
@@ -115,6 +121,7 @@ impl Default for CacheConfig {
             tier_budget: Duration::from_millis(5),
             commit_budget: Duration::from_millis(50),
             unmarked: Unmarked::Commit,
+            told_within: Duration::from_secs(30),
             doubt: Duration::from_secs(60),
             load_lease: Duration::from_secs(2),
             feed_interval: Duration::from_millis(200),

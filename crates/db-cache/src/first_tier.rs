@@ -11,21 +11,24 @@ use quick_cache::{Lifecycle, Weighter};
 use crate::entry::{Entry, Head};
 use crate::key::KeyId;
 
-/// Entries by the hash of their key. The key's bytes are compared on every hit: a hash proves nothing.
+/// Entries by half of the hash of their key. The key's bytes are compared on every hit: a hash proves nothing.
 pub(crate) struct FirstTier {
-    map: Map<u128, Held, Weigh, KeyIsHash, Count>,
+    map: Map<u64, Held, Weigh, KeyIsHash, Count>,
     evicted: Arc<AtomicU64>,
 }
 
-#[derive(Clone)]
-struct Held {
-    entry: Arc<dyn Any + Send + Sync>,
-    /// Finds the head without knowing the value's type.
-    head: fn(&Erased) -> Option<&Head>,
-    bytes: u64,
+/// An entry, whatever its value is.
+type Held = Arc<dyn AnyEntry>;
+
+trait AnyEntry: Any + Send + Sync {
+    fn head(&self) -> &Head;
 }
 
-type Erased = dyn Any + Send + Sync;
+impl<T: Send + Sync + 'static> AnyEntry for Entry<T> {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+}
 
 #[derive(Clone)]
 struct Weigh;
@@ -36,7 +39,7 @@ struct Count(Arc<AtomicU64>);
 #[derive(Clone)]
 struct KeyIsHash;
 
-struct LowHalf(u64);
+struct Itself(u64);
 
 /// What an entry takes besides its key and its value: the two allocations, the head, the map's own share.
 const OVERHEAD: u64 = 256;
@@ -52,40 +55,41 @@ impl FirstTier {
 
     /// The entry of a key, whether it may be served or not; none where it is of another type.
     pub(crate) fn get<T: Send + Sync + 'static>(&self, id: &KeyId) -> Option<Arc<Entry<T>>> {
-        let held = self.map.get(&id.hash())?;
-        let entry = held.entry.downcast::<Entry<T>>().ok()?;
-        (entry.head.id.bytes() == id.bytes()).then_some(entry)
+        let held: Arc<dyn Any + Send + Sync> = self.map.get(&place(id))?;
+        let entry = held.downcast::<Entry<T>>().ok()?;
+        (entry.head.id == *id).then_some(entry)
     }
 
     /// Keeps an entry whose value takes so many bytes.
-    pub(crate) fn insert<T: Send + Sync + 'static>(&self, entry: Arc<Entry<T>>, value_bytes: usize) {
+    pub(crate) fn insert<T>(&self, mut entry: Entry<T>, value_bytes: usize) -> Arc<Entry<T>>
+    where
+        T: Send + Sync + 'static,
+    {
         let Head { id, stamps, .. } = &entry.head;
         let shell = size_of::<Entry<T>>() + id.bytes().len() + size_of_val::<[_]>(stamps);
-        let bytes = OVERHEAD.saturating_add((shell as u64).saturating_add(value_bytes as u64));
-        self.map.insert(id.hash(), Held { entry, head: head_of::<T>, bytes });
+        entry.head.bytes = OVERHEAD.saturating_add((shell as u64).saturating_add(value_bytes as u64));
+        let entry = Arc::new(entry);
+        self.map.insert(place(&entry.head.id), Arc::clone(&entry) as Held);
+        entry
     }
 
     /// What a new entry begins with: half of what was noted with the one before, so that what was hot long ago cools down.
     pub(crate) fn asks_of_predecessor(&self, id: &KeyId) -> AtomicU32 {
-        let asks = self.map.get(&id.hash()).and_then(|held| {
-            let head = (held.head)(&*held.entry)?;
-            (head.id.bytes() == id.bytes()).then(|| head.asks.load(Ordering::Relaxed))
-        });
-        AtomicU32::new(asks.unwrap_or(0) / 2)
+        let held = self.map.get(&place(id));
+        let head = held.as_ref().map(|held| held.head()).filter(|head| head.id == *id);
+        AtomicU32::new(head.map_or(0, |head| head.asks.load(Ordering::Relaxed)) / 2)
     }
 
     /// Looks at the head of every entry.
     pub(crate) fn for_each_head(&self, mut look: impl FnMut(&Head)) {
         for (_, held) in self.map.iter() {
-            if let Some(head) = (held.head)(&*held.entry) {
-                look(head);
-            }
+            look(held.head());
         }
     }
 
     /// Drops a key's entry.
     pub(crate) fn remove(&self, id: &KeyId) {
-        self.map.remove(&id.hash());
+        self.map.remove(&place(id));
     }
 
     /// How many bytes its entries take.
@@ -104,21 +108,22 @@ impl FirstTier {
     }
 }
 
-fn head_of<T: Send + Sync + 'static>(entry: &Erased) -> Option<&Head> {
-    entry.downcast_ref::<Entry<T>>().map(|entry| &entry.head)
+/// Half of the hash finds an entry as well as all of it, in half of the room.
+fn place(id: &KeyId) -> u64 {
+    id.hash() as u64
 }
 
-impl Weighter<u128, Held> for Weigh {
-    fn weight(&self, _: &u128, held: &Held) -> u64 {
-        held.bytes
+impl Weighter<u64, Held> for Weigh {
+    fn weight(&self, _: &u64, held: &Held) -> u64 {
+        held.head().bytes
     }
 }
 
-impl Lifecycle<u128, Held> for Count {
+impl Lifecycle<u64, Held> for Count {
     /// What was evicted is dropped outside of the map's lock: a value's own code runs then.
     type RequestState = [Option<Held>; 2];
 
-    fn on_evict(&self, state: &mut Self::RequestState, _: u128, held: Held) {
+    fn on_evict(&self, state: &mut Self::RequestState, _: u64, held: Held) {
         self.0.fetch_add(1, Ordering::Relaxed);
         if let Some(free) = state.iter_mut().find(|held| held.is_none()) {
             *free = Some(held);
@@ -127,14 +132,14 @@ impl Lifecycle<u128, Held> for Count {
 }
 
 impl BuildHasher for KeyIsHash {
-    type Hasher = LowHalf;
+    type Hasher = Itself;
 
-    fn build_hasher(&self) -> LowHalf {
-        LowHalf(0)
+    fn build_hasher(&self) -> Itself {
+        Itself(0)
     }
 }
 
-impl Hasher for LowHalf {
+impl Hasher for Itself {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -145,7 +150,7 @@ impl Hasher for LowHalf {
         }
     }
 
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of a value that was loaded: whether it may be kept, and in which tiers.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -250,6 +250,7 @@ impl Shared {
         match (plan.mode, ttl, size) {
             (Mode::Ttl, Some(ttl), Some(size)) if !tells_tags => {
                 let head = Head {
+                    compared: AtomicU64::default(),
                     id: plan.id.clone(),
                     epoch: before.epoch,
                     stamps: before.words.clone(),
@@ -260,6 +261,7 @@ impl Shared {
                     early_from: before.began.after(ttl),
                     cost,
                     asks: self.first.asks_of_predecessor(&plan.id),
+                    bytes: 0,
                 };
                 self.insert(head, value, size)
             }
@@ -276,12 +278,11 @@ impl Shared {
     fn insert<V: Send + Sync + 'static>(&self, head: Head, value: Option<V>, size: usize) -> Found<V> {
         match value {
             Some(value) => {
-                let entry = Arc::new(Entry { head, value });
-                self.first.insert(Arc::clone(&entry), size);
+                let entry = self.first.insert(Entry { head, value }, size);
                 Found::Value(Cached { entry, stale: false })
             }
             None => {
-                self.first.insert(Arc::new(Entry { head, value: Nothing }), size);
+                self.first.insert(Entry { head, value: Nothing }, size);
                 Found::Nothing { stale: false }
             }
         }

@@ -32,15 +32,21 @@ pub struct Key<K: 'static, V: 'static> {
     pub(crate) wishes: Wishes,
 }
 
-/// What a call wants to have different from its keyspace's policy.
+/// What a call wants to have different from its keyspace's policy: most want nothing, and carry nothing about.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct Wishes(Option<Arc<Wanted>>);
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
     pub(crate) scope: Scope,
     pub(crate) mode: Option<Mode>,
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<Tag>,
     pub(crate) session: Option<SessionToken>,
 }
+
+static NOTHING: Wanted =
+    Wanted { scope: Scope::new(), mode: None, ttl: None, tags: Vec::new(), session: None };
 
 /// The bytes of a key within one installation, and their hash.
 #[derive(Clone)]
@@ -52,11 +58,11 @@ pub(crate) struct KeyId {
 /// Most keys are short: they cost no allocation.
 #[derive(Clone)]
 enum KeyBytes {
-    Inline([u8; INLINE], u8),
+    Inline(u8, [u8; INLINE]),
     Heap(Arc<[u8]>),
 }
 
-const INLINE: usize = 62;
+const INLINE: usize = 30;
 
 /// A key as the second tier knows it. Equal bytes are equal keys; the hash is only shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +71,25 @@ pub struct EntryKey {
     bytes: Arc<[u8]>,
 }
 
+impl Wishes {
+    #[inline]
+    pub(crate) fn get(&self) -> &Wanted {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+
+    pub(crate) fn change(&mut self) -> &mut Wanted {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
 impl<K: Serialize, V> Key<K, V> {
+    #[inline]
     pub(crate) fn new(keyspace: &'static Keyspace<K, V>, key: K) -> Self {
         Key::with_wishes(keyspace, key, Wishes::default())
     }
 
     pub(crate) fn with_wishes(keyspace: &'static Keyspace<K, V>, key: K, wishes: Wishes) -> Self {
-        let id = KeyId::new(keyspace.name(), &wishes.scope, &key);
+        let id = KeyId::new(keyspace.name(), &wishes.get().scope, &key);
         Key { keyspace, key, id, wishes }
     }
 
@@ -79,7 +97,7 @@ impl<K: Serialize, V> Key<K, V> {
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
         self.id = KeyId::new(self.keyspace.name(), scope, &self.key);
-        self.wishes.scope = scope.clone();
+        self.wishes.change().scope = scope.clone();
         self
     }
 }
@@ -98,32 +116,33 @@ impl<K, V> Key<K, V> {
     /// This call promises that instead of what the keyspace promises.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.wishes.mode = Some(mode);
+        self.wishes.change().mode = Some(mode);
         self
     }
 
     /// What this call loads is fresh for that long.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.ttl = Some(ttl);
+        self.wishes.change().ttl = Some(ttl);
         self
     }
 
     /// What this call loads is made from this too.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
-        self.wishes.tags.push(tag);
+        self.wishes.change().tags.push(tag);
         self
     }
 
     /// This call sees what a session has written, besides what its mode promises.
     #[must_use]
     pub fn session(mut self, token: SessionToken) -> Self {
-        self.wishes.session = Some(token);
+        self.wishes.change().session = Some(token);
         self
     }
 
     /// Its bytes; none where the key does not encode, so that it is never cached.
+    #[inline]
     pub(crate) fn id(&self) -> Option<&KeyId> {
         self.id.as_ref()
     }
@@ -134,7 +153,7 @@ impl KeyId {
         let head = (keyspace, scope.bytes());
         let mut inline = [0; INLINE];
         let bytes = match postcard::to_slice(&(head, key), &mut inline).map(|used| used.len()) {
-            Ok(used) => KeyBytes::Inline(inline, u8::try_from(used).ok()?),
+            Ok(used) => KeyBytes::Inline(u8::try_from(used).ok()?, inline),
             Err(_) => KeyBytes::Heap(postcard::to_stdvec(&(head, key)).ok()?.into()),
         };
         let hash = xxh3_128(bytes.as_slice());
@@ -143,13 +162,14 @@ impl KeyId {
 
     /// The identity of what has no bytes: no key has it, because every key's bytes hold a name's length at least.
     pub(crate) fn none() -> Self {
-        KeyId { bytes: KeyBytes::Inline([0; INLINE], 0), hash: 0 }
+        KeyId { bytes: KeyBytes::Inline(0, [0; INLINE]), hash: 0 }
     }
 
     pub(crate) fn hash(&self) -> u128 {
         self.hash
     }
 
+    #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()
     }
@@ -202,9 +222,10 @@ impl Hash for KeyId {
 }
 
 impl KeyBytes {
+    #[inline]
     fn as_slice(&self) -> &[u8] {
         match self {
-            KeyBytes::Inline(bytes, used) => &bytes[..usize::from(*used)],
+            KeyBytes::Inline(used, bytes) => &bytes[..usize::from(*used)],
             KeyBytes::Heap(bytes) => bytes,
         }
     }

@@ -62,35 +62,35 @@ impl<K, V> Keys<K, V> {
     /// As [`Key::within`], for all of them.
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
-        self.wishes.scope = scope.clone();
+        self.wishes.change().scope = scope.clone();
         self
     }
 
     /// As [`Key::mode`], for all of them.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.wishes.mode = Some(mode);
+        self.wishes.change().mode = Some(mode);
         self
     }
 
     /// As [`Key::ttl`], for all of them.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.wishes.ttl = Some(ttl);
+        self.wishes.change().ttl = Some(ttl);
         self
     }
 
     /// As [`Key::tag`], for all of them.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
-        self.wishes.tags.push(tag);
+        self.wishes.change().tags.push(tag);
         self
     }
 
     /// As [`Key::session`], for all of them.
     #[must_use]
     pub fn session(mut self, token: SessionToken) -> Self {
-        self.wishes.session = Some(token);
+        self.wishes.change().session = Some(token);
         self
     }
 }

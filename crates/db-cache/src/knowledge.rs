@@ -25,6 +25,8 @@ pub(crate) struct Knowledge {
     confirmed: AtomicU64,
     incarnation: AtomicU64,
     doubts: AtomicU64,
+    /// How often a word or the epoch has changed: counted after each change, before anybody is told of it.
+    changes: AtomicU64,
     feed: Mutex<FeedView>,
 }
 
@@ -65,8 +67,15 @@ impl Knowledge {
             confirmed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             doubts: AtomicU64::new(0),
+            changes: AtomicU64::new(1),
             feed: Mutex::default(),
         }
+    }
+
+    /// A number that is another one after each change of a word or of the epoch; never 0.
+    #[inline]
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The word of a slot, for stamps.
@@ -110,7 +119,11 @@ impl Knowledge {
         if let Some(word) = self.words.get(slot.number() as usize) {
             let unknown = UNKNOWN | (sight.0 & COUNTER);
             // Failure means that the feed has said something newer.
-            let _ = word.compare_exchange(unknown, generation.bits(), Ordering::AcqRel, Ordering::Relaxed);
+            let learned =
+                word.compare_exchange(unknown, generation.bits(), Ordering::AcqRel, Ordering::Relaxed);
+            if learned.is_ok() {
+                self.has_changed();
+            }
         }
     }
 
@@ -184,6 +197,7 @@ impl Knowledge {
         for word in &self.words {
             word.store(UNKNOWN | next, Ordering::Release);
         }
+        self.has_changed();
         // Only reads that are sent from now on may fill the table: they are answered later than the feed starts.
         self.incarnation.store(next, Ordering::Release);
     }
@@ -194,12 +208,20 @@ impl Knowledge {
             .zip(feed.cursor)
             .filter(|(epoch, cursor)| judge(feed.history, epoch, cursor.run) == Verdict::Trusted);
         let bits = trusted.map_or(0, |(epoch, _)| epoch.generation.bits());
-        self.epoch.store(bits, Ordering::Release);
+        if self.epoch.swap(bits, Ordering::AcqRel) != bits {
+            self.has_changed();
+        }
+    }
+
+    /// To be called after each change of a word.
+    fn has_changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     fn set(&self, slot: Slot, bits: u64) {
         if let Some(word) = self.words.get(slot.number() as usize) {
             word.store(bits, Ordering::Release);
+            self.has_changed();
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -204,16 +205,16 @@ impl Shared {
         let head = self.head(plan, token, fresh_until, stale_until, envelope.cost);
         let found = match &envelope.payload {
             None => {
-                let entry = Arc::new(Entry { head, value: Nothing });
-                self.first.insert(entry, 0);
+                self.first.insert(Entry { head, value: Nothing }, 0);
                 Found::Nothing { stale: !is_fresh }
             }
             Some(bytes) => {
                 let Some(value) = plan.codec.decode::<V>(bytes) else { return Seen::Miss(Miss::Damaged) };
-                let entry = Arc::new(Entry { head, value });
-                if is_fresh {
-                    self.first.insert(Arc::clone(&entry), bytes.len());
-                }
+                let entry = Entry { head, value };
+                let entry = match is_fresh {
+                    true => self.first.insert(entry, bytes.len()),
+                    false => Arc::new(entry),
+                };
                 Found::Value(Cached { entry, stale: !is_fresh })
             }
         };
@@ -243,6 +244,7 @@ impl Shared {
             }
         }
         Head {
+            compared: AtomicU64::default(),
             id: plan.id.clone(),
             epoch: token.epoch.generation.bits(),
             stamps: token.slots.iter().map(|(slot, record)| (*slot, record.generation.bits())).collect(),
@@ -253,6 +255,7 @@ impl Shared {
             early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
             cost,
             asks: self.first.asks_of_predecessor(&plan.id),
+            bytes: 0,
         }
     }
 }

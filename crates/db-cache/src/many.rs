@@ -152,7 +152,7 @@ impl Shared {
         let began = self.clock.now();
         let (mut plans, mut unencoded) = (Vec::new(), Vec::new());
         for key in &keys {
-            match Plan::new(self, key, self.mode_of(key)) {
+            match Plan::new(self, key, *self.mode_of(key)) {
                 Some(plan) => plans.push((key.key().clone(), Arc::new(plan))),
                 None => unencoded.push(key),
             }
@@ -160,7 +160,7 @@ impl Shared {
         if !unencoded.is_empty() {
             self.load_many_uncached(&unencoded, load, answers).await;
         }
-        let mut open = self.look_for_each(plans, answers).await;
+        let mut open = self.look_for_each(plans, load, answers).await;
         let mut purpose = Purpose::Load;
         while !open.is_empty() {
             let waiting = self.join_each(open, load, purpose);
@@ -172,14 +172,18 @@ impl Shared {
     }
 
     /// The first look: what the second tier answers, and what is open still.
-    async fn look_for_each<K, V, E>(
-        &self,
+    async fn look_for_each<K, V, E, F, L>(
+        self: &Arc<Self>,
         plans: Vec<(K, Arc<Plan<V>>)>,
+        load: &Arc<F>,
         answers: &mut Answers<K, V, E>,
     ) -> Vec<Open<K, V>>
     where
-        K: Eq + Hash,
-        V: DeserializeOwned + Send + Sync + 'static,
+        K: Clone + Eq + Hash + Send + Sync + 'static,
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom, Vec<K>) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<LoadedMany<K, V, E>, E>> + Send + 'static,
     {
         let (keys, plans): (Vec<K>, Vec<Arc<Plan<V>>>) = plans.into_iter().unzip();
         let looks = self.look_many(&plans).await;
@@ -188,6 +192,9 @@ impl Shared {
             let stale = match look.seen {
                 Seen::Fresh(found, _) => {
                     self.counts.keyspaces.second_tier_hit(plan.counted);
+                    if self.sampler.chooses(self.config.sample) {
+                        self.sample_planned(plan, &found, load_one(load, &key));
+                    }
                     answers.insert(key, Ok(found.into_value()));
                     continue;
                 }
@@ -328,7 +335,7 @@ impl Shared {
     {
         let mut legs = Vec::new();
         for key in keys {
-            let Some(plan) = Plan::new(self, &key, self.mode_of(&key)) else { continue };
+            let Some(plan) = Plan::new(self, &key, *self.mode_of(&key)) else { continue };
             if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
                 add_one(&self.counts.early_refreshes);
                 legs.push(Leg { key: key.key().clone(), plan: Arc::new(plan), flight, stale: None });

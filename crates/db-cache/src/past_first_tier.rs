@@ -43,7 +43,7 @@ impl Shared {
             Look { seen: Seen::Fresh(found, _), .. } => {
                 self.counts.keyspaces.second_tier_hit(plan.counted);
                 if self.sampler.chooses(self.config.sample) {
-                    self.sample(key, &found, load);
+                    self.sample_planned(plan, &found, load);
                 }
                 return Ok(found);
             }
@@ -136,7 +136,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
+        let Some(plan) = Plan::new(self, key, *self.mode_of(key)) else { return };
         if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
             add_one(&self.counts.early_refreshes);
             tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, None));

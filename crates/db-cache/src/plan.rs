@@ -36,13 +36,13 @@ impl<V: DeserializeOwned> Plan<V> {
     /// None where the key does not encode.
     pub(crate) fn new<K>(cache: &Shared, key: &Key<K, V>, mode: Mode) -> Option<Self> {
         let id = key.id()?.clone();
-        let keyspace = key.keyspace();
+        let (keyspace, wishes) = (key.keyspace(), key.wishes.get());
         let fingerprint = keyspace.fingerprint();
         let policy = *keyspace.defaults();
         let tags = keyspace.tags_for_key(key.key());
         let own = std::iter::once(id.slot());
         let slot = |tag| slot(cache.mutant, tag, fingerprint);
-        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&key.wishes.tags).map(slot)).collect();
+        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&wishes.tags).map(slot)).collect();
         slots.sort_unstable();
         slots.dedup();
         Some(Plan {
@@ -52,12 +52,12 @@ impl<V: DeserializeOwned> Plan<V> {
             keyspace: keyspace.name(),
             counted: keyspace.counted(),
             policy,
-            ttl: key.wishes.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
+            ttl: wishes.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
             mode,
-            session: session_of(mode, key.wishes.session),
+            session: session_of(mode, wishes.session),
             codec: keyspace.encoding(),
             fingerprint,
-            scope: key.wishes.scope.clone(),
+            scope: wishes.scope.clone(),
             tags_of_value: keyspace.tags_for_values(),
         })
     }

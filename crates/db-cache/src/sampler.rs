@@ -170,11 +170,23 @@ impl Shared {
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
+        if let Some(plan) = Plan::new(self, key, *self.mode_of(key)) {
+            self.sample_planned(Arc::new(plan), found, load);
+        }
+    }
+
+    /// As [`Shared::sample`], where the key was looked into already.
+    pub(crate) fn sample_planned<V, E, F, L>(self: &Arc<Self>, plan: Arc<Plan<V>>, found: &Found<V>, load: F)
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
         let now = self.clock.now();
         if !self.config.sample.is_some_and(|config| self.sampler.has_room(config, now)) {
             return;
         }
-        let Some(plan) = Plan::new(self, key, self.mode_of(key)) else { return };
         let served = Served { found: found.clone(), at: now };
         let cache = Arc::clone(self);
         tokio::spawn(async move {

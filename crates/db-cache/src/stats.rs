@@ -99,6 +99,9 @@ pub struct CacheStats {
     pub feed_lag: Option<Duration>,
     /// Slots that this process has changed and the second tier has not heard of.
     pub unheard_slots: u64,
+    /// Committed transactions that were answered before the second tier could be told, after
+    /// [`CacheConfig::told_within`](crate::CacheConfig::told_within).
+    pub answered_untold: u64,
     /// How full the second tier is, as it was last told.
     pub second_tier: Usage,
     /// What the reads of each keyspace came to, by name.
@@ -132,6 +135,7 @@ pub(crate) struct Counts {
     pub(crate) coalesced: AtomicU64,
     pub(crate) stale_served: AtomicU64,
     pub(crate) early_refreshes: AtomicU64,
+    pub(crate) answered_untold: AtomicU64,
 }
 
 impl Counts {
@@ -185,6 +189,7 @@ impl Shared {
             breaker_opened: self.tier.opened(),
             feed_lag: self.knowledge.confirmed_at().map(|at| self.clock.now().since(at)),
             unheard_slots: self.unheard.len() as u64,
+            answered_untold: get(&counts.answered_untold),
             second_tier: self.unheard.usage(),
             keyspaces,
             samples: self.sampler.samples(),

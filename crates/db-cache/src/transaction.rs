@@ -14,6 +14,7 @@ use crate::mode::SessionToken;
 use crate::mutant::Mutant;
 use crate::position::Position;
 use crate::second_tier::{Cursor, Writer};
+use crate::stats::add_one;
 use crate::tag::{Slot, Tag};
 use crate::tier_error::{TierError, TierFailure};
 
@@ -161,8 +162,10 @@ impl CacheTransaction {
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
     /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it is told as soon
-    /// as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns only once the tier knows: its mark may
-    /// be lost, and others may reach the tier that this process does not reach.
+    /// as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns once the tier knows: its mark may be
+    /// lost, and others may reach the tier that this process does not reach. It waits for that as long as
+    /// [`CacheConfig::told_within`](crate::CacheConfig::told_within) says; where that was not enough the token is
+    /// [`untold`](SessionToken::untold).
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait; the tier is told all the same.
@@ -172,10 +175,11 @@ impl CacheTransaction {
         if slots.is_empty() || cache.mutant == Mutant::BumpBeforeCommit {
             return SessionToken { position, ..SessionToken::default() };
         }
+        let until = tokio::time::Instant::now() + cache.config.told_within;
         let mut feed = cache.bump_and_tell(writer, &slots, position).await;
         let waits = self.fenced || cache.config.unmarked == Unmarked::RollBack;
         if feed.is_none() && waits && cache.mutant != Mutant::AnswerUntold {
-            feed = cache.unheard.when_told(&slots).await;
+            feed = cache.told_until(until, &slots).await;
         }
         if let Some(at) = feed.filter(|_| self.fenced) {
             // The mark may have been lost since: nobody is answered before this is everywhere.
@@ -275,6 +279,19 @@ impl Shared {
             let _ = self.tier.ask_within(self.config.commit_budget, |tier| tier.abort(writer, slots)).await;
         }
         at
+    }
+
+    /// Waits until the second tier knows of slots, and no longer than that.
+    async fn told_until(&self, until: tokio::time::Instant, slots: &[Slot]) -> Option<Cursor> {
+        let told = tokio::time::timeout_at(until, self.unheard.when_told(slots)).await;
+        told.unwrap_or_else(|_| {
+            add_one(&self.counts.answered_untold);
+            tracing::warn!(
+                waited = ?self.config.told_within,
+                "a transaction has committed and the cache's second tier cannot be told: others may read older values until it is"
+            );
+            None
+        })
     }
 
     /// Nobody will say what became of a transaction: this process bumps what it touched once it must be over, in case the

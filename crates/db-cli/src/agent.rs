@@ -4,13 +4,14 @@ mod figures;
 mod jobs;
 mod page;
 mod tell;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use db_platform::schedule::Scheduler;
+use db_platform::schedule::{Observer, Scheduler};
 use serde_json::json;
 
 use crate::agent_args::Agent;
@@ -46,7 +47,9 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         return Ok(ExitCode::SUCCESS);
     }
     let notifier = notify::notifier(options)?;
-    let mut builder = Scheduler::builder().observer(Arc::new(tell::Tell::new(notifier.clone(), &ground)));
+    let tell = Arc::new(tell::Tell::new(notifier.clone(), &ground));
+    let observer: Arc<dyn Observer> = Arc::clone(&tell) as _;
+    let mut builder = Scheduler::builder().observer(observer);
     for job in jobs {
         builder = builder.job(job);
     }
@@ -55,6 +58,7 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         Some(address) => Some(page::serve(address, scheduler.watch(), notifier.clone(), &ground).await?),
         None => None,
     };
+    let _watch = ground.watch_every().map(|every| watch::start(Arc::clone(&ground), tell, every));
     for name in &command.now {
         scheduler.run_now(name)?;
     }

@@ -15,13 +15,18 @@ pub(crate) async fn record(
     for (name, value) in details {
         entry = entry.saying(*name, value);
     }
-    if let Err(error) = cluster.record(&entry).await {
+    write(cluster, &entry).await;
+}
+
+/// Writes an entry that is made already.
+pub(crate) async fn write(cluster: &Cluster, entry: &AuditEntry) {
+    if let Err(error) = cluster.record(entry).await {
         tracing::warn!("the audit log has no entry of this: {error}");
     }
 }
 
 /// The operating system's user, and the host.
-fn who() -> String {
+pub(crate) fn who() -> String {
     format!("{}@{}", user(), host())
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod checking;
 mod copying;
 mod dumps;
+mod finish;
+mod importing;
 mod keys;
 mod list;
 pub(crate) mod rehearsal;
@@ -26,12 +28,14 @@ pub(crate) async fn run(command: Backup, options: &Options) -> Result<ExitCode, 
         Backup::Take(take) => taking::run(&take, options).await,
         Backup::List(of) => list::run(&of, options).await,
         Backup::Info(info) => show::run(&info, options).await,
-        Backup::Restore(restore) => restore::run(restore, options).await,
+        Backup::Restore(restore) => restore::run(&restore, options).await,
+        Backup::Finish(finish) => finish::run(&finish, options).await,
         Backup::Rehearse(rehearse) => rehearsal::run(&rehearse, options).await,
         Backup::Verify(verify) => checking::run(&verify, options).await,
         Backup::Expire(expire) => removing::expire(&expire, options).await,
         Backup::Delete(delete) => removing::delete(&delete, options).await,
         Backup::Rekey(rekey) => keys::rekey(&rekey, options).await,
         Backup::Copy(copy) => copying::run(&copy, options).await,
+        Backup::Import(import) => importing::run(&import, options).await,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+use db_platform::backup::VerifyScope;
 
 const TAKE_HELP: &str = "Examples:
   dbctl backup take                         a full backup
@@ -19,7 +20,17 @@ const RESTORE_HELP: &str = "Examples:
   dbctl backup restore 20261128T114200Z-logical --into shop_restored --table orders
 
 Nothing is touched before the plan was printed and, at a terminal, confirmed. Start the server when it is done: it fetches \
-the log with `dbctl wal fetch`, and takes writes at the target.";
+the log with `dbctl wal fetch`, and takes writes at the target. Then run `dbctl backup finish`, or wait with --wait.";
+
+const IMPORT_HELP: &str = "Examples:
+  dbctl backup import --plan                       what would come over from /var/lib/pgbackrest
+  dbctl backup import --from /srv/pgbackrest --stanza main
+  dbctl backup import --all
+  dbctl backup import --backup 20261128-114200F
+
+Without --backup and --all the newest backup comes over, and the log from its start on. What is there already is left, so it can \
+be run again until the server archives here. The passphrase is read from PGBACKREST_REPO1_CIPHER_PASS, and a repository on S3 \
+from PGBACKREST_REPO1_TYPE=s3 and the variables beside it.";
 
 #[derive(Subcommand)]
 pub(crate) enum Backup {
@@ -39,7 +50,13 @@ pub(crate) enum Backup {
     Rehearse(Rehearse),
     /// Restore a backup into a directory, up to a moment.
     #[command(after_help = RESTORE_HELP)]
-    Restore(Restore),
+    Restore(Box<Restore>),
+    /// Say which point a restored server has reached, and take the settings of the restore out once it takes writes.
+    ///
+    /// Run it on the server's machine once the server was started. It is logged in to with the user, the password and the
+    /// database of DATABASE_DIRECT_URL or DATABASE_URL, at the address that its own directory names. Exit status 3 where
+    /// ALTER SYSTEM was used before, and settings are left to be reset by hand.
+    Finish(Finish),
     /// Remove what the retention policy does not keep; prints the plan, and asks.
     Expire(Expire),
     /// Remove one backup by name, also one that is pinned.
@@ -48,6 +65,9 @@ pub(crate) enum Backup {
     Rekey(Rekey),
     /// Copy backups and their log into a second repository.
     Copy(Copy),
+    /// Bring backups and their log over from a repository of pgBackRest, which is only read.
+    #[command(after_help = IMPORT_HELP)]
+    Import(Import),
 }
 
 /// Whose backups.
@@ -124,6 +144,12 @@ pub(crate) struct Verify {
     /// Look at manifests, names and sizes only; without it every chunk is read and checked.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Read a random share of the objects only, as in 10%: another one each time.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with_all = ["quick", "new"])]
+    pub(crate) sample: Option<VerifyScope>,
+    /// Read only what came since the last verification that was no sample; everything, once damage was found.
+    #[arg(long, conflicts_with = "quick")]
+    pub(crate) new: bool,
     /// Fail also where the newest backup is older than this, as in 26h or 2d.
     #[arg(long, value_name = "AGE", value_parser = duration)]
     pub(crate) max_age: Option<std::time::Duration>,
@@ -139,17 +165,20 @@ pub(crate) struct Verify {
 
 #[derive(Args)]
 pub(crate) struct Rehearse {
-    /// The backup; the newest without one.
+    /// The backup, or a dump; the newest that is no dump without one.
     pub(crate) backup: Option<String>,
+    /// The newest dump: its rows are compared with those that were counted when it was taken.
+    #[arg(long, conflicts_with = "backup")]
+    pub(crate) logical: bool,
     /// Where the throw-away server is made.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
     /// A query that must answer true in the restored database; can be given several times.
     #[arg(long, value_name = "SQL")]
     pub(crate) assert: Vec<String>,
-    /// The database in which the assertions are asked.
-    #[arg(long, value_name = "NAME", default_value = "postgres")]
-    pub(crate) database: String,
+    /// The database in which the assertions are asked; `postgres` without one, and of a dump its first.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
     #[command(flatten)]
     pub(crate) of: Of,
 }
@@ -212,6 +241,10 @@ pub(crate) struct Restore {
     /// What the server runs to get the log, with %f and %p; this program without one.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) restore_command: Option<String>,
+    /// Then wait for so long until somebody has started the server and it has reached the target, say which point that is,
+    /// and take the settings of the restore out, as `dbctl backup finish` does.
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["into", "undo", "plan"])]
+    pub(crate) wait: Option<std::time::Duration>,
     /// Print what would be fetched, replayed and replaced; touch nothing.
     #[arg(long)]
     pub(crate) plan: bool,
@@ -231,8 +264,18 @@ pub(crate) struct Restore {
     pub(crate) of: Of,
 }
 
+#[derive(Args)]
+pub(crate) struct Finish {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+    /// How long the server may take to get there.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) wait: std::time::Duration,
+}
+
 /// What the server does when it has reached the target.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AtTarget {
     /// It takes writes, on a new timeline.
     Promote,
@@ -286,11 +329,41 @@ pub(crate) struct Copy {
     pub(crate) of: Of,
 }
 
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The directory that repo1-path names; without it PGBACKREST_REPO1_PATH.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) from: Option<PathBuf>,
+    /// The stanza; without it PGBACKREST_STANZA, or the only one.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stanza: Option<String>,
+    /// A backup by its label; can be given several times.
+    #[arg(long, value_name = "LABEL", conflicts_with = "all")]
+    pub(crate) backup: Vec<String>,
+    /// All backups that can be imported.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print what would be imported; write nothing.
+    #[arg(long, alias = "dry-run")]
+    pub(crate) plan: bool,
+    /// How many threads compress and encrypt.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
+}
+
 fn tablespace(text: &str) -> Result<(u32, PathBuf), String> {
     let wrong = || "write OID=DIRECTORY, as in 16400=/srv/fast".to_owned();
     let (oid, directory) = text.split_once('=').ok_or_else(wrong)?;
     let oid = oid.parse().map_err(|_| wrong())?;
     if directory.is_empty() { Err(wrong()) } else { Ok((oid, PathBuf::from(directory))) }
+}
+
+/// A share of the objects.
+fn share(text: &str) -> Result<VerifyScope, String> {
+    match text.parse() {
+        Ok(share @ VerifyScope::Sample(_)) => Ok(share),
+        _ => Err("write a share from 1% to 100%, as in 10%".to_owned()),
+    }
 }
 
 /// A duration as in the settings.

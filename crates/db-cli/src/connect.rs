@@ -68,7 +68,8 @@ pub(crate) async fn system_identifier(url: &DatabaseUrl) -> Result<u64, CliError
     Ok(identified.map_err(PhysicalError::from)?)
 }
 
-async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
+/// A session in replication mode with the server of this URL.
+pub(crate) async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
     Ok(Session::open(url, &BackupDial).await.map_err(PhysicalError::from)?)
 }
 

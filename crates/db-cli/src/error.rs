@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use db_platform::backup::import::ImportError;
 use db_platform::backup::{BackupError, PhysicalError};
 use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
@@ -48,6 +49,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Physical(Box<PhysicalError>),
     #[error(transparent)]
+    Import(Box<ImportError>),
+    #[error(transparent)]
     Channel(#[from] InvalidChannel),
     #[error(transparent)]
     Cron(#[from] InvalidCron),
@@ -73,6 +76,12 @@ pub(crate) enum CliError {
     NoDump,
     #[error("say with --to which directory is meant")]
     NoDirectory,
+    #[error("{name} {why}")]
+    Hook { name: &'static str, why: String },
+    #[error(
+        "a server that ends at its target cannot be asked which it reached: leave --wait out, or take --then pause"
+    )]
+    NothingToAsk,
     #[error("{what}: say {flag} where nobody is at the terminal")]
     NotAgreed { what: &'static str, flag: &'static str },
     #[error("{0}")]
@@ -96,6 +105,7 @@ impl CliError {
         match self {
             CliError::Backup(error) => of_backup(error),
             CliError::Physical(error) => of_physical(error),
+            CliError::Import(error) => of_import(error),
             CliError::Damaged(_) => 3,
             _ => 1,
         }
@@ -125,6 +135,21 @@ impl From<PhysicalError> for CliError {
     }
 }
 
+impl From<ImportError> for CliError {
+    fn from(error: ImportError) -> Self {
+        CliError::Import(Box::new(error))
+    }
+}
+
+fn of_import(error: &ImportError) -> u8 {
+    match error {
+        ImportError::Repository(error) => of_backup(error),
+        ImportError::NoLog { .. } => 4,
+        error if error.is_damage() => 3,
+        _ => 1,
+    }
+}
+
 fn of_backup(error: &BackupError) -> u8 {
     match error {
         error if error.is_damage() => 3,
@@ -132,6 +157,7 @@ fn of_backup(error: &BackupError) -> u8 {
         BackupError::Store { .. }
         | BackupError::Denied { .. }
         | BackupError::Full { .. }
+        | BackupError::Retained { .. }
         | BackupError::Unsuitable { .. } => 6,
         _ => 1,
     }
@@ -142,6 +168,7 @@ fn of_physical(error: &PhysicalError) -> u8 {
         PhysicalError::Repository(error) => of_backup(error),
         PhysicalError::NoWay { .. } | PhysicalError::Unreachable(_) | PhysicalError::NotArchived { .. } => 4,
         PhysicalError::InUse { .. }
+        | PhysicalError::StillRecovers { .. }
         | PhysicalError::NotEmpty { .. }
         | PhysicalError::OtherCluster { .. }
         | PhysicalError::TablespaceInUse { .. } => 7,

@@ -15,6 +15,7 @@ mod check;
 mod connect;
 mod consent;
 mod error;
+mod hooks;
 mod interrupt;
 mod manual;
 mod migrate;

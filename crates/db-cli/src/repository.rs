@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use db_platform::backup::{
-    BackupError, BackupId, Cluster, Compression, KeySettings, Provider, Repository, RetentionPolicy, Store,
-    StoreSettings, Summary,
+    BackupError, BackupId, Cluster, Compression, HookSettings, KeySettings, Provider, Repository,
+    RetentionPolicy, Store, StoreSettings, Summary,
 };
 use db_platform::settings_from_vars;
 
@@ -32,6 +32,7 @@ pub(crate) struct BackupSettings {
     pub(crate) keys: KeySettings,
     pub(crate) compression: Compression,
     pub(crate) retention: RetentionPolicy,
+    pub(crate) hooks: HookSettings,
 }
 
 impl BackupSettings {
@@ -46,6 +47,7 @@ impl BackupSettings {
             keys: from.get(),
             compression: from.get(),
             retention: from.get(),
+            hooks: from.get(),
         })?;
         // The cloud's client reads the process's environment, and these may stand in the file of settings only.
         let cloud = match settings.store.provider {

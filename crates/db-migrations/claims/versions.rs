@@ -1,5 +1,6 @@
 //! The reference migrations on every server version that we support.
 
+use db_migrations::MigrationError;
 use db_migrations::check::{CheckConfig, CheckReport, Databases, Fingerprint, check};
 use db_testkit::Cluster;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -15,8 +16,8 @@ const MAJORS: [u16; 5] = [14, 15, 16, 17, 18];
 struct Run {
     major: u16,
     server: i64,
-    /// Whether up, down and up lead to the same schema.
-    same: bool,
+    /// Whether up, down and up lead to the same schema, or why one of them failed.
+    same: Result<bool, String>,
     /// Boots that failed, and migrations of the storm that did not run exactly once.
     storm: Vec<String>,
     report: CheckReport,
@@ -25,7 +26,10 @@ struct Run {
 pub(crate) fn measure(_: Size) -> Figure {
     let runs: Vec<Run> = MAJORS.into_iter().map(|major| runtime().block_on(one(major))).collect();
     let right = |run: &&Run| {
-        run.same && run.storm.is_empty() && run.report.summary.passes && run.server == i64::from(run.major)
+        run.same == Ok(true)
+            && run.storm.is_empty()
+            && run.report.summary.passes
+            && run.server == i64::from(run.major)
     };
     let held = runs.iter().filter(right).count();
     let shown: Vec<Value> = runs.iter().map(|run| shown(run, right(&run))).collect();
@@ -48,7 +52,7 @@ async fn one(major: u16) -> Run {
     eprintln!("migrations-8: PostgreSQL {major}");
     let cluster = Cluster::builder().version(major).start().await.unwrap();
     let server = Server(cluster.primary_url());
-    let same = up_down_up(&database(&server, "trip").await).await;
+    let same = up_down_up(&database(&server, "trip").await).await.map_err(|error| error.to_string());
     let mut storm = Storm::default();
     let ran = boot_all(&mut storm, &database(&server, "storm").await, migrator(reference())).await;
     if ran != reference().iter().count() {
@@ -60,15 +64,15 @@ async fn one(major: u16) -> Run {
     Run { major, server: number(&mut conn, version).await, same, storm: storm.failed, report }
 }
 
-async fn up_down_up(url: &str) -> bool {
+async fn up_down_up(url: &str) -> Result<bool, MigrationError> {
     let mut conn = AsyncPgConnection::establish(url).await.unwrap();
     let migrator = migrator(reference());
-    let all = migrator.apply(&mut conn, |_| ()).await.unwrap().len();
+    let all = migrator.apply(&mut conn, |_| ()).await?.len();
     let first = Fingerprint::of(&mut conn).await.unwrap();
-    migrator.undo(&mut conn, all, |_| ()).await.unwrap();
-    migrator.apply(&mut conn, |_| ()).await.unwrap();
+    migrator.undo(&mut conn, all, |_| ()).await?;
+    migrator.apply(&mut conn, |_| ()).await?;
     let second = Fingerprint::of(&mut conn).await.unwrap();
-    first.len() > all && first.diff(&second).is_empty()
+    Ok(first.len() > all && first.diff(&second).is_empty())
 }
 
 async fn database(server: &Server, name: &str) -> String {

@@ -262,6 +262,7 @@ impl DbCache {
             counter("db.cache.breaker.opened", "{time}", stats.breaker_opened),
             gauge("db.cache.feed.lag", "s", stats.feed_lag.unwrap_or_default().as_secs_f64()),
             gauge("db.cache.unheard", "{slot}", stats.unheard_slots as f64),
+            counter("db.cache.answered_untold", "{transaction}", stats.answered_untold),
         ];
         all.extend(
             stats

@@ -4,8 +4,10 @@ mod notifications;
 
 use std::collections::HashMap;
 
+#[cfg(feature = "backup-import")]
+use db_backup::ImportSettings;
 #[cfg(feature = "backup")]
-use db_backup::{Compression, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
+use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{
@@ -84,6 +86,9 @@ const BACKUP: &[&Group] = &[
     Compression::GROUPS[0],
     RetentionPolicy::GROUPS[0],
     ScheduleSettings::GROUPS[0],
+    #[cfg(feature = "backup-import")]
+    ImportSettings::GROUPS[0],
+    HookSettings::GROUPS[0],
 ];
 #[cfg(not(feature = "backup"))]
 const BACKUP: &[&Group] = &[];
@@ -246,7 +251,10 @@ mod tests {
             check::<Compression>();
             check::<RetentionPolicy>();
             check::<ScheduleSettings>();
+            check::<HookSettings>();
         }
+        #[cfg(feature = "backup-import")]
+        check::<ImportSettings>();
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

@@ -10,6 +10,7 @@ mod cancel;
 pub mod claims;
 mod cluster;
 mod database;
+mod debian;
 mod error;
 #[cfg(feature = "otel")]
 mod exported;
@@ -35,6 +36,7 @@ pub use cancel::{Polled, cancel_at_each_poll, poll_times};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use database::TestDatabase;
 pub use db_server::{PoolMode, Stop};
+pub use debian::Debian;
 pub use error::TestkitError;
 #[cfg(feature = "otel")]
 pub use exported::{Exported, Figure, Kind};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{DumpConfig, GLOBALS, ROWS, counts, work};
+use super::{DumpConfig, GLOBALS, ROWS, UNSEEN, counts, work};
 use crate::manifest::{File, Kind, Root, Summary, What};
 use crate::physical_error::PhysicalError;
 use crate::programs::{self, Programs};
@@ -31,6 +31,8 @@ pub async fn dump(
     let mut session = Session::open_for_sql(&config.url, config.dial.as_ref()).await?;
     let major = session.major();
     let facts = server_facts(&mut session).await?;
+    let others = "SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate ORDER BY 1";
+    let others = session.rows(others).await?;
     session.close().await;
     let programs = Programs::find(major, config.programs.as_deref())?;
     let cluster = repository.cluster(facts.system_identifier);
@@ -39,14 +41,19 @@ pub async fn dump(
         [] => vec![config.url.database().to_owned()],
         named => named.to_vec(),
     };
+    let others = others.into_iter().filter_map(|row| row.into_iter().next().flatten());
+    let left_out = others.filter(|other| !databases.contains(other));
+    let mut unseen: Vec<String> =
+        left_out.map(|other| format!("the database {other}, which was not named")).collect();
     let mut store = Stored { writer: draft.writer(config.writer)?, files: Vec::new() };
-    match all(config, &programs, &databases, &mut store, observer).await {
+    match all(config, &programs, &databases, &mut store, &mut unseen, observer).await {
         Ok(rows) => {
             let written = store.writer.finish().await?;
             draft.summary.ended = Utc::now();
             draft.summary.databases = databases;
             draft.summary.label = config.label.clone();
             draft.summary.notes.insert(ROWS.to_owned(), rows);
+            draft.summary.notes.insert(UNSEEN.to_owned(), json!(unseen));
             draft.summary.notes.insert("tables".to_owned(), json!(config.tables));
             Ok(draft.publish(store.files, written.content).await?)
         }
@@ -70,6 +77,7 @@ async fn all(
     programs: &Programs,
     databases: &[String],
     store: &mut Stored,
+    unseen: &mut Vec<String>,
     observer: &Observer,
 ) -> Result<serde_json::Value, PhysicalError> {
     let mut rows = serde_json::Map::new();
@@ -77,13 +85,16 @@ async fn all(
         observer(Progress::Stage("dumping"));
         let work = work::directory(&config.work_directory)?;
         let directory = work.path().join("dump");
-        let counted = one(config, programs, database, &directory).await?;
+        let counted = one(config, programs, database, &directory, unseen).await?;
         rows.insert(database.clone(), json!(counted));
         observer(Progress::Stage("storing"));
         store.directory(&directory, &Root::Dump(Some(database.clone()))).await?;
     }
     let work = work::directory(&config.work_directory)?;
-    globals(config, programs, databases, &work.path().join(GLOBALS)).await?;
+    let has_passwords = globals(config, programs, databases, &work.path().join(GLOBALS)).await?;
+    unseen.extend(
+        (!has_passwords).then(|| "the passwords of the roles, which only a superuser may read".to_owned()),
+    );
     store.directory(work.path(), &Root::Dump(None)).await?;
     Ok(serde_json::Value::Object(rows))
 }
@@ -94,6 +105,7 @@ async fn one(
     programs: &Programs,
     database: &str,
     directory: &Path,
+    unseen: &mut Vec<String>,
 ) -> Result<super::RowCounts, PhysicalError> {
     let url = config.url.clone().with_database(database);
     let mut session = Session::open_for_sql(&url, config.dial.as_ref()).await?;
@@ -106,19 +118,28 @@ async fn one(
     for table in &config.tables {
         command.arg(format!("--table={table}"));
     }
-    programs::run(command).await?;
+    let warned = programs::warnings(command).await?;
+    unseen.extend(warned.into_iter().map(|warning| format!("{database}: pg_dump warns: {warning}")));
+    let foreign = counts::foreign_tables(&mut session).await?;
+    unseen.extend(
+        foreign.into_iter().map(|table| format!("{database}: the rows of the foreign table {table}")),
+    );
     let counted = config.count_rows && config.tables.is_empty();
+    if !counted {
+        unseen.push(format!("{database}: how many rows its tables had, which nobody counted"));
+    }
     let rows = if counted { counts::counts(&mut session).await? } else { Default::default() };
     session.close().await;
     Ok(rows)
 }
 
+/// Dumps what belongs to no database; whether the roles' passwords came along.
 async fn globals(
     config: &DumpConfig,
     programs: &Programs,
     databases: &[String],
     file: &Path,
-) -> Result<(), PhysicalError> {
+) -> Result<bool, PhysicalError> {
     let database = databases.first().map_or("postgres", String::as_str);
     let command = |passwords: bool| {
         let mut command = programs.command("pg_dumpall", None);
@@ -131,8 +152,8 @@ async fn globals(
     };
     // Only a superuser may read the roles' passwords.
     match programs::run(command(true)).await {
-        Ok(_) => Ok(()),
-        Err(_) => programs::run(command(false)).await.map(drop),
+        Ok(_) => Ok(true),
+        Err(_) => programs::run(command(false)).await.map(|_| false),
     }
 }
 

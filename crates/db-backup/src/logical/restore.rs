@@ -39,6 +39,17 @@ pub async fn restore(
     config: &RestoreDumpConfig,
     observer: &Observer,
 ) -> Result<RestoredDump, PhysicalError> {
+    restore_without(cluster, backup, config, &[], observer).await
+}
+
+/// The same with further options of pg_restore.
+pub(crate) async fn restore_without(
+    cluster: &Cluster,
+    backup: &BackupId,
+    config: &RestoreDumpConfig,
+    options: &[&str],
+    observer: &Observer,
+) -> Result<RestoredDump, PhysicalError> {
     let manifest = cluster.manifest(backup).await?;
     if manifest.summary.kind != Kind::Logical {
         return Err(BackupError::Misuse("this backup is no dump: restore it to a directory").into());
@@ -56,7 +67,7 @@ pub async fn restore(
     observer(Progress::Stage("restoring"));
     let mut command = programs.command("pg_restore", None);
     work::connect(&mut command, &config.url, &config.into);
-    command.args(["--exit-on-error", "--no-password"]).arg("--dbname").arg(&config.into);
+    command.args(["--exit-on-error", "--no-password"]).args(options).arg("--dbname").arg(&config.into);
     command.arg(format!("--jobs={}", config.jobs.max(1)));
     for table in &config.tables {
         command.arg(format!("--table={table}"));

@@ -48,6 +48,11 @@ impl Home {
         Ok(path)
     }
 
+    /// Where dumps lie while they are restored; made by whoever needs it.
+    pub(super) fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
     pub(super) fn tablespace(&self, oid: u32) -> PathBuf {
         self.directory.join(format!("tablespace-{oid}"))
     }

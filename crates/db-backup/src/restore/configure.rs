@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use serde::Serialize;
+
+use super::reached::still_recovers;
 use super::{Action, Purpose, RestoreConfig, Target};
 use crate::physical_error::PhysicalError;
 
@@ -32,15 +35,51 @@ pub(super) fn write(
     fs::write(&signal, "").map_err(PhysicalError::at("write", &signal))
 }
 
+/// The targets, of which one may be set.
+const TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_time",
+    "recovery_target_lsn",
+    "recovery_target_xid",
+    "recovery_target_name",
+];
+
+/// What a restore sets besides, and [`tidy`] takes out with it.
+const OTHERS: [&str; 4] =
+    ["restore_command", "recovery_target_timeline", "recovery_target_action", "hot_standby"];
+
+/// What [`tidy`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "tidied", content = "settings")]
+pub enum Tidied {
+    /// The settings of the restore are taken out. The server forgets them when it is started the next time.
+    Removed,
+    /// There was nothing to take out.
+    Nothing,
+    /// `ALTER SYSTEM` has rewritten the file since, and nothing tells any more whose these settings are. They were left:
+    /// `ALTER SYSTEM RESET` each.
+    Rewritten(Vec<String>),
+}
+
 /// Removes what a restore has added to the settings, once the server takes writes. That a copy does not archive stays.
 ///
 /// # Errors
-/// Where the file cannot be written.
-pub fn tidy(directory: &Path) -> Result<(), PhysicalError> {
+/// [`PhysicalError::StillRecovers`] before the target is reached: without its settings the server would end its recovery
+/// somewhere else. Else where the file cannot be written.
+pub fn tidy(directory: &Path) -> Result<Tidied, PhysicalError> {
+    if still_recovers(directory) {
+        return Err(PhysicalError::StillRecovers { directory: directory.to_owned() });
+    }
     let path = directory.join("postgresql.auto.conf");
     let before = fs::read_to_string(&path).map_err(PhysicalError::at("read", &path))?;
+    let after = without(BEGIN, &before);
+    if after == before {
+        let left = OTHERS.iter().chain(&TARGETS).filter(|name| sets(&before, name));
+        let left: Vec<String> = left.map(ToString::to_string).collect();
+        return Ok(if left.is_empty() { Tidied::Nothing } else { Tidied::Rewritten(left) });
+    }
     let unfinished = directory.join("postgresql.auto.conf.db-backup");
-    fs::write(&unfinished, without(BEGIN, &before)).map_err(PhysicalError::at("write", &unfinished))?;
+    fs::write(&unfinished, after).map_err(PhysicalError::at("write", &unfinished))?;
     if let Ok(about) = fs::metadata(&path) {
         use std::os::unix::fs::MetadataExt;
         let owner = (Some(about.uid()), Some(about.gid()));
@@ -49,7 +88,14 @@ pub fn tidy(directory: &Path) -> Result<(), PhysicalError> {
         fs::set_permissions(&unfinished, about.permissions())
             .map_err(PhysicalError::at("own", &unfinished))?;
     }
-    fs::rename(&unfinished, &path).map_err(PhysicalError::at("write", &path))
+    fs::rename(&unfinished, &path).map_err(PhysicalError::at("write", &path))?;
+    Ok(Tidied::Removed)
+}
+
+/// Whether a file of settings sets this one.
+fn sets(text: &str, name: &str) -> bool {
+    let set = |line: &str| line.split_once('=').is_some_and(|(set, _)| set.trim() == name);
+    text.lines().any(set)
 }
 
 /// What a copy keeps.
@@ -64,13 +110,7 @@ fn block(config: &RestoreConfig, timeline: u32, with_log: bool) -> String {
     settings.push(("recovery_target_timeline", timeline.to_string()));
     // Of the five kinds of targets only one may be set; a backup may hold another one.
     let own = config.target.settings(config.inclusive);
-    for name in [
-        "recovery_target",
-        "recovery_target_time",
-        "recovery_target_lsn",
-        "recovery_target_xid",
-        "recovery_target_name",
-    ] {
+    for name in TARGETS {
         if !own.iter().any(|(set, _)| *set == name) {
             settings.push((name, String::new()));
         }
@@ -153,9 +193,36 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_never_taken_out_before_the_target_is_reached() {
+        let (home, before) = written(Purpose::InPlace);
+        let refused = tidy(home.path()).unwrap_err();
+        assert!(matches!(refused, PhysicalError::StillRecovers { .. }), "{refused}");
+        assert_eq!(fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap(), before);
+    }
+
+    /// What the server does when it has reached the target.
+    fn promoted(home: &Path) {
+        fs::remove_file(home.join("recovery.signal")).unwrap();
+    }
+
+    #[test]
+    fn settings_that_alter_system_has_rewritten_are_named_and_left() {
+        let (home, text) = written(Purpose::InPlace);
+        promoted(home.path());
+        let path = home.path().join("postgresql.auto.conf");
+        let rewritten: String =
+            text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        fs::write(&path, &rewritten).unwrap();
+        let Tidied::Rewritten(left) = tidy(home.path()).unwrap() else { panic!("{rewritten}") };
+        assert_eq!(left.len(), OTHERS.len() + TARGETS.len(), "{left:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), rewritten);
+    }
+
+    #[test]
     fn a_copy_never_archives_even_when_it_is_tidied() {
         let (home, text) = written(Purpose::Copy);
         assert_eq!(text.matches("\narchive_mode = 'off'\n").count(), 1, "{text}");
+        promoted(home.path());
         tidy(home.path()).unwrap();
         let tidied = fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap();
         assert!(
@@ -167,7 +234,9 @@ mod tests {
     #[test]
     fn what_was_written_is_taken_out_again_and_nothing_else() {
         let (home, _) = written(Purpose::InPlace);
-        tidy(home.path()).unwrap();
+        promoted(home.path());
+        assert_eq!(tidy(home.path()).unwrap(), Tidied::Removed);
+        assert_eq!(tidy(home.path()).unwrap(), Tidied::Nothing);
         let tidied = fs::read_to_string(home.path().join("postgresql.auto.conf")).unwrap();
         assert_eq!(tidied, "work_mem = '8MB'\n");
     }

@@ -31,6 +31,10 @@ pub(super) fn layout(manifest: &Manifest) -> Result<Vec<Vec<Piece>>, PhysicalErr
             if here > 0 {
                 let (from, bytes) =
                     usize::try_from(from).ok().zip(usize::try_from(here).ok()).ok_or_else(|| beyond(file))?;
+                if here == size {
+                    // Most chunks are of one file, and there may be millions of them.
+                    pieces[chunk].reserve_exact(1);
+                }
                 pieces[chunk].push(Piece { file: number, at, from, bytes });
             }
             (left, at, from, chunk) = (left - here, at + here, 0, chunk + 1);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::layout::{Piece, layout};
-use crate::chunk::{ChunkId, ChunkRef};
+use crate::chunk::ChunkId;
 use crate::manifest::{Manifest, Root, What};
 use crate::physical_error::PhysicalError;
 use crate::progress::{Observer, Progress};
@@ -46,11 +46,10 @@ pub(super) struct Done {
 
 struct Shared {
     reader: ChunkReader,
-    chunks: Vec<ChunkRef>,
     pieces: Vec<Vec<Piece>>,
     /// Where each file goes; `None` where it is left out.
     places: Vec<Option<PathBuf>>,
-    /// Where each file may lie already.
+    /// Where each file lies already, perhaps in part; `None` where nothing of it can.
     old: Vec<Option<PathBuf>>,
     control: Option<usize>,
     fetched: AtomicU64,
@@ -85,15 +84,13 @@ pub(super) async fn write(
     workers: usize,
     observer: &Observer,
 ) -> Result<Done, PhysicalError> {
-    let places = prepare(manifest, roots)?;
+    let Prepared { places, old } = prepare(manifest, roots)?;
     let is_control = |file: &crate::File| file.root == Root::Data && file.path == CONTROL;
-    let old = manifest.files.iter().map(|file| Some(roots.old_of(&file.root)?.join(&file.path)));
     let shared = Arc::new(Shared {
         reader: cluster.reader(manifest, 1),
-        chunks: manifest.content.chunks.clone(),
         pieces: layout(manifest)?,
         places,
-        old: old.collect(),
+        old,
         control: manifest.files.iter().position(is_control),
         fetched: AtomicU64::new(0),
         kept: AtomicU64::new(0),
@@ -101,7 +98,7 @@ pub(super) async fn write(
     let mut done = Done::default();
     let total = Some(manifest.summary.figures.plain_bytes);
     let mut tasks = JoinSet::new();
-    let mut next = 0..shared.chunks.len();
+    let mut next = 0..shared.pieces.len();
     loop {
         while tasks.len() < workers.max(1) + 1
             && let Some(number) = next.next()
@@ -140,45 +137,61 @@ pub(super) fn sync(directory: &Path) -> Result<(), PhysicalError> {
     synced.map_err(PhysicalError::at("sync", directory))
 }
 
-/// Makes directories, links and empty files of the right size; returns where each file goes.
-fn prepare(manifest: &Manifest, roots: &Roots) -> Result<Vec<Option<PathBuf>>, PhysicalError> {
-    let mut places = Vec::with_capacity(manifest.files.len());
+/// What was made for the files, by their numbers.
+#[derive(Default)]
+struct Prepared {
+    places: Vec<Option<PathBuf>>,
+    old: Vec<Option<PathBuf>>,
+}
+
+/// Makes directories, links and empty files of the right size.
+fn prepare(manifest: &Manifest, roots: &Roots) -> Result<Prepared, PhysicalError> {
+    let mut prepared = Prepared::default();
     for path in roots.tablespaces.values().chain([&roots.data]) {
         directory(path)?;
     }
     for file in &manifest.files {
-        let Some(root) = roots.of(&file.root) else {
-            places.push(None);
-            continue;
-        };
-        let path = inside(root, &file.path)?;
-        match &file.what {
-            What::Directory => directory(&path)?,
-            What::Link { to } => link(roots, &file.path, to, &path)?,
-            What::File { extent } => {
-                if let Some(parent) = path.parent() {
-                    directory(parent)?;
-                }
-                let is_control = file.root == Root::Data && file.path == CONTROL;
-                if is_control {
-                    // Until the end no server may start here, nor on what an earlier restore left.
-                    let _ = fs::remove_file(&path);
-                } else {
-                    empty(&path, extent.bytes, file.mode).map_err(PhysicalError::at("create", &path))?;
-                    places.push(Some(path));
-                    continue;
-                }
-            }
-        }
-        places.push(None);
+        let place = place(file, roots)?;
+        let old = roots.old_of(&file.root).map(|old| old.join(&file.path));
+        // What was made just now has nothing to keep: it is not read, nor are its zeros hashed.
+        let is_new = place.as_ref().is_some_and(|(path, made)| *made && old.as_ref() == Some(path));
+        prepared.old.push(old.filter(|old| !is_new && old.is_file()));
+        prepared.places.push(place.map(|(path, _)| path));
     }
-    Ok(places)
+    Ok(prepared)
 }
 
-fn empty(path: &Path, bytes: u64, mode: u32) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+/// Makes one of them; where its content goes, and whether nothing was there before.
+fn place(file: &crate::File, roots: &Roots) -> Result<Option<(PathBuf, bool)>, PhysicalError> {
+    let Some(root) = roots.of(&file.root) else { return Ok(None) };
+    let path = inside(root, &file.path)?;
+    match &file.what {
+        What::Directory => directory(&path)?,
+        What::Link { to } => link(roots, &file.path, to, &path)?,
+        What::File { extent } => {
+            if let Some(parent) = path.parent() {
+                directory(parent)?;
+            }
+            if file.root != Root::Data || file.path != CONTROL {
+                let made =
+                    empty(&path, extent.bytes, file.mode).map_err(PhysicalError::at("create", &path))?;
+                return Ok(Some((path, made)));
+            }
+            // Until the end no server may start here, nor on what an earlier restore left.
+            let _ = fs::remove_file(&path);
+        }
+    }
+    Ok(None)
+}
+
+/// A file of this size; whether it was not there before.
+fn empty(path: &Path, bytes: u64, mode: u32) -> io::Result<bool> {
+    let made = OpenOptions::new().write(true).create_new(true).open(path);
+    let is_new = made.is_ok();
+    let file = made.or_else(|_| OpenOptions::new().write(true).create(true).truncate(false).open(path))?;
     file.set_len(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))
+    file.set_permissions(Permissions::from_mode(mode))?;
+    Ok(is_new)
 }
 
 fn directory(path: &Path) -> Result<(), PhysicalError> {
@@ -245,16 +258,25 @@ impl Shared {
 
     /// The chunk as the disk has it, if that is what the backup has.
     fn there(&self, number: usize) -> Option<Bytes> {
-        let chunk = &self.chunks[number];
-        let mut bytes = vec![0; chunk.plain_bytes as usize];
-        let mut covered = 0;
-        for piece in &self.pieces[number] {
-            let path = self.old[piece.file].as_ref()?;
-            let file = File::open(path).ok()?;
-            file.read_exact_at(&mut bytes[piece.from..piece.from + piece.bytes], piece.at).ok()?;
-            covered += piece.bytes;
+        let chunk = self.reader.chunk_ref(number as u64).ok()?;
+        let pieces = &self.pieces[number];
+        let covered: usize = pieces.iter().map(|piece| piece.bytes).sum();
+        if covered != chunk.plain_bytes as usize || pieces.iter().any(|piece| self.old[piece.file].is_none())
+        {
+            return None;
         }
-        (covered == bytes.len() && ChunkId::of(&bytes) == chunk.id).then(|| Bytes::from(bytes))
+        let buffers = self.reader.buffers();
+        let mut bytes = buffers.take();
+        bytes.resize(covered, 0);
+        let read = pieces.iter().try_for_each(|piece| {
+            let file = File::open(self.old[piece.file].as_ref()?).ok()?;
+            file.read_exact_at(&mut bytes[piece.from..piece.from + piece.bytes], piece.at).ok()
+        });
+        if read.is_some() && ChunkId::of(&bytes) == chunk.id {
+            return Some(buffers.share(bytes));
+        }
+        buffers.give_back(bytes);
+        None
     }
 
     /// Writes the pieces of a chunk; returns what belongs to `pg_control`.

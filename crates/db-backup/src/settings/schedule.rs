@@ -5,6 +5,8 @@ use std::time::Duration;
 use db_core::settings::{FromSettings, Group, Limit, Reader, Setting, Text};
 use db_schedule::Cron;
 
+use crate::verify_scope::VerifyScope;
+
 const SCHEDULE: Text = Text {
     name: "BACKUP_SCHEDULE",
     aliases: &[],
@@ -22,6 +24,13 @@ const VERIFY: Text = Text {
     aliases: &[],
     meaning: "When it reads everything back and compares it with its checksums; `off` for never.",
     default: "`0 5 * * *` where `BACKUP_SCHEDULE` is set",
+};
+const VERIFY_SCOPE: Text = Text {
+    name: "BACKUP_VERIFY_SCOPE",
+    aliases: &[],
+    meaning: "Of which objects it then reads the contents: `all`, `new` for those that came since the last time, or a random \
+              share as in `10%`.",
+    default: "`all`",
 };
 const REHEARSE: Text = Text {
     name: "BACKUP_REHEARSE_SCHEDULE",
@@ -71,18 +80,31 @@ const MAX_AGE: Setting<Limit> = Setting {
     unit_required: &["BACKUP_MAX_AGE"],
 };
 
+const WATCH_EVERY: Setting<Limit> = Setting {
+    name: "BACKUP_WATCH_EVERY",
+    aliases: &[],
+    meaning: "How often `dbctl agent` looks whether the archive is whole and how far it is behind. Each look lists the log in \
+              the repository, which stores charge for; `never` looks never.",
+    default: [Limit::after(Duration::from_secs(5)); 4],
+    min: Limit::after(Duration::from_secs(1)),
+    max: Limit::NEVER,
+    unit_required: &["BACKUP_WATCH_EVERY"],
+};
+
 const SCHEDULES: Group = Group {
     title: "When backups are taken and looked at",
     settings: &[
         &SCHEDULE,
         &INCREMENTAL,
         &VERIFY,
+        &VERIFY_SCOPE,
         &REHEARSE,
         &EXPIRE,
         &TIME_ZONE,
         &JITTER,
         &TIMEOUT,
         &MAX_AGE,
+        &WATCH_EVERY,
     ],
     elsewhere: &[],
 };
@@ -106,6 +128,8 @@ pub struct ScheduleSettings {
     pub incremental: Option<Cron>,
     /// Verification.
     pub verify: Option<Cron>,
+    /// Of which objects verification reads the contents.
+    pub verify_scope: VerifyScope,
     /// A rehearsal.
     pub rehearse: Option<Cron>,
     /// Expiry.
@@ -116,6 +140,8 @@ pub struct ScheduleSettings {
     pub timeout: Duration,
     /// How old the last success may be before people are told; none is never.
     pub max_age: Option<Duration>,
+    /// How often the archive is looked at; none is never.
+    pub watch_every: Option<Duration>,
 }
 
 impl FromSettings for ScheduleSettings {
@@ -131,11 +157,13 @@ impl FromSettings for ScheduleSettings {
         ScheduleSettings {
             incremental: cron(from, &INCREMENTAL, None, &zone),
             verify: cron(from, &VERIFY, default("0 5 * * *"), &zone),
+            verify_scope: from.parse(&VERIFY_SCOPE).unwrap_or_default(),
             rehearse: cron(from, &REHEARSE, default("0 6 * * SUN"), &zone),
             expire: cron(from, &EXPIRE, default("30 4 * * *"), &zone),
             jitter: from.read(&JITTER),
             timeout: from.read(&TIMEOUT),
             max_age: from.read(&MAX_AGE).into(),
+            watch_every: from.read(&WATCH_EVERY).into(),
             full,
         }
     }

@@ -39,6 +39,9 @@ impl Store {
                 Verdict::Full(source) => {
                     return Err(Fault::Error(BackupError::Full { path: path.to_owned(), source }));
                 }
+                Verdict::Retained(source) => {
+                    return Err(Fault::Error(BackupError::Retained { path: path.to_owned(), source }));
+                }
                 Verdict::Again(source) => source,
             };
             if began.elapsed().saturating_add(pause) >= limits.deadline {

@@ -3,7 +3,6 @@
 use std::error::Error as _;
 use std::io;
 
-use bytes::Bytes;
 use object_store::Error;
 
 use crate::error::BackupError;
@@ -20,6 +19,8 @@ pub(super) enum Verdict {
     Final(Fault),
     Denied(Box<Error>),
     Full(Box<Error>),
+    /// The object is locked against removal.
+    Retained(Box<Error>),
     Again(Box<Error>),
 }
 
@@ -33,7 +34,21 @@ impl Fault {
     }
 }
 
+/// What stores answer when an object may not be removed yet: Google's retention policy and holds, Azure's immutability
+/// policy, S3's object lock and those that speak its protocol. In lower case.
+const RETAINED: [&str; 6] = [
+    "retentionpolicynotmet",
+    "objectunderactivehold",
+    "blobimmutabledueto",
+    "protected by object lock",
+    "objectlocked",
+    "worm protected",
+];
+
 pub(super) fn verdict(error: Error) -> Verdict {
+    if is_retained(&error) {
+        return Verdict::Retained(Box::new(error));
+    }
     match error {
         Error::NotFound { .. } => Verdict::Final(Fault::Missing),
         Error::AlreadyExists { .. } | Error::Precondition { .. } => Verdict::Final(Fault::Exists),
@@ -53,6 +68,18 @@ pub(super) fn verdict(error: Error) -> Verdict {
     }
 }
 
+/// `object_store` has no error of its own for it: what the store answered stands in the text.
+fn is_retained(error: &Error) -> bool {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    let text = text.to_ascii_lowercase();
+    RETAINED.iter().any(|code| text.contains(code))
+}
+
 /// The kind of the local error at the bottom, if there is one.
 fn io_kind(error: &Error) -> Option<io::ErrorKind> {
     let mut source = error.source();
@@ -70,12 +97,9 @@ pub(super) fn unanswered() -> Error {
     generic("no answer within the time for one attempt")
 }
 
-/// The bytes, if they are as many as they should be: a body that is cut off is asked for again.
-pub(super) fn whole(bytes: Bytes, expected: u64) -> object_store::Result<Bytes> {
-    if bytes.len() as u64 == expected {
-        return Ok(bytes);
-    }
-    Err(generic("the answer was cut off"))
+/// A body that has not as many bytes as it should have.
+pub(super) fn cut_off() -> Error {
+    generic("the answer was cut off")
 }
 
 fn generic(what: &'static str) -> Error {
@@ -97,5 +121,15 @@ mod tests {
         assert!(matches!(verdict(local(io::ErrorKind::ReadOnlyFilesystem)), Verdict::Denied(_)));
         assert!(matches!(verdict(local(io::ErrorKind::ConnectionReset)), Verdict::Again(_)));
         assert!(matches!(verdict(generic("503")), Verdict::Again(_)));
+    }
+
+    #[test]
+    fn a_lock_on_an_object_is_told_from_a_lack_of_rights() {
+        let denied =
+            |said: &'static str| Error::PermissionDenied { path: "a".to_owned(), source: said.into() };
+        assert!(matches!(verdict(denied("403: <Code>AccessDenied</Code>")), Verdict::Denied(_)));
+        let locked = "Access Denied because object protected by object lock.";
+        assert!(matches!(verdict(denied(locked)), Verdict::Retained(_)));
+        assert!(matches!(verdict(generic("409: BlobImmutableDueToPolicy")), Verdict::Retained(_)));
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use object_store::local::LocalFileSystem;
 
 use super::Store;
@@ -33,7 +34,8 @@ impl Store {
             Provider::Gcs => gcs(settings)?,
             Provider::Azure => azure(settings)?,
         };
-        Ok(store.with_limits(settings.limits))
+        let lock = TimeDelta::try_days(i64::from(settings.object_lock_days)).unwrap_or(TimeDelta::MAX);
+        Ok(store.with_limits(settings.limits).with_object_lock(lock))
     }
 }
 
@@ -79,13 +81,24 @@ fn client(settings: &StoreSettings) -> object_store::ClientOptions {
 
 #[cfg(feature = "s3")]
 fn s3(settings: &StoreSettings) -> Result<Store> {
-    use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+    use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+    use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+    let mut client = client(settings);
+    if settings.object_lock_days > 0 {
+        // S3 takes no object into a bucket with a lock that does not say how its checksum is made.
+        let name = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
+        let headers = HeaderMap::from_iter([(name, HeaderValue::from_static("SHA256"))]);
+        client = client.with_default_headers(headers);
+    }
     let mut builder = AmazonS3Builder::from_env()
         .with_bucket_name(&settings.bucket)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_client_options(client(settings))
+        .with_client_options(client)
         .with_retry(retries());
+    if settings.object_lock_days > 0 {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint);
     }

@@ -4,14 +4,17 @@
 //! ends its recovery there and takes writes. So that is said only where the repository says it; all else is fatal.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
-use super::{History, WalError, pages, tail};
+use super::pages::{self, Check};
+use super::{History, WalError, tail};
+use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
 use crate::wal_page::SegmentHeader;
@@ -62,12 +65,12 @@ pub async fn fetch(
     let name: WalName = name.parse().map_err(|_| WalError::Name(name.to_owned()))?;
     let system = system_of(data_directory_of(destination))?;
     let cluster = repository.cluster(system);
+    let buffers = Arc::default();
     let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else {
-        let Some(content) = get(&cluster, name).await? else {
-            return received(&cluster, name, destination).await;
+        return match get(&cluster, name, destination, &buffers).await? {
+            Some(_) => Ok(Fetched::Restored),
+            None => received(&cluster, name, destination).await,
         };
-        write(destination, &content)?;
-        return Ok(Fetched::Restored);
     };
     forget_before(spool, segment);
     if let Some(content) = ahead(spool, segment, system) {
@@ -75,14 +78,11 @@ pub async fn fetch(
         let _ = fs::remove_file(spool.join(segment.to_string()));
         return Ok(Fetched::Restored);
     }
-    let Some(content) = get(&cluster, name).await? else {
+    let Some(bytes) = get(&cluster, name, destination, &buffers).await? else {
         return received(&cluster, name, destination).await;
     };
-    write(destination, &content)?;
-    let size = SegmentHeader::of(&content).map(|header| header.segment_bytes);
-    drop(content);
-    if let Some(size) = size {
-        fetch_ahead(&cluster, segment, size, spool, config).await;
+    if let Ok(size) = u32::try_from(bytes) {
+        fetch_ahead(&cluster, segment, size, spool, config, &buffers).await;
     }
     Ok(Fetched::Restored)
 }
@@ -95,21 +95,85 @@ async fn received(cluster: &Cluster, name: WalName, destination: &Path) -> Resul
     Ok(Fetched::Restored)
 }
 
-/// Gets a file and checks that it is the one.
-async fn get(cluster: &Cluster, name: WalName) -> Result<Option<Bytes>, PhysicalError> {
-    let Some(content) = cluster.get_wal(name).await? else { return Ok(None) };
-    match name {
-        WalName::Segment(segment) => pages::check(segment, &content)?,
-        WalName::History(timeline) => {
-            History::parse(timeline, &String::from_utf8_lossy(&content))?;
-        }
-        WalName::Partial(_) | WalName::BackupHistory(..) => {}
+/// Gets a file to its destination and checks that it is the one; how many bytes it has. `None` where it is not there.
+async fn get(
+    cluster: &Cluster,
+    name: WalName,
+    destination: &Path,
+    buffers: &Arc<LogBuffers>,
+) -> Result<Option<u64>, PhysicalError> {
+    if let WalName::History(timeline) = name {
+        let Some(content) = cluster.get_wal(name).await? else { return Ok(None) };
+        History::parse(timeline, &String::from_utf8_lossy(&content))?;
+        write(destination, &content)?;
+        return Ok(Some(content.len() as u64));
     }
-    Ok(Some(content))
+    let unfinished = unfinished(destination);
+    let (path, segment) = (unfinished.clone(), name.segment());
+    let fresh = move || Arriving {
+        path: path.clone(),
+        file: None,
+        check: segment.map(Check::new),
+        torn: None,
+        bytes: 0,
+    };
+    let got = cluster.read_wal(name, buffers, fresh, |arriving, _, piece| arriving.add(piece)).await;
+    let finished = match got {
+        Ok(None) => return Ok(None),
+        Ok(Some(arriving)) => arriving.finish(destination).map(Some),
+        Err(error) => Err(error.into()),
+    };
+    if finished.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    finished
+}
+
+/// A file that arrives piece by piece.
+struct Arriving {
+    path: PathBuf,
+    file: Option<File>,
+    check: Option<Check>,
+    /// What is wrong with its pages.
+    torn: Option<WalError>,
+    bytes: u64,
+}
+
+impl Arriving {
+    fn add(&mut self, piece: &[u8]) -> Result<(), BackupError> {
+        if let Some(check) = self.check.as_mut().filter(|_| self.torn.is_none()) {
+            self.torn = check.look(piece).err();
+        }
+        self.bytes += piece.len() as u64;
+        let path = &self.path;
+        let written = match &mut self.file {
+            Some(file) => file.write_all(piece),
+            none => File::create(path).and_then(|file| none.insert(file).write_all(piece)),
+        };
+        written.map_err(|source| unwritten(path, source))
+    }
+
+    /// It appears at once, whole and for good.
+    fn finish(self, destination: &Path) -> Result<u64, PhysicalError> {
+        if let Some(torn) = self.torn {
+            return Err(torn.into());
+        }
+        let synced = self.file.map_or(Ok(()), |file| file.sync_all());
+        let placed = synced.and_then(|()| place(&self.path, destination));
+        placed.map_err(|source| unwritten(destination, source))?;
+        Ok(self.bytes)
+    }
 }
 
 /// Fetches the segments behind this one into the spool. What fails here is asked for again, and then told.
-async fn fetch_ahead(cluster: &Cluster, segment: Segment, size: u32, spool: &Path, config: &FetchConfig) {
+async fn fetch_ahead(
+    cluster: &Cluster,
+    segment: Segment,
+    size: u32,
+    spool: &Path,
+    config: &FetchConfig,
+    buffers: &Arc<LogBuffers>,
+) {
     if fs::create_dir_all(spool).is_err() {
         return;
     }
@@ -122,9 +186,9 @@ async fn fetch_ahead(cluster: &Cluster, segment: Segment, size: u32, spool: &Pat
             if path.exists() {
                 continue;
             }
+            let buffers = Arc::clone(buffers);
             tasks.spawn(async move {
-                let content = get(&cluster, WalName::Segment(wanted)).await.ok().flatten();
-                content.is_some_and(|content| write(&path, &content).is_ok())
+                matches!(get(&cluster, WalName::Segment(wanted), &path, &buffers).await, Ok(Some(_)))
             });
         }
         match tasks.join_next().await {
@@ -165,21 +229,35 @@ const UNFINISHED: &str = ".unfinished-";
 
 /// Writes a file so that it appears at once, whole and for good.
 fn write(destination: &Path, content: &[u8]) -> Result<(), PhysicalError> {
-    let directory =
-        destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let unfinished = directory.join(format!("{UNFINISHED}{name}-{}", std::process::id()));
+    let unfinished = unfinished(destination);
     let written = (|| {
         let mut file = File::create(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&unfinished, destination)?;
-        File::open(directory)?.sync_all()
+        place(&unfinished, destination)
     })();
     if written.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
-    written.map_err(|source| {
-        PhysicalError::Repository(BackupError::io(format!("cannot write {}", destination.display()), source))
-    })
+    Ok(written.map_err(|source| unwritten(destination, source))?)
+}
+
+/// Where a file is until it is whole.
+fn unfinished(destination: &Path) -> PathBuf {
+    let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    directory_of(destination).join(format!("{UNFINISHED}{name}-{}", std::process::id()))
+}
+
+/// Puts what is on the disk in its place.
+fn place(unfinished: &Path, destination: &Path) -> io::Result<()> {
+    fs::rename(unfinished, destination)?;
+    File::open(directory_of(destination))?.sync_all()
+}
+
+fn directory_of(destination: &Path) -> &Path {
+    destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritten(path: &Path, source: io::Error) -> BackupError {
+    BackupError::io(format!("cannot write {}", path.display()), source)
 }

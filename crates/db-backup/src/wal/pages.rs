@@ -11,31 +11,57 @@ use crate::wal_page::SegmentHeader;
 ///
 /// Pages of zeros may follow the last one: the server had not come to them.
 pub(super) fn check(segment: Segment, content: &[u8]) -> Result<(), WalError> {
-    let torn = |reason: String| Err(WalError::Torn { segment, reason });
-    let Some(header) = SegmentHeader::of(content) else {
-        return torn("it does not begin as a segment does".to_owned());
-    };
-    let page_bytes = (header.page_bytes as usize).max(1024);
-    let mut ended_at = None;
-    for (index, page) in content.chunks(page_bytes).enumerate() {
-        let offset = index * page_bytes;
-        let magic = page.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
-        let position = page
-            .get(8..16)
-            .and_then(|bytes| bytes.first_chunk::<8>())
-            .map(|bytes| u64::from_le_bytes(*bytes));
-        if magic == Some(header.magic) && position == Some(header.position.0 + offset as u64) {
-            if let Some(ended) = ended_at {
-                return torn(format!("it has a hole at byte {ended}"));
-            }
-            continue;
-        }
-        if page.iter().any(|byte| *byte != 0) {
-            return torn(format!("the page at byte {offset} is not its own"));
-        }
-        ended_at.get_or_insert(offset);
+    Check::new(segment).look(content)
+}
+
+/// The same for a segment that comes in pieces, each of whole pages.
+#[derive(Debug)]
+pub(super) struct Check {
+    segment: Segment,
+    header: Option<SegmentHeader>,
+    /// How many bytes were looked at.
+    offset: usize,
+    /// Where the pages of zeros begin.
+    ended_at: Option<usize>,
+}
+
+impl Check {
+    pub(super) fn new(segment: Segment) -> Check {
+        Check { segment, header: None, offset: 0, ended_at: None }
     }
-    Ok(())
+
+    /// Looks at the next piece.
+    pub(super) fn look(&mut self, piece: &[u8]) -> Result<(), WalError> {
+        let wrong = self.wrong_in(piece);
+        wrong.map_or(Ok(()), |reason| Err(WalError::Torn { segment: self.segment, reason }))
+    }
+
+    fn wrong_in(&mut self, piece: &[u8]) -> Option<String> {
+        let Some(header) = self.header.or_else(|| SegmentHeader::of(piece)) else {
+            return Some("it does not begin as a segment does".to_owned());
+        };
+        self.header = Some(header);
+        for page in piece.chunks((header.page_bytes as usize).max(1024)) {
+            let offset = self.offset;
+            self.offset += page.len();
+            let magic = page.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
+            let position = page
+                .get(8..16)
+                .and_then(|bytes| bytes.first_chunk::<8>())
+                .map(|bytes| u64::from_le_bytes(*bytes));
+            if magic == Some(header.magic) && position == Some(header.position.0 + offset as u64) {
+                if let Some(ended) = self.ended_at {
+                    return Some(format!("it has a hole at byte {ended}"));
+                }
+                continue;
+            }
+            if page.iter().any(|byte| *byte != 0) {
+                return Some(format!("the page at byte {offset} is not its own"));
+            }
+            self.ended_at.get_or_insert(offset);
+        }
+        None
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +97,9 @@ mod tests {
         let mut holed = content.clone();
         holed[5 * PAGE..6 * PAGE].fill(0);
         check(segment, &holed).unwrap_err();
+        let mut in_pieces = Check::new(segment);
+        in_pieces.look(&holed[..6 * PAGE]).unwrap();
+        in_pieces.look(&holed[6 * PAGE..]).unwrap_err();
         let mut ends_early = content;
         ends_early[5 * PAGE..].fill(0);
         check(segment, &ends_early).unwrap();

@@ -6,14 +6,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
 use super::marks::{Marks, said_of};
-use super::pages;
+use super::pages::Check;
 use super::{History, WalError};
+use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
 use crate::wal_name::{Segment, WalName};
 use crate::{Cluster, Compression, Repository, WalPut};
@@ -30,7 +31,7 @@ pub struct PushConfig {
     pub spool: PathBuf,
     /// How many segments one call archives besides the one that was asked for.
     pub ahead: usize,
-    /// How many segments are compressed and stored at a time; each takes the memory of two segments.
+    /// How many segments are compressed and stored at a time; each takes the memory of what it is compressed to, and 8 MiB.
     pub workers: usize,
     /// How hard segments are compressed.
     pub compression: Compression,
@@ -82,7 +83,8 @@ pub async fn push(
     let system = system_of(data_directory_of(path))?;
     let cluster = repository.cluster(system);
     let Some(segment) = name.segment() else {
-        return store(&cluster, name, path.to_owned(), config.compression).await.map(Pushed::from);
+        let buffers = Arc::default();
+        return store(&cluster, name, path.to_owned(), config.compression, &buffers).await.map(Pushed::from);
     };
     let marks = Marks::below(&config.spool);
     if marks.take(segment, path) {
@@ -129,6 +131,7 @@ async fn side_by_side(
     let mut tasks = JoinSet::new();
     let mut results: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
     let mut waiting = wanted.iter().enumerate();
+    let buffers: Arc<LogBuffers> = Arc::default();
     loop {
         while tasks.len() < config.workers.max(1)
             && let Some((index, segment)) = waiting.next()
@@ -136,9 +139,10 @@ async fn side_by_side(
             let file = path.with_file_name(segment.to_string());
             let (cluster, name, compression) =
                 (cluster.clone(), WalName::Segment(*segment), config.compression);
+            let buffers = Arc::clone(&buffers);
             tasks.spawn(async move {
                 let said = said_of(&file);
-                (index, said, store(&cluster, name, file, compression).await)
+                (index, said, store(&cluster, name, file, compression, &buffers).await)
             });
         }
         match tasks.join_next().await {
@@ -156,27 +160,28 @@ async fn side_by_side(
     results.into_iter().map_while(|result| result).collect()
 }
 
-/// Checks a file and puts it into the repository.
+/// Checks a file and puts it into the repository. Of a segment one chunk is in memory at a time.
 async fn store(
     cluster: &Cluster,
     name: WalName,
     path: PathBuf,
     compression: Compression,
+    buffers: &Arc<LogBuffers>,
 ) -> Result<WalPut, PhysicalError> {
-    let read = tokio::task::spawn_blocking(move || {
-        let content = fs::read(&path).map_err(PhysicalError::at("read", &path))?;
-        check(name, &content)?;
-        Ok::<_, PhysicalError>(Bytes::from(content))
-    });
-    let content = read.await.map_err(|_| crate::BackupError::PipelineEnded)??;
-    Ok(cluster.put_wal(name, content, compression).await?)
-}
-
-fn check(name: WalName, content: &[u8]) -> Result<(), WalError> {
     match name {
-        WalName::Segment(segment) => pages::check(segment, content),
-        WalName::History(timeline) => History::parse(timeline, &String::from_utf8_lossy(content)).map(drop),
-        WalName::Partial(_) | WalName::BackupHistory(..) => Ok(()),
+        WalName::Segment(segment) => {
+            let mut check = Check::new(segment);
+            let look = move |piece: &[u8]| Ok::<_, PhysicalError>(check.look(piece)?);
+            cluster.put_wal_file(name, &path, compression, buffers, look).await
+        }
+        WalName::Partial(_) => cluster.put_wal_file(name, &path, compression, buffers, |_| Ok(())).await,
+        WalName::History(_) | WalName::BackupHistory(..) => {
+            let content = fs::read(&path).map_err(PhysicalError::at("read", &path))?;
+            if let WalName::History(timeline) = name {
+                History::parse(timeline, &String::from_utf8_lossy(&content))?;
+            }
+            Ok(cluster.put_wal(name, content.into(), compression).await?)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::History;
 use crate::Cluster;
 use crate::physical_error::PhysicalError;
 use crate::session::{Session, SessionError};
-use crate::wal_name::Segment;
+use crate::wal_name::{Segment, WalName};
 
 /// What the archive of one cluster looks like.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -30,6 +30,8 @@ pub struct TimelineStatus {
     pub timeline: u32,
     /// How many segments there are.
     pub segments: u64,
+    /// How many bytes all its files take in the store.
+    pub bytes: u64,
     /// The first of them.
     pub first: String,
     /// The last of them.
@@ -55,6 +57,10 @@ pub struct ServerSide {
     pub failing: Option<String>,
     /// How many files wait.
     pub ready: Option<u64>,
+    /// How long the oldest of them has waited, in seconds: 0 where none does. Only pg_monitor may know.
+    pub waiting_seconds: Option<u64>,
+    /// How often archive_command has failed, as the server counts.
+    pub failures: Option<u64>,
 }
 
 /// Something that somebody must look at.
@@ -120,6 +126,45 @@ pub enum ArchiveFinding {
     },
 }
 
+impl ArchiveFinding {
+    /// What kind of finding it is: a word for a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ArchiveFinding::Gap { .. } => "gap",
+            ArchiveFinding::Late { .. } => "late",
+            ArchiveFinding::Failing { .. } => "failing",
+            ArchiveFinding::Branch { .. } => "branch",
+            ArchiveFinding::NoHistory { .. } => "no-history",
+            ArchiveFinding::Disputed { .. } => "disputed",
+            ArchiveFinding::Foreign { .. } => "foreign",
+        }
+    }
+
+    /// What stays the same while it lasts, so that it is told once: its kind, and where it is.
+    pub fn key(&self) -> String {
+        let at = match self {
+            ArchiveFinding::Gap { first, .. } => first.clone(),
+            ArchiveFinding::Late { .. } | ArchiveFinding::Failing { .. } | ArchiveFinding::Foreign { .. } => {
+                String::new()
+            }
+            ArchiveFinding::Branch { timeline, .. } | ArchiveFinding::NoHistory { timeline } => {
+                timeline.to_string()
+            }
+            ArchiveFinding::Disputed { name } => name.clone(),
+        };
+        format!("{}:{at}", self.kind())
+    }
+
+    /// Whether it is a gap that the server is about to fill: several segments are stored at a time, and its archiver has not
+    /// done with this one yet.
+    fn comes_yet(&self, side: &ServerSide) -> bool {
+        let ArchiveFinding::Gap { first, .. } = self else { return false };
+        let segment = |name: &str| name.parse::<WalName>().ok().and_then(|name| name.segment());
+        let last = side.last_archived.as_deref().and_then(segment);
+        segment(first).zip(last).is_some_and(|(first, last)| first.timeline == last.timeline && first > last)
+    }
+}
+
 /// Looks at the archive, and at the server where a session is given. A segment may be as late as `late_after`.
 ///
 /// # Errors
@@ -131,34 +176,41 @@ pub async fn status(
     late_after: Duration,
 ) -> Result<ArchiveStatus, PhysicalError> {
     let histories = super::histories(cluster).await?;
-    let (mut segments, mut disputed) = (BTreeMap::new(), Vec::new());
+    let (mut segments, mut disputed, mut bytes) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for timeline in cluster.timelines().await? {
         let stored = cluster.wal(timeline).await?;
         disputed.extend(stored.iter().filter(|stored| stored.beside).map(|stored| stored.name.to_string()));
+        bytes.insert(timeline, stored.iter().map(|stored| stored.object.bytes).fold(0, u64::saturating_add));
         segments.insert(timeline, super::segments_of(&stored));
     }
-    let mut status = of_archive(&segments, &histories, segment_bytes);
+    let mut status = of_archive(&segments, &histories, segment_bytes, cluster.wal_floor().await?);
+    for timeline in &mut status.timelines {
+        timeline.bytes = bytes.get(&timeline.timeline).copied().unwrap_or_default();
+    }
     status.findings.extend(disputed.into_iter().map(|name| ArchiveFinding::Disputed { name }));
     if let Some(session) = server {
         let side = ask(session, &segments, segment_bytes).await?;
+        status.findings.retain(|finding| !finding.comes_yet(&side));
         status.findings.extend(of_server(&side, &segments, segment_bytes, late_after));
         status.server = Some(side);
     }
     Ok(status)
 }
 
-/// What the names and histories alone say.
+/// What the names and histories alone say. Below `floor` holes are an expiry's doing.
 fn of_archive(
     segments: &BTreeMap<u32, Vec<Segment>>,
     histories: &[History],
     segment_bytes: u32,
+    floor: Lsn,
 ) -> ArchiveStatus {
     let mut status = ArchiveStatus::default();
     for (timeline, segments) in segments {
         let (Some(first), Some(last)) = (segments.first(), segments.last()) else { continue };
         for pair in segments.windows(2) {
-            let expected = pair[0].next(segment_bytes);
-            if pair[1] != expected {
+            let kept = Segment::containing(*timeline, floor, segment_bytes);
+            let expected = pair[0].next(segment_bytes).max(kept);
+            if pair[1] > expected {
                 let bytes = pair[1].start(segment_bytes).bytes_since(expected.start(segment_bytes));
                 let missing = bytes / u64::from(segment_bytes.max(1));
                 status.findings.push(ArchiveFinding::Gap { first: expected.to_string(), missing });
@@ -170,13 +222,14 @@ fn of_archive(
         status.timelines.push(TimelineStatus {
             timeline: *timeline,
             segments: segments.len() as u64,
+            bytes: 0,
             first: first.to_string(),
             last: last.to_string(),
             end: last.next(segment_bytes).start(segment_bytes).to_string(),
         });
     }
     for history in histories {
-        status.findings.extend(branch(history, segments, segment_bytes));
+        status.findings.extend(branch(history, segments, segment_bytes, floor));
     }
     status
 }
@@ -186,12 +239,16 @@ fn branch(
     history: &History,
     segments: &BTreeMap<u32, Vec<Segment>>,
     segment_bytes: u32,
+    floor: Lsn,
 ) -> Option<ArchiveFinding> {
     let left = history.ancestors.last()?;
     let first = segments.get(&history.timeline)?.first()?;
     // Where the archive has nothing of the older timeline it began, or was expired, in the middle of this one.
     let of = segments.get(&left.timeline)?;
     let holds = Segment::containing(history.timeline, left.left_at, segment_bytes);
+    if holds.start(segment_bytes) < floor {
+        return None;
+    }
     if *first > holds {
         let bytes = first.start(segment_bytes).bytes_since(holds.start(segment_bytes));
         return Some(ArchiveFinding::Gap {
@@ -219,13 +276,15 @@ async fn ask(
     let timeline: u32 = field(&identity, 1).and_then(|text| text.parse().ok()).unwrap_or(0);
     let position: Lsn = field(&identity, 2).and_then(|text| text.parse().ok()).unwrap_or_default();
     let sql = "SELECT last_archived_wal, floor(extract(epoch FROM now() - last_archived_time))::bigint::text, CASE WHEN \
-               last_failed_time > coalesce(last_archived_time, '-infinity') THEN last_failed_wal END FROM pg_stat_archiver";
+               last_failed_time > coalesce(last_archived_time, '-infinity') THEN last_failed_wal END, failed_count::text FROM \
+               pg_stat_archiver";
     let archiver = session.rows(sql).await?;
-    let ready = "SELECT count(*)::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
-    let ready = match session.value(ready).await {
-        Ok(count) => count.parse().ok(),
+    let ready = "SELECT count(*)::text, coalesce(greatest(floor(extract(epoch FROM clock_timestamp() - min(modification))), 0), \
+                 0)::bigint::text FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'";
+    let ready = match session.rows(ready).await {
+        Ok(rows) => rows,
         // pg_monitor may look; the other answers do without it.
-        Err(SessionError::Server(_)) => None,
+        Err(SessionError::Server(_)) => crate::session::Rows::new(),
         Err(error) => return Err(error),
     };
     let end = segments.get(&timeline).and_then(|all| contiguous_end(all, segment_bytes)).unwrap_or_default();
@@ -236,7 +295,9 @@ async fn ask(
         since_last_seconds: field(&archiver, 1).and_then(|text| text.parse().ok()),
         last_archived: field(&archiver, 0),
         failing: field(&archiver, 2),
-        ready,
+        ready: field(&ready, 0).and_then(|text| text.parse().ok()),
+        waiting_seconds: field(&ready, 1).and_then(|text| text.parse().ok()),
+        failures: field(&archiver, 3).and_then(|text| text.parse().ok()),
     })
 }
 
@@ -287,7 +348,14 @@ mod tests {
 
     #[track_caller]
     fn check(all: &[(u32, &[u32])], histories: &[History], expected: &[&str]) {
-        let found = of_archive(&segments(all), histories, SIZE).findings;
+        check_above(0, all, histories, expected);
+    }
+
+    /// The same where an expiry has said that the log is kept from a segment of this number on.
+    #[track_caller]
+    fn check_above(number: u64, all: &[(u32, &[u32])], histories: &[History], expected: &[&str]) {
+        let floor = Lsn(number * u64::from(SIZE) + 40);
+        let found = of_archive(&segments(all), histories, SIZE, floor).findings;
         let said: Vec<String> = found.iter().map(|finding| format!("{finding:?}")).collect();
         assert_eq!(said.len(), expected.len(), "{said:?}");
         for (said, expected) in said.iter().zip(expected) {
@@ -314,6 +382,32 @@ mod tests {
         check(&[(1, &[1, 2, 3, 4]), (2, &[5])], &[], &["NoHistory"]);
         check(&[(1, &[1, 2]), (2, &[5])], &[second("0/5000100")], &["Branch"]);
         check(&[(1, &[1, 2, 3, 4]), (2, &[6])], &[second("0/5000100")], &["Gap"]);
+    }
+
+    #[test]
+    fn holes_that_an_expiry_has_made_are_none() {
+        check_above(7, &[(1, &[1, 2, 7, 8])], &[], &[]);
+        check_above(7, &[(1, &[1, 2, 8])], &[], &["Gap { first: \"000000010000000000000007\", missing: 1"]);
+        check_above(
+            7,
+            &[(1, &[1, 2, 7, 9])],
+            &[],
+            &["Gap { first: \"000000010000000000000008\", missing: 1"],
+        );
+        check_above(7, &[(1, &[1, 2]), (2, &[7, 8])], &[second("0/5000100")], &[]);
+    }
+
+    #[test]
+    fn a_gap_that_the_archiver_has_not_come_to_is_none_yet() {
+        let check = |last: &str, comes_yet: bool| {
+            let side = ServerSide { last_archived: Some(last.to_owned()), ..ServerSide::default() };
+            let gap = ArchiveFinding::Gap { first: "000000010000000000000003".to_owned(), missing: 1 };
+            assert_eq!(gap.comes_yet(&side), comes_yet, "{last}");
+        };
+        check("000000010000000000000002", true);
+        check("000000010000000000000003", false);
+        check("000000020000000000000002", false);
+        check("00000002.history", false);
     }
 
     #[test]

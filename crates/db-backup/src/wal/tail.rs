@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::error::Result;
+use crate::store::Object;
 use crate::wal_name::{Segment, WalName};
 use crate::wal_page::SegmentHeader;
 use crate::{BackupError, Cluster};
@@ -43,6 +44,38 @@ impl Tail {
 
 /// What is stored of a segment that is not whole, filled up with zeros to the size that its own header names.
 pub(super) async fn assembled(cluster: &Cluster, segment: Segment) -> Result<Option<Bytes>> {
+    let mut longest = longest(cluster, segment).await?;
+    let Some(header) = SegmentHeader::of(&longest) else { return Ok(None) };
+    longest.resize(header.segment_bytes as usize, 0);
+    let unfit = SegmentHeader::unfit(segment, cluster.system_identifier(), &longest);
+    let directory = directory(cluster, segment);
+    unfit.map_or(Ok(Some(Bytes::from(longest))), |what| Err(BackupError::damaged(directory, what)))
+}
+
+/// Copies to another repository what a restore could use: the pieces of segments that neither has whole, where the other
+/// one has fewer. How many segments they are of.
+pub(crate) async fn copy(from: &Cluster, to: &Cluster) -> Result<u64> {
+    let mut copied = 0;
+    for segment in tails(from).await? {
+        if from.has_wal(WalName::Segment(segment)).await? || to.has_wal(WalName::Segment(segment)).await? {
+            continue;
+        }
+        let bytes = longest(from, segment).await?;
+        if bytes.len() > longest(to, segment).await?.len() {
+            Tail::new(to).put(segment, 0, &bytes).await?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}
+
+/// The pieces of a segment, as the store has them.
+pub(crate) async fn pieces(cluster: &Cluster, segment: Segment) -> Result<Vec<Object>> {
+    cluster.store().list(&directory(cluster, segment)).await
+}
+
+/// The longest run of pieces of a segment, from its beginning on.
+async fn longest(cluster: &Cluster, segment: Segment) -> Result<Vec<u8>> {
     let mut longest: Vec<u8> = Vec::new();
     let directory = directory(cluster, segment);
     for run in cluster.store().directories(&directory).await? {
@@ -62,10 +95,7 @@ pub(super) async fn assembled(cluster: &Cluster, segment: Segment) -> Result<Opt
             longest = content;
         }
     }
-    let Some(header) = SegmentHeader::of(&longest) else { return Ok(None) };
-    longest.resize(header.segment_bytes as usize, 0);
-    let unfit = SegmentHeader::unfit(segment, cluster.system_identifier(), &longest);
-    unfit.map_or(Ok(Some(Bytes::from(longest))), |what| Err(BackupError::damaged(directory, what)))
+    Ok(longest)
 }
 
 /// The segments of which there are pieces.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{Packed, Pool, UnderWay, WriterStatistics, Written};
-use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, PackRef};
+use crate::chunk::{ChunkId, ChunkRef, ChunkTable, PackRef};
 use crate::container::{Container, Frame};
 use crate::error::{BackupError, Result};
 use crate::repository::Inside;
@@ -79,24 +79,26 @@ impl Packs {
             let again = usize::try_from(*at).ok().and_then(|at| self.table.chunks.get(at)).copied();
             let again = again.ok_or(BackupError::PipelineEnded)?;
             self.count(again, true);
-            self.pool.give_back_frame(frame);
+            self.pool.frames.give_back(frame.packed);
             return Ok(());
         }
         let (id, plain_bytes) = (frame.id, frame.plain_bytes);
+        if self.filling.as_ref().is_some_and(|filling| !filling.container.has_room(&frame, self.pack_bytes)) {
+            self.close().await?;
+        }
         let mut filling = match self.filling.take() {
             Some(filling) => filling,
             None => self.open()?,
         };
         let number = filling.container.frames();
         let row = filling.container.push_from(&mut frame)?;
-        self.pool.give_back_frame(frame);
+        self.pool.frames.give_back(frame.packed);
         self.own.insert(id, u32::try_from(self.table.chunks.len()).unwrap_or(u32::MAX));
         let (offset, stored_bytes) = (row.1, row.2);
         let pack = filling.number;
         self.count(ChunkRef { id, pack, frame: number, offset, stored_bytes, plain_bytes }, false);
-        let full = filling.container.bytes() >= self.pack_bytes;
         self.filling = Some(filling);
-        if full { self.close().await } else { Ok(()) }
+        Ok(())
     }
 
     fn refer_to_base(&mut self, id: ChunkId) -> Result<()> {
@@ -129,9 +131,8 @@ impl Packs {
     fn open(&mut self) -> Result<Filling> {
         let path = format!("{}/{:06}", self.directory, self.packs);
         self.packs += 1;
-        let number = self.add_pack(PackRef { path: path.clone(), bytes: 0 });
-        let room = self.pack_bytes + CHUNK_BYTES / 2;
-        let buffer = self.spare.take().unwrap_or_else(|| Vec::with_capacity(room));
+        let number = self.add_pack(PackRef { path: path.clone(), bytes: 0, frames: 0 });
+        let buffer = self.spare.take().unwrap_or_else(|| Vec::with_capacity(self.pack_bytes));
         let container = Container::create_in(&self.inside.ring, &path, buffer)?;
         Ok(Filling { container, path, number })
     }
@@ -139,10 +140,11 @@ impl Packs {
     /// Closes the pack and stores it, once the one before it is stored.
     async fn close(&mut self) -> Result<()> {
         let Some(Filling { container, path, number }) = self.filling.take() else { return Ok(()) };
+        let frames = container.frames();
         let object = container.finish()?;
         let bytes = object.len() as u64;
         if let Some(pack) = usize::try_from(number).ok().and_then(|at| self.table.packs.get_mut(at)) {
-            pack.bytes = bytes;
+            (pack.bytes, pack.frames) = (bytes, frames);
         }
         self.statistics.stored_bytes += bytes;
         self.wait().await?;

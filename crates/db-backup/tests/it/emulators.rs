@@ -47,6 +47,30 @@ impl Emulator {
         .await;
     }
 
+    /// The path and the newest version of an object, whatever hides it now.
+    pub(crate) fn version_of(&self, path: &str) -> String {
+        let request = format!(
+            "GET /{BUCKET}?versions&prefix={path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        );
+        let answer = self.ask_all(&request);
+        let version = answer.split("<Version>").nth(1).and_then(|entry| entry.split("<VersionId>").nth(1));
+        format!("{path}?versionId={}", version.unwrap().split('<').next().unwrap())
+    }
+
+    /// Asks to remove a version for good; the status line.
+    pub(crate) fn delete_version(&self, version: &str) -> String {
+        self.ask(&format!("DELETE /{BUCKET}/{version} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
+    }
+
+    fn ask_all(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Sends one request without a body, and returns the status line.
     fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
@@ -96,16 +120,34 @@ pub(crate) async fn gcs() -> (GcsStub, Store) {
 
 /// S3, by moto.
 pub(crate) async fn s3() -> Option<(Emulator, Store)> {
+    s3_with("", 0).await
+}
+
+/// The same with a bucket that locks each object for a day (COMPLIANCE: for everybody).
+pub(crate) async fn s3_with_object_lock() -> Option<(Emulator, Store)> {
+    let (emulator, store) = s3_with("x-amz-bucket-object-lock-enabled: true\r\n", 1).await?;
+    let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+                <Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
+    let (bytes, host) = (rule.len(), "Host: 127.0.0.1");
+    let set = emulator.ask(&format!(
+        "PUT /{BUCKET}?object-lock HTTP/1.1\r\n{host}\r\nContent-Length: {bytes}\r\n\r\n{rule}"
+    ));
+    assert!(set.contains("200"), "{set}");
+    Some((emulator, store))
+}
+
+async fn s3_with(headers: &str, object_lock_days: u32) -> Option<(Emulator, Store)> {
     let arguments = |port: &str, _: &str| ["-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec();
     let emulator = Emulator::start("moto_server", arguments)?;
     emulator.answers().await;
-    let made =
-        emulator.ask(&format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"));
+    let made = emulator
+        .ask(&format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}Content-Length: 0\r\n\r\n"));
     assert!(made.contains("200"), "{made}");
     let options =
         [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
     let endpoint = format!("http://127.0.0.1:{}", emulator.port);
-    let store = Store::open(&settings(Provider::S3, endpoint, &options)).unwrap();
+    let settings = StoreSettings { object_lock_days, ..settings(Provider::S3, endpoint, &options) };
+    let store = Store::open(&settings).unwrap();
     Some((emulator, store))
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ use tokio::task::JoinHandle;
 /// A running stub; it ends when it is dropped.
 pub(crate) struct GcsStub {
     pub(crate) endpoint: String,
+    retains: Arc<AtomicBool>,
     server: JoinHandle<()>,
 }
 
@@ -37,13 +39,19 @@ impl GcsStub {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let objects = Objects::default();
+        let (objects, retains) = (Objects::default(), Arc::new(AtomicBool::new(false)));
+        let asked = Arc::clone(&retains);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&objects)));
+                tokio::spawn(serve(stream, Arc::clone(&objects), Arc::clone(&asked)));
             }
         });
-        GcsStub { endpoint, server }
+        GcsStub { endpoint, retains, server }
+    }
+
+    /// Whether a retention policy is on the bucket, under which nothing can be removed.
+    pub(crate) fn retain(&self, retains: bool) {
+        self.retains.store(retains, Ordering::Relaxed);
     }
 }
 
@@ -53,11 +61,11 @@ impl Drop for GcsStub {
     }
 }
 
-async fn serve(stream: TcpStream, objects: Objects) {
+async fn serve(stream: TcpStream, objects: Objects, retains: Arc<AtomicBool>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await {
         let is_head = request.method == "HEAD";
-        let (status, headers, body) = answer(&request, &objects);
+        let (status, headers, body) = answer(&request, &objects, retains.load(Ordering::Relaxed));
         let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
         if let (true, Some(size)) = (is_head, headers.split("X-Size: ").nth(1)) {
             let size = size.trim();
@@ -108,7 +116,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn answer(request: &Request, objects: &Objects) -> (&'static str, String, Vec<u8>) {
+fn answer(request: &Request, objects: &Objects, retains: bool) -> (&'static str, String, Vec<u8>) {
     let mut objects = objects.lock().unwrap();
     let nothing = |status| (status, String::new(), Vec::new());
     match request.method.as_str() {
@@ -130,6 +138,10 @@ fn answer(request: &Request, objects: &Objects) -> (&'static str, String, Vec<u8
             None => nothing("404 Not Found"),
             Some(stored) => read_object(request, stored),
         },
+        "DELETE" if retains && objects.contains_key(&request.path) => {
+            let error = b"<?xml version='1.0'?><Error><Code>RetentionPolicyNotMet</Code></Error>";
+            ("403 Forbidden", "Content-Type: application/xml\r\n".to_owned(), error.to_vec())
+        }
         "DELETE" => match objects.remove(&request.path) {
             None => nothing("404 Not Found"),
             Some(_) => nothing("204 No Content"),

@@ -1,7 +1,7 @@
 //! What was put into a repository comes out of it.
 
 use bytes::Bytes;
-use db_backup::{BackupError, Compression, Protection, Segment, WalName, WalPut};
+use db_backup::{BackupError, Compression, Protection, Segment, WalName, WalPut, WriterOptions};
 
 use crate::world::{SEGMENT, SYSTEM, World, content, segment, some_bytes, take};
 
@@ -46,6 +46,27 @@ async fn chunks_of_the_base_are_not_stored_again() {
     assert_eq!(second.figures.reuses, [first.id]);
     let found = content(&world.cluster, &second).await.unwrap();
     assert!(found.iter().zip(&changed).all(|(found, expected)| found.1 == expected.1));
+}
+
+#[tokio::test]
+async fn no_pack_is_larger_than_it_may_be() {
+    let world = World::new(Protection::Encrypted).await;
+    let draft = world.cluster.begin(db_backup::Kind::Full, crate::world::server(), None).await.unwrap();
+    let options =
+        WriterOptions { compression: Compression::None, pack_bytes: 5 << 20, ..WriterOptions::default() };
+    let mut writer = draft.writer(options).unwrap();
+    for part in 0..40 {
+        writer.begin_file(1 << 20).await.unwrap();
+        writer.write(&some_bytes(part, (100_000 << (part % 6)) as usize)).await.unwrap();
+    }
+    let content = writer.finish().await.unwrap().content;
+
+    let mut frames = vec![0; content.packs.len()];
+    content.chunks.iter().for_each(|chunk| frames[chunk.pack as usize] += 1);
+    for (pack, frames) in content.packs.iter().zip(frames) {
+        assert!(pack.bytes <= 5 << 20 && pack.frames == frames, "{pack:?} of {frames}");
+    }
+    draft.abandon().await.unwrap();
 }
 
 #[tokio::test]

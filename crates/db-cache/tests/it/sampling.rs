@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use db_cache::simulation::{Faults, Operation, SimulatedTier};
 use db_cache::{
-    Cache, CacheConfig, Keyspace, Loaded, Mode, Policy, ReadAt, SampleConfig, Samples, SecondTier, Tag,
+    Cache, CacheConfig, Keyspace, Loaded, LoadedMany, Mode, Policy, ReadAt, SampleConfig, Samples,
+    SecondTier, Tag,
 };
 use db_testkit::until;
 
@@ -139,6 +140,25 @@ async fn a_remembered_absence_is_compared_as_well() {
     *value.lock().unwrap() = Some(3);
     assert_eq!(get().await, None, "nobody has told the cache");
     assert_eq!(samples(&cache, 1).await.wrong, 1);
+}
+
+#[tokio::test]
+async fn what_many_keys_find_in_the_second_tier_is_compared_as_well() {
+    let tier = Arc::new(SimulatedTier::seeded(5));
+    let (one, other) = (process(&tier, every(1_000)).await, process(&tier, every(1_000)).await);
+    let row = Arc::new(Row::default());
+    for id in [1, 2] {
+        read(&one, &row, NAMES.key(id)).await;
+    }
+    let load = move |_, missing: Vec<u64>| async move {
+        let rows = missing.into_iter().map(|id| (id, if id == 2 { 7 } else { 0 }));
+        Ok::<_, std::io::Error>(LoadedMany::new(rows, ReadAt::Primary(None)))
+    };
+    let answers = other.get_many_with(&NAMES.keys([1, 2]), load).await;
+    assert_eq!(other.stats().second_tier_hits, 2, "the other process has stored them");
+    assert!(answers.values().all(|answer| answer.as_ref().unwrap().as_deref() == Some(&0)));
+    let found = samples(&other, 2).await;
+    assert_eq!((found.checked, found.wrong), (2, 1), "nobody has told the cache of the second row");
 }
 
 #[tokio::test]

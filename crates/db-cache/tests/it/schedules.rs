@@ -106,6 +106,31 @@ async fn a_commit_is_answered_once_a_tier_that_others_reach_knows_of_it() {
     assert!(is_answered_untold(Mutant::AnswerUntold).await, "the guard is needed");
 }
 
+/// The tier is away for all between a mark and its COMMIT, and stays away.
+#[tokio::test(start_paused = true)]
+async fn an_answer_waits_for_a_tier_that_stays_away_only_so_long() {
+    let scene = Scene::new(Mutant::None).await;
+    let fenced = scene.writer.fenced_transaction();
+    fenced.touch(Tag::row("rows", 1));
+    fenced.before_commit().await.unwrap();
+    for transaction in [scene.begin().await, fenced] {
+        scene.reach.cut_off(true);
+        let (began, before) = (tokio::time::Instant::now(), scene.writer.stats().answered_untold);
+        let token = transaction.committed(None).await;
+        let told_within = CacheConfig::default().told_within;
+        assert!(token.untold && token.feed.is_none());
+        assert_eq!(scene.writer.stats().answered_untold, before + 1);
+        assert!(began.elapsed() >= told_within, "{:?}", began.elapsed());
+        assert!(began.elapsed() < told_within + Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    scene.row.store(2, Ordering::Relaxed);
+    scene.reach.cut_off(false);
+    while scene.writer.stats().unheard_slots > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(scene.read().await, 2, "the tier is told when it is back");
+}
+
 /// The tier is away for all, a commit is answered meanwhile, and the tier is back for the reader a moment before it is for the
 /// writer: what is read in that moment.
 async fn reads_when_the_tier_is_back(mutant: Mutant) -> u64 {

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use db_platform::backup::rehearse::{RehearseConfig, rehearse};
+use db_platform::backup::rehearse::RehearseConfig;
 use db_platform::backup::{
-    AuditAction, Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
+    Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
 };
 use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{DatabaseUrl, settings_from_vars};
@@ -16,6 +17,7 @@ use crate::args::Options;
 use crate::backup::{checking, rehearsal, removing, taking};
 use crate::backup_args::Take;
 use crate::error::CliError;
+use crate::hooks::Hooked;
 use crate::repository::BackupSettings;
 use crate::{audit, connect, repository, vars};
 
@@ -27,7 +29,7 @@ pub(super) struct Ground {
     /// This host's name.
     pub(super) host: String,
     pub(super) figures: Arc<Figures>,
-    url: DatabaseUrl,
+    pub(super) url: DatabaseUrl,
     settings: BackupSettings,
     schedules: ScheduleSettings,
     restore_command: String,
@@ -49,8 +51,13 @@ impl Ground {
         })
     }
 
+    /// How often the archive is looked at: never where the settings say so, or where nothing may be read.
+    pub(super) fn watch_every(&self) -> Option<Duration> {
+        self.schedules.watch_every.filter(|_| self.settings.keys.keys.is_some())
+    }
+
     /// The repository, and the server's cluster in it.
-    async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
+    pub(super) async fn cluster(&self) -> Result<(Repository, Cluster), CliError> {
         let repository = self.settings.open().await?;
         let cluster = match connect::system_identifier(&self.url).await {
             Ok(id) => repository.cluster(id),
@@ -142,7 +149,8 @@ fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
 
 async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
     let (_, cluster) = ground.cluster().await?;
-    let verdict = cluster.verify(VerifyOptions::default()).await?;
+    let wanted = VerifyOptions { scope: ground.schedules.verify_scope, ..VerifyOptions::default() };
+    let verdict = checking::once(&cluster, wanted).await?;
     let said = checking::sentence(&verdict);
     if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
 }
@@ -150,11 +158,9 @@ async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {
 async fn expire(ground: Arc<Ground>) -> Result<String, CliError> {
     let (_, cluster) = ground.cluster().await?;
     let expiry = cluster.expiry(&ground.settings.retention).await?;
-    let expired = cluster.expire(&expiry).await?;
-    let said = removing::sentence(&expired);
-    audit::record(&cluster, AuditAction::Expire, None, &[("did", said.clone())]).await;
+    let Hooked { value: expired, after } = removing::once(&cluster, &expiry, &ground.settings).await?;
     match &expiry.plan.held_back {
-        None => Ok(said),
+        None => after.map(|()| removing::sentence(&expired)),
         Some(why) => Err(CliError::Damaged(format!("nothing was removed: {why}"))),
     }
 }
@@ -162,11 +168,12 @@ async fn expire(ground: Arc<Ground>) -> Result<String, CliError> {
 async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError> {
     let repository = ground.settings.open_to_add().await?;
     let command = Take { incremental, workers: 2, ..Take::default() };
-    let taken = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;
+    let done = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;
+    let Hooked { value: taken, after } = done;
     ground.figures.taken(&taken.summary);
     let said = taking::sentence(&taken);
     // A damaged page is no success, though the backup is kept.
-    if taken.summary.bad_pages.is_empty() { Ok(said) } else { Err(CliError::Damaged(said)) }
+    if taken.summary.bad_pages.is_empty() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }
 }
 
 async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
@@ -175,12 +182,11 @@ async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
         restore_command: ground.restore_command.clone(),
         ..RehearseConfig::below(scratch())
     };
-    let verdict = rehearse(&cluster, &config, &quiet).await?;
+    let Hooked { value: verdict, after } =
+        rehearsal::once(&cluster, &config, &ground.settings, &quiet).await?;
     ground.figures.rehearsed(&verdict);
     let said = rehearsal::sentence(&verdict);
-    audit::record(&cluster, AuditAction::Rehearse, verdict.backup.as_ref(), &[("verdict", said.clone())])
-        .await;
-    if verdict.holds() { Ok(said) } else { Err(CliError::Damaged(said)) }
+    if verdict.holds() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }
 }
 
 /// Where throw-away servers are made.

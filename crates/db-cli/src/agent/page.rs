@@ -137,7 +137,7 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
 pub(super) struct Exposition(String);
 
 impl Exposition {
-    /// One family: its name, what it means, its kind, and its samples, each with one label's value.
+    /// One family: its name, what it means, its kind, and its samples, each with one label's value; without a label there is one sample.
     pub(super) fn family(
         &mut self,
         (name, help, kind): (&str, &str, &str),
@@ -150,7 +150,10 @@ impl Exposition {
         }
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (value, figure) in samples {
-            let _ = writeln!(self.0, "{name}{{{label}=\"{}\"}} {figure}", escaped(&value));
+            let _ = match label {
+                "" => writeln!(self.0, "{name} {figure}"),
+                label => writeln!(self.0, "{name}{{{label}=\"{}\"}} {figure}", escaped(&value)),
+            };
         }
     }
 }
@@ -264,5 +267,8 @@ mod tests {
         text.family(("a", "An a.", "gauge"), "job", [("x\"\\\n".to_owned(), 1.5)]);
         text.family(("b", "A b.", "gauge"), "job", []);
         assert_eq!(text.0, "# HELP a An a.\n# TYPE a gauge\na{job=\"x\\\"\\\\\\n\"} 1.5\n");
+        let mut text = Exposition::default();
+        text.family(("c", "A c.", "gauge"), "", [(String::new(), 2.0)]);
+        assert_eq!(text.0, "# HELP c A c.\n# TYPE c gauge\nc 2\n");
     }
 }

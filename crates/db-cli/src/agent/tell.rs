@@ -7,6 +7,7 @@ use db_platform::notify::{Message, Notifier, Severity};
 use db_platform::schedule::{Event, Observer};
 
 use super::jobs::Ground;
+use super::watch::Change;
 
 /// Tells people what happens to jobs.
 pub(super) struct Tell {
@@ -43,6 +44,25 @@ impl Tell {
         }
         for key in over {
             self.send(Message::new(Severity::Critical, title.clone(), text.clone()).key(key).resolved());
+        }
+    }
+
+    /// Something about the archive has begun or is over.
+    pub(super) fn archive(&self, change: Change) {
+        let title = format!("the archived log of {}", self.place);
+        match change {
+            Change::Began { key, text } => {
+                tracing::error!("{title}: {text}");
+                self.bad(Severity::Critical, format!("archive:{key}"), format!("{title} needs a look"), text);
+            }
+            Change::Over { key, text } => {
+                let key = format!("archive:{key}");
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                let title = format!("{title} is mended");
+                self.send(
+                    Message::new(Severity::Critical, title, format!("no longer: {text}")).key(key).resolved(),
+                );
+            }
         }
     }
 

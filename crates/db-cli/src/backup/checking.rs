@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use db_platform::backup::{Cluster, Verdict, VerifyOptions};
+use db_platform::backup::{Cluster, Verdict, VerifyOptions, VerifyScope};
 use serde_json::json;
 
 use super::list::size;
@@ -10,7 +10,7 @@ use crate::args::Options;
 use crate::backup_args::Verify;
 use crate::error::CliError;
 use crate::repository::BackupSettings;
-use crate::{FOUND, say};
+use crate::{FOUND, audit, say};
 
 pub(crate) async fn run(command: &Verify, options: &Options) -> Result<ExitCode, CliError> {
     let opened = BackupSettings::read(options)?.open().await?;
@@ -23,13 +23,18 @@ pub(crate) async fn run(command: &Verify, options: &Options) -> Result<ExitCode,
     }
     let wanted = VerifyOptions {
         contents: !command.quick,
+        scope: match (command.new, command.sample) {
+            (true, _) => VerifyScope::New,
+            (_, Some(share)) => share,
+            _ => VerifyScope::All,
+        },
         workers: usize::from(command.workers),
         newest_within: command.max_age,
         wal_within: command.max_log_age,
     };
     let (mut lines, mut values, mut holds) = (Vec::new(), Vec::new(), true);
     for cluster in clusters {
-        let verdict = cluster.verify(wanted).await?;
+        let verdict = once(&cluster, wanted).await?;
         holds &= verdict.holds();
         lines.push(format!("cluster {}: {}", cluster.system_identifier(), sentence(&verdict)));
         lines.extend(verdict.findings.iter().map(|finding| format!("wrong {finding}")));
@@ -38,6 +43,8 @@ pub(crate) async fn run(command: &Verify, options: &Options) -> Result<ExitCode,
             "holds": verdict.holds(),
             "backups": verdict.backups,
             "objects": verdict.objects,
+            "read": verdict.read,
+            "scope": verdict.scope.to_string(),
             "bytes": verdict.bytes,
             "findings": verdict.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
@@ -46,10 +53,22 @@ pub(crate) async fn run(command: &Verify, options: &Options) -> Result<ExitCode,
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
+/// Verifies, and writes down what was: the next verification of what is new goes on from there.
+pub(crate) async fn once(cluster: &Cluster, wanted: VerifyOptions) -> Result<Verdict, CliError> {
+    let verdict = cluster.verify(wanted).await?;
+    audit::write(cluster, &verdict.entry(audit::who())).await;
+    Ok(verdict)
+}
+
 /// What was found, in one line.
 pub(crate) fn sentence(verdict: &Verdict) -> String {
-    let read =
-        format!("{} backups, {} objects, {} read", verdict.backups, verdict.objects, size(verdict.bytes));
+    let read = format!(
+        "{} backups, {} objects, {} of them read with {}",
+        verdict.backups,
+        verdict.objects,
+        verdict.read,
+        size(verdict.bytes)
+    );
     match verdict.findings.as_slice() {
         [] => format!("{read}, all as they were written"),
         [only] => format!("{read}; {only}"),

@@ -32,10 +32,11 @@ pub(crate) async fn run(command: &Copy, options: &Options) -> Result<ExitCode, C
     }
     copied.sort();
     copied.dedup();
-    let log = from.copy_wal(&to, second.compression).await?.wal;
+    let wal = from.copy_wal(&to, second.compression).await?;
+    let log = wal.wal;
     let details = [("backups", copied.len().to_string()), ("into", there.store().to_string())];
     audit::record(&from, AuditAction::Copy, None, &details).await;
     let text = format!("{} backups and {log} files of the log copied to {}", copied.len(), there.store());
-    say::result(options.json, &text, &json!({ "backups": copied, "log_files": log }));
+    say::result(options.json, &text, &json!({ "backups": copied, "log_files": log, "tails": wal.tails }));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,18 @@
 //! `dbctl backup expire` and `dbctl backup delete`.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use db_platform::backup::{AuditAction, Expired, Expiry, Reason};
+use db_platform::backup::{AuditAction, Cluster, Expired, Expiry, Reason};
 use serde_json::{Value, json};
 
 use crate::args::Options;
 use crate::backup_args::{Delete, Expire};
 use crate::error::CliError;
+use crate::hooks::{Hooked, Outcome};
 use crate::repository::{self, BackupSettings};
 use crate::table::table;
-use crate::{ask, audit, say};
+use crate::{ask, audit, hooks, say};
 
 pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCode, CliError> {
     let settings = BackupSettings::read(options)?;
@@ -26,30 +28,53 @@ pub(crate) async fn expire(command: &Expire, options: &Options) -> Result<ExitCo
     if goes && !ask::agreed(command.yes, "These backups are removed for good.").await {
         return Err(CliError::NotAgreed { what: "backups would be removed", flag: "--yes" });
     }
-    let expired = cluster.expire(&expiry).await?;
-    audit::record(&cluster, AuditAction::Expire, None, &[("did", sentence(&expired))]).await;
+    let Hooked { value: expired, after } = once(&cluster, &expiry, &settings).await?;
     let ids = |ids: &[db_platform::backup::BackupId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let value = json!({
         "marked": ids(&expired.marked),
         "removed": ids(&expired.removed),
         "log_files": expired.wal,
         "garbage": expired.garbage,
+        "tails": expired.tails,
+        "rehearsals": expired.rehearsals,
+        "locked": expired.locked,
         "held_back": expiry.plan.held_back,
     });
     say::result(options.json, &sentence(&expired), &value);
-    Ok(ExitCode::SUCCESS)
+    hooks::status(after, true)
+}
+
+/// Does what was planned, between the operator's hooks.
+pub(crate) async fn once(
+    cluster: &Cluster,
+    expiry: &Expiry,
+    settings: &BackupSettings,
+) -> Result<Hooked<Expired>, CliError> {
+    let outcome = |_: &Expired| Outcome { backup: None, wrong: expiry.plan.held_back.clone() };
+    let work = async {
+        let expired = cluster.expire(expiry).await?;
+        audit::record(cluster, AuditAction::Expire, None, &[("did", sentence(&expired))]).await;
+        Ok(expired)
+    };
+    hooks::around(&settings.hooks, "expire", outcome, work).await
 }
 
 /// What an expiry did, in one line.
 pub(crate) fn sentence(expired: &Expired) -> String {
-    format!(
+    let mut said = format!(
         "{} backups marked, which go an hour from now at the earliest; {} removed, {} files of the log, {} objects of runs \
-         that had crashed",
+         that had crashed, {} pieces of the log that are whole by now, {} verdicts of rehearsals",
         expired.marked.len(),
         expired.removed.len(),
         expired.wal,
-        expired.garbage
-    )
+        expired.garbage,
+        expired.tails,
+        expired.rehearsals
+    );
+    if expired.locked > 0 {
+        let _ = write!(said, "; the store itself keeps {} more for now", expired.locked);
+    }
+    said
 }
 
 pub(crate) async fn delete(command: &Delete, options: &Options) -> Result<ExitCode, CliError> {
@@ -109,5 +134,6 @@ fn reason(reason: &Reason) -> String {
         Reason::Pinned => "pinned".to_owned(),
         Reason::NeededBy(id) => format!("{id} builds on it"),
         Reason::InUse => "in use".to_owned(),
+        Reason::Locked(until) => format!("locked until {}", until.format("%Y-%m-%d %H:%MZ")),
     }
 }

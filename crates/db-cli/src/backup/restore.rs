@@ -4,42 +4,50 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::backup::restore::{
-    Action, Existing, Plan, Purpose, RestoreConfig, Target, TimelineChoice, apply, plan, undo,
+    Action, Existing, Plan, Purpose, RestoreConfig, Restored, Target, TimelineChoice, apply, plan, undo,
 };
 use db_platform::backup::{AuditAction, BackupId, Cluster};
 use serde_json::json;
 
-use super::dumps;
 use super::list::{rows, size};
+use super::{dumps, finish};
 use crate::args::Options;
 use crate::backup_args::{AtTarget, Restore};
 use crate::error::CliError;
+use crate::hooks::{Hooked, Outcome};
 use crate::repository::{self, BackupSettings};
 use crate::transfer::Transfer;
-use crate::{ask, audit, say};
+use crate::{ask, audit, hooks, say};
 
-pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode, CliError> {
+pub(crate) async fn run(command: &Restore, options: &Options) -> Result<ExitCode, CliError> {
     if let Some(into) = &command.into {
-        return dumps::bring_back(&command, into, options).await;
+        return dumps::bring_back(command, into, options).await;
     }
     let to = command.to.as_deref().ok_or(CliError::NoDirectory)?;
-    if command.undo {
-        return back(&command, to, options).await;
+    if command.wait.is_some() && command.then == AtTarget::Shutdown {
+        return Err(CliError::NothingToAsk);
     }
-    let opened = BackupSettings::read(options)?.open().await?;
+    if command.undo {
+        return back(command, to, options).await;
+    }
+    let settings = BackupSettings::read(options)?;
+    let opened = settings.open().await?;
     let cluster = repository::cluster(&opened, command.of.cluster).await?;
-    let config = config(&command, to, options, &cluster).await?;
+    let config = config(command, to, options, &cluster).await?;
     let plan = plan(&cluster, &config).await?;
     if command.plan {
         say::result(options.json, &text(&plan, &config), &json!(plan));
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("{}", text(&plan, &config));
-    agreed(&command, to, "the directory is written").await?;
+    agreed(command, to, "the directory is written").await?;
     let transfer = Transfer::begin();
-    let restored = apply(&cluster, &config, &plan, &transfer.observer()).await;
+    let observer = transfer.observer();
+    let outcome = |restored: &Restored| Outcome { backup: Some(restored.backup.clone()), wrong: None };
+    let work = async { Ok(apply(&cluster, &config, &plan, &observer).await?) };
+    let restored = hooks::around(&settings.hooks, "restore", outcome, work).await;
     transfer.end();
-    let restored = restored?;
+    let Hooked { value: restored, after } = restored?;
     let details = [("to", to.display().to_string()), ("target", plan.target.clone())];
     audit::record(&cluster, AuditAction::Restore, Some(&restored.backup), &details).await;
     let kept = restored.kept_as.as_ref().map(|kept| format!("; what was there is in {}", kept.display()));
@@ -52,12 +60,17 @@ pub(crate) async fn run(command: Restore, options: &Options) -> Result<ExitCode,
         kept.unwrap_or_default(),
         plan.target,
     );
-    say::result(
-        options.json,
-        &text,
-        &json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline }),
-    );
-    Ok(ExitCode::SUCCESS)
+    let value = json!({ "restored": restored, "target": plan.target, "timeline": plan.timeline });
+    let Some(within) = command.wait else {
+        say::result(options.json, &text, &value);
+        return hooks::status(after, true);
+    };
+    eprintln!("{text}");
+    let finished = finish::once(to, within, options).await?;
+    let mut value = value;
+    (value["reached"], value["tidied"]) = (json!(finished.reached), json!(finished.tidied));
+    say::result(options.json, &say::coloured(&finished.text()), &value);
+    hooks::status(after, finished.holds())
 }
 
 async fn back(command: &Restore, to: &Path, options: &Options) -> Result<ExitCode, CliError> {

@@ -14,9 +14,10 @@ use super::list::{age, size};
 use crate::args::Options;
 use crate::backup_args::Take;
 use crate::error::CliError;
+use crate::hooks::{Hooked, Outcome};
 use crate::repository::BackupSettings;
 use crate::transfer::Transfer;
-use crate::{FOUND, audit, connect, repository, say};
+use crate::{audit, connect, hooks, repository, say};
 
 pub(crate) async fn run(command: &Take, options: &Options) -> Result<ExitCode, CliError> {
     let config: Config = connect::config(options)?;
@@ -26,23 +27,35 @@ pub(crate) async fn run(command: &Take, options: &Options) -> Result<ExitCode, C
     let observer = transfer.observer();
     let taken = once(command, &config.direct_url, &settings, &repository, &observer).await;
     transfer.end();
-    let taken = taken?;
+    let Hooked { value: taken, after } = taken?;
     let summary = &taken.summary;
     let took = took(summary);
     let text = sentence(&taken);
     let value = json!({ "backup": summary, "warnings": taken.warnings, "seconds": took.as_secs_f64() });
     say::result(options.json, &text, &value);
-    if summary.bad_pages.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
     for page in summary.bad_pages.iter().take(20) {
         eprintln!("damaged page: {}", serde_json::to_string(page).unwrap_or_default());
     }
-    Ok(ExitCode::from(FOUND))
+    hooks::status(after, summary.bad_pages.is_empty())
 }
 
-/// Takes a backup.
+/// Takes a backup, between the operator's hooks.
 pub(crate) async fn once(
+    command: &Take,
+    url: &DatabaseUrl,
+    settings: &BackupSettings,
+    repository: &Repository,
+    observer: &Observer,
+) -> Result<Hooked<Taken>, CliError> {
+    let outcome = |taken: &Taken| Outcome {
+        backup: Some(taken.summary.id.clone()),
+        wrong: (!taken.summary.bad_pages.is_empty()).then(|| sentence(taken)),
+    };
+    let work = between(command, url, settings, repository, observer);
+    hooks::around(&settings.hooks, "take", outcome, work).await
+}
+
+async fn between(
     command: &Take,
     url: &DatabaseUrl,
     settings: &BackupSettings,

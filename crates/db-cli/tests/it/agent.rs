@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -154,8 +154,8 @@ fn both_hold_a_secret(seen: &Mutex<Vec<Value>>) -> bool {
 async fn a_backup_that_fails_is_told_with_its_reason_and_its_recovery_too() {
     let (port, seen) = receiver();
     let settings = format!(
-        "BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nNOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test\n\
-         BACKUP_MAX_AGE=1s\nBACKUP_STORE_DEADLINE=1s"
+        "BACKUP_SCHEDULE=*/10 * * * * *\nBACKUP_JITTER=0s\nNOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test\n\
+         BACKUP_MAX_AGE=1s\nBACKUP_STORE_DEADLINE=1s\nBACKUP_WATCH_EVERY=never"
     );
     let live = Live::start(&settings).await;
     // There is no repository yet.
@@ -168,12 +168,77 @@ async fn a_backup_that_fails_is_told_with_its_reason_and_its_recovery_too() {
         .await;
     let text = seen.lock().unwrap()[0]["text"].as_str().unwrap().to_owned();
     assert!(text.contains("there is no repository"), "{text}");
-    drop(agent);
+    // Both incidents are over with the first backup.
     live.json(&["backup", "init"]).await;
-    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "backup"]);
-    agent
-        .until("the success is told", |_| titles(&seen).iter().any(|title| title.ends_with("succeeded")))
-        .await;
+    for incident in ["job:backup", "overdue:backup"] {
+        let is_over = |body: &Value| body["incident"] == incident && body["resolved"] == true;
+        agent.until("its end is told", |_| seen.lock().unwrap().iter().any(is_over)).await;
+    }
+    assert!(titles(&seen).iter().any(|title| title.ends_with("succeeded")), "{:?}", titles(&seen));
+    assert_eq!(agent.end(), Some(0));
+}
+
+/// The files of whole segments below a store, in order.
+fn segments(store: &Path) -> Vec<PathBuf> {
+    let (mut found, mut directories) = (Vec::new(), vec![store.join("clusters")]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match entry.file_type().unwrap().is_dir() {
+                true => directories.push(entry.path()),
+                false if name.len() == 24 && name.starts_with("00000001") => found.push(entry.path()),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too() {
+    let (port, seen) = receiver();
+    let settings =
+        format!("BACKUP_SCHEDULE=@yearly\nNOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test");
+    let live = Live::start(&settings).await;
+    live.json(&["backup", "init"]).await;
+    live.json(&["backup", "take"]).await;
+    for _ in 0..3 {
+        live.run("CREATE TABLE t (); DROP TABLE t").await;
+        live.archive().await;
+    }
+    let agent = Agent::start(&live.path("dbctl.env"), &[]);
+    let figure = |name: &str| {
+        let page = agent.page("/metrics");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map(|figure| figure.parse::<f64>().unwrap())
+    };
+    let gaps = "db_backup_archive_findings{finding=\"gap\"}";
+    agent.until("the archive is looked at", |_| figure(gaps) == Some(0.0)).await;
+    let size = |part: &str| figure(&format!("db_backup_repository_size_bytes{{part=\"{part}\"}}"));
+    assert!(size("backups").unwrap() > 1e6 && size("log").unwrap() > 1e3, "{}", agent.page("/metrics"));
+    assert!(figure("db_backup_archive_lag_bytes").unwrap() <= 32e6, "{}", agent.page("/metrics"));
+    assert_eq!(figure("db_backup_archive_lag_seconds"), Some(0.0));
+    assert_eq!(figure("db_backup_backups{kind=\"full\"}"), Some(1.0));
+
+    let segments = segments(&live.path("store"));
+    let (lost, aside) = (&segments[segments.len() - 2], live.path("aside"));
+    std::fs::rename(lost, &aside).unwrap();
+    let began = Instant::now();
+    let told = |body: &Value| body["title"].as_str().unwrap().ends_with("needs a look");
+    agent.until("the gap is told", |_| seen.lock().unwrap().iter().any(told)).await;
+    let after = began.elapsed();
+    eprintln!("the gap was told after {after:.1?}");
+    assert!(after < Duration::from_secs(10), "{after:?}");
+    let text =
+        seen.lock().unwrap().iter().find(|body| told(body)).unwrap()["text"].as_str().unwrap().to_owned();
+    assert!(text.contains(lost.file_name().unwrap().to_str().unwrap()), "{text}");
+    assert_eq!(figure(gaps), Some(1.0));
+
+    std::fs::rename(&aside, lost).unwrap();
+    let is_over =
+        |body: &Value| body["title"].as_str().unwrap().ends_with("is mended") && body["resolved"] == true;
+    agent.until("its return is told", |_| seen.lock().unwrap().iter().any(is_over)).await;
     assert_eq!(agent.end(), Some(0));
 }
 

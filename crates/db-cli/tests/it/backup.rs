@@ -232,6 +232,14 @@ async fn a_dump_comes_back_beside_the_original_and_its_rows_are_compared() {
     let restored = live.json(&["backup", "restore", "--into", "copy"]).await;
     assert_eq!(restored["miscounts"], serde_json::json!([]), "{restored}");
     assert!(restored["compared"].as_u64().unwrap() >= 1, "{restored}");
+    let scratch = live.path("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    let rehearse = ["backup", "rehearse", "--logical", "--scratch", scratch.to_str().unwrap(), "--assert"];
+    let good = live.json(&[&rehearse[..], &["SELECT count(*) = 1000 FROM orders"]].concat()).await;
+    assert!(good["rto_seconds"].as_f64().unwrap() > 0.0, "{good}");
+    assert!(good["unseen"].to_string().contains("the database postgres"), "{good}");
+    let bad = live.dbctl(&[&rehearse[..], &["SELECT count(*) = 7 FROM orders"]].concat()).await;
+    assert!(bad.code == Some(3) && bad.out.contains("not in the dump: "), "{}{}", bad.out, bad.err);
     let twice = live.dbctl(&["backup", "restore", "--into", "copy"]).await;
     assert!(twice.code == Some(1) && twice.err.contains("already exists"), "{}", twice.err);
 }

@@ -6,14 +6,18 @@ mod backup;
 mod cache;
 mod consent;
 mod drill;
+mod finish;
+mod hooks;
 mod ledger;
 mod migrate;
+mod moving;
 mod operations;
 mod program;
 mod run;
 mod seeds;
 mod server;
 mod sessions;
+mod verify;
 
 use std::path::Path;
 use std::process::Command;

@@ -45,18 +45,18 @@ const AROUND: [(&str, &str, &str); 8] = [
 ];
 
 /// What the breaking and the checking use.
-const TOOLS: &str = "rows() { psql -d app -XAtc 'SELECT count(*) FROM orders'; }
+pub(crate) const TOOLS: &str = "rows() { psql -d app -XAtc 'SELECT count(*) FROM orders'; }
 archived() { segment=$(psql -XAtc 'SELECT pg_walfile_name(pg_switch_wal() - 1)')
   for _ in $(seq 600); do
     test $(psql -XAtc \"SELECT last_archived_wal >= '$segment' FROM pg_stat_archiver\") = t && return; sleep 0.1
   done; echo \"$segment is not archived\" >&2; return 1; }
 ";
 
-/// The sections of the page that have blocks of shell.
-fn sections() -> Vec<(&'static str, Vec<String>)> {
+/// The sections of a page that have blocks of shell.
+pub(crate) fn sections(page: &str) -> Vec<(&str, Vec<String>)> {
     let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
     let (mut heading, mut block) = ("", None::<String>);
-    for line in PAGE.lines() {
+    for line in page.lines() {
         match (line, &mut block) {
             ("```sh", None) => block = Some(String::new()),
             ("```", Some(_)) => {
@@ -73,13 +73,13 @@ fn sections() -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// A host with a server, and a shell on it.
-struct Host {
+pub(crate) struct Host {
     home: tempfile::TempDir,
     bin: PathBuf,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::Builder::new().prefix("operations-").tempdir_in("/dev/shm").unwrap();
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let host = Host { home, bin: db_server::find(None, &|_| ()).unwrap().bin };
@@ -106,7 +106,7 @@ impl Host {
     }
 
     /// Runs a script as the account of the server; what it said where it fails.
-    fn shell(&self, what: &str, script: &str) {
+    pub(crate) fn shell(&self, what: &str, script: &str) {
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", script]).current_dir(self.home.path()).env_clear();
         let dbctl = Path::new(DBCTL).parent().unwrap().display();
@@ -169,7 +169,7 @@ fn every_block_of_the_page_does_what_it_says() {
          echo \"unix_socket_directories = '$PGHOST'\" >> $PGDATA/postgresql.conf
          pg_ctl start -D $PGDATA -w -l server.log > /dev/null",
     );
-    let sections = sections();
+    let sections = sections(PAGE);
     assert!(sections.len() >= 10, "{sections:?}");
     for (heading, blocks) in &sections {
         let around = AROUND.iter().find(|(of, ..)| of == heading);

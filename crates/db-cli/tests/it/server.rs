@@ -1,7 +1,7 @@
 //! A real server that archives with `dbctl wal push`, its repository, and servers that are restored from it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use db_testkit::Cluster;
@@ -11,6 +11,12 @@ use serde_json::Value;
 use crate::run::{Run, ask_on, dbctl};
 
 pub(crate) const DBCTL: &str = env!("CARGO_BIN_EXE_dbctl");
+
+/// Runs dbctl with a file of settings.
+pub(crate) async fn with_settings(file: &Path, arguments: &[&str]) -> Run {
+    let all: Vec<&str> = ["--settings", file.to_str().unwrap()].iter().chain(arguments).copied().collect();
+    dbctl(&[], &all).await
+}
 
 /// A server with its archive, and a file of settings that says where it is.
 pub(crate) struct Live {
@@ -58,10 +64,7 @@ impl Live {
 
     /// Runs dbctl with the file of settings.
     pub(crate) async fn dbctl(&self, arguments: &[&str]) -> Run {
-        let settings = self.path("dbctl.env");
-        let all: Vec<&str> =
-            ["--settings", settings.to_str().unwrap()].iter().chain(arguments).copied().collect();
-        dbctl(&[], &all).await
+        with_settings(&self.path("dbctl.env"), arguments).await
     }
 
     /// The same, which must succeed; its JSON.

@@ -1,6 +1,7 @@
 //! Counts operations and their latencies, from many tasks at once.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,13 +24,20 @@ pub(crate) struct Meter {
 pub(crate) struct Seen {
     pub(crate) reads: Histogram<u64>,
     pub(crate) transactions: Histogram<u64>,
+    /// What all reads took together: a hit is shorter than what the histograms tell apart.
+    pub(crate) read_time: Duration,
     /// Errors that reached a caller, by their text.
     pub(crate) errors: BTreeMap<String, u64>,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Seen { reads: microseconds(), transactions: microseconds(), errors: BTreeMap::new() }
+        Seen {
+            reads: microseconds(),
+            transactions: microseconds(),
+            read_time: Duration::ZERO,
+            errors: BTreeMap::new(),
+        }
     }
 }
 
@@ -53,13 +61,21 @@ fn microseconds() -> Histogram<u64> {
 }
 
 impl Meter {
-    pub(crate) fn record(&self, operation: Operation, elapsed: Duration, result: db_platform::Result<()>) {
+    pub(crate) fn record<T, E: Display>(
+        &self,
+        operation: Operation,
+        elapsed: Duration,
+        result: Result<T, E>,
+    ) {
         let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
-            Ok(()) => {
+            Ok(_) => {
                 let histogram = match operation {
-                    Operation::Read => &mut seen.reads,
+                    Operation::Read => {
+                        seen.read_time += elapsed;
+                        &mut seen.reads
+                    }
                     Operation::Transaction => &mut seen.transactions,
                 };
                 // The histogram grows with what it is given; only a value beyond its type would be refused.

@@ -78,9 +78,9 @@ async fn each_query_uses_the_index_that_is_there_for_it() {
     let samples = Samples::take(&db).await.unwrap();
     let mut conn = database.connect().await.unwrap();
     conn.batch_execute("SET enable_seqscan = off").await.unwrap();
-    for query in QUERIES {
+    for query in &QUERIES {
         let values: Option<Vec<&str>> = query.binds.iter().map(|bind| samples.at(0, *bind)).collect();
-        let values = values.unwrap_or_else(|| panic!("the data has nothing for {}", query.name));
+        let values = values.unwrap_or_else(|| panic!("the data has nothing for {}", query.pages.name()));
         conn.batch_execute("BEGIN").await.unwrap();
         leave_only(&mut conn, query.index).await;
         let explain = values.iter().fold(
@@ -94,7 +94,7 @@ async fn each_query_uses_the_index_that_is_there_for_it() {
         assert!(
             names.iter().any(|name| plan.contains(name)),
             "{} without {}:\n{plan}",
-            query.name,
+            query.pages.name(),
             query.index
         );
     }
