@@ -5,10 +5,7 @@ use std::panic::Location;
 
 use diesel_async::AsyncPgConnection;
 
-use crate::{Endpoint, Facts, Result};
-
-/// Where in the service's own code something was asked for.
-pub type Site = &'static Location<'static>;
+use crate::{Endpoint, Facts, Result, Site};
 
 /// A place where connections come from.
 ///

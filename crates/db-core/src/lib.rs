@@ -1,6 +1,7 @@
 //! The nouns that every crate of db-platform agrees on.
 #![doc = include_str!("../README.md")]
 
+mod caller;
 mod circuit_open;
 mod class;
 mod condition;
@@ -10,6 +11,7 @@ mod environment;
 mod error;
 mod facts;
 pub mod foreign;
+mod histogram;
 mod holder;
 mod lsn;
 mod measure;
@@ -20,6 +22,7 @@ pub mod settings;
 mod sqlstate;
 mod unknown_commit;
 mod url;
+mod work_scope;
 
 #[cfg(feature = "diesel")]
 mod acquire;
@@ -36,6 +39,7 @@ mod part;
 #[cfg(feature = "diesel")]
 mod work;
 
+pub use caller::{Caller, Site};
 pub use circuit_open::CircuitOpen;
 pub use class::{Class, Classify};
 pub use condition::{Condition, PartHealth};
@@ -44,6 +48,7 @@ pub use endpoint::{Endpoint, Role};
 pub use environment::{Environment, UnknownEnvironment};
 pub use error::{Error, Result};
 pub use facts::{Facts, ServerId, TransactionStatus};
+pub use histogram::{Histogram, Timings};
 pub use holder::Holder;
 pub use lsn::{InvalidLsn, Lsn};
 pub use measure::{Measure, MeasureKind};
@@ -53,9 +58,10 @@ pub use report::{Evidence, ServerReport};
 pub use sqlstate::{InvalidSqlState, SqlState};
 pub use unknown_commit::UnknownCommit;
 pub use url::{DatabaseUrl, InvalidUrl, SslMode};
+pub use work_scope::{InScope, WorkScope};
 
 #[cfg(feature = "diesel")]
-pub use acquire::{Acquire, EvictAll, Report, Site};
+pub use acquire::{Acquire, EvictAll, Report};
 #[cfg(feature = "diesel")]
 pub use around_commit::{AroundCommit, CommitOutcome};
 #[cfg(feature = "diesel")]

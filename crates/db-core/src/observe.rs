@@ -5,9 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Endpoint, Role, SqlState};
+use tracing::Span;
 
-/// Names one checkout of one connection, so that a statement can be attributed to who ran it.
+use crate::{Caller, Endpoint, Role, SqlState};
+
+/// Names one checkout of one connection, among those of its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Checkout(pub u64);
 
@@ -17,8 +19,8 @@ pub struct Checkout(pub u64);
 pub struct QueryEvent<'a> {
     /// The server that ran it.
     pub endpoint: &'a Endpoint,
-    /// The checkout that it belongs to, where one was active.
-    pub checkout: Option<Checkout>,
+    /// Who it ran for; none for what the pool itself asks, such as a sign of life.
+    pub caller: Option<&'a Caller>,
     /// The statement's text with placeholders; never bind values.
     pub statement: &'a str,
     /// When it was sent.
@@ -37,6 +39,8 @@ pub struct QueryEvent<'a> {
     pub sqlstate: Option<SqlState>,
     /// Whether it was cancelled: by request, by `statement_timeout`, or because its caller went away.
     pub cancelled: bool,
+    /// The span that [`Observe::open_span`] made for it; it is closed when all observers were told.
+    pub span: Option<&'a Span>,
 }
 
 impl<'a> QueryEvent<'a> {
@@ -44,7 +48,7 @@ impl<'a> QueryEvent<'a> {
     pub fn new(endpoint: &'a Endpoint, statement: &'a str, sent: Instant, elapsed: Duration) -> Self {
         QueryEvent {
             endpoint,
-            checkout: None,
+            caller: None,
             statement,
             sent,
             elapsed,
@@ -54,6 +58,7 @@ impl<'a> QueryEvent<'a> {
             failed: false,
             sqlstate: None,
             cancelled: false,
+            span: None,
         }
     }
 }
@@ -98,6 +103,17 @@ pub trait Observe: Send + Sync {
     /// A statement ended.
     fn on_query(&self, event: &QueryEvent<'_>) {
         let _ = event;
+    }
+
+    /// Whether [`open_span`](Observe::open_span) would make a span now. It is asked whenever something is sent.
+    fn wants_spans(&self) -> bool {
+        false
+    }
+
+    /// A statement was sent for a caller: makes the span that lasts until it has ended. It must be quick, as `on_query`.
+    fn open_span(&self, statement: &str, endpoint: &Endpoint, caller: &Caller) -> Option<Span> {
+        let _ = (statement, endpoint, caller);
+        None
     }
 
     /// A connection came, went or changed.

@@ -1,17 +1,17 @@
 //! Everything that a [`Db`](crate::Db) needs to know, from code or from the environment.
 
-use std::time::Duration;
-
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchema, Reader};
 use db_core::{DatabaseUrl, Environment};
+#[cfg(feature = "monitoring")]
+use db_monitoring::MonitoringConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
 use db_retry::{BreakerConfig, CircuitBreaker, RetryConfig};
 
 use crate::notifications::NotificationConfig;
-use crate::settings::{QueryLogConfig, gather, settings_from_env, settings_from_vars};
+use crate::settings::{gather, settings_from_env, settings_from_vars};
 
 /// Everything that a [`Db`](crate::Db) needs to know.
 #[derive(Debug, Clone)]
@@ -50,10 +50,9 @@ pub struct Config {
     /// The cache for [`Db::cached`](crate::Db::cached); none: this `Db` has none.
     #[cfg(feature = "cache")]
     pub cache: Option<CacheConfig>,
-    /// A statement that takes longer is logged; none means never.
-    pub slow_query_threshold: Option<Duration>,
-    /// Whether every statement is logged.
-    pub log_queries: bool,
+    /// What is watched of statements, and what is logged.
+    #[cfg(feature = "monitoring")]
+    pub monitoring: MonitoringConfig,
     /// Who is told of what a person should look at.
     pub notifications: NotificationConfig,
 }
@@ -132,7 +131,7 @@ impl Config {
     fn read(from: &mut Reader<'_>, urls: DatabaseUrls) -> Self {
         let DatabaseUrls { primary, direct, standbys, nodes } = urls;
         let (PatroniUrls(patroni), ReadPoolConfig(read_pool)) = (from.get(), from.get());
-        let (QueryLogConfig { slow, all }, LedgerSchema(ledger)) = (from.get(), from.get());
+        let LedgerSchema(ledger) = from.get();
         let CircuitBreaker(breaker) = from.get();
         #[cfg(feature = "cache")]
         let cache = Some(cache_of(from, &primary));
@@ -153,8 +152,8 @@ impl Config {
             router: from.get(),
             #[cfg(feature = "cache")]
             cache,
-            slow_query_threshold: slow,
-            log_queries: all,
+            #[cfg(feature = "monitoring")]
+            monitoring: from.get(),
             notifications: from.get(),
         }
     }
@@ -280,7 +279,8 @@ mod tests {
         assert_eq!(config.breaker, Some(BreakerConfig::default()));
         assert!(!config.connect.wire_tap);
         assert_eq!(config.retry.attempts.get(), 1);
-        assert_eq!((config.slow_query_threshold, config.log_queries), (None, true));
+        #[cfg(feature = "monitoring")]
+        assert_eq!((config.monitoring.slow_query_threshold, config.monitoring.log_queries), (None, true));
     }
 
     #[test]

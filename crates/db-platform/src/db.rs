@@ -6,6 +6,8 @@ mod cached;
 #[cfg(feature = "cache")]
 mod cached_many;
 mod connect;
+#[cfg(feature = "monitoring")]
+mod monitored;
 #[cfg(feature = "cache")]
 mod weak;
 
@@ -59,6 +61,11 @@ pub struct Db {
     writes: Arc<AtomicU64>,
     /// Tells of writes that no session remembers, in development.
     lost_writes: Option<Arc<LostWrites>>,
+    #[cfg(feature = "monitoring")]
+    monitor: db_monitoring::Monitor,
+    /// The database's name, as metrics have it.
+    #[cfg(all(feature = "monitoring", feature = "otel"))]
+    namespace: Arc<str>,
     #[cfg(feature = "cache")]
     cache: Option<crate::cache_part::DbCache>,
     /// Whether a pooler may lead each transaction to another server.
@@ -330,13 +337,15 @@ impl Db {
         self.router.sources(|_, pool| pool.status())
     }
 
-    /// Reports what every pool and the router do to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
+    /// Reports what every pool, the router and every statement do to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
     #[cfg(feature = "otel")]
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
         // Those that are opened later find it here.
         let _ = self.meter.set(meter.clone());
         self.router.sources(|purpose, pool| pool.observe_with(meter, connect::name_of(pool, purpose)));
         self.router.observe_with(meter);
+        #[cfg(feature = "monitoring")]
+        self.monitor.observe_with(meter, &self.namespace);
         crate::part_metrics::observe(&self.parts, meter);
     }
 

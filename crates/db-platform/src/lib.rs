@@ -23,7 +23,6 @@ mod notifications;
 #[cfg(feature = "otel")]
 mod part_metrics;
 mod parts;
-mod query_log;
 mod read;
 mod servers;
 mod settings;
@@ -69,6 +68,8 @@ pub use db_backup as backup;
 pub use db_cache as cache;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
+#[cfg(feature = "monitoring")]
+pub use db_monitoring as monitoring;
 #[cfg(feature = "schedule")]
 pub use db_schedule as schedule;
 #[cfg(feature = "seeds")]

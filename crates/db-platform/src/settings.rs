@@ -1,9 +1,8 @@
-//! The query log's settings, names of what is not there yet, and the page made of every crate's settings.
+//! Names of what is not there yet, and the page made of every crate's settings.
 
 mod notifications;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 #[cfg(feature = "backup-import")]
 use db_backup::ImportSettings;
@@ -12,59 +11,24 @@ use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, Schedul
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
 use db_core::settings::{
-    DatabaseUrls, Foreign, FromSettings, Group, InvalidSettings, LedgerSchema, Limit, NamedEnvironment,
-    Reader, Setting, page,
+    DatabaseUrls, Foreign, FromSettings, Group, InvalidSettings, LedgerSchema, NamedEnvironment, Reader, page,
 };
+#[cfg(feature = "monitoring")]
+use db_monitoring::MonitoringConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
 use db_retry::{CircuitBreaker, RetryConfig};
 
 use crate::notifications::NotificationConfig;
 
-const SLOW_QUERY_THRESHOLD: Setting<Limit> = Setting {
-    name: "DB_SLOW_QUERY_THRESHOLD",
-    aliases: &["SLOW_QUERY_THRESHOLD"],
-    meaning: "A statement that takes longer is logged as a warning, without its bind values; `never` or 0 \
-              turns it off.",
-    default: [
-        Limit::after(Duration::from_millis(200)),
-        Limit::NEVER,
-        Limit::after(Duration::from_millis(500)),
-        Limit::after(Duration::from_millis(500)),
-    ],
-    min: Limit::after(Duration::from_millis(1)),
-    max: Limit::NEVER,
-    unit_required: &[],
-};
-const LOG_QUERIES: Setting<bool> = Setting {
-    name: "DB_LOG_QUERIES",
-    aliases: &[],
-    meaning: "Log every statement at level info, without its bind values.",
-    default: [false; 4],
-    min: false,
-    max: true,
-    unit_required: &[],
-};
-
-const QUERY_LOG: Group = Group {
-    title: "What is logged",
-    settings: &[&SLOW_QUERY_THRESHOLD, &LOG_QUERIES],
-    elsewhere: &[
-        Foreign::new("DB_LOG_SLOW_QUERIES", "`DB_SLOW_QUERY_THRESHOLD`: `never` turns it off"),
-        Foreign::new("DB_QUERY_ANALYSIS", "`DB_SLOW_QUERY_THRESHOLD`; there is no analysis yet"),
-        Foreign::new(
-            "DB_ENABLE_PERFORMANCE_INSIGHTS",
-            "`DB_SLOW_QUERY_THRESHOLD`; there are no insights yet",
-        ),
-        Foreign::new("DB_ENABLE_METRICS", "counts are always kept, and `Db::observe_with` reports them"),
-    ],
-};
-
 /// What is said of a name whose part of the platform does not exist.
 #[cfg(not(feature = "cache"))]
 const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
-const NO_MONITORING: &str = "there is no monitoring yet";
+const NO_HISTORY: &str = "there is no history of metrics yet";
+const NO_ALERTS: &str = "there are no alerts yet";
+#[cfg(not(feature = "monitoring"))]
+const WITHOUT_MONITORING: &str = "build db-platform with its feature `monitoring`";
 
 /// Names that teams bring for what is not there yet; whatever comes takes its own from here.
 const NOT_YET: Group = Group {
@@ -73,12 +37,11 @@ const NOT_YET: Group = Group {
     elsewhere: &[
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
-        Foreign::new("MONITORING_ENABLED", NO_MONITORING),
-        Foreign::new("METRICS_RETENTION_DAYS", NO_MONITORING),
-        Foreign::new("ALERT_POOL_USAGE", NO_MONITORING),
-        Foreign::new("ALERT_CACHE_HIT_RATE", NO_MONITORING),
-        Foreign::new("ALERT_QUERY_TIME", NO_MONITORING),
-        Foreign::new("ALERT_ERROR_RATE", NO_MONITORING),
+        Foreign::new("METRICS_RETENTION_DAYS", NO_HISTORY),
+        Foreign::new("ALERT_POOL_USAGE", NO_ALERTS),
+        Foreign::new("ALERT_CACHE_HIT_RATE", NO_ALERTS),
+        Foreign::new("ALERT_QUERY_TIME", NO_ALERTS),
+        Foreign::new("ALERT_ERROR_RATE", NO_ALERTS),
     ],
 };
 
@@ -98,19 +61,22 @@ const CACHE: Group = Group {
     ],
 };
 
-/// Which statements are logged.
-pub(crate) struct QueryLogConfig {
-    pub(crate) slow: Option<Duration>,
-    pub(crate) all: bool,
-}
-
-impl FromSettings for QueryLogConfig {
-    const GROUPS: &'static [&'static Group] = &[&QUERY_LOG];
-
-    fn read(from: &mut Reader<'_>) -> Self {
-        QueryLogConfig { slow: from.read(&SLOW_QUERY_THRESHOLD).into(), all: from.read(&LOG_QUERIES) }
-    }
-}
+/// Names that only a build with monitoring reads.
+#[cfg(not(feature = "monitoring"))]
+const MONITORING: Group = Group {
+    title: "Monitoring",
+    settings: &[],
+    elsewhere: &[
+        Foreign::new("MONITORING_ENABLED", WITHOUT_MONITORING),
+        Foreign::new("DB_ENABLE_METRICS", WITHOUT_MONITORING),
+        Foreign::new("DB_SLOW_QUERY_THRESHOLD", WITHOUT_MONITORING),
+        Foreign::new("SLOW_QUERY_THRESHOLD", WITHOUT_MONITORING),
+        Foreign::new("DB_LOG_SLOW_QUERIES", WITHOUT_MONITORING),
+        Foreign::new("DB_LOG_QUERIES", WITHOUT_MONITORING),
+        Foreign::new("DB_QUERY_ANALYSIS", WITHOUT_MONITORING),
+        Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", WITHOUT_MONITORING),
+    ],
+};
 
 /// What is set for backups; a service without them is not to hear of it.
 #[cfg(feature = "backup")]
@@ -140,7 +106,10 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         ConnectConfig::GROUPS,
         RetryConfig::GROUPS,
         CircuitBreaker::GROUPS,
-        QueryLogConfig::GROUPS,
+        #[cfg(feature = "monitoring")]
+        MonitoringConfig::GROUPS,
+        #[cfg(not(feature = "monitoring"))]
+        &[&MONITORING],
         NotificationConfig::GROUPS,
         BACKUP,
         #[cfg(feature = "cache")]
@@ -272,7 +241,8 @@ mod tests {
         check::<ConnectConfig>();
         check::<RetryConfig>();
         check::<CircuitBreaker>();
-        check::<QueryLogConfig>();
+        #[cfg(feature = "monitoring")]
+        check::<MonitoringConfig>();
         check::<NotificationConfig>();
         #[cfg(feature = "backup")]
         {

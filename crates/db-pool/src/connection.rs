@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Checkout, Endpoint, Facts, Role, Site, SqlState, TransactionStatus};
+use db_core::{Caller, Checkout, Endpoint, Facts, Role, Site, SqlState, TransactionStatus};
 use deadpool::unmanaged::Object;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::OwnedSemaphorePermit;
@@ -34,8 +34,8 @@ impl Connection {
         site: Site,
     ) -> Self {
         slot.renew(&inner);
-        let checkout = Checkout(inner.counters.acquired());
-        slot.check_out(Lease { checkout, since, site, span: tracing::Span::current(), reported: false });
+        let caller = Arc::new(Caller::now(Checkout(inner.counters.acquired()), site));
+        slot.check_out(Lease { caller, since, reported: false });
         Connection { slot: Some(slot), inner, _place: place }
     }
 

@@ -249,7 +249,7 @@ impl Connector {
         let sent = Instant::now();
         let asked = self.lessons.ask(&client).await;
         let heard = async { (self.lessons.hear(asked).await, sent.elapsed()) };
-        let (equipped, (identity, round_trip)) = tokio::join!(self.equip(client, endpoint), heard);
+        let (equipped, (identity, round_trip)) = tokio::join!(self.equip(client, endpoint, &wire), heard);
         let (mut conn, seen) = equipped
             .map_err(|reason| self.failed(endpoint, ConnectFailure::Other, started.elapsed(), &reason))?;
         self.check_options(endpoint, &identity);
@@ -430,6 +430,7 @@ impl Connector {
         &self,
         client: Client,
         endpoint: &Endpoint,
+        wire: &Arc<Wire>,
     ) -> Result<(AsyncPgConnection, Arc<Seen>), String> {
         let mut conn = AsyncPgConnection::try_from(client).await.map_err(|error| error.to_string())?;
         if !self.config.prepared_statements {
@@ -443,6 +444,7 @@ impl Connector {
         conn.set_instrumentation(Watch {
             endpoint: endpoint.clone(),
             seen: Arc::clone(&seen),
+            wire: Arc::clone(wire),
             observers: self.observers.clone(),
             reports: !self.config.wire_tap && !self.observers.is_empty(),
             sent: None,

@@ -50,7 +50,7 @@ impl Leases {
             let mut session = wire.session();
             let Some(lease) = session.lease.as_mut().filter(|lease| !lease.reported) else { continue };
             lease.reported = true;
-            let span = lease.span.clone();
+            let span = lease.caller.span.clone();
             drop(session);
             found += 1;
             tracing::warn!(
@@ -67,7 +67,7 @@ impl Lease {
     /// Says that a connection which was reported as held for too long came back after all.
     pub(crate) fn say_returned(&self, endpoint: &Endpoint, now: Instant) {
         tracing::info!(
-            parent: &self.span, endpoint = %endpoint, site = %self.site,
+            parent: &self.caller.span, endpoint = %endpoint, site = %self.caller.site,
             held = ?now.duration_since(self.since),
             "a connection that was reported as held for too long was returned after all"
         );
@@ -80,5 +80,5 @@ fn holder(wire: &Wire, now: Instant) -> Option<Holder> {
     let held = now.saturating_duration_since(lease.since);
     let statement =
         session.last_statement().filter(|_| session.has_run()).map(|last| fingerprint(&last.text));
-    Some(Holder::new(lease.site, held, statement))
+    Some(Holder::new(lease.caller.site, held, statement))
 }

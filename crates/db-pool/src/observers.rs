@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use db_core::Observe;
+use db_core::{Caller, Endpoint, Observe, foreign};
+use tracing::Span;
 
 /// How long opening a connection waits until observers have heard of it.
 const PROMPT: Duration = Duration::from_millis(100);
@@ -53,6 +54,19 @@ impl Observers {
                 );
             }
         }
+    }
+
+    /// Whether one of them makes spans now.
+    pub(crate) fn want_spans(&self) -> bool {
+        self.all.iter().any(|observer| foreign::call(|| observer.wants_spans()).unwrap_or(false))
+    }
+
+    /// The span of the first of them that makes one.
+    pub(crate) fn open_span(&self, statement: &str, endpoint: &Endpoint, caller: &Caller) -> Option<Span> {
+        let open = |observer: &Arc<dyn Observe>| {
+            foreign::call(|| observer.open_span(statement, endpoint, caller)).flatten()
+        };
+        self.all.iter().find_map(open)
     }
 
     /// Tells each of them on a thread where it may block, and waits for the end of that, but not for long.

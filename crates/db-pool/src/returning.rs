@@ -50,7 +50,7 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
         let held = now.duration_since(lease.since);
         inner.counters.held(held);
         if inner.config.adaptive.is_some() {
-            inner.returns.note(lease.site, held);
+            inner.returns.note(lease.caller.site, held);
         }
         if lease.reported {
             lease.say_returned(&inner.endpoint, now);
@@ -92,6 +92,9 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     } else {
         Way::Salvage { orphans: session.being_prepared(), unanswered }
     };
+    if matches!(way, Way::Back) {
+        session.caller = None;
+    }
     if matches!(way, Way::Close) && (in_the_middle || unanswered) {
         inner.counters.abandoned();
     }

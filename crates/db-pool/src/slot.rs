@@ -67,7 +67,6 @@ impl Slot {
 
     /// From now on it belongs to whoever has the lease.
     pub(crate) fn check_out(&self, lease: Lease) {
-        self.seen.check_out(lease.checkout);
         self.wire.session().check_out(lease);
     }
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use db_core::{Checkout, Endpoint, QueryEvent};
+use db_core::{Endpoint, QueryEvent};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
 use crate::observers::Observers;
+use crate::wire::Wire;
 
 /// What one connection's instrumentation has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     under_way: AtomicI64,
     cached: AtomicUsize,
-    checkout: AtomicI64,
 }
 
 impl Seen {
@@ -39,17 +39,14 @@ impl Seen {
     pub(crate) fn forget_cached(&self) {
         self.cached.store(0, Ordering::Relaxed);
     }
-
-    /// Attributes the statements from now on to a checkout.
-    pub(crate) fn check_out(&self, checkout: Checkout) {
-        self.checkout.store(checkout.0.cast_signed(), Ordering::Relaxed);
-    }
 }
 
 /// The instrumentation of one connection.
 pub(crate) struct Watch {
     pub(crate) endpoint: Endpoint,
     pub(crate) seen: Arc<Seen>,
+    /// Knows who has the connection.
+    pub(crate) wire: Arc<Wire>,
     pub(crate) observers: Observers,
     /// Whether statements are reported from here.
     pub(crate) reports: bool,
@@ -82,7 +79,8 @@ impl Watch {
         // diesel prints the bind values behind this mark; they never leave the process.
         let statement = printed.split(" -- binds: ").next().unwrap_or_default();
         let mut event = QueryEvent::new(&self.endpoint, statement, sent, sent.elapsed());
-        event.checkout = Some(Checkout(self.seen.checkout.load(Ordering::Relaxed).cast_unsigned()));
+        let caller = self.wire.session().caller.clone();
+        event.caller = caller.as_deref();
         event.failed = failed;
         self.observers.tell(|observer| observer.on_query(&event));
     }

@@ -14,6 +14,7 @@ mod parameters;
 mod request;
 mod server_error;
 mod session;
+mod spans;
 mod staleness;
 mod tap;
 #[cfg(test)]
@@ -108,9 +109,21 @@ impl Wire {
     }
 
     fn sent(&self, frames: &mut Frames, bytes: &[u8]) {
+        let spans = self.observers.want_spans();
         let mut session = self.session();
+        if !frames.is_partway() {
+            session.writing_since = None;
+        }
         frames.feed(bytes, session::wanted_of_client, |frame| session.client_said(frame));
+        // A long one is written in pieces, and its time begins with the first.
+        if frames.is_partway() {
+            session.writing_since.get_or_insert_with(Instant::now);
+        }
         session.check(frames);
+        drop(session);
+        if spans {
+            self.open_spans();
+        }
     }
 
     fn received(&self, frames: &mut Frames, bytes: &[u8]) {
@@ -163,13 +176,14 @@ impl Wire {
             return;
         }
         let mut event = QueryEvent::new(&self.endpoint, request.text(), request.sent, elapsed);
-        event.checkout = request.checkout;
+        event.caller = request.caller.as_deref();
         event.first_row = request.first_row.map(|at| at.duration_since(request.sent));
         event.rows = Some(request.rows);
         event.bytes = Some(request.bytes);
         event.failed = request.failed;
         event.sqlstate = request.code;
         event.cancelled = request.is_cancelled();
+        event.span = request.span.as_ref();
         self.observers.tell(|observer| observer.on_query(&event));
     }
 }

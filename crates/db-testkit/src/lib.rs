@@ -42,7 +42,7 @@ pub use error::TestkitError;
 pub use exported::{Exported, Figure, Kind};
 pub use faulty::{Faulty, fail_each, fail_from_each};
 pub use pgbouncer::PgBouncer;
-pub use proxy::{CommitCut, Counters, Direction, Proxy};
+pub use proxy::{CommitCut, Counters, Direction, Exchange, Proxy};
 pub use redis::{Redis, RedisCluster};
 pub use restored::Restored;
 pub use server::password;

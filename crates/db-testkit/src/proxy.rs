@@ -5,6 +5,7 @@
 
 mod accept;
 mod counters;
+mod exchanges;
 mod link;
 mod plan;
 mod pump;
@@ -14,6 +15,7 @@ mod wire;
 mod wire_tests;
 
 pub use counters::Counters;
+pub use exchanges::Exchange;
 pub use plan::{CommitCut, Direction};
 
 use crate::address;
@@ -49,6 +51,8 @@ struct Shared {
     counters: counters::Tally,
     listening: Mutex<bool>,
     listening_changed: Condvar,
+    /// What passed, where that is written down.
+    exchanges: Mutex<Option<Vec<Exchange>>>,
 }
 
 impl Proxy {
@@ -65,6 +69,7 @@ impl Proxy {
             counters: counters::Tally::default(),
             listening: Mutex::new(true),
             listening_changed: Condvar::new(),
+            exchanges: Mutex::default(),
         });
         let served = Arc::clone(&shared);
         let begin = |stopped| {
@@ -109,6 +114,19 @@ impl Proxy {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.shared.counters.snapshot()
+    }
+
+    /// Writes down from now on when each request comes and when its answer goes: on connections that are opened later,
+    /// and that use no TLS. It keeps all of them until [`take_exchanges`](Self::take_exchanges).
+    pub fn write_down(&self) {
+        lock(&self.shared.exchanges).get_or_insert_default();
+    }
+
+    /// The requests that were answered since the last call, those of one connection in their order. Empty unless they are
+    /// [written down](Self::write_down).
+    #[must_use]
+    pub fn take_exchanges(&self) -> Vec<Exchange> {
+        lock(&self.shared.exchanges).as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Resets every open connection, on both sides. New ones are served.
@@ -201,6 +219,11 @@ impl Proxy {
 impl Shared {
     fn target(&self) -> SocketAddr {
         *lock(&self.target)
+    }
+
+    /// Follows a new connection, where what passes is written down.
+    fn follower(&self) -> Option<exchanges::Follower> {
+        lock(&self.exchanges).as_ref().map(|_| exchanges::Follower::new())
     }
 
     fn take_commit(&self) -> Option<CommitCut> {

@@ -13,6 +13,8 @@ use db_testkit::{Cluster, Redis, until};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::median::median;
+
 const CLIENTS: i64 = 32;
 const ROWS: i64 = 100_000;
 const MOST: f64 = 0.20;
@@ -94,12 +96,4 @@ async fn commits(db: &Db, turn: Duration) -> f64 {
     }
     clients.join_all().await;
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
-}
-
-/// The median and its 95 % interval, by ranks.
-fn median(values: &mut [f64]) -> (f64, [f64; 2]) {
-    values.sort_by(f64::total_cmp);
-    let (count, half) = (values.len() as f64, 0.98 * (values.len() as f64).sqrt());
-    let at = |rank: f64| values[(rank.max(0.0) as usize).min(values.len() - 1)];
-    (at(count / 2.0), [at(count / 2.0 - half), at(count / 2.0 + half)])
 }

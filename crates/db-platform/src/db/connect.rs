@@ -1,8 +1,10 @@
 //! Builds a [`Db`]: finds the primary, opens the pools, starts the monitors and then the parts.
 
 use std::sync::Arc;
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "monitoring", feature = "otel"))]
 use std::sync::OnceLock;
+#[cfg(feature = "monitoring")]
+use std::sync::Weak;
 use std::time::Duration;
 
 use db_core::{Endpoint, Observe, Part, Result, Server};
@@ -16,7 +18,6 @@ use crate::config::Config;
 use crate::ground::Standing;
 use crate::lost_writes::LostWrites;
 use crate::parts::Wants;
-use crate::query_log::QueryLog;
 use crate::servers::{ServerFacts, Servers};
 
 impl Db {
@@ -74,7 +75,13 @@ impl Db {
         parts: impl IntoIterator<Item = Part>,
     ) -> Result<Db> {
         config.check()?;
-        let mut wants = Wants::of(query_log(&config).into_iter().chain(parts));
+        #[cfg(feature = "monitoring")]
+        let monitor = db_monitoring::Monitor::new(config.monitoring.clone());
+        #[cfg(feature = "monitoring")]
+        let pools: Arc<OnceLock<Weak<Router<Pool>>>> = Arc::default();
+        #[cfg(feature = "monitoring")]
+        let parts = monitor.part(Some(look_at_pools(&pools))).into_iter().chain(parts);
+        let mut wants = Wants::of(parts);
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
         let facts = servers.primary().await?;
@@ -117,6 +124,8 @@ impl Db {
             }
         };
         let router = Arc::new(Router::start(nodes, open, watch, config.router.clone(), signals));
+        #[cfg(feature = "monitoring")]
+        let _ = pools.set(Arc::downgrade(&router));
         if !config.patroni.is_empty() {
             router.follow_patroni(config.patroni);
         }
@@ -142,6 +151,10 @@ impl Db {
             session: None,
             writes: Arc::default(),
             lost_writes: LostWrites::watched_in(config.environment),
+            #[cfg(feature = "monitoring")]
+            monitor,
+            #[cfg(all(feature = "monitoring", feature = "otel"))]
+            namespace: config.url.database().into(),
             #[cfg(feature = "cache")]
             cache: None,
             #[cfg(feature = "cache")]
@@ -152,8 +165,27 @@ impl Db {
     }
 }
 
+/// Tells how busy the router's pools are, once there is one, and keeps none alive.
+#[cfg(feature = "monitoring")]
+fn look_at_pools(router: &Arc<OnceLock<Weak<Router<Pool>>>>) -> db_monitoring::LookAtPools {
+    let router = Arc::clone(router);
+    let load = |purpose, pool: &Pool| {
+        let status = pool.status();
+        db_monitoring::PoolLoad {
+            name: name_of(pool, purpose),
+            in_use: status.in_use(),
+            max: status.max,
+            waiting: status.waiting,
+        }
+    };
+    Arc::new(move || {
+        let router = router.get().and_then(Weak::upgrade);
+        router.map(|router| router.sources(load)).unwrap_or_default()
+    })
+}
+
 /// What tells a pool apart from the process's others.
-#[cfg(feature = "otel")]
+#[cfg(any(feature = "monitoring", feature = "otel"))]
 pub(super) fn name_of(pool: &Pool, purpose: Purpose) -> String {
     match purpose {
         Purpose::Plain => pool.endpoint().to_string(),
@@ -170,12 +202,6 @@ fn look_at(router: &Arc<Router<Pool>>) -> Arc<dyn Fn() -> Vec<Server> + Send + S
             |node: NodeStatus| Server { is_up: node.is_up(), endpoint: node.endpoint, role: node.role };
         nodes.into_iter().map(server).collect()
     })
-}
-
-/// The part that logs statements, where the configuration asks for that.
-fn query_log(config: &Config) -> Option<Part> {
-    let log = QueryLog { slow: config.slow_query_threshold, all: config.log_queries };
-    (log.all || log.slow.is_some()).then(|| Part::named("query log").observing(log))
 }
 
 fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &ServerFacts) {

@@ -38,6 +38,10 @@ impl Db {
         let (cache, is_pooled, writes) = (self.cache.clone(), self.is_pooled, Arc::clone(&self.writes));
         #[cfg(feature = "otel")]
         let meter = Arc::clone(&self.meter);
+        #[cfg(feature = "monitoring")]
+        let monitor = self.monitor.clone();
+        #[cfg(all(feature = "monitoring", feature = "otel"))]
+        let namespace = Arc::clone(&self.namespace);
         let rest = move |router, parts, breakers| Db {
             router,
             parts,
@@ -51,6 +55,10 @@ impl Db {
             is_pooled,
             #[cfg(feature = "otel")]
             meter: Arc::clone(&meter),
+            #[cfg(feature = "monitoring")]
+            monitor: monitor.clone(),
+            #[cfg(all(feature = "monitoring", feature = "otel"))]
+            namespace: Arc::clone(&namespace),
         };
         WeakDb {
             router: Arc::downgrade(&self.router),

@@ -159,8 +159,16 @@ fn how_pools_retries_and_routing_behave() {
         one(name, value, &Refused(words));
     }
     one("DB_QUERY_TIMEOUT", "30000", &Taken(|config| config.connect.statement_timeout == Some(ms(30_000))));
-    one("DB_SLOW_QUERY_THRESHOLD", "1000", &Taken(|config| config.slow_query_threshold == Some(ms(1_000))));
-    one("SLOW_QUERY_THRESHOLD", "1000", &Taken(|config| config.slow_query_threshold == Some(ms(1_000))));
+    one(
+        "DB_SLOW_QUERY_THRESHOLD",
+        "1000",
+        &Taken(|config| config.monitoring.slow_query_threshold == Some(ms(1_000))),
+    );
+    one(
+        "SLOW_QUERY_THRESHOLD",
+        "1000",
+        &Taken(|config| config.monitoring.slow_query_threshold == Some(ms(1_000))),
+    );
     one("DB_MAX_RETRIES", "3", &Taken(|config| config.retry.attempts.get() == 4));
     one("DB_RETRY_DELAY", "1000", &Taken(|config| config.retry.base == ms(1_000)));
     one("DB_RETRY_BACKOFF", "2", &Taken(|config| (config.retry.multiplier - 2.0).abs() < f64::EPSILON));
@@ -172,7 +180,10 @@ fn how_pools_retries_and_routing_behave() {
     one("DB_PREPARED_STATEMENTS", "true", &Taken(|config| config.connect.prepared_statements));
     let kept = |config: &Config| config.connect.max_prepared_statements.get() == 100;
     one("DB_MAX_PREPARED_STATEMENTS", "100", &Taken(kept));
-    one("DB_LOG_QUERIES", "true", &Taken(|config| config.log_queries));
+    one("DB_ENABLE_METRICS", "true", &Taken(|config| config.monitoring.metrics));
+    one("DB_LOG_SLOW_QUERIES", "true", &Taken(|config| config.monitoring.log_slow_queries));
+    one("MONITORING_ENABLED", "true", &Taken(|config| config.monitoring.enabled));
+    one("DB_LOG_QUERIES", "true", &Taken(|config| config.monitoring.log_queries));
     let both = ("DATABASE_URL", "postgres://u:hunter2@h/app?options=-cstatement_timeout%3D5s");
     let counts = Warned("DB_QUERY_TIMEOUT counts, and DATABASE_URL says the same thing in vain");
     check(&[both, ("DB_QUERY_TIMEOUT", "7s")], &counts);
@@ -190,9 +201,6 @@ fn what_is_not_there_yet_and_what_others_read() {
     for (name, value) in [
         ("DB_QUERY_ANALYSIS", "true"),
         ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true"),
-        ("DB_ENABLE_METRICS", "true"),
-        ("DB_LOG_SLOW_QUERIES", "true"),
-        ("MONITORING_ENABLED", "true"),
         ("METRICS_RETENTION_DAYS", "7"),
         ("PARTITIONING_ENABLED", "true"),
         ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),

@@ -254,7 +254,7 @@ async fn a_relay_hears_of_each_commit_and_leaves_it_alone_where_its_writer_has_b
     until("it has heard of it", async || relay.status().messages == 1).await;
     assert_eq!(relay.status().confirmed, 1);
     let health = db.health().await;
-    assert_eq!(health.parts.len(), 1);
+    assert!(health.parts.iter().any(|part| part.name == "cache"));
     let salvages: u64 = health.pools.iter().map(|pool| pool.salvages).sum();
     assert_eq!(salvages, 0, "what the relay is told costs no reset");
     let retained = db.part_metrics().iter().any(|measure| measure.name == "db.cache.relay.retained");

@@ -72,7 +72,8 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 100] = [
+const NEWER: [&str; 101] = [
+    "MONITORING_ENABLED",
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",
@@ -176,7 +177,7 @@ const NEWER: [&str; 100] = [
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 34] = [
+const NEWER_ELSEWHERE: [&str; 33] = [
     "S3_RETENTION_PERIOD",
     "S3_RETENTION_MODE",
     "NODE_ENV",
@@ -202,7 +203,6 @@ const NEWER_ELSEWHERE: [&str; 34] = [
     "PGGSSLIB",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
-    "MONITORING_ENABLED",
     "METRICS_RETENTION_DAYS",
     "ALERT_POOL_USAGE",
     "ALERT_CACHE_HIT_RATE",

@@ -14,6 +14,7 @@ mod leaks;
 mod loads;
 mod log;
 mod metrics;
+mod monitoring;
 mod outcomes;
 mod parts;
 mod reads;

@@ -63,6 +63,11 @@ impl Frames {
         matches!(self.part, Part::Broken)
     }
 
+    /// Whether a message has begun that has not ended.
+    pub(crate) fn is_partway(&self) -> bool {
+        !matches!(self.part, Part::Header { have: 0, .. })
+    }
+
     /// Takes the next bytes, and calls `each` for every message that ends in them.
     ///
     /// `keep` says how many bytes of the body are wanted of a message of this type.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{Checkout, SqlState};
+use db_core::{Caller, SqlState};
 
 use super::{Known, Leftover};
 
@@ -100,7 +100,7 @@ pub(crate) struct Request {
     /// The statements that it names, in case it fails.
     pub(crate) names: Vec<Box<str>>,
     pub(crate) sent: Instant,
-    pub(crate) checkout: Option<Checkout>,
+    pub(crate) caller: Option<Arc<Caller>>,
     pub(crate) first_row: Option<Instant>,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
@@ -110,16 +110,18 @@ pub(crate) struct Request {
     pub(crate) is_simple: bool,
     /// Whether the server has come to run a statement, beyond parsing and binding it.
     pub(crate) at_work: bool,
+    /// The span that times it; none until that was asked for.
+    pub(crate) span: Option<tracing::Span>,
 }
 
 impl Request {
-    pub(crate) fn new(checkout: Option<Checkout>) -> Self {
+    pub(crate) fn new(caller: Option<Arc<Caller>>, sent: Option<Instant>) -> Self {
         Request {
             kind: Kind::Close,
             statement: None,
             names: Vec::new(),
-            sent: Instant::now(),
-            checkout,
+            sent: sent.unwrap_or_else(Instant::now),
+            caller,
             first_row: None,
             rows: 0,
             bytes: 0,
@@ -127,6 +129,7 @@ impl Request {
             code: None,
             is_simple: false,
             at_work: false,
+            span: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Checkout, Facts, Role, ServerId, Site, SqlState, TransactionStatus};
+use db_core::{Caller, Facts, Role, ServerId, SqlState, TransactionStatus};
 
 use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
@@ -33,10 +33,8 @@ pub(crate) struct BackendKey {
 /// Who has the connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Lease {
-    pub(crate) checkout: Checkout,
+    pub(crate) caller: Arc<Caller>,
     pub(crate) since: Instant,
-    pub(crate) site: Site,
-    pub(crate) span: tracing::Span,
     /// Whether it was reported as held for too long.
     pub(crate) reported: bool,
 }
@@ -62,6 +60,8 @@ pub(crate) struct Session {
     /// What is known of functions.
     pub(crate) known: Known,
     pub(crate) lease: Option<Lease>,
+    /// For whom what is sent now is sent: also what was queued when the lease ended.
+    pub(crate) caller: Option<Arc<Caller>>,
     key: Option<BackendKey>,
     /// Whether login is over.
     logged_in: bool,
@@ -69,10 +69,12 @@ pub(crate) struct Session {
     ready: bool,
     /// Whether anything ran since it was checked out.
     ran: bool,
-    requests: VecDeque<Request>,
+    pub(super) requests: VecDeque<Request>,
     /// Whether someone waits until there are none.
     awaited: bool,
     building: Option<Request>,
+    /// When the message began that is being written.
+    pub(super) writing_since: Option<Instant>,
     // A tree: the names are short and few, and a hash of one costs more than to find it.
     prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
@@ -239,6 +241,7 @@ impl Session {
 
     /// From now on it belongs to whoever has the lease.
     pub(crate) fn check_out(&mut self, lease: Lease) {
+        self.caller = Some(Arc::clone(&lease.caller));
         self.lease = Some(lease);
         self.failed_with = None;
         self.staleness.check_out();
@@ -283,10 +286,12 @@ impl Session {
         self.largest = self.largest.max(frame.len);
         match frame.tag {
             b'Q' => {
+                let statement = Statement::new(leading_text(frame.body), frame.is_cut(), &self.known);
+                // After the lease this is the pool's own, and what comes behind it.
+                self.caller.take_if(|_| self.lease.is_none() && statement.text.is_empty());
                 let mut request = self.take_building();
                 request.does(Kind::Run);
                 (request.is_simple, request.at_work) = (true, true);
-                let statement = Statement::new(leading_text(frame.body), frame.is_cut(), &self.known);
                 self.runs(&statement);
                 request.statement = Some(statement);
                 self.requests.push_back(request);
@@ -475,17 +480,13 @@ impl Session {
     }
 
     fn building(&mut self) -> &mut Request {
-        let checkout = self.checkout();
-        self.building.get_or_insert_with(|| Request::new(checkout))
+        let (caller, since) = (&self.caller, &mut self.writing_since);
+        self.building.get_or_insert_with(|| Request::new(caller.clone(), since.take()))
     }
 
     fn take_building(&mut self) -> Request {
-        let checkout = self.checkout();
-        self.building.take().unwrap_or_else(|| Request::new(checkout))
-    }
-
-    fn checkout(&self) -> Option<Checkout> {
-        self.lease.as_ref().map(|lease| lease.checkout)
+        let since = self.writing_since.take();
+        self.building.take().unwrap_or_else(|| Request::new(self.caller.clone(), since))
     }
 
     /// A message could not be read: whoever asks must not rely on anything here.

@@ -1,6 +1,7 @@
 //! The wire as a whole, fed with messages that are right and with bytes that are not.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use db_core::{Endpoint, Observe, QueryEvent, SqlState, TransactionStatus};
 use proptest::prelude::*;
@@ -89,6 +90,20 @@ fn a_request_is_unanswered_until_the_server_is_ready_for_the_next() {
         *ear.0.lock().unwrap(),
         [("SELECT $1".to_owned(), 2, None), ("SELECT $1".to_owned(), 0, zero)]
     );
+}
+
+#[test]
+fn a_message_that_is_written_in_pieces_was_sent_with_the_first() {
+    let (mut link, _) = Link::ready();
+    let bytes = message(b'Q', b"SELECT 1\0");
+    let (first, rest) = bytes.split_at(7);
+    link.wire.sent(&mut link.client, first);
+    let between = Instant::now();
+    link.wire.sent(&mut link.client, rest);
+    assert!(link.wire.session().waiting_since().unwrap() <= between);
+    link.client(b'Q', b"SELECT 2\0");
+    link.server(b'Z', b"I");
+    assert!(link.wire.session().waiting_since().unwrap() >= between, "the next one begins by itself");
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use db_core::{Checkout, DatabaseUrl, LinkEvent, Observe, QueryEvent, Role, SqlState};
+use db_core::{Checkout, DatabaseUrl, LinkEvent, Observe, QueryEvent, Role, SqlState, WorkScope};
 use db_pool::{ConnectConfig, Connector, Pool};
 use db_testkit::{Cluster, TestDatabase, until};
 use diesel::sql_types::Integer;
 use diesel::{IntoSql, sql_query};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use futures_util::FutureExt;
 
 use crate::{Number, pool_config};
 
@@ -17,6 +18,8 @@ use crate::{Number, pool_config};
 struct Seen {
     statement: String,
     checkout: Option<Checkout>,
+    line: Option<u32>,
+    scope: Option<String>,
     rows: Option<u64>,
     bytes: Option<u64>,
     elapsed: Duration,
@@ -37,7 +40,9 @@ impl Observe for Ear {
     fn on_query(&self, event: &QueryEvent<'_>) {
         self.statements.lock().unwrap().push(Seen {
             statement: event.statement.to_owned(),
-            checkout: event.checkout,
+            checkout: event.caller.map(|caller| caller.checkout),
+            line: event.caller.map(|caller| caller.site.line()),
+            scope: event.caller.and_then(|caller| Some(caller.scope.as_ref()?.name().to_owned())),
             rows: event.rows,
             bytes: event.bytes,
             elapsed: event.elapsed,
@@ -81,7 +86,9 @@ fn listen(url: &str, config: ConnectConfig) -> (Arc<Ear>, Pool) {
 async fn a_statement_is_reported_with_what_came_back_and_who_sent_it() {
     let database = TestDatabase::empty().await.unwrap();
     let (ear, pool) = listen(database.url(), ConnectConfig::default());
-    let (mut one, mut two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+    let mut one = pool.get().await.unwrap();
+    let (line, got) = (line!(), WorkScope::named("GET /").run(pool.get()));
+    let mut two = got.await.unwrap();
     let many = "SELECT n::bigint FROM generate_series(1, 5000) n";
     assert_eq!(sql_query(many).get_results::<Number>(&mut one).await.unwrap().len(), 5_000);
     for _ in 0..2 {
@@ -98,6 +105,8 @@ async fn a_statement_is_reported_with_what_came_back_and_who_sent_it() {
     assert_eq!(prepared.len(), 2, "the preparation is no statement: {prepared:?}");
     assert_ne!(prepared[0].checkout, rows.checkout);
     assert_eq!((prepared[0].checkout, prepared[1].rows), (prepared[1].checkout, Some(1)));
+    assert_eq!((prepared[0].line, prepared[0].scope.as_deref()), (Some(line), Some("GET /")));
+    assert_eq!(rows.scope, None);
     assert_eq!(ear.statements("SELECT 1; SELECT 2")[0].rows, Some(2));
 }
 
@@ -122,6 +131,24 @@ async fn a_statement_that_failed_or_was_given_up_is_reported_as_that() {
     until("it is reported", async || !ear.statements(slow).is_empty()).await;
     let seen = &ear.statements(slow)[0];
     assert!(seen.failed && seen.cancelled && seen.checkout.is_some(), "{seen:?}");
+}
+
+/// On one thread: nothing is written before the test waits.
+#[tokio::test]
+async fn a_statement_that_is_written_after_its_caller_left_is_still_his() {
+    let database = TestDatabase::empty().await.unwrap();
+    let (ear, pool) = listen(database.url(), ConnectConfig::default());
+    let mut conn = pool.get().await.unwrap();
+    let slow = "SELECT pg_sleep(600)";
+    assert!(conn.batch_execute(slow).now_or_never().is_none());
+    assert!(conn.batch_execute("BEGIN").now_or_never().is_none());
+    assert!(ear.statements(slow).is_empty());
+    drop(conn);
+    until("it was cleaned", async || pool.status().salvages == 1).await;
+    let [seen] = &ear.statements(slow)[..] else { panic!("{:?}", ear.statements("")) };
+    assert!(seen.cancelled && seen.checkout.is_some(), "{seen:?}");
+    let [rollback] = &ear.statements("ROLLBACK")[..] else { panic!("{:?}", ear.statements("")) };
+    assert_eq!(rollback.checkout, None, "the pool's own");
 }
 
 #[tokio::test]

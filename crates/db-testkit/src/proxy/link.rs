@@ -83,7 +83,7 @@ async fn carry(
     plan: &mut watch::Receiver<Plan>,
     born: Plan,
 ) -> End {
-    let talk = Mutex::new(Talk::default());
+    let talk = Mutex::new(Talk::written_down_by(shared.follower()));
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let pump = |direction| Pump { shared, plan: plan.clone(), talk: &talk, direction, cuts: born.cuts };

@@ -4,6 +4,7 @@
 //! bytes without slowing their flow. Every fault is looked at right before bytes are written: what a client sends
 //! after a fault was switched on is always under that fault.
 
+use super::exchanges::Follower;
 use super::plan::{CommitCut, Direction, Mode, Plan};
 use super::wire::{Answer, Client, Server, Step};
 use super::{Shared, lock};
@@ -44,6 +45,14 @@ pub(super) struct Talk {
     held: Option<CommitCut>,
     /// An answer that is held back has come.
     kept: bool,
+    /// Writes down what passes, where that is wanted.
+    follower: Option<Follower>,
+}
+
+impl Talk {
+    pub(super) fn written_down_by(follower: Option<Follower>) -> Self {
+        Talk { follower, ..Talk::default() }
+    }
 }
 
 pub(super) struct Pump<'a> {
@@ -66,7 +75,7 @@ impl Pump<'_> {
     pub(super) async fn run(self, from: ReadHalf<'_>, to: WriteHalf<'_>) -> Option<End> {
         let (sender, receiver) = mpsc::channel(UNDER_WAY);
         let plan = self.plan.clone();
-        let read = read(from, sender, plan, self.direction);
+        let read = read(from, sender, plan, self.direction, self.talk);
         tokio::pin!(read);
         let write = self.write(receiver, to);
         tokio::pin!(write);
@@ -202,7 +211,7 @@ impl Pump<'_> {
     async fn to_client(&self, bytes: &[u8], to: &mut WriteHalf<'_>, left: &mut Count) -> Sent {
         let (answer, falsified, unanswered) = {
             let mut talk = lock(self.talk);
-            let Talk { client, server, awaited, falsified, held, kept } = &mut *talk;
+            let Talk { client, server, awaited, falsified, held, kept, .. } = &mut *talk;
             let answer = server.feed(client, bytes, *awaited);
             let unanswered = *held == Some(CommitCut::Unanswered);
             if unanswered && answer.complete && !std::mem::replace(kept, true) {
@@ -217,12 +226,23 @@ impl Pump<'_> {
         if let Some(code) = falsified {
             return self.falsify(bytes, &answer, code, to, left).await;
         }
+        // Before it is sent, as it is counted: whoever has the answer finds it written down.
+        self.write_down(&bytes[..answer.before]);
         let sent = self.send(&bytes[..answer.before], to, left).await;
         if sent == Sent::All && answer.complete && !unanswered {
             self.shared.counters.commit_cut();
             return Sent::Ended(End::AtCommit);
         }
         sent
+    }
+
+    /// Notes which requests these bytes have answered.
+    fn write_down(&self, bytes: &[u8]) {
+        let Some(follower) = &mut lock(self.talk).follower else { return };
+        let ended = follower.goes(bytes, std::time::Instant::now());
+        if let Some(exchanges) = &mut *lock(&self.shared.exchanges) {
+            exchanges.extend(ended);
+        }
     }
 
     /// Passes on what came before the answer and what comes behind it, and says something else in its place.
@@ -319,6 +339,7 @@ async fn read(
     pieces: mpsc::Sender<Piece>,
     plan: watch::Receiver<Plan>,
     direction: Direction,
+    talk: &Mutex<Talk>,
 ) {
     let mut buffer = vec![0; PIECE];
     let mut last = Instant::now();
@@ -327,6 +348,11 @@ async fn read(
             Ok(0) => Piece::End,
             Err(_) => Piece::Broken,
             Ok(len) => {
+                if direction == Direction::ToServer
+                    && let Some(follower) = &mut lock(talk).follower
+                {
+                    follower.came(&buffer[..len], std::time::Instant::now());
+                }
                 let shape = *plan.borrow().shape(direction);
                 // Jitter delays, and never reorders.
                 last = last.max(Instant::now() + shape.latency + shape.jitter.mul_f64(rand::random::<f64>()));

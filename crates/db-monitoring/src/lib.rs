@@ -1,0 +1,22 @@
+//! What a service's statements cost it, measured where their bytes go by.
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod counts;
+mod log;
+mod monitor;
+#[cfg(feature = "otel")]
+mod otel;
+mod pressure;
+mod settings;
+mod slow;
+mod span;
+mod statement;
+mod statements;
+
+pub use config::MonitoringConfig;
+pub use counts::Counts;
+pub use monitor::Monitor;
+pub use pressure::{LookAtPools, PoolLoad};
+pub use slow::SlowQuery;
+pub use statement::StatementStats;

@@ -1,0 +1,85 @@
+//! The settings of monitoring, read into [`MonitoringConfig`].
+
+use std::time::Duration;
+
+use db_core::settings::{Foreign, FromSettings, Group, Limit, Reader, Setting};
+
+use crate::MonitoringConfig;
+
+const ENABLED: Setting<bool> = Setting {
+    name: "MONITORING_ENABLED",
+    aliases: &[],
+    meaning: "Watch statements: what they cost, which are slow, which fail. `false` turns everything here off.",
+    default: [true; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const METRICS: Setting<bool> = Setting {
+    name: "DB_ENABLE_METRICS",
+    aliases: &[],
+    meaning: "Count durations, rows, bytes and errors of each statement, and report them to OpenTelemetry where the \
+              service asks for that. What pools and routing count is always kept.",
+    default: [true; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const SLOW_QUERY_THRESHOLD: Setting<Limit> = Setting {
+    name: "DB_SLOW_QUERY_THRESHOLD",
+    aliases: &["SLOW_QUERY_THRESHOLD"],
+    meaning: "A statement that takes this long is slow: it is counted, kept for `Db::slow_queries`, and logged; `never` or 0 \
+              turns that off.",
+    default: [
+        Limit::after(Duration::from_millis(200)),
+        Limit::NEVER,
+        Limit::after(Duration::from_millis(500)),
+        Limit::after(Duration::from_millis(500)),
+    ],
+    min: Limit::after(Duration::from_millis(1)),
+    max: Limit::NEVER,
+    unit_required: &[],
+};
+const LOG_SLOW_QUERIES: Setting<bool> = Setting {
+    name: "DB_LOG_SLOW_QUERIES",
+    aliases: &[],
+    meaning: "Log slow statements as warnings, without bind values and constants.",
+    default: [true; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+const LOG_QUERIES: Setting<bool> = Setting {
+    name: "DB_LOG_QUERIES",
+    aliases: &[],
+    meaning: "Log every statement at level info, without bind values and constants.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
+
+const NO_INSIGHT: &str = "`DB_SLOW_QUERY_THRESHOLD`; there is no advice on queries yet";
+
+const MONITORING: Group = Group {
+    title: "Monitoring",
+    settings: &[&ENABLED, &METRICS, &SLOW_QUERY_THRESHOLD, &LOG_SLOW_QUERIES, &LOG_QUERIES],
+    elsewhere: &[
+        Foreign::new("DB_QUERY_ANALYSIS", NO_INSIGHT),
+        Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", NO_INSIGHT),
+    ],
+};
+
+impl FromSettings for MonitoringConfig {
+    const GROUPS: &'static [&'static Group] = &[&MONITORING];
+
+    fn read(from: &mut Reader<'_>) -> Self {
+        MonitoringConfig {
+            enabled: from.read(&ENABLED),
+            metrics: from.read(&METRICS),
+            slow_query_threshold: from.read(&SLOW_QUERY_THRESHOLD).into(),
+            log_slow_queries: from.read(&LOG_SLOW_QUERIES),
+            log_queries: from.read(&LOG_QUERIES),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the statements of a [`Db`] cost, and which were slow.
+
+use db_monitoring::{Monitor, SlowQuery};
+
+use super::Db;
+
+impl Db {
+    /// The `n` statements that took the most time when they were slow, the worst first: those of this process, since its
+    /// start, that took [`slow_query_threshold`](db_monitoring::MonitoringConfig::slow_query_threshold) or longer
+    /// (`DB_SLOW_QUERY_THRESHOLD`).
+    ///
+    /// ```no_run
+    /// # fn show(db: db_platform::Db) {
+    /// for slow in db.slow_queries(10) {
+    ///     println!("{} × {:?}, at most {:?}: {}", slow.count, slow.mean(), slow.max, slow.text);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// It asks no server, and what it tells holds no value of any execution.
+    pub fn slow_queries(&self, n: usize) -> Vec<SlowQuery> {
+        self.monitor.slow_queries(n)
+    }
+
+    /// What is known of all statements: what each cost, how many failed and with which code.
+    pub fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+}
