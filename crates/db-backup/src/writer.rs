@@ -124,7 +124,7 @@ impl Default for WriterOptions {
 impl ChunkWriter {
     pub(crate) fn new(
         inside: Arc<Inside>,
-        directory: String,
+        stem: String,
         known: Arc<Known>,
         options: WriterOptions,
     ) -> Result<Self> {
@@ -137,8 +137,7 @@ impl ChunkWriter {
             frames: Mutex::default(),
         });
         let (under_way, arriving) = mpsc::unbounded_channel();
-        let packs =
-            Packs::new(inside, directory, Arc::clone(&pool), options.pack_bytes.clamp(1 << 20, 64 << 20));
+        let packs = Packs::new(inside, stem, Arc::clone(&pool), options.pack_bytes.clamp(1 << 20, 64 << 20));
         Ok(ChunkWriter {
             chunk: Vec::with_capacity(CHUNK_BYTES),
             chunks: 0,
