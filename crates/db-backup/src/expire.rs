@@ -123,7 +123,7 @@ impl Cluster {
         }
         if again.plan.held_back.is_none() {
             done.wal = self.remove_wal(&self.expiry(&expiry.policy).await?).await?;
-            done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed).await?;
+            done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed, now).await?;
         }
         Ok(done)
     }
@@ -228,9 +228,11 @@ impl Cluster {
         Ok(crashed)
     }
 
-    /// Those that were crashed in both looks: a manifest that appeared in between makes it a backup.
-    async fn remove_crashed(&self, planned: &[String], again: &[String]) -> Result<u64> {
+    /// Those that were crashed in both looks: a manifest that appeared in between makes it a backup. With
+    /// them go the files of puts to a local store that were cut short.
+    async fn remove_crashed(&self, planned: &[String], again: &[String], now: DateTime<Utc>) -> Result<u64> {
         let mut removed = 0;
+        removed += self.store().remove_staged_before((now - CRASHED_AFTER).into());
         for name in planned.iter().filter(|name| again.contains(name)) {
             for object in self.store().list(&self.path(&format!("backups/{name}"))).await? {
                 self.store().delete(&object.path).await?;
