@@ -269,7 +269,7 @@ impl Cache {
 
 impl Shared {
     pub(crate) fn mode_of<K, V>(&self, key: &Key<K, V>) -> Mode {
-        key.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
+        key.wishes.mode.or(key.keyspace().defaults().mode).unwrap_or(self.config.mode)
     }
 
     /// What the first tier may answer with, and what is to be done behind it.
@@ -282,7 +282,7 @@ impl Shared {
         if mode == Mode::Strict {
             return None;
         }
-        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.session.as_ref())?;
+        let (found, refresh) = self.first_tier_entry(key.id()?, mode, key.wishes.session.as_ref())?;
         let nth = self.counts.keyspaces.of(key.keyspace().counted())?.first_tier_hits.add_one();
         if nth.is_multiple_of(ASKS_EVERY)
             && let Found::Value(value) = &found
@@ -301,7 +301,7 @@ impl Shared {
     pub(crate) fn first_tier_has<K, V: Send + Sync + 'static>(&self, key: &Key<K, V>) -> Option<Found<V>> {
         let mode = self.mode_of(key);
         let id = key.id().filter(|_| mode != Mode::Strict)?;
-        self.first_tier_entry(id, mode, key.session.as_ref()).map(|(found, _)| found)
+        self.first_tier_entry(id, mode, key.wishes.session.as_ref()).map(|(found, _)| found)
     }
 
     /// What a load finds that another has just brought.

@@ -29,6 +29,12 @@ pub struct Key<K: 'static, V: 'static> {
     keyspace: &'static Keyspace<K, V>,
     key: K,
     id: Option<KeyId>,
+    pub(crate) wishes: Wishes,
+}
+
+/// What a call wants to have different from its keyspace's policy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wishes {
     pub(crate) scope: Scope,
     pub(crate) mode: Option<Mode>,
     pub(crate) ttl: Option<Duration>,
@@ -61,15 +67,19 @@ pub struct EntryKey {
 
 impl<K: Serialize, V> Key<K, V> {
     pub(crate) fn new(keyspace: &'static Keyspace<K, V>, key: K) -> Self {
-        let id = KeyId::new(keyspace.name(), &Scope::new(), &key);
-        Key { keyspace, key, id, scope: Scope::new(), mode: None, ttl: None, tags: Vec::new(), session: None }
+        Key::with_wishes(keyspace, key, Wishes::default())
+    }
+
+    pub(crate) fn with_wishes(keyspace: &'static Keyspace<K, V>, key: K, wishes: Wishes) -> Self {
+        let id = KeyId::new(keyspace.name(), &wishes.scope, &key);
+        Key { keyspace, key, id, wishes }
     }
 
     /// The same key within a scope: what the load depends on besides the key, such as a tenant or a role.
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
         self.id = KeyId::new(self.keyspace.name(), scope, &self.key);
-        self.scope = scope.clone();
+        self.wishes.scope = scope.clone();
         self
     }
 }
@@ -88,28 +98,28 @@ impl<K, V> Key<K, V> {
     /// This call promises that instead of what the keyspace promises.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = Some(mode);
+        self.wishes.mode = Some(mode);
         self
     }
 
     /// What this call loads is fresh for that long.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+        self.wishes.ttl = Some(ttl);
         self
     }
 
     /// What this call loads is made from this too.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
-        self.tags.push(tag);
+        self.wishes.tags.push(tag);
         self
     }
 
     /// This call sees what a session has written, besides what its mode promises.
     #[must_use]
     pub fn session(mut self, token: SessionToken) -> Self {
-        self.session = Some(token);
+        self.wishes.session = Some(token);
         self
     }
 

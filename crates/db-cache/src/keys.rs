@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::key::Key;
+use crate::key::{Key, Wishes};
 use crate::keyspace::Keyspace;
 use crate::mode::{Mode, SessionToken};
 use crate::scope::Scope;
@@ -26,11 +26,7 @@ use crate::tag::Tag;
 pub struct Keys<K: 'static, V: 'static> {
     keyspace: &'static Keyspace<K, V>,
     keys: Vec<K>,
-    scope: Scope,
-    mode: Option<Mode>,
-    ttl: Option<Duration>,
-    tags: Vec<Tag>,
-    session: Option<SessionToken>,
+    wishes: Wishes,
 }
 
 impl<K: Clone + Eq + Hash, V> Keyspace<K, V> {
@@ -38,15 +34,7 @@ impl<K: Clone + Eq + Hash, V> Keyspace<K, V> {
     pub fn keys(&'static self, keys: impl IntoIterator<Item = K>) -> Keys<K, V> {
         let mut seen = HashSet::new();
         let keys = keys.into_iter().filter(|key| seen.insert(key.clone())).collect();
-        Keys {
-            keyspace: self,
-            keys,
-            scope: Scope::new(),
-            mode: None,
-            ttl: None,
-            tags: Vec::new(),
-            session: None,
-        }
+        Keys { keyspace: self, keys, wishes: Wishes::default() }
     }
 }
 
@@ -74,35 +62,35 @@ impl<K, V> Keys<K, V> {
     /// As [`Key::within`], for all of them.
     #[must_use]
     pub fn within(mut self, scope: &Scope) -> Self {
-        self.scope = scope.clone();
+        self.wishes.scope = scope.clone();
         self
     }
 
     /// As [`Key::mode`], for all of them.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = Some(mode);
+        self.wishes.mode = Some(mode);
         self
     }
 
     /// As [`Key::ttl`], for all of them.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+        self.wishes.ttl = Some(ttl);
         self
     }
 
     /// As [`Key::tag`], for all of them.
     #[must_use]
     pub fn tag(mut self, tag: Tag) -> Self {
-        self.tags.push(tag);
+        self.wishes.tags.push(tag);
         self
     }
 
     /// As [`Key::session`], for all of them.
     #[must_use]
     pub fn session(mut self, token: SessionToken) -> Self {
-        self.session = Some(token);
+        self.wishes.session = Some(token);
         self
     }
 }
@@ -110,30 +98,13 @@ impl<K, V> Keys<K, V> {
 impl<K: Serialize + Clone, V> Keys<K, V> {
     /// Each as a key of its own.
     pub(crate) fn each(&self) -> impl Iterator<Item = Key<K, V>> + '_ {
-        self.keys.iter().map(|key| {
-            let mut key = self.keyspace.key(key.clone());
-            if self.scope != Scope::new() {
-                key = key.within(&self.scope);
-            }
-            key.mode = self.mode;
-            key.ttl = self.ttl;
-            key.tags.clone_from(&self.tags);
-            key.session = self.session;
-            key
-        })
+        let each = self.keys.iter().cloned();
+        each.map(|key| Key::with_wishes(self.keyspace, key, self.wishes.clone()))
     }
 
     /// The same but for the keys themselves: a part of them.
     pub(crate) fn with_keys(&self, keys: Vec<K>) -> Self {
-        Keys {
-            keyspace: self.keyspace,
-            keys,
-            scope: self.scope.clone(),
-            mode: self.mode,
-            ttl: self.ttl,
-            tags: self.tags.clone(),
-            session: self.session,
-        }
+        Keys { keyspace: self.keyspace, keys, wishes: self.wishes.clone() }
     }
 }
 

@@ -42,7 +42,7 @@ impl<V: DeserializeOwned> Plan<V> {
         let tags = keyspace.tags_for_key(key.key());
         let own = std::iter::once(id.slot());
         let slot = |tag| slot(cache.mutant, tag, fingerprint);
-        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&key.tags).map(slot)).collect();
+        let mut slots: Vec<Slot> = own.chain(tags.iter().chain(&key.wishes.tags).map(slot)).collect();
         slots.sort_unstable();
         slots.dedup();
         Some(Plan {
@@ -52,12 +52,12 @@ impl<V: DeserializeOwned> Plan<V> {
             keyspace: keyspace.name(),
             counted: keyspace.counted(),
             policy,
-            ttl: key.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
+            ttl: key.wishes.ttl.or(policy.ttl).unwrap_or(cache.config.ttl),
             mode,
-            session: session_of(mode, key.session),
+            session: session_of(mode, key.wishes.session),
             codec: keyspace.encoding(),
             fingerprint,
-            scope: key.scope.clone(),
+            scope: key.wishes.scope.clone(),
             tags_of_value: keyspace.tags_for_values(),
         })
     }

@@ -196,12 +196,7 @@ impl Shared {
         F: Fn(LoadFrom) -> L,
         L: Future<Output = Result<Loaded<V>, E>>,
     {
-        // Callers' loads come first.
-        let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
-        let Ok(_permit) = permits.try_acquire_owned() else { return Verdict::Undecided };
-        add_one(&self.counts.loads);
-        let loading = tokio::time::timeout(plan.policy.hard_timeout, load(LoadFrom::Primary));
-        let Ok(Ok(loaded)) = loading.await else { return Verdict::Undecided };
+        let Some(loaded) = self.load_beside_callers(plan, load).await else { return Verdict::Undecided };
         let served_bytes = match &served.found {
             Found::Value(value) => plan.codec.encode(&value.entry.value),
             Found::Nothing { .. } => None,
@@ -222,6 +217,18 @@ impl Shared {
                 None => Verdict::Undecided,
             },
         }
+    }
+
+    /// Callers' loads come first: none where they hold all permits, and its own permit is given back at once.
+    async fn load_beside_callers<V, E, F, L>(&self, plan: &Plan<V>, load: F) -> Option<Loaded<V>>
+    where
+        F: Fn(LoadFrom) -> L,
+        L: Future<Output = Result<Loaded<V>, E>>,
+    {
+        let permits = self.permits(plan.keyspace, plan.policy.max_loads.get());
+        let _permit = permits.try_acquire_owned().ok()?;
+        add_one(&self.counts.loads);
+        tokio::time::timeout(plan.policy.hard_timeout, load(LoadFrom::Primary)).await.ok()?.ok()
     }
 
     /// Whether a value that differs from the database was wrong when it was served.

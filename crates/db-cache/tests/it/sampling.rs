@@ -140,3 +140,23 @@ async fn a_remembered_absence_is_compared_as_well() {
     assert_eq!(get().await, None, "nobody has told the cache");
     assert_eq!(samples(&cache, 1).await.wrong, 1);
 }
+
+#[tokio::test]
+async fn a_sample_that_waits_for_the_second_tier_keeps_no_load_from_going_on() {
+    static ONE_AT_A_TIME: Keyspace<u64, u64> = Keyspace::new("one_at_a_time")
+        .policy(Policy { max_loads: NonZeroU32::MIN, ..POLICY })
+        .mode(Mode::Bounded(Duration::from_secs(2)))
+        .tags_of_key(|id| vec![Tag::row("users", id)]);
+    let tier = Arc::new(SimulatedTier::seeded(5));
+    let (cache, row) = (process(&tier, every(1_000)).await, Arc::new(Row::default()));
+    for key in [1, 2] {
+        read(&cache, &row, ONE_AT_A_TIME.key(key)).await;
+    }
+    *row.value.lock().unwrap() = 1;
+    tier.set_faults(Operation::Read, Faults { hang: 1.0, ..Faults::NONE });
+    for key in [1, 2] {
+        assert_eq!(read(&cache, &row, ONE_AT_A_TIME.key(key)).await, 0, "nobody has told the cache");
+    }
+    // Both differ, and so both ask the tier, which does not answer.
+    until("both are loaded again", async || row.loads.load(Ordering::SeqCst) == 4).await;
+}
