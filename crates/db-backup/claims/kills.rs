@@ -103,23 +103,23 @@ async fn all(points: usize) -> Figure {
     let mut tally = Tally::default();
     let mut numbers = 1;
     let url = live.server.primary_url();
-    let took = time(spawn(&live, "take", &url), "take", &mut tally);
-    let restored = time(spawn(&live, "restore", &path(&live, "whole")), "restore", &mut tally);
-    let expiries = Expiries::new(&mut tally).await;
-    let copies = Copies::new(&mut tally).await;
+    let mut took = time(spawn(&live, "take", &url), "take", &mut tally);
+    let mut restored = time(spawn(&live, "restore", &path(&live, "whole")), "restore", &mut tally);
+    let mut expiries = Expiries::new(&mut tally).await;
+    let mut copies = Copies::new(&mut tally).await;
     for point in 0..points {
         match KINDS[point % KINDS.len()] {
             "take" => {
                 write(&live, numbers..numbers + 3, &mut random).await;
                 numbers += 3;
                 let child = spawn(&live, "take", &url);
-                tally.kill(0, child, took.mul_f64(random.random_range(0.02..1.1))).await;
+                tally.kill(0, child, &mut took, &mut random).await;
                 after_take(&live, &mut read, &mut tally).await;
             }
             "push" => kill_push(&live, &mut random, &mut tally).await,
             "restore" => {
                 let child = spawn(&live, "restore", &path(&live, "killed"));
-                tally.kill(2, child, restored.mul_f64(random.random_range(0.02..1.1))).await;
+                tally.kill(2, child, &mut restored, &mut random).await;
                 after_restore(&live, &mut tally).await;
             }
             "expire" => expiries.kill(3, &mut random, &mut tally).await,
@@ -141,14 +141,22 @@ impl Tally {
         self.problems.push(what);
     }
 
-    /// Lets a child run for a while and kills it.
-    pub(crate) async fn kill(&mut self, kind: usize, mut child: Child, after: Duration) {
+    /// Lets a child run for a part of the time that it takes as a whole, and kills it.
+    pub(crate) async fn kill(
+        &mut self,
+        kind: usize,
+        mut child: Child,
+        whole: &mut Duration,
+        random: &mut StdRng,
+    ) {
         // The point is in the child's time, which nothing but a clock can name.
-        tokio::time::sleep(after).await;
+        tokio::time::sleep(whole.mul_f64(random.random_range(0.02..1.1))).await;
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             self.killed[kind] += 1;
         } else {
+            // The machine was busier when it was timed.
+            *whole = whole.mul_f64(0.8);
             self.ended_before += 1;
         }
         child.wait().unwrap();
@@ -229,7 +237,7 @@ async fn kill_push(live: &Live, random: &mut StdRng, tally: &mut Tally) {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(format!("exec env {command}")).current_dir(&data);
     let child = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    tally.kill(1, child, Duration::from_millis(random.random_range(1..120))).await;
+    tally.kill(1, child, &mut Duration::from_millis(110), random).await;
 }
 
 /// A restore that was killed goes on, and its server has what the backup had.

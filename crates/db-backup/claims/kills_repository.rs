@@ -9,7 +9,6 @@ use db_backup::{
     Cluster, Compression, Expired, Protection, Repository, RetentionPolicy, Segment, Store, Summary,
     VerifyOptions, WalName, WriterOptions,
 };
-use rand::RngExt;
 use rand::rngs::StdRng;
 
 use crate::kills::{Tally, spawn_on, time};
@@ -110,13 +109,12 @@ impl Expiries {
         Expiries { whole: time(expiring(&world), "expire", tally) }
     }
 
-    pub(crate) async fn kill(&self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
+    pub(crate) async fn kill(&mut self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
         let (world, backups) = filled().await;
         let mut kept = backups[backups.len() - KEPT..].to_vec();
         // They are listed by name, and those of one second have no order.
         kept.sort_by(|one, other| one.id.cmp(&other.id));
-        let after = self.whole.mul_f64(random.random_range(0.02..1.1));
-        tally.kill(kind, expiring(&world), after).await;
+        tally.kill(kind, expiring(&world), &mut self.whole, random).await;
         if let Some(problem) = wrong_content(&world.cluster, &backups).await {
             tally.problem(format!("after a kill of expire: {problem}"));
         }
@@ -189,10 +187,10 @@ impl Copies {
         spawn_on(self.from.directory.path(), &self.from.keys, "copy", &to, "false")
     }
 
-    pub(crate) async fn kill(&self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
+    pub(crate) async fn kill(&mut self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
         let second = self.second().await;
-        let after = self.whole.mul_f64(random.random_range(0.02..1.1));
-        tally.kill(kind, self.copying(&second), after).await;
+        let child = self.copying(&second);
+        tally.kill(kind, child, &mut self.whole, random).await;
         let to = second.repository.cluster(SYSTEM);
         if let Some(problem) = wrong_content(&to, &self.backups).await {
             tally.problem(format!("after a kill of copy: {problem}"));
