@@ -1,4 +1,5 @@
-//! backup-4: random corruptions of a repository's objects, each noticed by verification and by reading.
+//! backup-4: random corruptions of a repository's objects, each noticed by verification and by reading, and each kind
+//! of them by a rehearsal.
 //!
 //! It fails without the receipts, from which a manifest that vanished is known.
 
@@ -8,6 +9,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::json;
 
+use crate::rehearsals::rehearsed;
 use crate::spoil::{Spoiled, filled};
 use crate::world::{SYSTEM, archive};
 
@@ -29,12 +31,17 @@ pub(crate) fn measure(size: Size) -> Figure {
                 spoiled.put_back();
             }
         }
+        let rehearsed = rehearsed(if size == Size::Nightly { 5 } else { 1 }).await;
+        missed.extend(rehearsed.missed);
         let gap_seconds = seconds_to_a_gap().await;
         Figure {
             value: missed.len() as f64,
             unit: "corruptions missed",
             holds: missed.is_empty() && gap_seconds <= GAP_SECONDS,
-            detail: json!({ "corruptions": corruptions, "missed": missed, "gap_found_after_seconds": gap_seconds }),
+            detail: json!({
+                "corruptions": corruptions, "rehearsals": rehearsed.rehearsals, "missed": missed,
+                "gap_found_after_seconds": gap_seconds,
+            }),
         }
     })
 }

@@ -1,28 +1,40 @@
-//! kill -9 of a backup, an archive_command and a restore at random points, and what comes after it.
+//! backup-3: kill -9 of a backup, an archive_command, a restore, an expiry and a copy at random points, and what
+//! comes after it.
+//!
+//! It fails where a restore that did not finish is not told from a directory that somebody uses.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use db_backup::restore::{self, RestoreConfig, Target};
 use db_backup::take::{TakeConfig, WalSource, take};
-use db_backup::{Cluster, Compression, Keys, Repository, Store, Summary};
+use db_backup::{BackupId, Cluster, Compression, Keys, Repository, RetentionPolicy, Store};
 use db_testkit::Restored;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
+use crate::kills_repository::{self, Copies, Expiries};
 use crate::ledger::{ANSWER, create, expected, write};
 use crate::live::Live;
+use crate::world::files_below;
 use crate::{Figure, Size, commands, runtime};
 
 /// The word that makes this program the one that gets killed: then what it does, the store, the key, and an argument.
 pub(crate) const CHILD: &str = "killed-child";
 
+/// What is killed, in turns.
+const KINDS: [&str; 5] = ["take", "push", "restore", "expire", "copy"];
+
+/// What nobody has touched for so long is garbage.
+const A_DAY_AND_AN_HOUR: Duration = Duration::from_secs(25 * 3600);
+
 #[derive(Default)]
-struct Tally {
-    problems: Vec<String>,
-    killed: usize,
+pub(crate) struct Tally {
+    pub(crate) problems: Vec<String>,
+    /// How many of each kind were killed.
+    killed: [usize; 5],
     ended_before: usize,
 }
 
@@ -46,9 +58,15 @@ pub(crate) fn child(arguments: &[String]) -> ExitCode {
                 }
                 take(&repository, &config, &|_| ()).await.map(drop).map_err(|error| error.to_string())
             }
+            "expire" => kills_repository::expire(&repository).await,
+            "copy" => {
+                let to = Repository::open(Store::local(argument).unwrap(), &keys).await;
+                kills_repository::copy(&repository, &to.map_err(|error| error.to_string())?).await
+            }
             _ => {
                 let cluster = repository.cluster(repository.clusters().await.unwrap()[0]);
-                let config = to(argument);
+                let target = if what == "restore-latest" { Target::Latest } else { Target::Consistent };
+                let config = to(argument, target);
                 let plan = restore::plan(&cluster, &config).await.map_err(|error| error.to_string())?;
                 restore::apply(&cluster, &config, &plan, &|_| ())
                     .await
@@ -69,13 +87,13 @@ pub(crate) fn child(arguments: &[String]) -> ExitCode {
 /// Names what the restored server runs to get a file of the log.
 const FETCH: &str = "DB_BACKUP_TEST_FETCH";
 
-fn to(directory: &str) -> RestoreConfig {
+fn to(directory: &str, target: Target) -> RestoreConfig {
     let restore_command = std::env::var(FETCH).unwrap_or_else(|_| "false".to_owned());
-    RestoreConfig { target: Target::Consistent, restore_command, ..RestoreConfig::to(directory) }
+    RestoreConfig { target, restore_command, ..RestoreConfig::to(directory) }
 }
 
 pub(crate) fn measure(size: Size) -> Figure {
-    let points = if size == Size::Nightly { 600 } else { 60 };
+    let points = if size == Size::Nightly { 1_000 } else { 200 };
     runtime().block_on(all(points))
 }
 
@@ -83,33 +101,82 @@ async fn all(points: usize) -> Figure {
     let live = Live::start(None, &[]).await;
     let mut random = StdRng::seed_from_u64(3);
     create(&live).await;
-    live.run("INSERT INTO noise (body) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 60000) AS i")
+    live.run("INSERT INTO noise (body) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 6000) AS i")
         .await;
-    let first = live.take().await.summary;
+    let mut read = live.take().await.summary.id;
     let mut tally = Tally::default();
     let mut numbers = 1;
-    let whole =
-        [time(&live, "take", &live.server.primary_url()), time(&live, "restore", &path(&live, "whole"))];
+    let url = live.server.primary_url();
+    let mut took = time(spawn(&live, "take", &url), "take", &mut tally);
+    let mut restored = time(spawn(&live, "restore", &path(&live, "whole")), "restore", &mut tally);
+    let mut expiries = Expiries::new(&mut tally).await;
+    let mut copies = Copies::new(&mut tally).await;
     for point in 0..points {
-        write(&live, numbers..numbers + 3, &mut random).await;
-        numbers += 3;
-        match point % 3 {
-            0 => kill_take(&live, whole[0], &mut random, &mut tally).await,
-            1 => kill_push(&live, &mut random, &mut tally).await,
-            _ => kill_restore(&live, &first, whole[1], &mut random, &mut tally).await,
+        match KINDS[point % KINDS.len()] {
+            "take" => {
+                write(&live, numbers..numbers + 3, &mut random).await;
+                numbers += 3;
+                let child = spawn(&live, "take", &url);
+                tally.kill(0, child, &mut took, &mut random).await;
+                after_take(&live, &mut read, &mut tally).await;
+            }
+            "push" => kill_push(&live, &mut random, &mut tally).await,
+            "restore" => {
+                let child = spawn(&live, "restore", &path(&live, "killed"));
+                tally.kill(2, child, &mut restored, &mut random).await;
+                after_restore(&live, &mut tally).await;
+            }
+            "expire" => expiries.kill(3, &mut random, &mut tally).await,
+            _ => copies.kill(4, &mut random, &mut tally).await,
         }
-        eprintln!("backup-3: point {} of {points}", point + 1);
+        eprintln!("backup-3: point {} of {points}, {} problems", point + 1, tally.problems.len());
     }
+    copies.source_is_whole(&mut tally).await;
     live.archive().await;
     nothing_is_lost(&live, numbers - 1, &mut tally).await;
-    Figure {
-        value: tally.problems.len() as f64,
-        unit: "broken backups, lost commits and runs that do not go on",
-        // Kills that hit nothing would prove nothing.
-        holds: tally.problems.is_empty() && tally.killed * 2 > points,
-        detail: json!({
-            "points": points, "killed": tally.killed, "ended_before": tally.ended_before, "problems": tally.problems,
-        }),
+    let garbage = what_stays(&live).await;
+    tally.problems.extend(garbage.iter().map(|path| format!("no expiry removes {path}")));
+    tally.figure(points)
+}
+
+impl Tally {
+    pub(crate) fn problem(&mut self, what: String) {
+        eprintln!("backup-3: {what}");
+        self.problems.push(what);
+    }
+
+    /// Lets a child run for a part of the time that it takes as a whole, and kills it.
+    pub(crate) async fn kill(
+        &mut self,
+        kind: usize,
+        mut child: Child,
+        whole: &mut Duration,
+        random: &mut StdRng,
+    ) {
+        // The point is in the child's time, which nothing but a clock can name.
+        tokio::time::sleep(whole.mul_f64(random.random_range(0.02..1.1))).await;
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            self.killed[kind] += 1;
+        } else {
+            // The machine was busier when it was timed.
+            *whole = whole.mul_f64(0.8);
+            self.ended_before += 1;
+        }
+        child.wait().unwrap();
+    }
+
+    fn figure(self, points: usize) -> Figure {
+        let killed: Vec<_> = KINDS.iter().zip(self.killed).collect();
+        Figure {
+            value: self.problems.len() as f64,
+            unit: "broken backups, lost commits and runs that do not go on or clean up",
+            // Kills that hit nothing would prove nothing.
+            holds: self.problems.is_empty() && self.killed.iter().all(|killed| killed * 10 > points),
+            detail: json!({
+                "points": points, "killed": killed, "ended_before": self.ended_before, "problems": self.problems,
+            }),
+        }
     }
 }
 
@@ -118,49 +185,44 @@ fn path(live: &Live, name: &str) -> String {
 }
 
 fn spawn(live: &Live, what: &str, argument: &str) -> Child {
+    let fetch = live.restore_to("unused", Target::Consistent).restore_command;
+    spawn_on(&live.home.path().join("store"), &live.keys, what, argument, &fetch)
+}
+
+/// Starts this program as one that gets killed.
+pub(crate) fn spawn_on(store: &Path, keys: &Keys, what: &str, argument: &str, fetch: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let secret = live.keys.secret_text();
-    command.args([CHILD, what, &path(live, "store"), &secret, argument]);
-    command.env(FETCH, live.restore_to("unused", Target::Consistent).restore_command);
+    let (store, secret) = (store.display().to_string(), keys.secret_text());
+    command.args([CHILD, what, &store, &secret, argument]).env(FETCH, fetch);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-fn time(live: &Live, what: &str, argument: &str) -> Duration {
+/// How long a child takes that nobody disturbs.
+pub(crate) fn time(mut child: Child, what: &str, tally: &mut Tally) -> Duration {
     let began = Instant::now();
-    assert!(spawn(live, what, argument).wait().unwrap().success(), "a {what} that nobody disturbs");
+    if !child.wait().unwrap().success() {
+        tally.problem(format!("a {what} that nobody disturbs fails"));
+    }
     began.elapsed()
 }
 
-/// Lets a child run for a while and kills it; whether it was killed.
-async fn kill(mut child: Child, after: Duration, tally: &mut Tally) {
-    // The point is in the child's time, which nothing but a clock can name.
-    tokio::time::sleep(after).await;
-    if child.try_wait().unwrap().is_none() {
-        child.kill().unwrap();
-        tally.killed += 1;
-    } else {
-        tally.ended_before += 1;
-    }
-    child.wait().unwrap();
-}
-
-async fn kill_take(live: &Live, whole: Duration, random: &mut StdRng, tally: &mut Tally) {
-    let child = spawn(live, "take", &live.server.primary_url());
-    kill(child, whole.mul_f64(random.random_range(0.02..1.1)), tally).await;
+/// Each backup that is published can be read; `read` is the newest that was.
+async fn after_take(live: &Live, read: &mut BackupId, tally: &mut Tally) {
     let cluster = live.cluster().await;
     let backups = cluster.backups().await.unwrap();
     if !backups.damaged.is_empty() {
-        tally.problems.push(format!("after a kill of take: {:?}", backups.damaged));
+        tally.problem(format!("after a kill of take: {:?}", backups.damaged));
     }
-    if let Some(newest) = backups.whole.last()
-        && let Err(error) = read_all(&cluster, newest).await
-    {
-        tally.problems.push(format!("{}: {error}", newest.id));
+    let Some(newest) = backups.whole.last().filter(|newest| newest.id != *read) else { return };
+    *read = newest.id.clone();
+    if let Err(error) = read_all(&cluster, &newest.id).await {
+        tally.problem(format!("{}: {error}", newest.id));
     }
 }
 
-async fn read_all(cluster: &Cluster, summary: &Summary) -> Result<(), String> {
-    let manifest = cluster.manifest(&summary.id).await.map_err(|error| error.to_string())?;
+/// Reads every chunk of a backup.
+async fn read_all(cluster: &Cluster, id: &BackupId) -> Result<(), String> {
+    let manifest = cluster.manifest(id).await.map_err(|error| error.to_string())?;
     let reader = cluster.reader(&manifest, 2);
     for number in 0..reader.chunks() {
         reader.chunk(number).await.map_err(|error| error.to_string())?;
@@ -171,6 +233,7 @@ async fn read_all(cluster: &Cluster, summary: &Summary) -> Result<(), String> {
 /// Kills a push of a segment that the server will push, too.
 async fn kill_push(live: &Live, random: &mut StdRng, tally: &mut Tally) {
     let data = live.server.dir().join("node1");
+    live.run("INSERT INTO noise (body) VALUES ('something')").await;
     let segment = live.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
     let store = live.home.path().join("store");
     let command = commands::push_command(&store, &live.keys, &live.home.path().join("other-spool"));
@@ -178,53 +241,71 @@ async fn kill_push(live: &Live, random: &mut StdRng, tally: &mut Tally) {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(format!("exec env {command}")).current_dir(&data);
     let child = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    kill(child, Duration::from_millis(random.random_range(1..120)), tally).await;
+    tally.kill(1, child, &mut Duration::from_millis(110), random).await;
 }
 
-async fn kill_restore(
-    live: &Live,
-    backup: &Summary,
-    whole: Duration,
-    random: &mut StdRng,
-    tally: &mut Tally,
-) {
-    let directory = path(live, "killed");
-    let child = spawn(live, "restore", &directory);
-    kill(child, whole.mul_f64(random.random_range(0.02..1.1)), tally).await;
-    let has_control = Path::new(&directory).join("global/pg_control").exists();
-    let cluster = live.cluster().await;
+/// A restore that was killed goes on, and its server has what the backup had.
+async fn after_restore(live: &Live, tally: &mut Tally) {
     let config = live.restore_to("killed", Target::Consistent);
-    if !has_control {
-        let went_on = match restore::plan(&cluster, &config).await {
-            Ok(plan) => restore::apply(&cluster, &config, &plan, &|_| ()).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = went_on {
-            tally.problems.push(format!("a restore of {} does not go on: {error}", backup.id));
-        }
-    }
-    let mut server = Restored::start(Path::new(&directory), "app");
-    match server.ready() {
+    let has_control = config.directory.join("global/pg_control").exists();
+    let cluster = live.cluster().await;
+    let went_on = match restore::plan(&cluster, &config).await {
+        _ if has_control => Ok(()),
+        Ok(plan) => restore::apply(&cluster, &config, &plan, &|_| ()).await.map(drop),
+        Err(error) => Err(error),
+    };
+    match went_on {
+        Err(error) => tally.problem(format!("a restore does not go on: {error}")),
         Ok(()) => {
-            let answer = server.psql("SELECT count(*) FROM noise WHERE id <= 60000");
-            if answer != "60000" {
-                tally.problems.push(format!("a restore that went on has {answer} rows"));
+            let mut server = Restored::start(&config.directory, "app");
+            match server.ready() {
+                Ok(()) => {
+                    let answer = server.psql("SELECT count(*) FROM noise WHERE id <= 6000");
+                    if answer != "6000" {
+                        tally.problem(format!("a restore that went on has {answer} rows"));
+                    }
+                }
+                Err(log) => tally.problem(format!("a restore that went on does not start: {log}")),
             }
         }
-        Err(log) => tally.problems.push(format!("a restore that went on does not start: {log}")),
     }
-    drop(server);
-    std::fs::remove_dir_all(&directory).unwrap();
+    let _ = std::fs::remove_dir_all(&config.directory);
 }
 
 async fn nothing_is_lost(live: &Live, last: u64, tally: &mut Tally) {
     match live.restored(&live.restore_to("last", Target::Latest)).await {
-        Ok(mut server) => {
-            let found = server.text(ANSWER);
-            if found != expected(last) {
-                tally.problems.push(format!("in the end {found} instead of {}", expected(last)));
+        Ok(mut server) => match server.ready() {
+            Ok(()) => {
+                let found = server.psql(ANSWER);
+                if found != expected(last) {
+                    tally.problem(format!("in the end {found} instead of {}", expected(last)));
+                }
             }
-        }
-        Err(error) => tally.problems.push(format!("in the end: {error}")),
+            Err(log) => tally.problem(format!("in the end: {log}")),
+        },
+        Err(error) => tally.problem(format!("in the end: {error}")),
     }
+}
+
+/// What the runs that were killed have left, and an expiry a day later does not remove.
+async fn what_stays(live: &Live) -> Vec<String> {
+    let store = live.home.path().join("store");
+    let cluster = live.cluster().await;
+    let backups = cluster.backups().await.unwrap().whole;
+    let is_published = |path: &str| backups.iter().any(|backup| path.contains(backup.id.as_str()));
+    let is_garbage = |path: &str| {
+        path.contains("/backups/") && !is_published(path) || path.rsplit('/').next().unwrap().contains('#')
+    };
+    let left = || {
+        let files = files_below(&store).into_iter().map(|path| path.display().to_string());
+        files.filter(|path| is_garbage(path)).collect::<Vec<_>>()
+    };
+    for path in left() {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - A_DAY_AND_AN_HOUR).unwrap();
+    }
+    let keep = RetentionPolicy { last: 10_000, ..RetentionPolicy::NOTHING };
+    let expiry = cluster.expiry(&keep).await.unwrap();
+    cluster.expire(&expiry).await.unwrap();
+    left()
 }

@@ -16,6 +16,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
+use crate::full_disk::full_disk;
 use crate::world::{SYSTEM, content, segment, some_bytes, try_take};
 
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -40,16 +41,20 @@ pub(crate) fn measure(size: Size) -> Figure {
             a_bad_day(seed, &mut seen).await;
         }
         let believed = liars_believed().await;
+        let (full, skipped) = match full_disk().await {
+            Some(full) => (full, None),
+            None => (Default::default(), Some("a full disk: this account may not mount a file system")),
+        };
+        let wrong = seen.wrong_errors.len() + full.problems.len();
         Figure {
-            value: (seen.lost + seen.late + believed) as f64 + seen.wrong_errors.len() as f64,
+            value: (seen.lost + seen.late + believed) as f64 + wrong as f64,
             unit: "losses, late answers, wrong errors and liars believed",
-            holds: seen.lost + seen.late + believed == 0
-                && seen.wrong_errors.is_empty()
-                && seen.faults > days,
+            holds: seen.lost + seen.late + believed == 0 && wrong == 0 && seen.faults > days,
             detail: json!({
                 "days": days, "faults": seen.faults, "acknowledged": seen.acknowledged, "lost": seen.lost,
                 "failed_in_time": seen.failed_in_time, "late": seen.late, "wrong_errors": seen.wrong_errors,
-                "liars_believed": believed,
+                "liars_believed": believed, "full_disk": full.detail, "full_disk_problems": full.problems,
+                "skipped": skipped,
             }),
         }
     })

@@ -1,8 +1,10 @@
 //! Each version of PostgreSQL: a backup, a chain where there are such, a point in time, and a rehearsal.
 
+use db_backup::logical::{self, DumpConfig, RestoreDumpConfig, dump};
 use db_backup::rehearse::{Check, Expect, RehearseConfig, rehearse};
 use db_backup::restore::Target;
 use db_backup::take::{TakeConfig, take};
+use db_backup::{PhysicalError, VerifyOptions};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
@@ -11,15 +13,25 @@ use crate::ledger::{ANSWER, create, expected, write};
 use crate::live::Live;
 use crate::{Figure, Size, runtime};
 
+/// The versions that must be there to be measured.
+const PROMISED: std::ops::RangeInclusive<u16> = 15..=18;
+/// Older ones have dumps only, and are told so.
+const FIRST_PHYSICAL: u16 = 15;
+
 pub(crate) fn measure(_size: Size) -> Figure {
-    let (mut wrong, mut seen, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    for major in 15..=18 {
+    let (mut wrong, mut seen) = (Vec::new(), Vec::new());
+    let (mut missing, mut not_at_hand) = (Vec::new(), Vec::new());
+    for major in db_server::MAJORS {
         if let Err(error) = db_server::find(Some(major), &|line| eprintln!("{line}")) {
+            // The oldest and the newest are measured where they are at hand.
+            let missing = if PROMISED.contains(&major) { &mut missing } else { &mut not_at_hand };
             missing.push(format!("{major}: {error}"));
             continue;
         }
         seen.push(major);
-        if let Err(error) = runtime().block_on(version(major)) {
+        let measured =
+            async { if major < FIRST_PHYSICAL { dumped(major).await } else { version(major).await } };
+        if let Err(error) = runtime().block_on(measured) {
             wrong.push(format!("{major}: {error}"));
         }
         eprintln!("backup-9: PostgreSQL {major}");
@@ -28,7 +40,7 @@ pub(crate) fn measure(_size: Size) -> Figure {
         value: wrong.len() as f64,
         unit: "versions with another content",
         holds: wrong.is_empty() && missing.is_empty(),
-        detail: json!({ "versions": seen, "missing": missing, "wrong": wrong }),
+        detail: json!({ "versions": seen, "missing": missing, "not_at_hand": not_at_hand, "wrong": wrong }),
     }
 }
 
@@ -69,4 +81,28 @@ async fn version(major: u16) -> Result<(), String> {
     };
     let rehearsal = rehearse(&live.cluster().await, &config, &|_| ()).await.map_err(said)?;
     if rehearsal.holds() { Ok(()) } else { Err(format!("{:?} {:?}", rehearsal.problems, rehearsal.checks)) }
+}
+
+/// A version that is too old for physical backups says so before anything is written, and is dumped and restored.
+async fn dumped(major: u16) -> Result<(), String> {
+    let live = Live::start(Some(major), &[("archive_mode", "off")]).await;
+    create(&live).await;
+    write(&live, 1..11, &mut StdRng::seed_from_u64(9)).await;
+    let refused = take(&live.repository, &live.config(), &|_| ()).await;
+    if !matches!(refused, Err(PhysicalError::TooOld { .. })) {
+        return Err(format!("a physical backup: {refused:?}"));
+    }
+    if !live.repository.clusters().await.unwrap().is_empty() {
+        return Err("a backup that was refused has left something".to_owned());
+    }
+    let (url, work) = (live.config().url, live.home.path().join("work"));
+    let taken = dump(&live.repository, &DumpConfig::new(url.clone(), &work), &|_| ()).await;
+    let taken = taken.map_err(|error| error.to_string())?;
+    let cluster = live.cluster().await;
+    let verdict = cluster.verify(VerifyOptions::default()).await.map_err(|error| error.to_string())?;
+    let into = RestoreDumpConfig::new(url, "beside", &work);
+    let restored =
+        logical::restore(&cluster, &taken.id, &into, &|_| ()).await.map_err(|error| error.to_string())?;
+    let whole = verdict.holds() && restored.compared == 2 && restored.miscounts.is_empty();
+    if whole { Ok(()) } else { Err(format!("{verdict:?} {restored:?}")) }
 }

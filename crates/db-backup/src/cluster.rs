@@ -180,6 +180,10 @@ impl Cluster {
         self.path(&format!("backups/{id}/manifest"))
     }
 
+    pub(crate) fn packs_path(&self, id: &BackupId) -> String {
+        self.path(&format!("backups/{id}/packs"))
+    }
+
     /// What the store's clock says, which is not this host's: an object is written and looked at.
     pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>> {
         let path = self.path(&format!("clock/{}", hex(&random::<8>()?)));

@@ -3,9 +3,11 @@
 //! Everything is opened and sealed anew: what is damaged here is noticed here, and never copied.
 
 use crate::backup_id::BackupId;
+use crate::chunk::hex;
 use crate::cluster::Cluster;
 use crate::draft::Draft;
 use crate::error::{BackupError, Result};
+use crate::seal::random;
 use crate::settings::Compression;
 use crate::wal_store::WalPut;
 use crate::writer::WriterOptions;
@@ -66,13 +68,31 @@ impl Cluster {
             None => None,
         };
         let draft = Draft::begin(to.clone(), manifest.summary.clone(), base.as_ref()).await?;
-        let mut writer = draft.writer(options)?;
+        // A run that died under this name has left packs, which are sealed otherwise.
+        let mut writer = draft.writer_of_run(&format!("{}-", hex(&random::<4>()?)), options)?;
         let reader = self.reader(&manifest, options.workers);
         for number in 0..reader.chunks() {
             writer.write_chunk(&reader.chunk(number).await?).await?;
         }
         let written = writer.finish().await?;
-        draft.publish(manifest.files, written.content).await.map(drop)
+        let mine: Vec<String> = written.content.packs.iter().map(|pack| pack.path.clone()).collect();
+        draft.publish(manifest.files, written.content).await?;
+        to.remove_other_packs(id, &mine).await
+    }
+
+    /// Removes what runs that died have left of a backup that is published now.
+    async fn remove_other_packs(&self, id: &BackupId, packs: &[String]) -> Result<()> {
+        for object in self.store().list(&self.packs_path(id)).await? {
+            if packs.contains(&object.path) {
+                continue;
+            }
+            match self.store().delete(&object.path).await {
+                // They stay until the backup goes, and do no harm.
+                Err(BackupError::Denied { .. }) => return Ok(()),
+                deleted => deleted?,
+            }
+        }
+        Ok(())
     }
 
     /// Copies the files of the write-ahead log that the other repository lacks, the oldest first, and at last what a

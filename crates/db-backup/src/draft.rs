@@ -56,8 +56,14 @@ impl Draft {
     /// # Errors
     /// zstd could not be set up.
     pub fn writer(&self, options: WriterOptions) -> Result<ChunkWriter> {
-        let directory = self.cluster.path(&format!("backups/{}/packs", self.summary.id));
-        ChunkWriter::new(Arc::clone(&self.cluster.inside), directory, Arc::clone(&self.known), options)
+        self.writer_of_run("", options)
+    }
+
+    /// A writer whose packs bear the name of this run, because another run may have left some under the same
+    /// backup.
+    pub(crate) fn writer_of_run(&self, run: &str, options: WriterOptions) -> Result<ChunkWriter> {
+        let stem = format!("{}/{run}", self.cluster.packs_path(&self.summary.id));
+        ChunkWriter::new(Arc::clone(&self.cluster.inside), stem, Arc::clone(&self.known), options)
     }
 
     /// Publishes it: from here on it exists. What was written before is durable by then, because each put

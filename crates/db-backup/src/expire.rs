@@ -145,6 +145,7 @@ impl Cluster {
             let mut removing = Removing::new(self, now);
             done.wal = self.remove_wal(&last, &mut removing).await?;
             done.garbage = self.remove_crashed(&expiry.crashed, &again.crashed, &mut removing).await?;
+            done.garbage += self.store().remove_staged_before((now - CRASHED_AFTER).into());
             done.tails = self.remove_tails(&last, &mut removing).await?;
             done.rehearsals = self.remove_rehearsals(&last, &mut removing).await?;
             done.locked += removing.locked;

@@ -8,12 +8,13 @@ mod body;
 mod fault;
 mod open;
 mod probe;
+mod staged;
 
 use std::fmt;
 use std::ops::Range;
 use std::path::Path as Directory;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -328,8 +329,8 @@ impl Store {
     pub async fn delete(&self, path: &str) -> Result<()> {
         let at = self.at(path);
         match self.attempt("delete", path, || self.inner.delete(&at)).await {
-            Ok(()) | Err(Fault::Missing) => Ok(()),
-            Err(fault) => Err(fault.into_error(path)),
+            Err(Fault::Missing) => Ok(()),
+            deleted => deleted.map_err(|fault| fault.into_error(path)),
         }
     }
 
@@ -339,6 +340,12 @@ impl Store {
             Err(BackupError::Retained { .. }) => Ok(()),
             deleted => deleted,
         }
+    }
+
+    /// Removes the files of puts to a local store that ended before they were done, written before `limit`.
+    /// No list shows them. How many there were.
+    pub(crate) fn remove_staged_before(&self, limit: SystemTime) -> u64 {
+        self.local.as_deref().map_or(0, |directory| staged::remove_before(directory, limit))
     }
 
     /// Removes a directory of backups that has nothing in it any more; only a local store has any.

@@ -126,7 +126,7 @@ impl Default for WriterOptions {
 impl ChunkWriter {
     pub(crate) fn new(
         inside: Arc<Inside>,
-        directory: String,
+        stem: String,
         known: Arc<Known>,
         options: WriterOptions,
     ) -> Result<Self> {
@@ -140,7 +140,7 @@ impl ChunkWriter {
         });
         let (under_way, arriving) = mpsc::unbounded_channel();
         let pack_bytes = options.pack_bytes.clamp(5 << 20, 64 << 20);
-        let packs = Packs::new(inside, directory, Arc::clone(&pool), pack_bytes);
+        let packs = Packs::new(inside, stem, Arc::clone(&pool), pack_bytes);
         Ok(ChunkWriter {
             chunk: pool.buffers.take(),
             chunks: 0,

@@ -3,7 +3,11 @@
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
+#[path = "../../db-backup/tests/it/front.rs"]
+mod front;
 mod memory;
+mod moto;
+mod put_only;
 #[path = "../tests/it/run.rs"]
 mod run;
 #[path = "../tests/it/server.rs"]
@@ -30,10 +34,11 @@ const CLAIMS: &[Claim] = &[
     Claim {
         id: "backup-10",
         sentence: "Two agents to whom a backup is due at once take one, and the other says which host it waits for (3 times; nightly \
-               30).",
-        target: "0 times with two backups, or without a word",
+                   30); with credentials that may only put, a host archives and takes backups, and no command of its removes or \
+                   overwrites anything.",
+        target: "0 times with two backups, or without a word; 0 objects removed or overwritten",
         fails_without: "crates/db-cli/src/agent/jobs.rs: jobs.push(leased(ground, job, Some(Kind::Full)));",
-        measure: two_agents,
+        measure: several_hosts,
     },
 ];
 
@@ -76,7 +81,7 @@ impl Drop for Agent {
     }
 }
 
-fn two_agents(size: Size) -> Figure {
+fn several_hosts(size: Size) -> Figure {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let times = match size {
         Size::Ci => 3,
@@ -88,7 +93,18 @@ fn two_agents(size: Size) -> Figure {
         wrong += u32::from(backups != 1 || waited.is_none());
         seen.push(json!({ "backups": backups, "the other one": waited }));
     }
-    Figure { value: f64::from(wrong), unit: "times", holds: wrong == 0, detail: json!(seen) }
+    let put_only = runtime.block_on(put_only::put_only());
+    let needs = put_only.is_none().then_some("moto_server on PATH");
+    let put_only = put_only.unwrap_or_default();
+    let value = f64::from(wrong) + put_only.problems.len() as f64;
+    Figure {
+        value,
+        unit: "times, and objects removed or overwritten",
+        holds: value == 0.0 && needs.is_none(),
+        detail: json!({
+            "two_agents": seen, "put_only": put_only.detail, "problems": put_only.problems, "needs": needs,
+        }),
+    }
 }
 
 /// How many backups two agents took, and what the one that took none said of the other.

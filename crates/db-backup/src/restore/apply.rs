@@ -80,11 +80,12 @@ pub async fn apply(
     for path in plan.tablespaces.values().chain(&config.config_directory) {
         sync(path)?;
     }
-    write_control(directory, &done.control)?;
-    place::end(directory)?;
+    // Before pg_control: what has that is never restored again, so its server must be able to read all of it.
     if let Some(owner) = owner {
         owner.own_all(directory)?;
     }
+    write_control(directory, &done.control, owner)?;
+    place::end(directory)?;
     Ok(Restored {
         backup: plan.backup.clone(),
         fetched_bytes: done.fetched_bytes,

@@ -41,7 +41,7 @@ pub(super) async fn combine(
             old_tablespaces: Default::default(),
         };
         let one = write(cluster, manifest, &part, config.workers, observer).await?;
-        write_control(&data, &one.control)?;
+        write_control(&data, &one.control, None)?;
         done.fetched_bytes += one.fetched_bytes;
         directories.push((data, part));
     }

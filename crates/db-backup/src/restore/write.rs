@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::layout::{Piece, layout};
+use super::owner::Owner;
 use crate::chunk::ChunkId;
 use crate::manifest::{Manifest, Root, What};
 use crate::physical_error::PhysicalError;
@@ -117,14 +118,20 @@ pub(super) async fn write(
     Ok(done)
 }
 
-/// Writes `pg_control`, and sees to it that everything is on the disk before and after.
-pub(super) fn write_control(data: &Path, content: &[u8]) -> Result<(), PhysicalError> {
+/// Writes `pg_control`, and sees to it that everything is on the disk before and after. It appears at once, whole and
+/// its owner's: with it a restore is finished, whatever ends this process.
+pub(super) fn write_control(data: &Path, content: &[u8], owner: Option<Owner>) -> Result<(), PhysicalError> {
     sync(data)?;
     let path = data.join(CONTROL);
+    let unfinished = path.with_extension("unfinished");
     let written = (|| {
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        File::open(&path)?.sync_all()?;
+        fs::write(&unfinished, content)?;
+        fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+        if let Some(Owner { uid, gid }) = owner {
+            lchown(&unfinished, Some(uid), Some(gid))?;
+        }
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, &path)?;
         File::open(data.join("global"))?.sync_all()
     })();
     written.map_err(PhysicalError::at("write", &path))

@@ -120,11 +120,9 @@ async fn collations(session: &mut Session) -> Result<Collations, SessionError> {
                       datcollversion <> pg_database_collation_actual_version(oid) ORDER BY 1";
     let libc = names(session, of_libc).await?.into_iter().next();
     let icu = names(session, of_icu).await?.into_iter().next();
-    Ok(Collations {
-        libc: libc.map(|version| format!("glibc {version}")),
-        icu,
-        mismatches: names(session, mismatches).await?,
-    })
+    // PostgreSQL 14 does not know which version a database was made with.
+    let mismatches = if session.major() < 15 { Vec::new() } else { names(session, mismatches).await? };
+    Ok(Collations { libc: libc.map(|version| format!("glibc {version}")), icu, mismatches })
 }
 
 async fn settings(session: &mut Session) -> Result<BTreeMap<String, String>, SessionError> {

@@ -100,7 +100,11 @@ pub async fn push(
     let mut ahead = 0;
     for (said, result) in results {
         let (Ok(_), Some(said)) = (result, said) else { break };
-        marks.put(wanted[ahead + 1], &said)?;
+        if let Err(error) = marks.put(wanted[ahead + 1], &said) {
+            // The segment is stored: without its mark the next call only looks for it in the repository.
+            tracing::warn!(%error, "a segment that was archived ahead is not marked; make room in the spool");
+            break;
+        }
         ahead += 1;
     }
     Ok(match first {

@@ -16,7 +16,8 @@ use crate::store::Put;
 
 pub(super) struct Packs {
     inside: Arc<Inside>,
-    directory: String,
+    /// What the paths of its packs begin with; a number follows.
+    stem: String,
     pool: Arc<Pool>,
     pack_bytes: usize,
     table: ChunkTable,
@@ -41,10 +42,10 @@ struct Filling {
 }
 
 impl Packs {
-    pub(super) fn new(inside: Arc<Inside>, directory: String, pool: Arc<Pool>, pack_bytes: usize) -> Self {
+    pub(super) fn new(inside: Arc<Inside>, stem: String, pool: Arc<Pool>, pack_bytes: usize) -> Self {
         Packs {
             inside,
-            directory,
+            stem,
             pool,
             pack_bytes,
             table: ChunkTable::default(),
@@ -129,7 +130,7 @@ impl Packs {
     }
 
     fn open(&mut self) -> Result<Filling> {
-        let path = format!("{}/{:06}", self.directory, self.packs);
+        let path = format!("{}{:06}", self.stem, self.packs);
         self.packs += 1;
         let number = self.add_pack(PackRef { path: path.clone(), bytes: 0, frames: 0 });
         let buffer = self.spare.take().unwrap_or_else(|| Vec::with_capacity(self.pack_bytes));

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::exit;
 
 use db_backup::wal::{self, FATAL_EXIT, FetchConfig, Fetched, PushConfig};
-use db_backup::{Keys, Repository, Store};
+use db_backup::{Keys, Repository};
+
+use crate::emulators::store_at;
 
 const STORE: &str = "DB_BACKUP_TEST_STORE";
 const KEY: &str = "DB_BACKUP_TEST_KEY";
@@ -14,7 +16,7 @@ const SPOOL: &str = "DB_BACKUP_TEST_SPOOL";
 const NAME: &str = "DB_BACKUP_TEST_NAME";
 const PATH: &str = "DB_BACKUP_TEST_PATH";
 
-/// The archive_command of a server that archives to this repository.
+/// The archive_command of a server that archives to this repository, named as [`store_at`] reads it.
 pub(crate) fn push_command(store: &Path, keys: &Keys, spool: &Path) -> String {
     format!("{} {PATH}=%p {}", variables(store, keys, spool), program("commands::push"))
 }
@@ -78,7 +80,7 @@ fn asked() -> Option<(impl AsyncFn() -> Repository, String, String)> {
     let (store, key) = (variable(STORE)?, variable(KEY)?);
     let repository = async move || {
         let keys = Keys::from_text(&key).unwrap();
-        Repository::open(Store::local(&store).unwrap(), &keys).await.unwrap()
+        Repository::open(store_at(&store), &keys).await.unwrap()
     };
     Some((repository, variable(SPOOL)?, variable(PATH)?))
 }

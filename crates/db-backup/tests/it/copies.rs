@@ -28,6 +28,19 @@ async fn a_copy_restores_without_the_first_repository() {
 }
 
 #[tokio::test]
+async fn a_copy_goes_on_where_another_died() {
+    let from = World::new(Protection::Encrypted).await;
+    let first = take(&from.cluster, &[("a", some_bytes(1, 100_000))], None).await;
+    let to = World::new(Protection::Encrypted).await;
+    let left = format!("clusters/{SYSTEM}/backups/{}/packs/000000", first.id);
+    to.repository.store().put_if_absent(&left, vec![1; 1_000].into()).await.unwrap();
+
+    from.cluster.copy_backup(&first.id, &to.cluster, WriterOptions::default()).await.unwrap();
+    assert_eq!(content(&to.cluster, &first).await.unwrap()[0].1, some_bytes(1, 100_000));
+    assert_eq!(to.repository.store().get(&left).await.unwrap(), None, "what the other left is removed");
+}
+
+#[tokio::test]
 async fn what_is_damaged_is_not_copied() {
     let from = World::new(Protection::Encrypted).await;
     let first = take(&from.cluster, &[("a", some_bytes(1, 100_000))], None).await;

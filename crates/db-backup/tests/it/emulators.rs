@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use db_backup::{Limits, Provider, Store, StoreSettings};
 
+use crate::front::front;
 use crate::gcs_stub::GcsStub;
 
 const BUCKET: &str = "backups";
@@ -18,6 +19,12 @@ const AZURE_ACCOUNT: &str = "devstoreaccount1";
 /// The emulator's own key, which its manual prints.
 const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+const EVERY_VERB: [&str; 5] = ["GET", "HEAD", "PUT", "POST", "DELETE"];
+const S3_OPTIONS: [(&str, &str); 3] =
+    [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
+const AZURE_OPTIONS: [(&str, &str); 2] =
+    [("azure_storage_account_name", AZURE_ACCOUNT), ("azure_storage_account_key", AZURE_KEY)];
 
 /// A store's emulator; it ends when it is dropped.
 pub(crate) struct Emulator {
@@ -111,21 +118,36 @@ fn settings(provider: Provider, endpoint: String, options: &[(&str, &str)]) -> S
     }
 }
 
-/// Google Cloud Storage, by our own stub.
-pub(crate) async fn gcs() -> (GcsStub, Store) {
-    let stub = GcsStub::start().await;
-    let store = Store::open(&settings(Provider::Gcs, stub.endpoint.clone(), &[])).unwrap();
-    (stub, store)
+/// The store that a text names: an emulator as it is named below, perhaps with a comma and a prefix, or a directory.
+pub(crate) fn store_at(place: &str) -> Store {
+    let Some((kind, endpoint)) = place.split_once('+') else { return Store::local(place).unwrap() };
+    let (endpoint, prefix) = endpoint.split_once(',').unwrap_or((endpoint, "repository"));
+    let (provider, options): (_, &[(&str, &str)]) = match kind {
+        "gcs" => (Provider::Gcs, &[]),
+        "s3" => (Provider::S3, &S3_OPTIONS),
+        _ => (Provider::Azure, &AZURE_OPTIONS),
+    };
+    let settings = settings(provider, endpoint.to_owned(), options);
+    Store::open(&StoreSettings { prefix: prefix.to_owned(), ..settings }).unwrap()
 }
 
-/// S3, by moto.
-pub(crate) async fn s3() -> Option<(Emulator, Store)> {
-    s3_with("", 0).await
+/// Google Cloud Storage, by our own stub, and its name.
+pub(crate) async fn gcs() -> (GcsStub, String) {
+    let stub = GcsStub::start().await;
+    let place = format!("gcs+{}", stub.endpoint);
+    (stub, place)
+}
+
+/// S3, by moto, and its name.
+pub(crate) async fn s3() -> Option<(Emulator, String)> {
+    let emulator = moto("").await?;
+    let place = format!("s3+http://127.0.0.1:{}", front(emulator.port, &EVERY_VERB));
+    Some((emulator, place))
 }
 
 /// The same with a bucket that locks each object for a day (COMPLIANCE: for everybody).
 pub(crate) async fn s3_with_object_lock() -> Option<(Emulator, Store)> {
-    let (emulator, store) = s3_with("x-amz-bucket-object-lock-enabled: true\r\n", 1).await?;
+    let emulator = moto("x-amz-bucket-object-lock-enabled: true\r\n").await?;
     let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
                 <Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>";
     let (bytes, host) = (rule.len(), "Host: 127.0.0.1");
@@ -133,26 +155,24 @@ pub(crate) async fn s3_with_object_lock() -> Option<(Emulator, Store)> {
         "PUT /{BUCKET}?object-lock HTTP/1.1\r\n{host}\r\nContent-Length: {bytes}\r\n\r\n{rule}"
     ));
     assert!(set.contains("200"), "{set}");
-    Some((emulator, store))
+    let endpoint = format!("http://127.0.0.1:{}", emulator.port);
+    let settings = StoreSettings { object_lock_days: 1, ..settings(Provider::S3, endpoint, &S3_OPTIONS) };
+    Some((emulator, Store::open(&settings).unwrap()))
 }
 
-async fn s3_with(headers: &str, object_lock_days: u32) -> Option<(Emulator, Store)> {
+/// moto with the bucket, which is made with these headers.
+async fn moto(headers: &str) -> Option<Emulator> {
     let arguments = |port: &str, _: &str| ["-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec();
     let emulator = Emulator::start("moto_server", arguments)?;
     emulator.answers().await;
     let made = emulator
         .ask(&format!("PUT /{BUCKET} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}Content-Length: 0\r\n\r\n"));
     assert!(made.contains("200"), "{made}");
-    let options =
-        [("aws_access_key_id", "test"), ("aws_secret_access_key", "test"), ("aws_region", "us-east-1")];
-    let endpoint = format!("http://127.0.0.1:{}", emulator.port);
-    let settings = StoreSettings { object_lock_days, ..settings(Provider::S3, endpoint, &options) };
-    let store = Store::open(&settings).unwrap();
-    Some((emulator, store))
+    Some(emulator)
 }
 
-/// Azure Blob, by azurite.
-pub(crate) async fn azure() -> Option<(Emulator, Store)> {
+/// Azure Blob, by azurite, and its name.
+pub(crate) async fn azure() -> Option<(Emulator, String)> {
     let arguments = |port: &str, directory: &str| {
         let flags = [
             "--disableTelemetry",
@@ -169,10 +189,8 @@ pub(crate) async fn azure() -> Option<(Emulator, Store)> {
     emulator.answers().await;
     let made = emulator.ask(&make_container());
     assert!(made.contains("201"), "{made}");
-    let options = [("azure_storage_account_name", AZURE_ACCOUNT), ("azure_storage_account_key", AZURE_KEY)];
-    let endpoint = format!("http://127.0.0.1:{}/{AZURE_ACCOUNT}", emulator.port);
-    let store = Store::open(&settings(Provider::Azure, endpoint, &options)).unwrap();
-    Some((emulator, store))
+    let place = format!("azure+http://127.0.0.1:{}/{AZURE_ACCOUNT}", emulator.port);
+    Some((emulator, place))
 }
 
 /// A request that makes the container, signed as Azure's manual says (Shared Key).

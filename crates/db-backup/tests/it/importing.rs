@@ -272,7 +272,8 @@ async fn a_changed_file_is_noticed(world: &World) {
 }
 
 async fn an_import_from_s3_is_the_same(world: &World) {
-    let Some((_emulator, store)) = crate::emulators::s3().await else { return };
+    let Some((_emulator, place)) = crate::emulators::s3().await else { return };
+    let store = crate::emulators::store_at(&place);
     let path = world.path(RICHEST);
     for file in files_below(&path) {
         let name = file.strip_prefix(&path).unwrap().to_str().unwrap();

@@ -1,18 +1,30 @@
 //! A real server that archives to a repository, and servers that are restored from it.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use db_backup::restore::{self, RestoreConfig, Target};
 use db_backup::take::{TakeConfig, Taken, take};
-use db_backup::{Cluster, Keys, PhysicalError, Progress, Protection, Repository, Store};
+use db_backup::{Cluster, Keys, PhysicalError, Progress, Protection, Repository};
 use db_testkit::{Cluster as TestCluster, Restored};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::commands::{fetch_command, push_command};
+use crate::emulators::store_at;
+
+/// A directory that goes with its value, in memory. The server runs as another account and writes into it as well.
+pub(crate) fn home() -> tempfile::TempDir {
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let home = tempfile::Builder::new().prefix("db-backup-").tempdir_in("/dev/shm").unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    home
+}
 
 /// A server with its archive.
 pub(crate) struct Live {
     pub(crate) home: tempfile::TempDir,
+    /// The repository's name, as `store_at` reads it.
+    place: PathBuf,
     pub(crate) keys: Keys,
     pub(crate) repository: Repository,
     pub(crate) server: TestCluster,
@@ -26,19 +38,28 @@ impl Live {
 
     /// The same with standbys, which archive once they are promoted.
     pub(crate) async fn start_with(major: Option<u16>, settings: &[(&str, &str)], standbys: usize) -> Live {
-        // The server runs as another account and writes into the same directories.
-        rustix::process::umask(rustix::fs::Mode::empty());
-        let home = tempfile::Builder::new().prefix("db-backup-").tempdir_in("/dev/shm").unwrap();
-        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        let (store, spool) = (home.path().join("store"), home.path().join("spool"));
+        let home = home();
+        let place = home.path().join("store");
+        Self::start_at(home, place, major, settings, standbys).await
+    }
+
+    /// The same in this home, with its repository at this place.
+    pub(crate) async fn start_at(
+        home: tempfile::TempDir,
+        place: PathBuf,
+        major: Option<u16>,
+        settings: &[(&str, &str)],
+        standbys: usize,
+    ) -> Live {
+        let spool = home.path().join("spool");
         let keys = Keys::generate();
-        let (repository, _) =
-            Repository::init(Store::local(&store).unwrap(), &keys, Protection::Encrypted).await.unwrap();
+        let store = store_at(place.to_str().unwrap());
+        let (repository, _) = Repository::init(store, &keys, Protection::Encrypted).await.unwrap();
         let mut builder = TestCluster::builder()
             .standbys(standbys)
             .setting("archive_mode", "on")
             .setting("full_page_writes", "on")
-            .setting("archive_command", push_command(&store, &keys, &spool));
+            .setting("archive_command", push_command(&place, &keys, &spool));
         for (name, value) in settings {
             builder = builder.setting(*name, *value);
         }
@@ -46,7 +67,7 @@ impl Live {
             builder = builder.version(major);
         }
         let server = builder.start().await.unwrap();
-        Live { home, keys, repository, server }
+        Live { home, place, keys, repository, server }
     }
 
     pub(crate) fn config(&self) -> TakeConfig {
@@ -87,11 +108,7 @@ impl Live {
     pub(crate) fn restore_to(&self, name: &str, target: Target) -> RestoreConfig {
         RestoreConfig {
             target,
-            restore_command: fetch_command(
-                &self.home.path().join("store"),
-                &self.keys,
-                &self.home.path().join("ahead"),
-            ),
+            restore_command: fetch_command(&self.place, &self.keys, &self.home.path().join("ahead")),
             ..RestoreConfig::to(self.home.path().join(name))
         }
     }

@@ -9,6 +9,7 @@ mod dumps;
 mod emulators;
 mod expiry;
 mod faults;
+mod front;
 mod gcs_stub;
 mod history;
 mod importing;

@@ -51,7 +51,8 @@ async fn what_a_bucket_of_s3_locks_is_kept_until_the_lock_is_over() {
 
 #[tokio::test]
 async fn what_a_store_refuses_to_remove_is_left_for_a_later_expiry() {
-    let (stub, store) = emulators::gcs().await;
+    let (stub, place) = emulators::gcs().await;
+    let store = emulators::store_at(&place);
     let (repository, _) = repository(store).await;
     let cluster = repository.cluster(SYSTEM);
     let old = take(&cluster, &[("a", some_bytes(1, 100))], None).await;

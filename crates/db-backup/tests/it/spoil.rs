@@ -1,12 +1,17 @@
 //! Something happens to an object of a repository, and is put right again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use db_backup::{BackupError, Protection, Segment, Summary, VerifyOptions, WalName};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
 use crate::world::{SYSTEM, World, archive, content, files_below, segment, some_bytes, take};
+
+/// The kinds of what may happen; the first two are flips, because there are many bits.
+pub(crate) const KINDS: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+/// The object is gone.
+pub(crate) const REMOVED: u8 = 3;
 
 /// What happened to which object.
 pub(crate) struct Spoiled {
@@ -19,15 +24,21 @@ pub(crate) struct Spoiled {
 }
 
 impl Spoiled {
-    /// Flips a bit, cuts, lengthens, removes, empties, swaps or replaces by something older.
+    /// Any of these to any object that a restore may need.
     pub(crate) fn of(world: &World, random: &mut SmallRng) -> Self {
         let objects = objects(world);
         let victim = &objects[random.random_range(0..objects.len())];
         let other = &objects[random.random_range(0..objects.len())];
+        let kind = KINDS[random.random_range(0..KINDS.len())];
+        Self::by(kind, victim, other, random)
+    }
+
+    /// Flips a bit, cuts, removes, lengthens, swaps, replaces by something older, or empties.
+    pub(crate) fn by(kind: u8, victim: &Path, other: &Path, random: &mut SmallRng) -> Self {
         let mut bytes = std::fs::read(victim).unwrap();
-        let mut saved = vec![(victim.clone(), bytes.clone())];
+        let mut saved = vec![(victim.to_owned(), bytes.clone())];
         let mut harmless = false;
-        let what = match random.random_range(0..7) {
+        let what = match kind {
             0 | 1 => {
                 let at = a_place(bytes.len(), random);
                 bytes[at] ^= 1 << random.random_range(0..8);
@@ -39,7 +50,7 @@ impl Spoiled {
                 std::fs::write(victim, &bytes).unwrap();
                 format!("cut to {}", bytes.len())
             }
-            3 => {
+            REMOVED => {
                 std::fs::remove_file(victim).unwrap();
                 // That the newest segment never came cannot be told from that it was removed.
                 harmless = victim.ends_with("000000010000000000000005");
@@ -54,7 +65,7 @@ impl Spoiled {
                 let others = std::fs::read(other).unwrap();
                 std::fs::write(victim, &others).unwrap();
                 std::fs::write(other, &bytes).unwrap();
-                saved.push((other.clone(), others));
+                saved.push((other.to_owned(), others));
                 format!("swapped with {}", other.display())
             }
             6 if other != victim => {

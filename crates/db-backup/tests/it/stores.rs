@@ -13,22 +13,22 @@ async fn a_local_directory_conforms() {
 
 #[tokio::test]
 async fn google_cloud_storage_conforms() {
-    let (_stub, store) = emulators::gcs().await;
-    conformance::conforms(&store).await.unwrap();
+    let (_stub, place) = emulators::gcs().await;
+    conformance::conforms(&emulators::store_at(&place)).await.unwrap();
 }
 
 #[tokio::test]
 async fn s3_conforms() {
-    let Some((_emulator, store)) = emulators::s3().await else {
+    let Some((_emulator, place)) = emulators::s3().await else {
         return db_testkit::skip::this_test("there is no moto_server: pip install 'moto[server,s3]'");
     };
-    conformance::conforms(&store).await.unwrap();
+    conformance::conforms(&emulators::store_at(&place)).await.unwrap();
 }
 
 #[tokio::test]
 async fn azure_conforms() {
-    let Some((_emulator, store)) = emulators::azure().await else {
+    let Some((_emulator, place)) = emulators::azure().await else {
         return db_testkit::skip::this_test("there is no azurite-blob: npm install --global azurite");
     };
-    conformance::conforms(&store).await.unwrap();
+    conformance::conforms(&emulators::store_at(&place)).await.unwrap();
 }

@@ -44,11 +44,21 @@ pub(crate) async fn try_take(
     files: &[(&str, Vec<u8>)],
     base: Option<&Manifest>,
 ) -> db_backup::Result<Summary> {
+    take_at(cluster, files, base, 2).await
+}
+
+/// The same, by a server whose log stands in this segment.
+pub(crate) async fn take_at(
+    cluster: &Cluster,
+    files: &[(&str, Vec<u8>)],
+    base: Option<&Manifest>,
+    segment: u64,
+) -> db_backup::Result<Summary> {
     let mut draft = cluster.begin(Kind::Full, server(), base).await?;
     draft.summary.wal = Some(WalRange {
         timeline: 1,
-        start: Lsn(u64::from(SEGMENT) * 2 + 40),
-        stop: Lsn(u64::from(SEGMENT) * 3 + 8),
+        start: Lsn(u64::from(SEGMENT) * segment + 40),
+        stop: Lsn(u64::from(SEGMENT) * (segment + 1) + 8),
     });
     let compression = Compression::Zstd(1);
     let mut writer = draft.writer(WriterOptions { compression, ..WriterOptions::default() })?;

@@ -1,0 +1,115 @@
+//! From nothing to the first answer: a restore with its log against pgBackRest's, in turns.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use db_backup::restore::Target;
+use db_testkit::Restored;
+use serde_json::{Value, json};
+
+use crate::kills::spawn_on;
+use crate::live::Live;
+use crate::pgbackrest::{PgBackRest, own};
+
+/// Rows as applications have them: they compress to about a third.
+const ROWS: &str = "INSERT INTO events SELECT i, gen_random_uuid(), md5(i::text), now() - i * interval '1 second', \
+                    jsonb_build_object('kind', i % 17, 'path', '/a/' || i % 1000, 'ms', random() * 100, 'note', \
+                    repeat(md5((i % 5000)::text), 2)) FROM generate_series({from}, {to}) AS i";
+const TABLE: &str = "CREATE TABLE events (id bigint, tenant uuid, hash text, at timestamptz, body jsonb)";
+/// Ends the load of a segment or so at a time.
+const BATCH: usize = 20_000;
+
+/// As ours is: encrypted, compressed likewise, by two processes, with the log in the background.
+const PEER: &str = "repo1-retention-full=1\nrepo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=swordfish\ncompress-type=zst\n\
+                    compress-level=3\nprocess-max=2\narchive-async=y";
+
+/// How much is restored, and how often.
+pub(crate) struct Amount {
+    pub(crate) rows: usize,
+    pub(crate) segments: usize,
+    pub(crate) pairs: usize,
+}
+
+/// The median of our time by theirs, and what else was seen.
+pub(crate) async fn against_pgbackrest(amount: &Amount) -> (f64, Value) {
+    let live = Live::start(None, &[("archive_command", "false"), ("max_wal_size", "8GB")]).await;
+    let found = PgBackRest::program();
+    assert!(found.is_some(), "pgBackRest is needed: install it, or name it in DB_BACKUP_PGBACKREST");
+    let (program, _) = found.unwrap();
+    let peer = PgBackRest::of(&live, program, PEER, 1);
+    let ours = crate::commands::push_command(
+        &live.home.path().join("store"),
+        &live.keys,
+        &live.home.path().join("spool"),
+    );
+    let both = format!("{ours} && {}", format_args!("{} archive-push %p", peer.command()));
+    live.run(TABLE).await;
+    fill(&live, 1, amount.rows).await;
+    live.run("ALTER TABLE events ADD PRIMARY KEY (id)").await;
+    live.run("CREATE INDEX ON events (hash)").await;
+    live.run("CHECKPOINT").await;
+    live.run(&format!("ALTER SYSTEM SET archive_command = '{}'", both.replace('\'', "''"))).await;
+    live.run("SELECT pg_reload_conf()").await;
+    live.take().await;
+    peer.run(&["--type=full", "backup"]);
+    let begins = live.text(SEGMENTS).await.parse::<usize>().unwrap();
+    let mut rows = amount.rows;
+    while live.text(SEGMENTS).await.parse::<usize>().unwrap() < begins + amount.segments {
+        fill(&live, rows + 1, rows + BATCH).await;
+        rows += BATCH;
+    }
+    live.archive().await;
+    let bytes = live.text("SELECT pg_database_size(current_database())::text AS t").await;
+    let expected = format!("{rows}");
+    let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
+    for pair in 0..amount.pairs {
+        all_ours
+            .push(restored(live.home.path().join("ours"), &expected, |directory| ours_to(&live, directory)));
+        let theirs = live.home.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        own(&theirs);
+        all_theirs.push(restored(theirs, &expected, |directory| {
+            let to = format!("--pg1-path={}", directory.display());
+            peer.run(&[&to, "--archive-mode=off", "restore"]);
+        }));
+        eprintln!("backup-6: RTO, pair {}: {:?} / {:?}", pair + 1, all_ours.last(), all_theirs.last());
+    }
+    let mut ratios: Vec<f64> = all_ours.iter().zip(&all_theirs).map(|(ours, theirs)| ours / theirs).collect();
+    ratios.sort_by(f64::total_cmp);
+    let detail = json!({
+        "database_bytes": bytes, "segments": amount.segments, "pairs": amount.pairs, "ours_seconds": all_ours,
+        "pgbackrest_seconds": all_theirs,
+    });
+    (ratios[ratios.len() / 2], detail)
+}
+
+/// The number of the segment that is being written.
+const SEGMENTS: &str = "SELECT (pg_current_wal_lsn() - '0/0')::bigint / (16 << 20) || '' AS t";
+
+async fn fill(live: &Live, from: usize, to: usize) {
+    live.run(&ROWS.replace("{from}", &from.to_string()).replace("{to}", &to.to_string())).await;
+}
+
+fn ours_to(live: &Live, directory: &Path) {
+    let fetch = live.restore_to("unused", Target::Latest).restore_command;
+    let to = directory.display().to_string();
+    let mut child = spawn_on(&live.home.path().join("store"), &live.keys, "restore-latest", &to, &fetch);
+    assert!(child.wait().unwrap().success(), "our restore failed");
+}
+
+/// The seconds until a server that is restored has answered the first query; it must have all rows.
+fn restored(directory: PathBuf, rows: &str, restore: impl FnOnce(&Path)) -> f64 {
+    let began = Instant::now();
+    restore(&directory);
+    let mut server = Restored::start(&directory, "app");
+    // Some servers answer before the log is replayed, with less than all of it.
+    while server.text("SELECT pg_is_in_recovery()") == "t" {
+        db_server::wait_until(Duration::from_millis(5), || false);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let found = server.psql("SELECT count(*) FROM events");
+    assert_eq!(found, rows, "{}", server.log());
+    drop(server);
+    std::fs::remove_dir_all(&directory).unwrap();
+    seconds
+}
