@@ -180,7 +180,7 @@ async fn statements(db: &Db, n: usize) {
         conn.batch_execute(&text).await
     };
     db.read(limited).await.unwrap_err();
-    if n % 10 == 0 {
+    if n.is_multiple_of(10) {
         let long = async move |conn: &mut AsyncPgConnection| {
             let text = format!("SELECT length($1)::int8 AS n, 1 AS {MARK}parameter_{n}");
             let query = sql_query(text).bind::<Text, _>("x".repeat(LONG));
