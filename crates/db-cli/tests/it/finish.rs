@@ -35,7 +35,7 @@ async fn a_restore_that_waits_says_what_was_reached_and_tidies_up_then() {
     let shutdown = live.dbctl(&["backup", "restore", "--to", to, "--wait", "1s", "--then", "shutdown"]).await;
     assert!(shutdown.code == Some(1) && shutdown.err.contains("--then pause"), "{}", shutdown.err);
 
-    let restore = ["backup", "restore", "--to", to, "--in-place", "--yes", "--wait", "60s"];
+    let restore = ["backup", "restore", "--to", to, "--in-place", "--yes", "--wait", "10m"];
     let waits = live.json(&restore);
     let starts = async {
         // The operator starts it when the files are there.
@@ -72,7 +72,7 @@ async fn a_server_that_waits_at_its_target_keeps_the_settings_of_the_restore() {
     let target = ["--lsn", &lsn, "--exclusive", "--then", "pause", "--yes"];
     live.json(&[&["backup", "restore", "--to", to], &target[..]].concat()).await;
     let mut server = Restored::start(&data, "app");
-    let finish = ["backup", "finish", "--to", to, "--wait", "60s"];
+    let finish = ["backup", "finish", "--to", to, "--wait", "10m"];
     let paused = live.json(&finish).await;
     assert_eq!((&paused["reached"]["takes_writes"], &paused["tidied"]), (&false.into(), &Value::Null));
     assert!(settings_in(&data).contains("recovery_target_lsn"), "{}", settings_in(&data));
@@ -117,7 +117,7 @@ async fn debians_own_layout_is_restored_in_place_and_finished() {
     let kept = std::fs::read_to_string(debian.configuration().join("postgresql.conf")).unwrap();
     assert_eq!(kept, configuration, "what lies outside is left as it is");
     debian.ctl("start");
-    let said = must(&["backup", "finish", "--to", to, "--wait", "60s"]).await;
+    let said = must(&["backup", "finish", "--to", to, "--wait", "10m"]).await;
     assert!(said.contains("takes writes on timeline 2") && said.contains("taken out"), "{said}");
     let left = settings_in(debian.data());
     assert!(!left.contains("hot_standby") && !left.contains("recovery_target"), "{left}");
