@@ -92,14 +92,16 @@ impl Live {
         ask_on(&mut conn, expression).await
     }
 
-    /// Finishes the segment and waits until it is archived. From PostgreSQL 17 on the name of a position between two segments is
-    /// that of the later one, which may have nothing in it yet.
+    /// Finishes the segment and waits until it is archived, and nothing else is to be. From PostgreSQL 17 on the name of a
+    /// position between two segments is that of the later one, which may have nothing in it yet.
     pub(crate) async fn archive(&self) {
         let segment = self.ask("pg_walfile_name(pg_switch_wal() - 1)").await;
         let began = Instant::now();
-        while self.ask(&format!("SELECT last_archived_wal >= '{segment}' FROM pg_stat_archiver")).await
-            != "true"
-        {
+        let is_done = format!(
+            "SELECT last_archived_wal >= '{segment}' AND NOT EXISTS (SELECT FROM pg_ls_archive_statusdir() \
+             WHERE name LIKE '%.ready') FROM pg_stat_archiver"
+        );
+        while self.ask(&is_done).await != "true" {
             assert!(began.elapsed() < Duration::from_secs(60), "{segment} is not archived");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
