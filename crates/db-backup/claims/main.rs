@@ -24,6 +24,7 @@ mod kills_repository;
 mod ledger;
 #[path = "../tests/it/live.rs"]
 mod live;
+mod peak;
 #[path = "../tests/it/pgbackrest.rs"]
 mod pgbackrest;
 mod pitr;

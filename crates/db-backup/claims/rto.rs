@@ -42,7 +42,7 @@ pub(crate) async fn against_pgbackrest(amount: &Amount) -> (f64, Value) {
         &live.keys,
         &live.home.path().join("spool"),
     );
-    let both = format!("{ours} && {}", format_args!("{} archive-push %p", peer.command()));
+    let both = format!("{ours} && {} archive-push %p", peer.command());
     live.run(TABLE).await;
     fill(&live, 1, amount.rows).await;
     live.run("ALTER TABLE events ADD PRIMARY KEY (id)").await;

@@ -2,7 +2,7 @@
 //!
 //! pgBackRest is `pgbackrest` on PATH, or what `DB_BACKUP_PGBACKREST` names; without it nothing is measured.
 
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::commands::push_command;
 use crate::kills::CHILD;
 use crate::live::Live;
 use crate::pgbackrest::{PgBackRest, own};
-use crate::{Figure, Size, runtime};
+use crate::{Figure, Size, peak, runtime};
 
 /// Rows as applications have them: they compress to about a third.
 const DATA: &str = "CREATE TABLE events AS SELECT i AS id, gen_random_uuid() AS tenant, md5(i::text) AS hash, \
@@ -137,24 +137,5 @@ impl std::fmt::Debug for Times {
 pub(crate) fn ours(live: &Live, what: &str, argument: &str) -> (f64, u64) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let (store, secret) = (live.home.path().join("store"), live.keys.secret_text());
-    command.args([CHILD, what, &store.display().to_string(), &secret, argument]);
-    let began = Instant::now();
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let mut peak = 0;
-    let status = loop {
-        peak = peak.max(resident(&child));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        db_server::wait_until(Duration::from_millis(2), || false);
-    };
-    assert!(status.success(), "our {what} failed");
-    (began.elapsed().as_secs_f64(), peak)
-}
-
-/// The most bytes of memory that a process has had, as the kernel counts.
-fn resident(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    peak::run(command.args([CHILD, what, &store.display().to_string(), &secret, argument]))
 }

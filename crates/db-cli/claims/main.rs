@@ -7,6 +7,8 @@
 mod front;
 mod memory;
 mod moto;
+#[path = "../../db-backup/claims/peak.rs"]
+mod peak;
 mod put_only;
 #[path = "../tests/it/run.rs"]
 mod run;

@@ -1,12 +1,12 @@
 //! backup-1d: how much memory each command of `dbctl` has at most, as the kernel counts.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use db_testkit::claims::{Figure, Size};
 use serde_json::{Map, Value, json};
 
+use crate::peak;
 use crate::server::{DBCTL, Live};
 
 /// The most memory that is promised.
@@ -74,23 +74,6 @@ async fn peaks(rows: usize) -> (u64, Map<String, Value>) {
 /// Runs `dbctl`, which must succeed; the most memory that it had, in MB.
 fn peak(live: &Live, arguments: &[&str]) -> f64 {
     let mut command = Command::new(DBCTL);
-    command.arg("--settings").arg(live.path("dbctl.env")).args(arguments);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let mut peak = 0;
-    let status = loop {
-        peak = peak.max(resident(&child));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        db_server::wait_until(Duration::from_millis(2), || false);
-    };
-    assert!(status.success(), "dbctl {arguments:?} failed");
+    let (_, peak) = peak::run(command.arg("--settings").arg(live.path("dbctl.env")).args(arguments));
     peak as f64 / 1e6
-}
-
-/// The most bytes of memory that a process has had.
-fn resident(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
