@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod caller;
+mod check_status;
 mod circuit_open;
 mod class;
 mod condition;
@@ -40,6 +41,7 @@ mod part;
 mod work;
 
 pub use caller::{Caller, Site};
+pub use check_status::{CheckStatus, PartCheck};
 pub use circuit_open::CircuitOpen;
 pub use class::{Class, Classify};
 pub use condition::{Condition, PartHealth};

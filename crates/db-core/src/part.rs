@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use diesel_async::AsyncPgConnection;
 
-use crate::{AroundCommit, DatabaseUrl, Endpoint, Measure, Observe, PartHealth, Result, Role};
+use crate::{AroundCommit, DatabaseUrl, Endpoint, Measure, Observe, PartCheck, PartHealth, Result, Role};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -126,6 +126,8 @@ pub struct Running {
     pub health: Box<dyn Fn() -> PartHealth + Send + Sync>,
     /// What it reports now.
     pub metrics: Box<dyn Fn() -> Vec<Measure> + Send + Sync>,
+    /// What it checked of itself, as it was when it last looked.
+    pub checks: Box<dyn Fn() -> Vec<PartCheck> + Send + Sync>,
     /// Ends it in good order: the pools are still there. It is given up when the grace of the shutdown is over.
     pub stop: Box<dyn FnOnce() -> Answer<'static, ()> + Send>,
 }
@@ -136,6 +138,7 @@ impl Running {
         Running {
             health: Box::new(PartHealth::up),
             metrics: Box::new(Vec::new),
+            checks: Box::new(Vec::new),
             stop: Box::new(|| Box::pin(async {})),
         }
     }
@@ -152,6 +155,13 @@ impl Running {
     #[must_use]
     pub fn with_metrics(mut self, metrics: impl Fn() -> Vec<Measure> + Send + Sync + 'static) -> Self {
         self.metrics = Box::new(metrics);
+        self
+    }
+
+    /// The same part, which tells what it checked of itself: also what is well, or an alert would never end.
+    #[must_use]
+    pub fn with_checks(mut self, checks: impl Fn() -> Vec<PartCheck> + Send + Sync + 'static) -> Self {
+        self.checks = Box::new(checks);
         self
     }
 

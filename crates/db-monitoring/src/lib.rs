@@ -1,6 +1,7 @@
 //! What a service's statements cost it, measured where their bytes go by.
 #![doc = include_str!("../README.md")]
 
+mod check;
 mod config;
 mod counts;
 mod log;
@@ -14,6 +15,7 @@ mod span;
 mod statement;
 mod statements;
 
+pub use check::{CheckResult, Figure, Fix, OtherChecks, Subject, SubjectKind, amount};
 pub use config::MonitoringConfig;
 pub use counts::Counts;
 pub use monitor::Monitor;

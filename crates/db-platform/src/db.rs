@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Classify, Condition, Error, Measure, Result, Site, Work};
+use db_core::{Acquire, Classify, Condition, Error, Measure, PartCheck, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
@@ -352,6 +352,11 @@ impl Db {
     /// What the parts measure now.
     pub fn part_metrics(&self) -> Vec<Measure> {
         self.parts.metrics()
+    }
+
+    /// What the parts checked of themselves, as they last knew it: monitoring shows it beside its own checks.
+    pub fn part_checks(&self) -> Vec<PartCheck> {
+        self.parts.checks()
     }
 
     /// What was run again so far, by the class of the failure before.

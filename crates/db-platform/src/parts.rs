@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use db_core::{
-    AroundCommit, Condition, ConnectionHook, Error, Ground, MakeAroundCommit, Measure, Observe, Part,
-    PartHealth, Result, Running, Start, foreign,
+    AroundCommit, CheckStatus, Condition, ConnectionHook, Error, Ground, MakeAroundCommit, Measure, Observe,
+    Part, PartCheck, PartHealth, Result, Running, Start, foreign,
 };
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
@@ -97,14 +97,15 @@ struct Seen {
     name: &'static str,
     health: Arc<dyn Fn() -> PartHealth + Send + Sync>,
     metrics: Arc<dyn Fn() -> Vec<Measure> + Send + Sync>,
+    checks: Arc<dyn Fn() -> Vec<PartCheck> + Send + Sync>,
     jobs: Arc<Jobs>,
 }
 
 impl Attached {
     fn new(name: &'static str, running: Running, ends: Ends) -> Self {
         let (health, metrics) = (running.health.into(), running.metrics.into());
-        let jobs = Arc::clone(&ends.0);
-        Attached { seen: Seen { name, health, metrics, jobs }, stop: running.stop, ends }
+        let (checks, jobs) = (running.checks.into(), Arc::clone(&ends.0));
+        Attached { seen: Seen { name, health, metrics, checks, jobs }, stop: running.stop, ends }
     }
 }
 
@@ -143,6 +144,17 @@ impl Parts {
             })
         };
         self.seen().into_iter().flat_map(report).collect()
+    }
+
+    /// What all of them checked; of one that panics, that it did.
+    pub(crate) fn checks(&self) -> Vec<PartCheck> {
+        let checks = |part: Seen| {
+            foreign::call(|| (part.checks)()).unwrap_or_else(|| {
+                let why = CheckStatus::Skipped("its checks panicked".to_owned());
+                vec![PartCheck::new("part-checks", "Checks of a part", why).about(part.name)]
+            })
+        };
+        self.seen().into_iter().flat_map(checks).collect()
     }
 
     /// Stops them, the last one first; what is not done within `grace` is dropped.
