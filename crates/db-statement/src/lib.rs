@@ -11,6 +11,7 @@ mod normal;
 mod summary;
 mod table;
 mod touched;
+mod values;
 mod walk;
 
 pub use fingerprint::{Fingerprint, NotAFingerprint, fingerprint};
@@ -18,6 +19,7 @@ pub use normal::normalize;
 pub use summary::{LONGEST_SUMMARY, Summary, summary};
 pub use table::Table;
 pub use touched::{MOST_TABLES, Touched, touched};
+pub use values::{MOST_VALUES, Value, ValueRole, values};
 
 /// How many bytes of a text are read: 4 MiB, so that no text costs more than some tens of milliseconds.
 ///
