@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
     was found (check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
-    (plan --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
+    (plan, repeats --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
     7 the target is not safe; 130 interrupted.";
 
 #[derive(clap::Args)]
@@ -85,6 +85,11 @@ pub(crate) enum Command {
     /// What is known of a database's sizes.
     #[command(subcommand)]
     Stats(Stats),
+    /// Which requests of a trace repeat statements: N+1 queries, loops of writes, duplicates.
+    ///
+    /// Judges each trace by the code that a service runs, and needs no database. With --json it prints
+    /// [{"id", "label": "n+1|loop_write|duplicate|ok", "findings"}].
+    Repeats(Repeats),
     /// Print the completions for a shell.
     Completions {
         /// The shell.
@@ -103,6 +108,17 @@ impl Command {
     pub(crate) fn ends_itself(&self) -> bool {
         matches!(self, Command::Agent(_) | Command::Wal(Wal::Receive(_)))
     }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Repeats {
+    /// The traces: [{"id", "events": [{"t_ms", "scope", "task", "conn", "db", "sql", "binds", "callsite", "rows",
+    /// "error", "tx"}]}]. Fields of an event may be absent or null.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: PathBuf,
+    /// End with exit status 3 where something is repeated.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
 }
 
 #[derive(Subcommand)]

@@ -8,7 +8,7 @@ use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
 use db_platform::notify::InvalidChannel;
 use db_platform::schedule::{InvalidCron, SchedulerError};
-use db_platform::{cache, migrations, seeds};
+use db_platform::{cache, insight, migrations, seeds};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -38,6 +38,8 @@ pub(crate) enum CliError {
     NoEnvironment { does: &'static str },
     #[error("that is not the database's name: this {does}, so nothing was done; or set APP_ENV")]
     NotConfirmed { does: &'static str },
+    #[error("{path}: {source}", path = path.display())]
+    Trace { path: PathBuf, source: insight::repeats::InvalidTrace },
     #[error("the work was given up")]
     Interrupted,
     #[error("{path}: {source}", path = path.display())]

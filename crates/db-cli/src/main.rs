@@ -23,6 +23,7 @@ mod migrate_args;
 mod new_migration;
 mod notify;
 mod progress;
+mod repeats;
 mod repository;
 mod say;
 mod seed;
@@ -91,6 +92,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Cache(command) => cache::run(command, &args.options).await,
+        Command::Repeats(command) => repeats::run(&command, &args.options),
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Backup(command) => backup::run(*command, &args.options).await,
         Command::Wal(command) => wal::run(command, &args.options).await,

@@ -141,7 +141,9 @@ pub fn find(executions: &[Execution]) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for (key, seen) in groups {
         let Some(shape) = shapes.known.get(&key.fingerprint) else { continue };
-        found.extend(runs(&seen).into_iter().filter_map(|run| judge(&key, shape, run)).max_by_key(|one| one.count));
+        found.extend(
+            runs(&seen).into_iter().filter_map(|run| judge(&key, shape, run)).max_by_key(|one| one.count),
+        );
     }
     found.sort_by(|a, b| (a.label, b.count, &a.statement).cmp(&(b.label, a.count, &b.statement)));
     found
@@ -218,7 +220,9 @@ fn values_of(one: &Execution) -> Vec<(ValueRole, u64)> {
         })
         .collect();
     let named = |at: usize| in_text.iter().any(|value| value.parameter.map(usize::from) == Some(at + 1));
-    all.extend(one.binds.iter().enumerate().filter(|(at, _)| !named(*at)).map(|(_, bind)| (ValueRole::Other, *bind)));
+    all.extend(
+        one.binds.iter().enumerate().filter(|(at, _)| !named(*at)).map(|(_, bind)| (ValueRole::Other, *bind)),
+    );
     all
 }
 
@@ -291,7 +295,9 @@ fn are_pages(shape: &Shape, run: &[&Seen]) -> bool {
     let Some((last, before)) = run.split_last() else { return false };
     let are_full = match shape.limit.or(full) {
         Some(limit) => {
-            before.iter().all(|one| one.rows.is_none_or(|rows| rows.saturating_mul(10) >= limit.saturating_mul(9)))
+            before
+                .iter()
+                .all(|one| one.rows.is_none_or(|rows| rows.saturating_mul(10) >= limit.saturating_mul(9)))
                 && last.rows.is_none_or(|rows| rows <= limit)
         }
         None => true,
@@ -341,7 +347,9 @@ fn instead(label: Label, shape: &Shape) -> &'static str {
         Label::LoopWrite => {
             "write all rows in one statement: `filter(id.eq_any(ids))`, or UPDATE … FROM (VALUES …); or a batch"
         }
-        Label::Duplicate => "ask once and keep the answer for the request, or load it through a loader of db-loader",
+        Label::Duplicate => {
+            "ask once and keep the answer for the request, or load it through a loader of db-loader"
+        }
         Label::Ok => "",
     }
 }

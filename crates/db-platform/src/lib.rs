@@ -66,6 +66,8 @@ pub use warming::CacheWarming;
 pub use db_backup as backup;
 #[cfg(feature = "cache")]
 pub use db_cache as cache;
+#[cfg(feature = "insight")]
+pub use db_insight as insight;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
 #[cfg(feature = "monitoring")]

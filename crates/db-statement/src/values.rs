@@ -111,7 +111,8 @@ fn of_word(text: &str) -> Option<ValueRole> {
 }
 
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -127,7 +128,10 @@ mod tests {
     fn a_value_is_for_what_stands_before_it() {
         assert_eq!(roles("select * from t where a = $1 and b = any($2)"), [Equal, Equal]);
         assert_eq!(roles("select * from t where (a, id) < ($1, $2) limit $3"), [Cursor, Cursor, Limit]);
-        assert_eq!(roles("select * from t where a in (1, 2) offset 100 limit 10"), [Equal, Equal, Cursor, Limit]);
+        assert_eq!(
+            roles("select * from t where a in (1, 2) offset 100 limit 10"),
+            [Equal, Equal, Cursor, Limit]
+        );
         assert_eq!(roles("insert into t values ($1, 'x')"), [Other, Other]);
         assert_eq!(roles("update t set a = a + $1 where id = $2"), [Other, Equal]);
         assert_eq!(roles("select * from t where a between $1 and $2"), [Cursor, Other]);

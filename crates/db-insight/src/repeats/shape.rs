@@ -88,7 +88,11 @@ fn kind(sql: &str, text: &str, reads: &[String], writes: &[String], complete: bo
         return if is_multi_row(sql, text) { Kind::Exempt } else { Kind::Write };
     }
     if !reads.is_empty() {
-        return if reads.iter().all(|table| is_system(table)) || is_in_list(sql) { Kind::Exempt } else { Kind::Read };
+        return if reads.iter().all(|table| is_system(table)) || is_in_list(sql) {
+            Kind::Exempt
+        } else {
+            Kind::Read
+        };
     }
     // Without a table only a function of the service's own may ask for rows.
     let system = SYSTEM_CALLS.iter().any(|call| text.contains(call)) || text.contains("pg_");
@@ -156,7 +160,8 @@ fn is_in_list(sql: &str) -> bool {
         let inner = inner.split(')').next().unwrap_or_default();
         let elements: Vec<&str> = inner.split(',').map(str::trim).collect();
         // Two or three kinds are a condition; a list of keys is longer.
-        let value = |one: &&str| one.starts_with(['$', '\'', '-']) || one.starts_with(|c: char| c.is_ascii_digit());
+        let value =
+            |one: &&str| one.starts_with(['$', '\'', '-']) || one.starts_with(|c: char| c.is_ascii_digit());
         if elements.len() >= 4 && elements.iter().all(|one| value(&one)) {
             return true;
         }

@@ -52,7 +52,11 @@ fn a_query_for_each_row_is_n_plus_one() {
         "SELECT * FROM items WHERE order_id = $1 AND created_at > '2026-01-01' ORDER BY id LIMIT 50",
         "SELECT price_of($1)",
     ] {
-        assert_eq!(label(each(8, |n| with(event(n, sql, json!([n])), "rows", json!(3)))), Label::NPlusOne, "{sql}");
+        assert_eq!(
+            label(each(8, |n| with(event(n, sql, json!([n])), "rows", json!(3)))),
+            Label::NPlusOne,
+            "{sql}"
+        );
     }
     // One of the array each.
     let arrays = each(8, |n| event(n, "SELECT * FROM users WHERE id = ANY($1)", json!([[n]])));
@@ -61,7 +65,8 @@ fn a_query_for_each_row_is_n_plus_one() {
 
 #[test]
 fn comments_that_differ_make_no_values_differ() {
-    let traced = each(6, |n| event(n, &format!("SELECT * FROM users WHERE id = $1 /* trace='{n}' */"), json!([7])));
+    let traced =
+        each(6, |n| event(n, &format!("SELECT * FROM users WHERE id = $1 /* trace='{n}' */"), json!([7])));
     assert_eq!(label(traced), Label::Duplicate);
 }
 
@@ -77,13 +82,21 @@ fn writes_one_by_one_are_a_loop_and_a_batch_is_not() {
         assert_eq!(label(inside), Label::LoopWrite, "{sql}");
     }
     let rows = each(8, |n| {
-        with(event(n, "INSERT INTO t (a) VALUES ($1), ($2), ($3)", json!([n, n + 1, n + 2])), "rows", json!(3))
+        with(
+            event(n, "INSERT INTO t (a) VALUES ($1), ($2), ($3)", json!([n, n + 1, n + 2])),
+            "rows",
+            json!(3),
+        )
     });
     assert_eq!(label(rows), Label::Ok);
     let one = vec![event(1, "INSERT INTO t (a) VALUES ($1), ($2)", json!([1, 2]))];
     assert_eq!(label(one), Label::Ok);
     let chunks = each(6, |n| {
-        with(event(n, "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT $1)", json!([1000])), "rows", json!(1000))
+        with(
+            event(n, "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT $1)", json!([1000])),
+            "rows",
+            json!(1000),
+        )
     });
     assert_eq!(label(chunks), Label::Ok);
     assert_eq!(label(each(6, |n| event(n, "COPY t FROM STDIN", json!([n])))), Label::Ok);
@@ -96,7 +109,9 @@ fn the_same_query_with_the_same_values_is_a_duplicate() {
     // What it reads is written in between.
     let fresh = (0..12).map(|n| match n % 2 {
         0 => event(n, "SELECT balance FROM accounts WHERE id = $1", json!([1])),
-        _ => with(event(n, "UPDATE accounts SET balance = $1 WHERE id = 1", json!([n])), "callsite", json!(n)),
+        _ => {
+            with(event(n, "UPDATE accounts SET balance = $1 WHERE id = 1", json!([n])), "callsite", json!(n))
+        }
     });
     assert_eq!(label(fresh.collect()), Label::Ok);
     // A poll.
@@ -108,7 +123,9 @@ fn the_same_query_with_the_same_values_is_a_duplicate() {
 
 #[test]
 fn what_steers_the_session_is_quiet() {
-    for sql in ["BEGIN", "SAVEPOINT a", "SET x = 1", "SELECT 1", "SELECT pg_advisory_lock($1)", "FETCH 10 FROM c"] {
+    for sql in
+        ["BEGIN", "SAVEPOINT a", "SET x = 1", "SELECT 1", "SELECT pg_advisory_lock($1)", "FETCH 10 FROM c"]
+    {
         assert_eq!(label(each(20, |n| event(n, sql, json!([n])))), Label::Ok, "{sql}");
     }
     let settings = each(20, |n| event(n, "SELECT set_config('app.tenant', $1, true)", json!([n])));
@@ -137,7 +154,8 @@ fn pages_batches_retries_polls_and_other_scopes_are_quiet() {
         with(event(n, "SELECT * FROM users WHERE id = ANY($1)", json!([[n, n + 1, n + 2]])), "rows", json!(3))
     });
     assert_eq!(label(batches), Label::Ok);
-    let written = each(8, |n| event(n, "SELECT * FROM users WHERE id = ANY($1)", json!([format!("{{{n},1,2}}")])));
+    let written =
+        each(8, |n| event(n, "SELECT * FROM users WHERE id = ANY($1)", json!([format!("{{{n},1,2}}")])));
     assert_eq!(label(written), Label::Ok);
 
     let retries = each(8, |n| {

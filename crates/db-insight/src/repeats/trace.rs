@@ -38,7 +38,9 @@ impl Label {
 
 /// A text that is no list of traces.
 #[derive(Debug, thiserror::Error)]
-#[error("not a list of traces, as [{{\"id\", \"events\": [{{\"t_ms\", \"scope\", \"sql\", \"binds\"}}]}}]: {0}")]
+#[error(
+    "not a list of traces, as [{{\"id\", \"events\": [{{\"t_ms\", \"scope\", \"sql\", \"binds\"}}]}}]: {0}"
+)]
 pub struct InvalidTrace(#[from] serde_json::Error);
 
 /// The statements of one or more units of work, under a name.
@@ -84,7 +86,10 @@ pub fn read_traces(text: &str) -> Result<Vec<Trace>, InvalidTrace> {
     let keys = RandomState::new();
     Ok(files
         .into_iter()
-        .map(|file| Trace { id: file.id, executions: file.events.into_iter().map(|one| one.read(&keys)).collect() })
+        .map(|file| Trace {
+            id: file.id,
+            executions: file.events.into_iter().map(|one| one.read(&keys)).collect(),
+        })
         .collect())
 }
 
