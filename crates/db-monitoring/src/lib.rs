@@ -9,6 +9,8 @@ mod monitor;
 #[cfg(feature = "otel")]
 mod otel;
 mod pressure;
+#[cfg(feature = "server")]
+pub mod server;
 mod settings;
 mod slow;
 mod span;

@@ -4,6 +4,7 @@
 mod counting;
 mod exporting;
 mod logging;
+mod server;
 
 use std::panic::Location;
 use std::time::{Duration, Instant};

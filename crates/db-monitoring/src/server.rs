@@ -1,0 +1,24 @@
+//! What the server tells of itself, read on connections of our own that wait for nobody and are in nobody's way.
+
+mod access;
+mod catalog;
+mod collect;
+mod identity;
+mod record;
+mod records;
+mod section;
+mod session;
+mod skipped;
+mod snapshot;
+mod sql;
+
+pub use access::{Access, Database};
+pub use catalog::Catalog;
+pub use collect::Round;
+pub use identity::{ServerIdentity, ServerRole};
+pub use record::{Cell, Field, Record};
+pub use records::*;
+pub use section::Section;
+pub use session::{Answer, OpenConnection, ServerSession};
+pub use skipped::{SkipReason, Skipped};
+pub use snapshot::{DatabaseSnapshot, Snapshot};
