@@ -218,6 +218,10 @@ pub trait Host: Send + Sync {
     /// Opens a connection of the part's own; none stands for the primary past any pooler.
     fn connect<'a>(&'a self, to: Option<&'a Endpoint>) -> Answer<'a, Result<AsyncPgConnection>>;
 
+    /// Opens a connection of the part's own to the primary past any pooler, in the database of the URL or in this one of the
+    /// same server, and says where that is.
+    fn connect_in<'a>(&'a self, database: Option<&'a str>) -> Answer<'a, Result<(Endpoint, AsyncPgConnection)>>;
+
     /// Runs a job of the part's until it ends or the platform shuts down.
     fn spawn(&self, job: Answer<'static, ()>);
 }
@@ -258,6 +262,18 @@ impl Ground {
     /// As [`Ground::connect_direct`].
     pub async fn connect(&self, to: &Endpoint) -> Result<AsyncPgConnection> {
         self.host.connect(Some(to)).await
+    }
+
+    /// Opens a connection of the part's own to the primary, past any pooler, in another database of the same server; none is
+    /// that of the URL. It also says where the primary is now. No pool counts it.
+    ///
+    /// # Errors
+    /// As [`Ground::connect_direct`].
+    ///
+    /// # Cancel safety
+    /// As [`Ground::connect_direct`].
+    pub async fn connect_in(&self, database: Option<&str>) -> Result<(Endpoint, AsyncPgConnection)> {
+        self.host.connect_in(database).await
     }
 
     /// Runs a job beside, until it ends or the platform shuts down: after the part's `stop`, what still runs is dropped.

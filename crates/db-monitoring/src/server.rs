@@ -3,6 +3,7 @@
 mod access;
 mod catalog;
 mod collect;
+mod collector;
 mod identity;
 mod record;
 mod records;
@@ -11,10 +12,12 @@ mod session;
 mod skipped;
 mod snapshot;
 mod sql;
+mod task;
 
 pub use access::{Access, Database};
 pub use catalog::Catalog;
 pub use collect::Round;
+pub use collector::{Collector, CollectorConfig, Databases};
 pub use identity::{ServerIdentity, ServerRole};
 pub use record::{Cell, Field, Record};
 pub use records::*;

@@ -101,6 +101,23 @@ impl Host for PartGround {
         })
     }
 
+    fn connect_in<'a>(
+        &'a self,
+        database: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(Endpoint, AsyncPgConnection)>> {
+        Box::pin(async move {
+            let primary = primary_of(&self.direct).await?;
+            let conn = match database {
+                None => self.direct.connect(&primary).await?,
+                Some(database) => {
+                    let url = self.direct.url().clone().with_database(database);
+                    Connector::new(url, self.direct.config().clone()).connect(&primary).await?
+                }
+            };
+            Ok((primary, conn))
+        })
+    }
+
     fn spawn(&self, job: BoxFuture<'static, ()>) {
         self.jobs.spawn(&self.runtime, job);
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use diesel_async::AsyncPgConnection;
 
 use crate::server::record::record;
+use crate::server::sql::Sql;
 use crate::server::{SkipReason, Skipped, sql};
 
 /// Which views, columns and functions this database has and lets us use; asked for once on each connection.
@@ -53,7 +54,7 @@ SELECT '', '', allowed, array_agg(DISTINCT proname::text) \
 impl Catalog {
     pub(crate) async fn ask(conn: &AsyncPgConnection) -> Result<Self, Skipped> {
         let mut catalog = Catalog::default();
-        for row in sql::rows::<CatalogRow>(conn, QUESTION).await? {
+        for row in sql::rows::<CatalogRow>(conn, Sql { text: QUESTION, comes_again: false }).await? {
             let members: BTreeSet<_> = row.members.into_iter().collect();
             match (row.name.is_empty(), row.allowed) {
                 (true, true) => catalog.functions.extend(members),

@@ -11,6 +11,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use crate::server::access::AccessRow;
 use crate::server::identity::IdentityRow;
 use crate::server::section::unix_seconds;
+use crate::server::sql::Sql;
 use crate::server::{Access, Catalog, Database, Record, ServerIdentity, SkipReason, Skipped, record, sql};
 
 /// What an asynchronous answer of a seam looks like.
@@ -57,6 +58,7 @@ SET jit = off";
 pub struct ServerSession {
     conn: AsyncPgConnection,
     endpoint: Endpoint,
+    database: String,
     catalog: Catalog,
     lost: AtomicBool,
 }
@@ -75,7 +77,15 @@ impl ServerSession {
             Catalog::ask(&conn).await
         };
         let catalog = within(prepare).await?;
-        Ok(ServerSession { conn, endpoint, catalog, lost: AtomicBool::new(false) })
+        let lost = AtomicBool::new(false);
+        let mut session = ServerSession { conn, endpoint, database: String::new(), catalog, lost };
+        session.database = session.read_one::<AccessRow>("").await?.database;
+        Ok(session)
+    }
+
+    /// The database that it is in.
+    pub fn database(&self) -> &str {
+        &self.database
     }
 
     /// What this database has.
@@ -114,10 +124,25 @@ impl ServerSession {
     /// # Cancel safety
     /// As [`read`](ServerSession::read).
     pub async fn rows<R: Record>(&self, text: &str) -> Result<Vec<R>, Skipped> {
+        self.run(Sql { text, comes_again: true }).await
+    }
+
+    /// As [`rows`](ServerSession::rows), for a text that is one of many: it does not stay prepared.
+    ///
+    /// # Errors
+    /// As [`read`](ServerSession::read).
+    ///
+    /// # Cancel safety
+    /// As [`read`](ServerSession::read).
+    pub async fn rows_once<R: Record>(&self, text: &str) -> Result<Vec<R>, Skipped> {
+        self.run(Sql { text, comes_again: false }).await
+    }
+
+    async fn run<R: Record>(&self, asked: Sql<'_>) -> Result<Vec<R>, Skipped> {
         if self.is_lost() {
             return Err(Skipped::new(SkipReason::Unreachable, "the connection was lost"));
         }
-        let answered = within(sql::rows(&self.conn, text)).await;
+        let answered = within(sql::rows(&self.conn, asked)).await;
         // A session whose catalog is wrong is as useless as a lost one.
         if let Err(Skipped { reason: SkipReason::Unreachable | SkipReason::Missing, .. }) = &answered {
             self.lost.store(true, Ordering::Relaxed);

@@ -11,9 +11,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::server::record::Cells;
 use crate::server::{Record, Skipped};
 
-/// A statement without parameters, which is prepared under its text.
-#[derive(Debug, Clone)]
-pub(crate) struct Sql<'a>(pub(crate) &'a str);
+/// A statement without parameters, which is prepared under its text where it comes again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sql<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) comes_again: bool,
+}
 
 impl Query for Sql<'_> {
     type SqlType = Untyped;
@@ -26,7 +29,10 @@ impl QueryId for Sql<'_> {
 
 impl QueryFragment<Pg> for Sql<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(self.0);
+        out.push_sql(self.text);
+        if !self.comes_again {
+            out.unsafe_to_cache_prepared();
+        }
         Ok(())
     }
 }
@@ -48,8 +54,8 @@ impl<R: Record> QueryableByName<Pg> for Decoded<R> {
 }
 
 /// Runs a statement; several of them on the same connection go in one flush if they are polled together.
-pub(crate) async fn rows<R: Record>(mut conn: &AsyncPgConnection, text: &str) -> Result<Vec<R>, Skipped> {
-    let rows = Sql(text).load::<Decoded<R>>(&mut conn).await;
+pub(crate) async fn rows<R: Record>(mut conn: &AsyncPgConnection, sql: Sql<'_>) -> Result<Vec<R>, Skipped> {
+    let rows = sql.load::<Decoded<R>>(&mut conn).await;
     match rows {
         Ok(rows) => Ok(rows.into_iter().map(|Decoded(record)| record).collect()),
         Err(error) => Err(Skipped::from(db_core::Error::from(error))),

@@ -1,6 +1,7 @@
 //! What the monitor tells of what it hears.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod collecting;
 mod counting;
 mod exporting;
 mod logging;

@@ -1,0 +1,327 @@
+//! Collects from one server in the background: each database by a task of its own, so that a stuck one delays no other.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use db_core::{Ground, Part, Running};
+
+use crate::server::section::Section;
+use crate::server::task::{DatabaseTask, ServerTask};
+use crate::server::{DatabaseSnapshot, OpenConnection, Round, SkipReason, Skipped, Snapshot, StatementTexts};
+
+/// Which databases of a server are looked into. What counts for the server as a whole always covers all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Databases {
+    /// That of the URL.
+    #[default]
+    Own,
+    /// All that the role may connect to, templates left out.
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+/// What is collected, and how often.
+///
+/// ```
+/// use db_monitoring::server::{CollectorConfig, Databases, Round};
+///
+/// let config = CollectorConfig { databases: Databases::All, ..CollectorConfig::default() };
+/// assert_eq!(config.period(Round::Activity).as_secs(), 1);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectorConfig {
+    /// Which databases.
+    pub databases: Databases,
+    /// How often each round is asked, in the order of [`Round::ALL`].
+    pub periods: [Duration; 5],
+    /// Whether only one of all processes that watch this database looks into it: the one that holds an advisory lock.
+    pub one_leader: bool,
+}
+
+impl CollectorConfig {
+    /// How often a round is asked.
+    pub fn period(&self, round: Round) -> Duration {
+        let place = Round::ALL.iter().position(|one| *one == round).unwrap_or_default();
+        self.periods[place].max(Duration::from_millis(100))
+    }
+}
+
+impl Default for CollectorConfig {
+    fn default() -> Self {
+        CollectorConfig {
+            databases: Databases::Own,
+            periods: [1, 15, 60, 300, 3_600].map(Duration::from_secs),
+            one_leader: true,
+        }
+    }
+}
+
+/// Collects from one server, and keeps the last [`Snapshot`] for whoever asks; asking never waits for the server.
+///
+/// ```no_run
+/// # async fn example(open: db_monitoring::server::OpenConnection) {
+/// use db_monitoring::server::{Collector, CollectorConfig};
+///
+/// let collector = Collector::new(open, CollectorConfig::default());
+/// tokio::spawn(collector.clone().run());
+/// let snapshot = collector.latest();
+/// println!("{:?}", snapshot.activity.get().map(Vec::len)); // Err(Skipped { reason: TooSoon, … }) at first
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Collector {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the tasks of a collector write, each its own part.
+pub(crate) struct Shared {
+    pub(crate) open: OpenConnection,
+    pub(crate) config: CollectorConfig,
+    whole: Mutex<Whole>,
+    latest: ArcSwap<Snapshot>,
+    changed: tokio::sync::watch::Sender<u64>,
+    leads: AtomicBool,
+}
+
+#[derive(Default)]
+struct Whole {
+    server: Snapshot,
+    home: Option<Home>,
+    by_database: BTreeMap<String, DatabaseSnapshot>,
+}
+
+/// What the task of the first database asks for the whole server.
+#[derive(Default, Clone)]
+pub(crate) struct Home {
+    pub(crate) slow: Snapshot,
+    pub(crate) texts: Arc<StatementTexts>,
+}
+
+impl Collector {
+    /// A collector that has not begun.
+    pub fn new(open: OpenConnection, config: CollectorConfig) -> Self {
+        let shared = Shared {
+            open,
+            config,
+            whole: Mutex::default(),
+            latest: ArcSwap::default(),
+            changed: tokio::sync::watch::Sender::new(0),
+            leads: AtomicBool::new(false),
+        };
+        Collector { shared: Arc::new(shared) }
+    }
+
+    /// What is known now. It never waits.
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.shared.latest.load_full()
+    }
+
+    /// Whether this process is the one that looks into the databases, writes history and tells people.
+    pub fn is_leader(&self) -> bool {
+        self.shared.leads.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a snapshot newer than the last one that this receiver saw is there.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Collects until it is dropped.
+    pub async fn run(self) {
+        let mut server = ServerTask::new(Arc::clone(&self.shared));
+        let mut home = DatabaseTask::new(Arc::clone(&self.shared), None);
+        tokio::join!(server.run(), home.run(), self.other_databases());
+    }
+
+    /// Asks for everything once, also where another process leads: for a command that prints one report.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what was collected so far.
+    pub async fn collect_once(&self) -> Arc<Snapshot> {
+        let mut home = DatabaseTask::new(Arc::clone(&self.shared), None);
+        let mut server = ServerTask::new(Arc::clone(&self.shared));
+        tokio::join!(server.collect_once(), home.collect_once());
+        let others = self.wanted_databases().unwrap_or_default();
+        let each = others.into_iter().map(|name| async {
+            DatabaseTask::new(Arc::clone(&self.shared), Some(name)).collect_once().await;
+        });
+        futures_util::future::join_all(each).await;
+        self.latest()
+    }
+
+    /// A part that collects beside `Db`. It answers that it is degraded while the server cannot be asked.
+    pub fn part(&self) -> Part {
+        let collector = self.clone();
+        Part::named("collector").starting(|ground| async move {
+            let asked = collector.clone();
+            ground.spawn(collector.run());
+            Ok(Running::new().with_health(move || asked.health()))
+        })
+    }
+
+    /// How a part's connections are opened, for [`Collector::new`]: those to the primary, past any pooler.
+    pub fn on(ground: Ground) -> OpenConnection {
+        Arc::new(move |database| {
+            let ground = ground.clone();
+            Box::pin(async move { ground.connect_in(database.as_deref()).await })
+        })
+    }
+
+    fn health(&self) -> db_core::PartHealth {
+        match self.latest().server.get() {
+            Ok(_) => db_core::PartHealth::up(),
+            Err(skipped) if skipped.reason == SkipReason::TooSoon => db_core::PartHealth::up(),
+            Err(skipped) => db_core::PartHealth::new(db_core::Condition::Degraded, skipped.to_string()),
+        }
+    }
+
+    /// The databases besides that of the URL; none where it is not known which there are.
+    fn wanted_databases(&self) -> Option<Vec<Arc<str>>> {
+        let latest = self.latest();
+        let access = latest.access.get().ok()?;
+        let others = access.databases.iter().filter(|database| database.datname != access.database);
+        let wanted = others.filter(|database| match &self.shared.config.databases {
+            Databases::Own => false,
+            Databases::All => database.datallowconn && !database.datistemplate && database.can_connect,
+            Databases::Named(names) => names.contains(&database.datname),
+        });
+        Some(wanted.map(|database| database.datname.as_str().into()).collect())
+    }
+
+    /// Keeps a task for each other database that is wanted, as they come and go.
+    async fn other_databases(&self) {
+        let mut tasks: BTreeMap<Arc<str>, tokio::task::JoinHandle<()>> = BTreeMap::new();
+        let ends = AbortAll(&mut tasks);
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let Some(wanted) = self.wanted_databases() else { continue };
+            ends.0.retain(|name, task| {
+                let keep = wanted.contains(name);
+                if !keep {
+                    task.abort();
+                    self.shared.forget_database(name);
+                }
+                keep
+            });
+            for name in wanted {
+                let (shared, of) = (Arc::clone(&self.shared), Arc::clone(&name));
+                ends.0.entry(name).or_insert_with(|| {
+                    tokio::spawn(async move { DatabaseTask::new(shared, Some(of)).run().await })
+                });
+            }
+        }
+    }
+}
+
+/// Ends the tasks when the collector ends.
+struct AbortAll<'a>(&'a mut BTreeMap<Arc<str>, tokio::task::JoinHandle<()>>);
+
+impl Drop for AbortAll<'_> {
+    fn drop(&mut self) {
+        self.0.values().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    pub(crate) fn set_leader(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    pub(crate) fn latest_is_leader(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn publish_server(&self, server: Snapshot) {
+        self.publish(|whole| whole.server = server);
+    }
+
+    pub(crate) fn publish_home(&self, home: Home) {
+        self.publish(|whole| whole.home = Some(home));
+    }
+
+    pub(crate) fn publish_database(&self, name: &str, database: DatabaseSnapshot) {
+        self.publish(|whole| {
+            whole.by_database.insert(name.to_owned(), database);
+        });
+    }
+
+    fn forget_database(&self, name: &str) {
+        self.publish(|whole| {
+            whole.by_database.remove(name);
+        });
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut Whole)) {
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut whole);
+        let mut snapshot = whole.server.clone();
+        if let Some(Home { slow, texts }) = &whole.home {
+            (snapshot.statements, snapshot.statements_info) =
+                (slow.statements.clone(), slow.statements_info.clone());
+            (snapshot.database_sizes, snapshot.statement_texts) =
+                (slow.database_sizes.clone(), Arc::clone(texts));
+        }
+        snapshot.by_database = whole.by_database.clone();
+        snapshot.is_leader = self.leads.load(Ordering::Relaxed);
+        self.latest.store(Arc::new(snapshot));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// What is not known of a server that does not answer.
+impl Snapshot {
+    pub(crate) fn unreachable(why: &Skipped) -> Self {
+        let now = SystemTime::now();
+        macro_rules! skipped {
+            ($($section:ident),*) => { Snapshot { $($section: Section::skipped(now, why.clone()),)* ..Snapshot::default() } };
+        }
+        skipped!(
+            server,
+            access,
+            activity,
+            locks,
+            lock_waits,
+            prepared,
+            databases,
+            database_sizes,
+            bgwriter,
+            checkpointer,
+            io,
+            wal,
+            archiver,
+            lock_stats,
+            position,
+            senders,
+            receiver,
+            slots,
+            progress,
+            settings,
+            statements,
+            statements_info
+        )
+    }
+}
+
+impl DatabaseSnapshot {
+    pub(crate) fn unreachable(why: &Skipped) -> Self {
+        let now = SystemTime::now();
+        DatabaseSnapshot {
+            tables: Section::skipped(now, why.clone()),
+            indexes: Section::skipped(now, why.clone()),
+            sequences: Section::skipped(now, why.clone()),
+            extensions: Section::skipped(now, why.clone()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
