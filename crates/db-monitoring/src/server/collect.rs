@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
+use crate::server::records::OldCheckpointer;
 use crate::server::records::progress_sql;
 use crate::server::{
-    Access, Backend, DatabaseSnapshot, IndexStats, Record, Section, Sequence, ServerRole, ServerSession,
-    ServerStatement, SkipReason, Skipped, Snapshot, TableStats,
+    Backend, DatabaseSnapshot, IndexStats, Positions, Record, ReplicationLag, Section, Sequence, ServerRole,
+    ServerSession, ServerStatement, SkipReason, Skipped, Snapshot, TableStats,
 };
 
 /// How often a kind of figure is asked for.
@@ -68,15 +69,28 @@ impl Snapshot {
 
     async fn collect_activity(&mut self, session: &ServerSession) {
         const OTHERS: &str = "WHERE s.application_name IS DISTINCT FROM 'db-platform monitoring'";
-        let (server, activity, locks, waits, prepared) = tokio::join!(
+        if self.server.get().is_err() {
+            self.server = Section::of(SystemTime::now(), session.identity().await);
+        }
+        let is_standby = self.server.get().is_ok_and(|server| server.role == ServerRole::Standby);
+        let receiver = async {
+            match is_standby {
+                true => session.read_one("").await,
+                false => Err(Skipped::new(SkipReason::NotApplicable, "a primary receives no log")),
+            }
+        };
+        let (server, activity, locks, waits, prepared, position, senders, receiver) = tokio::join!(
             session.identity(),
             session.read::<Backend>(OTHERS),
             all(session, ""),
             all(session, "WHERE NOT s.granted"),
-            all(session, "")
+            all(session, ""),
+            one(session),
+            all(session, ""),
+            receiver
         );
         let now = SystemTime::now();
-        let is_blind = self.access.get().is_ok_and(|access| !access.reads_all_stats && !access.is_superuser);
+        let is_blind = self.is_blind();
         let activity = activity.and_then(|mut backends| {
             if is_blind {
                 return Err(no_pg_monitor("pg_stat_activity of other roles"));
@@ -89,72 +103,76 @@ impl Snapshot {
         self.server = Section::of(now, server);
         self.activity = Section::of(now, activity);
         (self.locks, self.lock_waits, self.prepared) = (locks, waits, prepared);
+        (self.position, self.senders) = (position, senders);
+        self.receiver = Section::of(now, receiver);
+        if is_blind {
+            self.senders = Section::skipped(now, no_pg_monitor("pg_stat_replication"));
+            if self.receiver.get().is_ok() {
+                self.receiver = Section::skipped(now, no_pg_monitor("pg_stat_wal_receiver"));
+            }
+        }
+    }
+
+    /// How far behind standbys are, by what `positions` remembers.
+    pub(crate) fn measure_lag(&mut self, positions: &mut Positions, now: f64) {
+        let measured = self.position.get().map_err(Clone::clone).and_then(|at| {
+            let own = match at.in_recovery {
+                true => {
+                    let receiver = match self.receiver.get() {
+                        Ok(receiver) => Some(receiver),
+                        Err(skipped) if skipped.reason == SkipReason::NotApplicable => None,
+                        Err(skipped) => return Err(skipped.clone()),
+                    };
+                    Some(positions.of_standby(now, at, receiver))
+                }
+                false => None,
+            };
+            if let Some(end) = at.current {
+                positions.note(now, end);
+            }
+            let senders = self.senders.get().map_err(Clone::clone)?;
+            let standbys = senders.iter().map(|sender| positions.of_sender(now, sender)).collect();
+            Ok(ReplicationLag { own, standbys })
+        });
+        self.lag = Section::of(SystemTime::now(), measured);
     }
 
     async fn collect_counters(&mut self, session: &ServerSession) {
-        let is_standby = self.server.get().is_ok_and(|server| server.role == ServerRole::Standby);
         let progress = async {
             match progress_sql(session.catalog()) {
                 Some(text) => session.rows(&text).await,
                 None => Err(Skipped::new(SkipReason::Missing, "no pg_stat_progress_… view may be read")),
             }
         };
-        let receiver = async {
-            match is_standby {
-                true => session.read_one("").await,
-                false => Err(Skipped::new(SkipReason::NotApplicable, "a primary receives no log")),
-            }
-        };
-        let (
-            databases,
-            bgwriter,
-            io,
-            wal,
-            archiver,
-            lock_stats,
-            position,
-            senders,
-            receiver,
-            slots,
-            progress,
-        ) = tokio::join!(
+        let (databases, bgwriter, io, wal, archiver, lock_stats, slots, progress) = tokio::join!(
             all(session, ""),
             one(session),
             all(session, ""),
             one(session),
             one(session),
             all(session, ""),
-            one(session),
-            all(session, ""),
-            receiver,
             all(session, ""),
             progress
         );
         let checkpointer = match session.catalog().has_relation("pg_stat_checkpointer") {
             true => session.read_one("").await,
             // Until 16 the background writer's view has these columns.
-            false => session.read_one::<crate::server::records::OldCheckpointer>("").await.map(Into::into),
+            false => session.read_one::<OldCheckpointer>("").await.map(Into::into),
         };
         let now = SystemTime::now();
         (self.databases, self.bgwriter, self.io, self.wal) = (databases, bgwriter, io, wal);
-        (self.archiver, self.lock_stats, self.position) = (archiver, lock_stats, position);
-        (self.senders, self.slots) = (senders, slots);
-        self.receiver = Section::of(now, receiver);
+        (self.archiver, self.lock_stats, self.slots) = (archiver, lock_stats, slots);
         self.progress = Section::of(now, progress);
         self.checkpointer = Section::of(now, checkpointer);
-        self.hide_what_is_hidden(now);
+        // Without `pg_read_all_stats` this view answers with rows that tell nothing: that is not the same as nothing.
+        if self.is_blind() {
+            self.progress = Section::skipped(now, no_pg_monitor("progress of other roles"));
+        }
     }
 
-    /// Without `pg_read_all_stats` these views answer with rows that tell nothing: that is not the same as nothing.
-    fn hide_what_is_hidden(&mut self, now: SystemTime) {
-        let Ok(Access { reads_all_stats: false, is_superuser: false, .. }) = self.access.get() else {
-            return;
-        };
-        self.senders = Section::skipped(now, no_pg_monitor("pg_stat_replication"));
-        if self.receiver.get().is_ok() {
-            self.receiver = Section::skipped(now, no_pg_monitor("pg_stat_wal_receiver"));
-        }
-        self.progress = Section::skipped(now, no_pg_monitor("progress of other roles"));
+    /// Whether the role sees only its own sessions.
+    fn is_blind(&self) -> bool {
+        self.access.get().is_ok_and(|access| !access.reads_all_stats && !access.is_superuser)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use db_core::{Ground, Part, Running};
+use db_core::{Error, Ground, Part, Running};
 
 use crate::server::section::Section;
 use crate::server::task::{DatabaseTask, ServerTask};
@@ -153,22 +153,36 @@ impl Collector {
         self.latest()
     }
 
-    /// A part that collects beside `Db`. It answers that it is degraded while the server cannot be asked.
-    pub fn part(&self) -> Part {
-        let collector = self.clone();
-        Part::named("collector").starting(|ground| async move {
-            let asked = collector.clone();
-            ground.spawn(collector.run());
-            Ok(Running::new().with_health(move || asked.health()))
-        })
-    }
-
-    /// How a part's connections are opened, for [`Collector::new`]: those to the primary, past any pooler.
-    pub fn on(ground: Ground) -> OpenConnection {
-        Arc::new(move |database| {
-            let ground = ground.clone();
-            Box::pin(async move { ground.connect_in(database.as_deref()).await })
-        })
+    /// A collector that runs beside `Db`, on connections to the primary that no pool counts, and the part that runs it. The
+    /// part is degraded while the server cannot be asked.
+    ///
+    /// ```
+    /// use db_monitoring::server::{Collector, CollectorConfig};
+    ///
+    /// let (collector, part) = Collector::beside(CollectorConfig::default());
+    /// // `Db::connect_with(config, [part])`, and then
+    /// assert!(collector.latest().server.get().is_err()); // not collected yet
+    /// assert_eq!(part.name, "collector");
+    /// ```
+    pub fn beside(config: CollectorConfig) -> (Self, Part) {
+        let ground: Arc<OnceLock<Ground>> = Arc::default();
+        let known = Arc::clone(&ground);
+        let open: OpenConnection = Arc::new(move |database| {
+            let ground = known.get().cloned();
+            Box::pin(async move {
+                let not_yet =
+                    || Error::ConnectionLost { reason: "the platform has not started yet".to_owned() };
+                ground.ok_or_else(not_yet)?.connect_in(database.as_deref()).await
+            })
+        });
+        let collector = Collector::new(open, config);
+        let runs = collector.clone();
+        let part = Part::named("collector").starting(|on| async move {
+            let _ = ground.set(on.clone());
+            on.spawn(runs.clone().run());
+            Ok(Running::new().with_health(move || runs.health()))
+        });
+        (collector, part)
     }
 
     fn health(&self) -> db_core::PartHealth {

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::server::{
     Access, Archiver, Backend, BgWriter, Checkpointer, DatabaseSize, DatabaseStats, Extension, IndexStats,
-    IoStats, LockCount, LockStats, LockWait, PreparedTransaction, Progress, ReplicationPosition, Section,
-    Sender, Sequence, ServerIdentity, ServerSetting, ServerStatement, Slot, StatementTexts, StatementsInfo,
-    TableStats, Wal, WalReceiver,
+    IoStats, LockCount, LockStats, LockWait, PreparedTransaction, Progress, ReplicationLag,
+    ReplicationPosition, Section, Sender, Sequence, ServerIdentity, ServerSetting, ServerStatement, Slot,
+    StatementTexts, StatementsInfo, TableStats, Wal, WalReceiver,
 };
 
 /// What is known of a server now. Cheap to clone: sections are shared.
@@ -57,12 +57,14 @@ pub struct Snapshot {
     pub archiver: Section<Archiver>,
     /// Waits for locks since the server's start; from 19 on.
     pub lock_stats: Section<Vec<LockStats>>,
-    /// How far this server's log is.
+    /// How far this server's log is, each second.
     pub position: Section<ReplicationPosition>,
-    /// Who gets the log from here.
+    /// Who gets the log from here, each second.
     pub senders: Section<Vec<Sender>>,
-    /// Where a standby gets it; not applicable on a primary.
+    /// Where a standby gets it, each second; not applicable on a primary.
     pub receiver: Section<WalReceiver>,
+    /// How far behind standbys are, each second.
+    pub lag: Section<ReplicationLag>,
     /// Who holds the log back.
     pub slots: Section<Vec<Slot>>,
     /// What takes long and is under way.

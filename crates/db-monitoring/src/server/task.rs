@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use crate::server::collector::{Home, Shared};
 use crate::server::record::record;
-use crate::server::{DatabaseSnapshot, Round, ServerSession, SkipReason, Skipped, Snapshot, StatementTexts};
+use crate::server::{
+    DatabaseSnapshot, Positions, Round, ServerIdentity, ServerSession, SkipReason, Skipped, Snapshot,
+    StatementTexts,
+};
 
 /// A connection is opened within this time, or tried again later.
 const OPENED_WITHIN: Duration = Duration::from_secs(5);
@@ -103,6 +106,10 @@ pub(crate) struct ServerTask {
     keeper: Keeper,
     snapshot: Snapshot,
     rounds: Rounds,
+    /// How far the log was when, by a clock that begins with the task.
+    positions: Positions,
+    began: Instant,
+    of: Option<ServerIdentity>,
 }
 
 impl ServerTask {
@@ -112,6 +119,9 @@ impl ServerTask {
             shared,
             snapshot: Snapshot::default(),
             rounds: Rounds::new(SERVER_ROUNDS),
+            positions: Positions::default(),
+            began: Instant::now(),
+            of: None,
         }
     }
 
@@ -139,6 +149,14 @@ impl ServerTask {
         let (session, _) = self.keeper.session().await?;
         for round in due {
             self.snapshot.collect(session, *round).await;
+            if let (Round::Activity, Ok(server)) = (*round, self.snapshot.server.get()) {
+                let goes_on = |of: &ServerIdentity| of.continues(server) && of.timeline == server.timeline;
+                if !self.of.as_ref().is_some_and(goes_on) {
+                    self.positions = Positions::default();
+                    self.of = Some(server.clone());
+                }
+                self.snapshot.measure_lag(&mut self.positions, self.began.elapsed().as_secs_f64());
+            }
         }
         match (session.is_lost(), self.snapshot.server.get()) {
             (true, Err(why)) => Err(why.clone()),

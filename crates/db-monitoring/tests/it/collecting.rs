@@ -46,7 +46,7 @@ fn quick() -> CollectorConfig {
 }
 
 /// Runs beside the test, until this is dropped.
-struct Runs(Collector, tokio::task::JoinHandle<()>);
+pub(crate) struct Runs(pub(crate) Collector, tokio::task::JoinHandle<()>);
 
 impl Runs {
     fn start(open: OpenConnection, config: CollectorConfig) -> Self {
@@ -60,6 +60,11 @@ impl Drop for Runs {
     fn drop(&mut self) {
         self.1.abort();
     }
+}
+
+/// Collects from the server of this URL, several times a second.
+pub(crate) fn collector(url: &str) -> Runs {
+    Runs::start(open(url, None), quick())
 }
 
 #[tokio::test]

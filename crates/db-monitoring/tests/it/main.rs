@@ -4,6 +4,7 @@
 mod collecting;
 mod counting;
 mod exporting;
+mod exposing;
 mod logging;
 mod server;
 

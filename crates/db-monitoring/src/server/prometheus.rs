@@ -1,0 +1,121 @@
+//! A snapshot as Prometheus' text, under the names of postgres_exporter, so that existing boards and rules work.
+//!
+//! What is skipped has no samples: a figure that is not known must not look like one that stands still. Our own names begin
+//! with `dbp_`, in base units.
+
+mod activity;
+mod replication;
+mod tables;
+mod text;
+mod whole;
+
+use std::time::SystemTime;
+
+use crate::server::section::unix_seconds;
+use crate::server::{Section, Skipped, Snapshot};
+
+pub(crate) use text::Exposition;
+
+/// What `/metrics` answers, as `Content-Type`.
+pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The text of a snapshot for Prometheus. It asks no server.
+///
+/// ```
+/// use db_monitoring::server::{Snapshot, metrics_text};
+///
+/// let text = metrics_text(&Snapshot::default());
+/// assert!(text.contains("pg_up 0\n")); // nobody has answered yet
+/// ```
+pub fn metrics_text(snapshot: &Snapshot) -> String {
+    metrics_text_at(snapshot, SystemTime::now())
+}
+
+/// The same, with the ages that its parts have at `now`.
+pub fn metrics_text_at(snapshot: &Snapshot, now: SystemTime) -> String {
+    let mut text = Exposition::default();
+    ages(&mut text, snapshot, now);
+    whole::write(&mut text, snapshot);
+    activity::write(&mut text, snapshot);
+    replication::write(&mut text, snapshot, unix_seconds(now));
+    tables::write(&mut text, snapshot);
+    text.into_text()
+}
+
+/// Whether the server answers, how old each part is, and what is not known.
+fn ages(text: &mut Exposition, snapshot: &Snapshot, now: SystemTime) {
+    let up = snapshot.server.get().is_ok();
+    text.single("pg_up", "Whether the server answers.", "gauge", f64::from(u8::from(up)));
+    text.single(
+        "dbp_leader",
+        "Whether this process looks into the databases.",
+        "gauge",
+        f64::from(u8::from(snapshot.is_leader)),
+    );
+    let parts = parts(snapshot, now);
+    text.family("dbp_snapshot_age_seconds", "How old a part of what is shown here is.", "gauge");
+    for (section, database, age, _) in &parts {
+        if let Some(age) = age {
+            text.sample(&[("section", section), ("datname", database)], *age);
+        }
+    }
+    text.family("dbp_section_skipped", "Whether a part is not known, and why.", "gauge");
+    for (section, database, _, skipped) in &parts {
+        if let Some(skipped) = skipped {
+            text.sample(
+                &[("section", section), ("datname", database), ("reason", skipped.reason.as_str())],
+                1.0,
+            );
+        }
+    }
+}
+
+type Part<'a> = (&'static str, &'a str, Option<f64>, Option<&'a Skipped>);
+
+fn parts(snapshot: &Snapshot, now: SystemTime) -> Vec<Part<'_>> {
+    fn part<'a, T>(
+        name: &'static str,
+        database: &'a str,
+        section: &'a Section<T>,
+        now: SystemTime,
+    ) -> Part<'a> {
+        (name, database, section.age(now).map(|age| age.as_secs_f64()), section.get().err())
+    }
+    macro_rules! of_server {
+        ($($name:ident),*) => { vec![$(part(stringify!($name), "", &snapshot.$name, now)),*] };
+    }
+    let mut parts = of_server!(
+        server,
+        access,
+        activity,
+        locks,
+        lock_waits,
+        prepared,
+        databases,
+        database_sizes,
+        bgwriter,
+        checkpointer,
+        io,
+        wal,
+        archiver,
+        lock_stats,
+        position,
+        senders,
+        receiver,
+        lag,
+        slots,
+        progress,
+        settings,
+        statements,
+        statements_info
+    );
+    for (name, database) in &snapshot.by_database {
+        parts.extend([
+            part("tables", name, &database.tables, now),
+            part("indexes", name, &database.indexes, now),
+            part("sequences", name, &database.sequences, now),
+            part("extensions", name, &database.extensions, now),
+        ]);
+    }
+    parts
+}

@@ -1,0 +1,135 @@
+//! The text for Prometheus of real servers: every name and label set once, whatever things are called.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use db_monitoring::server::{Snapshot, metrics_text, metrics_text_at};
+use db_testkit::Cluster;
+use diesel_async::SimpleAsyncConnection;
+
+use crate::server::{everything, session};
+
+type Tested = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+/// Names that break what is careless with quotes, lines, escapes, and keys made of joined names.
+const HOSTILE: &[&str] =
+    &["a\"b", "line\nbreak", "back\\slash", "curly}", "é,=\"", "x\",relname=\"y", "UPPER", " "];
+
+/// Reads the format as Prometheus does, and fails where it would refuse the whole of it.
+fn parse(text: &str) -> HashSet<String> {
+    let (mut samples, mut families, mut family) = (HashSet::new(), HashSet::new(), String::new());
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("# TYPE ") {
+            let name = name.split(' ').next().unwrap();
+            assert!(families.insert(name.to_owned()), "{name} begins twice");
+            family = name.to_owned();
+        }
+        if line.starts_with('#') {
+            continue;
+        }
+        let (labels, value) = line.rsplit_once(' ').unwrap();
+        assert!(value.parse::<f64>().is_ok() || value == "+Inf", "{line}");
+        let name = labels.split('{').next().unwrap();
+        assert_eq!(name, family, "{line}");
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{line}");
+        check_labels(&labels[name.len()..]);
+        assert!(samples.insert(labels.to_owned()), "twice: {line}");
+    }
+    samples
+}
+
+fn check_labels(labels: &str) {
+    let mut characters = labels.chars();
+    if characters.next().is_none() {
+        return;
+    }
+    let mut names = HashSet::new();
+    loop {
+        let name: String = characters.by_ref().take_while(|c| *c != '=').collect();
+        assert!(
+            names.insert(name.clone()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+            "{labels}"
+        );
+        assert_eq!(characters.next(), Some('"'), "{labels}");
+        loop {
+            match characters.next().unwrap() {
+                '\\' => assert!(matches!(characters.next(), Some('\\' | '"' | 'n')), "{labels}"),
+                '"' => break,
+                _ => {}
+            }
+        }
+        match characters.next() {
+            Some(',') => {}
+            end => return assert_eq!((end, characters.next()), (Some('}'), None), "{labels}"),
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[tokio::test]
+async fn label_sets_are_unique_and_escaped_whatever_things_are_called() -> Tested {
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let mut setup = cluster.connect(0).await?;
+    for name in HOSTILE {
+        let name = quoted(name);
+        setup
+            .batch_execute(&format!(
+                "CREATE SCHEMA {name}; CREATE TABLE {name}.{name} (id serial PRIMARY KEY)"
+            ))
+            .await?;
+    }
+    let mut other = cluster.connect(0).await?;
+    other.batch_execute("SET application_name = 'x\",state=\"\\'; BEGIN; SELECT 'secret-value'").await?;
+    let session = session(&cluster.primary_url()).await;
+    let (mut snapshot, database) = everything(&session).await;
+    snapshot.by_database.insert("a".to_owned(), database.clone());
+    snapshot.by_database.insert("a\"".to_owned(), database);
+    let text = metrics_text(&snapshot);
+    let samples = parse(&text);
+    for name in HOSTILE {
+        let escaped = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let sample = format!(
+            "pg_stat_user_tables_seq_scan{{datname=\"a\",schemaname=\"{escaped}\",relname=\"{escaped}\"}}"
+        );
+        assert!(samples.contains(&sample), "{sample}");
+    }
+    for name in [
+        "pg_up",
+        "pg_settings_max_connections",
+        "pg_settings_shared_buffers_bytes",
+        "pg_locks_count",
+        "pg_stat_database_xact_commit",
+        "pg_database_size_bytes",
+        "pg_stat_activity_count",
+        "pg_replication_is_replica",
+    ] {
+        assert!(
+            text.contains(&format!("\n# TYPE {name} ")) || text.starts_with(&format!("# HELP {name} ")),
+            "{name}"
+        );
+    }
+    let json = serde_json::to_string(&snapshot)?;
+    assert!(!text.contains("secret-value") && !json.contains("secret-value"), "a constant of a statement");
+    assert!(json.contains("select ?"), "the statement itself is told");
+    Ok(())
+}
+
+#[test]
+fn what_is_not_known_has_no_samples_and_its_age_is_told() {
+    let text = metrics_text(&Snapshot::default());
+    let samples = parse(&text);
+    assert!(
+        samples.iter().all(|sample| sample.starts_with("dbp_section_skipped{")
+            || ["pg_up", "dbp_leader"].contains(&sample.as_str())),
+        "{text}"
+    );
+    assert!(samples.contains("dbp_section_skipped{section=\"slots\",datname=\"\",reason=\"too_soon\"}"));
+    let mut snapshot = Snapshot::default();
+    let now = SystemTime::now();
+    snapshot.locks = db_monitoring::server::Section::read(now - Duration::from_secs(7), vec![]);
+    let text = metrics_text_at(&snapshot, now);
+    assert!(text.contains("dbp_snapshot_age_seconds{section=\"locks\",datname=\"\"} 7\n"), "{text}");
+}
