@@ -4,11 +4,19 @@
 mod check;
 mod config;
 mod counts;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 mod log;
 mod monitor;
 #[cfg(feature = "otel")]
 mod otel;
+#[cfg(feature = "report")]
+pub mod panel;
 mod pressure;
+#[cfg(feature = "report")]
+pub mod report;
+#[cfg(feature = "report")]
+mod sections;
 #[cfg(feature = "server")]
 pub mod server;
 mod settings;

@@ -3,9 +3,11 @@
 
 mod collecting;
 mod counting;
+mod dashboard;
 mod exporting;
 mod exposing;
 mod logging;
+mod reporting;
 mod server;
 
 use std::panic::Location;
