@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use db_platform::monitoring::server::{Collector, CollectorConfig, Databases};
 use db_platform::schedule::{Observer, Scheduler};
 use serde_json::json;
 
-use crate::agent_args::Agent;
+use crate::agent_args::{Agent, Collect};
 use crate::args::Options;
 use crate::error::CliError;
 use crate::table::table;
@@ -26,7 +27,8 @@ const LAST_MESSAGES: Duration = Duration::from_secs(20);
 pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, CliError> {
     let ground = Arc::new(jobs::Ground::read(options)?);
     let jobs = jobs::all(&ground).await?;
-    if jobs.is_empty() {
+    let collects_only = command.collect != Collect::Off && command.metrics.is_some() && !command.plan;
+    if jobs.is_empty() && !collects_only {
         return Err(CliError::NoJobs);
     }
     if command.plan {
@@ -54,8 +56,12 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         builder = builder.job(job);
     }
     let scheduler = builder.start()?;
+    let collector = collector(command.collect, command.metrics.is_some(), &ground);
+    let _collects = collector.clone().map(|collector| AbortOnDrop(tokio::spawn(collector.run())));
     let _page = match command.metrics {
-        Some(address) => Some(page::serve(address, scheduler.watch(), notifier.clone(), &ground).await?),
+        Some(address) => {
+            Some(page::serve(address, scheduler.watch(), notifier.clone(), &ground, collector).await?)
+        }
         None => None,
     };
     let _watch = ground.watch_every().map(|every| watch::start(Arc::clone(&ground), tell, every));
@@ -75,4 +81,24 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         eprintln!("dbctl: the run of {name} was cancelled");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What looks into the server for the page; without a page nobody would see it.
+fn collector(collect: Collect, is_shown: bool, ground: &jobs::Ground) -> Option<Collector> {
+    let databases = match collect {
+        Collect::Off => return None,
+        Collect::Own => Databases::Own,
+        Collect::All => Databases::All,
+    };
+    let config = CollectorConfig { databases, ..CollectorConfig::default() };
+    is_shown.then(|| Collector::new(Arc::clone(&ground.open), config))
+}
+
+/// Ends a task when it is dropped.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

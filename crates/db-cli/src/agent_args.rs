@@ -12,6 +12,9 @@ pub(crate) struct Agent {
     /// Where metrics and the state of the jobs are answered; `off` for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9188", value_parser = address)]
     pub(crate) metrics: MaybeAddress,
+    /// Whose statistics are among the metrics: those of the server and of its own database, of all of its databases, or none.
+    #[arg(long, value_name = "DATABASES", value_enum, default_value_t = Collect::Own)]
+    pub(crate) collect: Collect,
     /// How long a run may go on after SIGTERM before it is cancelled.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) grace: Duration,
@@ -21,6 +24,17 @@ pub(crate) struct Agent {
     /// Print the jobs and their next times, and end.
     #[arg(long)]
     pub(crate) plan: bool,
+}
+
+/// What `--collect` says.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Collect {
+    /// Nothing.
+    Off,
+    /// The server, and tables and indexes of the URL's database.
+    Own,
+    /// The server, and tables and indexes of each database.
+    All,
 }
 
 #[derive(Subcommand)]

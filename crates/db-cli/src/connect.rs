@@ -1,8 +1,11 @@
 //! Finds out which database is meant, and connects to it.
 
+use std::sync::Arc;
+
 use db_platform::backup::PhysicalError;
 use db_platform::backup::session::Session;
 use db_platform::core::Connect as _;
+use db_platform::monitoring::server::OpenConnection;
 use db_platform::pool::{ConnectConfig, Connector};
 use db_platform::{BackupDial, Config, DatabaseUrl, Endpoint};
 use diesel_async::AsyncPgConnection;
@@ -71,6 +74,22 @@ pub(crate) async fn system_identifier(url: &DatabaseUrl) -> Result<u64, CliError
 /// A session in replication mode with the server of this URL.
 pub(crate) async fn session(url: &DatabaseUrl) -> Result<Session, CliError> {
     Ok(Session::open(url, &BackupDial).await.map_err(PhysicalError::from)?)
+}
+
+/// How a collector opens its connections: to the primary, or to the only server of the URL, past any pooler.
+pub(crate) fn for_collector(config: &Config) -> OpenConnection {
+    let (url, connect) = (config.direct_url.clone(), config.connect.clone());
+    let options = ConnectConfig { statement_timeout: None, idle_in_transaction_timeout: None, ..connect };
+    Arc::new(move |database| {
+        let url = url.clone();
+        let url = database.map(|name| url.clone().with_database(&*name)).unwrap_or(url);
+        let connector = Connector::new(url, options.clone());
+        Box::pin(async move {
+            let host = db_platform::primary_of(&connector).await?;
+            let conn = connector.connect(&host).await?;
+            Ok((host, conn))
+        })
+    })
 }
 
 /// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.

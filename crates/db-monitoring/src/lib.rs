@@ -12,6 +12,8 @@ mod monitor;
 mod otel;
 #[cfg(feature = "report")]
 pub mod panel;
+#[cfg(feature = "prometheus")]
+mod own_metrics;
 mod pressure;
 #[cfg(feature = "report")]
 pub mod report;
@@ -29,6 +31,8 @@ pub use check::{CheckResult, Figure, Fix, OtherChecks, Subject, SubjectKind, amo
 pub use config::MonitoringConfig;
 pub use counts::Counts;
 pub use monitor::Monitor;
+#[cfg(feature = "prometheus")]
+pub use own_metrics::OwnMetrics;
 pub use pressure::{LookAtPools, PoolLoad};
 pub use slow::SlowQuery;
 pub use statement::StatementStats;

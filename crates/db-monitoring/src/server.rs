@@ -10,6 +10,8 @@ mod lag;
 mod prometheus;
 mod record;
 mod records;
+#[cfg(feature = "axum")]
+mod router;
 mod section;
 mod session;
 mod skipped;
@@ -27,6 +29,8 @@ pub use lag::{Lag, LagState, Positions, ReplicationLag};
 pub use prometheus::{METRICS_CONTENT_TYPE, metrics_text, metrics_text_at};
 pub use record::{Cell, Field, Record};
 pub use records::*;
+#[cfg(feature = "axum")]
+pub use router::{AlsoShown, metrics_router};
 pub use section::Section;
 pub use session::{Answer, OpenConnection, ServerSession};
 pub use skipped::{SkipReason, Skipped};

@@ -9,6 +9,7 @@ use db_platform::backup::rehearse::RehearseConfig;
 use db_platform::backup::{
     Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
 };
+use db_platform::monitoring::server::OpenConnection;
 use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{DatabaseUrl, settings_from_vars};
 
@@ -30,6 +31,8 @@ pub(super) struct Ground {
     pub(super) host: String,
     pub(super) figures: Arc<Figures>,
     pub(super) url: DatabaseUrl,
+    /// How the server's statistics are asked for.
+    pub(super) open: OpenConnection,
     settings: BackupSettings,
     schedules: ScheduleSettings,
     restore_command: String,
@@ -38,6 +41,7 @@ pub(super) struct Ground {
 impl Ground {
     pub(super) fn read(options: &Options) -> Result<Ground, CliError> {
         let config = connect::config(options)?;
+        let open = connect::for_collector(&config);
         let url = config.direct_url;
         let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
         Ok(Ground {
@@ -48,6 +52,7 @@ impl Ground {
             schedules: settings_from_vars(vars::all(options)?, |from| from.get())?,
             restore_command: crate::backup::restore_command(options),
             url,
+            open,
         })
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
+use db_platform::monitoring::server::{Collector, metrics_text};
 use db_platform::notify::{ChannelStatus, Notifier};
 use db_platform::schedule::JobStatus;
 use http_body_util::Full;
@@ -36,6 +37,7 @@ struct Seen<W> {
     watch: W,
     notifier: Notifier,
     figures: Arc<Figures>,
+    collector: Option<Collector>,
 }
 
 /// Ends the page when it is dropped.
@@ -52,13 +54,14 @@ pub(super) async fn serve(
     watch: impl Fn() -> Vec<JobStatus> + Send + Sync + 'static,
     notifier: Notifier,
     ground: &Ground,
+    collector: Option<Collector>,
 ) -> Result<Page, CliError> {
     let listener =
         TcpListener::bind(address).await.map_err(|source| CliError::Metrics { address, source })?;
     if let Ok(bound) = listener.local_addr() {
         eprintln!("dbctl: metrics on http://{bound}/metrics");
     }
-    let seen = Arc::new(Seen { watch, notifier, figures: Arc::clone(&ground.figures) });
+    let seen = Arc::new(Seen { watch, notifier, figures: Arc::clone(&ground.figures), collector });
     Ok(Page(tokio::spawn(async move {
         let mut clients = JoinSet::new();
         loop {
@@ -109,6 +112,9 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
         jobs(&mut text, &(self.watch)());
         channels(&mut text, &self.notifier.status());
         self.figures.write(&mut text);
+        if let Some(collector) = &self.collector {
+            text.0.push_str(&metrics_text(&collector.latest()));
+        }
         text.0
     }
 

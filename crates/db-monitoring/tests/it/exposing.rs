@@ -133,3 +133,32 @@ fn what_is_not_known_has_no_samples_and_its_age_is_told() {
     let text = metrics_text_at(&snapshot, now);
     assert!(text.contains("dbp_snapshot_age_seconds{section=\"locks\",datname=\"\"} 7\n"), "{text}");
 }
+
+#[tokio::test]
+async fn the_router_answers_while_the_server_is_gone() -> Tested {
+    use tower_service::Service;
+
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let collecting = crate::collecting::collector(&cluster.primary_url());
+    let collector = collecting.0.clone();
+    db_testkit::until("everything was read", async || collector.latest().databases.get().is_ok()).await;
+    cluster.kill(0).await?;
+    db_testkit::until("it is known to be gone", async || collector.latest().server.get().is_err()).await;
+    let own = db_monitoring::OwnMetrics::new()?;
+    own.meter().u64_counter("shop.orders").build().add(3, &[]);
+    let also = own.clone();
+    let mut router =
+        db_monitoring::server::metrics_router(collector, Some(std::sync::Arc::new(move || also.text())));
+    let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty())?;
+    let response = router.call(request).await?;
+    assert!(response.headers()["content-type"].to_str()?.starts_with("text/plain; version=0.0.4"));
+    let body = http_body_util::BodyExt::collect(response.into_body()).await?.to_bytes();
+    let text = String::from_utf8(body.to_vec())?;
+    assert!(text.contains("\npg_up 0\n") && text.contains("shop_orders_total 3"), "{text}");
+    assert!(
+        text.contains("dbp_section_skipped{section=\"server\",datname=\"\",reason=\"unreachable\"} 1"),
+        "{text}"
+    );
+    parse(&text);
+    Ok(())
+}
