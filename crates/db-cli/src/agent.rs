@@ -90,7 +90,7 @@ fn collector(collect: Collect, is_shown: bool, ground: &jobs::Ground) -> Option<
         Collect::Own => Databases::Own,
         Collect::All => Databases::All,
     };
-    let config = CollectorConfig { databases, ..CollectorConfig::default() };
+    let config = CollectorConfig { databases, ..CollectorConfig::of(&ground.monitoring) };
     is_shown.then(|| Collector::new(Arc::clone(&ground.open), config))
 }
 

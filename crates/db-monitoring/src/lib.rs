@@ -10,10 +10,10 @@ mod log;
 mod monitor;
 #[cfg(feature = "otel")]
 mod otel;
-#[cfg(feature = "report")]
-pub mod panel;
 #[cfg(feature = "prometheus")]
 mod own_metrics;
+#[cfg(feature = "report")]
+pub mod panel;
 mod pressure;
 #[cfg(feature = "report")]
 pub mod report;

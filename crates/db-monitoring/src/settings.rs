@@ -58,12 +58,22 @@ const LOG_QUERIES: Setting<bool> = Setting {
     max: true,
     unit_required: &[],
 };
+const HISTORY_DAYS: Setting<u32> = Setting {
+    name: "METRICS_RETENTION_DAYS",
+    aliases: &[],
+    meaning: "For how many days a collector keeps history in the database, in tables of its own in the schema `dbp`; 0 \
+              keeps it in memory only.",
+    default: [0; 4],
+    min: 0,
+    max: 3_650,
+    unit_required: &[],
+};
 
 const NO_INSIGHT: &str = "`DB_SLOW_QUERY_THRESHOLD`; there is no advice on queries yet";
 
 const MONITORING: Group = Group {
     title: "Monitoring",
-    settings: &[&ENABLED, &METRICS, &SLOW_QUERY_THRESHOLD, &LOG_SLOW_QUERIES, &LOG_QUERIES],
+    settings: &[&ENABLED, &METRICS, &SLOW_QUERY_THRESHOLD, &LOG_SLOW_QUERIES, &LOG_QUERIES, &HISTORY_DAYS],
     elsewhere: &[
         Foreign::new("DB_QUERY_ANALYSIS", NO_INSIGHT),
         Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", NO_INSIGHT),
@@ -80,6 +90,7 @@ impl FromSettings for MonitoringConfig {
             slow_query_threshold: from.read(&SLOW_QUERY_THRESHOLD).into(),
             log_slow_queries: from.read(&LOG_SLOW_QUERIES),
             log_queries: from.read(&LOG_QUERIES),
+            history_days: from.read(&HISTORY_DAYS),
         }
     }
 }

@@ -25,7 +25,6 @@ use crate::notifications::NotificationConfig;
 #[cfg(not(feature = "cache"))]
 const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
-const NO_HISTORY: &str = "there is no history of metrics yet";
 const NO_ALERTS: &str = "there are no alerts yet";
 #[cfg(not(feature = "monitoring"))]
 const WITHOUT_MONITORING: &str = "build db-platform with its feature `monitoring`";
@@ -37,7 +36,6 @@ const NOT_YET: Group = Group {
     elsewhere: &[
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
-        Foreign::new("METRICS_RETENTION_DAYS", NO_HISTORY),
         Foreign::new("ALERT_POOL_USAGE", NO_ALERTS),
         Foreign::new("ALERT_CACHE_HIT_RATE", NO_ALERTS),
         Foreign::new("ALERT_QUERY_TIME", NO_ALERTS),

@@ -9,6 +9,7 @@ use db_platform::backup::rehearse::RehearseConfig;
 use db_platform::backup::{
     Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
 };
+use db_platform::monitoring::MonitoringConfig;
 use db_platform::monitoring::server::OpenConnection;
 use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{DatabaseUrl, settings_from_vars};
@@ -33,6 +34,7 @@ pub(super) struct Ground {
     pub(super) url: DatabaseUrl,
     /// How the server's statistics are asked for.
     pub(super) open: OpenConnection,
+    pub(super) monitoring: MonitoringConfig,
     settings: BackupSettings,
     schedules: ScheduleSettings,
     restore_command: String,
@@ -42,6 +44,7 @@ impl Ground {
     pub(super) fn read(options: &Options) -> Result<Ground, CliError> {
         let config = connect::config(options)?;
         let open = connect::for_collector(&config);
+        let monitoring = config.monitoring;
         let url = config.direct_url;
         let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
         Ok(Ground {
@@ -53,6 +56,7 @@ impl Ground {
             restore_command: crate::backup::restore_command(options),
             url,
             open,
+            monitoring,
         })
     }
 

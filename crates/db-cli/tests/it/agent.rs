@@ -217,7 +217,11 @@ async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too
     agent.until("the archive is looked at", |_| figure(gaps) == Some(0.0)).await;
     agent.until("the server's own figures are there", |_| figure("pg_up") == Some(1.0)).await;
     agent.until("its tables are looked at", |_| figure("dbp_leader") == Some(1.0)).await;
-    assert!(agent.page("/metrics").contains("pg_settings_max_connections{server="), "{}", agent.page("/metrics"));
+    assert!(
+        agent.page("/metrics").contains("pg_settings_max_connections{server="),
+        "{}",
+        agent.page("/metrics")
+    );
     let size = |part: &str| figure(&format!("db_backup_repository_size_bytes{{part=\"{part}\"}}"));
     assert!(size("backups").unwrap() > 1e6 && size("log").unwrap() > 1e3, "{}", agent.page("/metrics"));
     assert!(figure("db_backup_archive_lag_bytes").unwrap() <= 32e6, "{}", agent.page("/metrics"));

@@ -7,10 +7,17 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use db_core::{Error, Ground, Part, Running};
+use tokio::sync::mpsc;
 
-use crate::server::section::Section;
+use crate::server::history::store::Store;
+use crate::server::history::{Finished, History};
+use crate::server::section::{Section, unix_seconds};
 use crate::server::task::{DatabaseTask, ServerTask};
-use crate::server::{DatabaseSnapshot, OpenConnection, Round, SkipReason, Skipped, Snapshot, StatementTexts};
+use crate::server::{
+    DatabaseSnapshot, HistoryConfig, HistoryPoint, OpenConnection, Resolution, Round, SkipReason, Skipped,
+    Snapshot, StatementTexts,
+};
+use crate::{LookAtPools, MonitoringConfig};
 
 /// Which databases of a server are looked into. What counts for the server as a whole always covers all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,11 +45,19 @@ pub struct CollectorConfig {
     pub databases: Databases,
     /// How often each round is asked, in the order of [`Round::ALL`].
     pub periods: [Duration; 5],
+    /// What history in the database may take; none keeps it in memory only.
+    pub history: Option<HistoryConfig>,
     /// Whether only one of all processes that watch this database looks into it: the one that holds an advisory lock.
     pub one_leader: bool,
 }
 
 impl CollectorConfig {
+    /// What the settings say.
+    pub fn of(config: &MonitoringConfig) -> Self {
+        let kept = HistoryConfig { retention_days: config.history_days, ..HistoryConfig::default() };
+        CollectorConfig { history: (config.history_days > 0).then_some(kept), ..CollectorConfig::default() }
+    }
+
     /// How often a round is asked.
     pub fn period(&self, round: Round) -> Duration {
         let place = Round::ALL.iter().position(|one| *one == round).unwrap_or_default();
@@ -55,6 +70,7 @@ impl Default for CollectorConfig {
         CollectorConfig {
             databases: Databases::Own,
             periods: [1, 15, 60, 300, 3_600].map(Duration::from_secs),
+            history: None,
             one_leader: true,
         }
     }
@@ -85,6 +101,10 @@ pub(crate) struct Shared {
     latest: ArcSwap<Snapshot>,
     changed: tokio::sync::watch::Sender<u64>,
     leads: AtomicBool,
+    history: Mutex<History>,
+    pools: OnceLock<LookAtPools>,
+    finished: mpsc::Sender<Finished>,
+    to_keep: Mutex<Option<mpsc::Receiver<Finished>>>,
 }
 
 #[derive(Default)]
@@ -104,6 +124,7 @@ pub(crate) struct Home {
 impl Collector {
     /// A collector that has not begun.
     pub fn new(open: OpenConnection, config: CollectorConfig) -> Self {
+        let (finished, to_keep) = mpsc::channel(64);
         let shared = Shared {
             open,
             config,
@@ -111,6 +132,10 @@ impl Collector {
             latest: ArcSwap::default(),
             changed: tokio::sync::watch::Sender::new(0),
             leads: AtomicBool::new(false),
+            history: Mutex::default(),
+            pools: OnceLock::new(),
+            finished,
+            to_keep: Mutex::new(Some(to_keep)),
         };
         Collector { shared: Arc::new(shared) }
     }
@@ -118,6 +143,16 @@ impl Collector {
     /// What is known now. It never waits.
     pub fn latest(&self) -> Arc<Snapshot> {
         self.shared.latest.load_full()
+    }
+
+    /// How the server was: the points of a resolution, oldest first. A time in which nobody could look has none.
+    pub fn history(&self, resolution: Resolution) -> Vec<Arc<HistoryPoint>> {
+        self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).points(resolution)
+    }
+
+    /// Has the process's pools looked at for history, too. Only the first call counts.
+    pub fn watch_pools(&self, look: LookAtPools) {
+        let _ = self.shared.pools.set(look);
     }
 
     /// Whether this process is the one that looks into the databases, writes history and tells people.
@@ -134,7 +169,7 @@ impl Collector {
     pub async fn run(self) {
         let mut server = ServerTask::new(Arc::clone(&self.shared));
         let mut home = DatabaseTask::new(Arc::clone(&self.shared), None);
-        tokio::join!(server.run(), home.run(), self.other_databases());
+        tokio::join!(server.run(), home.run(), self.other_databases(), self.keep_history());
     }
 
     /// Asks for everything once, also where another process leads: for a command that prints one report.
@@ -206,6 +241,37 @@ impl Collector {
         Some(wanted.map(|database| database.datname.as_str().into()).collect())
     }
 
+    /// Writes what is finished to the database while this process leads, and reads once what earlier ones kept.
+    async fn keep_history(&self) {
+        let receiver = self.shared.to_keep.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(config), Some(mut receiver)) = (self.shared.config.history, receiver) else { return };
+        let mut store = Store::new(Arc::clone(&self.shared.open), config);
+        let mut is_restored = false;
+        let mut look = tokio::time::interval(Duration::from_secs(1));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let finished = tokio::select! {
+                finished = receiver.recv() => finished.unwrap_or_default(),
+                _ = look.tick() => Vec::new(),
+            };
+            if !self.is_leader() {
+                continue;
+            }
+            if !is_restored {
+                match store.restore().await {
+                    Ok(kept) => {
+                        is_restored = true;
+                        let mut history = self.shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+                        kept.into_iter().for_each(|(resolution, points)| history.restore(resolution, points));
+                    }
+                    Err(why) => tracing::debug!(%why, "what earlier processes kept is not known"),
+                }
+            }
+            // It was logged; what waits is tried again.
+            let _ = store.write(finished).await;
+        }
+    }
+
     /// Keeps a task for each other database that is wanted, as they come and go.
     async fn other_databases(&self) {
         let mut tasks: BTreeMap<Arc<str>, tokio::task::JoinHandle<()>> = BTreeMap::new();
@@ -245,6 +311,23 @@ impl Drop for AbortAll<'_> {
 impl Shared {
     pub(crate) fn set_leader(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    /// Takes in the activity that was just read.
+    pub(crate) fn sample(&self, snapshot: &Snapshot) {
+        let seen = Snapshot {
+            database_sizes: self.latest.load().database_sizes.clone(),
+            by_database: self.latest.load().by_database.clone(),
+            ..snapshot.clone()
+        };
+        let now = unix_seconds(SystemTime::now());
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let finished = history.sample(now, &seen, self.pools.get());
+        drop(history);
+        if !finished.is_empty() {
+            // Where nobody keeps it, or the database is slow, memory has it.
+            let _ = self.finished.try_send(finished);
+        }
     }
 
     pub(crate) fn latest_is_leader(&self) -> bool {

@@ -156,6 +156,7 @@ impl ServerTask {
                     self.of = Some(server.clone());
                 }
                 self.snapshot.measure_lag(&mut self.positions, self.began.elapsed().as_secs_f64());
+                self.shared.sample(&self.snapshot);
             }
         }
         match (session.is_lost(), self.snapshot.server.get()) {

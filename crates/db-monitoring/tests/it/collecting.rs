@@ -13,7 +13,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 type Tested = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// Opens connections to this URL, and to one of its databases through another one.
-fn open(url: &str, through: Option<(&'static str, String)>) -> OpenConnection {
+pub(crate) fn open(url: &str, through: Option<(&'static str, String)>) -> OpenConnection {
     let url = url.to_owned();
     Arc::new(move |database| {
         let url = match (&through, database.as_deref()) {
@@ -40,7 +40,7 @@ fn own(snapshot: &Snapshot) -> Option<DatabaseSnapshot> {
     snapshot.by_database.values().next().cloned()
 }
 
-fn quick() -> CollectorConfig {
+pub(crate) fn quick() -> CollectorConfig {
     let periods = [100, 200, 200, 400, 1_000].map(Duration::from_millis);
     CollectorConfig { periods, ..CollectorConfig::default() }
 }
@@ -49,7 +49,7 @@ fn quick() -> CollectorConfig {
 pub(crate) struct Runs(pub(crate) Collector, tokio::task::JoinHandle<()>);
 
 impl Runs {
-    fn start(open: OpenConnection, config: CollectorConfig) -> Self {
+    pub(crate) fn start(open: OpenConnection, config: CollectorConfig) -> Self {
         let collector = Collector::new(open, config);
         let task = tokio::spawn(collector.clone().run());
         Runs(collector, task)

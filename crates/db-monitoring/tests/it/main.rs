@@ -6,6 +6,7 @@ mod counting;
 mod dashboard;
 mod exporting;
 mod exposing;
+mod keeping;
 mod logging;
 mod reporting;
 mod server;

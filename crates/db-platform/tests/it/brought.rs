@@ -183,6 +183,7 @@ fn how_pools_retries_and_routing_behave() {
     one("DB_ENABLE_METRICS", "true", &Taken(|config| config.monitoring.metrics));
     one("DB_LOG_SLOW_QUERIES", "true", &Taken(|config| config.monitoring.log_slow_queries));
     one("MONITORING_ENABLED", "true", &Taken(|config| config.monitoring.enabled));
+    one("METRICS_RETENTION_DAYS", "7", &Taken(|config| config.monitoring.history_days == 7));
     one("DB_LOG_QUERIES", "true", &Taken(|config| config.monitoring.log_queries));
     let both = ("DATABASE_URL", "postgres://u:hunter2@h/app?options=-cstatement_timeout%3D5s");
     let counts = Warned("DB_QUERY_TIMEOUT counts, and DATABASE_URL says the same thing in vain");
@@ -201,7 +202,6 @@ fn what_is_not_there_yet_and_what_others_read() {
     for (name, value) in [
         ("DB_QUERY_ANALYSIS", "true"),
         ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true"),
-        ("METRICS_RETENTION_DAYS", "7"),
         ("PARTITIONING_ENABLED", "true"),
         ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),
         ("ALERT_POOL_USAGE", "80"),

@@ -73,6 +73,7 @@ const NAMES: [&str; 55] = [
 
 /// Names that came after that, in the order of the page.
 const NEWER: [&str; 101] = [
+    "METRICS_RETENTION_DAYS",
     "MONITORING_ENABLED",
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
@@ -203,7 +204,6 @@ const NEWER_ELSEWHERE: [&str; 33] = [
     "PGGSSLIB",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
-    "METRICS_RETENTION_DAYS",
     "ALERT_POOL_USAGE",
     "ALERT_CACHE_HIT_RATE",
     "ALERT_QUERY_TIME",
