@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueHint};
 use crate::agent_args::{Agent, Notify};
 use crate::backup_args::Backup;
 use crate::cache_args::Cache;
+use crate::explain_args::Explain;
 use crate::migrate_args::Migrate;
 use crate::wal_args::Wal;
 
@@ -85,6 +86,12 @@ pub(crate) enum Command {
     /// What is known of a database's sizes.
     #[command(subcommand)]
     Stats(Stats),
+    /// Why a query is slow: its plan as a tree, with what is wrong at each node and what to do.
+    ///
+    /// Reads a stored plan without a database, or explains a statement on the one that DATABASE_URL names. With --json it
+    /// prints {"tips": [{"code", "severity": "info|warning|critical", "node", "evidence", "fix"}]}. No value of a row or of
+    /// the statement is printed.
+    Explain(Explain),
     /// Which requests of a trace repeat statements: N+1 queries, loops of writes, duplicates.
     ///
     /// Judges each trace by the code that a service runs, and needs no database. With --json it prints

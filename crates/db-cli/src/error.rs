@@ -40,6 +40,8 @@ pub(crate) enum CliError {
     NotConfirmed { does: &'static str },
     #[error("{path}: {source}", path = path.display())]
     Trace { path: PathBuf, source: insight::repeats::InvalidTrace },
+    #[error("{path}: {source}", path = path.display())]
+    Plan { path: PathBuf, source: insight::NotAPlan },
     #[error("the work was given up")]
     Interrupted,
     #[error("{path}: {source}", path = path.display())]

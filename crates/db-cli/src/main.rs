@@ -15,6 +15,8 @@ mod check;
 mod connect;
 mod consent;
 mod error;
+mod explain;
+mod explain_args;
 mod hooks;
 mod interrupt;
 mod manual;
@@ -92,6 +94,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Cache(command) => cache::run(command, &args.options).await,
+        Command::Explain(command) => explain::run(&command, &args.options).await,
         Command::Repeats(command) => repeats::run(&command, &args.options),
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Backup(command) => backup::run(*command, &args.options).await,

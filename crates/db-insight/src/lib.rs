@@ -2,4 +2,12 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+mod condition;
+mod plan;
 pub mod repeats;
+mod tips;
+
+pub use plan::{Actual, Estimate, Fields, Node, NotAPlan, Plan, Shape, Times, Trigger, masked};
+pub use tips::{
+    Catalog, ForeignKeyFacts, IndexFacts, Severity, TableFacts, Tip, TipCode, tips, tips_on_text, tips_with,
+};
