@@ -35,7 +35,8 @@ Tests that need servers of their own start them; DB_TESTKIT_PG tells them the ve
 };
 
 /// All packages but the one that compiles other people's pools, which only measuring needs.
-pub(crate) const OURS: &[&str] = &["--workspace", "--exclude", "db-benches"];
+pub(crate) const OURS: &[&str] =
+    &["--workspace", "--exclude", "db-benches", "--features", "db-cli/mcp,db-cli/top"];
 
 /// What the tests are called with.
 #[derive(Debug, Default)]

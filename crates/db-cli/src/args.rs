@@ -9,6 +9,11 @@ use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::explain_args::Explain;
 use crate::migrate_args::Migrate;
+#[cfg(feature = "mcp")]
+use crate::observe_args::Mcp;
+#[cfg(feature = "top")]
+use crate::observe_args::Top;
+use crate::observe_args::{Report, Serve};
 use crate::wal_args::Wal;
 
 /// Operates a PostgreSQL database: backups, migrations, seeds, sizes, and the cache before it.
@@ -92,6 +97,23 @@ pub(crate) enum Command {
     /// prints {"tips": [{"code", "severity": "info|warning|critical", "node", "evidence", "fix"}]}. No value of a row or of
     /// the statement is printed.
     Explain(Explain),
+    /// Report on the server: connections, statements, indexes, vacuum, locks, sizes, replication, settings.
+    ///
+    /// It only reads, on connections of its own that give up soon. With --json it prints the same as --format json.
+    Report(Report),
+    /// Serve pages about the server: its load, statements, locks, tables, indexes, replication.
+    ///
+    /// For services that do not mount the pages themselves. They are on this machine only unless --listen says otherwise, and
+    /// nobody sees anything without the token: DASHBOARD_TOKEN or --token-file.
+    Serve(Serve),
+    /// Watch the server's sessions: those that run, those that wait, and those that block others.
+    #[cfg(feature = "top")]
+    Top(Top),
+    /// Answer an agent's questions about the server by the Model Context Protocol, on standard input and output.
+    ///
+    /// Its tools only look: in a read-only transaction, with a timeout, and without values of statements.
+    #[cfg(feature = "mcp")]
+    Mcp(Mcp),
     /// Which requests of a trace repeat statements: N+1 queries, loops of writes, duplicates.
     ///
     /// Judges each trace by the code that a service runs, and needs no database. With --json it prints
@@ -113,7 +135,12 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it ends by itself when it is interrupted.
     pub(crate) fn ends_itself(&self) -> bool {
-        matches!(self, Command::Agent(_) | Command::Wal(Wal::Receive(_)))
+        match self {
+            Command::Agent(_) | Command::Serve(_) | Command::Wal(Wal::Receive(_)) => true,
+            #[cfg(feature = "top")]
+            Command::Top(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -98,6 +98,14 @@ pub(crate) enum CliError {
     NoJobs,
     #[error("metrics cannot be answered on {address}: {source}; take another address with --metrics, or off")]
     Metrics { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("pages cannot be served on {address}: {source}; take another address with --listen")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Dashboard(String),
+    #[error("{path} is not what `dbctl report --format json` writes: {source}", path = path.display())]
+    EarlierReport { path: PathBuf, source: serde_json::Error },
+    #[error("the server did not answer: {0}")]
+    NotAnswered(String),
     #[error("the database is already as {file} says: no migration is needed", file = file.display())]
     NoDifference { file: PathBuf },
 }

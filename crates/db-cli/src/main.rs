@@ -20,22 +20,30 @@ mod explain_args;
 mod hooks;
 mod interrupt;
 mod manual;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod migrate;
 mod migrate_args;
 mod new_migration;
 mod notify;
+mod observe_args;
 mod progress;
 mod repeats;
+mod report;
 mod repository;
 mod say;
 mod seed;
+mod serve;
 mod stats;
 mod table;
+#[cfg(feature = "top")]
+mod top;
 mod topology;
 mod transfer;
 mod vars;
 mod wal;
 mod wal_args;
+mod watch;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -97,6 +105,12 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Explain(command) => explain::run(&command, &args.options).await,
         Command::Repeats(command) => repeats::run(&command, &args.options),
         Command::Stats(command) => stats::run(command, &args.options).await,
+        Command::Report(command) => report::run(command, &args.options).await,
+        Command::Serve(command) => serve::run(command, &args.options).await,
+        #[cfg(feature = "top")]
+        Command::Top(command) => top::run(command, &args.options).await,
+        #[cfg(feature = "mcp")]
+        Command::Mcp(command) => mcp::run(command, &args.options).await,
         Command::Backup(command) => backup::run(*command, &args.options).await,
         Command::Wal(command) => wal::run(command, &args.options).await,
         Command::Agent(command) => agent::run(command, &args.options).await,

@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+#[cfg(any(feature = "top", feature = "mcp"))]
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+#[cfg(any(feature = "top", feature = "mcp"))]
 use crate::backup_args::duration;
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// Where the pages are served. Beyond loopback the token goes over the network in clear: put a proxy with TLS before it.
+    /// Where the pages are served. Beyond loopback the token goes over the network in clear: put a proxy with
+    /// TLS before it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9189")]
     pub(crate) listen: SocketAddr,
-    /// Read the token from this file in place of DASHBOARD_TOKEN. Without either one is made for this run, and printed.
+    /// Read the token from this file in place of DASHBOARD_TOKEN. Without either one is made for this run,
+    /// and printed.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
     /// Let people cancel statements and end sessions from the pages. Each is logged.
@@ -61,7 +65,8 @@ pub(crate) struct Top {
 #[cfg(feature = "mcp")]
 #[derive(Args)]
 pub(crate) struct Mcp {
-    /// Offer a tool that runs one statement of the agent's own: in a read-only transaction, with a timeout, and at most 1,000
+    /// Offer a tool that runs one statement of the agent's own: in a read-only transaction, with a timeout,
+    /// and at most 1,000
     /// rows. What a SELECT may call is up to the role: take one that may do little.
     #[arg(long)]
     pub(crate) allow_sql: bool,

@@ -26,12 +26,12 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
     }
     let pages = dashboard::router(source, access).map_err(|error| CliError::Dashboard(error.to_string()))?;
     let address = command.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| CliError::Listen { address, source })?;
     let bound = listener.local_addr().unwrap_or(address);
     say(bound, is_made.then_some(&token));
     let collecting = tokio::spawn(collector.run());
-    let served = axum::serve(listener, pages.into_make_service()).with_graceful_shutdown(interrupt::interrupted());
+    let served =
+        axum::serve(listener, pages.into_make_service()).with_graceful_shutdown(interrupt::interrupted());
     let served = served.await;
     collecting.abort();
     served.map_err(|source| CliError::Listen { address, source })?;
@@ -41,7 +41,9 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
 fn say(bound: SocketAddr, made: Option<&String>) {
     eprintln!("dbctl: the dashboard is on http://{bound}/");
     if !bound.ip().is_loopback() {
-        eprintln!("dbctl: others reach it, and the token goes over the network in clear: put a proxy with TLS before it");
+        eprintln!(
+            "dbctl: others reach it, and the token goes over the network in clear: put a proxy with TLS before it"
+        );
     }
     if let Some(token) = made {
         eprintln!("dbctl: the token of this run is {token}");

@@ -88,6 +88,13 @@ impl Report {
         self
     }
 
+    /// The same report with at most so many rows in each table; it says how many were left out.
+    #[must_use]
+    pub fn at_most(mut self, rows: usize) -> Self {
+        self.sections = cut(&self.sections, rows).collect();
+        self
+    }
+
     /// When it was made.
     pub fn at(&self) -> SystemTime {
         self.at

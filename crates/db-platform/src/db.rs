@@ -8,6 +8,8 @@ mod cached_many;
 mod connect;
 #[cfg(feature = "monitoring")]
 mod monitored;
+#[cfg(feature = "report")]
+mod reported;
 #[cfg(feature = "cache")]
 mod weak;
 
@@ -63,6 +65,9 @@ pub struct Db {
     lost_writes: Option<Arc<LostWrites>>,
     #[cfg(feature = "monitoring")]
     monitor: db_monitoring::Monitor,
+    /// The way to the primary past pools and poolers.
+    #[cfg(feature = "report")]
+    direct: db_pool::Connector,
     /// The database's name, as metrics have it.
     #[cfg(all(feature = "monitoring", feature = "otel"))]
     namespace: Arc<str>,

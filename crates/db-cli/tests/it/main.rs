@@ -12,6 +12,7 @@ mod hooks;
 mod ledger;
 mod migrate;
 mod moving;
+mod observing;
 mod operations;
 mod program;
 mod run;

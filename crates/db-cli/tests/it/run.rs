@@ -20,6 +20,8 @@ const OURS: &[&str] = &[
     "AWS_",
     "REDIS_",
     "CACHE_",
+    "DASHBOARD_",
+    "REPORT_",
 ];
 
 #[derive(QueryableByName)]
@@ -41,6 +43,16 @@ pub(crate) struct Run {
 }
 
 pub(crate) async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run {
+    let mut command = program(settings, arguments);
+    // Off this thread: the test's runtime must go on serving what the test holds.
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+/// The program with these settings and no others.
+pub(crate) fn program(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
     command.args(arguments).current_dir(ROOT);
     // Whatever database the developer's shell names must not be reached.
@@ -48,9 +60,5 @@ pub(crate) async fn dbctl(settings: &[(&str, &str)], arguments: &[&str]) -> Run 
         command.env_remove(name);
     }
     command.envs(settings.iter().copied());
-    // Off this thread: the test's runtime must go on serving what the test holds.
-    let Output { status, stdout, stderr } =
-        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: status.code(), out: text(stdout), err: text(stderr) }
+    command
 }

@@ -134,6 +134,8 @@ impl Db {
         let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, statement_timeout, ..config.retry });
         let breakers = config.breaker.map(|breaker| Arc::new(Breakers::new(&router, &breaker)));
+        #[cfg(feature = "report")]
+        let for_reports = direct.clone();
         let standing = Standing { servers: known, direct, look: look_at(&router) };
         let parts = match wants.start(&standing, PATIENCE).await {
             Ok(parts) => Arc::new(parts),
@@ -153,6 +155,8 @@ impl Db {
             lost_writes: LostWrites::watched_in(config.environment),
             #[cfg(feature = "monitoring")]
             monitor,
+            #[cfg(feature = "report")]
+            direct: for_reports,
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: config.url.database().into(),
             #[cfg(feature = "cache")]

@@ -40,6 +40,8 @@ impl Db {
         let meter = Arc::clone(&self.meter);
         #[cfg(feature = "monitoring")]
         let monitor = self.monitor.clone();
+        #[cfg(feature = "report")]
+        let direct = self.direct.clone();
         #[cfg(all(feature = "monitoring", feature = "otel"))]
         let namespace = Arc::clone(&self.namespace);
         let rest = move |router, parts, breakers| Db {
@@ -57,6 +59,8 @@ impl Db {
             meter: Arc::clone(&meter),
             #[cfg(feature = "monitoring")]
             monitor: monitor.clone(),
+            #[cfg(feature = "report")]
+            direct: direct.clone(),
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: Arc::clone(&namespace),
         };

@@ -1,0 +1,167 @@
+//! What is known of a [`Db`], for people: a report on its server, and pages to mount in the service.
+
+use std::sync::Arc;
+
+use db_core::Connect as _;
+use db_monitoring::report::Report;
+use db_monitoring::server::{Collector, CollectorConfig, OpenConnection};
+use db_pool::Connector;
+
+use super::Db;
+use crate::primary_of;
+
+impl Db {
+    /// Looks at the primary once, on connections of its own past the pools, and reports what it found:
+    /// connections,
+    /// statements, indexes, vacuum, locks, sizes, transactions, replication, settings. What could not be
+    /// asked is in
+    /// the report as not known, with the reason.
+    ///
+    /// ```no_run
+    /// # async fn show(db: db_platform::Db) {
+    /// let report = db.report().await;
+    /// println!("{}", report.to_text());
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connections.
+    pub async fn report(&self) -> Report {
+        let config = CollectorConfig { one_leader: false, ..CollectorConfig::default() };
+        let snapshot = Collector::new(self.open_direct(), config).collect_once().await;
+        Report::of(&snapshot, None)
+    }
+
+    /// How a collector or the dashboard's actions open connections: to the primary, past pools and poolers.
+    pub fn open_direct(&self) -> OpenConnection {
+        let direct = self.direct.clone();
+        Arc::new(move |database| {
+            let direct = direct.clone();
+            Box::pin(async move {
+                let primary = primary_of(&direct).await?;
+                let conn = match database {
+                    None => direct.connect(&primary).await?,
+                    Some(database) => {
+                        let url = direct.url().clone().with_database(&*database);
+                        Connector::new(url, direct.config().clone()).connect(&primary).await?
+                    }
+                };
+                Ok((primary, conn))
+            })
+        })
+    }
+}
+
+#[cfg(feature = "dashboard")]
+mod dashboard {
+    use std::sync::{Arc, Weak};
+
+    use db_monitoring::PoolLoad;
+    use db_monitoring::dashboard::Source;
+    use db_monitoring::panel::{Column, Panel, Table, Value};
+    use db_pool::{Pool, Status};
+    use db_replica_routing::{Router, Topology};
+
+    use crate::Db;
+
+    impl Db {
+        /// What the dashboard of this service shows: its statements, its pools, its servers as it sees them.
+        /// Give it a
+        /// collector for what the server tells of itself, and mount it.
+        ///
+        /// ```no_run
+        /// # async fn mount(db: db_platform::Db) -> Result<axum::Router, Box<dyn std::error::Error>> {
+        /// use db_platform::monitoring::dashboard::{self, Access};
+        /// use db_platform::monitoring::server::{Collector, CollectorConfig};
+        ///
+        /// let collector = Collector::new(db.open_direct(), CollectorConfig::default());
+        /// tokio::spawn(collector.clone().run());
+        /// let token = std::env::var("DASHBOARD_TOKEN")?;
+        /// let pages = dashboard::router(db.dashboard("shop").collector(collector), Access::token(token)?)?;
+        /// Ok(axum::Router::new().nest("/admin/performance", pages))
+        /// # }
+        /// ```
+        ///
+        /// It keeps no pool open.
+        pub fn dashboard(&self, service: &str) -> Source {
+            let (for_loads, for_pool) = (Arc::downgrade(&self.router), Arc::downgrade(&self.router));
+            let for_topology = Arc::downgrade(&self.router);
+            Source::named(service)
+                .monitor(self.monitor.clone())
+                .pools(Arc::new(move || loads(&for_loads)))
+                .feed("pool", move || {
+                    let panel = pool_panel(&pools(&for_pool));
+                    async move { vec![panel] }
+                })
+                .feed("replication", move || {
+                    let panel = for_topology.upgrade().map(|router| nodes(&router.topology()));
+                    async move { panel.into_iter().collect() }
+                })
+        }
+    }
+
+    fn pools(router: &Weak<Router<Pool>>) -> Vec<Status> {
+        router.upgrade().map(|router| router.sources(|_, pool| pool.status())).unwrap_or_default()
+    }
+
+    fn loads(router: &Weak<Router<Pool>>) -> Vec<PoolLoad> {
+        let load = |purpose, pool: &Pool| {
+            let status = pool.status();
+            let name = crate::db::connect::name_of(pool, purpose);
+            PoolLoad { name, in_use: status.in_use(), max: status.max, waiting: status.waiting }
+        };
+        router.upgrade().map(|router| router.sources(load)).unwrap_or_default()
+    }
+
+    /// What the pools have counted.
+    fn pool_panel(pools: &[Status]) -> Panel {
+        let columns = [
+            Column::new("pool", "Pool"),
+            Column::new("open", "Open"),
+            Column::new("idle", "Idle"),
+            Column::new("acquires", "Handed out"),
+            Column::new("timeouts", "Gave up"),
+            Column::new("wait_p99_seconds", "Wait, p99"),
+            Column::new("held_p99_seconds", "Held, p99"),
+        ];
+        let table = pools.iter().fold(Table::new("pools_counted", columns), |table, status| {
+            let count = |number: usize| Value::Count(number as u64);
+            table.row([
+                Value::text(status.endpoint.to_string()),
+                count(status.open),
+                count(status.idle),
+                Value::Count(status.acquires),
+                Value::Count(status.timeouts),
+                Value::Seconds(status.wait_times.quantile(0.99).as_secs_f64()),
+                Value::Seconds(status.hold_times.quantile(0.99).as_secs_f64()),
+            ])
+        });
+        Panel::new("pools_counted", "Waits for connections, and how long they are held").table(table)
+    }
+
+    /// The servers as this service sees them.
+    fn nodes(topology: &Topology) -> Panel {
+        let columns = [
+            Column::new("server", "Server"),
+            Column::new("role", "Role"),
+            Column::new("up", "Answers"),
+            Column::new("lag_seconds", "Behind"),
+            Column::new("latency_seconds", "Round trip"),
+            Column::new("trouble", "Trouble"),
+        ];
+        let table = topology.nodes.iter().fold(Table::new("nodes", columns), |table, node| {
+            table.row([
+                Value::text(node.endpoint.to_string()),
+                Value::some_text(node.role.map(|role| role.to_string())),
+                Value::text(if node.is_up() { "yes" } else { "no" }),
+                node.lag.map_or(Value::Missing, |lag| Value::Seconds(lag.as_secs_f64())),
+                Value::Seconds(node.latency.as_secs_f64()),
+                Value::some_text(node.trouble.as_ref().map(ToString::to_string)),
+            ])
+        });
+        let writer = Value::some_text(topology.writer.as_ref().map(ToString::to_string));
+        Panel::new("nodes", "The servers as this service sees them")
+            .figure("writer", "Writes go to", writer)
+            .table(table)
+    }
+}
