@@ -20,7 +20,6 @@ mod request;
 mod source;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::routing::any;
@@ -42,9 +41,6 @@ use answer::Shared;
 /// # Errors
 /// The system gave no random numbers.
 pub fn router(source: Source, access: Access) -> Result<Router, NoRandomness> {
-    let load = source.collector.as_ref().map(|_| Arc::new(load::Load::new(source.pools.clone())));
-    let shared =
-        Arc::new(Shared { gate: Gate::new(&access)?, source, load, follows: AtomicBool::new(false) });
-    shared.follow();
+    let shared = Arc::new(Shared { gate: Gate::new(&access)?, source, texts: load::Texts::default() });
     Ok(Router::new().route("/", any(answer::answer)).fallback(answer::answer).with_state(shared))
 }

@@ -5,6 +5,7 @@
 
 mod checks;
 mod connections;
+mod growth;
 mod indexes;
 mod locks;
 mod replication;
@@ -19,6 +20,7 @@ pub(crate) use checks::checks;
 #[cfg(feature = "dashboard")]
 pub(crate) use checks::for_people;
 pub(crate) use connections::connections;
+pub(crate) use growth::growth;
 pub(crate) use indexes::indexes;
 pub(crate) use locks::{blocking, locks};
 pub(crate) use replication::replication;

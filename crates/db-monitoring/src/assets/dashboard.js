@@ -14,6 +14,12 @@
     return unit === "percent" ? text + " %" : text;
   };
 
+  // Hours and minutes of the reader's clock, with the day where there are several.
+  const times = (u, ticks) => {
+    const span = u.scales.x.max - u.scales.x.min, two = n => String(n).padStart(2, "0");
+    return ticks.map(t => { const d = new Date(t * 1000); return (span > 1.5e5 ? two(d.getMonth() + 1) + "-" + two(d.getDate()) + " " : "") + two(d.getHours()) + ":" + two(d.getMinutes()) + (span < 300 ? ":" + two(d.getSeconds()) : ""); });
+  };
+
   const zoom = (from, to) => {
     const url = new URL(location);
     url.searchParams.delete("last");
@@ -43,7 +49,6 @@
       const sum = plot.times.map(() => 0), sums = plot.series.map(s => s.values.map((v, i) => (sum[i] += v || 0)));
       for (let i = n - 1; i >= 0; i--) data.push(sums[i]);
     } else plot.series.forEach(s => data.push(s.values));
-    if (limit != null) data.push(plot.times.map(() => limit));
     const shape = JSON.stringify([plot.series.map(s => [s.name, s.colour]), limit, root.dataset.theme]);
     if (old && old.shape === shape && old.width === figure.clientWidth) {
       old.chart.setData(data); old.text = text; old.plot = plot; return;
@@ -58,18 +63,21 @@
       const s = plot.series[plot.stacked ? n - 1 - k : k], c = colour("--c" + s.colour % 12);
       series.push({ label: s.name, stroke: c, width: plot.stacked ? 0.5 : 1.6, fill: plot.stacked ? c : undefined, points: { show: plot.times.length < 3 }, spanGaps: false });
     }
-    if (limit != null) series.push({ label: plot.limit.name, stroke: colour("--bad"), dash: [6, 4], width: 1.5, points: { show: false } });
     const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
     const entry = { text, shape, plot, box, width: figure.clientWidth, theme: root.dataset.theme };
     entry.chart = new uPlot({
       width: Math.max(figure.clientWidth, 200), height: 228, series,
       cursor: { sync: { key: sync, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { show: !plot.stacked } },
-      scales: { x: { time: true, range: (u, lo, hi) => entry.plot.range || [lo, hi] }, y: { range: (u, lo, hi) => [Math.min(0, lo || 0), Math.max(hi || 0, limit || 0, 1e-9) * 1.08] } },
-      axes: [axis, { ...axis, size: 64, values: (u, ticks) => ticks.map(v => human(v, plot.unit)) }],
+      scales: { x: { time: true, range: (u, lo, hi) => entry.plot.range || [lo, hi] }, y: { range: (u, lo, hi) => [Math.min(0, lo || 0), Math.max(hi || 0, limit || 0, { bytes: 1024, seconds: .001, percent: 10 }[plot.unit] || 1) * 1.08] } },
+      axes: [{ ...axis, values: times }, { ...axis, size: 72, values: (u, ticks) => ticks.map(v => human(v, plot.unit)) }],
       hooks: {
         setSelect: [u => { if (u.select.width > 4) { const a = u.posToVal(u.select.left, "x"), b = u.posToVal(u.select.left + u.select.width, "x"); u.setSelect({ left: 0, width: 0 }, false); zoom(a, b); } }],
         setCursor: [u => values(figure, u, entry.plot, u.cursor.idx)],
-        draw: [u => entry.plot.marks.forEach(m => {
+        draw: [u => {
+          if (limit == null) return;
+          const y = u.valToPos(limit, "y", true), c = u.ctx, right = u.bbox.left + u.bbox.width;
+          c.save(); c.strokeStyle = c.fillStyle = colour("--bad"); c.setLineDash([6, 4]); c.beginPath(); c.moveTo(u.bbox.left, y); c.lineTo(right, y); c.stroke(); c.textAlign = "right"; c.fillText(entry.plot.limit.name, right - 4, y - 5); c.restore();
+        }, u => entry.plot.marks.forEach(m => {
           const x = u.valToPos(m.at, "x", true), c = u.ctx;
           if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) return;
           c.save(); c.strokeStyle = colour("--dim"); c.setLineDash([2, 3]); c.beginPath(); c.moveTo(x, u.bbox.top); c.lineTo(x, u.bbox.top + u.bbox.height); c.stroke(); c.fillStyle = colour("--dim"); c.fillText(m.what, x + 4, u.bbox.top + 12); c.restore();

@@ -1,7 +1,6 @@
 //! Answers one request: who may ask, what for, and in which form.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -12,7 +11,7 @@ use serde_json::json;
 
 use super::access::Gate;
 use super::actions::Act;
-use super::load::{self, Load};
+use super::load::Texts;
 use super::page::{self, Frame};
 use super::request::{Asked, wants_json};
 use super::{Source, assets, pages};
@@ -35,8 +34,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 pub(super) struct Shared {
     pub(super) gate: Gate,
     pub(super) source: Source,
-    pub(super) load: Option<Arc<Load>>,
-    pub(super) follows: AtomicBool,
+    pub(super) texts: Texts,
 }
 
 pub(super) async fn answer(
@@ -45,7 +43,6 @@ pub(super) async fn answer(
     request: Request,
 ) -> Response<Body> {
     let base = base(original.path(), request.uri().path());
-    shared.follow();
     let mut response = shared.answer(&base, request).await;
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -61,15 +58,6 @@ fn base(original: &str, inner: &str) -> String {
 }
 
 impl Shared {
-    /// Begins to look at the load: at once, or where the router was made outside a runtime with the first
-    /// request.
-    pub(super) fn follow(&self) {
-        let (Some(load), Some(collector)) = (&self.load, &self.source.collector) else { return };
-        if !self.follows.swap(true, Ordering::Relaxed) && !load::start(load, collector) {
-            self.follows.store(false, Ordering::Relaxed);
-        }
-    }
-
     async fn answer(&self, base: &str, request: Request) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let (path, headers, now) = (parts.uri.path().to_owned(), &parts.headers, SystemTime::now());
@@ -109,7 +97,7 @@ impl Shared {
         let path = path.trim_matches('/').trim_end_matches(".json");
         let path = if path == "overview" { "" } else { path };
         let asked = Asked::of(query, now);
-        let Some(mut shown) = pages::page(&self.source, self.load.as_deref(), path, &asked).await else {
+        let Some(mut shown) = pages::page(&self.source, &self.texts, path, &asked).await else {
             return match is_json {
                 true => json_answer(StatusCode::NOT_FOUND, &json!({ "error": "there is no such page" })),
                 false => {

@@ -1,353 +1,228 @@
-//! What the server's sessions did over the last week, as average active sessions by what they wait for.
-//!
-//! Each look at the sessions is a sample, as Oracle's ASH and Amazon's Performance Insights take them.
-//! Samples are added up
-//! in buckets: 5 seconds for the last hour, a minute for a day, a quarter of an hour for a week.
+//! What pages draw of the collector's history: the load by what sessions wait for, and figures over time.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use db_statement::{Fingerprint, fingerprint};
-
-use crate::LookAtPools;
-use crate::panel::Plot;
-use crate::server::{Backend, Collector, Snapshot};
+use crate::panel::{Plot, Series};
+use crate::server::{Collector, HistoryPoint, Resolution, Snapshot};
 
 /// What sessions wait for, in the server's words, in the order of the colours. The first is none of them: it
 /// works.
-pub(super) const WAITS: [&str; 10] =
+const WAITS: [&str; 10] =
     ["CPU", "IO", "Lock", "LWLock", "BufferPin", "Client", "IPC", "Timeout", "Extension", "Other"];
-
-/// Length of a bucket in seconds, and how many are kept.
-const RINGS: [(u64, usize); 3] = [(5, 720), (60, 1_440), (900, 672)];
-/// So many statements are told apart in one bucket.
-const MOST_STATEMENTS: usize = 60;
-/// So many texts are kept, each cut at so many characters.
-const MOST_TEXTS: usize = 1_000;
-const LONGEST_TEXT: usize = 1_000;
 /// A plot has at most so many points.
-const MOST_POINTS: u64 = 720;
+const MOST_POINTS: f64 = 750.0;
+/// So many texts of statements are kept.
+const MOST_TEXTS: usize = 1_000;
 
-/// What was seen so far.
-#[derive(Debug)]
-pub(super) struct Load {
-    rings: Mutex<[VecDeque<Bucket>; 3]>,
-    /// The normal forms of the statements that were seen.
-    texts: Mutex<HashMap<Fingerprint, Arc<str>>>,
-    pools: Option<LookAtPoolsDebug>,
-}
+/// Sessions on average, by statement, if there is one, and by the colour of what they wait for.
+pub(crate) type ByStatement = HashMap<(Option<i64>, usize), f64>;
 
-/// A function has no `Debug`.
-#[derive(Clone)]
-struct LookAtPoolsDebug(LookAtPools);
-
-impl std::fmt::Debug for LookAtPoolsDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("pools")
-    }
-}
-
-/// Sessions by statement, if there is one, and by what they wait for.
-pub(crate) type ByStatement = HashMap<(Option<Fingerprint>, usize), f64>;
-
-#[derive(Debug, Clone, Default)]
-struct Bucket {
-    /// Since 1970, in lengths of this ring's buckets.
-    number: u64,
-    samples: u32,
-    waits: [f64; WAITS.len()],
-    by_statement: ByStatement,
-    connected: f64,
-    blocked: f64,
-    pool_in_use: f64,
-    /// Transactions a second, and how many samples knew it.
-    transactions: f64,
-    with_transactions: u32,
-}
-
-/// What a page draws.
+/// The points between two moments, and when each was; where nobody looked there is none.
 pub(super) struct Seen {
-    pub(super) load: Plot,
-    pub(super) connections: Plot,
-    pub(super) transactions: Plot,
-    /// Sessions on average, by statement and what they waited for.
-    pub(super) by_statement: ByStatement,
+    points: Vec<Option<Arc<HistoryPoint>>>,
+    times: Vec<f64>,
+    range: (f64, f64),
 }
 
-impl Load {
-    pub(super) fn new(pools: Option<LookAtPools>) -> Self {
-        Load { rings: Mutex::default(), texts: Mutex::default(), pools: pools.map(LookAtPoolsDebug) }
-    }
+/// A line of a plot: the figure's name, what people call it, and its colour.
+pub(super) type Line = (&'static str, &'static str, usize);
 
-    /// Follows a collector for as long as somebody has this.
-    pub(super) async fn follow(load: Weak<Load>, collector: Collector) {
-        let (mut changes, mut last) = (collector.changes(), Last::default());
-        while changes.changed().await.is_ok() {
-            let Some(load) = load.upgrade() else { return };
-            load.look(&collector.latest(), &mut last);
-        }
-    }
-
-    fn look(&self, snapshot: &Snapshot, last: &mut Last) {
-        let Some(at) = snapshot.activity.at().filter(|at| last.activity != Some(*at)) else { return };
-        last.activity = Some(at);
-        let Ok(backends) = snapshot.activity.get() else { return };
-        let mut sample = Bucket { samples: 1, ..Bucket::default() };
-        for backend in backends {
-            if backend.backend_type.as_deref() == Some("client backend") {
-                sample.connected += 1.0;
-            }
-            if !backend.blocked_by.is_empty() {
-                sample.blocked += 1.0;
-            }
-            if let Some(wait) = wait_of(backend) {
-                sample.waits[wait] += 1.0;
-                let statement = backend.query.as_deref().and_then(|text| self.statement(text));
-                *sample.by_statement.entry((statement, wait)).or_default() += 1.0;
-            }
-        }
-        if let Some(pools) = &self.pools {
-            sample.pool_in_use = (pools.0)().iter().map(|pool| pool.in_use as f64).sum();
-        }
-        if let Some(transactions) = last.transactions(snapshot) {
-            (sample.transactions, sample.with_transactions) = (transactions, 1);
-        }
-        self.add(at, &sample);
-    }
-
-    /// Which statement a normal form is; its text is kept.
-    fn statement(&self, text: &str) -> Option<Fingerprint> {
-        if text.trim().is_empty() {
-            return None;
-        }
-        let statement = fingerprint(text);
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if texts.len() < MOST_TEXTS || texts.contains_key(&statement) {
-            texts.entry(statement).or_insert_with(|| short(text).into());
-        }
-        Some(statement)
-    }
-
-    /// The normal form of a statement that was seen.
-    pub(super) fn text(&self, statement: Fingerprint) -> Option<Arc<str>> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(&statement).cloned()
-    }
-
-    fn add(&self, at: SystemTime, sample: &Bucket) {
-        let seconds = unix(at);
-        for (ring, (length, kept)) in self.rings().iter_mut().zip(RINGS) {
-            let number = seconds / length;
-            // A clock that was set back adds to what it meets.
-            if ring.back().is_none_or(|bucket| bucket.number < number) {
-                ring.push_back(Bucket { number, ..Bucket::default() });
-            }
-            if let Some(bucket) = ring.back_mut() {
-                bucket.add(sample);
-            }
-            while ring.front().is_some_and(|bucket| bucket.number + (kept as u64) <= number) {
-                ring.pop_front();
-            }
-        }
-    }
-
-    /// What was seen between two moments, at most so finely as a plot shows.
-    pub(super) fn between(&self, from: SystemTime, to: SystemTime) -> Seen {
+impl Seen {
+    pub(super) fn between(collector: &Collector, from: SystemTime, to: SystemTime) -> Self {
         let (from, to) = (unix(from), unix(to));
-        let rings = self.rings();
-        let now = rings[0].back().map_or(to, |bucket| bucket.number * RINGS[0].0);
-        let fits = |(length, kept): (u64, usize)| {
-            to.saturating_sub(from) / length <= MOST_POINTS
-                && now.saturating_sub(from) <= length * kept as u64
+        let now = unix(SystemTime::now());
+        let fits = |resolution: &Resolution| {
+            let reach = match resolution {
+                Resolution::TenSeconds => 3_600.0,
+                Resolution::Minute => 86_400.0,
+                Resolution::Quarter => f64::INFINITY,
+            };
+            now - from <= reach + 60.0 && (to - from) / resolution.seconds() <= MOST_POINTS
         };
-        let place = RINGS.iter().position(|ring| fits(*ring)).unwrap_or(RINGS.len() - 1);
-        let length = RINGS[place].0;
-        let shown: Vec<&Bucket> = rings[place]
-            .iter()
-            .filter(|bucket| bucket.number >= from / length && bucket.number * length <= to)
-            .collect();
-        plots(&shown, length, (from as f64, to as f64))
+        let resolution = Resolution::ALL.into_iter().find(fits).unwrap_or(Resolution::Quarter);
+        let mut points = collector.history(resolution);
+        // A coarser ring has no point in the first minutes of a process.
+        if points.is_empty() {
+            points = collector.history(Resolution::TenSeconds);
+        }
+        points.retain(|point| point.at + point.seconds >= from && point.at <= to);
+        Seen::of(points, resolution.seconds(), (from, to))
     }
 
-    fn rings(&self) -> MutexGuard<'_, [VecDeque<Bucket>; 3]> {
-        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    fn of(points: Vec<Arc<HistoryPoint>>, step: f64, range: (f64, f64)) -> Self {
+        let (mut all, mut times) = (Vec::with_capacity(points.len()), Vec::with_capacity(points.len()));
+        let mut end: Option<f64> = None;
+        for point in points {
+            if let Some(end) = end.filter(|end| point.at - end > step * 1.5) {
+                all.push(None);
+                times.push(round(f64::midpoint(end, point.at)));
+            }
+            end = Some(point.at + point.seconds);
+            times.push(round(point.at));
+            all.push(Some(point));
+        }
+        Seen { points: all, times, range }
+    }
+
+    /// The load, stacked by what sessions wait for.
+    pub(super) fn load(&self) -> Plot {
+        let title = "Average active sessions by what they wait for";
+        let mut plot = Plot::new("load", title, "sessions").over(self.times.clone()).stacked();
+        plot.range = Some(self.range);
+        for (colour, name) in WAITS.iter().enumerate() {
+            let sessions = |point: &HistoryPoint| {
+                let parts = point.load.iter().filter(|part| colour_of(&part.wait) == colour);
+                parts.map(|part| part.sessions).sum::<f64>()
+            };
+            let values = self.values(|point| Some(sessions(point)));
+            if values.iter().flatten().any(|value| *value > 0.0) {
+                plot = plot.series(*name, colour, values);
+            }
+        }
+        plot
+    }
+
+    /// Figures over time; one that was never seen has no line.
+    pub(super) fn figures(&self, key: &str, title: &str, unit: &str, lines: &[Line]) -> Plot {
+        let mut plot = Plot::new(key, title, unit).over(self.times.clone());
+        plot.range = Some(self.range);
+        for (figure, name, colour) in lines {
+            let values = self.values(|point| point.figures.get(*figure).copied());
+            if values.iter().any(Option::is_some) {
+                plot.series.push(Series { name: (*name).to_owned(), colour: *colour, values });
+            }
+        }
+        plot
+    }
+
+    /// The share of blocks that were found in shared buffers.
+    pub(super) fn hits(&self) -> Plot {
+        let share = |point: &HistoryPoint| {
+            let of = |name: &str| point.figures.get(name).copied();
+            let (hit, read) = (of("blocks_hit_per_second")?, of("blocks_read_per_second")?);
+            (hit + read > 0.0).then(|| hit * 100.0 / (hit + read))
+        };
+        let mut plot = Plot::new("hits", "Buffer hit ratio", "percent").over(self.times.clone()).series(
+            "hits",
+            0,
+            self.values(share),
+        );
+        plot.range = Some(self.range);
+        plot
+    }
+
+    /// The load by statement.
+    pub(super) fn by_statement(&self) -> ByStatement {
+        let seconds: f64 = self.points.iter().flatten().map(|point| point.seconds).sum();
+        let mut by_statement = ByStatement::new();
+        for point in self.points.iter().flatten() {
+            for part in &point.load {
+                let share = part.sessions * point.seconds / seconds.max(f64::MIN_POSITIVE);
+                *by_statement.entry((part.query_id, colour_of(&part.wait))).or_default() += share;
+            }
+        }
+        by_statement
+    }
+
+    /// When another server answered than before: a failover, a restart of the series.
+    pub(super) fn changes_of_server(&self) -> Vec<(f64, String)> {
+        let known: Vec<&Arc<HistoryPoint>> = self.points.iter().flatten().collect();
+        let changes = known.windows(2).filter(|two| two[0].server != two[1].server);
+        changes.map(|two| (two[1].at, "another server".to_owned())).collect()
+    }
+
+    fn values(&self, of: impl Fn(&HistoryPoint) -> Option<f64>) -> Vec<Option<f64>> {
+        let value = |point: &Option<Arc<HistoryPoint>>| of(point.as_deref()?).map(round);
+        self.points.iter().map(value).collect()
     }
 }
 
-impl Bucket {
-    fn add(&mut self, sample: &Bucket) {
-        self.samples += sample.samples;
-        self.waits.iter_mut().zip(sample.waits).for_each(|(sum, more)| *sum += more);
-        self.connected += sample.connected;
-        self.blocked += sample.blocked;
-        self.pool_in_use += sample.pool_in_use;
-        self.transactions += sample.transactions;
-        self.with_transactions += sample.with_transactions;
-        for ((statement, wait), sessions) in &sample.by_statement {
-            let is_full = self.by_statement.len() >= MOST_STATEMENTS
-                && !self.by_statement.contains_key(&(*statement, *wait));
-            let statement = if is_full { None } else { *statement };
-            *self.by_statement.entry((statement, *wait)).or_default() += sessions;
+/// The texts of statements by the server's number for them, as they were seen running: `pg_stat_statements`
+/// may not be
+/// there.
+#[derive(Debug, Default)]
+pub(super) struct Texts(Mutex<HashMap<i64, Arc<str>>>);
+
+impl Texts {
+    /// Takes in what runs now.
+    pub(super) fn look(&self, snapshot: &Snapshot) {
+        let Ok(backends) = snapshot.activity.get() else { return };
+        let mut texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.len() > MOST_TEXTS {
+            let running: HashSet<i64> = backends.iter().filter_map(|backend| backend.query_id).collect();
+            texts.retain(|id, _| running.contains(id));
+        }
+        for (id, text) in backends.iter().filter_map(|one| one.query_id.zip(one.query.as_deref())) {
+            texts.entry(id).or_insert_with(|| text.into());
         }
     }
+
+    pub(super) fn get(&self, id: i64, snapshot: &Snapshot) -> Option<Arc<str>> {
+        let seen = || self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        snapshot.statement_texts.get(&id).cloned().or_else(seen)
+    }
+
+    /// A statement that was seen running, by what its text has in common with others.
+    pub(super) fn find(&self, wanted: db_statement::Fingerprint) -> Option<Arc<str>> {
+        let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.values().find(|text| db_statement::fingerprint(text) == wanted).cloned()
+    }
 }
 
-/// Draws the buckets; where nobody looked there is a gap.
-fn plots(shown: &[&Bucket], length: u64, range: (f64, f64)) -> Seen {
-    let (from, to) =
-        (shown.first().map_or(0, |first| first.number), shown.last().map_or(0, |last| last.number));
-    let mut slots: Vec<Option<&Bucket>> =
-        vec![None; if shown.is_empty() { 0 } else { (to - from + 1) as usize }];
-    for bucket in shown {
-        if let Some(slot) = slots.get_mut((bucket.number - from) as usize) {
-            *slot = Some(bucket);
-        }
-    }
-    let times: Vec<f64> = (0..slots.len() as u64).map(|slot| ((from + slot) * length) as f64).collect();
-    let mean = |of: &dyn Fn(&Bucket) -> f64| -> Vec<Option<f64>> {
-        slots
-            .iter()
-            .map(|slot| slot.map(|bucket| round(of(bucket) / f64::from(bucket.samples.max(1)))))
-            .collect()
-    };
-    let mut load = Plot::new("load", "Average active sessions by what they wait for", "sessions")
-        .over(times.clone())
-        .stacked();
-    for (colour, name) in WAITS.iter().enumerate() {
-        let values = mean(&|bucket| bucket.waits[colour]);
-        if values.iter().flatten().any(|value| *value > 0.0) {
-            load = load.series(*name, colour, values);
-        }
-    }
-    let connections = Plot::new("connections", "Connections", "sessions")
-        .over(times.clone())
-        .series("connected", 1, mean(&|bucket| bucket.connected))
-        .series("waiting for a lock", 2, mean(&|bucket| bucket.blocked))
-        .series("in use of this process's pools", 3, mean(&|bucket| bucket.pool_in_use));
-    let a_second = |bucket: &Bucket| {
-        (bucket.with_transactions > 0)
-            .then(|| round(bucket.transactions / f64::from(bucket.with_transactions)))
-    };
-    let transactions = Plot::new("transactions", "Transactions a second", "a second").over(times).series(
-        "transactions",
-        0,
-        slots.iter().map(|slot| slot.and_then(a_second)).collect(),
-    );
-    let [load, connections, transactions] =
-        [load, connections, transactions].map(|plot| plot.range(range.0, range.1));
-    let samples: f64 = shown.iter().map(|bucket| f64::from(bucket.samples)).sum::<f64>().max(1.0);
-    let mut by_statement = HashMap::new();
-    for (key, sessions) in shown.iter().flat_map(|bucket| &bucket.by_statement) {
-        *by_statement.entry(*key).or_default() += sessions / samples;
-    }
-    Seen { load, connections, transactions, by_statement }
+/// The colour of a wait such as `Lock:transactionid`.
+fn colour_of(wait: &str) -> usize {
+    let kind = wait.split(':').next().unwrap_or_default();
+    WAITS.iter().position(|name| *name == kind).unwrap_or(WAITS.len() - 1)
 }
 
-fn short(text: &str) -> String {
-    let mut short: String = text.chars().take(LONGEST_TEXT).collect();
-    if short.len() < text.len() {
-        short.push_str(" …");
-    }
-    short
+fn unix(at: SystemTime) -> f64 {
+    at.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-fn unix(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// A thousandth of a session is enough, and shorter to send.
+/// A thousandth is enough, and shorter to send.
 fn round(number: f64) -> f64 {
     (number * 1_000.0).round() / 1_000.0
-}
-
-/// What the last look saw.
-#[derive(Debug, Default)]
-struct Last {
-    activity: Option<SystemTime>,
-    counters: Option<(SystemTime, i64)>,
-    a_second: Option<f64>,
-}
-
-impl Last {
-    /// Transactions a second between the last two times that the counters were read. They go back where
-    /// statistics were
-    /// reset or another server answers: then it is not known.
-    fn transactions(&mut self, snapshot: &Snapshot) -> Option<f64> {
-        let (at, databases) = (snapshot.databases.at()?, snapshot.databases.get().ok()?);
-        if self.counters.is_none_or(|(before, _)| before != at) {
-            let ended = databases.iter().map(|of| of.xact_commit.saturating_add(of.xact_rollback));
-            let ended = ended.fold(0_i64, i64::saturating_add);
-            self.a_second = self.counters.and_then(|(before, count)| {
-                let seconds = at.duration_since(before).ok()?.as_secs_f64();
-                (ended >= count && seconds > 0.0).then(|| (ended - count) as f64 / seconds)
-            });
-            self.counters = Some((at, ended));
-        }
-        self.a_second
-    }
-}
-
-/// The place of what it waits for in [`WAITS`]; none where it does not work for anybody.
-fn wait_of(backend: &Backend) -> Option<usize> {
-    if backend.state.as_deref() != Some("active") {
-        return None;
-    }
-    let Some(kind) = backend.wait_event_type.as_deref() else { return Some(0) };
-    Some(WAITS.iter().position(|name| *name == kind).unwrap_or(WAITS.len() - 1))
-}
-
-/// Follows the collector, if there is a runtime to do it in; whether there was.
-pub(super) fn start(load: &Arc<Load>, collector: &Collector) -> bool {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
-    runtime.spawn(Load::follow(Arc::downgrade(load), collector.clone()));
-    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::server::LoadPart;
 
-    fn at(seconds: u64) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(seconds)
-    }
-
-    fn sample(wait: usize, sessions: f64, statement: u64) -> Bucket {
-        let mut sample = Bucket { samples: 1, ..Bucket::default() };
-        sample.waits[wait] = sessions;
-        sample.by_statement.insert((Some(Fingerprint::new(statement)), wait), sessions);
-        sample
-    }
-
-    #[test]
-    fn the_load_is_the_mean_of_the_samples_and_a_gap_is_a_gap() {
-        let load = Load::new(None);
-        for second in 0..5 {
-            load.add(at(1_000 + second), &sample(0, f64::from(second as u32 % 2) * 4.0, 7));
-        }
-        load.add(at(1_010), &sample(2, 3.0, 8));
-        let seen = load.between(at(900), at(1_100));
-        assert_eq!(seen.load.times, [1_000.0, 1_005.0, 1_010.0]);
-        let [cpu, lock] = &seen.load.series[..] else { panic!("{:?}", seen.load) };
-        assert_eq!((&*cpu.name, &cpu.values[..]), ("CPU", &[Some(1.6), None, Some(0.0)][..]));
-        assert_eq!((&*lock.name, lock.colour, lock.values[2]), ("Lock", 2, Some(3.0)));
-        assert!((seen.by_statement[&(Some(Fingerprint::new(7)), 0)] - 8.0 / 6.0).abs() < 1e-9);
-        assert_eq!(load.between(at(2_000), at(3_000)).load.times.len(), 0);
+    fn point(at: f64, server: &str, load: &[(&str, Option<i64>, f64)]) -> Arc<HistoryPoint> {
+        let part = |(wait, query_id, sessions): &(&str, Option<i64>, f64)| {
+            serde_json::from_value::<LoadPart>(
+                serde_json::json!({ "wait": wait, "query_id": query_id, "sessions": sessions }),
+            )
+        };
+        Arc::new(HistoryPoint {
+            at,
+            seconds: 10.0,
+            server: server.to_owned(),
+            figures: [("connections".to_owned(), at)].into(),
+            load: load.iter().map(part).collect::<Result<_, _>>().unwrap(),
+            relations: Vec::new(),
+        })
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let load = Load::new(None);
-        for second in 0..20_000_u64 {
-            load.add(at(second * 50), &sample(0, 1.0, second));
-        }
-        let rings = load.rings();
-        for (ring, (_, kept)) in rings.iter().zip(RINGS) {
-            assert!(ring.len() <= kept, "{}", ring.len());
-            assert!(ring.iter().all(|bucket| bucket.by_statement.len() <= MOST_STATEMENTS + WAITS.len()));
-        }
-        drop(rings);
-        let week = load.between(at(20_000 * 50 - 600_000), at(20_000 * 50));
-        assert!(week.load.times.len() > 600 && week.load.times.len() < 700, "{}", week.load.times.len());
+    fn waits_are_stacked_in_their_colours_and_a_gap_is_a_gap() {
+        let points = vec![
+            point(1_000.0, "a", &[("CPU", Some(7), 1.0), ("Lock:relation", Some(8), 2.0)]),
+            point(1_010.0, "a", &[("Lock:tuple", Some(8), 4.0), ("others", None, 0.5)]),
+            point(1_100.0, "b", &[]),
+        ];
+        let seen = Seen::of(points, 10.0, (900.0, 1_200.0));
+        let plot = seen.load();
+        assert_eq!(plot.times, [1_000.0, 1_010.0, 1_060.0, 1_100.0]);
+        let names: Vec<_> = plot.series.iter().map(|series| (&*series.name, series.colour)).collect();
+        assert_eq!(names, [("CPU", 0), ("Lock", 2), ("Other", 9)]);
+        assert_eq!(plot.series[1].values, [Some(2.0), Some(4.0), None, Some(0.0)]);
+        assert!((seen.by_statement()[&(Some(8), 2)] - 2.0).abs() < 1e-9);
+        assert_eq!(seen.changes_of_server().len(), 1);
+        let lines = [("connections", "connected", 1), ("nothing", "nothing", 2)];
+        assert_eq!(seen.figures("c", "C", "sessions", &lines).series.len(), 1);
     }
 }

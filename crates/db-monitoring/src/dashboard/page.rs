@@ -85,8 +85,8 @@ fn content(frame: Frame<'_>, panels: &[Panel]) -> Markup {
         div.top {
             h1 { (frame.title) }
             p.state role="status" { (frame.state) }
+            (search(frame))
         }
-        (search(frame))
         div.panels { @for panel in panels { (panel::html(panel, look)) } }
     }
 }

@@ -110,19 +110,19 @@ pub(crate) fn of_fingerprint(snapshot: &Snapshot, wanted: Fingerprint) -> Vec<i6
 /// wait for.
 #[cfg(feature = "dashboard")]
 pub(crate) fn load_table(
-    load: &std::collections::HashMap<(Option<Fingerprint>, usize), f64>,
-    text: impl Fn(Fingerprint) -> Option<std::sync::Arc<str>>,
+    load: &std::collections::HashMap<(Option<i64>, usize), f64>,
+    text: impl Fn(i64) -> Option<std::sync::Arc<str>>,
 ) -> Table {
-    let mut by_statement = BTreeMap::<Option<u64>, Vec<(usize, f64)>>::new();
+    let mut by_statement = BTreeMap::<Option<i64>, Vec<(usize, f64)>>::new();
     for ((statement, colour), sessions) in load {
-        by_statement.entry(statement.map(Fingerprint::get)).or_default().push((*colour, *sessions));
+        by_statement.entry(*statement).or_default().push((*colour, *sessions));
     }
     let mut all: Vec<_> = by_statement
         .into_iter()
         .map(|(statement, mut parts)| {
             parts.sort_by_key(|(colour, _)| *colour);
             let sum: f64 = parts.iter().map(|part| part.1).sum();
-            (statement.map(Fingerprint::new), parts, sum)
+            (statement, parts, sum)
         })
         .collect();
     all.sort_by(|a, b| b.2.total_cmp(&a.2));
@@ -135,17 +135,16 @@ pub(crate) fn load_table(
     ];
     let empty = Table::new("load", columns).when_empty("No session was active.");
     all.into_iter().fold(empty, |table, (statement, parts, sum)| {
-        let name = match statement {
-            Some(statement) => match text(statement) {
-                Some(text) => Value::Code(text.to_string()),
-                None => Value::text(format!("statement {statement}")),
-            },
-            None => Value::text("(no statement that is known)"),
+        let text = statement.and_then(&text);
+        let name = match (&text, statement) {
+            (Some(text), _) => Value::Code(text.to_string()),
+            (None, Some(id)) => Value::text(format!("query id {id}")),
+            (None, None) => Value::text("(no statement, or compute_query_id is off)"),
         };
         let mut row = Row::of([name, Value::Number(sum), percent(sum, total)]);
         row.bar = parts.into_iter().map(|(colour, sessions)| (colour, sessions / most)).collect();
-        table.with(match statement {
-            Some(statement) => row.link(format!("queries/{statement}")),
+        table.with(match text {
+            Some(text) => row.link(format!("queries/{}", fingerprint(&text))),
             None => row,
         })
     })

@@ -4,7 +4,7 @@
 use db_statement::Fingerprint;
 
 use crate::dashboard::Source;
-use crate::dashboard::load::Load;
+use crate::dashboard::load::Texts;
 use crate::panel::{Column, Item, Panel, Row, Table, Value};
 use crate::sections;
 use crate::server::Snapshot;
@@ -13,7 +13,7 @@ use crate::server::Snapshot;
 pub(super) async fn page(
     source: &Source,
     snapshot: Option<&Snapshot>,
-    load: Option<&Load>,
+    texts: &Texts,
     wanted: Fingerprint,
 ) -> (String, Vec<Panel>) {
     let own = source
@@ -24,7 +24,7 @@ pub(super) async fn page(
     let of_server = snapshot.map(|snapshot| sections::of_fingerprint(snapshot, wanted)).unwrap_or_default();
     let text = own.as_ref().map(|own| own.text.to_string()).or_else(|| {
         let on_server = of_server.first().and_then(|id| snapshot?.statement_texts.get(id));
-        on_server.map(ToString::to_string).or_else(|| Some(load?.text(wanted)?.to_string()))
+        on_server.cloned().or_else(|| texts.find(wanted)).map(|text| text.to_string())
     });
     let title = match (&own, &text) {
         (Some(own), _) => own.summary.to_string(),

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use db_monitoring::dashboard::{self, Access};
+use db_monitoring::server::Resolution;
 use db_testkit::{skip, until};
 use diesel_async::SimpleAsyncConnection;
 use serde_json::json;
@@ -67,6 +68,9 @@ async fn every_page_renders_without_a_word_on_the_console_and_a_request_to_other
         latest.activity.get().is_ok_and(|all| all.iter().any(|one| !one.blocked_by.is_empty()))
     })
     .await;
+    // History has a point for each ten seconds.
+    until("there is something to draw", async || shop.collector.history(Resolution::TenSeconds).len() >= 2)
+        .await;
     let mut browser = Browser::start(&program).await?;
     let home = format!("http://127.0.0.1:{port}/admin/performance");
     for (width, height) in [(1280, 900), (375, 812)] {
@@ -131,6 +135,8 @@ async fn the_keyboard_alone_reaches_everything() -> Tested {
     let shop = Shop::start().await?;
     let router = dashboard::router(shop.source(monitor()), Access::Layered)?;
     let (port, _) = serve(router).await?;
+    until("there is something to draw", async || shop.collector.history(Resolution::TenSeconds).len() >= 2)
+        .await;
     let mut browser = Browser::start(&program).await?;
     browser.look(1280, 900, "light").await?;
     for page in PAGES {
@@ -147,11 +153,6 @@ async fn the_keyboard_alone_reaches_everything() -> Tested {
     }
     // A letter behind g leads to its page, and a chart is zoomed with arrows and Enter.
     browser.open(&format!("http://127.0.0.1:{port}/")).await?;
-    until("there are charts of more than one moment", async || {
-        let latest = "JSON.parse(document.querySelector('figure[data-plot]').dataset.plot).times.length";
-        browser.eval(latest).await.is_ok_and(|count| count.as_u64() >= Some(2))
-    })
-    .await;
     browser.eval("document.querySelector('.canvas').focus()").await?;
     browser.key("ArrowLeft").await?;
     browser.shift_key("ArrowLeft").await?;
