@@ -20,10 +20,13 @@ pub(crate) struct Undelivered {
 pub(crate) async fn deliver(
     channel: &dyn Channel,
     message: &Message,
+    id: Option<&str>,
     deadline: Option<Duration>,
     config: &NotifyConfig,
 ) -> Result<u32, Undelivered> {
-    let (started, id) = (Instant::now(), format!("msg_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)));
+    let started = Instant::now();
+    let drawn = || format!("msg_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let id = id.map_or_else(drawn, str::to_owned);
     let mut attempts: u32 = 0;
     loop {
         attempts = attempts.saturating_add(1);

@@ -8,29 +8,31 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
 use crate::NotifyConfig;
-use crate::message::{Message, Severity, cut};
+use crate::letter::Letter;
+use crate::message::{Message, Severity};
 
 /// So many incidents are remembered; the oldest are forgotten, and at worst repeated.
 const MOST_KEYS: usize = 10_000;
-/// So many titles are listed in a digest.
-const LISTED: usize = 30;
 
 /// What is to be done now.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Next {
     /// There is nothing.
     Nothing,
     /// There is something, and its turn comes then.
     Later(Instant),
     /// This is sent.
-    Send(Box<Message>),
+    Send(Box<Letter>),
 }
 
 /// What waits for one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     told: BTreeMap<String, Told>,
-    waiting: VecDeque<Message>,
+    waiting: VecDeque<Letter>,
+    /// The receiver keeps incidents: each message goes alone.
+    pub(crate) each_alone: bool,
     sent: VecDeque<Instant>,
     pub(crate) suppressed: u64,
     pub(crate) gathered: u64,
@@ -46,9 +48,11 @@ struct Told {
 }
 
 impl Gate {
-    /// Takes a message in, unless it repeats what was told.
-    pub(crate) fn offer(&mut self, mut message: Message, config: &NotifyConfig, now: Instant) {
-        if let Some(key) = message.key.clone() {
+    /// Takes a letter in, unless it repeats what was told. Who gave it an id has seen to that already.
+    pub(crate) fn offer(&mut self, mut letter: Letter, config: &NotifyConfig, now: Instant) {
+        let message = &mut letter.message;
+        if letter.id.is_none()
+            && let Some(key) = message.key.clone() {
             let known = self.told.get_mut(&key);
             match known {
                 Some(told)
@@ -63,9 +67,9 @@ impl Gate {
                 Some(told) => message.repeated = told.since,
                 None => {}
             }
-            self.remember(key, &message, now);
+            self.remember(key, &letter.message, now);
         }
-        self.waiting.push_back(message);
+        self.waiting.push_back(letter);
         if self.waiting.len() > config.queue.max(1) {
             self.drop_one();
         }
@@ -85,11 +89,11 @@ impl Gate {
 
     /// The oldest of the least grave goes.
     fn drop_one(&mut self) {
-        let least = self.waiting.iter().enumerate().min_by_key(|(_, message)| message.severity);
+        let least = self.waiting.iter().enumerate().min_by_key(|(_, letter)| letter.message.severity);
         if let Some((at, _)) = least {
             let dropped = self.waiting.remove(at);
             self.dropped = self.dropped.saturating_add(1);
-            dropped.and_then(|message| message.key).map(|key| self.told.remove(&key));
+            dropped.and_then(|letter| letter.message.key).map(|key| self.told.remove(&key));
         }
     }
 
@@ -116,33 +120,28 @@ impl Gate {
         }
         self.sent.push_back(now);
         let all_fit = self.waiting.len() <= left;
-        let message = if all_fit || left > 1 { self.gravest() } else { self.digest() };
-        message.map_or(Next::Nothing, |message| Next::Send(Box::new(message)))
+        let alone = all_fit || left > 1 || self.each_alone;
+        let letter = if alone { self.gravest() } else { self.digest() };
+        letter.map_or(Next::Nothing, |letter| Next::Send(Box::new(letter)))
     }
 
     /// The oldest of the gravest.
-    fn gravest(&mut self) -> Option<Message> {
-        let by = |(_, message): &(usize, &Message)| std::cmp::Reverse(message.severity);
+    fn gravest(&mut self) -> Option<Letter> {
+        let by = |(_, letter): &(usize, &Letter)| std::cmp::Reverse(letter.message.severity);
         let (at, _) = self.waiting.iter().enumerate().min_by_key(by)?;
         self.waiting.remove(at)
     }
 
     /// All that waits, as one message.
-    fn digest(&mut self) -> Option<Message> {
+    fn digest(&mut self) -> Option<Letter> {
         if self.waiting.len() == 1 {
             return self.waiting.pop_front();
         }
-        let mut all: Vec<Message> = self.waiting.drain(..).collect();
-        // A stable sort: within one severity the order is that of time.
-        all.sort_by_key(|message| std::cmp::Reverse(message.severity));
-        let severity = all.first()?.severity;
-        let mut lines: Vec<String> =
-            all.iter().take(LISTED).map(|message| cut(&message.subject(), 200)).collect();
-        if all.len() > LISTED {
-            lines.push(format!("and {} more", all.len() - LISTED));
-        }
+        let mut all: Vec<Letter> = self.waiting.drain(..).collect();
         self.gathered = self.gathered.saturating_add(all.len() as u64);
-        Some(Message::new(severity, format!("{} messages in one", all.len()), lines.join("\n")))
+        let receipts = all.iter_mut().flat_map(|letter| letter.receipts.drain(..)).collect();
+        let message = Message::digest(all.into_iter().map(|letter| (letter.id, letter.message)));
+        Some(Letter { receipts, ..Letter::of(message) })
     }
 }
 
@@ -158,14 +157,14 @@ mod tests {
         NotifyConfig { burst: 3, queue: 4, ..NotifyConfig::default() }
     }
 
-    fn about(key: &str, severity: Severity) -> Message {
-        Message::new(severity, key, "text").key(key)
+    fn about(key: &str, severity: Severity) -> Letter {
+        Letter::of(Message::new(severity, key, "text").key(key))
     }
 
     #[track_caller]
     fn sent(gate: &mut Gate, now: Instant) -> Message {
         match gate.next(&config(), now, false) {
-            Next::Send(message) => *message,
+            Next::Send(letter) => letter.message,
             other => panic!("{other:?}"),
         }
     }
@@ -176,7 +175,7 @@ mod tests {
         let mut offer = |severity, after: Duration| {
             gate.offer(about("disk", severity), &config, start + after);
             match gate.next(&config, start + after, true) {
-                Next::Send(message) => Some((message.severity, message.repeated)),
+                Next::Send(letter) => Some((letter.message.severity, letter.message.repeated)),
                 _ => None,
             }
         };
@@ -186,7 +185,8 @@ mod tests {
         assert_eq!(offer(Severity::Critical, 4 * SECOND), Some((Severity::Critical, 2)));
         assert_eq!(offer(Severity::Critical, 5 * SECOND), None);
         assert_eq!(offer(Severity::Warning, 3_700 * SECOND), Some((Severity::Warning, 1)));
-        gate.offer(about("disk", Severity::Info).resolved(), &config, start + 3_701 * SECOND);
+        let over = about("disk", Severity::Info).message.resolved();
+        gate.offer(Letter::of(over), &config, start + 3_701 * SECOND);
         assert!(matches!(gate.next(&config, start + 3_701 * SECOND, true), Next::Send(_)));
         gate.offer(about("disk", Severity::Warning), &config, start + 3_702 * SECOND);
         assert!(matches!(gate.next(&config, start + 3_702 * SECOND, true), Next::Send(_)));
@@ -234,5 +234,29 @@ mod tests {
         // What was dropped was not told.
         gate.offer(about("0", Severity::Info), &config(), now);
         assert_eq!(gate.suppressed, 0);
+    }
+
+    #[test]
+    fn who_keeps_incidents_gets_each_alone_and_what_has_an_id_is_no_repetition() {
+        let (mut gate, now) = (Gate { each_alone: true, ..Gate::default() }, Instant::now());
+        for n in 0..4 {
+            gate.offer(about("disk", Severity::Warning).with_id(format!("{n}")), &config(), now);
+        }
+        for _ in 0..3 {
+            assert_eq!(sent(&mut gate, now).title, "disk");
+        }
+        assert_eq!(gate.next(&config(), now, false), Next::Later(now + 60 * SECOND));
+        assert_eq!((gate.suppressed, gate.gathered), (0, 0));
+    }
+
+    #[test]
+    fn a_digest_keeps_the_ids_of_what_it_stands_for() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for n in 0..4 {
+            gate.offer(about("disk", Severity::Warning).with_id(format!("{n}")), &config(), now);
+        }
+        let (_, _, digest) = (sent(&mut gate, now), sent(&mut gate, now), sent(&mut gate, now));
+        let ids: Vec<_> = digest.gathered.iter().filter_map(|one| one.id.as_deref()).collect();
+        assert_eq!(ids, ["2", "3"]);
     }
 }

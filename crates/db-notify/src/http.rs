@@ -1,7 +1,7 @@
 //! One POST to a receiver: TLS by rustls with ring, no redirect followed, nothing of the address in an error.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
@@ -44,6 +44,13 @@ impl Receiver {
         Ok(Receiver { client, secrets: secrets(&parsed), url: Secret::new(parsed) })
     }
 
+    /// The same, which repeats this secret in no error either: one that is sent in the body.
+    #[cfg(feature = "pagerduty")]
+    pub(crate) fn hiding(mut self, secret: Secret) -> Self {
+        self.secrets.push(secret);
+        self
+    }
+
     /// Posts JSON with these headers.
     pub(crate) async fn post(
         &self,
@@ -64,7 +71,8 @@ impl Receiver {
         if status.is_success() {
             return Ok(());
         }
-        let wish = response.headers().get(RETRY_AFTER).and_then(|wish| wish.to_str().ok()).and_then(seconds);
+        let wish = response.headers().get(RETRY_AFTER).and_then(|wish| wish.to_str().ok());
+        let wish = wish.and_then(|wish| wish_to_wait(wish, SystemTime::now()));
         let said = response.text().await.unwrap_or_default();
         let what = self.scrub(&format!("the receiver answered {status}: {said}"));
         Err(if may_help(status) {
@@ -86,10 +94,14 @@ fn may_help(status: StatusCode) -> bool {
             .contains(&status)
 }
 
-/// What `Retry-After` says in seconds, whole or as a fraction; a date counts for nothing.
-fn seconds(wish: &str) -> Option<Duration> {
-    let seconds: f64 = wish.trim().parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok().map(|wish| wish.min(LONGEST_WISH))
+/// What `Retry-After` says: seconds, whole or as a fraction, or a date, from which this is `now`.
+fn wish_to_wait(wish: &str, now: SystemTime) -> Option<Duration> {
+    let wish = wish.trim();
+    let wait = match wish.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => httpdate::parse_http_date(wish).ok()?.duration_since(now).unwrap_or_default(),
+    };
+    Some(wait.min(LONGEST_WISH))
 }
 
 /// Everything of an address that lets its reader write there.
@@ -150,10 +162,15 @@ mod tests {
 
     #[test]
     fn wishes_to_wait_are_read_and_bounded() {
-        assert_eq!(seconds("30"), Some(Duration::from_secs(30)));
-        assert_eq!(seconds(" 0.5 "), Some(Duration::from_millis(500)));
-        assert_eq!(seconds("99999999"), Some(LONGEST_WISH));
-        assert_eq!(seconds("-1"), None);
-        assert_eq!(seconds("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        // Wed, 21 Oct 2026 07:27:00 GMT
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_792_567_620);
+        let wish = |text| wish_to_wait(text, now);
+        assert_eq!(wish("30"), Some(Duration::from_secs(30)));
+        assert_eq!(wish(" 0.5 "), Some(Duration::from_millis(500)));
+        assert_eq!(wish("99999999"), Some(LONGEST_WISH));
+        assert_eq!(wish("-1"), None);
+        assert_eq!(wish("soon"), None);
+        assert_eq!(wish("Wed, 21 Oct 2026 07:28:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(wish("Wed, 21 Oct 2026 07:26:00 GMT"), Some(Duration::ZERO));
     }
 }

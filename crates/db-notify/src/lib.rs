@@ -5,6 +5,7 @@ mod channel;
 mod config;
 mod deliver;
 mod gate;
+mod letter;
 mod line;
 mod message;
 mod notifier;
@@ -15,8 +16,12 @@ mod status;
 mod discord;
 #[cfg(feature = "email")]
 mod email;
+#[cfg(feature = "heartbeat")]
+mod heartbeat;
 #[cfg(feature = "_http")]
 mod http;
+#[cfg(feature = "pagerduty")]
+mod pagerduty;
 #[cfg(feature = "slack")]
 mod slack;
 #[cfg(feature = "teams")]
@@ -28,6 +33,10 @@ pub mod webhook;
 pub use discord::Discord;
 #[cfg(feature = "email")]
 pub use email::Email;
+#[cfg(feature = "heartbeat")]
+pub use heartbeat::Heartbeat;
+#[cfg(feature = "pagerduty")]
+pub use pagerduty::PagerDuty;
 #[cfg(feature = "slack")]
 pub use slack::Slack;
 #[cfg(feature = "teams")]
@@ -37,7 +46,7 @@ pub use webhook::Webhook;
 
 pub use channel::{BoxFuture, Channel, InvalidChannel, SendError};
 pub use config::NotifyConfig;
-pub use message::{Message, Severity};
-pub use notifier::Notifier;
+pub use message::{Gathered, Message, Severity};
+pub use notifier::{Delivery, Notifier};
 pub use secret::Secret;
 pub use status::ChannelStatus;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::deliver::{Undelivered, deliver};
 use crate::gate::{Gate, Next};
+use crate::letter::Letter;
 use crate::{Channel, ChannelStatus, Message, NotifyConfig, SendError, Severity};
 
 /// One channel at work.
@@ -37,12 +38,14 @@ pub(crate) enum Change {
 impl Line {
     pub(crate) fn new(channel: Arc<dyn Channel>, least: Severity) -> Self {
         let status = ChannelStatus { name: channel.name().to_owned(), ..ChannelStatus::default() };
-        let state = Mutex::new(State { gate: Gate::default(), status });
+        let mut gate = Gate::default();
+        gate.each_alone = channel.keeps_incidents();
+        let state = Mutex::new(State { gate, status });
         Line { channel, least, state, woken: Notify::new(), closing: AtomicBool::new(false) }
     }
 
-    pub(crate) fn offer(&self, message: Message, config: &NotifyConfig) {
-        self.state().gate.offer(message, config, Instant::now());
+    pub(crate) fn offer(&self, letter: Letter, config: &NotifyConfig) {
+        self.state().gate.offer(letter, config, Instant::now());
         self.woken.notify_one();
     }
 
@@ -72,7 +75,7 @@ impl Line {
             let closing = self.closing.load(Ordering::Acquire);
             let next = self.state().gate.next(config, Instant::now(), closing);
             match next {
-                Next::Send(message) => tell(self.send(*message, config).await),
+                Next::Send(letter) => tell(self.send(*letter, config).await),
                 Next::Later(turn) => tokio::select! {
                     () = sleep_until(turn) => {}
                     () = self.woken.notified() => {}
@@ -83,11 +86,14 @@ impl Line {
         }
     }
 
-    async fn send(&self, message: Message, config: &NotifyConfig) -> Change {
+    async fn send(&self, mut letter: Letter, config: &NotifyConfig) -> Change {
         // What is dead is tried once: so it is noticed when it works again, and nothing waits for it.
         let deadline = (!self.is_dead()).then_some(config.deadline);
-        let result = deliver(&*self.channel, &message, deadline, config).await;
-        self.record(message, result)
+        let (message, id) = (&letter.message, letter.id.as_deref());
+        let result = deliver(&*self.channel, message, id, deadline, config).await;
+        let told = result.as_ref().map(|attempts| *attempts).map_err(|undelivered| undelivered.error.clone());
+        letter.tell(&told);
+        self.record(letter.message, result)
     }
 
     fn record(&self, message: Message, result: Result<u32, Undelivered>) -> Change {

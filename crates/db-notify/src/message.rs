@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+/// So many titles are listed in a digest.
+const LISTED: usize = 30;
+
 /// How much it matters; later ones matter more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Severity {
@@ -47,10 +50,30 @@ pub struct Message {
     pub key: Option<String>,
     /// Whether it ends the incident of its key.
     pub is_resolved: bool,
+    /// Whether somebody knows of the incident of its key, so that nobody is to be woken any more.
+    pub is_acknowledged: bool,
     /// When it happened.
     pub at: SystemTime,
     /// How many repetitions were not sent since the last that was.
     pub repeated: u32,
+    /// The messages that this one stands for, where it is a digest.
+    pub gathered: Vec<Gathered>,
+}
+
+/// One message of a digest: what a machine that reads digests goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gathered {
+    /// The id that it would have been sent with alone; none where nobody gave it one.
+    pub id: Option<String>,
+    /// The key of its incident.
+    pub key: Option<String>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Its title.
+    pub title: String,
+    /// Whether it ends the incident.
+    pub is_resolved: bool,
 }
 
 impl Message {
@@ -64,9 +87,43 @@ impl Message {
             link: None,
             key: None,
             is_resolved: false,
+            is_acknowledged: false,
             at: SystemTime::now(),
             repeated: 0,
+            gathered: Vec::new(),
         }
+    }
+
+    /// Several messages, each with the id that it would have alone, as one: the gravest first. It is as grave as they.
+    ///
+    /// ```
+    /// use db_notify::{Message, Severity};
+    ///
+    /// let [late, full] = [(Severity::Warning, "The archive is late"), (Severity::Critical, "The disk is full")]
+    ///     .map(|(severity, title)| (None, Message::new(severity, title, "")));
+    /// let digest = Message::digest([late, full]);
+    /// assert_eq!(digest.subject(), "[critical] 2 messages in one");
+    /// assert_eq!(digest.text, "[critical] The disk is full\n[warning] The archive is late");
+    /// ```
+    pub fn digest(messages: impl IntoIterator<Item = (Option<String>, Message)>) -> Message {
+        let mut all: Vec<_> = messages.into_iter().collect();
+        // A stable sort: within one severity the order is that of time.
+        all.sort_by_key(|(_, message)| (message.is_resolved, std::cmp::Reverse(message.severity)));
+        let severity = all.iter().map(|(_, message)| message.severity).max().unwrap_or_default();
+        let mut lines: Vec<String> =
+            all.iter().take(LISTED).map(|(_, message)| cut(&message.subject(), 200)).collect();
+        if all.len() > LISTED {
+            lines.push(format!("and {} more", all.len() - LISTED));
+        }
+        let are_resolved = !all.is_empty() && all.iter().all(|(_, message)| message.is_resolved);
+        let mut digest =
+            Message::new(severity, format!("{} messages in one", all.len()), lines.join("\n"));
+        digest.is_resolved = are_resolved;
+        for (id, message) in all {
+            let Message { key, severity, title, is_resolved, .. } = message;
+            digest.gathered.push(Gathered { id, key, severity, title, is_resolved });
+        }
+        digest
     }
 
     /// The same message, about the incident of this key.
@@ -80,6 +137,13 @@ impl Message {
     #[must_use]
     pub fn resolved(mut self) -> Self {
         self.is_resolved = true;
+        self
+    }
+
+    /// The same message, which says that somebody knows of the incident of its key.
+    #[must_use]
+    pub fn acknowledged(mut self) -> Self {
+        self.is_acknowledged = true;
         self
     }
 
@@ -97,14 +161,24 @@ impl Message {
         self
     }
 
-    /// The severity and the title in one line: `[critical] …`, or `[resolved] …`.
+    /// The severity and the title in one line: `[critical] …`, or `[resolved] …`, `[acknowledged] …`.
     pub fn subject(&self) -> String {
-        let word = if self.is_resolved { "resolved" } else { self.severity.as_str() };
+        let word = match (self.is_resolved, self.is_acknowledged) {
+            (true, _) => "resolved",
+            (_, true) => "acknowledged",
+            _ => self.severity.as_str(),
+        };
         format!("[{word}] {}", one_line(&self.title))
     }
 
     /// The text, and how often it was repeated.
-    #[cfg(any(feature = "discord", feature = "email", feature = "slack", feature = "teams"))]
+    #[cfg(any(
+        feature = "discord",
+        feature = "email",
+        feature = "pagerduty",
+        feature = "slack",
+        feature = "teams"
+    ))]
     pub(crate) fn body(&self) -> String {
         match self.repeated {
             0 => self.text.clone(),

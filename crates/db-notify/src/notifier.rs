@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::deliver::deliver;
+use crate::letter::Letter;
 use crate::line::{Change, Line};
 use crate::{Channel, ChannelStatus, Message, NotifyConfig, SendError, Severity};
 
@@ -32,6 +34,31 @@ use crate::{Channel, ChannelStatus, Message, NotifyConfig, SendError, Severity};
 pub struct Notifier {
     shared: Arc<Shared>,
     tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// What became of a message on one channel.
+///
+/// ```
+/// use db_notify::{Delivery, Message, Notifier, NotifyConfig, Severity};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let notifier = Notifier::start(NotifyConfig::default(), []);
+/// let message = Message::new(Severity::Warning, "The archive is late", "3 segments wait");
+/// assert_eq!(notifier.deliver(0, "archive#1", message).await, Delivery::Dropped, "there is no channel");
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// It came through.
+    Sent {
+        /// How many attempts it took.
+        attempts: u32,
+    },
+    /// It was given up: at once where no other attempt would differ, else at the deadline.
+    GivenUp(SendError),
+    /// It was not tried: the queue was full of graver ones, the notifier has ended, or there is no such channel.
+    Dropped,
 }
 
 struct Shared {
@@ -65,7 +92,34 @@ impl Notifier {
     /// Hands a message to every channel that it is grave enough for, and returns at once.
     pub fn notify(&self, message: Message) {
         for line in self.shared.lines.iter().filter(|line| message.severity >= line.least) {
-            line.offer(message.clone(), &self.shared.config);
+            line.offer(Letter::of(message.clone()), &self.shared.config);
+        }
+    }
+
+    /// Hands a message to one channel, by its place among those that were given, whatever severity it is for, and
+    /// answers what became of it. Attempts at it carry `id`, also those of a later call, so that a receiver that has it
+    /// already can tell. It is subject to rates, and never counted as a repetition: who gives ids knows what was sent.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing about the delivery.
+    pub fn deliver(
+        &self,
+        to: usize,
+        id: &str,
+        message: Message,
+    ) -> impl Future<Output = Delivery> + Send + use<> {
+        let (receipt, outcome) = oneshot::channel();
+        if let Some(line) = self.shared.lines.get(to) {
+            let mut letter = Letter::of(message).with_id(id.to_owned());
+            letter.receipts.push(receipt);
+            line.offer(letter, &self.shared.config);
+        }
+        async {
+            match outcome.await {
+                Ok(Ok(attempts)) => Delivery::Sent { attempts },
+                Ok(Err(error)) => Delivery::GivenUp(error),
+                Err(_) => Delivery::Dropped,
+            }
         }
     }
 
@@ -85,7 +139,12 @@ impl Notifier {
                     "A test message",
                     "Messages come through on this channel. There is nothing to do.",
                 );
-                let sent = deliver(channel, &message, None, &shared.config).await;
+                let message = message.key(format!("test:{:016x}", fastrand::u64(..)));
+                let mut sent = deliver(channel, &message, None, None, &shared.config).await;
+                if sent.is_ok() && channel.keeps_incidents() {
+                    // Nobody is to be woken by it.
+                    sent = deliver(channel, &message.resolved(), None, None, &shared.config).await;
+                }
                 (at, channel.name().to_owned(), sent.map(drop).map_err(|undelivered| undelivered.error))
             });
         }
@@ -137,7 +196,7 @@ impl Shared {
         let message = message.key(format!("channel:{name}"));
         let others = self.lines.iter().filter(|other| !std::ptr::eq(*other, line) && !other.is_dead());
         // Whoever reads this way only is told whatever severity the channel is for.
-        let told = others.map(|other| other.offer(message.clone(), &self.config)).count();
+        let told = others.map(|other| other.offer(Letter::of(message.clone()), &self.config)).count();
         if told == 0 && !message.is_resolved {
             tracing::error!(channel = name, "no other channel is left to tell that nothing comes through");
         }

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::channel::{BoxFuture, Channel, InvalidChannel};
 use crate::http::Receiver;
+use crate::message::Gathered;
 use crate::{Message, Secret, SendError};
 
 /// A receiver refuses what is older or younger than this by its own clock.
@@ -24,8 +25,9 @@ const SHORTEST_KEY: usize = 16;
 
 /// Posts messages as JSON to an address of the caller's own, signed where there is a key.
 ///
-/// The body has `id`, `severity`, `title`, `text`, `resolved`, `incident` (the message's key, or null), `repeated`, `link`
-/// (or null), `at` (seconds since 1970) and `facts` (an object).
+/// The body has `id`, `severity`, `title`, `text`, `resolved`, `acknowledged`, `incident` (the message's key, or
+/// null), `repeated`, `link` (or null), `at` (seconds since 1970), `facts` (an object) and `messages`: those that a
+/// digest stands for, each with `id`, `severity`, `title`, `resolved` and `incident`.
 ///
 /// ```
 /// use db_notify::{Secret, Webhook};
@@ -165,6 +167,7 @@ fn content(id: &str, timestamp: &str, body: &[u8]) -> Vec<u8> {
 fn body(message: &Message, id: &str) -> String {
     let facts: serde_json::Map<_, _> =
         message.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    let gathered: Vec<_> = message.gathered.iter().map(part).collect();
     json!({
         "id": id,
         "severity": message.severity.as_str(),
@@ -172,12 +175,25 @@ fn body(message: &Message, id: &str) -> String {
         "text": message.text,
         "resolved": message.is_resolved,
         "incident": message.key,
+        "acknowledged": message.is_acknowledged,
         "repeated": message.repeated,
+        "messages": gathered,
         "link": message.link,
         "at": unix(message.at),
         "facts": facts,
     })
     .to_string()
+}
+
+/// One message of a digest. Its id is the one that it has alone.
+fn part(message: &Gathered) -> serde_json::Value {
+    json!({
+        "id": message.id,
+        "severity": message.severity.as_str(),
+        "title": message.title,
+        "resolved": message.is_resolved,
+        "incident": message.key,
+    })
 }
 
 fn unix(at: SystemTime) -> u64 {

@@ -24,6 +24,12 @@ pub struct NotificationConfig {
     pub webhooks: Vec<Secret>,
     /// What messages to webhooks are signed with.
     pub webhook_secret: Option<Secret>,
+    /// The routing key of a PagerDuty integration, which gets what is critical.
+    pub pagerduty_key: Option<Secret>,
+    /// Where events for PagerDuty go; none is PagerDuty's own address.
+    pub pagerduty_url: Option<Secret>,
+    /// What is called once a minute as long as alerts are looked at.
+    pub heartbeat: Option<Secret>,
     /// The least severity that is told.
     pub severity: Severity,
 }
@@ -36,6 +42,9 @@ impl Default for NotificationConfig {
             smtp_url: Secret::new("smtp://localhost"),
             webhooks: Vec::new(),
             webhook_secret: None,
+            pagerduty_key: None,
+            pagerduty_url: None,
+            heartbeat: None,
             severity: Severity::Info,
         }
     }
@@ -45,7 +54,10 @@ impl Default for NotificationConfig {
 mod channels {
     use std::sync::Arc;
 
-    use db_notify::{Channel, Discord, Email, InvalidChannel, Notifier, NotifyConfig, Slack, Teams, Webhook};
+    use db_notify::{
+        Channel, Discord, Email, Heartbeat, InvalidChannel, Notifier, NotifyConfig, PagerDuty, Severity, Slack,
+        Teams, Webhook,
+    };
 
     use super::NotificationConfig;
 
@@ -69,9 +81,24 @@ mod channels {
         /// # Panics
         /// Outside a tokio runtime, if there is a channel.
         pub fn notifier(&self, config: NotifyConfig) -> Result<Notifier, InvalidChannel> {
-            let channels: Vec<_> =
-                self.try_channels().into_iter().map(|(_, made)| made).collect::<Result<_, _>>()?;
-            Ok(Notifier::start(config, channels.into_iter().map(|channel| (channel, self.severity))))
+            Ok(Notifier::start(config, self.channels()?))
+        }
+
+        /// The channels, each with the least severity that it is for: PagerDuty wakes people, so it gets what is critical.
+        ///
+        /// # Errors
+        /// As [`NotificationConfig::notifier`].
+        pub fn channels(&self) -> Result<Vec<(Arc<dyn Channel>, Severity)>, InvalidChannel> {
+            let least = |name| if name == "pagerduty" { Severity::Critical } else { self.severity };
+            self.try_channels().into_iter().map(|(name, made)| Ok((made?, least(name)))).collect()
+        }
+
+        /// What is called as long as all is well, if anything.
+        ///
+        /// # Errors
+        /// [`InvalidChannel`] where the address is none; it is not quoted.
+        pub fn heartbeat(&self) -> Result<Option<Heartbeat>, InvalidChannel> {
+            self.heartbeat.as_ref().map(|url| Heartbeat::new(url.reveal())).transpose()
         }
 
         /// Each channel, with the name of its kind.
@@ -84,6 +111,13 @@ mod channels {
             }
             let hooks = self.webhooks.iter().map(|url| ("webhook", self.hook(url.reveal())));
             all.extend(hooks);
+            if let Some(key) = &self.pagerduty_key {
+                let made = match &self.pagerduty_url {
+                    Some(url) => PagerDuty::at(url.reveal(), key),
+                    None => PagerDuty::new(key),
+                };
+                all.push(("pagerduty", made.map(|pagerduty| Arc::new(pagerduty) as Arc<dyn Channel>)));
+            }
             all
         }
 

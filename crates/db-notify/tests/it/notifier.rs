@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_notify::{
-    BoxFuture, Channel, Email, Message, Notifier, NotifyConfig, SendError, Severity, Slack, Webhook,
+    BoxFuture, Channel, Delivery, Email, Message, Notifier, NotifyConfig, PagerDuty, Secret, SendError, Severity,
+    Slack, Webhook,
 };
 
 use crate::listener::Listener;
@@ -158,4 +159,44 @@ async fn no_debug_shows_an_address() {
     let notifier = Notifier::start(fast(), [(channel, Severity::Info), (slack, Severity::Info)]);
     let shown = format!("{notifier:?} {:?}", notifier.status());
     assert!(!shown.contains("hunter2") && !shown.contains("/hook"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_delivery_answers_what_became_of_it_under_the_id_that_was_given() {
+    let (listener, channel) = webhook().await;
+    listener.answer(&[("503 Busy", ""), ("200 OK", ""), ("400 Bad", "no"), ("200 OK", "")]);
+    let notifier = Notifier::start(fast(), [(channel, Severity::Critical)]);
+    let message = |title: &str| Message::new(Severity::Info, title, "").key("locks#1");
+    let first = notifier.deliver(0, "locks#1:raised", message("raised")).await;
+    assert_eq!(first, Delivery::Sent { attempts: 2 });
+    let Delivery::GivenUp(error) = notifier.deliver(0, "locks#1:graver", message("graver")).await else {
+        panic!("400 is permanent")
+    };
+    assert!(error.is_permanent, "{error}");
+    // The same key and the same id: it is for whoever gives ids to know.
+    assert_eq!(notifier.deliver(0, "locks#1:graver", message("graver")).await, Delivery::Sent { attempts: 1 });
+    assert_eq!(notifier.deliver(1, "x", message("nobody")).await, Delivery::Dropped);
+    let ids: Vec<_> = listener.seen().iter().map(|request| request.headers["webhook-id"].clone()).collect();
+    assert_eq!(ids, ["locks#1:raised", "locks#1:raised", "locks#1:graver", "locks#1:graver"]);
+}
+
+#[tokio::test]
+async fn a_test_opens_an_incident_at_pagerduty_and_closes_it() {
+    let listener = Listener::start().await;
+    listener.answer(&[("503 Busy", ""), ("202 Accepted", ""), ("202 Accepted", "")]);
+    let key = Secret::new("R0UT1NGKEY");
+    let channel = PagerDuty::at(&listener.url("/v2/enqueue"), &key).unwrap();
+    let notifier = Notifier::start(fast(), [(Arc::new(channel) as Arc<dyn Channel>, Severity::Info)]);
+    let failed = notifier.test().await;
+    assert!(failed[0].1.as_ref().is_err_and(|error| !error.is_permanent), "{failed:?}");
+    let passed = notifier.test().await;
+    assert_eq!(passed, [("pagerduty".to_owned(), Ok(()))]);
+    let events: Vec<_> = listener.seen().iter().map(|request| request.json()).collect();
+    let actions: Vec<_> = events.iter().map(|event| event["event_action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["trigger", "trigger", "resolve"]);
+    assert_eq!(events[1]["dedup_key"], events[2]["dedup_key"]);
+    listener.answer(&[("400 Bad Request", "{\"errors\":[\"R0UT1NGKEY is no key\"]}")]);
+    let refused = notifier.test().await;
+    let error = refused[0].1.as_ref().unwrap_err();
+    assert!(error.is_permanent && !error.what.contains("R0UT1NGKEY"), "{error}");
 }

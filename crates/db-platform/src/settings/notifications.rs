@@ -49,6 +49,25 @@ const WEBHOOK_SECRET: Text = Text {
               `whsec_` and base64.",
     default: "none: they are not signed",
 };
+const PAGERDUTY_KEY: Text = Text {
+    name: "NOTIFICATION_PAGERDUTY_KEY",
+    aliases: &[],
+    meaning: "The routing key of a PagerDuty integration \"Events API V2\", which gets what is critical.",
+    default: "none",
+};
+const PAGERDUTY_URL: Text = Text {
+    name: "NOTIFICATION_PAGERDUTY_URL",
+    aliases: &[],
+    meaning: "Where events for PagerDuty go: another region, or a proxy.",
+    default: "`https://events.pagerduty.com/v2/enqueue`",
+};
+const HEARTBEAT: Text = Text {
+    name: "NOTIFICATION_HEARTBEAT",
+    aliases: &[],
+    meaning: "A web address that is called once a minute as long as alerts are looked at: a dead man's switch, which \
+              tells people when nobody does.",
+    default: "none",
+};
 const SEVERITY: Text = Text {
     name: "NOTIFICATION_SEVERITY",
     aliases: &[],
@@ -58,7 +77,7 @@ const SEVERITY: Text = Text {
 
 const NOTIFICATIONS: Group = Group {
     title: "Where people are told",
-    settings: &[&ENABLED, &EMAIL, &EMAIL_FROM, &SMTP_URL, &WEBHOOK, &WEBHOOK_SECRET, &SEVERITY],
+    settings: &[&ENABLED, &EMAIL, &EMAIL_FROM, &SMTP_URL, &WEBHOOK, &WEBHOOK_SECRET, &PAGERDUTY_KEY, &PAGERDUTY_URL, &HEARTBEAT, &SEVERITY],
     elsewhere: &[
         Foreign::new("SLACK_WEBHOOK_URL", "write it into `NOTIFICATION_WEBHOOK`")
             .unless("NOTIFICATION_WEBHOOK"),
@@ -84,6 +103,9 @@ impl FromSettings for NotificationConfig {
             ),
             webhooks: webhooks.split_whitespace().map(Secret::new).collect(),
             webhook_secret: texts(from.text(&WEBHOOK_SECRET)).map(Secret::new),
+            pagerduty_key: texts(from.text(&PAGERDUTY_KEY)).map(Secret::new),
+            pagerduty_url: texts(from.text(&PAGERDUTY_URL)).map(Secret::new),
+            heartbeat: texts(from.text(&HEARTBEAT)).map(Secret::new),
             severity: from.parse(&SEVERITY).unwrap_or(Severity::Info),
         };
         for (name, what) in config.problems() {
@@ -104,11 +126,14 @@ impl NotificationConfig {
         {
             let named = |channel: &str| match channel {
                 "email" => EMAIL.name,
+                "pagerduty" => PAGERDUTY_KEY.name,
                 _ => WEBHOOK.name,
             };
+            let heartbeat = self.heartbeat().err().map(|error| (HEARTBEAT.name, error.to_string()));
             self.try_channels()
                 .into_iter()
                 .filter_map(|(channel, made)| made.err().map(|error| (named(channel), error.to_string())))
+                .chain(heartbeat)
                 .collect()
         }
         #[cfg(not(feature = "notify"))]
