@@ -43,6 +43,16 @@ pub(crate) enum Notify {
     Test,
 }
 
+#[derive(Subcommand)]
+pub(crate) enum Alerts {
+    /// Send a test message to every channel, the way that alerts go; exit status 3 where one did not come through.
+    Test,
+    /// The incidents that are open, as the service has kept them in the schema dbp; exit status 3 where there is any.
+    ///
+    /// With --json it prints [{"incident", "key", "critical", "since", "title", "text", "facts"}].
+    List,
+}
+
 /// What `--metrics` says: an address, or none.
 fn address(text: &str) -> Result<MaybeAddress, String> {
     if text == "off" {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
-use crate::agent_args::{Agent, Notify};
+use crate::agent_args::{Agent, Alerts, Notify};
 use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::explain_args::Explain;
@@ -74,6 +74,9 @@ pub(crate) enum Command {
     /// others say why they wait. SIGTERM ends it in good order. Successes, failures and what has not run for too long go to
     /// NOTIFICATION_EMAIL and NOTIFICATION_WEBHOOK.
     Agent(Agent),
+    /// What people are told of the database: try it, and see what is open.
+    #[command(subcommand)]
+    Alerts(Alerts),
     /// See whether messages come through.
     #[command(subcommand)]
     Notify(Notify),

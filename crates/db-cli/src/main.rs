@@ -4,6 +4,7 @@
 
 mod agent;
 mod agent_args;
+mod alerts;
 mod args;
 mod ask;
 mod audit;
@@ -53,7 +54,7 @@ use db_platform::backup::wal::FATAL_EXIT;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::agent_args::Notify;
+use crate::agent_args::{Alerts, Notify};
 use crate::args::{Args, Command};
 use crate::error::CliError;
 use crate::wal_args::Wal;
@@ -114,7 +115,8 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Backup(command) => backup::run(*command, &args.options).await,
         Command::Wal(command) => wal::run(command, &args.options).await,
         Command::Agent(command) => agent::run(command, &args.options).await,
-        Command::Notify(Notify::Test) => notify::test(&args.options).await,
+        Command::Alerts(Alerts::Test) | Command::Notify(Notify::Test) => notify::test(&args.options).await,
+        Command::Alerts(Alerts::List) => alerts::list(&args.options).await,
         Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),

@@ -220,7 +220,10 @@ pub trait Host: Send + Sync {
 
     /// Opens a connection of the part's own to the primary past any pooler, in the database of the URL or in this one of the
     /// same server, and says where that is.
-    fn connect_in<'a>(&'a self, database: Option<&'a str>) -> Answer<'a, Result<(Endpoint, AsyncPgConnection)>>;
+    fn connect_in<'a>(
+        &'a self,
+        database: Option<&'a str>,
+    ) -> Answer<'a, Result<(Endpoint, AsyncPgConnection)>>;
 
     /// Runs a job of the part's until it ends or the platform shuts down.
     fn spawn(&self, job: Answer<'static, ()>);

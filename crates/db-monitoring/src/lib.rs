@@ -1,6 +1,8 @@
 //! What a service's statements cost it, measured where their bytes go by.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "alerts")]
+pub mod alerts;
 mod check;
 mod config;
 mod counts;
@@ -15,6 +17,7 @@ mod own_metrics;
 #[cfg(feature = "report")]
 pub mod panel;
 mod pressure;
+mod recent;
 #[cfg(feature = "report")]
 pub mod report;
 #[cfg(feature = "report")]
@@ -34,5 +37,6 @@ pub use monitor::Monitor;
 #[cfg(feature = "prometheus")]
 pub use own_metrics::OwnMetrics;
 pub use pressure::{LookAtPools, PoolLoad};
+pub use recent::{Recent, Span};
 pub use slow::SlowQuery;
 pub use statement::StatementStats;

@@ -8,6 +8,7 @@ use tracing::Span;
 
 use crate::counts::{Counts, Tally};
 use crate::pressure::{BETWEEN_LOOKS, LookAtPools, Pressure};
+use crate::recent::{BETWEEN_NOTES, Notes, Recent, Totals};
 use crate::slow::{Slow, SlowQuery};
 use crate::statement::{Clock, StatementStats};
 use crate::statements::Statements;
@@ -34,6 +35,7 @@ struct Watching {
     statements: Statements,
     slow: Slow,
     tally: Tally,
+    notes: Notes,
     #[cfg(feature = "otel")]
     instruments: std::sync::OnceLock<crate::otel::Instruments>,
 }
@@ -48,6 +50,7 @@ impl Monitor {
                 statements: Statements::default(),
                 slow: Slow::default(),
                 tally: Tally::default(),
+                notes: Notes::default(),
                 #[cfg(feature = "otel")]
                 instruments: std::sync::OnceLock::new(),
             }),
@@ -63,6 +66,15 @@ impl Monitor {
             if let Some(look) = pools {
                 ground.spawn(watch(look));
             }
+            let noting = Arc::clone(&watching);
+            ground.spawn(async move {
+                let mut notes = tokio::time::interval(BETWEEN_NOTES);
+                notes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                loop {
+                    notes.tick().await;
+                    noting.note();
+                }
+            });
             Ok(Running::new().with_metrics(move || watching.tally.measures()))
         });
         self.watching.config.enabled.then(|| Part { observe: Some(self.observer()), ..part })
@@ -100,6 +112,12 @@ impl Monitor {
     /// How many statements were slow, cancelled, and failed with which code.
     pub fn counts(&self) -> Counts {
         self.watching.tally.read()
+    }
+
+    /// What statements cost over the last minute and the last hour. It is noted every 5 s while the
+    /// [part](Monitor::part) runs, and empty while [`metrics`](MonitoringConfig::metrics) are off.
+    pub fn recent(&self) -> Recent {
+        self.watching.notes.recent()
     }
 
     /// The same counts as figures that every exporter understands; docs/metrics.md lists them.
@@ -177,6 +195,23 @@ impl Observe for Watching {
 }
 
 impl Watching {
+    /// Notes what statements have cost so far.
+    fn note(&self) {
+        self.notes.note(Instant::now(), || {
+            let counts = self.tally.read();
+            let all = self.statements.all();
+            let durations = all.iter().map(|statement| statement.durations());
+            durations.fold(
+                Totals { failed: counts.errors(), slow: counts.slow, ..Totals::default() },
+                |sum, one| Totals {
+                    statements: sum.statements + one.count(),
+                    busy: sum.busy.saturating_add(one.total()),
+                    ..sum
+                },
+            )
+        });
+    }
+
     /// Whether somebody else records each statement, too.
     fn has_instruments(&self) -> bool {
         #[cfg(feature = "otel")]

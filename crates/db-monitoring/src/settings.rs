@@ -1,5 +1,8 @@
 //! The settings of monitoring, read into [`MonitoringConfig`].
 
+#[cfg(feature = "alerts")]
+mod alerts;
+
 use std::time::Duration;
 
 use db_core::settings::{Foreign, FromSettings, Group, Limit, Reader, Setting};

@@ -105,6 +105,11 @@ impl Statement {
         self.last_nanos.store(ended, Ordering::Relaxed);
     }
 
+    /// How long it took, each time that it ran.
+    pub(crate) fn durations(&self) -> Timings {
+        self.durations.read()
+    }
+
     /// What it has cost so far; none where it never ran.
     pub(crate) fn read(&self, clock: &Clock) -> Option<StatementStats> {
         let durations = self.durations.read();

@@ -52,7 +52,8 @@ impl Gate {
     pub(crate) fn offer(&mut self, mut letter: Letter, config: &NotifyConfig, now: Instant) {
         let message = &mut letter.message;
         if letter.id.is_none()
-            && let Some(key) = message.key.clone() {
+            && let Some(key) = message.key.clone()
+        {
             let known = self.told.get_mut(&key);
             match known {
                 Some(told)

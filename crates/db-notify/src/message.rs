@@ -116,8 +116,7 @@ impl Message {
             lines.push(format!("and {} more", all.len() - LISTED));
         }
         let are_resolved = !all.is_empty() && all.iter().all(|(_, message)| message.is_resolved);
-        let mut digest =
-            Message::new(severity, format!("{} messages in one", all.len()), lines.join("\n"));
+        let mut digest = Message::new(severity, format!("{} messages in one", all.len()), lines.join("\n"));
         digest.is_resolved = are_resolved;
         for (id, message) in all {
             let Message { key, severity, title, is_resolved, .. } = message;

@@ -48,7 +48,8 @@ impl PagerDuty {
     pub fn at(url: &str, routing_key: &Secret) -> Result<Self, InvalidChannel> {
         let key = routing_key.reveal().trim();
         if key.is_empty() || !key.chars().all(|c| c.is_ascii_alphanumeric()) {
-            let what = "the routing key of pagerduty is not one: copy it from an integration \"Events API V2\"";
+            let what =
+                "the routing key of pagerduty is not one: copy it from an integration \"Events API V2\"";
             return Err(InvalidChannel(what.to_owned()));
         }
         let key = Secret::new(key);
@@ -83,8 +84,12 @@ fn event(message: &Message, id: &str, key: &Secret) -> Value {
     });
     if action == "trigger" {
         let fact = |name: &str| message.facts.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-        let mut details: Map<String, Value> =
-            message.facts.iter().take(50).map(|(name, value)| (cut(name, 100), json!(cut(value, 1_000)))).collect();
+        let mut details: Map<String, Value> = message
+            .facts
+            .iter()
+            .take(50)
+            .map(|(name, value)| (cut(name, 100), json!(cut(value, 1_000))))
+            .collect();
         if !message.text.trim().is_empty() {
             details.insert("text".to_owned(), json!(cut(&message.body(), 10_000)));
         }
@@ -137,7 +142,10 @@ mod tests {
         assert_eq!(trigger["payload"]["source"], "db1:5432");
         assert_eq!(trigger["payload"]["custom_details"]["text"], "pid 7 waits for pid 9");
         let acknowledge = of(&raised.clone().acknowledged());
-        assert_eq!((&acknowledge["event_action"], &acknowledge["dedup_key"]), (&json!("acknowledge"), &json!("locks#3")));
+        assert_eq!(
+            (&acknowledge["event_action"], &acknowledge["dedup_key"]),
+            (&json!("acknowledge"), &json!("locks#3"))
+        );
         let resolve = of(&raised.resolved());
         assert_eq!((&resolve["event_action"], &resolve["dedup_key"]), (&json!("resolve"), &json!("locks#3")));
         assert!(resolve.get("payload").is_none());

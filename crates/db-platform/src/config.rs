@@ -6,6 +6,8 @@ use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchem
 use db_core::{DatabaseUrl, Environment};
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
+#[cfg(feature = "alerts")]
+use db_monitoring::alerts::AlertConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
 use db_retry::{BreakerConfig, CircuitBreaker, RetryConfig};
@@ -53,6 +55,9 @@ pub struct Config {
     /// What is watched of statements, and what is logged.
     #[cfg(feature = "monitoring")]
     pub monitoring: MonitoringConfig,
+    /// What people are told of the database, and when.
+    #[cfg(feature = "alerts")]
+    pub alerts: AlertConfig,
     /// Who is told of what a person should look at.
     pub notifications: NotificationConfig,
 }
@@ -154,6 +159,8 @@ impl Config {
             cache,
             #[cfg(feature = "monitoring")]
             monitoring: from.get(),
+            #[cfg(feature = "alerts")]
+            alerts: from.get(),
             notifications: from.get(),
         }
     }

@@ -65,6 +65,10 @@ pub struct Db {
     lost_writes: Option<Arc<LostWrites>>,
     #[cfg(feature = "monitoring")]
     monitor: db_monitoring::Monitor,
+    #[cfg(feature = "monitoring")]
+    watched: Arc<crate::watched::Watched>,
+    #[cfg(feature = "alerts")]
+    alerts: Option<db_monitoring::alerts::Alerts>,
     /// The way to the primary past pools and poolers.
     #[cfg(feature = "report")]
     direct: db_pool::Connector,

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "schedule")]
 mod advisory_lease;
+#[cfg(feature = "alerts")]
+mod alerting;
 #[cfg(feature = "backup")]
 mod backup_dial;
 mod breakers;
@@ -30,6 +32,8 @@ mod timeout;
 mod transaction;
 #[cfg(feature = "cache")]
 mod warming;
+#[cfg(feature = "monitoring")]
+mod watched;
 
 #[cfg(feature = "schedule")]
 pub use advisory_lease::AdvisoryLease;

@@ -55,8 +55,8 @@ mod channels {
     use std::sync::Arc;
 
     use db_notify::{
-        Channel, Discord, Email, Heartbeat, InvalidChannel, Notifier, NotifyConfig, PagerDuty, Severity, Slack,
-        Teams, Webhook,
+        Channel, Discord, Email, Heartbeat, InvalidChannel, Notifier, NotifyConfig, PagerDuty, Severity,
+        Slack, Teams, Webhook,
     };
 
     use super::NotificationConfig;

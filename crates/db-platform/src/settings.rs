@@ -15,6 +15,8 @@ use db_core::settings::{
 };
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
+#[cfg(feature = "alerts")]
+use db_monitoring::alerts::AlertConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
 use db_retry::{CircuitBreaker, RetryConfig};
@@ -25,7 +27,8 @@ use crate::notifications::NotificationConfig;
 #[cfg(not(feature = "cache"))]
 const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
-const NO_ALERTS: &str = "there are no alerts yet";
+#[cfg(not(feature = "alerts"))]
+const WITHOUT_ALERTS: &str = "build db-platform with its feature `alerts`";
 #[cfg(not(feature = "monitoring"))]
 const WITHOUT_MONITORING: &str = "build db-platform with its feature `monitoring`";
 
@@ -36,10 +39,6 @@ const NOT_YET: Group = Group {
     elsewhere: &[
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
-        Foreign::new("ALERT_POOL_USAGE", NO_ALERTS),
-        Foreign::new("ALERT_CACHE_HIT_RATE", NO_ALERTS),
-        Foreign::new("ALERT_QUERY_TIME", NO_ALERTS),
-        Foreign::new("ALERT_ERROR_RATE", NO_ALERTS),
     ],
 };
 
@@ -76,6 +75,24 @@ const MONITORING: Group = Group {
     ],
 };
 
+/// Names that only a build with alerts reads.
+#[cfg(not(feature = "alerts"))]
+const ALERTS: Group = Group {
+    title: "Alerts",
+    settings: &[],
+    elsewhere: &[
+        Foreign::new("ALERTS_ENABLED", WITHOUT_ALERTS),
+        Foreign::new("ALERT_POOL_USAGE", WITHOUT_ALERTS),
+        Foreign::new("ALERT_CACHE_HIT_RATE", WITHOUT_ALERTS),
+        Foreign::new("ALERT_QUERY_TIME", WITHOUT_ALERTS),
+        Foreign::new("ALERT_ERROR_RATE", WITHOUT_ALERTS),
+        Foreign::new("ALERT_REPLICATION_LAG", WITHOUT_ALERTS),
+        Foreign::new("ALERT_AFTER", WITHOUT_ALERTS),
+        Foreign::new("ALERT_RESOLVE_AFTER", WITHOUT_ALERTS),
+        Foreign::new("ALERT_SILENCES", WITHOUT_ALERTS),
+    ],
+};
+
 /// What is set for backups; a service without them is not to hear of it.
 #[cfg(feature = "backup")]
 const BACKUP: &[&Group] = &[
@@ -108,6 +125,10 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         MonitoringConfig::GROUPS,
         #[cfg(not(feature = "monitoring"))]
         &[&MONITORING],
+        #[cfg(feature = "alerts")]
+        AlertConfig::GROUPS,
+        #[cfg(not(feature = "alerts"))]
+        &[&ALERTS],
         NotificationConfig::GROUPS,
         BACKUP,
         #[cfg(feature = "cache")]
@@ -241,6 +262,8 @@ mod tests {
         check::<CircuitBreaker>();
         #[cfg(feature = "monitoring")]
         check::<MonitoringConfig>();
+        #[cfg(feature = "alerts")]
+        check::<AlertConfig>();
         check::<NotificationConfig>();
         #[cfg(feature = "backup")]
         {

@@ -85,10 +85,6 @@ impl Deliveries {
         }
     }
 
-    pub(crate) fn notifier(&self) -> &Notifier {
-        &self.notifier
-    }
-
     /// Who is owed these messages.
     pub(crate) fn owed(&self, told: &[Told]) -> Vec<Owed> {
         let mut owed = Vec::new();
@@ -109,7 +105,9 @@ impl Deliveries {
     pub(crate) fn send(&mut self, owed: Vec<Owed>) {
         let mut by_channel: BTreeMap<usize, Vec<Owed>> = BTreeMap::new();
         for one in owed {
-            let Some(at) = self.channels.iter().position(|channel| channel.name == one.channel) else { continue };
+            let Some(at) = self.channels.iter().position(|channel| channel.name == one.channel) else {
+                continue;
+            };
             if self.on_the_way.insert((one.id.clone(), one.channel.clone())) {
                 by_channel.entry(at).or_default().push(one);
             }
@@ -196,8 +194,9 @@ impl Deliveries {
         });
         let mut told = one.told.clone();
         told.facts.push((Told::DIVERTED.to_owned(), one.channel.clone()));
-        let diverted: Vec<_> =
-            others.map(|other| Owed { id: one.id.clone(), channel: other.name.clone(), told: told.clone() }).collect();
+        let diverted: Vec<_> = others
+            .map(|other| Owed { id: one.id.clone(), channel: other.name.clone(), told: told.clone() })
+            .collect();
         let others_have_it =
             self.channels.iter().any(|other| other.name != one.channel && one.told.severity() >= other.least);
         if diverted.is_empty() && !others_have_it {
@@ -216,10 +215,11 @@ impl Deliveries {
         let (due, later) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
         self.later = later;
         let due: Vec<(Instant, Owed)> = due;
-        due.into_iter()
-            .map(|(_, owed)| owed)
-            .inspect(|owed| drop(self.on_the_way.remove(&(owed.id.clone(), owed.channel.clone()))))
-            .collect()
+        let due: Vec<Owed> = due.into_iter().map(|(_, owed)| owed).collect();
+        for owed in &due {
+            self.on_the_way.remove(&(owed.id.clone(), owed.channel.clone()));
+        }
+        due
     }
 
     /// Another replica sends from now on. What is on its way ends.

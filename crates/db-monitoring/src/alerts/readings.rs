@@ -61,7 +61,11 @@ impl Readings {
         if !self.servers.is_empty() {
             let level = if self.has_writer { Level::Fine } else { Level::Critical };
             let reading = Reading::new("no-primary", level, "No server takes writes");
-            all.push(reading.saying("Writes wait and then fail. `dbctl topology` tells why no server is the primary."));
+            all.push(
+                reading.saying(
+                    "Writes wait and then fail. `dbctl topology` tells why no server is the primary.",
+                ),
+            );
         }
         all.extend(self.servers.iter().map(|(server, is_up)| {
             let level = if *is_up { Level::Fine } else { Level::Warning };
@@ -77,7 +81,10 @@ impl Readings {
         let level = if self.statements < ENOUGH { Level::Between } else { above(percent, mark) };
         let level = if self.statements == 0 { Level::Fine } else { level };
         Reading::new("error-rate", level, "Many statements fail")
-            .saying(format!("{percent:.1} % of {} statements failed in the last minute (mark: {mark} %).", self.statements))
+            .saying(format!(
+                "{percent:.1} % of {} statements failed in the last minute (mark: {mark} %).",
+                self.statements
+            ))
             .fact("failed", self.failed.to_string())
     }
 
@@ -123,7 +130,9 @@ fn cache_hit_rate(asked: u64, answered: u64, mark: f64) -> Reading {
 fn replication_lag(server: &str, lag: Option<Duration>, mark: Duration) -> Reading {
     let level = lag.map_or(Level::Unknown, |lag| above(lag.as_secs_f64(), mark.as_secs_f64()));
     let reading = Reading::new(format!("{server}/replication-lag"), level, format!("{server} is behind"));
-    reading.saying(format!("It is {:.1?} behind (mark: {mark:?}).", lag.unwrap_or_default())).fact("server", server)
+    reading
+        .saying(format!("It is {:.1?} behind (mark: {mark:?}).", lag.unwrap_or_default()))
+        .fact("server", server)
 }
 
 /// Bad from the mark on, fine below nine tenths of it.
@@ -152,14 +161,17 @@ pub fn of_checks(results: &[CheckResult]) -> Vec<Reading> {
 fn key(result: &CheckResult) -> String {
     use SubjectKind::{PreparedTransaction, Session, Statement};
     match &result.subject {
-        Some(subject) if !matches!(subject.kind, Session | Statement | PreparedTransaction) => result.identity(),
+        Some(subject) if !matches!(subject.kind, Session | Statement | PreparedTransaction) => {
+            result.identity()
+        }
         _ => format!("{}/{}", result.server, result.id),
     }
 }
 
 fn of_one(key: String, results: &[&CheckResult]) -> Reading {
     let level = results.iter().fold(Level::Unknown, |worst, result| worst.or_worse(level(&result.status)));
-    let mut worst: Vec<&&CheckResult> = results.iter().filter(|result| self::level(&result.status) == level).collect();
+    let mut worst: Vec<&&CheckResult> =
+        results.iter().filter(|result| self::level(&result.status) == level).collect();
     worst.truncate(10);
     let Some(first) = worst.first() else { return Reading::new(key, Level::Unknown, "") };
     let mut text: Vec<String> = worst.iter().map(|result| result.summary.clone()).collect();
@@ -173,7 +185,8 @@ fn of_one(key: String, results: &[&CheckResult]) -> Reading {
     if let Some(fix) = &first.fix {
         text.push(format!("{}\n{}", fix.sql, fix.safely));
     }
-    let reading = Reading::new(key, level, title).saying(text.join("\n")).fact("server", first.server.as_str());
+    let reading =
+        Reading::new(key, level, title).saying(text.join("\n")).fact("server", first.server.as_str());
     first.evidence.iter().take(8).fold(reading, |reading, figure| {
         reading.fact(figure.name.as_ref(), crate::amount(figure.value, &figure.unit))
     })
@@ -206,7 +219,11 @@ pub(crate) fn together(own: Vec<Reading>, others: impl IntoIterator<Item = Vec<R
 /// For each open incident of a check that ran and no longer names its subject: that it is over.
 ///
 /// A check answers once for each thing that it found, so what it found no more is fine.
-pub(crate) fn over<'k>(keys: impl Iterator<Item = &'k str>, readings: &[Reading], results: &[CheckResult]) -> Vec<Reading> {
+pub(crate) fn over<'k>(
+    keys: impl Iterator<Item = &'k str>,
+    readings: &[Reading],
+    results: &[CheckResult],
+) -> Vec<Reading> {
     let is_known = |key: &str| readings.iter().any(|reading| reading.key == key);
     let ran = |key: &str| {
         let of_check = |result: &&CheckResult| key.starts_with(&format!("{}/{}/", result.server, result.id));

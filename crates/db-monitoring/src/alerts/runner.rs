@@ -5,21 +5,18 @@
 //! goes on by itself, and brings what it told into the database afterwards.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use db_core::{Ground, Part, Result, Running, foreign};
-use db_notify::{NotifyConfig, SendError, Severity};
-use tokio::sync::{Notify, oneshot};
+use db_core::{Ground, Result, foreign};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::CheckResult;
 use crate::alerts::delivery::{Deliveries, Settled};
+use crate::alerts::part::Shared;
 use crate::alerts::readings::{over, together};
 use crate::alerts::store::{Done, Kept, Owed, Seen, Store};
-use crate::alerts::{AlertChannel, AlertConfig, AlertStatus, Incidents, Open, Reading, Told, of_checks};
+use crate::alerts::{Evaluate, Evaluation, Incidents, Open, Reading, Told, of_checks};
 
 /// A replica that looks at the server tries so often to lead; one that does not, so much more seldom.
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
@@ -37,111 +34,6 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// So much is kept in memory while the database is away.
 const MOST_UNSAVED: usize = 10_000;
 
-/// What is to be looked at: called at every look, and must not block.
-pub type Evaluate = Arc<dyn Fn() -> Evaluation + Send + Sync>;
-
-/// Says elsewhere that conditions are looked at; it is told the gravest that is open.
-pub type Beat = Arc<
-    dyn Fn(Option<Severity>) -> Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>> + Send + Sync,
->;
-
-/// All conditions at one look.
-///
-/// ```
-/// use db_monitoring::alerts::Evaluation;
-///
-/// let blind = Evaluation::default();
-/// assert!(blind.checks.is_none(), "another replica looks at the server, or nobody does");
-/// ```
-#[derive(Debug, Clone, Default)]
-pub struct Evaluation {
-    /// What this process sees on its own side.
-    pub own: Vec<Reading>,
-    /// What the server was found to be like; none where this replica does not look at it.
-    pub checks: Option<Vec<CheckResult>>,
-}
-
-/// Tells people. Cheap to clone: all clones are one.
-///
-/// ```
-/// use std::sync::Arc;
-/// use db_monitoring::alerts::{AlertConfig, Alerts, Evaluation};
-/// use db_notify::NotifyConfig;
-///
-/// let alerts = Alerts::new(AlertConfig::default(), NotifyConfig::default(), Vec::new(), None);
-/// let part = alerts.part(Arc::new(Evaluation::default)); // to `Db::connect_with`
-/// assert!(!alerts.status().leads);
-/// ```
-#[derive(Clone)]
-pub struct Alerts {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    config: AlertConfig,
-    notify: NotifyConfig,
-    channels: Vec<AlertChannel>,
-    beat: Option<Beat>,
-    status: Mutex<AlertStatus>,
-    stop: Notify,
-}
-
-impl Alerts {
-    /// Alerts that go to these channels. `beat` is called once a minute by the replica that tells people.
-    pub fn new(
-        config: AlertConfig,
-        notify: NotifyConfig,
-        channels: Vec<AlertChannel>,
-        beat: Option<Beat>,
-    ) -> Self {
-        let status = Mutex::default();
-        Alerts { shared: Arc::new(Shared { config, notify, channels, beat, status, stop: Notify::new() }) }
-    }
-
-    /// What attaches to the platform: it looks at what `evaluate` tells for as long as the platform runs.
-    pub fn part(&self, evaluate: Evaluate) -> Part {
-        let shared = Arc::clone(&self.shared);
-        Part::named("alerts").starting(|ground| async move {
-            let (ended, has_ended) = oneshot::channel();
-            let runner = Runner::new(Arc::clone(&shared), ground.clone(), evaluate);
-            ground.spawn(async move {
-                runner.run().await;
-                let _nobody_waits = ended.send(());
-            });
-            let [health, metrics, stop] = [(); 3].map(|()| Arc::clone(&shared));
-            Ok(Running::new()
-                .with_health(move || health.status().health())
-                .with_metrics(move || metrics.status().measures())
-                .with_stop(|| async move {
-                    stop.stop.notify_one();
-                    let _gone_anyway = has_ended.await;
-                }))
-        })
-    }
-
-    /// How alerting itself is.
-    pub fn status(&self) -> AlertStatus {
-        self.shared.status().clone()
-    }
-
-    /// What is bad, for how long it must be, and when nobody is told.
-    pub fn config(&self) -> &AlertConfig {
-        &self.shared.config
-    }
-}
-
-impl std::fmt::Debug for Alerts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Alerts").field("status", &self.status()).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn status(&self) -> MutexGuard<'_, AlertStatus> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Which replica this one is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seat {
@@ -153,7 +45,7 @@ enum Seat {
     Cut,
 }
 
-struct Runner {
+pub(crate) struct Runner {
     shared: Arc<Shared>,
     ground: Ground,
     evaluate: Evaluate,
@@ -175,7 +67,7 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(shared: Arc<Shared>, ground: Ground, evaluate: Evaluate) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, ground: Ground, evaluate: Evaluate) -> Self {
         let deliveries = Deliveries::start(shared.channels.clone(), shared.notify.clone());
         Runner {
             shared,
@@ -198,7 +90,7 @@ impl Runner {
         }
     }
 
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let mut looks = interval(shared.config.every.max(Duration::from_millis(10)));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -266,7 +158,8 @@ impl Runner {
         if self.store.is_none() && self.connecting.is_none() && is_due {
             self.connected = Some(now);
             let ground = self.ground.clone();
-            self.connecting = Some(tokio::spawn(async move { Store::open(ground.connect_direct().await?).await }));
+            self.connecting =
+                Some(tokio::spawn(async move { Store::open(ground.connect_direct().await?).await }));
         }
     }
 
@@ -312,7 +205,9 @@ impl Runner {
     fn arrived(&mut self, store: Store) {
         if let Some(error) = &store.without_tables {
             let way_out = "let the role create it, or create the schema dbp and give it to the role";
-            let trouble = format!("incidents do not outlive this process, because the schema dbp is missing: {error}; {way_out}");
+            let trouble = format!(
+                "incidents do not outlive this process, because the schema dbp is missing: {error}; {way_out}"
+            );
             if self.shared.status().trouble.as_ref() != Some(&trouble) {
                 tracing::error!("{trouble}");
             }
@@ -390,8 +285,12 @@ impl Runner {
     /// Keeps what changed, and then sends it.
     async fn tell(&mut self, readings: &[Reading], told: &[Told]) {
         let mut owed = self.deliveries.owed(told);
-        let changed: Vec<String> =
-            readings.iter().map(|reading| &reading.key).filter(|key| told.iter().any(|one| is_of(one, key))).cloned().collect();
+        let changed: Vec<String> = readings
+            .iter()
+            .map(|reading| &reading.key)
+            .filter(|key| told.iter().any(|one| is_of(one, key)))
+            .cloned()
+            .collect();
         // What nobody is told of, because of a silence, is kept with the next that is.
         if told.is_empty() {
             return;
@@ -454,7 +353,9 @@ impl Runner {
         let is_due = self.reported.as_ref().is_none_or(|(at, last)| {
             let is_old = now.saturating_duration_since(*at) >= BETWEEN_REPORTS;
             // Their words change at every look, and what they mean does not.
-            let levels = |seen: &Seen| seen.readings.iter().map(|one| (one.key.clone(), one.level)).collect::<Vec<_>>();
+            let levels = |seen: &Seen| {
+                seen.readings.iter().map(|one| (one.key.clone(), one.level)).collect::<Vec<_>>()
+            };
             is_old || levels(last) != levels(&seen)
         });
         if !is_due {

@@ -36,7 +36,9 @@ enum Window {
 
 /// A text that is no silence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no silence ({why}): write \"* @ 0 2 * * SUN for 2h\" or \"locks* @ FROM..TO\" with RFC 3339 times")]
+#[error(
+    "{text:?} is no silence ({why}): write \"* @ 0 2 * * SUN for 2h\" or \"locks* @ FROM..TO\" with RFC 3339 times"
+)]
 pub struct InvalidSilence {
     text: String,
     why: String,
@@ -65,9 +67,11 @@ impl Silence {
             }
             Window::Once { from, to }
         } else {
-            let (cron, lasts) = window.rsplit_once(" for ").ok_or_else(|| wrong("it does not say for how long"))?;
+            let (cron, lasts) =
+                window.rsplit_once(" for ").ok_or_else(|| wrong("it does not say for how long"))?;
             let at = Cron::parse(cron, "UTC").map_err(|error| wrong(&error.to_string()))?;
-            let lasts = duration(lasts.trim()).ok_or_else(|| wrong("its duration is none, as 90m or 2h is"))?;
+            let lasts =
+                duration(lasts.trim()).ok_or_else(|| wrong("its duration is none, as 90m or 2h is"))?;
             Window::Often { at: Box::new(at), lasts }
         };
         Ok(Silence { keys, window })

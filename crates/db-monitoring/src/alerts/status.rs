@@ -63,11 +63,9 @@ impl AlertStatus {
     /// The same as figures that every exporter understands.
     pub(crate) fn measures(&self) -> Vec<Measure> {
         let gauge = |name, unit, value: f64| Measure::new(name, MeasureKind::Gauge, unit, value);
-        let count =
-            |name, value: u64| Measure::new(name, MeasureKind::Counter, "{message}", value as f64);
-        let age = |at: Option<SystemTime>| {
-            at.map_or(-1.0, |at| at.elapsed().unwrap_or_default().as_secs_f64())
-        };
+        let count = |name, value: u64| Measure::new(name, MeasureKind::Counter, "{message}", value as f64);
+        let age =
+            |at: Option<SystemTime>| at.map_or(-1.0, |at| at.elapsed().unwrap_or_default().as_secs_f64());
         let open = |critical: bool| {
             let count = self.open.iter().filter(|one| one.open.critical == critical).count();
             let severity = if critical { Severity::Critical } else { Severity::Warning };

@@ -9,11 +9,11 @@ use db_core::{Error, Result};
 use diesel::sql_types::{BigInt, Bool, Double, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::alerts::store_sql as sql;
-use crate::alerts::{Open, Reading, Told};
+use crate::alerts::{Incidents, Open, OpenIncident, Reading, Told};
 
 /// One question to the server takes at most this long; then the session is given up.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -205,6 +205,34 @@ impl Store {
         let read = sql_query(sql::READ).bind::<Text, _>(instance).bind::<Text, _>(write(seen)?);
         within(async { Ok(read.execute(&mut self.conn).await.map(drop)?) }).await
     }
+}
+
+/// The incidents that are open in a database, as its service has kept them; none where it has kept nothing.
+///
+/// ```no_run
+/// # async fn show(conn: &mut diesel_async::AsyncPgConnection) -> db_core::Result<()> {
+/// for incident in db_monitoring::alerts::open_in(conn).await? {
+///     println!("{}: {}", incident.incident, incident.open.title);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// What the server says, such as that the role may not read the schema `dbp`.
+///
+/// # Cancel safety
+/// Dropping the future abandons the question.
+pub async fn open_in(conn: &mut AsyncPgConnection) -> Result<Vec<OpenIncident>> {
+    if !sql_query(sql::ARE_THERE).get_result::<Flag>(conn).await?.it {
+        return Ok(Vec::new());
+    }
+    let kept: Vec<Kept> = read(&sql_query(sql::OPEN).get_result::<Json>(conn).await?.it)?;
+    let mut incidents = Incidents::default();
+    for Kept { key, number, open } in kept {
+        incidents.take_in(&key, number, open);
+    }
+    Ok(incidents.open())
 }
 
 /// The answer, or that there was none in time.

@@ -42,8 +42,8 @@ pub(crate) const LEADS: &str = concat!("SELECT ", holds!(), " AS it");
 pub(crate) const IN_RECOVERY: &str = "SELECT pg_is_in_recovery() AS it";
 
 /// Whether all of them are there.
-pub(crate) const ARE_THERE: &str = "SELECT to_regclass('dbp.alert') IS NOT NULL \
-    AND to_regclass('dbp.alert_message') IS NOT NULL AND to_regclass('dbp.alert_reading') IS NOT NULL AS it";
+pub(crate) const ARE_THERE: &str = "SELECT pg_catalog.to_regclass('dbp.alert') IS NOT NULL \
+    AND pg_catalog.to_regclass('dbp.alert_message') IS NOT NULL AND pg_catalog.to_regclass('dbp.alert_reading') IS NOT NULL AS it";
 
 /// Tries to lead. A session that has the lock takes it no second time.
 pub(crate) const TRY_TO_LEAD: &str =
@@ -65,6 +65,10 @@ pub(crate) const LOOK: &str = concat!(
 pub(crate) const OWED: &str = "SELECT coalesce(jsonb_agg(jsonb_build_object('id', m.id, 'channel', m.channel, \
     'told', m.told) ORDER BY m.owed), '[]')::text AS it FROM dbp.alert_message m WHERE m.done IS NULL \
     AND m.owed <= clock_timestamp() - make_interval(secs => $1)";
+
+/// The incidents that are open.
+pub(crate) const OPEN: &str = "SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('key', a.key, \
+    'number', a.number, 'open', a.open)), '[]')::text AS it FROM dbp.alert a WHERE a.open IS NOT NULL";
 
 /// Keeps incidents and what is owed because of them, both or neither.
 pub(crate) const KEEP: &str = "WITH owed AS (INSERT INTO dbp.alert_message (id, channel, told) \

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use db_notify::{
-    BoxFuture, Channel, Delivery, Email, Message, Notifier, NotifyConfig, PagerDuty, Secret, SendError, Severity,
-    Slack, Webhook,
+    BoxFuture, Channel, Delivery, Email, Message, Notifier, NotifyConfig, PagerDuty, Secret, SendError,
+    Severity, Slack, Webhook,
 };
 
 use crate::listener::Listener;
@@ -174,7 +174,10 @@ async fn a_delivery_answers_what_became_of_it_under_the_id_that_was_given() {
     };
     assert!(error.is_permanent, "{error}");
     // The same key and the same id: it is for whoever gives ids to know.
-    assert_eq!(notifier.deliver(0, "locks#1:graver", message("graver")).await, Delivery::Sent { attempts: 1 });
+    assert_eq!(
+        notifier.deliver(0, "locks#1:graver", message("graver")).await,
+        Delivery::Sent { attempts: 1 }
+    );
     assert_eq!(notifier.deliver(1, "x", message("nobody")).await, Delivery::Dropped);
     let ids: Vec<_> = listener.seen().iter().map(|request| request.headers["webhook-id"].clone()).collect();
     assert_eq!(ids, ["locks#1:raised", "locks#1:raised", "locks#1:graver", "locks#1:graver"]);

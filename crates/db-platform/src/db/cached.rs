@@ -121,6 +121,16 @@ impl Db {
         // Its mark comes last before COMMIT, and its bump first behind it.
         let parts: Vec<_> = parts.into_iter().chain([cache.part()]).collect();
         let db = Db::connect_without_cache(config, parts).await?;
+        #[cfg(feature = "monitoring")]
+        {
+            let counted = cache.clone();
+            let _ = db.watched.cache.set(Arc::new(move || {
+                let stats = counted.cache().stats();
+                let hits = stats.first_tier_hits.saturating_add(stats.second_tier_hits);
+                let misses: u64 = stats.misses.iter().map(|(_, misses)| misses).sum();
+                (hits.saturating_add(misses), hits)
+            }));
+        }
         let told = cache.clone();
         // A failover may have lost commits whose values are cached: they go before the new writer is named.
         db.router.on_history(move |system, timeline| {

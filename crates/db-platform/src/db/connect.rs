@@ -1,7 +1,7 @@
 //! Builds a [`Db`]: finds the primary, opens the pools, starts the monitors and then the parts.
 
 use std::sync::Arc;
-#[cfg(any(feature = "monitoring", feature = "otel"))]
+#[cfg(feature = "otel")]
 use std::sync::OnceLock;
 #[cfg(feature = "monitoring")]
 use std::sync::Weak;
@@ -13,12 +13,16 @@ use db_replica_routing::{NodeStatus, Purpose, Router, Signals};
 use db_retry::{Retry, RetryConfig};
 
 use super::{Db, PATIENCE, close};
+#[cfg(feature = "alerts")]
+use crate::alerting::Looks;
 use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::ground::Standing;
 use crate::lost_writes::LostWrites;
 use crate::parts::Wants;
 use crate::servers::{ServerFacts, Servers};
+#[cfg(feature = "monitoring")]
+use crate::watched::Watched;
 
 impl Db {
     /// Connects: finds the primary, starts the pools and the monitors.
@@ -78,9 +82,20 @@ impl Db {
         #[cfg(feature = "monitoring")]
         let monitor = db_monitoring::Monitor::new(config.monitoring.clone());
         #[cfg(feature = "monitoring")]
-        let pools: Arc<OnceLock<Weak<Router<Pool>>>> = Arc::default();
+        let watched: Arc<Watched> = Arc::default();
+        #[cfg(feature = "alerts")]
+        let alerts = crate::alerting::of(&config)?;
+        #[cfg(feature = "alerts")]
+        let parts = alerts
+            .as_ref()
+            .map(|alerts| {
+                let (monitor, watched) = (monitor.clone(), Arc::clone(&watched));
+                crate::alerting::part(alerts, Looks { monitor, pools: look_at_pools(&watched), watched })
+            })
+            .into_iter()
+            .chain(parts);
         #[cfg(feature = "monitoring")]
-        let parts = monitor.part(Some(look_at_pools(&pools))).into_iter().chain(parts);
+        let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
         let mut wants = Wants::of(parts);
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
@@ -125,7 +140,7 @@ impl Db {
         };
         let router = Arc::new(Router::start(nodes, open, watch, config.router.clone(), signals));
         #[cfg(feature = "monitoring")]
-        let _ = pools.set(Arc::downgrade(&router));
+        let _ = watched.router.set(Arc::downgrade(&router));
         if !config.patroni.is_empty() {
             router.follow_patroni(config.patroni);
         }
@@ -155,6 +170,10 @@ impl Db {
             lost_writes: LostWrites::watched_in(config.environment),
             #[cfg(feature = "monitoring")]
             monitor,
+            #[cfg(feature = "monitoring")]
+            watched,
+            #[cfg(feature = "alerts")]
+            alerts,
             #[cfg(feature = "report")]
             direct: for_reports,
             #[cfg(all(feature = "monitoring", feature = "otel"))]
@@ -171,8 +190,8 @@ impl Db {
 
 /// Tells how busy the router's pools are, once there is one, and keeps none alive.
 #[cfg(feature = "monitoring")]
-fn look_at_pools(router: &Arc<OnceLock<Weak<Router<Pool>>>>) -> db_monitoring::LookAtPools {
-    let router = Arc::clone(router);
+fn look_at_pools(watched: &Arc<Watched>) -> db_monitoring::LookAtPools {
+    let watched = Arc::clone(watched);
     let load = |purpose, pool: &Pool| {
         let status = pool.status();
         db_monitoring::PoolLoad {
@@ -183,7 +202,7 @@ fn look_at_pools(router: &Arc<OnceLock<Weak<Router<Pool>>>>) -> db_monitoring::L
         }
     };
     Arc::new(move || {
-        let router = router.get().and_then(Weak::upgrade);
+        let router = watched.router.get().and_then(Weak::upgrade);
         router.map(|router| router.sources(load)).unwrap_or_default()
     })
 }

@@ -22,6 +22,21 @@ impl Db {
         self.monitor.slow_queries(n)
     }
 
+    /// What tells people what is wrong with the database; none where `Config::notifications` names nobody, or alerts are
+    /// turned off.
+    ///
+    /// ```no_run
+    /// # fn show(db: db_platform::Db) {
+    /// for incident in db.alerts().map(|alerts| alerts.status().open).unwrap_or_default() {
+    ///     println!("{} since {}: {}", incident.key, incident.open.since, incident.open.title);
+    /// }
+    /// # }
+    /// ```
+    #[cfg(feature = "alerts")]
+    pub fn alerts(&self) -> Option<&db_monitoring::alerts::Alerts> {
+        self.alerts.as_ref()
+    }
+
     /// What is known of all statements: what each cost, how many failed and with which code.
     pub fn monitor(&self) -> &Monitor {
         &self.monitor

@@ -39,7 +39,9 @@ impl Db {
         #[cfg(feature = "otel")]
         let meter = Arc::clone(&self.meter);
         #[cfg(feature = "monitoring")]
-        let monitor = self.monitor.clone();
+        let (monitor, watched) = (self.monitor.clone(), Arc::clone(&self.watched));
+        #[cfg(feature = "alerts")]
+        let alerts = self.alerts.clone();
         #[cfg(feature = "report")]
         let direct = self.direct.clone();
         #[cfg(all(feature = "monitoring", feature = "otel"))]
@@ -59,6 +61,10 @@ impl Db {
             meter: Arc::clone(&meter),
             #[cfg(feature = "monitoring")]
             monitor: monitor.clone(),
+            #[cfg(feature = "monitoring")]
+            watched: Arc::clone(&watched),
+            #[cfg(feature = "alerts")]
+            alerts: alerts.clone(),
             #[cfg(feature = "report")]
             direct: direct.clone(),
             #[cfg(all(feature = "monitoring", feature = "otel"))]

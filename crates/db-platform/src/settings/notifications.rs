@@ -77,7 +77,18 @@ const SEVERITY: Text = Text {
 
 const NOTIFICATIONS: Group = Group {
     title: "Where people are told",
-    settings: &[&ENABLED, &EMAIL, &EMAIL_FROM, &SMTP_URL, &WEBHOOK, &WEBHOOK_SECRET, &PAGERDUTY_KEY, &PAGERDUTY_URL, &HEARTBEAT, &SEVERITY],
+    settings: &[
+        &ENABLED,
+        &EMAIL,
+        &EMAIL_FROM,
+        &SMTP_URL,
+        &WEBHOOK,
+        &WEBHOOK_SECRET,
+        &PAGERDUTY_KEY,
+        &PAGERDUTY_URL,
+        &HEARTBEAT,
+        &SEVERITY,
+    ],
     elsewhere: &[
         Foreign::new("SLACK_WEBHOOK_URL", "write it into `NOTIFICATION_WEBHOOK`")
             .unless("NOTIFICATION_WEBHOOK"),

@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 102] = [
+const NEWER: [&str; 114] = [
     "METRICS_RETENTION_DAYS",
     "MONITORING_ENABLED",
     "DB_POOL_HARMLESS_FUNCTIONS",
@@ -121,7 +121,19 @@ const NEWER: [&str; 102] = [
     "SMTP_URL",
     "NOTIFICATION_WEBHOOK",
     "NOTIFICATION_WEBHOOK_SECRET",
+    "NOTIFICATION_PAGERDUTY_KEY",
+    "NOTIFICATION_PAGERDUTY_URL",
+    "NOTIFICATION_HEARTBEAT",
     "NOTIFICATION_SEVERITY",
+    "ALERTS_ENABLED",
+    "ALERT_POOL_USAGE",
+    "ALERT_CACHE_HIT_RATE",
+    "ALERT_QUERY_TIME",
+    "ALERT_ERROR_RATE",
+    "ALERT_REPLICATION_LAG",
+    "ALERT_AFTER",
+    "ALERT_RESOLVE_AFTER",
+    "ALERT_SILENCES",
     "BACKUP_DIR",
     "CLOUD_STORAGE_ENABLED",
     "CLOUD_STORAGE_PROVIDER",
@@ -178,7 +190,7 @@ const NEWER: [&str; 102] = [
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 32] = [
+const NEWER_ELSEWHERE: [&str; 28] = [
     "S3_RETENTION_PERIOD",
     "S3_RETENTION_MODE",
     "NODE_ENV",
@@ -204,10 +216,6 @@ const NEWER_ELSEWHERE: [&str; 32] = [
     "PGGSSLIB",
     "PARTITIONING_ENABLED",
     "PARTITION_MAINTENANCE_SCHEDULE",
-    "ALERT_POOL_USAGE",
-    "ALERT_CACHE_HIT_RATE",
-    "ALERT_QUERY_TIME",
-    "ALERT_ERROR_RATE",
     "BACKUP_PASSPHRASE",
     "SLACK_WEBHOOK_URL",
     "DISCORD_WEBHOOK_URL",

@@ -21,7 +21,8 @@ impl Story {
 
     /// One look at `seconds`; what is told, as `incident:what`.
     fn look(&mut self, seconds: u64, levels: &[(&str, Level)]) -> Vec<String> {
-        let readings: Vec<_> = levels.iter().map(|(key, level)| Reading::new(*key, *level, "title")).collect();
+        let readings: Vec<_> =
+            levels.iter().map(|(key, level)| Reading::new(*key, *level, "title")).collect();
         let after = Duration::from_secs(seconds);
         let told = self.incidents.step(&readings, &self.config, self.start + after, UNIX_EPOCH + after);
         told.iter().map(Told::id).collect()

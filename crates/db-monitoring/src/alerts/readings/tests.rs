@@ -17,7 +17,10 @@ fn table(name: &str) -> Option<Subject> {
 
 #[track_caller]
 fn level_of(readings: &[Reading], key: &str) -> Level {
-    readings.iter().find(|reading| reading.key == key).map_or_else(|| panic!("no {key}"), |reading| reading.level)
+    readings
+        .iter()
+        .find(|reading| reading.key == key)
+        .map_or_else(|| panic!("no {key}"), |reading| reading.level)
 }
 
 #[test]
@@ -44,7 +47,10 @@ fn figures_are_bad_from_their_mark_on_and_fine_well_below_it() {
         let readings = Readings { cache: Some((asked, answered)), ..Readings::default() };
         level_of(&readings.of(&config), "cache-hit-rate")
     };
-    assert_eq!((cache(100, 69), cache(100, 72), cache(100, 74)), (Level::Warning, Level::Between, Level::Fine));
+    assert_eq!(
+        (cache(100, 69), cache(100, 72), cache(100, 74)),
+        (Level::Warning, Level::Between, Level::Fine)
+    );
 }
 
 #[test]

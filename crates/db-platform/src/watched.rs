@@ -1,0 +1,65 @@
+//! What is looked at beside the statements, once it is there: the servers, the cache, what checks found.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use db_monitoring::CheckResult;
+use db_pool::Pool;
+use db_replica_routing::{Router, Topology};
+
+/// What checks found; none where this process does not look at the server.
+pub(crate) type LookAtChecks = Arc<dyn Fn() -> Option<Vec<CheckResult>> + Send + Sync>;
+/// How many reads the cache was asked for so far, and how many it answered.
+pub(crate) type CountReads = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is looked at beside the statements. Each part comes when it is made, because parts are made before there is a
+/// [`Db`](crate::Db).
+#[derive(Default)]
+pub(crate) struct Watched {
+    pub(crate) router: OnceLock<Weak<Router<Pool>>>,
+    pub(crate) cache: OnceLock<CountReads>,
+    pub(crate) checks: OnceLock<LookAtChecks>,
+    cache_reads: Mutex<VecDeque<(Instant, u64, u64)>>,
+}
+
+impl Watched {
+    /// The servers.
+    pub(crate) fn topology(&self) -> Option<Topology> {
+        self.router.get().and_then(Weak::upgrade).map(|router| router.topology())
+    }
+
+    /// What checks found.
+    pub(crate) fn checks(&self) -> Option<Vec<CheckResult>> {
+        self.checks.get().and_then(|look| look())
+    }
+
+    /// How many reads the cache was asked for in the last minute, as far as anybody looked, and how many it answered; none
+    /// without a cache.
+    pub(crate) fn cache_reads(&self, now: Instant) -> Option<(u64, u64)> {
+        let (asked, answered) = self.cache.get()?();
+        let mut notes = self.cache_reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |(at, ..): &(Instant, u64, u64), old| now.saturating_duration_since(*at) >= old;
+        // One that is older than a minute stays, to compare with.
+        while notes.get(1).is_some_and(|note| is_old(note, MINUTE)) {
+            notes.pop_front();
+        }
+        if notes.back().is_none_or(|note| is_old(note, MINUTE / 60)) {
+            notes.push_back((now, asked, answered));
+        }
+        let (asked_then, answered_then) = match (notes.len(), notes.front()) {
+            (2.., Some((_, asked, answered))) => (*asked, *answered),
+            // Nobody has looked before: since the start.
+            _ => (0, 0),
+        };
+        Some((asked.saturating_sub(asked_then), answered.saturating_sub(answered_then)))
+    }
+}
+
+impl std::fmt::Debug for Watched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched").finish_non_exhaustive()
+    }
+}
