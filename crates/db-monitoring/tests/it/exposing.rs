@@ -162,3 +162,57 @@ async fn the_router_answers_while_the_server_is_gone() -> Tested {
     parse(&text);
     Ok(())
 }
+
+/// The names of metrics that a text of Prometheus' language mentions.
+fn mentioned(text: &str) -> HashSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("pg_") || word.starts_with("dbp_")).collect()
+}
+
+#[tokio::test]
+async fn the_board_and_the_rules_ask_for_what_is_exported() -> Tested {
+    let cluster = Cluster::builder().standbys(1).start().await?;
+    cluster.wait_until_caught_up(1).await?;
+    let mut setup = cluster.connect(0).await?;
+    setup.batch_execute(
+        "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES; SELECT pg_create_physical_replication_slot('s', true)",
+    )
+    .await?;
+    let collecting = crate::collecting::collector(&cluster.primary_url());
+    let latest = || collecting.0.latest();
+    db_testkit::until("everything was read", async || {
+        latest().lag.get().is_ok_and(|lag| !lag.standbys.is_empty())
+            && latest().database_sizes.get().is_ok()
+            && latest().by_database.values().any(|it| it.sequences.get().is_ok() && it.tables.get().is_ok())
+    })
+    .await;
+    let mut snapshot = (*latest()).clone();
+    let mut statement = db_monitoring::server::ServerStatement::default();
+    statement.queryid = Some(-7);
+    snapshot.statements = db_monitoring::server::Section::read(SystemTime::now(), vec![statement]);
+    // A cluster without checksums has no such figure.
+    let mut databases = snapshot.databases.get().unwrap().clone();
+    databases[0].checksum_failures = Some(0);
+    snapshot.databases = db_monitoring::server::Section::read(SystemTime::now(), databases);
+    let text = metrics_text(&snapshot);
+    let names: HashSet<String> =
+        parse(&text).iter().map(|sample| sample.split('{').next().unwrap().to_owned()).collect();
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/monitoring");
+    let board = std::fs::read_to_string(docs.join("grafana.json"))?;
+    let board: serde_json::Value = serde_json::from_str(&board)?;
+    let panels = board["panels"].as_array().unwrap().iter();
+    let asked = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut expressions: Vec<String> =
+        asked.map(|target| target["expr"].as_str().unwrap().to_owned()).collect();
+    let rules = std::fs::read_to_string(docs.join("alert-rules.yml"))?;
+    let lines: Vec<_> = rules.lines().collect();
+    expressions
+        .extend(lines.windows(2).filter(|two| two[0].trim() == "expr: >-").map(|two| two[1].to_owned()));
+    assert!(expressions.len() > 30, "{expressions:?}");
+    for expression in &expressions {
+        for name in mentioned(expression) {
+            assert!(names.contains(name), "{name} is not exported: {expression}");
+        }
+    }
+    Ok(())
+}
