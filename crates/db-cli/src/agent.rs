@@ -3,6 +3,7 @@
 mod figures;
 mod jobs;
 mod page;
+mod reports;
 mod tell;
 mod watch;
 
@@ -26,7 +27,10 @@ const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, CliError> {
     let ground = Arc::new(jobs::Ground::read(options)?);
-    let jobs = jobs::all(&ground).await?;
+    let mut jobs = jobs::all(&ground).await?;
+    if let Some(directory) = &command.reports {
+        jobs.extend(reports::jobs(&ground, directory)?);
+    }
     let collects_only = command.collect != Collect::Off && command.metrics.is_some() && !command.plan;
     if jobs.is_empty() && !collects_only {
         return Err(CliError::NoJobs);

@@ -15,6 +15,10 @@ pub(crate) struct Agent {
     /// Whose statistics are among the metrics: those of the server and of its own database, of all of its databases, or none.
     #[arg(long, value_name = "DATABASES", value_enum, default_value_t = Collect::Own)]
     pub(crate) collect: Collect,
+    /// Write reports on the server into this directory: each hour, each day at 6:15 and each Monday at 6:45, in UTC, as HTML
+    /// and JSON, compared with the one before of its kind. It keeps 48 hours, 31 days and 53 weeks.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) reports: Option<std::path::PathBuf>,
     /// How long a run may go on after SIGTERM before it is cancelled.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) grace: Duration,

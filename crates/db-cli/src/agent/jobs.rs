@@ -80,12 +80,15 @@ impl Ground {
 /// All jobs, in the order in which a status shows them.
 pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
     let schedules = &ground.schedules;
-    let last = match ground.cluster().await {
-        Ok((_, cluster)) => last_success(&cluster).await,
-        Err(error) => {
-            tracing::warn!("whether a backup is overdue is not known yet: {error}");
-            None
-        }
+    let last = match schedules.full {
+        None => None,
+        Some(_) => match ground.cluster().await {
+            Ok((_, cluster)) => last_success(&cluster).await,
+            Err(error) => {
+                tracing::warn!("whether a backup is overdue is not known yet: {error}");
+                None
+            }
+        },
     };
     let mut jobs = Vec::new();
     if let Some(cron) = &schedules.full {
@@ -111,7 +114,7 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
     Ok(jobs)
 }
 
-fn job<F>(
+pub(super) fn job<F>(
     ground: &Arc<Ground>,
     name: &str,
     cron: &Cron,

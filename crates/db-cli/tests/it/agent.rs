@@ -252,7 +252,7 @@ async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too
 #[tokio::test]
 async fn an_agent_says_what_it_would_do_and_refuses_to_do_nothing() {
     let database = [("DATABASE_URL", "postgres://ann:hunter2@127.0.0.1:1/app")];
-    let nothing = dbctl(&database, &["agent"]).await;
+    let nothing = dbctl(&database, &["agent", "--metrics", "off"]).await;
     assert!(nothing.code == Some(1) && nothing.err.contains("set BACKUP_SCHEDULE"), "{}", nothing.err);
     let home = tempfile::tempdir().unwrap();
     let store = home.path().to_str().unwrap();
