@@ -63,7 +63,8 @@ impl Draft {
     /// backup.
     pub(crate) fn writer_of_run(&self, run: &str, options: WriterOptions) -> Result<ChunkWriter> {
         let stem = format!("{}/{run}", self.cluster.packs_path(&self.summary.id));
-        ChunkWriter::new(Arc::clone(&self.cluster.inside), stem, Arc::clone(&self.known), options)
+        let of_pages = self.summary.kind.is_physical();
+        ChunkWriter::new(Arc::clone(&self.cluster.inside), stem, Arc::clone(&self.known), of_pages, options)
     }
 
     /// Publishes it: from here on it exists. What was written before is durable by then, because each put

@@ -109,6 +109,8 @@ enum Packed {
 /// What the threads share.
 struct Pool {
     compression: Compression,
+    /// Whether most of it are pages of a server's files.
+    of_pages: bool,
     known: Arc<Known>,
     packers: Mutex<Vec<Packer>>,
     /// For chunks.
@@ -128,11 +130,13 @@ impl ChunkWriter {
         inside: Arc<Inside>,
         stem: String,
         known: Arc<Known>,
+        of_pages: bool,
         options: WriterOptions,
     ) -> Result<Self> {
         let workers = options.workers.max(1);
         let pool = Arc::new(Pool {
             compression: options.compression,
+            of_pages,
             known,
             packers: Mutex::default(),
             buffers: Buffers::default(),
@@ -257,7 +261,8 @@ impl Pool {
             return Ok(Packed::Known(id));
         }
         let idle = self.packers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut packer = idle.map_or_else(|| Packer::new(self.compression), Ok)?;
+        let new = if self.of_pages { Packer::of_pages } else { Packer::new };
+        let mut packer = idle.map_or_else(|| new(self.compression), Ok)?;
         let frame = packer.pack_into(id, &chunk, self.frames.take());
         self.packers.lock().unwrap_or_else(PoisonError::into_inner).push(packer);
         self.buffers.give_back(chunk);
