@@ -178,3 +178,89 @@ impl std::io::Write for Pieces {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::chunk::ChunkTable;
+    use crate::manifest::{File, Kind, Root, ServerFacts, What};
+    use crate::{Cluster, Keys, Protection, Repository, Store, VerifyOptions, WriterOptions};
+
+    /// Takes a backup of files that fill several packs, of several chunks each.
+    async fn taken(cluster: &Cluster, base: Option<&Manifest>) -> Manifest {
+        let draft = cluster.begin(Kind::Full, ServerFacts::default(), base).await.unwrap();
+        let options = WriterOptions { compression: Compression::None, ..WriterOptions::default() };
+        let mut writer = draft.writer(options).unwrap();
+        let mut files = Vec::new();
+        for number in 0..20_u8 {
+            writer.begin_file(1 << 20).await.unwrap();
+            writer.write(&vec![number; 900_000]).await.unwrap();
+            files.push(File {
+                path: number.to_string(),
+                root: Root::Data,
+                what: What::File { extent: writer.end_file() },
+                mode: 0o600,
+                modified: chrono::DateTime::UNIX_EPOCH,
+            });
+        }
+        let content = writer.finish().await.unwrap().content;
+        let summary = draft.publish(files, content).await.unwrap();
+        cluster.manifest(&summary.id).await.unwrap()
+    }
+
+    /// Writes the manifest as versions before 2026-11-28 did: its packs do not say how many frames they have.
+    fn write_as_before(directory: &std::path::Path, cluster: &Cluster, manifest: &Manifest) {
+        let path = cluster.manifest_path(&manifest.summary.id);
+        let mut content = serde_json::to_value(&manifest.content).unwrap();
+        for pack in content["packs"].as_array_mut().unwrap() {
+            assert!(matches!(pack.as_object_mut().unwrap().remove("frames"), Some(Value::Number(_))));
+        }
+        let mut packer = Packer::new(Compression::Zstd(3)).unwrap();
+        let mut container = Container::create(&cluster.inside.ring, &path, 64 << 10).unwrap();
+        for text in [
+            serde_json::to_vec(&manifest.summary).unwrap(),
+            serde_json::to_vec(&(&manifest.files, &content)).unwrap(),
+        ] {
+            container.push(packer.pack(&text).unwrap()).unwrap();
+        }
+        std::fs::write(directory.join(path), container.finish().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_backup_whose_manifest_does_not_say_how_many_frames_a_pack_has_is_read_and_built_upon() {
+        for protection in [Protection::Encrypted, Protection::Authenticated] {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::local(directory.path()).unwrap();
+            let (repository, _) = Repository::init(store, &Keys::generate(), protection).await.unwrap();
+            let cluster = repository.cluster(0);
+            let new = taken(&cluster, None).await;
+            let several = |content: &ChunkTable| content.packs.iter().any(|pack| pack.frames > 3);
+            assert!(new.content.packs.len() > 1 && several(&new.content), "{:?}", new.content.packs);
+
+            write_as_before(directory.path(), &cluster, &new);
+
+            let old = cluster.manifest(&new.summary.id).await.unwrap();
+            assert!(old.content.packs.iter().all(|pack| pack.frames == 0));
+            // One that uses its chunks, and packs of which it uses only some.
+            let reused = taken(&cluster, Some(&old)).await;
+            assert_eq!(reused.summary.figures.reuses, [old.summary.id.clone()]);
+            for manifest in [&old, &reused] {
+                let reader = cluster.reader(manifest, 2);
+                for (number, file) in manifest.files.iter().enumerate() {
+                    let read = reader.read_to_vec(file.extent().unwrap()).await.unwrap();
+                    assert!(read == vec![u8::try_from(number).unwrap(); 900_000], "file {number}");
+                }
+            }
+            let verdict = cluster.verify(VerifyOptions::default()).await.unwrap();
+            assert!(verdict.holds(), "{:?}", verdict.findings);
+
+            // A pack that was cut is still damage.
+            let pack = directory.path().join(&old.content.packs[0].path);
+            let bytes = std::fs::read(&pack).unwrap();
+            std::fs::write(&pack, &bytes[..bytes.len() - 1]).unwrap();
+            assert!(!cluster.verify(VerifyOptions::default()).await.unwrap().holds());
+        }
+    }
+}

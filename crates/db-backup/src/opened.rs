@@ -16,6 +16,8 @@ use crate::seal::{FOOTER_BYTES, FrameNumber, HEADER_BYTES, LENGTH_BYTES, Sealer,
 
 /// How many bytes a row of an index has at most: its hash in hexadecimal and three numbers.
 const ROW_BYTES: u64 = 112;
+/// And at least.
+const LEAST_ROW_BYTES: u64 = 72;
 
 /// Opens packed chunks.
 pub(crate) struct Unpacker {
@@ -68,7 +70,8 @@ impl Index {
         u64::from(frames) * ROW_BYTES + (LENGTH_BYTES + TAG_BYTES + FOOTER_BYTES + 8) as u64
     }
 
-    /// From the beginning of an object of so many bytes, its header, and from its end, its index.
+    /// From the beginning of an object of so many bytes, its header, and from its end, its index. Of 0 frames means that
+    /// it is not known of how many.
     pub(crate) fn new(
         ring: &KeyRing,
         path: &str,
@@ -84,13 +87,21 @@ impl Index {
         let skipped = bytes.checked_sub(tail.len() as u64).and_then(|at| begins.checked_sub(at));
         let last = skipped.and_then(|skipped| sealed.get(usize::try_from(skipped).ok()?..));
         let last = last.ok_or_else(|| damaged("it is cut off, or its end is not its own"))?;
-        let mut index = framed(last).ok_or_else(|| damaged("its index is cut off"))?.to_vec();
-        let plain = sealer
-            .open_frame(FrameNumber { number: frames, last: true }, &mut index)
-            .and_then(|plain| plain.strip_prefix(&[CODEC_NONE]))
-            .ok_or_else(|| damaged("its index is not what was written"))?;
+        let index = framed(last).ok_or_else(|| damaged("its index is cut off"))?;
+        // The number of frames is bound to what is sealed, so only the right one opens it.
+        let bytes = index.len() as u64;
+        let possible = match frames {
+            0 => bytes / ROW_BYTES..=bytes / LEAST_ROW_BYTES,
+            known => u64::from(known)..=u64::from(known),
+        };
+        let plain = possible.filter_map(|number| u32::try_from(number).ok()).find_map(|number| {
+            let mut index = index.to_vec();
+            let plain = sealer.open_frame(FrameNumber { number, last: true }, &mut index)?;
+            Some((number, plain.strip_prefix(&[CODEC_NONE])?.to_vec()))
+        });
+        let (frames, plain) = plain.ok_or_else(|| damaged("its index is not what was written"))?;
         let rows: Vec<IndexRow> =
-            serde_json::from_slice(plain).map_err(|_| damaged("its index is of another kind"))?;
+            serde_json::from_slice(&plain).map_err(|_| damaged("its index is of another kind"))?;
         let end = rows.iter().try_fold(HEADER_BYTES as u64, |at, row| {
             (row.1 == at).then_some(at + LENGTH_BYTES as u64 + u64::from(row.2))
         });

@@ -17,7 +17,7 @@ use crate::chunk::{ChunkRef, ChunkTable, Extent, PackRef};
 use crate::error::{BackupError, Result};
 use crate::opened::{Index, Unpacker};
 use crate::repository::Inside;
-use crate::seal::HEADER_BYTES;
+use crate::seal::{FOOTER_BYTES, HEADER_BYTES};
 
 /// How many opened chunks are kept.
 const RECENT_CHUNKS: usize = 1;
@@ -274,10 +274,22 @@ impl Shared {
 /// Reads the header and the index of a pack.
 pub(crate) async fn open_index(inside: &Inside, pack: &PackRef) -> Result<Index> {
     let head = read_part(inside, pack, 0..HEADER_BYTES as u64, Vec::new());
-    let begins = pack.bytes.saturating_sub(Index::bytes_of(pack.frames));
+    let begins = match pack.frames {
+        0 => index_of(inside, pack).await?,
+        frames => pack.bytes.saturating_sub(Index::bytes_of(frames)),
+    };
     let tail = read_part(inside, pack, begins..pack.bytes, Vec::new());
     let (head, tail) = tokio::try_join!(head, tail)?;
     Index::new(&inside.ring, &pack.path, (&head, &tail), pack.bytes, pack.frames)
+}
+
+/// Where the index of a pack begins, by its last bytes: for who does not know how many frames it has.
+async fn index_of(inside: &Inside, pack: &PackRef) -> Result<u64> {
+    let last = pack.bytes.saturating_sub(FOOTER_BYTES as u64)..pack.bytes;
+    let footer = read_part(inside, pack, last, Vec::new()).await?;
+    let begins = footer.try_into().map(u64::from_le_bytes).ok();
+    let begins = begins.filter(|begins| (HEADER_BYTES as u64..pack.bytes).contains(begins));
+    begins.ok_or_else(|| BackupError::damaged(&pack.path, "it is cut off, or its end is not its own"))
 }
 
 /// Reads a part of a pack, which must have as many bytes as the manifest says.

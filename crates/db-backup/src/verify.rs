@@ -287,7 +287,8 @@ impl Packs {
         for pack in &manifest.content.packs {
             let known = self.0.entry(pack.path.clone()).or_default();
             known.bytes = pack.bytes;
-            known.frames = pack.frames;
+            // A manifest of earlier versions says 0.
+            known.frames = known.frames.max(pack.frames);
             known.needed_by.insert(manifest.summary.id.clone());
         }
         for chunk in &manifest.content.chunks {
