@@ -1,7 +1,8 @@
 //! backup-3: kill -9 of a backup, an archive_command, a restore, an expiry and a copy at random points, and what
 //! comes after it.
 //!
-//! It fails where a restore that did not finish is not told from a directory that somebody uses.
+//! It fails where a restore that did not finish is not told from a directory that somebody uses, and where segments are not
+//! stored in their order.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
+use crate::kills_import;
 use crate::kills_repository::{self, Copies, Expiries};
 use crate::ledger::{ANSWER, create, expected, write};
 use crate::live::Live;
@@ -34,7 +36,7 @@ const A_DAY_AND_AN_HOUR: Duration = Duration::from_secs(25 * 3600);
 pub(crate) struct Tally {
     pub(crate) problems: Vec<String>,
     /// How many of each kind were killed.
-    killed: [usize; 5],
+    pub(crate) killed: [usize; 5],
     ended_before: usize,
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn child(arguments: &[String]) -> ExitCode {
                 take(&repository, &config, &|_| ()).await.map(drop).map_err(|error| error.to_string())
             }
             "expire" => kills_repository::expire(&repository).await,
+            "import" => kills_import::import(&repository, Path::new(argument)).await,
             "copy" => {
                 let to = Repository::open(Store::local(argument).unwrap(), &keys).await;
                 kills_repository::copy(&repository, &to.map_err(|error| error.to_string())?).await
@@ -107,8 +110,12 @@ async fn all(points: usize) -> Figure {
     let mut tally = Tally::default();
     let mut numbers = 1;
     let url = live.server.primary_url();
-    let mut took = time(spawn(&live, "take", &url), "take", &mut tally);
-    let mut restored = time(spawn(&live, "restore", &path(&live, "whole")), "restore", &mut tally);
+    let store = live.home.path().join("store");
+    let mut took = whole(|| spawn(&live, "take", &url), &store, "take", &mut tally);
+    let directory = live.home.path().join("whole");
+    let mut restored =
+        whole(|| spawn(&live, "restore", &path(&live, "whole")), &directory, "restore", &mut tally);
+    let mut pushed = first_push(&live, &mut tally).await;
     let mut expiries = Expiries::new(&mut tally).await;
     let mut copies = Copies::new(&mut tally).await;
     for point in 0..points {
@@ -116,14 +123,14 @@ async fn all(points: usize) -> Figure {
             "take" => {
                 write(&live, numbers..numbers + 3, &mut random).await;
                 numbers += 3;
-                let child = spawn(&live, "take", &url);
-                tally.kill(0, child, &mut took, &mut random).await;
+                tally.kill(0, || spawn(&live, "take", &url), &store, &mut took, &mut random).await;
                 after_take(&live, &mut read, &mut tally).await;
             }
-            "push" => kill_push(&live, &mut random, &mut tally).await,
+            "push" => kill_push(&live, &mut pushed, &mut random, &mut tally).await,
             "restore" => {
-                let child = spawn(&live, "restore", &path(&live, "killed"));
-                tally.kill(2, child, &mut restored, &mut random).await;
+                let restore = || spawn(&live, "restore", &path(&live, "killed"));
+                let directory = live.home.path().join("killed");
+                tally.kill(2, restore, &directory, &mut restored, &mut random).await;
                 after_restore(&live, &mut tally).await;
             }
             "expire" => expiries.kill(3, &mut random, &mut tally).await,
@@ -134,7 +141,7 @@ async fn all(points: usize) -> Figure {
     copies.source_is_whole(&mut tally).await;
     live.archive().await;
     nothing_is_lost(&live, numbers - 1, &mut tally).await;
-    let garbage = what_stays(&live).await;
+    let garbage = what_stays(&store, &live.cluster().await).await;
     tally.problems.extend(garbage.iter().map(|path| format!("no expiry removes {path}")));
     tally.figure(points)
 }
@@ -145,22 +152,34 @@ impl Tally {
         self.problems.push(what);
     }
 
-    /// Lets a child run for a part of the time that it takes as a whole, and kills it.
+    /// Starts a child and kills it: after a part of the time that it takes as a whole, or, where that would hit nothing but
+    /// its beginning and its end, once a part of what it does to the files in `watched` is done.
     pub(crate) async fn kill(
         &mut self,
         kind: usize,
-        mut child: Child,
-        whole: &mut Duration,
+        start: impl FnOnce() -> Child,
+        watched: &Path,
+        whole: &mut Whole,
         random: &mut StdRng,
     ) {
-        // The point is in the child's time, which nothing but a clock can name.
-        tokio::time::sleep(whole.mul_f64(random.random_range(0.02..1.1))).await;
+        let before = bytes_below(watched);
+        let mut child = start();
+        if random.random_bool(0.5) {
+            // The point is in the child's time, which nothing but a clock can name.
+            tokio::time::sleep(whole.time.mul_f64(random.random_range(0.02..0.95))).await;
+        } else {
+            let enough = (whole.bytes as f64 * random.random_range(0.0..0.95)) as u64 + 1;
+            while bytes_below(watched).abs_diff(before) < enough && child.try_wait().unwrap().is_none() {
+                tokio::task::yield_now().await;
+            }
+        }
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             self.killed[kind] += 1;
+            // Busier or quieter than when it was timed: the points stay spread over all of it.
+            whole.time = whole.time.mul_f64(1.05);
         } else {
-            // The machine was busier when it was timed.
-            *whole = whole.mul_f64(0.8);
+            whole.time = whole.time.mul_f64(0.8);
             self.ended_before += 1;
         }
         child.wait().unwrap();
@@ -172,7 +191,7 @@ impl Tally {
             value: self.problems.len() as f64,
             unit: "broken backups, lost commits and runs that do not go on or clean up",
             // Kills that hit nothing would prove nothing.
-            holds: self.problems.is_empty() && self.killed.iter().all(|killed| killed * 10 > points),
+            holds: self.problems.is_empty() && self.killed.iter().all(|killed| killed * 10 >= points),
             detail: json!({
                 "points": points, "killed": killed, "ended_before": self.ended_before, "problems": self.problems,
             }),
@@ -197,13 +216,30 @@ pub(crate) fn spawn_on(store: &Path, keys: &Keys, what: &str, argument: &str, fe
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// How long a child takes that nobody disturbs.
-pub(crate) fn time(mut child: Child, what: &str, tally: &mut Tally) -> Duration {
-    let began = Instant::now();
-    if !child.wait().unwrap().success() {
+/// What a child takes that nobody disturbs.
+pub(crate) struct Whole {
+    time: Duration,
+    /// By how much it changes the size of the files that are watched.
+    bytes: u64,
+}
+
+pub(crate) fn whole(start: impl FnOnce() -> Child, watched: &Path, what: &str, tally: &mut Tally) -> Whole {
+    let (began, before) = (Instant::now(), bytes_below(watched));
+    if !start().wait().unwrap().success() {
         tally.problem(format!("a {what} that nobody disturbs fails"));
     }
-    began.elapsed()
+    Whole { time: began.elapsed(), bytes: bytes_below(watched).abs_diff(before) }
+}
+
+/// The bytes of the files below a directory in which somebody works.
+pub(crate) fn bytes_below(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
 }
 
 /// Each backup that is published can be read; `read` is the newest that was.
@@ -221,7 +257,7 @@ async fn after_take(live: &Live, read: &mut BackupId, tally: &mut Tally) {
 }
 
 /// Reads every chunk of a backup.
-async fn read_all(cluster: &Cluster, id: &BackupId) -> Result<(), String> {
+pub(crate) async fn read_all(cluster: &Cluster, id: &BackupId) -> Result<(), String> {
     let manifest = cluster.manifest(id).await.map_err(|error| error.to_string())?;
     let reader = cluster.reader(&manifest, 2);
     for number in 0..reader.chunks() {
@@ -230,18 +266,61 @@ async fn read_all(cluster: &Cluster, id: &BackupId) -> Result<(), String> {
     Ok(())
 }
 
-/// Kills a push of a segment that the server will push, too.
-async fn kill_push(live: &Live, random: &mut StdRng, tally: &mut Tally) {
-    let data = live.server.dir().join("node1");
-    live.run("INSERT INTO noise (body) VALUES ('something')").await;
-    let segment = live.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
-    let store = live.home.path().join("store");
-    let command = commands::push_command(&store, &live.keys, &live.home.path().join("other-spool"));
+/// How many segments are ready when a push begins: it archives all of them.
+const READY: usize = 5;
+
+/// Lets some segments become ready that the server does not archive now; the first of them.
+async fn ready(live: &Live) -> String {
+    live.archive().await;
+    live.run("ALTER SYSTEM SET archive_command = ''").await;
+    live.run("SELECT pg_reload_conf()").await;
+    let mut first = None;
+    for _ in 0..READY {
+        live.run(
+            "INSERT INTO noise (body) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 1500) AS i",
+        )
+        .await;
+        let segment = live.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
+        first.get_or_insert(segment);
+    }
+    first.unwrap()
+}
+
+/// The server archives again, and all of it.
+async fn archive_again(live: &Live) {
+    live.run("ALTER SYSTEM RESET archive_command").await;
+    live.run("SELECT pg_reload_conf()").await;
+    live.archive().await;
+}
+
+/// A push of what is ready, with the server's own spool.
+fn push(live: &Live, segment: &str) -> Child {
+    let (store, spool) = (live.home.path().join("store"), live.home.path().join("spool"));
+    let command = commands::push_command(&store, &live.keys, &spool);
     let command = command.replace("%p", &format!("pg_wal/{segment}"));
     let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(format!("exec env {command}")).current_dir(&data);
-    let child = shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    tally.kill(1, child, &mut Duration::from_millis(110), random).await;
+    shell.arg("-c").arg(format!("exec env {command}")).current_dir(live.server.dir().join("node1"));
+    shell.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+async fn first_push(live: &Live, tally: &mut Tally) -> Whole {
+    let segment = ready(live).await;
+    let whole = whole(|| push(live, &segment), &live.home.path().join("store"), "push", tally);
+    archive_again(live).await;
+    whole
+}
+
+/// Kills a push of several segments. Were the server lost in that moment, what is archived must lead to its own end; and the
+/// server goes on with what is missing.
+async fn kill_push(live: &Live, pushed: &mut Whole, random: &mut StdRng, tally: &mut Tally) {
+    let segment = ready(live).await;
+    let store = live.home.path().join("store");
+    tally.kill(1, || push(live, &segment), &store, pushed, random).await;
+    let config = live.restore_to("never", Target::Latest);
+    if let Err(error) = restore::plan(&live.cluster().await, &config).await {
+        tally.problem(format!("after a kill of push the archive does not lead to its end: {error}"));
+    }
+    archive_again(live).await;
 }
 
 /// A restore that was killed goes on, and its server has what the backup had.
@@ -288,16 +367,14 @@ async fn nothing_is_lost(live: &Live, last: u64, tally: &mut Tally) {
 }
 
 /// What the runs that were killed have left, and an expiry a day later does not remove.
-async fn what_stays(live: &Live) -> Vec<String> {
-    let store = live.home.path().join("store");
-    let cluster = live.cluster().await;
+pub(crate) async fn what_stays(store: &Path, cluster: &Cluster) -> Vec<String> {
     let backups = cluster.backups().await.unwrap().whole;
     let is_published = |path: &str| backups.iter().any(|backup| path.contains(backup.id.as_str()));
     let is_garbage = |path: &str| {
         path.contains("/backups/") && !is_published(path) || path.rsplit('/').next().unwrap().contains('#')
     };
     let left = || {
-        let files = files_below(&store).into_iter().map(|path| path.display().to_string());
+        let files = files_below(store).into_iter().map(|path| path.display().to_string());
         files.filter(|path| is_garbage(path)).collect::<Vec<_>>()
     };
     for path in left() {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Child;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use db_backup::{
@@ -11,7 +10,7 @@ use db_backup::{
 };
 use rand::rngs::StdRng;
 
-use crate::kills::{Tally, spawn_on, time};
+use crate::kills::{Tally, Whole, spawn_on, whole};
 use crate::world::{SEGMENT, SYSTEM, World, archive, content, files_below, segment, some_bytes, take_at};
 
 /// How many backups there are, how many segments apart, and how many of them are kept.
@@ -100,13 +99,13 @@ fn strangers(directory: &Path, backups: &[Summary]) -> Vec<String> {
 
 /// Kills expiries.
 pub(crate) struct Expiries {
-    whole: Duration,
+    whole: Whole,
 }
 
 impl Expiries {
     pub(crate) async fn new(tally: &mut Tally) -> Self {
         let (world, _) = filled().await;
-        Expiries { whole: time(expiring(&world), "expire", tally) }
+        Expiries { whole: whole(|| expiring(&world), world.directory.path(), "expire", tally) }
     }
 
     pub(crate) async fn kill(&mut self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
@@ -114,7 +113,8 @@ impl Expiries {
         let mut kept = backups[backups.len() - KEPT..].to_vec();
         // They are listed by name, and those of one second have no order.
         kept.sort_by(|one, other| one.id.cmp(&other.id));
-        tally.kill(kind, expiring(&world), &mut self.whole, random).await;
+        let directory = world.directory.path();
+        tally.kill(kind, || expiring(&world), directory, &mut self.whole, random).await;
         if let Some(problem) = wrong_content(&world.cluster, &backups).await {
             tally.problem(format!("after a kill of expire: {problem}"));
         }
@@ -157,7 +157,7 @@ async fn segments(cluster: &Cluster) -> Vec<u32> {
 pub(crate) struct Copies {
     from: World,
     backups: Vec<Summary>,
-    whole: Duration,
+    whole: Whole,
 }
 
 /// A repository that has the keys of another.
@@ -166,31 +166,32 @@ struct Second {
     repository: Repository,
 }
 
+impl Second {
+    async fn of(from: &World) -> Second {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path()).unwrap();
+        let (repository, _) = Repository::init(store, &from.keys, Protection::Encrypted).await.unwrap();
+        Second { directory, repository }
+    }
+}
+
+fn copying(from: &World, second: &Second) -> Child {
+    let to = second.directory.path().display().to_string();
+    spawn_on(from.directory.path(), &from.keys, "copy", &to, "false")
+}
+
 impl Copies {
     pub(crate) async fn new(tally: &mut Tally) -> Self {
         let (from, backups) = filled().await;
-        let mut copies = Copies { from, backups, whole: Duration::ZERO };
-        let second = copies.second().await;
-        copies.whole = time(copies.copying(&second), "copy", tally);
-        copies
-    }
-
-    async fn second(&self) -> Second {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::local(directory.path()).unwrap();
-        let (repository, _) = Repository::init(store, &self.from.keys, Protection::Encrypted).await.unwrap();
-        Second { directory, repository }
-    }
-
-    fn copying(&self, second: &Second) -> Child {
-        let to = second.directory.path().display().to_string();
-        spawn_on(self.from.directory.path(), &self.from.keys, "copy", &to, "false")
+        let second = Second::of(&from).await;
+        let whole = whole(|| copying(&from, &second), second.directory.path(), "copy", tally);
+        Copies { from, backups, whole }
     }
 
     pub(crate) async fn kill(&mut self, kind: usize, random: &mut StdRng, tally: &mut Tally) {
-        let second = self.second().await;
-        let child = self.copying(&second);
-        tally.kill(kind, child, &mut self.whole, random).await;
+        let second = Second::of(&self.from).await;
+        let copy_now = || copying(&self.from, &second);
+        tally.kill(kind, copy_now, second.directory.path(), &mut self.whole, random).await;
         let to = second.repository.cluster(SYSTEM);
         if let Some(problem) = wrong_content(&to, &self.backups).await {
             tally.problem(format!("after a kill of copy: {problem}"));

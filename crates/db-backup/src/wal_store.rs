@@ -52,10 +52,12 @@ impl Cluster {
     /// [`BackupError::UnfitWal`] where it is no whole segment of this cluster; [`BackupError::WalConflict`]
     /// where another one has this name; those of the store.
     pub async fn put_wal(&self, name: WalName, bytes: Bytes, compression: Compression) -> Result<WalPut> {
-        self.put_wal_of(name, Plain::Bytes(bytes), compression, &Arc::default(), |_| Ok(())).await
+        let now = std::future::ready(Ok(()));
+        self.put_wal_of(name, Plain::Bytes(bytes), compression, &Arc::default(), |_| Ok(()), now).await
     }
 
-    /// The same for a file of this host, of which one chunk is in memory at a time. `check` sees its pieces.
+    /// The same for a file of this host, of which one chunk is in memory at a time. `check` sees its pieces; `turn` is awaited
+    /// before it is stored, and where it fails nothing is.
     pub(crate) async fn put_wal_file<E: From<BackupError> + Send + 'static>(
         &self,
         name: WalName,
@@ -63,9 +65,10 @@ impl Cluster {
         compression: Compression,
         buffers: &Arc<LogBuffers>,
         check: impl FnMut(&[u8]) -> std::result::Result<(), E> + Send + 'static,
+        turn: impl Future<Output = std::result::Result<(), E>>,
     ) -> std::result::Result<WalPut, E> {
         let plain = Plain::file(path)?;
-        self.put_wal_of(name, plain, compression, buffers, check).await
+        self.put_wal_of(name, plain, compression, buffers, check, turn).await
     }
 
     async fn put_wal_of<E: From<BackupError> + Send + 'static>(
@@ -75,6 +78,7 @@ impl Cluster {
         compression: Compression,
         buffers: &Arc<LogBuffers>,
         mut check: impl FnMut(&[u8]) -> std::result::Result<(), E> + Send + 'static,
+        turn: impl Future<Output = std::result::Result<(), E>>,
     ) -> std::result::Result<WalPut, E> {
         let (cluster, path, content) = (self.clone(), self.wal_path(name), plain.clone());
         let pool = Arc::clone(buffers);
@@ -92,6 +96,7 @@ impl Cluster {
             Ok::<_, E>(object)
         });
         let object = sealed.await.map_err(|_| BackupError::PipelineEnded)??;
+        turn.await?;
         let put = self.store().put_if_absent(&path, object.clone()).await?;
         buffers.objects.give_back(object.into());
         match put {

@@ -3,11 +3,15 @@
 //! The server asks for one file at a time and waits. So one call archives several that are ready, side by side, and marks
 //! them; the calls that follow find their marks. Nothing is copied to a spool, so nothing can fill a disk, and no file is
 //! acknowledged before the server asks for it: a file that fails holds up those behind it, as it must.
+//!
+//! Segments are read, compressed and sealed side by side, and stored in their order: a segment is in the repository only when
+//! all before it are, so that a call that dies, and its host with it, leaves no gap.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
@@ -84,7 +88,8 @@ pub async fn push(
     let cluster = repository.cluster(system);
     let Some(segment) = name.segment() else {
         let buffers = Arc::default();
-        return store(&cluster, name, path.to_owned(), config.compression, &buffers).await.map(Pushed::from);
+        let stored = store(&cluster, name, path.to_owned(), config.compression, &buffers, Turn(None)).await;
+        return stored.map(Pushed::from);
     };
     let marks = Marks::below(&config.spool);
     if marks.take(segment, path) {
@@ -133,6 +138,7 @@ async fn side_by_side(
     config: &PushConfig,
 ) -> Vec<Outcome> {
     let mut tasks = JoinSet::new();
+    let mut before = None;
     let mut results: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
     let mut waiting = wanted.iter().enumerate();
     let buffers: Arc<LogBuffers> = Arc::default();
@@ -144,9 +150,16 @@ async fn side_by_side(
             let (cluster, name, compression) =
                 (cluster.clone(), WalName::Segment(*segment), config.compression);
             let buffers = Arc::clone(&buffers);
+            let (done, next) = oneshot::channel();
+            let turn = Turn(before.replace(next));
             tasks.spawn(async move {
                 let said = said_of(&file);
-                (index, said, store(&cluster, name, file, compression, &buffers).await)
+                let result = store(&cluster, name, file, compression, &buffers, turn).await;
+                if result.is_ok() {
+                    // Nobody waits behind the last one.
+                    let _ = done.send(());
+                }
+                (index, said, result)
             });
         }
         match tasks.join_next().await {
@@ -164,21 +177,38 @@ async fn side_by_side(
     results.into_iter().map_while(|result| result).collect()
 }
 
-/// Checks a file and puts it into the repository. Of a segment one chunk is in memory at a time.
+/// When a segment may be stored: at once, or when the one before it is.
+struct Turn(Option<oneshot::Receiver<()>>);
+
+impl Turn {
+    /// Fails where the one before it was not stored.
+    async fn comes(self) -> Result<(), PhysicalError> {
+        match self.0 {
+            Some(before) => before.await.map_err(|_| crate::BackupError::PipelineEnded.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks a file and puts it into the repository in its turn. Of a segment one chunk is in memory at a time.
 async fn store(
     cluster: &Cluster,
     name: WalName,
     path: PathBuf,
     compression: Compression,
     buffers: &Arc<LogBuffers>,
+    turn: Turn,
 ) -> Result<WalPut, PhysicalError> {
+    let turn = turn.comes();
     match name {
         WalName::Segment(segment) => {
             let mut check = Check::new(segment);
             let look = move |piece: &[u8]| Ok::<_, PhysicalError>(check.look(piece)?);
-            cluster.put_wal_file(name, &path, compression, buffers, look).await
+            cluster.put_wal_file(name, &path, compression, buffers, look, turn).await
         }
-        WalName::Partial(_) => cluster.put_wal_file(name, &path, compression, buffers, |_| Ok(())).await,
+        WalName::Partial(_) => {
+            cluster.put_wal_file(name, &path, compression, buffers, |_| Ok(()), turn).await
+        }
         WalName::History(_) | WalName::BackupHistory(..) => {
             let content = fs::read(&path).map_err(PhysicalError::at("read", &path))?;
             if let WalName::History(timeline) = name {
@@ -203,6 +233,15 @@ fn ready_behind(path: &Path, segment: Segment, most: usize) -> Vec<Segment> {
         .collect();
     found.sort_unstable();
     found.truncate(most);
+    // All segments are of one size, so the file that was asked for says which one is next.
+    let segment_bytes =
+        fs::metadata(path).ok().and_then(|about| u32::try_from(about.len()).ok()).unwrap_or(0);
+    let mut last = segment;
+    found.retain(|next| {
+        let follows = segment_bytes.is_power_of_two() && *next == last.next(segment_bytes);
+        last = if follows { *next } else { last };
+        follows
+    });
     found
 }
 

@@ -21,6 +21,7 @@ mod leftovers;
 mod live;
 mod object_lock;
 mod pgbackrest;
+mod pushing;
 mod python;
 mod receiving;
 mod rehearsing;
