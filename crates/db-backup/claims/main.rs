@@ -20,6 +20,7 @@ mod gcs_stub;
 mod history;
 mod incremental;
 mod kills;
+mod kills_import;
 mod kills_repository;
 mod ledger;
 #[path = "../tests/it/live.rs"]
@@ -88,6 +89,14 @@ const CLAIMS: &[Claim] = &[
         measure: kills::measure,
     },
     Claim {
+        id: "backup-3b",
+        sentence: "kill -9 of an import from pgBackRest at a random point breaks no published backup and publishes none without \
+                   its log, and the next import goes on and cleans up (30 points; nightly 300).",
+        target: "0 broken backups, 0 imports that do not go on, 0 objects that stay",
+        fails_without: "crates/db-backup/src/import/apply.rs: done.log = plan.files.import(source, &cluster, compression, workers, observer).await?;",
+        measure: kills_import::measure,
+    },
+    Claim {
         id: "backup-4",
         sentence: "Bits flip, objects are cut, lost, swapped or replaced by older ones: verification and reading notice each, and \
                    a rehearsal each kind of them; nothing wrong is ever read, and a gap in the log is found at once.",
@@ -111,10 +120,18 @@ const CLAIMS: &[Claim] = &[
                    repository and of the last second to an object store, none with a synchronous receiver, and with \
                    archive_command alone at most those of archive_timeout and of the archive_command under way; a restore \
                    takes at most 0.7 times pgBackRest's time from nothing to the first answer (5 crashes each, 200 MB and 8 \
-                   segments, 3 pairs; nightly 100, 1 GB and 30 segments, 30 pairs).",
+                   segments, 3 pairs; nightly 100 and 30 pairs).",
         target: "p99 100 ms and 1 s, 0 synchronous, archive_timeout and one push, 0.7 times",
         fails_without: "crates/db-backup/src/wal/receive.rs: self.waiting_since.get_or_insert_with(Instant::now);",
         measure: recovery::measure,
+    },
+    Claim {
+        id: "backup-6b",
+        sentence: "A restore of 1 GB and 30 segments takes at most 0.7 times pgBackRest's time from nothing to the first answer \
+                   (3 pairs; nightly 30).",
+        target: "0.7 times",
+        fails_without: "crates/db-backup/src/wal/fetch.rs: fetch_ahead(&cluster, segment, size, spool, config, &buffers).await;",
+        measure: recovery::of_a_gigabyte,
     },
     Claim {
         id: "backup-7",

@@ -36,6 +36,8 @@ mod plan;
 
 use crate::writer::WriterOptions;
 
+pub use crate::settings::of_config;
+
 pub use apply::{Imported, apply};
 pub use catalog::{BackupType, Source};
 pub use cipher::Passphrase;

@@ -105,13 +105,8 @@ impl db_schedule::Lease for JobLease {
 impl Hold for Held {
     fn lost(&mut self) -> BoxFuture<'_, String> {
         Box::pin(async {
-            loop {
-                let Some(lease) = &mut self.lease else { return "it was given back".to_owned() };
-                tokio::time::sleep(lease.lasts() / 3).await;
-                if let Err(error) = renewed(lease).await {
-                    return error.to_string();
-                }
-            }
+            let Some(lease) = &mut self.lease else { return "it was given back".to_owned() };
+            lease.keep().await.to_string()
         })
     }
 
@@ -128,17 +123,4 @@ impl Hold for Held {
             });
         })
     }
-}
-
-/// Renews while there is time for it: one failure of the store loses nothing.
-async fn renewed(lease: &mut Lease) -> Result<(), BackupError> {
-    let again = lease.lasts() / 6;
-    for _ in 0..2 {
-        match lease.renew().await {
-            Err(error) if error.is_temporary() => tracing::warn!(%error, "the lock is not renewed yet"),
-            renewed => return renewed,
-        }
-        tokio::time::sleep(again).await;
-    }
-    lease.renew().await
 }

@@ -153,6 +153,31 @@ impl Lease {
         Ok(())
     }
 
+    /// Renews in time until that fails; why it did. One failure of the store loses nothing.
+    ///
+    /// # Cancel safety
+    /// Safe: dropped, it stops renewing, and the lock lasts until it runs out.
+    pub async fn keep(&mut self) -> BackupError {
+        loop {
+            tokio::time::sleep(self.lasts / 3).await;
+            if let Err(error) = self.renew_with_patience().await {
+                return error;
+            }
+        }
+    }
+
+    async fn renew_with_patience(&mut self) -> Result<()> {
+        let again = self.lasts / 6;
+        for _ in 0..2 {
+            match self.renew().await {
+                Err(error) if error.is_temporary() => tracing::warn!(%error, "the lock is not renewed yet"),
+                renewed => return renewed,
+            }
+            tokio::time::sleep(again).await;
+        }
+        self.renew().await
+    }
+
     /// Lets the lock go.
     ///
     /// # Errors

@@ -245,7 +245,7 @@ mod tests {
             assert!(old.content.packs.iter().all(|pack| pack.frames == 0));
             // One that uses its chunks, and packs of which it uses only some.
             let reused = taken(&cluster, Some(&old)).await;
-            assert_eq!(reused.summary.figures.reuses, [old.summary.id.clone()]);
+            assert_eq!(reused.summary.figures.reuses, std::slice::from_ref(&old.summary.id));
             for manifest in [&old, &reused] {
                 let reader = cluster.reader(manifest, 2);
                 for (number, file) in manifest.files.iter().enumerate() {

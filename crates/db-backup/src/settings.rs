@@ -17,7 +17,7 @@ use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 
 pub use hooks::HookSettings;
 #[cfg(feature = "import")]
-pub use import::ImportSettings;
+pub use import::{ImportSettings, of_config};
 #[cfg(feature = "schedule")]
 pub use schedule::ScheduleSettings;
 

@@ -331,6 +331,13 @@ pub(crate) struct Copy {
 
 #[derive(Args)]
 pub(crate) struct Import {
+    /// pgBackRest's configuration; without it PGBACKREST_CONFIG, or /etc/pgbackrest/pgbackrest.conf where there is one and no
+    /// PGBACKREST_REPO1_PATH. Settings that are set win over it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "from")]
+    pub(crate) config: Option<PathBuf>,
+    /// Which of its repositories.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) repo: u32,
     /// The directory that repo1-path names; without it PGBACKREST_REPO1_PATH.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) from: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Which repository of pgBackRest is imported: described by pgBackRest's own names, and read into [`ImportSettings`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -64,6 +64,9 @@ const S3_KEY_SECRET: Text = Text {
     meaning: "The secret of that access key.",
     default: "`AWS_SECRET_ACCESS_KEY`, then the host's own",
 };
+
+/// The section of a configuration file that is for all stanzas.
+const GLOBAL: &str = "global";
 
 const IMPORT: Group = Group {
     title: "What is imported from pgBackRest",
@@ -190,6 +193,49 @@ impl FromSettings for ImportSettings {
     }
 }
 
+/// What a configuration file of pgBackRest says, by the names of these settings: of the repository with this number, for
+/// this stanza or the file's only one. What else is in it is left out.
+///
+/// ```
+/// let text = "[global]\nrepo1-path=/srv/backrest\nprocess-max=4\n[main]\npg1-path=/srv/postgresql\n";
+/// let found = db_backup::import::of_config(text, None, 1);
+/// let said = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+/// assert_eq!(found, [said("PGBACKREST_REPO1_PATH", "/srv/backrest"), said("PGBACKREST_STANZA", "main")]);
+/// ```
+pub fn of_config(text: &str, stanza: Option<&str>, repository: u32) -> Vec<(String, String)> {
+    let (mut section, mut stanzas, mut lines) = (String::new(), BTreeSet::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+            // `[main:backup]` is for one command of the stanza.
+            let of = name.split_once(':').map_or(name, |(of, _)| of);
+            if of != GLOBAL {
+                stanzas.insert(of.to_owned());
+            }
+        } else if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            lines.push((section.clone(), name.trim(), value.trim()));
+        }
+    }
+    let only = stanzas.first().filter(|_| stanzas.len() == 1).map(String::as_str);
+    let stanza = stanza.or(only);
+    let said = |name: &str| {
+        let of = |section: &str| {
+            let found = lines.iter().rev().find(|(of, known, _)| of == section && *known == name);
+            found.map(|(.., value)| (*value).to_owned())
+        };
+        stanza.and_then(of).or_else(|| of(GLOBAL))
+    };
+    let mut found: Vec<(String, String)> = IMPORT
+        .names()
+        .filter_map(|name| {
+            let option = name.strip_prefix("PGBACKREST_REPO1_")?.to_ascii_lowercase().replace('_', "-");
+            Some((name.to_owned(), said(&format!("repo{repository}-{option}"))?))
+        })
+        .collect();
+    found.extend(stanza.map(|stanza| (STANZA.name.to_owned(), stanza.to_owned())));
+    found
+}
+
 /// pgBackRest takes a host's name, and the store's client a URL.
 fn with_scheme(endpoint: String) -> String {
     if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") }
@@ -226,6 +272,34 @@ mod tests {
         assert_eq!(there.store.endpoint.as_deref(), Some("https://s3.eu-central-1.amazonaws.com"));
         let shown = format!("{there:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("swordfish"), "{shown}");
+    }
+
+    #[test]
+    fn a_configuration_file_is_read_as_pgbackrest_does() {
+        let text = "# of two servers\n[global]\nrepo1-path=/one\nrepo2-path = /two\nrepo2-type=s3\n\
+                    repo2-s3-bucket=backups\nrepo2-s3-key-secret=hunter2\n\n[global:backup]\nrepo1-path=/wrong\n\
+                    [main]\npg1-path=/srv\nrepo1-cipher-pass=sword=fish\n[main:restore]\nrepo1-path=/wrong\n\
+                    [other]\nrepo1-path=/others\n#repo1-cipher-pass=old\n";
+        let found = |stanza: Option<&str>, repository: u32| -> BTreeMap<String, String> {
+            of_config(text, stanza, repository).into_iter().collect()
+        };
+        let main = found(Some("main"), 1);
+        assert_eq!(main["PGBACKREST_REPO1_PATH"], "/one");
+        assert_eq!(
+            (&*main["PGBACKREST_REPO1_CIPHER_PASS"], &*main["PGBACKREST_STANZA"]),
+            ("sword=fish", "main")
+        );
+        let other = found(Some("other"), 1);
+        assert_eq!(other["PGBACKREST_REPO1_PATH"], "/others");
+        assert!(!other.contains_key("PGBACKREST_REPO1_CIPHER_PASS"));
+        let second = found(Some("main"), 2);
+        assert_eq!(
+            (&*second["PGBACKREST_REPO1_PATH"], &*second["PGBACKREST_REPO1_S3_BUCKET"]),
+            ("/two", "backups")
+        );
+        assert_eq!(second["PGBACKREST_REPO1_S3_KEY_SECRET"], "hunter2");
+        // Of two stanzas none is taken for the one that is meant.
+        assert!(!found(None, 1).contains_key("PGBACKREST_STANZA"));
     }
 
     #[test]

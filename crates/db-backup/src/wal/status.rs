@@ -312,7 +312,9 @@ fn of_server(
         findings.push(ArchiveFinding::Failing { file: file.clone() });
     }
     let waits = side.ready.map_or(side.lag_bytes > 2 * u64::from(segment_bytes), |ready| ready > 0);
-    let long_ago = side.since_last_seconds.is_none_or(|since| since >= late_after.as_secs());
+    // Where nobody may say how long the oldest one has waited, the last success is what is known.
+    let waited = side.waiting_seconds.or(side.since_last_seconds);
+    let long_ago = waited.is_none_or(|waited| waited >= late_after.as_secs());
     if waits && long_ago {
         findings.push(ArchiveFinding::Late { lag_bytes: side.lag_bytes, since: side.since_last_seconds });
     }
@@ -419,19 +421,23 @@ mod tests {
 
     #[test]
     fn a_segment_that_waits_for_longer_than_asked_is_late() {
-        let check = |ready: u64, since: u64, late: bool| {
+        let check = |ready: u64, since: u64, waiting_seconds: Option<u64>, late: bool| {
             let side = ServerSide {
                 timeline: 1,
                 position: "0/4000100".to_owned(),
                 since_last_seconds: Some(since),
                 ready: Some(ready),
+                waiting_seconds,
                 ..ServerSide::default()
             };
             let found = of_server(&side, &segments(&[(1, &[1, 2])]), SIZE, Duration::from_secs(60));
-            assert_eq!(!found.is_empty(), late, "{ready} ready, {since} s");
+            assert_eq!(!found.is_empty(), late, "{ready} ready, {since} s, {waiting_seconds:?}");
         };
-        check(1, 61, true);
-        check(1, 10, false);
-        check(0, 3600, false);
+        check(1, 61, None, true);
+        check(1, 10, None, false);
+        check(0, 3600, None, false);
+        check(1, 10, Some(61), true);
+        // A server that was idle for an hour has finished a segment just now.
+        check(1, 3600, Some(1), false);
     }
 }

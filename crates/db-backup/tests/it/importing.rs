@@ -70,7 +70,7 @@ impl World {
         live.run(&format!("CREATE TABLESPACE fast LOCATION '{}'", space.display())).await;
         live.run("CREATE TABLE fast TABLESPACE fast AS SELECT generate_series(1, 1000) AS i").await;
         live.run("CREATE TABLE orders (id bigint PRIMARY KEY, note text)").await;
-        live.run("INSERT INTO orders SELECT i, md5(i::text) || repeat('x', i % 90) FROM generate_series(1, 150000) AS i")
+        live.run("INSERT INTO orders SELECT i, md5(i::text) || repeat('x', i % 90) FROM generate_series(1, 40000) AS i")
             .await;
         // Later an autovacuum would touch every page, and nothing would be the same in two backups.
         live.run("VACUUM (FREEZE) orders").await;
@@ -173,7 +173,10 @@ async fn what_pgbackrest_took_is_imported_and_restored_to_a_moment() {
         let verdict = cluster.verify(VerifyOptions::default()).await.unwrap();
         assert!(verdict.holds(), "{:?}", verdict.findings);
         assert!(!newest.figures.reuses.is_empty(), "what did not change is stored once");
-        world.comes_back(&ours, newest, &format!("newest{number}")).await;
+        // Each byte was held against its SHA-1: that it restores is seen with the plainest and the richest one.
+        if number == 1 || number == RICHEST {
+            world.comes_back(&ours, newest, &format!("newest{number}")).await;
+        }
         if number == RICHEST {
             world.comes_back(&ours, first, "first").await;
         }

@@ -1,5 +1,7 @@
 //! `dbctl backup import`: from a repository of pgBackRest.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use db_platform::backup::import::{self, Choice, ImportConfig, Imported, Plan};
@@ -16,8 +18,20 @@ use crate::table::table;
 use crate::transfer::Transfer;
 use crate::{FOUND, audit, say, vars};
 
+/// Where pgBackRest looks for its configuration.
+const CONFIGURATIONS: [&str; 2] = ["/etc/pgbackrest/pgbackrest.conf", "/etc/pgbackrest.conf"];
+
 pub(crate) async fn run(command: &Import, options: &Options) -> Result<ExitCode, CliError> {
-    let mut from: ImportSettings = settings_from_vars(vars::all(options)?, |from| from.get())?;
+    let mut vars = vars::all(options)?;
+    if let Some(file) = config(command, &vars) {
+        let text = std::fs::read_to_string(&file).map_err(CliError::file(&file))?;
+        let stanza = command.stanza.as_deref().or(vars.get("PGBACKREST_STANZA").map(String::as_str));
+        // As with pgBackRest, what is set wins over the file.
+        for (name, value) in import::of_config(&text, stanza, command.repo) {
+            vars.entry(name).or_insert(value);
+        }
+    }
+    let mut from: ImportSettings = settings_from_vars(vars, |from| from.get())?;
     if let Some(directory) = &command.from {
         from = from.below(directory);
     }
@@ -55,6 +69,14 @@ pub(crate) async fn run(command: &Import, options: &Options) -> Result<ExitCode,
     let value = json!({ "backups": backups, "log_files": imported.log, "refused": plan.refused });
     say::result(options.json, &sentence(&imported), &value);
     Ok(status(&plan))
+}
+
+/// pgBackRest's configuration: the one that is named, or its own where nothing else says where the repository is.
+fn config(command: &Import, vars: &HashMap<String, String>) -> Option<PathBuf> {
+    let named = command.config.clone().or_else(|| vars.get("PGBACKREST_CONFIG").map(PathBuf::from));
+    let is_said = command.from.is_some() || vars.contains_key("PGBACKREST_REPO1_PATH");
+    let own = || CONFIGURATIONS.iter().map(PathBuf::from).find(|path| path.exists());
+    named.filter(|_| command.from.is_none()).or_else(|| if is_said { None } else { own() })
 }
 
 /// Something that was asked for and is not there is no success.

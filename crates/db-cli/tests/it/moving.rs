@@ -67,8 +67,7 @@ END
              archived
              dbctl backup init --keys-to keys.env
              grep BACKUP_ENCRYPTION_KEY keys.env >> $DBCTL_SETTINGS
-             echo PGBACKREST_REPO1_PATH=$PWD/backrest >> $DBCTL_SETTINGS
-             echo PGBACKREST_REPO1_CIPHER_PASS=swordfish >> $DBCTL_SETTINGS"
+             echo PGBACKREST_CONFIG=$PWD/pgbackrest.conf >> $DBCTL_SETTINGS"
         ),
     );
     let sections = sections(PAGE);
