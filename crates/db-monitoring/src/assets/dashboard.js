@@ -55,7 +55,8 @@
     }
     if (old) { old.chart.destroy(); old.box.remove(); }
     const box = document.createElement("div");
-    box.className = "canvas"; box.dataset.keep = ""; box.tabIndex = 0; box.setAttribute("role", "img");
+    box.className = "canvas"; box.dataset.keep = ""; box.setAttribute("role", "img");
+    box.tabIndex = 0;
     box.setAttribute("aria-label", plot.title + ". Arrow keys move, Shift selects, Enter zooms; the figures are in this page's JSON.");
     figure.querySelector("figcaption").after(box);
     const series = [{}];

@@ -17,25 +17,10 @@ use serde_json::Value as Json;
 use tower_service::Service;
 
 use crate::{Ended, tell};
+use browser::walk::PAGES;
 use shop::{Shop, Tested};
 
 const TOKEN: &str = "a token that nobody guesses";
-pub(crate) const PAGES: [&str; 13] = [
-    "/",
-    "/queries",
-    "/locks",
-    "/tables",
-    "/indexes",
-    "/pool",
-    "/cache",
-    "/replication",
-    "/migrations",
-    "/backups",
-    "/alerts",
-    "/checks",
-    "/server",
-];
-
 /// What came back: status, headers as text, body.
 struct Got {
     status: StatusCode,

@@ -72,7 +72,7 @@ impl Drop for Shop {
     }
 }
 
-fn open(url: impl ToString) -> OpenConnection {
+pub(crate) fn open(url: impl ToString) -> OpenConnection {
     let url = url.to_string();
     Arc::new(move |_| {
         let url = url.clone();

@@ -16,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Tested<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Where Chromium is, if it is installed.
-pub(super) fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).flat_map(|at| names.map(|name| at.join(name))).find(|file| file.is_file())
 }
 
 /// A browser with one page. It ends with its value.
-pub(super) struct Browser {
+pub(crate) struct Browser {
     _child: Child,
     _profile: TempDir,
     to: ChildStdin,
@@ -31,14 +31,14 @@ pub(super) struct Browser {
     session: String,
     last: u64,
     /// What was written on the console, errors of scripts and what the policy refused.
-    pub(super) console: Vec<String>,
+    pub(crate) console: Vec<String>,
     /// Every address that was asked for.
-    pub(super) requests: Vec<String>,
+    pub(crate) requests: Vec<String>,
     loaded: bool,
 }
 
 impl Browser {
-    pub(super) async fn start(program: &Path) -> Tested<Self> {
+    pub(crate) async fn start(program: &Path) -> Tested<Self> {
         let profile = tempfile::tempdir()?;
         // The protocol is on the descriptors 3 and 4.
         let mut child = Command::new("sh")
@@ -80,7 +80,7 @@ impl Browser {
     }
 
     /// Sets the window's size and the person's wish for light or dark.
-    pub(super) async fn look(&mut self, width: u32, height: u32, theme: &str) -> Tested<()> {
+    pub(crate) async fn look(&mut self, width: u32, height: u32, theme: &str) -> Tested<()> {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 700 });
         self.call("Emulation.setDeviceMetricsOverride", size).await?;
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
@@ -89,7 +89,7 @@ impl Browser {
     }
 
     /// Opens a page, and waits until it is loaded and its script has drawn.
-    pub(super) async fn open(&mut self, url: &str) -> Tested<()> {
+    pub(crate) async fn open(&mut self, url: &str) -> Tested<()> {
         self.loaded = false;
         self.call("Page.navigate", json!({ "url": url })).await?;
         while !self.loaded {
@@ -102,7 +102,7 @@ impl Browser {
     }
 
     /// What an expression is, in the page.
-    pub(super) async fn eval(&mut self, text: &str) -> Tested<Json> {
+    pub(crate) async fn eval(&mut self, text: &str) -> Tested<Json> {
         let ask = json!({ "expression": text, "returnByValue": true, "awaitPromise": true });
         let answer = self.call("Runtime.evaluate", ask).await?;
         match answer.get("exceptionDetails") {
@@ -111,11 +111,11 @@ impl Browser {
         }
     }
 
-    pub(super) async fn key(&mut self, key: &str) -> Tested<()> {
+    pub(crate) async fn key(&mut self, key: &str) -> Tested<()> {
         self.press(key, 0).await
     }
 
-    pub(super) async fn shift_key(&mut self, key: &str) -> Tested<()> {
+    pub(crate) async fn shift_key(&mut self, key: &str) -> Tested<()> {
         self.press(key, 8).await
     }
 
@@ -138,7 +138,7 @@ impl Browser {
     }
 
     /// The whole page as PNG.
-    pub(super) async fn screenshot(&mut self) -> Tested<Vec<u8>> {
+    pub(crate) async fn screenshot(&mut self) -> Tested<Vec<u8>> {
         let ask = json!({ "format": "png", "captureBeyondViewport": true });
         let answer = self.call("Page.captureScreenshot", ask).await?;
         Ok(from_base64(answer["data"].as_str().unwrap_or_default()))
