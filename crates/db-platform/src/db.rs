@@ -23,28 +23,27 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use db_core::{Acquire, Classify, Condition, Error, Measure, PartCheck, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
 use db_retry::{BreakerStatus, BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts, Through};
-use diesel::sql_query;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::breakers::{Breakers, Probes};
 use crate::cursor;
-use crate::health::Health;
+use crate::health::{Health, Liveness, PoolHealth, Readiness};
 use crate::lost_writes::LostWrites;
 use crate::parts::Parts;
 use crate::read::ReadBuilder;
 use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
-/// How long `connect` waits for the standbys to be seen alive, and `health` for the primary to answer.
+/// How long `connect` waits for the standbys to be seen alive.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The database, as a service sees it. Cheap to clone.
@@ -265,22 +264,14 @@ impl Db {
         )
     }
 
-    /// Asks the primary for a sign of life, and tells what is known of the standbys and the pools.
+    /// How the database is, by what the monitors, pools and parts saw last. It asks no server and waits for nothing, so
+    /// it fits an endpoint that is asked often.
     ///
-    /// A pool that is merely busy is [`Condition::Degraded`], not down: restarting the service would not help.
-    pub async fn health(&self) -> Health {
-        let started = Instant::now();
-        let answer = tokio::time::timeout(PATIENCE, async {
-            let mut conn = self.primary_at(Location::caller()).await?;
-            sql_query("SELECT 1").execute(&mut conn).await?;
-            Ok::<_, Error>(started.elapsed())
-        });
-        let primary = match answer.await {
-            Ok(Ok(elapsed)) => Ok(elapsed),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(Error::DeadlineExceeded { waited: PATIENCE }.to_string()),
-        };
+    /// A pool that is merely busy is [`Condition::Degraded`], not down: restarting the service would not help. Whether to
+    /// send requests here is [`Db::readiness`], whether to restart the process [`Db::liveness`].
+    pub fn health(&self) -> Health {
         let topology = self.topology();
+        let primary = crate::health::primary(&topology);
         let parts = self.parts.health();
         let all_well = topology.nodes.iter().all(NodeStatus::is_up)
             && parts.iter().all(|part| part.health.condition == Condition::Up);
@@ -289,7 +280,33 @@ impl Db {
             (Some(_), Ok(_)) if all_well => Condition::Up,
             (Some(_), _) => Condition::Degraded,
         };
-        Health { condition, primary, topology, pools: self.pools(), parts }
+        let pools = self.router.sources(|purpose, pool| PoolHealth::new(purpose, pool.status()));
+        #[cfg(feature = "monitoring")]
+        let checks = self.watched.checks();
+        Health {
+            condition,
+            primary,
+            topology,
+            pools,
+            parts,
+            #[cfg(feature = "monitoring")]
+            checks,
+        }
+    }
+
+    /// That this process is alive: for a probe whose failure restarts it. It touches neither pool nor database, and could
+    /// not: there is no handle.
+    pub fn liveness() -> Liveness {
+        Liveness { up: true }
+    }
+
+    /// Whether requests that need the database can be served: for a probe whose failure sends them elsewhere. It asks no
+    /// server.
+    ///
+    /// If all replicas of a service look at one database, they become unready together: take `reads` if most requests
+    /// read.
+    pub fn readiness(&self) -> Readiness {
+        Readiness::of(&self.topology())
     }
 
     /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection, every attempt

@@ -1,46 +1,134 @@
-//! Whether the database answers, as a value that a health endpoint can print.
+//! How the database is, as values that a health endpoint prints or writes as JSON; none of them asks a server.
 
 use std::fmt;
 use std::time::Duration;
 
 use db_core::Condition;
+#[cfg(feature = "monitoring")]
+use db_core::Role;
 use db_pool::Status;
-use db_replica_routing::Topology;
+use db_replica_routing::{NodeStatus, Purpose, Topology};
+#[cfg(feature = "monitoring")]
+use serde::Serialize;
 
 use crate::parts::PartStatus;
 
-/// How the database is, as far as this process can tell.
+/// How the database is, as far as this process knows: what its monitors, pools and parts saw last.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Health {
     /// The verdict.
     pub condition: Condition,
-    /// How long the primary took to answer, or what it said instead. Never a password.
+    /// How long the primary takes to answer its monitor, or why none does. Never a password.
     pub primary: Result<Duration, String>,
     /// The servers.
     pub topology: Topology,
     /// The pools.
-    pub pools: Vec<Status>,
+    pub pools: Vec<PoolHealth>,
     /// The parts that siblings attached.
     pub parts: Vec<PartStatus>,
+    /// What checks found; none where this process does not look at the server.
+    #[cfg(feature = "monitoring")]
+    pub checks: Option<Vec<db_monitoring::CheckResult>>,
+}
+
+/// One pool: which it is, and how.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PoolHealth {
+    /// What it is for: `writes` and whatever else the server's role allows, or `reads on the primary`.
+    pub purpose: &'static str,
+    /// How it is.
+    pub status: Status,
+}
+
+/// That this process is alive. It says nothing of the database: a process is not to be restarted because that is down.
+///
+/// ```
+/// use db_platform::{Db, Liveness};
+///
+/// let Liveness { up, .. } = Db::liveness();
+/// assert!(up, "whoever answers is alive");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "monitoring", derive(Serialize))]
+#[non_exhaustive]
+pub struct Liveness {
+    /// True: whoever answers is alive. A process whose threads are all blocked does not answer.
+    pub up: bool,
+}
+
+/// Whether this process can serve requests that need the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "monitoring", derive(Serialize))]
+#[non_exhaustive]
+pub struct Readiness {
+    /// Whether reads are answered: by the primary or a standby.
+    pub reads: bool,
+    /// Whether writes are taken.
+    pub writes: bool,
+    /// Why not. Never a password.
+    pub why: Option<String>,
+}
+
+impl Readiness {
+    pub(crate) fn of(topology: &Topology) -> Self {
+        let writes = topology.writer.is_some();
+        let reads = writes || topology.nodes.iter().any(NodeStatus::is_up);
+        let why = (!writes).then(|| topology.conflict.clone().unwrap_or_else(|| no_writer(topology)));
+        Readiness { reads, writes, why }
+    }
+}
+
+impl PoolHealth {
+    pub(crate) fn new(purpose: Purpose, status: Status) -> Self {
+        let purpose = match purpose {
+            Purpose::Plain => "writes",
+            Purpose::ReadOnly => "reads on the primary",
+        };
+        PoolHealth { purpose, status }
+    }
+}
+
+/// How long the primary's monitor waits for its answers, or why there is none.
+pub(crate) fn primary(topology: &Topology) -> Result<Duration, String> {
+    let writer = topology.writer.as_ref().and_then(|writer| topology.node(writer));
+    match writer {
+        Some(NodeStatus { trouble: Some(trouble), .. }) => Err(trouble.clone()),
+        Some(node) => Ok(node.latency),
+        None => Err(topology.conflict.clone().unwrap_or_else(|| no_writer(topology))),
+    }
+}
+
+fn no_writer(topology: &Topology) -> String {
+    let troubles: Vec<&str> = topology.nodes.iter().filter_map(|node| node.trouble.as_deref()).collect();
+    match troubles.as_slice() {
+        [] => "no server takes writes".to_owned(),
+        troubles => format!("no server takes writes: {}", troubles.join("; ")),
+    }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.condition)?;
         match &self.primary {
-            Ok(elapsed) => writeln!(f, "primary answered in {elapsed:?}")?,
+            Ok(elapsed) => writeln!(f, "the primary answers in {elapsed:.1?}")?,
             Err(error) => writeln!(f, "primary: {error}")?,
         }
         write!(f, "{}", self.topology)?;
-        for pool in &self.pools {
+        for PoolHealth { purpose, status: pool } in &self.pools {
             let (open, idle, waiting) = (pool.open, pool.idle, pool.waiting);
-            let waited = pool.wait_times.quantile(0.99);
             write!(
                 f,
-                "\npool of {}: {open} of {} open, {idle} idle, {waiting} waiting; 99 % waited at most {waited:.1?}",
+                "\npool of {} ({purpose}): {open} of {} open, {idle} idle, {waiting} waiting",
                 pool.endpoint, pool.max
             )?;
+            // Whoever finds an idle connection waits for no time that would mean anything.
+            match pool.wait_times.quantile(0.99) {
+                _ if pool.wait_times.count() == 0 => {}
+                waited if waited < Duration::from_micros(100) => f.write_str("; 99 % did not wait")?,
+                waited => write!(f, "; 99 % waited at most {waited:.1?}")?,
+            }
             for (count, what) in
                 [(pool.timeouts, "timeouts"), (pool.connect_errors, "connect errors"), (pool.leaks, "leaks")]
             {
@@ -52,6 +140,121 @@ impl fmt::Display for Health {
         for PartStatus { name, health } in &self.parts {
             write!(f, "\n{name}: {health}")?;
         }
+        #[cfg(feature = "monitoring")]
+        for check in self.checks.iter().flatten().filter(|check| check.status.is_problem()) {
+            write!(f, "\n{}: {}: {}", check.status.word(), check.title, check.summary)?;
+        }
         Ok(())
+    }
+}
+
+/// As it is in JSON: durations in seconds, servers as `host:port`.
+#[cfg(feature = "monitoring")]
+impl Serialize for Health {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json::Health::of(self).serialize(serializer)
+    }
+}
+
+#[cfg(feature = "monitoring")]
+mod json {
+    use super::{NodeStatus, PoolHealth, Role, Serialize, Status};
+
+    #[derive(Serialize)]
+    pub(super) struct Health<'a> {
+        condition: String,
+        primary_answers_in_seconds: Option<f64>,
+        primary_trouble: Option<&'a str>,
+        writer: Option<String>,
+        servers: Vec<Server<'a>>,
+        pools: Vec<Pool<'a>>,
+        parts: Vec<Part<'a>>,
+        checks: Option<&'a [db_monitoring::CheckResult]>,
+    }
+
+    #[derive(Serialize)]
+    struct Server<'a> {
+        server: String,
+        up: bool,
+        role: Option<&'static str>,
+        lag_seconds: Option<f64>,
+        lag_bytes: Option<u64>,
+        latency_seconds: f64,
+        in_use: usize,
+        trouble: Option<&'a str>,
+    }
+
+    #[derive(Serialize)]
+    struct Pool<'a> {
+        server: String,
+        purpose: &'a str,
+        max: usize,
+        open: usize,
+        idle: usize,
+        in_use: usize,
+        waiting: usize,
+        stalled: bool,
+        timeouts: u64,
+        connect_errors: u64,
+        leaks: u64,
+        waited_p99_seconds: f64,
+    }
+
+    #[derive(Serialize)]
+    struct Part<'a> {
+        part: &'a str,
+        condition: String,
+        detail: &'a str,
+    }
+
+    impl<'a> Health<'a> {
+        pub(super) fn of(health: &'a super::Health) -> Self {
+            Health {
+                condition: health.condition.to_string(),
+                primary_answers_in_seconds: health.primary.as_ref().ok().map(|took| took.as_secs_f64()),
+                primary_trouble: health.primary.as_ref().err().map(String::as_str),
+                writer: health.topology.writer.as_ref().map(ToString::to_string),
+                servers: health.topology.nodes.iter().map(server).collect(),
+                pools: health.pools.iter().map(pool).collect(),
+                parts: health.parts.iter().map(part).collect(),
+                checks: health.checks.as_deref(),
+            }
+        }
+    }
+
+    fn server(node: &NodeStatus) -> Server<'_> {
+        Server {
+            server: node.endpoint.to_string(),
+            up: node.is_up(),
+            role: node.role.map(|role| if role == Role::Primary { "primary" } else { "standby" }),
+            lag_seconds: node.lag.map(|lag| lag.as_secs_f64()),
+            lag_bytes: node.lag_bytes,
+            latency_seconds: node.latency.as_secs_f64(),
+            in_use: node.in_flight,
+            trouble: node.trouble.as_deref(),
+        }
+    }
+
+    fn pool(PoolHealth { purpose, status }: &PoolHealth) -> Pool<'_> {
+        let Status { max, open, idle, waiting, stalled, timeouts, connect_errors, leaks, .. } = *status;
+        Pool {
+            server: status.endpoint.to_string(),
+            purpose,
+            max,
+            open,
+            idle,
+            in_use: status.in_use(),
+            waiting,
+            stalled,
+            timeouts,
+            connect_errors,
+            leaks,
+            waited_p99_seconds: status.wait_times.quantile(0.99).as_secs_f64(),
+        }
+    }
+
+    fn part(part: &super::PartStatus) -> Part<'_> {
+        let health = &part.health;
+        Part { part: part.name, condition: health.condition.to_string(), detail: &health.detail }
     }
 }

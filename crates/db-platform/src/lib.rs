@@ -17,6 +17,8 @@ mod cached_loads;
 mod config;
 mod cursor;
 mod db;
+#[cfg(feature = "monitoring")]
+mod figures;
 mod ground;
 mod health;
 mod loads;
@@ -56,7 +58,9 @@ pub use db_retry::{
     Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,
     RetryConfig, RetryCounts,
 };
-pub use health::Health;
+#[cfg(feature = "monitoring")]
+pub use figures::{Metrics, ServerFigures};
+pub use health::{Health, Liveness, PoolHealth, Readiness};
 pub use notifications::NotificationConfig;
 pub use parts::PartStatus;
 pub use read::ReadBuilder;

@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     pub(crate) router: OnceLock<Weak<Router<Pool>>>,
     pub(crate) cache: OnceLock<CountReads>,
     pub(crate) checks: OnceLock<LookAtChecks>,
+    #[cfg(feature = "collector")]
+    pub(crate) collector: OnceLock<db_monitoring::server::Collector>,
     cache_reads: Mutex<VecDeque<(Instant, u64, u64)>>,
 }
 

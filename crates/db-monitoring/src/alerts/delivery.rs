@@ -15,6 +15,8 @@ use crate::alerts::{Told, What};
 const GATHERED_FROM: usize = 4;
 /// What was given up although another attempt may help is offered again after this pause.
 const OFFERED_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// Receipts of what came through take no longer than this to arrive.
+const RECEIPTS: Duration = Duration::from_millis(200);
 /// What has not come through for so long is lost, and counted.
 const LOST_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -233,7 +235,9 @@ impl Deliveries {
     /// Sends what waits, without regard to rates, and settles what came through within `grace`.
     pub(crate) async fn end(&mut self, grace: Duration) -> Settled {
         self.notifier.shutdown(grace).await;
-        while self.waiting.join_next().await.is_some() {}
+        // What was not attended to keeps its receipt, and is owed to the next leader.
+        let told = async { while self.waiting.join_next().await.is_some() {} };
+        let _is_owed = tokio::time::timeout(RECEIPTS, told).await;
         let mut settled = Settled::default();
         while let Ok(ended) = self.ended.try_recv() {
             self.settle(ended, &mut settled);

@@ -173,7 +173,12 @@ impl Runner {
                 Err(_) => {}
             }
         }
-        let Some(store) = &mut self.store else { return Ok(Vec::new()) };
+        let sees_server = evaluation.checks.is_some();
+        let between = if sees_server { BETWEEN_TRIES } else { BETWEEN_TRIES_IN_THE_DARK };
+        let is_due = self.tried.is_none_or(|at| now.saturating_duration_since(at) >= between);
+        // One that follows asks the server no more often than it tries to lead.
+        let asks = self.seat != Seat::Follows || is_due;
+        let Some(store) = self.store.as_mut().filter(|_| asks) else { return Ok(Vec::new()) };
         let look = store.look(&self.instance).await?;
         if self.seat == Seat::Leads && !look.leads {
             tracing::warn!(
@@ -181,14 +186,9 @@ impl Runner {
             );
             self.follow();
         }
-        let sees_server = evaluation.checks.is_some();
         if self.seat != Seat::Leads {
-            let between = if sees_server { BETWEEN_TRIES } else { BETWEEN_TRIES_IN_THE_DARK };
-            let is_due = self.tried.is_none_or(|at| now.saturating_duration_since(at) >= between);
-            if is_due || self.seat == Seat::Cut {
-                self.tried = Some(now);
-                self.try_to_lead().await?;
-            }
+            self.tried = Some(now);
+            self.try_to_lead().await?;
         } else if !sees_server && look.others.iter().any(|other| other.sees_server) {
             // One that looks at the server knows more.
             if let Some(store) = &mut self.store {

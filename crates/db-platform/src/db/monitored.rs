@@ -1,8 +1,9 @@
 //! What the statements of a [`Db`] cost, and which were slow.
 
-use db_monitoring::{Monitor, SlowQuery};
+use db_monitoring::{CheckResult, Monitor, SlowQuery};
 
 use super::Db;
+use crate::figures::Metrics;
 
 impl Db {
     /// The `n` statements that took the most time when they were slow, the worst first: those of this process, since its
@@ -35,6 +36,32 @@ impl Db {
     #[cfg(feature = "alerts")]
     pub fn alerts(&self) -> Option<&db_monitoring::alerts::Alerts> {
         self.alerts.as_ref()
+    }
+
+    /// The figures of this database as one value: what this process measures, and what the server told its collector last.
+    /// It asks no server.
+    ///
+    /// ```no_run
+    /// # fn show(db: db_platform::Db) {
+    /// let metrics = db.metrics();
+    /// println!("{:.0} statements a second, {} callers wait", metrics.queries_per_second, metrics.waiting);
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.monitor, &self.watched, &self.topology(), &self.pools())
+    }
+
+    /// Takes what this collector knows into [`Db::metrics`]. Only the first call counts.
+    #[cfg(feature = "collector")]
+    pub fn follow(&self, collector: &db_monitoring::server::Collector) {
+        let _ = self.watched.collector.set(collector.clone());
+    }
+
+    /// Takes what checks found into [`Db::health`], and into alerts: `look` tells what is known now, or none while this
+    /// process does not look at the server. It is called often, from any thread, and must not block. Only the first call
+    /// counts.
+    pub fn follow_checks(&self, look: impl Fn() -> Option<Vec<CheckResult>> + Send + Sync + 'static) {
+        let _ = self.watched.checks.set(std::sync::Arc::new(look));
     }
 
     /// What is known of all statements: what each cost, how many failed and with which code.

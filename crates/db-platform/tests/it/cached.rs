@@ -253,9 +253,9 @@ async fn a_relay_hears_of_each_commit_and_leaves_it_alone_where_its_writer_has_b
     rename(&db, 1, "Eve", true).await.unwrap();
     until("it has heard of it", async || relay.status().messages == 1).await;
     assert_eq!(relay.status().confirmed, 1);
-    let health = db.health().await;
+    let health = db.health();
     assert!(health.parts.iter().any(|part| part.name == "cache"));
-    let salvages: u64 = health.pools.iter().map(|pool| pool.salvages).sum();
+    let salvages: u64 = health.pools.iter().map(|pool| pool.status.salvages).sum();
     assert_eq!(salvages, 0, "what the relay is told costs no reset");
     let retained = db.part_metrics().iter().any(|measure| measure.name == "db.cache.relay.retained");
     assert!(retained);

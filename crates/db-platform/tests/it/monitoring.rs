@@ -59,7 +59,7 @@ async fn reads_and_transactions_are_counted_by_statement_and_nobodys_own_questio
         Ok::<_, Error>(())
     };
     db.transaction(renames).await.unwrap();
-    db.health().await;
+    db.health();
 
     let [one] = &found(&db, "users.id = ?) limit ?")[..] else { panic!("{:?}", db.monitor().statements()) };
     assert_eq!((one.durations.count(), one.rows, one.errors), (5, 5, 0));
@@ -125,7 +125,7 @@ async fn turned_off_it_knows_nothing() {
     let (_database, db) = service(|config| config.monitoring.enabled = false).await;
     db.read(async |conn| sql_query("SELECT 1").execute(conn).await).await.unwrap();
     assert!(db.monitor().statements().is_empty());
-    assert!(!db.health().await.parts.iter().any(|part| part.name == "monitoring"));
+    assert!(!db.health().parts.iter().any(|part| part.name == "monitoring"));
 }
 
 /// On one thread, which is the one that the subscriber listens to.

@@ -174,8 +174,8 @@ async fn a_sibling_attaches_with_everything_it_has() {
     let database = database().await;
     let log = Arc::new(Log::default());
     let db = connect(&database, [sibling("a", &log), sibling("b", &log)]).await.unwrap();
-    until("the jobs answer", async || db.health().await.condition == Condition::Up).await;
-    let names: Vec<_> = db.health().await.parts.iter().map(|part| part.name).collect();
+    until("the jobs answer", async || db.health().condition == Condition::Up).await;
+    let names: Vec<_> = db.health().parts.iter().map(|part| part.name).collect();
     assert_eq!(names, ["monitoring", "a", "b"]);
 
     insert(&db, 1).await.unwrap();
@@ -342,7 +342,7 @@ async fn a_panic_in_any_hook_changes_no_outcome() {
         assert!(matches!(refused, Err(Error::NotFound)), "{place}: {refused:?}");
         if matches!(place, "health" | "job") {
             until("the part is said to be down", async || {
-                let health = db.health().await;
+                let health = db.health();
                 health.condition == Condition::Degraded && health.parts[1].health.condition == Condition::Down
             })
             .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db_platform::{Condition, Error};
+use db_platform::{Condition, Db, Error};
 use db_testkit::{Cluster, Stop, until};
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
@@ -12,15 +12,26 @@ use crate::db;
 async fn health_follows_the_servers() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let db = db(&cluster).await;
-    until("everything is up", async || db.health().await.condition == Condition::Up).await;
+    until("everything is up", async || db.health().condition == Condition::Up).await;
     cluster.stop(1, Stop::Immediate).await.unwrap();
-    until("a standby is missing", async || db.health().await.condition == Condition::Degraded).await;
+    let ready = db.readiness();
+    assert!(ready.reads && ready.writes && ready.why.is_none(), "{ready:?}");
+    until("a standby is missing", async || db.health().condition == Condition::Degraded).await;
     cluster.stop(0, Stop::Immediate).await.unwrap();
-    until("the primary is gone", async || db.health().await.condition == Condition::Down).await;
-    let text = db.health().await.to_string();
+    until("the primary is gone", async || db.health().condition == Condition::Down).await;
+    let text = db.health().to_string();
     assert!(text.starts_with("down\n") && text.contains(" down ("), "{text}");
     assert!(!text.contains(db_testkit::password()), "{text}");
     assert_eq!(text.matches("\npool of 127.0.0.1:").count(), 2, "{text}");
+    assert!(text.contains(" (writes): ") && !text.contains("ns;"), "{text}");
+    let ready = db.readiness();
+    assert!(!ready.reads && !ready.writes && ready.why.is_some(), "{ready:?}");
+    assert!(Db::liveness().up);
+    let json = serde_json::to_value(db.health()).unwrap();
+    assert_eq!((&json["condition"], &json["servers"][0]["up"]), (&"down".into(), &false.into()), "{json}");
+    assert_eq!(json["pools"][0]["purpose"], "writes");
+    let metrics = serde_json::to_value(db.metrics()).unwrap();
+    assert!(metrics["waiting"] == 0 && metrics["server"].is_null(), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -178,6 +178,6 @@ async fn functions_of_the_same_name_change_no_answer() {
         assert_eq!(db.read(rows).await.unwrap().n, kept, "{cut:?}");
         assert_eq!(number(&mut owner, "SELECT count(*) AS n FROM public.ledger").await, kept, "{cut:?}");
     }
-    let health = db.health().await;
+    let health = db.health();
     assert!(health.primary.is_ok(), "{health}");
 }
