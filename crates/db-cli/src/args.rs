@@ -14,6 +14,7 @@ use crate::observe_args::Mcp;
 #[cfg(feature = "top")]
 use crate::observe_args::Top;
 use crate::observe_args::{Report, Serve};
+use crate::seed_args::Seed;
 use crate::wal_args::Wal;
 
 /// Operates a PostgreSQL database: backups, migrations, seeds, sizes, and the cache before it.
@@ -58,9 +59,10 @@ pub(crate) enum Command {
     /// Apply, undo, inspect, write and check migrations.
     #[command(subcommand)]
     Migrate(Migrate),
-    /// Fill the database with a set of seeds; refused in production.
+    /// Fill the database: with a set of seeds, or with rows made for its schema; refused in production.
     ///
-    /// APP_ENV must say that this is not production; where it is not set, a person at a terminal is asked.
+    /// `dbctl seed NAME` is short for `dbctl seed apply NAME`. APP_ENV must say that this is not production; where it is
+    /// not set, a person at a terminal is asked.
     Seed(Seed),
     /// Take, look at, verify, restore and remove backups.
     #[command(subcommand)]
@@ -166,22 +168,4 @@ pub(crate) enum Stats {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         out: Option<PathBuf>,
     },
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Seed {
-    /// The set: a directory below DIR, such as dev, test or staging.
-    pub(crate) name: String,
-    /// The directory of all sets.
-    #[arg(long, default_value = "seeds", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) dir: PathBuf,
-    /// Generate this many times the set's rows.
-    #[arg(long, default_value_t = 1.0)]
-    pub(crate) scale: f64,
-    /// Generate from this number in place of the set's own.
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Print what would be loaded; changes nothing.
-    #[arg(long)]
-    pub(crate) plan: bool,
 }

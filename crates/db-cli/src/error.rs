@@ -91,6 +91,8 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Target(String),
     #[error("{0}")]
+    Usage(&'static str),
+    #[error("{0}")]
     Damaged(String),
     #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
     NoChannel,
@@ -119,6 +121,7 @@ impl CliError {
             CliError::Physical(error) => of_physical(error),
             CliError::Import(error) => of_import(error),
             CliError::Damaged(_) => 3,
+            CliError::Usage(_) => 2,
             _ => 1,
         }
     }

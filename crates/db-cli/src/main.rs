@@ -34,6 +34,7 @@ mod report;
 mod repository;
 mod say;
 mod seed;
+mod seed_args;
 mod serve;
 mod stats;
 mod table;

@@ -1,7 +1,7 @@
 //! Loads a planned seed set by COPY, all of it or nothing.
 
 use std::io::Cursor;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -81,7 +81,7 @@ impl Seeds {
             }
             Standing::Other(refusal) => return Err(Error::Refused { name: self.name.clone(), refusal }),
         }
-        self.prepare(&transaction).await?;
+        run_script(&transaction, self.prepare.as_ref(), "preparing").await?;
         let model = Model::new(&self.generated, plan.seed, plan.scale)?;
         let (mut rows, mut tables) = (0, Vec::new());
         for file in &self.files {
@@ -97,6 +97,7 @@ impl Seeds {
             rows += self.check_count(&transaction, plan, file, &table, (sent, counted)).await?;
             tables.push((file, table));
         }
+        run_script(&transaction, self.finish.as_ref(), "finishing").await?;
         for (file, table) in &tables {
             let analyze = format!("ANALYZE {}", table.name);
             transaction
@@ -149,16 +150,6 @@ impl Seeds {
             moved.map_err(|error| rejected(&file.file, error, "moving sequences past the loaded rows"))?;
         }
         set_path(&path).await
-    }
-
-    async fn prepare(&self, transaction: &Transaction<'_>) -> Result<()> {
-        let Some((file, sql)) = &self.prepare else { return Ok(()) };
-        let before = transaction_id(transaction).await?;
-        transaction.batch_execute(sql).await.map_err(|error| rejected(file, error, "preparing"))?;
-        match transaction_id(transaction).await? == before {
-            true => Ok(()),
-            false => Err(Error::TransactionEnded { file: file.clone() }),
-        }
     }
 
     /// Returns how many rows were sent, and how many the server took.
@@ -230,6 +221,21 @@ impl Seeds {
         let columns: Vec<String> = self.columns(file).into_iter().map(ledger::quoted).collect();
         let copy = format!("COPY {} ({}) FROM STDIN WITH (FORMAT TEXT)", table.name, columns.join(", "));
         transaction.copy_in(&copy).await.map_err(|error| rejected(&file.file, error, "copying"))
+    }
+}
+
+/// Runs a script of the set, which must leave the transaction as it is.
+async fn run_script(
+    transaction: &Transaction<'_>,
+    script: Option<&(PathBuf, String)>,
+    doing: &'static str,
+) -> Result<()> {
+    let Some((file, sql)) = script else { return Ok(()) };
+    let before = transaction_id(transaction).await?;
+    transaction.batch_execute(sql).await.map_err(|error| rejected(file, error, doing))?;
+    match transaction_id(transaction).await? == before {
+        true => Ok(()),
+        false => Err(Error::TransactionEnded { file: file.clone() }),
     }
 }
 

@@ -177,6 +177,27 @@ pub enum Error {
         /// The sets that exist.
         available: Vec<String>,
     },
+    /// Rows are asked for a table that is not there, or that several schemas have.
+    #[error(
+        "{} table {table:?}: name one of {}",
+        if *places == 0 { "there is no" } else { "several schemas have a" }, known.join(", ")
+    )]
+    NoSuchTable {
+        /// The name asked for.
+        table: String,
+        /// How many tables have it.
+        places: usize,
+        /// The tables that there are, each with its schema.
+        known: Vec<String>,
+    },
+    /// A mask is missing, or cannot be applied; nothing was written.
+    #[error("{place} {why}")]
+    Mask {
+        /// The file, the table or the column.
+        place: String,
+        /// Why, without a value.
+        why: String,
+    },
     /// A file could not be read.
     #[error("{} is not readable", file.display())]
     Unreadable {

@@ -1,4 +1,4 @@
-//! Opens a seed set: a directory with `seed.toml`, `prepare.sql` and numbered files, one for each table.
+//! Opens a seed set: a directory with `seed.toml`, `prepare.sql`, `finish.sql` and numbered files, one for each table.
 
 use std::fs;
 use std::io::Read;
@@ -25,6 +25,8 @@ pub struct Seeds {
     pub(crate) checksum: String,
     /// The file and its text.
     pub(crate) prepare: Option<(PathBuf, String)>,
+    /// The same of `finish.sql`, which runs behind the rows.
+    pub(crate) finish: Option<(PathBuf, String)>,
     /// In the order in which they are loaded.
     pub(crate) files: Vec<SeedFile>,
     /// The generated tables among them, in the same order.
@@ -77,7 +79,7 @@ impl Seeds {
             Error::malformed(place, format!("{anchor:?} is no time such as 2026-01-01T00:00:00Z"))
         })?;
 
-        let mut prepare = None;
+        let (mut prepare, mut finish) = (None, None);
         let mut files: Vec<SeedFile> = Vec::new();
         let mut generated = Vec::new();
         for file in sorted(&dir)? {
@@ -89,8 +91,12 @@ impl Seeds {
                 prepare = Some((file.clone(), checksum.text(&file)?));
                 continue;
             }
+            if name == "finish.sql" {
+                finish = Some((file.clone(), checksum.text(&file)?));
+                continue;
+            }
             let (table, extension) = numbered(name).ok_or_else(|| {
-                let allowed = "seed.toml, prepare.sql, NN_table.csv and NN_table.toml";
+                let allowed = "seed.toml, prepare.sql, finish.sql, NN_table.csv and NN_table.toml";
                 Error::malformed(
                     Place::file(&file),
                     format!("no seed file has such a name (allowed: {allowed})"),
@@ -117,6 +123,7 @@ impl Seeds {
             default_seed: seed,
             checksum: checksum.finish(),
             prepare,
+            finish,
             files,
             generated,
         })
@@ -143,9 +150,12 @@ fn numbered(name: &str) -> Option<(&str, &str)> {
     let (stem, extension) = name.rsplit_once('.')?;
     let (number, table) = stem.split_once('_')?;
     let number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let plain =
-        !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    (number && plain && matches!(extension, "csv" | "toml")).then_some((table, extension))
+    (number && is_plain(table) && matches!(extension, "csv" | "toml")).then_some((table, extension))
+}
+
+/// Whether a file of a set can be named after the table.
+pub(crate) fn is_plain(table: &str) -> bool {
+    !table.is_empty() && table.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 fn available(dir: &Path) -> Result<Vec<String>> {

@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod database;
+mod generating;
 mod loading;
 mod refusing;
+mod subsetting;

@@ -27,7 +27,7 @@ fn a_broken_csv_file_is_named_with_its_line() {
     check(
         "10_users.txt",
         "",
-        "10_users.txt: no seed file has such a name (allowed: seed.toml, prepare.sql, NN_table.csv and NN_table.toml)",
+        "10_users.txt: no seed file has such a name (allowed: seed.toml, prepare.sql, finish.sql, NN_table.csv and NN_table.toml)",
     );
 }
 

@@ -1,0 +1,628 @@
+//! Parses conditions as `pg_get_expr` prints them: checks, domains, and bounds of partitions.
+//!
+//! The server prints a condition in one normal form: each operator in parentheses, casts as `::type`, `IN` as
+//! `= ANY (ARRAY[…])`, `BETWEEN` as two comparisons. Casts are dropped, because values are compared as what they
+//! are. What the parser does not know becomes [`Expression::Unknown`], which nothing is concluded from.
+
+/// A condition, or a part of one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Expression {
+    /// A column of the row, or the value of a domain under the name `VALUE`.
+    Column(String),
+    Number(f64),
+    Text(String),
+    Boolean(bool),
+    Null,
+    Array(Vec<Expression>),
+    And(Vec<Expression>),
+    Or(Vec<Expression>),
+    Not(Box<Expression>),
+    IsNull(Box<Expression>),
+    /// `left operator right`, for comparisons, arithmetic, `||`, `~`, `~~` and their like.
+    Binary(String, Box<Expression>, Box<Expression>),
+    /// `left operator ANY (right)`; with `true` for `ALL`.
+    Any(String, Box<Expression>, Box<Expression>, bool),
+    /// A call; the name is in lower case, without a schema.
+    Call(String, Vec<Expression>),
+    /// `CASE WHEN … THEN … ELSE … END`; a form with an operand has `operand = value` for its conditions.
+    Case(Vec<(Expression, Expression)>, Box<Expression>),
+    Unknown,
+}
+
+impl Expression {
+    /// Parses one condition. Never fails: what is not understood is `Unknown`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let Some(tokens) = tokens(text) else { return Expression::Unknown };
+        let mut parser = Parser { tokens, at: 0, depth: 0 };
+        match parser.expression(0) {
+            Some(expression) if parser.at == parser.tokens.len() => expression,
+            _ => Expression::Unknown,
+        }
+    }
+
+    /// The columns that it names, each once, in the order in which they come.
+    pub(crate) fn columns(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.visit(&mut |expression| {
+            if let Expression::Column(name) = expression
+                && !found.contains(&name.as_str())
+            {
+                found.push(name.as_str());
+            }
+        });
+        found
+    }
+
+    /// Calls `look` with it and everything in it.
+    pub(crate) fn visit<'a>(&'a self, look: &mut impl FnMut(&'a Expression)) {
+        look(self);
+        match self {
+            Expression::Array(parts) | Expression::And(parts) | Expression::Or(parts) => {
+                parts.iter().for_each(|part| part.visit(look));
+            }
+            Expression::Call(_, parts) => parts.iter().for_each(|part| part.visit(look)),
+            Expression::Not(part) | Expression::IsNull(part) => part.visit(look),
+            Expression::Binary(_, left, right) | Expression::Any(_, left, right, _) => {
+                left.visit(look);
+                right.visit(look);
+            }
+            Expression::Case(arms, otherwise) => {
+                for (condition, value) in arms {
+                    condition.visit(look);
+                    value.visit(look);
+                }
+                otherwise.visit(look);
+            }
+            _ => {}
+        }
+    }
+
+    /// The same with another name for a column: the value of a domain becomes the column of that domain.
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
+        self.rename(from, to);
+        self
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        match self {
+            Expression::Column(name) if name == from => to.clone_into(name),
+            Expression::Array(parts)
+            | Expression::And(parts)
+            | Expression::Or(parts)
+            | Expression::Call(_, parts) => parts.iter_mut().for_each(|part| part.rename(from, to)),
+            Expression::Not(part) | Expression::IsNull(part) => part.rename(from, to),
+            Expression::Binary(_, left, right) | Expression::Any(_, left, right, _) => {
+                left.rename(from, to);
+                right.rename(from, to);
+            }
+            Expression::Case(arms, otherwise) => {
+                for (condition, value) in arms {
+                    condition.rename(from, to);
+                    value.rename(from, to);
+                }
+                otherwise.rename(from, to);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A domain's condition as SQL about a column: `VALUE` is the column, but not in quotes and not in longer words.
+pub(crate) fn about_column(condition: &str, column: &str) -> String {
+    let (mut sql, mut in_quotes, mut word) = (String::new(), None, String::new());
+    let end = |word: &mut String, sql: &mut String| {
+        sql.push_str(if word == "VALUE" { column } else { word });
+        word.clear();
+    };
+    for c in condition.chars() {
+        match in_quotes {
+            Some(quote) if c == quote => in_quotes = None,
+            None if matches!(c, '\'' | '"') => in_quotes = Some(c),
+            None if c.is_alphanumeric() || c == '_' => {
+                word.push(c);
+                continue;
+            }
+            _ => {}
+        }
+        end(&mut word, &mut sql);
+        sql.push(c);
+    }
+    end(&mut word, &mut sql);
+    sql
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    /// A bare word, in lower case.
+    Word(String),
+    /// A name in double quotes, as it is.
+    Name(String),
+    Number(f64),
+    Text(String),
+    Operator(String),
+    Open,
+    Close,
+    OpenBracket,
+    CloseBracket,
+    Comma,
+    Dot,
+    Cast,
+}
+
+/// Splits the text; `None` where it is not a condition of PostgreSQL.
+fn tokens(text: &str) -> Option<Vec<Token>> {
+    const OPERATOR: &str = "+-*/<>=~!@#%^&|`?";
+    let characters: Vec<char> = text.chars().collect();
+    let (mut at, mut found) = (0, Vec::new());
+    while let Some(&c) = characters.get(at) {
+        let next = characters.get(at + 1).copied();
+        match c {
+            c if c.is_whitespace() => at += 1,
+            '(' => (at, _) = (at + 1, found.push(Token::Open)),
+            ')' => (at, _) = (at + 1, found.push(Token::Close)),
+            '[' => (at, _) = (at + 1, found.push(Token::OpenBracket)),
+            ']' => (at, _) = (at + 1, found.push(Token::CloseBracket)),
+            ',' => (at, _) = (at + 1, found.push(Token::Comma)),
+            '.' if !next.is_some_and(|next| next.is_ascii_digit()) => {
+                (at, _) = (at + 1, found.push(Token::Dot));
+            }
+            ':' if next == Some(':') => (at, _) = (at + 2, found.push(Token::Cast)),
+            '\'' => found.push(Token::Text(quoted(&characters, &mut at, '\'', false)?)),
+            'E' | 'e' if next == Some('\'') => {
+                at += 1;
+                found.push(Token::Text(quoted(&characters, &mut at, '\'', true)?));
+            }
+            '"' => found.push(Token::Name(quoted(&characters, &mut at, '"', false)?)),
+            c if c.is_ascii_digit() || c == '.' => {
+                let begun = at;
+                while characters.get(at).is_some_and(|c| {
+                    c.is_ascii_digit()
+                        || matches!(c, '.' | 'e' | 'E')
+                        || (matches!(c, '+' | '-') && matches!(characters[at - 1], 'e' | 'E'))
+                }) {
+                    at += 1;
+                }
+                let number: String = characters[begun..at].iter().collect();
+                found.push(Token::Number(number.parse().ok()?));
+            }
+            c if c.is_alphabetic() || c == '_' => {
+                let begun = at;
+                while characters.get(at).is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$')) {
+                    at += 1;
+                }
+                let word: String = characters[begun..at].iter().collect();
+                // The value of a domain; a column of that name would stand in quotes.
+                match word.as_str() {
+                    "VALUE" => found.push(Token::Name(word)),
+                    _ => found.push(Token::Word(word.to_lowercase())),
+                }
+            }
+            c if OPERATOR.contains(c) => {
+                let begun = at;
+                while characters.get(at).is_some_and(|c| OPERATOR.contains(*c)) {
+                    at += 1;
+                }
+                found.push(Token::Operator(characters[begun..at].iter().collect()));
+            }
+            _ => return None,
+        }
+    }
+    Some(found)
+}
+
+/// Reads what stands in quotes, and leaves `at` behind it.
+fn quoted(characters: &[char], at: &mut usize, quote: char, escapes: bool) -> Option<String> {
+    let mut text = String::new();
+    *at += 1;
+    loop {
+        let c = *characters.get(*at)?;
+        *at += 1;
+        if c == quote {
+            if characters.get(*at) != Some(&quote) {
+                return Some(text);
+            }
+            *at += 1;
+        } else if escapes && c == '\\' {
+            let escaped = *characters.get(*at)?;
+            *at += 1;
+            text.push(match escaped {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                other => other,
+            });
+            continue;
+        }
+        text.push(c);
+    }
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+}
+
+/// A condition that is nested deeper is not understood, in place of a stack that overflows.
+const MOST_NESTED: usize = 200;
+
+/// How tightly an operator binds, as the manual's table of precedence has it.
+fn binding(operator: &str) -> u8 {
+    match operator {
+        "^" => 8,
+        "*" | "/" | "%" => 7,
+        "+" | "-" => 6,
+        "<" | ">" | "=" | "<=" | ">=" | "<>" | "!=" => 4,
+        _ => 5,
+    }
+}
+
+impl Parser {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn word(&mut self, word: &str) -> bool {
+        let is = matches!(self.peek(), Some(Token::Word(found)) if found == word);
+        self.at += usize::from(is);
+        is
+    }
+
+    fn take(&mut self, token: &Token) -> bool {
+        let is = self.peek() == Some(token);
+        self.at += usize::from(is);
+        is
+    }
+
+    fn expression(&mut self, least: u8) -> Option<Expression> {
+        self.depth += 1;
+        if self.depth > MOST_NESTED {
+            return None;
+        }
+        let mut left = self.prefix()?;
+        loop {
+            left = match self.peek() {
+                Some(Token::Cast) => {
+                    self.at += 1;
+                    self.type_name()?;
+                    left
+                }
+                Some(Token::OpenBracket) => {
+                    self.at += 1;
+                    self.expression(0)?;
+                    if !self.take(&Token::CloseBracket) {
+                        return None;
+                    }
+                    Expression::Unknown
+                }
+                // A field of a composite value: `(address).city`.
+                Some(Token::Dot) => {
+                    self.at += 2;
+                    Expression::Unknown
+                }
+                Some(Token::Word(word)) if word == "or" && least <= 1 => {
+                    self.at += 1;
+                    let right = self.expression(2)?;
+                    match left {
+                        Expression::Or(mut parts) => {
+                            parts.push(right);
+                            Expression::Or(parts)
+                        }
+                        left => Expression::Or(vec![left, right]),
+                    }
+                }
+                Some(Token::Word(word)) if word == "and" && least <= 2 => {
+                    self.at += 1;
+                    let right = self.expression(3)?;
+                    match left {
+                        Expression::And(mut parts) => {
+                            parts.push(right);
+                            Expression::And(parts)
+                        }
+                        left => Expression::And(vec![left, right]),
+                    }
+                }
+                Some(Token::Word(word)) if word == "is" && least <= 4 => {
+                    self.at += 1;
+                    self.is(left)?
+                }
+                Some(Token::Word(word)) if word == "collate" => {
+                    self.at += 1;
+                    self.type_name()?;
+                    left
+                }
+                Some(Token::Word(word)) if word == "at" => {
+                    self.at += 1;
+                    if !(self.word("time") && self.word("zone")) {
+                        return None;
+                    }
+                    self.expression(9)?;
+                    left
+                }
+                Some(Token::Word(word)) if word == "operator" && least <= 5 => {
+                    self.at += 1;
+                    let operator = self.qualified_operator()?;
+                    self.infix(left, operator, 5)?
+                }
+                Some(Token::Operator(operator)) if binding(operator) > least => {
+                    let operator = operator.clone();
+                    self.at += 1;
+                    let tight = binding(&operator);
+                    self.infix(left, operator, tight)?
+                }
+                _ => break,
+            };
+        }
+        self.depth -= 1;
+        Some(left)
+    }
+
+    fn infix(&mut self, left: Expression, operator: String, tight: u8) -> Option<Expression> {
+        for (word, all) in [("any", false), ("all", true)] {
+            if self.word(word) {
+                if !self.take(&Token::Open) {
+                    return None;
+                }
+                let list = self.expression(0)?;
+                return self
+                    .take(&Token::Close)
+                    .then(|| Expression::Any(operator, Box::new(left), Box::new(list), all));
+            }
+        }
+        let right = self.expression(tight)?;
+        let operator = if operator == "!=" { "<>".to_owned() } else { operator };
+        Some(Expression::Binary(operator, Box::new(left), Box::new(right)))
+    }
+
+    /// What follows `IS`.
+    fn is(&mut self, left: Expression) -> Option<Expression> {
+        let not = self.word("not");
+        let found = if self.word("null") {
+            Expression::IsNull(Box::new(left))
+        } else if self.word("true") {
+            left
+        } else if self.word("false") {
+            Expression::Not(Box::new(left))
+        } else if self.word("distinct") && self.word("from") {
+            let right = self.expression(4)?;
+            Expression::Binary("<>".to_owned(), Box::new(left), Box::new(right))
+        } else {
+            return None;
+        };
+        Some(if not { Expression::Not(Box::new(found)) } else { found })
+    }
+
+    fn prefix(&mut self) -> Option<Expression> {
+        let token = self.peek()?.clone();
+        self.at += 1;
+        Some(match token {
+            Token::Open => {
+                let inner = self.expression(0)?;
+                if self.peek() == Some(&Token::Comma) {
+                    while self.take(&Token::Comma) {
+                        self.expression(0)?;
+                    }
+                    return self.take(&Token::Close).then_some(Expression::Unknown);
+                }
+                return self.take(&Token::Close).then_some(inner);
+            }
+            Token::Number(number) => Expression::Number(number),
+            Token::Text(text) => Expression::Text(text),
+            Token::Operator(operator) if operator == "-" => match self.expression(8)? {
+                Expression::Number(number) => Expression::Number(-number),
+                other => {
+                    Expression::Binary("-".to_owned(), Box::new(Expression::Number(0.0)), Box::new(other))
+                }
+            },
+            Token::Operator(_) => {
+                self.expression(8)?;
+                Expression::Unknown
+            }
+            Token::Name(name) => self.named(name)?,
+            Token::Word(word) => match word.as_str() {
+                "not" => Expression::Not(Box::new(self.expression(3)?)),
+                "true" => Expression::Boolean(true),
+                "false" => Expression::Boolean(false),
+                "null" => Expression::Null,
+                "array" => {
+                    if !self.take(&Token::OpenBracket) {
+                        return None;
+                    }
+                    let parts = self.list(&Token::CloseBracket)?;
+                    Expression::Array(parts)
+                }
+                "row" => {
+                    if !self.take(&Token::Open) {
+                        return None;
+                    }
+                    self.list(&Token::Close)?;
+                    Expression::Unknown
+                }
+                "case" => self.case()?,
+                // `EXTRACT(year FROM d)`, as older versions print it too.
+                "extract" if self.take(&Token::Open) => {
+                    let Some(Token::Word(field)) = self.peek().cloned() else { return None };
+                    self.at += 1;
+                    if !self.word("from") {
+                        return None;
+                    }
+                    let of = self.expression(0)?;
+                    if !self.take(&Token::Close) {
+                        return None;
+                    }
+                    Expression::Call("extract".to_owned(), vec![Expression::Text(field), of])
+                }
+                "current_date" | "current_timestamp" | "localtimestamp" => {
+                    Expression::Call("now".to_owned(), Vec::new())
+                }
+                _ => self.named(word)?,
+            },
+            _ => return None,
+        })
+    }
+
+    /// A column, or a call of a function with or without a schema.
+    fn named(&mut self, first: String) -> Option<Expression> {
+        let mut name = first;
+        while self.take(&Token::Dot) {
+            let (Token::Word(next) | Token::Name(next)) = self.peek()?.clone() else { return None };
+            self.at += 1;
+            name = next;
+        }
+        if !self.take(&Token::Open) {
+            return Some(Expression::Column(name));
+        }
+        // `TRIM(BOTH FROM x)`
+        for word in ["both", "leading", "trailing"] {
+            if self.word(word) && !self.word("from") {
+                return None;
+            }
+        }
+        Some(Expression::Call(name, self.list(&Token::Close)?))
+    }
+
+    fn list(&mut self, close: &Token) -> Option<Vec<Expression>> {
+        let mut parts = Vec::new();
+        while !self.take(close) {
+            if !parts.is_empty() && !self.take(&Token::Comma) {
+                return None;
+            }
+            parts.push(self.expression(0)?);
+        }
+        Some(parts)
+    }
+
+    fn case(&mut self) -> Option<Expression> {
+        let operand = match self.word("when") {
+            true => None,
+            false => {
+                let operand = self.expression(0)?;
+                if !self.word("when") {
+                    return None;
+                }
+                Some(operand)
+            }
+        };
+        let mut arms = Vec::new();
+        loop {
+            let condition = self.expression(0)?;
+            if !self.word("then") {
+                return None;
+            }
+            let condition = match &operand {
+                Some(operand) => {
+                    Expression::Binary("=".to_owned(), Box::new(operand.clone()), Box::new(condition))
+                }
+                None => condition,
+            };
+            arms.push((condition, self.expression(0)?));
+            if !self.word("when") {
+                break;
+            }
+        }
+        let otherwise = if self.word("else") { self.expression(0)? } else { Expression::Null };
+        self.word("end").then(|| Expression::Case(arms, Box::new(otherwise)))
+    }
+
+    fn qualified_operator(&mut self) -> Option<String> {
+        if !self.take(&Token::Open) {
+            return None;
+        }
+        loop {
+            let token = self.peek()?.clone();
+            self.at += 1;
+            match token {
+                Token::Operator(operator) => return self.take(&Token::Close).then_some(operator),
+                Token::Word(_) | Token::Name(_) | Token::Dot => {}
+                _ => return None,
+            }
+        }
+    }
+
+    /// Passes over a type's name: `numeric(10,2)`, `character varying(20)[]`, `timestamp with time zone`.
+    fn type_name(&mut self) -> Option<()> {
+        match self.peek()? {
+            Token::Word(_) | Token::Name(_) => self.at += 1,
+            _ => return None,
+        }
+        loop {
+            match self.peek() {
+                Some(Token::Dot) => self.at += 2,
+                Some(Token::Word(word))
+                    if ["varying", "precision", "with", "without", "time", "zone"]
+                        .contains(&word.as_str()) =>
+                {
+                    self.at += 1;
+                }
+                Some(Token::Open) => {
+                    self.at += 1;
+                    self.list(&Token::Close)?;
+                }
+                Some(Token::OpenBracket) if self.tokens.get(self.at + 1) == Some(&Token::CloseBracket) => {
+                    self.at += 2;
+                }
+                _ => return Some(()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, printed: &str) {
+        assert_eq!(format!("{:?}", Expression::parse(text)).replace('"', "'"), printed, "{text}");
+    }
+
+    #[test]
+    fn conditions_are_read_as_the_server_prints_them() {
+        check("(price > (0)::numeric)", "Binary('>', Column('price'), Number(0.0))");
+        check(
+            "((status)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[]))",
+            "Any('=', Column('status'), Array([Text('a'), Text('b')]), false)",
+        );
+        check(
+            "((a IS NULL) <> (b IS NOT NULL))",
+            "Binary('<>', IsNull(Column('a')), Not(IsNull(Column('b'))))",
+        );
+        check(
+            "((VALUE >= 1) AND (VALUE <= 5) AND (VALUE <> 3))",
+            "And([Binary('>=', Column('VALUE'), Number(1.0)), Binary('<=', Column('VALUE'), Number(5.0)), \
+             Binary('<>', Column('VALUE'), Number(3.0))])",
+        );
+        check(
+            "((ends_at <= (starts_at + '1 day'::interval)))",
+            "Binary('<=', Column('ends_at'), Binary('+', Column('starts_at'), Text('1 day')))",
+        );
+        check(
+            "CASE WHEN (kind = 'a'::text) THEN (x IS NOT NULL) ELSE true END",
+            "Case([(Binary('=', Column('kind'), Text('a')), Not(IsNull(Column('x'))))], Boolean(true))",
+        );
+        check("(public.is_ok(\"Odd Name\"))", "Call('is_ok', [Column('Odd Name')])");
+        check(
+            "(email OPERATOR(public.~~) '%@%'::public.citext)",
+            "Binary('~~', Column('email'), Text('%@%'))",
+        );
+        check("(x = '-5'::integer)", "Binary('=', Column('x'), Text('-5'))");
+        check(
+            "(EXTRACT(year FROM d) = (2024)::numeric)",
+            "Binary('=', Call('extract', [Text('year'), Column('d')]), Number(2024.0))",
+        );
+    }
+
+    #[test]
+    fn the_value_of_a_domain_becomes_the_column() {
+        let of = about_column("((VALUE > 0) AND (f(VALUE, 'VALUE', \"VALUE\") <> OVALUE))", "\"a b\"");
+        assert_eq!(of, "((\"a b\" > 0) AND (f(\"a b\", 'VALUE', \"VALUE\") <> OVALUE))");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_unknown_and_never_a_panic() {
+        for text in ["", "(", "a b c", "((((", "SELECT 1", "x = ANY", "'open", "a ::", "case when"] {
+            check(text, "Unknown");
+        }
+        assert_eq!(Expression::parse(&"(".repeat(100_000)), Expression::Unknown);
+    }
+}

@@ -1,0 +1,164 @@
+//! Texts that match a pattern of LIKE or of a regular expression, and whether a text does.
+
+use regex::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+use crate::draw::Draw;
+
+/// Repetitions without an end are drawn up to this many beyond their least.
+const MOST_REPETITIONS: u32 = 8;
+
+/// Whether `text operator pattern` is true; `None` for an operator or a pattern that is not known here.
+pub(crate) fn matches(operator: &str, text: &str, pattern: &str) -> Option<bool> {
+    let (operator, negated) = match operator.strip_prefix('!') {
+        Some(rest) => (rest, true),
+        None => (operator, false),
+    };
+    let (pattern, any_case) = match operator {
+        "~" => (of_postgres(pattern), false),
+        "~*" => (of_postgres(pattern), true),
+        "~~" => (of_like(pattern), false),
+        "~~*" => (of_like(pattern), true),
+        _ => return None,
+    };
+    Some(regex(&pattern, any_case)?.is_match(text) != negated)
+}
+
+/// A text for which `text operator pattern` is true, for `~`, `~*`, `~~` and `~~*`.
+pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option<String> {
+    let pattern = match operator {
+        "~" | "~*" => of_postgres(pattern),
+        "~~" | "~~*" => of_like(pattern),
+        _ => return None,
+    };
+    let hir = ParserBuilder::new().build().parse(&pattern).ok()?;
+    let mut text = String::new();
+    write(&hir, draw, &mut text)?;
+    Some(text)
+}
+
+/// The syntax is PostgreSQL's; `\y`, `\m` and `\M` are the only words of it that Rust spells otherwise.
+fn of_postgres(pattern: &str) -> String {
+    let pattern =
+        pattern.strip_prefix("(?i)").map_or_else(|| pattern.to_owned(), |rest| format!("(?i){rest}"));
+    pattern.replace(r"\y", r"\b").replace(r"\m", r"\b").replace(r"\M", r"\b").replace(r"\Z", r"\z")
+}
+
+fn of_like(pattern: &str) -> String {
+    let mut regex = String::from("(?s)^");
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '%' => regex.push_str(".*"),
+            '_' => regex.push('.'),
+            '\\' => regex.extend(characters.next().map(|c| regex_syntax::escape(&c.to_string()))),
+            c => regex.push_str(&regex_syntax::escape(&c.to_string())),
+        }
+    }
+    regex.push('$');
+    regex
+}
+
+/// Compiled patterns are kept, because a check is asked for each row.
+fn regex(pattern: &str, any_case: bool) -> Option<Regex> {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    thread_local! {
+        static COMPILED: RefCell<HashMap<(String, bool), Option<Regex>>> = RefCell::new(HashMap::new());
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        let build = || RegexBuilder::new(pattern).case_insensitive(any_case).size_limit(1 << 20).build().ok();
+        compiled.entry((pattern.to_owned(), any_case)).or_insert_with(build).clone()
+    })
+}
+
+fn write(hir: &Hir, draw: &mut Draw, text: &mut String) -> Option<()> {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => {}
+        HirKind::Literal(literal) => text.push_str(std::str::from_utf8(&literal.0).ok()?),
+        HirKind::Class(class) => text.push(one_of(class, draw)?),
+        HirKind::Repetition(repetition) => {
+            let most = repetition.max.unwrap_or(repetition.min.saturating_add(MOST_REPETITIONS));
+            let most = most.min(repetition.min.saturating_add(64));
+            let times = repetition.min + draw.below(u64::from(most - repetition.min) + 1) as u32;
+            for _ in 0..times {
+                write(&repetition.sub, draw, text)?;
+            }
+        }
+        HirKind::Capture(capture) => write(&capture.sub, draw, text)?,
+        HirKind::Concat(parts) => parts.iter().try_for_each(|part| write(part, draw, text))?,
+        HirKind::Alternation(parts) => {
+            write(parts.get(draw.below(parts.len() as u64) as usize)?, draw, text)?;
+        }
+    }
+    Some(())
+}
+
+/// A character of the class; a letter or a digit where the class has one.
+fn one_of(class: &Class, draw: &mut Draw) -> Option<char> {
+    let ranges: Vec<(u32, u32)> = match class {
+        Class::Unicode(class) => {
+            class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect()
+        }
+        Class::Bytes(class) => {
+            class.iter().map(|range| (u32::from(range.start()), u32::from(range.end()))).collect()
+        }
+    };
+    const PLEASANT: [(u32, u32); 4] = [(0x61, 0x7a), (0x30, 0x39), (0x41, 0x5a), (0x20, 0x7e)];
+    let mut within: Vec<(u32, u32)> = Vec::new();
+    for (least, most) in PLEASANT {
+        let common = ranges.iter().map(|(from, to)| (*from.max(&least), *to.min(&most)));
+        within.extend(common.filter(|(from, to)| from <= to));
+        // Letters and digits before signs.
+        if most == 0x5a && !within.is_empty() {
+            break;
+        }
+    }
+    let ranges = if within.is_empty() { ranges } else { within };
+    let total: u64 = ranges.iter().map(|(from, to)| u64::from(to - from) + 1).sum();
+    let mut at = draw.below(total);
+    for (from, to) in ranges {
+        let size = u64::from(to - from) + 1;
+        if at < size {
+            return char::from_u32(from + at as u32);
+        }
+        at -= size;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(operator: &str, pattern: &str) {
+        for row in 0..50 {
+            let text = text_for(operator, pattern, &mut Draw::new(1, row)).unwrap_or_default();
+            assert_eq!(matches(operator, &text, pattern), Some(true), "{text:?} {operator} {pattern}");
+        }
+    }
+
+    #[test]
+    fn what_is_made_for_a_pattern_matches_it() {
+        check("~", "^[A-Z]{3}-[0-9]{4}$");
+        check("~", r"^\d{5}(-\d{4})?$");
+        check("~*", r"^[a-z0-9._%+-]+@[a-z0-9.-]+\.[a-z]{2,}$");
+        check("~", r"^#[0-9a-fA-F]{6}$");
+        check("~", r"^(\+|00)[1-9][0-9 \-\(\)\.]{7,32}$");
+        check("~~", "%@%");
+        check("~~", "a_c%");
+        check("~~*", r"100\%");
+        check("~", "^(draft|sent|paid)$");
+        check("~", r"\yword\y");
+        check("~", "^[^@]+@[^@]+$");
+    }
+
+    #[test]
+    fn a_pattern_that_is_not_one_is_not_known() {
+        assert_eq!(matches("~", "a", "("), None);
+        assert_eq!(text_for("~", "(", &mut Draw::new(1, 1)), None);
+        assert_eq!(matches("&&", "a", "a"), None);
+    }
+}
