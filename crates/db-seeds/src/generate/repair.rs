@@ -239,8 +239,7 @@ impl Row<'_> {
             (0..arguments.len()).map(|turn| &arguments[(first + turn) % arguments.len()]).collect();
         order.sort_by_key(|argument| {
             let column = argument.columns().first().and_then(|name| self.table.column(name));
-            column
-                .is_none_or(|at| !self.bounds[at].not_null && !(self.pinned[at] && self.cells[at].is_some()))
+            column.is_none_or(|at| !(self.bounds[at].not_null || self.pinned[at] && self.cells[at].is_some()))
         });
         for (place, argument) in order.into_iter().enumerate() {
             self.make_null(argument, place >= values, draw);
@@ -358,11 +357,10 @@ impl Row<'_> {
     fn redraw(&mut self, part: &Expression, draw: &mut Draw) {
         for name in part.columns() {
             match self.table.column(name) {
-                Some(at) if self.pinned[at] => {
-                    if self.cells[at].is_none() {
-                        self.cells[at].clone_from(&self.offers[at]);
-                    }
+                Some(at) if self.pinned[at] && self.cells[at].is_none() => {
+                    self.cells[at].clone_from(&self.offers[at]);
                 }
+                Some(at) if self.pinned[at] => {}
                 Some(at) => _ = self.draw_within(at, &self.bounds[at].clone(), draw),
                 None => {}
             }
