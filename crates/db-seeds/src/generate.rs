@@ -16,6 +16,7 @@ mod pattern;
 mod repair;
 mod rows;
 mod stage;
+mod token;
 mod worth;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ const OURS: &[&str] = &[
     "CACHE_",
     "DASHBOARD_",
     "REPORT_",
+    "SEED_",
 ];
 
 #[derive(QueryableByName)]

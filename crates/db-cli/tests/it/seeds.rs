@@ -154,3 +154,43 @@ async fn a_set_is_loaded_once_whatever_search_path_says() {
     assert_eq!(ask(&database, "SELECT count(*) FROM public.lines").await, "1");
     assert_eq!(ask(&database, "SELECT count(*) FROM tenant.lines").await, "1");
 }
+
+const SHOP: &str = "CREATE TABLE users (id bigserial PRIMARY KEY, email text NOT NULL UNIQUE);
+    CREATE TABLE orders (id bigserial PRIMARY KEY, user_id bigint NOT NULL REFERENCES users,
+        total numeric(8, 2) NOT NULL CHECK (total > 0), note text);";
+
+#[tokio::test]
+async fn a_schema_is_filled_a_masked_part_is_taken_and_loaded_elsewhere() {
+    let database = made(SHOP).await;
+    let settings =
+        [("DATABASE_URL", database.url()), ("APP_ENV", "test"), ("SEED_MASK_KEY", "a long secret")];
+    let generate = ["seed", "generate", "--rows", "users=20", "--default-rows", "40", "--json"];
+    let made_rows = dbctl(&settings, &generate).await;
+    assert_eq!(made_rows.code, Some(0), "{}", made_rows.err);
+    assert_eq!(ask(&database, "(SELECT count(*) FROM orders WHERE total > 0)").await, "40");
+    let again = dbctl(&settings, &generate).await;
+    assert!(again.out.contains("\"already\":true"), "{}", again.out);
+    let nobody = dbctl(&settings, &["seed", "generate", "--rows", "nobody=1"]).await;
+    assert!(nobody.err.contains("there is no table \"nobody\""), "{}", nobody.err);
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (masks, part) = (path("masks.toml"), path("part"));
+    let proposed = dbctl(&settings, &["seed", "subset", "--write-masks", &masks]).await;
+    assert_eq!(proposed.code, Some(0), "{}", proposed.err);
+    let subset = ["seed", "subset", "--root", "orders WHERE id <= 10", "--mask", &masks, "--into", &part];
+    let without_key = dbctl(&settings[..2], &subset).await;
+    assert_eq!((without_key.code, without_key.err.contains("SEED_MASK_KEY is not set")), (Some(2), true));
+    let taken = dbctl(&settings, &subset).await;
+    assert_eq!(taken.code, Some(0), "{}", taken.err);
+    let (other, whole) = (made(SHOP).await, path("whole"));
+    let settings = [("DATABASE_URL", other.url()), ("APP_ENV", "test")];
+    let sets = dir.path().display().to_string();
+    let loaded = dbctl(&settings, &["seed", "apply", "part", "--dir", &sets]).await;
+    assert_eq!(loaded.code, Some(0), "{}", loaded.err);
+    assert_eq!(ask(&other, "(SELECT count(*) FROM orders)").await, "10");
+    let masked = "(SELECT bool_and(email ~ '^[0-9a-f]{12}@example.com$') FROM users)";
+    assert_eq!(ask(&other, masked).await, "true");
+    let dumped = dbctl(&settings, &["seed", "dump", "--into", &whole]).await;
+    assert_eq!(dumped.code, Some(0), "{}", dumped.err);
+}

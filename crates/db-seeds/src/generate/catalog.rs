@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use tokio_postgres::Transaction;
 
 use super::column_type::ColumnType;
-use super::expression::{self, Expression};
+use super::expression::Expression;
+use super::token;
 use crate::error::{Error, Result};
 
 /// A column that rows are given a value for.
@@ -329,7 +330,7 @@ impl Table {
                 if check != Expression::Unknown {
                     self.checks.push(check);
                 }
-                self.filter.push(expression::about_column(text, &quoted));
+                self.filter.push(token::about_column(text, &quoted));
             }
             if modifier < 0 {
                 modifier = domain.modifier;

@@ -309,37 +309,33 @@ fn geometry(shape: Geometry, draw: &mut Draw) -> String {
     }
 }
 
-/// A text: of a pattern where there is one, else what a column of that name usually has.
+/// A text: what a column of that name usually has, where the patterns allow it, else one drawn from a pattern.
 fn text(wish: &Wish<'_>, draw: &mut Draw) -> String {
     /// How often a pattern is drawn from until length and all patterns agree.
-    const TRIES: u32 = 60;
+    const TRIES: usize = 60;
     let bounds = wish.bounds;
-    if !bounds.patterns.is_empty() {
-        let usual = usual_text(wish, draw);
-        if !wish.unique && bounds.allows(&usual) {
-            return usual;
-        }
-        let mut last = usual;
-        for turn in 0..TRIES {
-            let (operator, pattern) = &bounds.patterns[turn as usize % bounds.patterns.len()];
-            if let Some(text) = pattern::text_for(operator, pattern, draw) {
-                if bounds.allows(&text) {
-                    return text;
-                }
-                last = fitted(&text, bounds, draw);
-                if bounds.allows(&last) {
-                    return last;
-                }
-            }
-        }
-        return last;
-    }
     let usual = usual_text(wish, draw);
-    if !wish.unique {
-        return fitted(&usual, bounds, draw);
+    let usual = if wish.unique { numbered(&usual, wish.row, bounds) } else { fitted(&usual, bounds, draw) };
+    if bounds.allows(&usual) {
+        return usual;
     }
-    // The number of the row makes it another one; a short column has nothing but that.
-    let number = in_letters(wish.row);
+    let mut last = usual;
+    for turn in 0..if bounds.patterns.is_empty() { 0 } else { TRIES } {
+        let (operator, pattern) = &bounds.patterns[turn % bounds.patterns.len()];
+        let Some(drawn) = pattern::text_for(operator, pattern, draw) else { continue };
+        for text in [fitted(&drawn, bounds, draw), drawn] {
+            if bounds.allows(&text) {
+                return text;
+            }
+            last = text;
+        }
+    }
+    last
+}
+
+/// The number of the row makes a text another one; a short column has nothing but that.
+fn numbered(usual: &str, row: u64, bounds: &Bounds) -> String {
+    let number = in_letters(row);
     let room = bounds.most_length.unwrap_or(u32::MAX) as usize;
     let fitting = match usual.split_once('@') {
         Some((name, host)) => format!("{name}.{number}@{host}"),

@@ -1,5 +1,8 @@
 //! Texts that match a pattern of LIKE or of a regular expression, and whether a text does.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -32,10 +35,16 @@ pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option
         "~~" | "~~*" => of_like(pattern),
         _ => return None,
     };
-    let hir = ParserBuilder::new().build().parse(&pattern).ok()?;
-    let mut text = String::new();
-    write(&hir, draw, &mut text)?;
-    Some(text)
+    thread_local! {
+        static PARSED: RefCell<HashMap<String, Option<Hir>>> = RefCell::new(HashMap::new());
+    }
+    PARSED.with_borrow_mut(|parsed| {
+        let parse = || ParserBuilder::new().build().parse(&pattern).ok();
+        let hir = parsed.entry(pattern.clone()).or_insert_with(parse).as_ref()?;
+        let mut text = String::new();
+        write(hir, draw, &mut text)?;
+        Some(text)
+    })
 }
 
 /// The syntax is PostgreSQL's; `\y`, `\m` and `\M` are the only words of it that Rust spells otherwise.
@@ -62,8 +71,6 @@ fn of_like(pattern: &str) -> String {
 
 /// Compiled patterns are kept, because a check is asked for each row.
 fn regex(pattern: &str, any_case: bool) -> Option<Regex> {
-    use std::cell::RefCell;
-    use std::collections::HashMap;
     thread_local! {
         static COMPILED: RefCell<HashMap<(String, bool), Option<Regex>>> = RefCell::new(HashMap::new());
     }
