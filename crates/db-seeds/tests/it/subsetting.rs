@@ -64,7 +64,7 @@ async fn filled() -> (TestDatabase, Client) {
     (database, client)
 }
 
-fn subset(root: &str, masks: &str) -> Result<Subset, Error> {
+fn subset(root: &str, masks: &str) -> Result<Subset, Box<Error>> {
     let masks = Masks::parse(Path::new("masks.toml"), masks, b"the key of this test")?;
     Ok(Subset { roots: vec![root.to_owned()], masks, children: true })
 }
@@ -134,7 +134,7 @@ async fn what_cannot_be_masked_ends_the_run_before_the_first_row() {
         let dir = tempfile::tempdir().unwrap();
         let error = match subset("orders", masks) {
             Ok(subset) => subset.write(&mut client, dir.path()).await.unwrap_err(),
-            Err(error) => error,
+            Err(error) => *error,
         };
         assert!(error.to_string().contains(said), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "{said}");
