@@ -96,6 +96,9 @@ mod pages {
     struct Front;
     #[doc = include_str!("../../../docs/getting-started.md")]
     struct GettingStarted;
+    #[cfg(feature = "dashboard")]
+    #[doc = include_str!("../../../docs/dashboard.md")]
+    struct Dashboard;
     #[cfg(feature = "cache")]
     #[doc = include_str!("../../../docs/cache-relay.md")]
     struct CacheRelay;
