@@ -3,6 +3,8 @@
 //! A section is made from what is known, and says of the rest why it is not: an empty table would look like
 //! peace.
 
+#[cfg(all(feature = "alerts", feature = "dashboard"))]
+mod alerts;
 mod checks;
 mod connections;
 mod growth;
@@ -16,6 +18,8 @@ mod transactions;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(all(feature = "alerts", feature = "dashboard"))]
+pub(crate) use alerts::alerts;
 pub(crate) use checks::checks;
 #[cfg(feature = "dashboard")]
 pub(crate) use checks::for_people;

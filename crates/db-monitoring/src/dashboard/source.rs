@@ -153,6 +153,16 @@ impl Source {
         self
     }
 
+    /// The same, which shows what people were told, and how alerting itself is.
+    #[cfg(feature = "alerts")]
+    #[must_use]
+    pub fn alerts(self, alerts: crate::alerts::Alerts) -> Self {
+        self.feed("alerts", move || {
+            let panels = crate::sections::alerts(&alerts.status());
+            async move { panels }
+        })
+    }
+
     /// The same, with plans and advice.
     #[must_use]
     pub fn insight(mut self, insight: impl Insight) -> Self {

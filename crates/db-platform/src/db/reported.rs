@@ -86,7 +86,13 @@ mod dashboard {
         pub fn dashboard(&self, service: &str) -> Source {
             let (for_loads, for_pool) = (Arc::downgrade(&self.router), Arc::downgrade(&self.router));
             let for_topology = Arc::downgrade(&self.router);
-            Source::named(service)
+            let source = Source::named(service);
+            #[cfg(feature = "alerts")]
+            let source = match self.alerts() {
+                Some(alerts) => source.alerts(alerts.clone()),
+                None => source,
+            };
+            source
                 .monitor(self.monitor.clone())
                 .pools(Arc::new(move || loads(&for_loads)))
                 .feed("pool", move || {
