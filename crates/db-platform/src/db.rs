@@ -6,6 +6,7 @@ mod cached;
 #[cfg(feature = "cache")]
 mod cached_many;
 mod connect;
+mod counted;
 #[cfg(feature = "monitoring")]
 mod monitored;
 #[cfg(feature = "report")]
@@ -29,7 +30,7 @@ use db_core::{Acquire, Classify, Condition, Error, Measure, PartCheck, Result, S
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
 use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
-use db_retry::{BreakerStatus, BudgetStatus, CommitCounts, Retry, RetryConfig, RetryCounts, Through};
+use db_retry::{Retry, RetryConfig, Through};
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
@@ -385,11 +386,6 @@ impl Db {
         self.parts.checks()
     }
 
-    /// What was run again so far, by the class of the failure before.
-    pub fn retries(&self) -> RetryCounts {
-        self.retry.counts()
-    }
-
     /// Stops the parts, the last one first, then closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`
     /// each.
     ///
@@ -399,22 +395,6 @@ impl Db {
     pub async fn shutdown(&self, grace: Duration) -> Drained {
         self.parts.stop(grace).await;
         close(&self.router, grace).await
-    }
-
-    /// What became so far of COMMITs whose answer was lost.
-    pub fn lost_commits(&self) -> CommitCounts {
-        self.retry.commits()
-    }
-
-    /// What the circuit breakers do, that of writes and that of reads; nothing where there are none
-    /// ([`Config::breaker`](crate::Config::breaker)).
-    pub fn breakers(&self) -> Vec<BreakerStatus> {
-        self.breakers.iter().flat_map(|breakers| breakers.status()).collect()
-    }
-
-    /// What retries may still cost, and how many were refused, where there is a budget.
-    pub fn retry_budget(&self) -> Option<BudgetStatus> {
-        self.retry.budget()
     }
 
     pub(crate) fn timeout(&self) -> Option<Duration> {
