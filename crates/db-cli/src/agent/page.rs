@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
-use db_platform::monitoring::server::{Collector, metrics_text};
+use db_platform::monitoring::server::Collector;
 use db_platform::notify::{ChannelStatus, Notifier};
 use db_platform::schedule::JobStatus;
 use http_body_util::Full;
@@ -113,7 +113,7 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
         channels(&mut text, &self.notifier.status());
         self.figures.write(&mut text);
         if let Some(collector) = &self.collector {
-            text.0.push_str(&metrics_text(&collector.latest()));
+            text.0.push_str(&collector.metrics_text());
         }
         text.0
     }

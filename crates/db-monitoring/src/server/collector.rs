@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::server::history::store::Store;
 use crate::server::history::{Finished, History};
+use crate::server::prometheus::{self, TablesText};
 use crate::server::section::{Section, unix_seconds};
 use crate::server::task::{DatabaseTask, ServerTask};
 use crate::server::{
@@ -101,6 +102,9 @@ pub(crate) struct Shared {
     latest: ArcSwap<Snapshot>,
     changed: tokio::sync::watch::Sender<u64>,
     leads: AtomicBool,
+    /// Whether somebody asks for the text, so that it is worth having at hand.
+    text_is_wanted: AtomicBool,
+    tables_text: ArcSwap<TablesText>,
     history: Mutex<History>,
     pools: OnceLock<LookAtPools>,
     finished: mpsc::Sender<Finished>,
@@ -132,6 +136,8 @@ impl Collector {
             latest: ArcSwap::default(),
             changed: tokio::sync::watch::Sender::new(0),
             leads: AtomicBool::new(false),
+            text_is_wanted: AtomicBool::new(false),
+            tables_text: ArcSwap::default(),
             history: Mutex::default(),
             pools: OnceLock::new(),
             finished,
@@ -143,6 +149,17 @@ impl Collector {
     /// What is known now. It never waits.
     pub fn latest(&self) -> Arc<Snapshot> {
         self.shared.latest.load_full()
+    }
+
+    /// What is known now as Prometheus' text, as [`metrics_text`](crate::server::metrics_text) writes it. It never waits, and
+    /// writes tables anew only when they were read again.
+    pub fn metrics_text(&self) -> String {
+        self.shared.text_is_wanted.store(true, Ordering::Relaxed);
+        let snapshot = self.latest();
+        let tables = self.shared.tables_text(&snapshot);
+        let mut text = prometheus::without_tables(&snapshot, SystemTime::now());
+        text.push_str(&tables.text);
+        text
     }
 
     /// How the server was: the points of a resolution, oldest first. A time in which nobody could look has none.
@@ -330,6 +347,17 @@ impl Shared {
         }
     }
 
+    /// The text of tables, written anew where it is of others.
+    fn tables_text(&self, snapshot: &Snapshot) -> Arc<TablesText> {
+        let kept = self.tables_text.load_full();
+        if kept.is_of(snapshot) {
+            return kept;
+        }
+        let anew = Arc::new(TablesText::of(snapshot));
+        self.tables_text.store(Arc::clone(&anew));
+        anew
+    }
+
     pub(crate) fn latest_is_leader(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
     }
@@ -366,6 +394,9 @@ impl Shared {
         }
         snapshot.by_database = whole.by_database.clone();
         snapshot.is_leader = self.leads.load(Ordering::Relaxed);
+        if self.text_is_wanted.load(Ordering::Relaxed) {
+            self.tables_text(&snapshot);
+        }
         self.latest.store(Arc::new(snapshot));
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -33,12 +33,44 @@ pub fn metrics_text(snapshot: &Snapshot) -> String {
 
 /// The same, with the ages that its parts have at `now`.
 pub fn metrics_text_at(snapshot: &Snapshot, now: SystemTime) -> String {
+    let mut text = without_tables(snapshot, now);
+    text.push_str(&TablesText::of(snapshot).text);
+    text
+}
+
+/// The text of tables, indexes and sequences: most of all, and the same until one of them is read again.
+#[derive(Debug, Default)]
+pub(crate) struct TablesText {
+    of: Vec<(String, [Option<SystemTime>; 3], bool)>,
+    pub(crate) text: String,
+}
+
+impl TablesText {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mut text = Exposition::default();
+        tables::write(&mut text, snapshot);
+        TablesText { of: Self::key(snapshot), text: text.into_text() }
+    }
+
+    pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
+        self.of == Self::key(snapshot)
+    }
+
+    fn key(snapshot: &Snapshot) -> Vec<(String, [Option<SystemTime>; 3], bool)> {
+        let each = snapshot.by_database.iter().map(|(name, database)| {
+            let at = [database.tables.at(), database.indexes.at(), database.sequences.at()];
+            (name.clone(), at, database.tables.get().is_ok())
+        });
+        each.collect()
+    }
+}
+
+pub(crate) fn without_tables(snapshot: &Snapshot, now: SystemTime) -> String {
     let mut text = Exposition::default();
     ages(&mut text, snapshot, now);
     whole::write(&mut text, snapshot);
     activity::write(&mut text, snapshot);
     replication::write(&mut text, snapshot, unix_seconds(now));
-    tables::write(&mut text, snapshot);
     text.into_text()
 }
 

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 
-use crate::server::{Collector, METRICS_CONTENT_TYPE, metrics_text};
+use crate::server::{Collector, METRICS_CONTENT_TYPE};
 
 /// Adds what else the page shows: what the service itself counts.
 pub type AlsoShown = Arc<dyn Fn() -> String + Send + Sync>;
@@ -24,7 +24,7 @@ pub type AlsoShown = Arc<dyn Fn() -> String + Send + Sync>;
 /// ```
 pub fn metrics_router(collector: Collector, also: Option<AlsoShown>) -> Router {
     let answer = move || {
-        let mut text = metrics_text(&collector.latest());
+        let mut text = collector.metrics_text();
         if let Some(also) = &also {
             text.push_str(&also());
         }
