@@ -4,12 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
 mod cost;
-mod load;
-mod pages;
-mod pairs;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/dashboard/browser/devtools.rs"]
 mod devtools;
+mod load;
+mod pages;
+mod pairs;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/dashboard/shop.rs"]
 mod shop;

@@ -38,7 +38,9 @@ async fn report(ground: Arc<Ground>, directory: ReportDirectory, period: Period)
     let written = tokio::task::spawn_blocking(move || directory.write(report, period)).await;
     let files = match written {
         Ok(Ok(files)) => files,
-        Ok(Err(source)) => return Err(CliError::Dashboard(format!("the report cannot be written: {source}"))),
+        Ok(Err(source)) => {
+            return Err(CliError::Dashboard(format!("the report cannot be written: {source}")));
+        }
         Err(_) => return Err(CliError::Interrupted),
     };
     let named = files.first().map_or(String::new(), |file| file.display().to_string());

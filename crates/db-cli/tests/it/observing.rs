@@ -144,7 +144,8 @@ async fn the_agent_writes_reports_into_a_directory() {
     let database = planted().await;
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("reports");
-    let arguments = ["agent", "--metrics", "off", "--collect", "off", "--now", "hourly report", "--now", "daily report"];
+    let arguments =
+        ["agent", "--metrics", "off", "--collect", "off", "--now", "hourly report", "--now", "daily report"];
     let mut command = program(&[("DATABASE_URL", database.url())], &arguments);
     command.arg("--reports").arg(&directory).env("RUST_LOG", "info").stderr(Stdio::piped());
     let mut child = Ends(command.spawn().unwrap());
@@ -152,7 +153,8 @@ async fn the_agent_writes_reports_into_a_directory() {
         let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     };
-    let has = |kind: &str, end: &str| names().iter().any(|name| name.starts_with(kind) && name.ends_with(end));
+    let has =
+        |kind: &str, end: &str| names().iter().any(|name| name.starts_with(kind) && name.ends_with(end));
     db_testkit::until("both reports are written", async || {
         ["hourly", "daily"].iter().all(|kind| has(kind, ".html") && has(kind, ".json"))
     })
@@ -161,7 +163,8 @@ async fn the_agent_writes_reports_into_a_directory() {
         let text = std::fs::read_to_string(directory.join(&name)).unwrap();
         assert!(text.contains("notes") && !text.contains(SECRET), "{name}");
     }
-    let told = std::process::Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap();
+    let told =
+        std::process::Command::new("kill").args(["-TERM", &child.0.id().to_string()]).status().unwrap();
     assert!(told.success());
     let (status, said) = tokio::task::spawn_blocking(move || {
         let mut said = String::new();

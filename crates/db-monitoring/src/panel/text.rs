@@ -156,7 +156,7 @@ mod tests {
         let text = Panel::new("sizes", "Sizes").table(table).missing("no statistics").to_text();
         assert_eq!(
             text,
-            "Sizes\n-----\n  TABLE         SIZE\n  a�[31mb�   1.0 KiB\n  … and 1 more\n  not known: no statistics\n"
+            "Sizes\n-----\n  TABLE        SIZE\n  a�[31mb�  1.0 KiB\n  … and 1 more\n  not known: no statistics\n"
         );
     }
 }

@@ -123,15 +123,6 @@ const USABLE: &str = "(() => { let n = 0; for (const e of document.querySelector
 const FOCUSED: &str =
     "(() => { const n = document.activeElement?.dataset?.n; return n == null ? null : Number(n); })()";
 
-/// What a page answers without a browser.
-pub(crate) async fn get(router: &Router, path: &str) -> String {
-    let request = Request::builder().uri(path).body(axum::body::Body::empty());
-    let response = tower_service::Service::call(&mut router.clone(), request.unwrap_or_default()).await;
-    let Ok(response) = response;
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// What an expression in the page is, once it holds something.
 pub(crate) async fn becomes(
     browser: &mut Browser,
