@@ -19,17 +19,40 @@ fn main() {
         return;
     }
     runtime().block_on(async {
-        for (name, clients) in [("collect 1,000 tables, idle", None), ("collect 1,000 tables, pgbench -c4", Some(4))] {
+        for (name, clients) in [
+            ("collect 1,000 tables, idle", None),
+            (
+                "collect 1,000 tables, pgbench \
+            -c4",
+                Some(4),
+            ),
+        ] {
             let measured = cost::compare(PAIRS, clients).await;
-            let kinds = [("server CPU", &measured.cpu, json!("0.10 times")), ("elapsed", &measured.elapsed, json!(null))];
+            let kinds = [
+                (
+                    "server CPU",
+                    &measured.cpu,
+                    json!(
+                        "0.10 \
+                times"
+                    ),
+                ),
+                ("elapsed", &measured.elapsed, json!(null)),
+            ];
             for (kind, pairs, target) in kinds {
                 let all = pairs::ratio(pairs);
                 // Under pgbench the server's time is pgbench's, too: nothing is promised of it.
                 let target = if clients.is_some() { json!(null) } else { target };
-                println!("{}", json!({
-                    "bench": format!("{name}: {kind}"), "ours": all.ours, "peer": all.theirs, "peer_name": measured.peer, "unit": "ms",
-                    "ratio": all.median, "interval": [all.interval.0, all.interval.1], "holds": all.median <= 0.10, "target": target,
-                }));
+                println!(
+                    "{}",
+                    json!({
+                        "bench": format!("{name}: \
+                            {kind}"), "ours": all.ours, "peer": all.theirs, "peer_name": measured.peer,
+                            "unit": "ms",
+                        "ratio": all.median, "interval": [all.interval.0, all.interval.1],
+                            "holds": all.median <= 0.10, "target": target,
+                    })
+                );
             }
         }
     });

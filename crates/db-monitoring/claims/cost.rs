@@ -1,4 +1,5 @@
-//! What collecting costs the server, against postgres_exporter on the same server in turns, and how fast /metrics answers.
+//! What collecting costs the server, against postgres_exporter on the same server in turns, and how fast
+//! /metrics answers.
 //!
 //! postgres_exporter is `postgres_exporter` or `prometheus-postgres-exporter` on PATH, or what
 //! `DB_MONITORING_POSTGRES_EXPORTER` names; without it nothing is measured.
@@ -23,7 +24,8 @@ use crate::{Figure, Size, runtime};
 
 /// Everything that one scrape of the exporter's asks for, and more, but for the sizes of databases.
 const ROUNDS: [Round; 3] = [Round::Sizes, Round::Activity, Round::Counters];
-/// Of so many collections, a quarter of a minute apart, one asks for the sizes of databases, too; it is counted as that part.
+/// Of so many collections, a quarter of a minute apart, one asks for the sizes of databases, too; it is
+/// counted as that part.
 const SIZES_OF_DATABASES: f64 = 20.0;
 
 pub(crate) fn measure(size: Size) -> Figure {
@@ -36,7 +38,9 @@ pub(crate) fn measure(size: Size) -> Figure {
             unit: "times the exporter's CPU time on the server",
             holds: all.median <= 0.10,
             detail: json!({
-                "pairs": pairs, "interval": [all.interval.0, all.interval.1], "ours_cpu_ms": all.ours, "ratio_with_sizes_of_databases_each_time": ratio(&measured.at_once).median, "peer_cpu_ms": all.theirs,
+                "pairs": pairs, "interval": [all.interval.0, all.interval.1], "ours_cpu_ms": all.ours,
+                    "ratio_with_sizes_of_databases_each_time": ratio(&measured.at_once).median,
+                    "peer_cpu_ms": all.theirs,
                 "peer": measured.peer, "peer_series": measured.series.1, "our_series": measured.series.0,
                 "elapsed_ms": [ratio(&measured.elapsed).ours, ratio(&measured.elapsed).theirs],
             }),
@@ -105,8 +109,10 @@ async fn with_tables(more: &[&str]) -> Cluster {
     let mut setup = cluster.connect(0).await.unwrap();
     for part in 0..10 {
         let statement = format!(
-            "DO $$ BEGIN FOR n IN {}..{} LOOP EXECUTE format('CREATE TABLE t_%s (id bigint PRIMARY KEY, a text); \
-             CREATE INDEX ON t_%s (a); INSERT INTO t_%s SELECT g, g::text FROM generate_series(1, 50) g', n, n, n); \
+            "DO $$ BEGIN FOR n IN {}..{} LOOP EXECUTE format('CREATE TABLE t_%s (id bigint PRIMARY KEY, a \
+                text); \
+             CREATE INDEX ON t_%s (a); INSERT INTO t_%s SELECT g, g::text FROM generate_series(1, 50) g', \
+             n, n, n); \
              END LOOP; END $$",
             part * 100,
             part * 100 + 99
@@ -258,7 +264,8 @@ async fn answers(requests: usize) -> Figure {
     let cluster = with_tables(&NAMES).await;
     let proxy = Proxy::start(cluster.address_of(0).unwrap()).unwrap();
     let through = proxy.through(&cluster.primary_url()).unwrap();
-    let periods = [1_000, 1_000, 1_000, 2_000, 60_000].map(Duration::from_millis);
+    // Tables more often than a collector asks for them unless told: a minute would be long to wait.
+    let periods = [1_000, 5_000, 5_000, 5_000, 60_000].map(Duration::from_millis);
     let config = CollectorConfig { databases: Databases::All, periods, ..CollectorConfig::default() };
     let collector = Collector::new(open(&cluster.primary_url(), Some(through)), config);
     let task = tokio::spawn(collector.clone().run());
@@ -280,11 +287,11 @@ async fn answers(requests: usize) -> Figure {
     let serves = tokio::spawn(async move { axum::serve(listener, router).await });
     let running = p99(requests, port).await;
 
-    // A stuck one: how far apart the others' looks are, against the second that is asked for.
+    // A stuck one: how far apart the others' looks are, against the five seconds that are asked for.
     proxy.stall();
     let (began, mut last) = (Instant::now(), [Instant::now(); 3]);
     let (mut seen, mut longest) = ([None; 3], Duration::ZERO);
-    while began.elapsed() < Duration::from_secs(12) {
+    while began.elapsed() < Duration::from_secs(20) {
         for (place, name) in NAMES[..3].iter().enumerate() {
             let at = collector.latest().by_database[*name].tables.at();
             if at != seen[place] {
@@ -310,15 +317,17 @@ async fn answers(requests: usize) -> Figure {
     Figure {
         value: worst * 1e3,
         unit: "ms at p99",
-        holds: worst <= 0.005 && longest <= Duration::from_millis(2_500),
+        holds: worst <= 0.005 && longest <= Duration::from_millis(6_500),
         detail: json!({
-            "requests": requests, "p99_ms": { "running": running * 1e3, "as_it_stops": stopped * 1e3, "stopped": gone * 1e3 },
-            "longest_between_looks_at_the_other_databases_s": longest.as_secs_f64(), "asked_for_s": 1.0,
+            "requests": requests, "p99_ms": { "running": running * 1e3, "as_it_stops": stopped * 1e3,
+                "stopped": gone * 1e3 },
+            "longest_between_looks_at_the_other_databases_s": longest.as_secs_f64(), "asked_for_s": 5.0,
         }),
     }
 }
 
-/// The 99th percentile of the time of an answer, in seconds: the best of three runs, because others use the machine, too.
+/// The 99th percentile of the time of an answer, in seconds: the best of three runs, because others use the
+/// machine, too.
 async fn p99(requests: usize, port: u16) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..3 {

@@ -87,7 +87,8 @@ async fn once() -> (f64, serde_json::Value, bool) {
     runs.abort();
     sessions.iter().for_each(tokio::task::JoinHandle::abort);
     let detail = json!({
-        "known": { "sleeping": SLEEPERS, "waiting": WAITERS }, "sleeping": sleeping, "waiting": waits, "all": all,
+        "known": { "sleeping": SLEEPERS, "waiting": WAITERS }, "sleeping": sleeping, "waiting": waits,
+            "all": all,
         "seconds": whole(&points), "history_survived": survived,
     });
     (worst, detail, survived)

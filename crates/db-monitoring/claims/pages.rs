@@ -28,7 +28,8 @@ pub(crate) fn measure_report(size: Size) -> Figure {
         let database = TestDatabase::empty().await.unwrap();
         let schema = format!(
             "DO $$ BEGIN FOR n IN 1..{TABLES} LOOP \
-             EXECUTE format('CREATE TABLE t%s (id bigint PRIMARY KEY, body text); CREATE INDEX ON t%s (body)', n, n); \
+             EXECUTE format('CREATE TABLE t%s (id bigint PRIMARY KEY, body text); CREATE INDEX ON t%s \
+             (body)', n, n); \
              END LOOP; END $$"
         );
         database.connect().await.unwrap().batch_execute(&schema).await.unwrap();
@@ -40,7 +41,8 @@ pub(crate) fn measure_report(size: Size) -> Figure {
             let (text, html, json) = (report.to_text(), report.to_html(), report.to_json());
             seconds.push(began.elapsed().as_secs_f64());
             bytes = [text.len(), html.len(), json.to_string().len()];
-            let sizes = json["sections"].as_array().unwrap().iter().find(|one| one["key"] == "sizes").unwrap();
+            let sizes =
+                json["sections"].as_array().unwrap().iter().find(|one| one["key"] == "sizes").unwrap();
             tables = sizes["tables"]["tables"].as_array().unwrap().len();
         }
         let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
@@ -66,7 +68,12 @@ pub(crate) fn measure_pages(size: Size) -> Figure {
         let monitor = Monitor::new(MonitoringConfig::default());
         let router = dashboard::router(shop.source(monitor).cores(2), Access::Layered).unwrap();
         let (port, sent) = walk::serve(Router::new().nest("/admin/performance", router)).await.unwrap();
-        until("there is something to draw", async || shop.collector.history(Resolution::TenSeconds).len() >= 2).await;
+        until(
+            "there is something to \
+            draw",
+            async || shop.collector.history(Resolution::TenSeconds).len() >= 2,
+        )
+        .await;
         let home = format!("http://127.0.0.1:{port}/admin/performance");
         let statement = format!("/queries/{}", db_statement::fingerprint("SELECT count(*) FROM orders"));
         let (mut faults, mut usable) = (Vec::new(), 0);
@@ -90,7 +97,8 @@ pub(crate) fn measure_pages(size: Size) -> Figure {
             value: faults.len() as f64,
             unit: "faults",
             holds: faults.is_empty() && first <= 100_000,
-            detail: json!({ "faults": faults, "bytes_of_first_page": first, "looks": times * 56, "reached_by_tab": usable }),
+            detail: json!({ "faults": faults, "bytes_of_first_page": first, "looks": times * 56,
+                "reached_by_tab": usable }),
         }
     })
 }

@@ -16,7 +16,7 @@ pub(crate) fn ratio(pairs: &[(f64, f64)]) -> Ratio {
     };
     let ratios = sorted(|(ours, theirs)| ours / theirs);
     let count = ratios.len();
-    // The ranks between which the median lies with 95 %, by the normal approximation of the binomial distribution.
+    // The ranks between which the median lies with 95 %, by the normal approximation.
     let half = (1.96 * (count as f64).sqrt() / 2.0).ceil() as usize;
     let (low, high) = ((count / 2).saturating_sub(half), (count / 2 + half).min(count - 1));
     Ratio {

@@ -1,4 +1,5 @@
-//! All rounds on each major, as three roles: what is missing or refused is skipped, and the server logs no error.
+//! All rounds on each major, as three roles: what is missing or refused is skipped, and the server logs no
+//! error.
 
 use db_core::Endpoint;
 use db_monitoring::server::{DatabaseSnapshot, Round, ServerSession, Snapshot};
@@ -43,8 +44,10 @@ async fn check(cluster: &Cluster) -> (usize, Value) {
     let mut setup = cluster.connect(0).await.unwrap();
     setup
         .batch_execute(
-            "CREATE ROLE nobody LOGIN PASSWORD 'nobody'; CREATE ROLE watcher LOGIN PASSWORD 'watcher'; GRANT pg_monitor TO watcher; \
-             CREATE TABLE t (id serial PRIMARY KEY, a text); INSERT INTO t (a) SELECT g::text FROM generate_series(1, 1000) g",
+            "CREATE ROLE nobody LOGIN PASSWORD 'nobody'; CREATE ROLE watcher LOGIN PASSWORD 'watcher'; \
+                GRANT pg_monitor TO watcher; \
+             CREATE TABLE t (id serial PRIMARY KEY, a text); INSERT INTO t (a) SELECT g::text FROM \
+             generate_series(1, 1000) g",
         )
         .await
         .unwrap();

@@ -1,10 +1,12 @@
-//! What the service itself counts, through OpenTelemetry, as Prometheus' text: one registry, for all that is reported to it.
+//! What the service itself counts, through OpenTelemetry, as Prometheus' text: one registry, for all that
+//! is reported to it.
 
 use opentelemetry::metrics::{Meter, MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-/// Collects what is reported to a meter of OpenTelemetry's, and writes it as Prometheus' text. Cheap to clone.
+/// Collects what is reported to a meter of OpenTelemetry's, and writes it as Prometheus' text. Cheap to
+/// clone.
 ///
 /// ```
 /// use db_monitoring::{Monitor, MonitoringConfig, OwnMetrics};

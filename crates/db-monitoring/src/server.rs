@@ -1,4 +1,5 @@
-//! What the server tells of itself, read on connections of our own that wait for nobody and are in nobody's way.
+//! What the server tells of itself, read on connections of our own that wait for nobody and are in nobody's
+//! way.
 
 mod access;
 mod catalog;

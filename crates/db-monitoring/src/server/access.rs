@@ -40,7 +40,8 @@ record! {
         database: String, as "current_database()", from [];
         reads_all_stats: bool, as "pg_has_role('pg_read_all_stats', 'USAGE')", from [];
         reads_all_settings: bool, as "pg_has_role('pg_read_all_settings', 'USAGE')", from [];
-        is_superuser: bool, as "coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false)", from [];
+        is_superuser: bool, as "coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), \
+            false)", from [];
     }
 }
 

@@ -10,8 +10,8 @@ use crate::server::{SkipReason, Skipped, sql};
 
 /// Which views, columns and functions this database has and lets us use; asked for once on each connection.
 ///
-/// Never derived from the server's version: an extension may be older than its server, and a major that nobody has seen
-/// yet may lack what all before it had.
+/// Never derived from the server's version: an extension may be older than its server, and a major that
+/// nobody has seen yet may lack what all before it had.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalog {
     relations: BTreeMap<String, Relation>,
@@ -40,16 +40,19 @@ record! {
 const QUESTION: &str = "\
 SELECT c.relname::text, format('%I.%I', n.nspname, c.relname)::text, \
     has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'), \
-    array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
+    array(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT \
+    a.attisdropped) \
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
  WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind IN ('r', 'v') \
     OR EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid \
                 WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
-                  AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'pg_stat_statements') \
+                  AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = \
+                  'pg_stat_statements') \
 UNION ALL \
 SELECT '', '', allowed, array_agg(DISTINCT proname::text) \
   FROM (SELECT p.proname, has_function_privilege(p.oid, 'EXECUTE') AS allowed FROM pg_proc p \
-         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname LIKE 'pg\\_%') AS f GROUP BY allowed";
+         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname LIKE 'pg\\_%') AS f GROUP BY \
+         allowed";
 
 impl Catalog {
     pub(crate) async fn ask(conn: &AsyncPgConnection) -> Result<Self, Skipped> {

@@ -1,4 +1,5 @@
-//! What is asked of a server, in rounds: each is one flush of statements, and one that fails leaves only its section open.
+//! What is asked of a server, in rounds: each is one flush of statements, and one that fails leaves only
+//! its section open.
 
 use std::time::SystemTime;
 
@@ -164,7 +165,7 @@ impl Snapshot {
         (self.archiver, self.lock_stats, self.slots) = (archiver, lock_stats, slots);
         self.progress = Section::of(now, progress);
         self.checkpointer = Section::of(now, checkpointer);
-        // Without `pg_read_all_stats` this view answers with rows that tell nothing: that is not the same as nothing.
+        // Without `pg_read_all_stats` this view's rows tell nothing, which is not the same as no rows.
         if self.is_blind() {
             self.progress = Section::skipped(now, no_pg_monitor("progress of other roles"));
         }

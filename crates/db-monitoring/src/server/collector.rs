@@ -1,4 +1,5 @@
-//! Collects from one server in the background: each database by a task of its own, so that a stuck one delays no other.
+//! Collects from one server in the background: each database by a task of its own, so that a stuck one
+//! delays no other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,8 @@ use crate::server::{
 };
 use crate::{LookAtPools, MonitoringConfig};
 
-/// Which databases of a server are looked into. What counts for the server as a whole always covers all of them.
+/// Which databases of a server are looked into. What counts for the server as a whole always covers all of
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Databases {
     /// That of the URL.
@@ -48,7 +50,8 @@ pub struct CollectorConfig {
     pub periods: [Duration; 5],
     /// What history in the database may take; none keeps it in memory only.
     pub history: Option<HistoryConfig>,
-    /// Whether only one of all processes that watch this database looks into it: the one that holds an advisory lock.
+    /// Whether only one of all processes that watch this database looks into it: the one that holds an
+    /// advisory lock.
     pub one_leader: bool,
 }
 
@@ -77,7 +80,8 @@ impl Default for CollectorConfig {
     }
 }
 
-/// Collects from one server, and keeps the last [`Snapshot`] for whoever asks; asking never waits for the server.
+/// Collects from one server, and keeps the last [`Snapshot`] for whoever asks; asking never waits for the
+/// server.
 ///
 /// ```no_run
 /// # async fn example(open: db_monitoring::server::OpenConnection) {
@@ -151,8 +155,8 @@ impl Collector {
         self.shared.latest.load_full()
     }
 
-    /// What is known now as Prometheus' text, as [`metrics_text`](crate::server::metrics_text) writes it. It never waits, and
-    /// writes tables anew only when they were read again.
+    /// What is known now as Prometheus' text, as [`metrics_text`](crate::server::metrics_text) writes it.
+    /// It never waits, and writes tables anew only when they were read again.
     pub fn metrics_text(&self) -> String {
         self.shared.text_is_wanted.store(true, Ordering::Relaxed);
         let snapshot = self.latest();
@@ -162,7 +166,8 @@ impl Collector {
         text
     }
 
-    /// How the server was: the points of a resolution, oldest first. A time in which nobody could look has none.
+    /// How the server was: the points of a resolution, oldest first. A time in which nobody could look has
+    /// none.
     pub fn history(&self, resolution: Resolution) -> Vec<Arc<HistoryPoint>> {
         self.shared.history.lock().unwrap_or_else(PoisonError::into_inner).points(resolution)
     }
@@ -205,8 +210,8 @@ impl Collector {
         self.latest()
     }
 
-    /// A collector that runs beside `Db`, on connections to the primary that no pool counts, and the part that runs it. The
-    /// part is degraded while the server cannot be asked.
+    /// A collector that runs beside `Db`, on connections to the primary that no pool counts, and the part
+    /// that runs it. The part is degraded while the server cannot be asked.
     ///
     /// ```
     /// use db_monitoring::server::{Collector, CollectorConfig};
@@ -258,7 +263,8 @@ impl Collector {
         Some(wanted.map(|database| database.datname.as_str().into()).collect())
     }
 
-    /// Writes what is finished to the database while this process leads, and reads once what earlier ones kept.
+    /// Writes what is finished to the database while this process leads, and reads once what earlier ones
+    /// kept.
     async fn keep_history(&self) {
         let receiver = self.shared.to_keep.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (Some(config), Some(mut receiver)) = (self.shared.config.history, receiver) else { return };
@@ -407,7 +413,8 @@ impl Snapshot {
     pub(crate) fn unreachable(why: &Skipped) -> Self {
         let now = SystemTime::now();
         macro_rules! skipped {
-            ($($section:ident),*) => { Snapshot { $($section: Section::skipped(now, why.clone()),)* ..Snapshot::default() } };
+            ($($section:ident),*) => { Snapshot { $($section: Section::skipped(now,
+                why.clone()),)* ..Snapshot::default() } };
         }
         skipped!(
             server,

@@ -1,4 +1,5 @@
-//! What grew between two snapshots of the same server: counters that began again are left out, never negative.
+//! What grew between two snapshots of the same server: counters that began again are left out, never
+//! negative.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,7 +16,8 @@ use crate::server::{
 pub struct Grown<T> {
     /// The time between both, in seconds.
     pub seconds: f64,
-    /// The rows of the later snapshot, with their counters as grown; those that began again are not among them.
+    /// The rows of the later snapshot, with their counters as grown; those that began again are not among
+    /// them.
     pub rows: Vec<T>,
 }
 
@@ -75,29 +77,43 @@ macro_rules! counts {
     (@since $self:ident $field:ident) => { $self.$field };
 }
 
-counts!(DatabaseStats by |it| it.datid => i64, stats_reset, false: xact_commit, xact_rollback, blks_read, blks_hit,
-    tup_returned, tup_fetched, tup_inserted, tup_updated, tup_deleted, conflicts, temp_files, temp_bytes, deadlocks,
-    checksum_failures, blk_read_time, blk_write_time, session_time, active_time, idle_in_transaction_time, sessions,
-    sessions_abandoned, sessions_fatal, sessions_killed, parallel_workers_to_launch, parallel_workers_launched);
+counts!(DatabaseStats by |it| it.datid => i64, stats_reset, false: xact_commit, xact_rollback, blks_read,
+    blks_hit,
+    tup_returned, tup_fetched, tup_inserted, tup_updated, tup_deleted, conflicts, temp_files, temp_bytes,
+        deadlocks,
+    checksum_failures, blk_read_time, blk_write_time, session_time, active_time, idle_in_transaction_time,
+        sessions,
+    sessions_abandoned, sessions_fatal, sessions_killed, parallel_workers_to_launch,
+        parallel_workers_launched);
 counts!(TableStats by |it| it.oid => i64, none, true: seq_scan, seq_tup_read, n_tup_ins, n_tup_upd, n_tup_del,
-    n_tup_hot_upd, n_tup_newpage_upd, vacuum_count, autovacuum_count, analyze_count, autoanalyze_count, blocks_fetched,
+    n_tup_hot_upd, n_tup_newpage_upd, vacuum_count, autovacuum_count, analyze_count, autoanalyze_count,
+        blocks_fetched,
     blocks_hit, toast_blocks_fetched, toast_blocks_hit, idx_tup_fetch_bitmap);
-counts!(IndexStats by |it| it.oid => i64, none, true: idx_scan, idx_tup_read, idx_tup_fetch, blocks_fetched, blocks_hit);
-counts!(ServerStatement by |it| (it.userid, it.dbid, it.queryid, it.toplevel) => (i64, i64, Option<i64>, Option<bool>),
-    stats_since, true: plans, total_plan_time, calls, total_exec_time, rows, shared_blks_hit, shared_blks_read,
-    shared_blks_dirtied, shared_blks_written, local_blks_read, temp_blks_read, temp_blks_written, shared_blk_read_time,
+counts!(IndexStats by |it| it.oid => i64, none, true: idx_scan, idx_tup_read, idx_tup_fetch,
+    blocks_fetched, blocks_hit);
+counts!(ServerStatement by |it| (it.userid, it.dbid, it.queryid, it.toplevel) => (i64, i64, Option<i64>,
+    Option<bool>),
+    stats_since, true: plans, total_plan_time, calls, total_exec_time, rows, shared_blks_hit,
+        shared_blks_read,
+    shared_blks_dirtied, shared_blks_written, local_blks_read, temp_blks_read, temp_blks_written,
+        shared_blk_read_time,
     shared_blk_write_time, temp_blk_read_time, temp_blk_write_time, wal_records, wal_bytes, jit_functions,
     jit_generation_time, jit_inlining_time, jit_optimization_time, jit_emission_time, generic_plan_calls,
     custom_plan_calls);
-counts!(Wal by |_it| () => (), stats_reset, false: wal_records, wal_fpi, wal_bytes, wal_buffers_full, wal_write, wal_sync,
+counts!(Wal by |_it| () => (), stats_reset, false: wal_records, wal_fpi, wal_bytes, wal_buffers_full,
+    wal_write, wal_sync,
     wal_write_time, wal_sync_time);
-counts!(BgWriter by |_it| () => (), stats_reset, false: buffers_clean, maxwritten_clean, buffers_alloc, buffers_backend,
+counts!(BgWriter by |_it| () => (), stats_reset, false: buffers_clean, maxwritten_clean, buffers_alloc,
+    buffers_backend,
     buffers_backend_fsync);
-counts!(Checkpointer by |_it| () => (), stats_reset, false: num_timed, num_requested, num_done, restartpoints_timed,
+counts!(Checkpointer by |_it| () => (), stats_reset, false: num_timed, num_requested, num_done,
+    restartpoints_timed,
     restartpoints_req, restartpoints_done, write_time, sync_time, buffers_written, slru_written);
 counts!(Archiver by |_it| () => (), stats_reset, false: archived_count, failed_count);
-counts!(IoStats by |it| (it.backend_type.clone(), it.object.clone(), it.context.clone()) => (String, String, String),
-    stats_reset, false: reads, read_bytes, read_time, writes, write_bytes, write_time, writebacks, extends, extend_bytes,
+counts!(IoStats by |it| (it.backend_type.clone(), it.object.clone(), it.context.clone()) => (String,
+    String, String),
+    stats_reset, false: reads, read_bytes, read_time, writes, write_bytes, write_time, writebacks,
+        extends, extend_bytes,
     extend_time, hits, evictions, reuses, fsyncs, fsync_time);
 
 fn grown<R: Counts>(
@@ -127,7 +143,8 @@ fn single<R: Counts>(before: &Section<R>, after: &Section<R>) -> Result<Grown<R>
     grown((std::slice::from_ref(before_row), before.at()), (std::slice::from_ref(after_row), after.at()))
 }
 
-/// What grew between two snapshots. A failover, a promotion and a restart end it: then nothing grew that can be told.
+/// What grew between two snapshots. A failover, a promotion and a restart end it: then nothing grew that
+/// can be told.
 ///
 /// ```
 /// use db_monitoring::server::{Growth, Snapshot};

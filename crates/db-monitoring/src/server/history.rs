@@ -1,7 +1,7 @@
 //! How the server was over time: rings in memory, from ten seconds apart to a quarter of an hour.
 //!
-//! A time in which nobody could look is a gap, never a zero, and a point is of one server only: a failover, a promotion and
-//! a restart begin the next one.
+//! A time in which nobody could look is a gap, never a zero, and a point is of one server only: a failover,
+//! a promotion and a restart begin the next one.
 
 mod figures;
 mod load;

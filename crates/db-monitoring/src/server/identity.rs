@@ -1,4 +1,5 @@
-//! Which server a figure is of: a figure of one server says nothing about another, nor about the same one after a failover.
+//! Which server a figure is of: a figure of one server says nothing about another, nor about the same one
+//! after a failover.
 
 use db_core::Endpoint;
 use serde::{Serialize, Serializer};
@@ -40,7 +41,8 @@ pub struct ServerIdentity {
     /// Where it was asked.
     #[serde(serialize_with = "as_text")]
     pub endpoint: Endpoint,
-    /// The cluster that it belongs to; the same on all its standbys. As text, because JSON's numbers are too short.
+    /// The cluster that it belongs to; the same on all its standbys. As text, because JSON's numbers are
+    /// too short.
     pub system_identifier: Option<String>,
     /// Its role.
     pub role: ServerRole,
@@ -76,7 +78,8 @@ impl ServerIdentity {
 
     /// Whether `later` is the same server in the same life: what was counted goes on.
     ///
-    /// A standby's timeline may change under it when its primary was replaced: its own counters go on all the same.
+    /// A standby's timeline may change under it when its primary was replaced: its own counters go on all
+    /// the same.
     pub fn continues(&self, later: &ServerIdentity) -> bool {
         let same_start = match (self.started, later.started) {
             // It is stored in microseconds, and read as a double.
@@ -95,16 +98,20 @@ record! {
     /// What a server tells of itself.
     pub(crate) struct IdentityRow: "", "(SELECT pg_is_in_recovery() AS r) AS s" {
         in_recovery: bool, as "s.r", from [];
-        system_identifier: Option<String>, as "(SELECT system_identifier FROM pg_control_system())", from ["can:pg_control_system"];
+        system_identifier: Option<String>, as "(SELECT system_identifier FROM \
+            pg_control_system())", from ["can:pg_control_system"];
         /// A primary's is in the name of its log file, because the control file's is stale after a promotion.
-        current_timeline: Option<i64>, as "CASE WHEN NOT s.r THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32) END",
+        current_timeline: Option<i64>, as "CASE WHEN NOT s.r THEN ('x' || \
+            left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32) END",
             from ["can:pg_walfile_name"];
         streamed_timeline: Option<i64>, as "(SELECT received_tli FROM pg_stat_wal_receiver)", from [];
-        checkpoint_timeline: Option<i64>, as "(SELECT timeline_id FROM pg_control_checkpoint())", from ["can:pg_control_checkpoint"];
+        checkpoint_timeline: Option<i64>, as "(SELECT timeline_id FROM \
+            pg_control_checkpoint())", from ["can:pg_control_checkpoint"];
         version: String, as "current_setting('server_version')", from [];
         version_num: i64, as "current_setting('server_version_num')", from [];
         block_size: i64, as "current_setting('block_size')", from [];
-        started: Option<f64>, as "extract(epoch FROM pg_postmaster_start_time())", from ["can:pg_postmaster_start_time"];
+        started: Option<f64>, as "extract(epoch FROM \
+            pg_postmaster_start_time())", from ["can:pg_postmaster_start_time"];
         now: f64, as "extract(epoch FROM clock_timestamp())", from [];
     }
 }

@@ -1,8 +1,9 @@
 //! How far a standby is behind, by log positions and one clock: that of whoever looks.
 //!
 //! A server's own figures mislead: `replay_lag` keeps its last value while replay stands still, `now() -
-//! pg_last_xact_replay_timestamp()` grows on an idle primary and compares the clocks of two machines. So the collector
-//! remembers when the log was how far, each second, and a standby is as late as the first byte that it lacks.
+//! pg_last_xact_replay_timestamp()` grows on an idle primary and compares the clocks of two machines. So
+//! the collector remembers when the log was how far, each second, and a standby is as late as the first
+//! byte that it lacks.
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,8 @@ use crate::server::{ReplicationPosition, Sender, WalReceiver};
 
 /// So many positions are remembered: an hour, one a second.
 const MOST_POSITIONS: usize = 3_600;
-/// A sender that has nothing to send says so at least this often, in seconds: half of `wal_sender_timeout`'s default.
+/// A sender that has nothing to send says so at least this often, in seconds: half of
+/// `wal_sender_timeout`'s default.
 const SIGN_OF_LIFE: f64 = 31.0;
 
 /// What a standby does.
@@ -29,8 +31,8 @@ pub enum LagState {
     NoReceiver,
 }
 
-/// How far a standby is behind. Behind a standby that passes the log on, that is counted from what the latter heard of the
-/// primary's log.
+/// How far a standby is behind. Behind a standby that passes the log on, that is counted from what the
+/// latter heard of the primary's log.
 ///
 /// ```
 /// use db_monitoring::server::{LagState, Positions, ReplicationPosition, Sender};

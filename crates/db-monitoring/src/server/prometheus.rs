@@ -1,7 +1,8 @@
-//! A snapshot as Prometheus' text, under the names of postgres_exporter, so that existing boards and rules work.
+//! A snapshot as Prometheus' text, under the names of postgres_exporter, so that existing boards and rules
+//! work.
 //!
-//! What is skipped has no samples: a figure that is not known must not look like one that stands still. Our own names begin
-//! with `dbp_`, in base units.
+//! What is skipped has no samples: a figure that is not known must not look like one that stands still. Our
+//! own names begin with `dbp_`, in base units.
 
 mod activity;
 mod replication;

@@ -1,7 +1,8 @@
 //! Rows of the server's views as structs, each of whose columns is looked up before it is asked for.
 //!
-//! Majors add, drop and rename columns, and an extension may be older than its server. So a record lists for each field
-//! the names that the column ever had; the first that is there is read, and where none is, the field is `None`.
+//! Majors add, drop and rename columns, and an extension may be older than its server. So a record lists
+//! for each field the names that the column ever had; the first that is there is read, and where none is,
+//! the field is `None`.
 
 use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
@@ -28,8 +29,8 @@ pub trait Record: Sized + Send + 'static {
 pub struct Field {
     /// Its name in Rust and in JSON.
     pub name: &'static str,
-    /// The columns that it may come from, the first that is there; `fn:name` is a function of the object `s.oid`,
-    /// and `can:name` one that the expression calls.
+    /// The columns that it may come from, the first that is there; `fn:name` is a function of the object
+    /// `s.oid`, and `can:name` one that the expression calls.
     pub from: &'static [&'static str],
     /// The expression; `$` is the column.
     pub expression: &'static str,
@@ -153,7 +154,8 @@ macro_rules! record {
         #[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
         #[non_exhaustive]
         $vis struct $name {
-            $(#[doc = concat!("`", stringify!($field), "`; unknown where it is `None`.")] $(#[$doc])* $vis $field: $kind,)*
+            $(#[doc = concat!("`", stringify!($field), "`; unknown where it is \
+                `None`.")] $(#[$doc])* $vis $field: $kind,)*
         }
 
         impl $crate::server::Record for $name {

@@ -13,7 +13,8 @@ pub type AlsoShown = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// A router with `/metrics`: what the collector knows, and what `also` adds to it.
 ///
-/// It answers whoever reaches it, so nest it where only Prometheus does, or put a layer of the service's before it.
+/// It answers whoever reaches it, so nest it where only Prometheus does, or put a layer of the service's
+/// before it.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -22,11 +22,12 @@ pub type OpenConnection = Arc<
     dyn Fn(Option<Arc<str>>) -> Answer<'static, db_core::Result<(Endpoint, AsyncPgConnection)>> + Send + Sync,
 >;
 
-/// All that was sent in one flush is answered within this time, or the connection is given up: the server ends each
-/// statement after two seconds, and a lost server ends nothing.
+/// All that was sent in one flush is answered within this time, or the connection is given up: the server
+/// ends each statement after two seconds, and a lost server ends nothing.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a session is told first. A name without a schema is the system's, and nothing of ours is in a lock queue for long.
+/// What a session is told first. A name without a schema is the system's, and nothing of ours is in a lock
+/// queue for long.
 const SETTINGS: &str = "\
 SET application_name = 'db-platform monitoring';\
 SET default_transaction_read_only = on;\
@@ -39,9 +40,10 @@ SET jit = off";
 
 /// A connection of our own to one database of a server.
 ///
-/// It never comes from the pool that it watches. It reads only; each statement ends after two seconds, and a wait for a
-/// lock after a tenth of one, so that nothing of ours stands for long in a queue in front of others. Names without a schema
-/// are those of `pg_catalog`. Statements that are polled together go in one flush, and one that fails fails alone.
+/// It never comes from the pool that it watches. It reads only; each statement ends after two seconds, and
+/// a wait for a lock after a tenth of one, so that nothing of ours stands for long in a queue in front of
+/// others. Names without a schema are those of `pg_catalog`. Statements that are polled together go in one
+/// flush, and one that fails fails alone.
 ///
 /// ```no_run
 /// # async fn example(conn: diesel_async::AsyncPgConnection) -> Result<(), db_monitoring::server::Skipped> {
@@ -98,7 +100,8 @@ impl ServerSession {
         &self.endpoint
     }
 
-    /// Whether it is no use any more: it was lost, did not answer in time, or the catalog changed under it. Open another one.
+    /// Whether it is no use any more: it was lost, did not answer in time, or the catalog changed under it.
+    /// Open another one.
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
@@ -114,7 +117,8 @@ impl ServerSession {
         self.rows(&record::select::<R>(&self.catalog, rest)?).await
     }
 
-    /// Runs a statement of the caller's, whose columns are those of the record in their order, cast to its types.
+    /// Runs a statement of the caller's, whose columns are those of the record in their order, cast to its
+    /// types.
     ///
     /// The statement stays prepared under its text, so the text must be one of few.
     ///

@@ -1,4 +1,5 @@
-//! What is known of a server now: a section for each kind of thing, each with its age, or with why it is not known.
+//! What is known of a server now: a section for each kind of thing, each with its age, or with why it is
+//! not known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

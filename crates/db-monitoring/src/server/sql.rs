@@ -1,4 +1,5 @@
-//! A statement of ours whose rows become records: prepared once on each connection, then sent in one flush with others.
+//! A statement of ours whose rows become records: prepared once on each connection, then sent in one flush
+//! with others.
 
 use diesel::deserialize::{self, QueryableByName};
 use diesel::pg::Pg;

@@ -18,7 +18,8 @@ const OPENED_WITHIN: Duration = Duration::from_secs(5);
 /// The pause after the first failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// So often it is tried to become the leader: another process takes over within this time and the pause before it notices.
+/// So often it is tried to become the leader: another process takes over within this time and the pause
+/// before it notices.
 const LEADER_AGAIN: Duration = Duration::from_secs(2);
 /// The advisory lock of the process that looks into a database: "dbp-moni" as a number.
 const LEADER_LOCK: i64 = 0x6462_702d_6d6f_6e69;
@@ -169,7 +170,8 @@ impl ServerTask {
     }
 }
 
-/// Asks for tables, indexes and the like of one database; that of the first also for what is slow and of the whole server.
+/// Asks for tables, indexes and the like of one database; that of the first also for what is slow and of
+/// the whole server.
 pub(crate) struct DatabaseTask {
     shared: Arc<Shared>,
     keeper: Keeper,
@@ -322,7 +324,8 @@ impl DatabaseTask {
     }
 }
 
-/// Fetches the texts of statements that were not seen before, the most expensive first, and forgets those that are gone.
+/// Fetches the texts of statements that were not seen before, the most expensive first, and forgets those
+/// that are gone.
 async fn fetch_texts(session: &ServerSession, home: &mut Home) {
     let Ok(statements) = home.slow.statements.get() else { return };
     let mut unknown: BTreeMap<i64, f64> = BTreeMap::new();

@@ -174,10 +174,12 @@ async fn the_board_and_the_rules_ask_for_what_is_exported() -> Tested {
     let cluster = Cluster::builder().standbys(1).start().await?;
     cluster.wait_until_caught_up(1).await?;
     let mut setup = cluster.connect(0).await?;
-    setup.batch_execute(
-        "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES; SELECT pg_create_physical_replication_slot('s', true)",
-    )
-    .await?;
+    setup
+        .batch_execute(
+            "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES; SELECT \
+            pg_create_physical_replication_slot('s', true)",
+        )
+        .await?;
     let collecting = crate::collecting::collector(&cluster.primary_url());
     let latest = || collecting.0.latest();
     db_testkit::until("everything was read", async || {

@@ -1,4 +1,5 @@
-//! History in the database: it survives a restart, keeps its bounds from the first run on, and touches nothing of others.
+//! History in the database: it survives a restart, keeps its bounds from the first run on, and touches
+//! nothing of others.
 
 use db_monitoring::server::{Collector, CollectorConfig, HistoryConfig, Resolution};
 use db_testkit::{Cluster, until};
@@ -45,12 +46,15 @@ async fn history_survives_a_restart_and_is_pruned_before_it_is_written() -> Test
         .batch_execute(&format!("INSERT INTO dbp.history SELECT now() - interval '1 s', 60, 's', '{POINT}'"))
         .await?;
     // What is too old, and what is not ours though it looks like it.
-    setup.batch_execute(
-        "CREATE TABLE dbp.history_20200101 PARTITION OF dbp.history FOR VALUES FROM ('2020-01-01 00:00:00+00') TO ('2020-01-02 00:00:00+00'); \
-         CREATE TABLE dbp.history_mine PARTITION OF dbp.history FOR VALUES FROM ('2020-02-01 00:00:00+00') TO ('2020-02-02 00:00:00+00'); \
+    setup
+        .batch_execute(
+            "CREATE TABLE dbp.history_20200101 PARTITION OF dbp.history FOR VALUES FROM ('2020-01-01 \
+            00:00:00+00') TO ('2020-01-02 00:00:00+00'); \
+         CREATE TABLE dbp.history_mine PARTITION OF dbp.history FOR VALUES FROM ('2020-02-01 00:00:00+00') \
+         TO ('2020-02-02 00:00:00+00'); \
          CREATE TABLE dbp.history_20200301 (mine int)",
-    )
-    .await?;
+        )
+        .await?;
     let second =
         keeping(&cluster.primary_url(), HistoryConfig { retention_days: 1, ..HistoryConfig::default() });
     until("what was kept is read", async || kept(&second.0) == [2.5]).await;
@@ -70,10 +74,14 @@ async fn history_is_bounded_in_rows_and_bytes() -> Tested {
     drop(first);
     for day in ["20250101", "20250102"] {
         let (from, to) = (&format!("2025-01-{}", &day[6..]), day[6..].parse::<u32>()? + 1);
-        setup.batch_execute(&format!(
-            "CREATE TABLE dbp.history_{day} PARTITION OF dbp.history FOR VALUES FROM ('{from} 00:00:00+00') TO ('2025-01-0{to} 00:00:00+00'); \
-             INSERT INTO dbp.history SELECT '{from} 12:00:00+00', 60, 's', '{POINT}' FROM generate_series(1, 600); ANALYZE dbp.history_{day}"
-        )).await?;
+        setup
+            .batch_execute(&format!(
+                "CREATE TABLE dbp.history_{day} PARTITION OF dbp.history FOR VALUES FROM ('{from} \
+                00:00:00+00') TO ('2025-01-0{to} 00:00:00+00'); \
+             INSERT INTO dbp.history SELECT '{from} 12:00:00+00', 60, 's', '{POINT}' FROM \
+             generate_series(1, 600); ANALYZE dbp.history_{day}"
+            ))
+            .await?;
     }
     let all = HistoryConfig { retention_days: 3_650, ..HistoryConfig::default() };
     let second = keeping(&cluster.primary_url(), HistoryConfig { most_rows: 1_000, ..all });
@@ -94,7 +102,8 @@ async fn a_table_of_another_role_is_not_written_to() -> Tested {
     let cluster = Cluster::builder().standbys(0).start().await?;
     let mut setup = cluster.connect(0).await?;
     setup.batch_execute(
-        "CREATE ROLE other; CREATE SCHEMA dbp; CREATE TABLE dbp.history (at timestamptz, every int, server text, point text) \
+        "CREATE ROLE other; CREATE SCHEMA dbp; CREATE TABLE dbp.history (at timestamptz, every int, server \
+            text, point text) \
          PARTITION BY RANGE (at); ALTER TABLE dbp.history OWNER TO other",
     )
     .await?;

@@ -81,7 +81,11 @@ async fn a_locked_table_blinds_nobody_and_nothing_of_ours_queues() -> Tested {
         )
         .await?;
     let mut holder = cluster.connect(0).await?;
-    holder.batch_execute("BEGIN; LOCK TABLE one IN ACCESS EXCLUSIVE MODE; ALTER SEQUENCE one_id_seq CACHE 2; DROP TABLE two")
+    holder
+        .batch_execute(
+            "BEGIN; LOCK TABLE one IN ACCESS EXCLUSIVE MODE; ALTER SEQUENCE one_id_seq CACHE \
+        2; DROP TABLE two",
+        )
         .await?;
     let session = session(&cluster.primary_url()).await;
     let started = std::time::Instant::now();

@@ -1,4 +1,5 @@
-//! Average active sessions: how many sessions were at work or waited, by what they waited for and by statement.
+//! Average active sessions: how many sessions were at work or waited, by what they waited for and by
+//! statement.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,9 @@
-//! Keeps history in the database: one packed row for each minute and quarter, in daily partitions of a schema of our own.
+//! Keeps history in the database: one packed row for each minute and quarter, in daily partitions of a
+//! schema of our own.
 //!
-//! Only the process that leads writes. What it may take is bounded in days, rows and bytes, and pruned before the first row
-//! is written; where the server's disk is full it stops for an hour. Tables that are not ours are never touched: what has our
-//! name and another owner is refused.
+//! Only the process that leads writes. What it may take is bounded in days, rows and bytes, and pruned
+//! before the first row is written; where the server's disk is full it stops for an hour. Tables that are
+//! not ours are never touched: what has our name and another owner is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,8 +66,10 @@ CREATE TABLE IF NOT EXISTS dbp.history (\
 
 /// That the schema may be another's is fine: others of ours share it. The table must be ours.
 const OURS: &str = "\
-SELECT c.relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AS ours, c.relkind = 'p' AS partitioned \
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'dbp' AND c.relname = 'history'";
+SELECT c.relowner = (SELECT oid FROM pg_roles WHERE rolname = current_user) AS ours, c.relkind = 'p' AS \
+partitioned \
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'dbp' AND c.relname = \
+  'history'";
 
 #[derive(QueryableByName)]
 struct Ours {
@@ -91,7 +94,8 @@ const DAYS: &str = "\
 SELECT to_char(d, 'YYYY-MM-DD') AS day, to_char(d + interval '1 day', 'YYYY-MM-DD') AS next, \
        to_char(d, '\"history_\"YYYYMMDD') AS partition \
   FROM generate_series(date_trunc('day', now() AT TIME ZONE 'UTC'), \
-                       date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 day', interval '1 day') AS d \
+                       date_trunc('day', now() AT TIME ZONE 'UTC') + interval '1 day', interval '1 day') \
+                       AS d \
  WHERE to_regclass(to_char(d, '\"dbp.history_\"YYYYMMDD')) IS NULL";
 
 #[derive(QueryableByName)]
@@ -106,10 +110,12 @@ struct Partition {
     rows: i64,
 }
 
-/// The partitions that are ours, the newest first. Rows are counted as they are written, a row a minute and one a quarter.
+/// The partitions that are ours, the newest first. Rows are counted as they are written, a row a minute and
+/// one a quarter.
 const PARTITIONS: &str = "\
 SELECT format('%I.%I', n.nspname, c.relname) AS name, \
-       c.relname < to_char((now() AT TIME ZONE 'UTC') - make_interval(days => $1 - 1), '\"history_\"YYYYMMDD') AS too_old, \
+       c.relname < to_char((now() AT TIME ZONE 'UTC') - make_interval(days => $1 - 1), \
+       '\"history_\"YYYYMMDD') AS too_old, \
        pg_total_relation_size(c.oid) AS bytes, greatest(c.reltuples::int8, s.n_live_tup, 0) AS rows \
   FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
   LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid \

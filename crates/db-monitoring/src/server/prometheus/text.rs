@@ -1,4 +1,5 @@
-//! Prometheus' text format, version 0.0.4: names are made valid, label values escaped, and no sample comes twice.
+//! Prometheus' text format, version 0.0.4: names are made valid, label values escaped, and no sample comes
+//! twice.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -53,7 +54,8 @@ pub(crate) fn metric_name(name: &str) -> String {
 }
 
 impl Exposition {
-    /// Begins a family. One without samples is left out, and one that comes again, too: Prometheus refuses both.
+    /// Begins a family. One without samples is left out, and one that comes again, too: Prometheus refuses
+    /// both.
     pub(crate) fn family(&mut self, name: &str, help: &str, kind: &str) {
         self.again = self.families.contains(name);
         self.name.clear();

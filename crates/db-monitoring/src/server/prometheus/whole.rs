@@ -48,7 +48,8 @@ pub(super) type Figure<R> = (&'static str, &'static str, &'static str, fn(&R) ->
 
 macro_rules! figures {
     ($row:ty, $prefix:literal, $kind:literal: $($name:literal = |$it:ident| $value:expr;)*) => {
-        &[$((concat!($prefix, $name), concat!("`", $name, "` as the manual has it."), $kind, (|$it: &$row| $value)
+        &[$((concat!($prefix, $name), concat!("`", $name, "` as the manual has \
+            it."), $kind, (|$it: &$row| $value)
             as fn(&$row) -> Option<f64>)),*] as &[$crate::server::prometheus::whole::Figure<$row>]
     };
 }
@@ -115,7 +116,8 @@ fn databases(text: &mut Exposition, snapshot: &Snapshot) {
         "stats_reset" = |it| it.stats_reset;
         "active_time_seconds_total" = |it| seconds(it.active_time);
     );
-    let gauges = figures!(DatabaseStats, "pg_stat_database_", "gauge": "numbackends" = |it| Some(float(it.numbackends)););
+    let gauges = figures!(DatabaseStats, "pg_stat_database_",
+        "gauge": "numbackends" = |it| Some(float(it.numbackends)););
     let wraparound = figures!(DatabaseStats, "pg_database_wraparound_", "gauge":
         "age_datfrozenxid_seconds" = |it| Some(float(it.frozen_xid_age));
         "age_datminmxid_seconds" = |it| Some(float(it.min_mxid_age));
@@ -256,10 +258,12 @@ fn io(text: &mut Exposition, snapshot: &Snapshot) {
         .collect();
     let figures = figures!(IoStats, "dbp_io_", "counter":
         "reads_total" = |it| it.reads.map(float);
-        "read_bytes_total" = |it| it.read_bytes.or(it.reads.zip(it.op_bytes).map(|(n, size)| n.saturating_mul(size))).map(float);
+        "read_bytes_total" = |it| it.read_bytes.or(it.reads.zip(it.op_bytes).map(|(n,
+            size)| n.saturating_mul(size))).map(float);
         "read_seconds_total" = |it| seconds(it.read_time);
         "writes_total" = |it| it.writes.map(float);
-        "write_bytes_total" = |it| it.write_bytes.or(it.writes.zip(it.op_bytes).map(|(n, size)| n.saturating_mul(size))).map(float);
+        "write_bytes_total" = |it| it.write_bytes.or(it.writes.zip(it.op_bytes).map(|(n,
+            size)| n.saturating_mul(size))).map(float);
         "write_seconds_total" = |it| seconds(it.write_time);
         "extends_total" = |it| it.extends.map(float);
         "hits_total" = |it| it.hits.map(float);

@@ -3,7 +3,8 @@
 use crate::server::record::record;
 
 record! {
-    /// A process of the server's. Without `pg_read_all_stats` those of other roles have no state and no query.
+    /// A process of the server's. Without `pg_read_all_stats` those of other roles have no state and no
+    /// query.
     pub struct Backend: "pg_stat_activity", "@ AS s" {
         pid: i64;
         /// When it started, in seconds since 1970: with the pid it tells one backend from a later one.
@@ -28,14 +29,17 @@ record! {
         /// The statement in its normal form, without constants.
         query: Option<String>, as "CASE WHEN s.state IS DISTINCT FROM 'idle' THEN $ END";
         /// Who is in its way; 0 is a prepared transaction.
-        blocked_by: Vec<i64>, as "CASE WHEN s.wait_event_type = 'Lock' THEN pg_blocking_pids(s.pid) ELSE '{}' END", from [];
+        blocked_by: Vec<i64>, as "CASE WHEN s.wait_event_type = 'Lock' THEN pg_blocking_pids(s.pid) ELSE \
+            '{}' END", from [];
     }
 }
 
 record! {
     /// How many locks there are of one kind.
-    pub struct LockCount: "pg_locks", "(SELECT l.locktype, l.mode, l.granted, d.datname, count(*) AS held FROM @ l \
-        LEFT JOIN pg_database d ON d.oid = l.database WHERE l.pid IS DISTINCT FROM pg_backend_pid() GROUP BY 1, 2, 3, 4) AS s" {
+    pub struct LockCount: "pg_locks", "(SELECT l.locktype, l.mode, l.granted, d.datname, count(*) AS held \
+        FROM @ l \
+        LEFT JOIN pg_database d ON d.oid = l.database WHERE l.pid IS DISTINCT FROM pg_backend_pid() GROUP \
+        BY 1, 2, 3, 4) AS s" {
         datname: Option<String>, as "s.datname", from [];
         locktype: String;
         mode: String;
@@ -53,7 +57,8 @@ record! {
         datname: Option<String>, as "d.datname", from [];
         relation: Option<i64>, as "$::int8";
         /// Its name, if it is in the database that was asked.
-        relation_name: Option<String>, as "CASE WHEN d.datname = current_database() THEN $::regclass::text END", from ["relation"];
+        relation_name: Option<String>, as "CASE WHEN d.datname = current_database() THEN $::regclass::text \
+            END", from ["relation"];
         transactionid: Option<String>, as "$::text";
         /// For how long it waits, in seconds.
         waited: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["waitstart"];

@@ -52,7 +52,8 @@ record! {
     pub struct DatabaseSize: "pg_database", "@ AS s" {
         datname: String;
         /// None where the role may not connect to it.
-        bytes: Option<i64>, as "CASE WHEN has_database_privilege(s.oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE') \
+        bytes: Option<i64>, as "CASE WHEN has_database_privilege(s.oid, 'CONNECT') OR \
+            pg_has_role('pg_read_all_stats', 'USAGE') \
             THEN pg_database_size(s.oid) END", from ["can:pg_database_size"];
     }
 }
@@ -164,11 +165,13 @@ record! {
         archived_count: Option<i64>;
         last_archived_wal: Option<String>;
         /// In seconds.
-        last_archived_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["last_archived_time"];
+        last_archived_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+            $)", from ["last_archived_time"];
         failed_count: Option<i64>;
         last_failed_wal: Option<String>;
         /// In seconds.
-        last_failed_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["last_failed_time"];
+        last_failed_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+            $)", from ["last_failed_time"];
         stats_reset: Option<f64>, as "extract(epoch FROM $)";
     }
 }

@@ -1,4 +1,5 @@
-//! Tables, indexes and sequences of one database: one pass over the catalog, which takes no lock on any of them.
+//! Tables, indexes and sequences of one database: one pass over the catalog, which takes no lock on any of
+//! them.
 
 use crate::server::record::record;
 
@@ -19,8 +20,10 @@ record! {
         relpages: i64;
         relallvisible: i64;
         toast_pages: i64, as "coalesce(t.relpages, 0)", from [];
-        frozen_xid_age: Option<i64>, as "CASE WHEN s.relfrozenxid <> '0'::xid THEN greatest(age(s.relfrozenxid), age(t.relfrozenxid)) END", from [];
-        min_mxid_age: Option<i64>, as "CASE WHEN s.relminmxid <> '0'::xid THEN greatest(mxid_age(s.relminmxid), mxid_age(t.relminmxid)) END", from [];
+        frozen_xid_age: Option<i64>, as "CASE WHEN s.relfrozenxid <> '0'::xid THEN \
+            greatest(age(s.relfrozenxid), age(t.relfrozenxid)) END", from [];
+        min_mxid_age: Option<i64>, as "CASE WHEN s.relminmxid <> '0'::xid THEN \
+            greatest(mxid_age(s.relminmxid), mxid_age(t.relminmxid)) END", from [];
         reloptions: Option<Vec<String>>, from ["reloptions"];
         seq_scan: i64, from ["fn:pg_stat_get_numscans"];
         seq_tup_read: i64, from ["fn:pg_stat_get_tuples_returned"];
@@ -36,17 +39,21 @@ record! {
         n_ins_since_vacuum: Option<i64>, from ["fn:pg_stat_get_ins_since_vacuum"];
         /// In seconds since 1970, as the next three.
         last_vacuum: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_vacuum_time"];
-        last_autovacuum: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_autovacuum_time"];
+        last_autovacuum: Option<f64>, as "extract(epoch FROM \
+            $)", from ["fn:pg_stat_get_last_autovacuum_time"];
         last_analyze: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_analyze_time"];
-        last_autoanalyze: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_autoanalyze_time"];
+        last_autoanalyze: Option<f64>, as "extract(epoch FROM \
+            $)", from ["fn:pg_stat_get_last_autoanalyze_time"];
         vacuum_count: i64, from ["fn:pg_stat_get_vacuum_count"];
         autovacuum_count: i64, from ["fn:pg_stat_get_autovacuum_count"];
         analyze_count: i64, from ["fn:pg_stat_get_analyze_count"];
         autoanalyze_count: i64, from ["fn:pg_stat_get_autoanalyze_count"];
         blocks_fetched: i64, from ["fn:pg_stat_get_blocks_fetched"];
         blocks_hit: i64, from ["fn:pg_stat_get_blocks_hit"];
-        toast_blocks_fetched: Option<i64>, as "pg_stat_get_blocks_fetched(t.oid)", from ["can:pg_stat_get_blocks_fetched"];
-        toast_blocks_hit: Option<i64>, as "pg_stat_get_blocks_hit(t.oid)", from ["can:pg_stat_get_blocks_hit"];
+        toast_blocks_fetched: Option<i64>, as "pg_stat_get_blocks_fetched(t.oid)",
+            from ["can:pg_stat_get_blocks_fetched"];
+        toast_blocks_hit: Option<i64>, as "pg_stat_get_blocks_hit(t.oid)",
+            from ["can:pg_stat_get_blocks_hit"];
         idx_tup_fetch_bitmap: i64, from ["fn:pg_stat_get_tuples_fetched"];
         total_vacuum_time: Option<f64>, from ["fn:pg_stat_get_total_vacuum_time"];
         total_autovacuum_time: Option<f64>, from ["fn:pg_stat_get_total_autovacuum_time"];
@@ -57,7 +64,8 @@ record! {
 
 impl TableStats {
     /// What stands behind `FROM`: users' tables, in every schema but the system's and temporary ones.
-    pub(crate) const REST: &'static str = "WHERE s.relkind IN ('r', 'p', 'm') AND n.nspname NOT LIKE 'pg\\_%' \
+    pub(crate) const REST: &'static str = "WHERE s.relkind IN ('r', 'p', 'm') AND n.nspname NOT LIKE \
+        'pg\\_%' \
         AND n.nspname <> 'information_schema'";
 
     /// Its size with TOAST and without indexes, in bytes, for this size of a page.
@@ -96,10 +104,14 @@ impl IndexStats {
 }
 
 record! {
-    /// A sequence. One that somebody changes at the moment is not looked into, because that would wait for him.
-    pub struct Sequence: "pg_sequence", "@ AS s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-        LEFT JOIN (SELECT DISTINCT relation FROM pg_locks WHERE locktype = 'relation' AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', \
-        'ShareRowExclusiveLock', 'ShareLock') AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS l \
+    /// A sequence. One that somebody changes at the moment is not looked into, because that would wait for
+    /// him.
+    pub struct Sequence: "pg_sequence", "@ AS s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n \
+        ON n.oid = c.relnamespace \
+        LEFT JOIN (SELECT DISTINCT relation FROM pg_locks WHERE locktype = 'relation' AND mode IN \
+        ('AccessExclusiveLock', 'ExclusiveLock', \
+        'ShareRowExclusiveLock', 'ShareLock') AND database = (SELECT oid FROM pg_database WHERE datname = \
+        current_database())) AS l \
         ON l.relation = c.oid" {
         oid: i64, from ["seqrelid"];
         schemaname: String, as "n.nspname", from [];
@@ -112,7 +124,8 @@ record! {
         /// Whether a lock is in the way.
         locked: bool, as "l.relation IS NOT NULL", from [];
         /// None where it was never used, where a lock is in the way, and where the role may not see it.
-        last_value: Option<i64>, as "CASE WHEN l.relation IS NULL AND has_sequence_privilege(s.seqrelid, 'SELECT,USAGE') \
+        last_value: Option<i64>, as "CASE WHEN l.relation IS NULL AND has_sequence_privilege(s.seqrelid, \
+            'SELECT,USAGE') \
             THEN pg_sequence_last_value(s.seqrelid) END", from ["can:pg_sequence_last_value"];
     }
 }

@@ -6,13 +6,19 @@ record! {
     /// How far this server's log is. On a primary only `current` is known, on a standby the others.
     pub struct ReplicationPosition: "", "(SELECT pg_is_in_recovery() AS r) AS s" {
         in_recovery: bool, as "s.r", from [];
-        current: Option<i64>, as "CASE WHEN NOT s.r THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') END", from ["can:pg_current_wal_lsn"];
-        received: Option<i64>, as "CASE WHEN s.r THEN pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0') END", from ["can:pg_last_wal_receive_lsn"];
-        replayed: Option<i64>, as "CASE WHEN s.r THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') END", from ["can:pg_last_wal_replay_lsn"];
-        /// How old the last transaction is that was replayed, in seconds: its time is by the primary's clock, the rest by ours.
-        last_replayed_age: Option<f64>, as "CASE WHEN s.r THEN extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END",
+        current: Option<i64>, as "CASE WHEN NOT s.r THEN pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') \
+            END", from ["can:pg_current_wal_lsn"];
+        received: Option<i64>, as "CASE WHEN s.r THEN pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0') \
+            END", from ["can:pg_last_wal_receive_lsn"];
+        replayed: Option<i64>, as "CASE WHEN s.r THEN pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0') \
+            END", from ["can:pg_last_wal_replay_lsn"];
+        /// How old the last transaction is that was replayed, in seconds: its time is by the primary's
+        /// clock, the rest by ours.
+        last_replayed_age: Option<f64>, as "CASE WHEN s.r THEN extract(epoch FROM clock_timestamp() - \
+            pg_last_xact_replay_timestamp()) END",
             from ["can:pg_last_xact_replay_timestamp"];
-        replay_paused: Option<bool>, as "CASE WHEN s.r THEN pg_is_wal_replay_paused() END", from ["can:pg_is_wal_replay_paused"];
+        replay_paused: Option<bool>, as "CASE WHEN s.r THEN pg_is_wal_replay_paused() \
+            END", from ["can:pg_is_wal_replay_paused"];
     }
 }
 
@@ -50,7 +56,8 @@ record! {
         /// How far the sender said that its log is.
         latest_end: Option<i64>, as "pg_wal_lsn_diff($, '0/0')", from ["latest_end_lsn"];
         /// How long ago the sender last said something, in seconds, by this server's clock.
-        last_message_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["last_msg_receipt_time"];
+        last_message_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+            $)", from ["last_msg_receipt_time"];
         slot_name: Option<String>;
         sender_host: Option<String>;
         sender_port: Option<i64>;
@@ -70,10 +77,12 @@ record! {
         xmin_age: Option<i64>, as "age($)", from ["xmin"];
         catalog_xmin_age: Option<i64>, as "age($)", from ["catalog_xmin"];
         /// How much of the log it holds, in bytes.
-        retained: Option<i64>, as "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, $)",
+        retained: Option<i64>, as "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN \
+            pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, $)",
             from ["restart_lsn"];
         /// How much of the log a subscriber has not confirmed, in bytes.
-        unconfirmed: Option<i64>, as "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, $)",
+        unconfirmed: Option<i64>, as "pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN \
+            pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, $)",
             from ["confirmed_flush_lsn"];
         wal_status: Option<String>;
         safe_wal_size: Option<i64>;

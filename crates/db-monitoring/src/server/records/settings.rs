@@ -6,9 +6,11 @@ record! {
     /// A setting of the server's. Of one that can hold a secret it is only known whether it is set: `(set)`.
     pub struct ServerSetting: "pg_settings", "@ AS s" {
         name: String;
-        setting: Option<String>, as "CASE WHEN (s.name IN ('primary_conninfo', 'archive_command', 'restore_command', \
+        setting: Option<String>, as "CASE WHEN (s.name IN ('primary_conninfo', 'archive_command', \
+            'restore_command', \
             'archive_cleanup_command', 'recovery_end_command', 'ssl_passphrase_command', 'application_name') \
-            OR s.name LIKE '%.%' AND s.name !~ '^(auto_explain|pg_stat_statements|plpgsql)[.]') AND $ <> '' THEN '(set)' ELSE $ END";
+            OR s.name LIKE '%.%' AND s.name !~ '^(auto_explain|pg_stat_statements|plpgsql)[.]') AND $ <> \
+            '' THEN '(set)' ELSE $ END";
         unit: Option<String>;
         vartype: Option<String>;
         context: Option<String>;
@@ -18,7 +20,8 @@ record! {
 }
 
 impl ServerSetting {
-    /// The figure in its base unit: bytes, seconds, or as it is; 1 and 0 for on and off. None for what is no number.
+    /// The figure in its base unit: bytes, seconds, or as it is; 1 and 0 for on and off. None for what is
+    /// no number.
     pub fn base_value(&self) -> Option<(f64, &'static str)> {
         let text = self.setting.as_deref()?;
         if self.vartype.as_deref() == Some("bool") {
