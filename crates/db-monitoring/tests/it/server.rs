@@ -173,3 +173,33 @@ async fn lag_is_measured_by_positions_and_a_dead_receiver_is_not_in_time() -> Te
     assert!(primary.0.latest().lag.get().is_err(), "the dead server tells nothing");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_column_that_a_major_renames_or_drops_is_unknown_and_no_error() -> Tested {
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let mut setup = cluster.connect(0).await?;
+    // As a major that nobody has seen yet might: an optional column and one that a row is nothing without.
+    setup
+        .batch_execute(
+            "SET allow_system_table_mods = on; \
+             ALTER VIEW pg_stat_database RENAME COLUMN deadlocks TO dead_locks; \
+             ALTER VIEW pg_stat_archiver RENAME COLUMN failed_count TO failures; \
+             ALTER VIEW pg_prepared_xacts RENAME COLUMN gid TO global_id; \
+             DROP VIEW pg_stat_wal",
+        )
+        .await?;
+    let (snapshot, _) = everything(&session(&cluster.primary_url()).await).await;
+    let databases = snapshot.databases.get().unwrap();
+    assert!(databases.iter().all(|row| row.deadlocks.is_none()), "unknown, not zero");
+    assert!(
+        snapshot.archiver.get().is_ok_and(|row| row.failed_count.is_none() && row.archived_count.is_some())
+    );
+    let missing = |skipped: &db_monitoring::server::Skipped| skipped.reason == SkipReason::Missing;
+    assert!(snapshot.prepared.get().is_err_and(missing), "{:?}", snapshot.prepared);
+    assert!(snapshot.wal.get().is_err_and(missing), "{:?}", snapshot.wal);
+    let is_log = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "log");
+    let files = std::fs::read_dir(cluster.dir())?.flatten().map(|file| file.path()).filter(is_log);
+    let log: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    assert!(log.contains("ready to accept connections") && !log.contains("ERROR"), "{log}");
+    Ok(())
+}
