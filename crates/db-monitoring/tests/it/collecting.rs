@@ -24,7 +24,7 @@ pub(crate) fn open(url: &str, through: Option<(&'static str, String)>) -> OpenCo
         Box::pin(async move {
             let connected = AsyncPgConnection::establish(&url).await;
             let conn = connected.map_err(|error| Error::ConnectionLost { reason: error.to_string() })?;
-            Ok((Endpoint::new("here", 5432), conn))
+            Ok((Endpoint::new("127.0.0.1", 5432), conn))
         })
     })
 }

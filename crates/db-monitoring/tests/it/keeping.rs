@@ -116,3 +116,15 @@ async fn a_table_of_another_role_is_not_written_to() -> Tested {
     assert_eq!(tables(&mut setup).await, ["history"], "no partition was made");
     Ok(())
 }
+
+#[tokio::test]
+async fn history_is_not_written_where_the_disk_has_too_little_room() -> Tested {
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let mut setup = cluster.connect(0).await?;
+    let none =
+        keeping(&cluster.primary_url(), HistoryConfig { least_free: u64::MAX, ..HistoryConfig::default() });
+    until("the table is there", async || tables(&mut setup).await.contains(&"history".to_owned())).await;
+    until("ten seconds are seen", async || !none.0.history(Resolution::TenSeconds).is_empty()).await;
+    assert_eq!(tables(&mut setup).await, ["history"], "no partition was made");
+    Ok(())
+}

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::{Error, SqlState};
+use db_core::{Endpoint, Error, SqlState};
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -32,11 +32,14 @@ pub struct HistoryConfig {
     pub most_bytes: u64,
     /// How many rows it may have; above, whole days go, the oldest first.
     pub most_rows: u64,
+    /// How many bytes must be free on the server's disk. That is known only of a server on this machine, where the role may
+    /// read `data_directory`; elsewhere history stops when the server says that its disk is full.
+    pub least_free: u64,
 }
 
 impl Default for HistoryConfig {
     fn default() -> Self {
-        HistoryConfig { retention_days: 30, most_bytes: 1 << 30, most_rows: 1_000_000 }
+        HistoryConfig { retention_days: 30, most_bytes: 1 << 30, most_rows: 1_000_000, least_free: 1 << 30 }
     }
 }
 
@@ -139,6 +142,7 @@ pub(crate) struct Store {
     open: OpenConnection,
     config: HistoryConfig,
     conn: Option<AsyncPgConnection>,
+    endpoint: Option<Endpoint>,
     waiting: Finished,
     pruned: Option<tokio::time::Instant>,
     again: Option<tokio::time::Instant>,
@@ -146,7 +150,7 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(open: OpenConnection, config: HistoryConfig) -> Self {
-        Store { open, config, conn: None, waiting: Vec::new(), pruned: None, again: None }
+        Store { open, config, conn: None, endpoint: None, waiting: Vec::new(), pruned: None, again: None }
     }
 
     /// Takes in points, and writes what waits.
@@ -200,9 +204,11 @@ impl Store {
     async fn try_write(&mut self) -> Result<(), Error> {
         let is_due = self.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNED_EVERY);
         if is_due && self.conn.is_some() {
-            let config = self.config;
+            let (config, endpoint) = (self.config, self.endpoint.clone());
             let conn = self.connection().await?;
-            prepare(conn, config).await?;
+            if let Some(endpoint) = &endpoint {
+                prepare(conn, endpoint, config).await?;
+            }
             self.pruned = Some(tokio::time::Instant::now());
         }
         while let Some((resolution, point)) = self.waiting.as_slice().first().cloned() {
@@ -221,9 +227,10 @@ impl Store {
 
     async fn connection(&mut self) -> Result<&mut AsyncPgConnection, Error> {
         if self.conn.is_none() {
-            let (_, mut conn) = (self.open)(None).await?;
+            let (endpoint, mut conn) = (self.open)(None).await?;
             conn.batch_execute(SETTINGS).await?;
-            prepare(&mut conn, self.config).await?;
+            prepare(&mut conn, &endpoint, self.config).await?;
+            self.endpoint = Some(endpoint);
             self.pruned = Some(tokio::time::Instant::now());
             self.conn = Some(conn);
         }
@@ -260,7 +267,11 @@ fn refused(reason: &str) -> Error {
 }
 
 /// Makes what is missing, and drops what is too old or too much.
-async fn prepare(conn: &mut AsyncPgConnection, config: HistoryConfig) -> Result<(), Error> {
+async fn prepare(
+    conn: &mut AsyncPgConnection,
+    endpoint: &Endpoint,
+    config: HistoryConfig,
+) -> Result<(), Error> {
     let standby: Recovering = sql_query("SELECT pg_is_in_recovery() AS recovering").get_result(conn).await?;
     if standby.recovering {
         return Err(refused("history is kept in the primary only"));
@@ -273,6 +284,13 @@ async fn prepare(conn: &mut AsyncPgConnection, config: HistoryConfig) -> Result<
         ));
     }
     prune(conn, config).await?;
+    if let Some(free) = free_space(conn, endpoint).await?
+        && free < config.least_free
+    {
+        return Err(refused(&format!(
+            "the server's disk has {free} bytes left: history is pruned and not written"
+        )));
+    }
     let missing: Vec<Today> = sql_query(DAYS).load(conn).await?;
     for Today { day, next, partition } in missing {
         conn.batch_execute(&format!(
@@ -282,6 +300,25 @@ async fn prepare(conn: &mut AsyncPgConnection, config: HistoryConfig) -> Result<
         .await?;
     }
     Ok(())
+}
+
+#[derive(QueryableByName)]
+struct Directory {
+    #[diesel(sql_type = Text)]
+    setting: String,
+}
+
+/// How much room the server's disk has, where it is ours and we may look.
+async fn free_space(conn: &mut AsyncPgConnection, endpoint: &Endpoint) -> Result<Option<u64>, Error> {
+    if !endpoint.is_local() {
+        return Ok(None);
+    }
+    // Whoever may not read it gets no row.
+    let question = "SELECT setting FROM pg_settings WHERE name = 'data_directory' AND setting IS NOT NULL";
+    let directories: Vec<Directory> = sql_query(question).load(conn).await?;
+    let disk =
+        directories.as_slice().first().and_then(|directory| rustix::fs::statvfs(&directory.setting).ok());
+    Ok(disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
 async fn prune(conn: &mut AsyncPgConnection, config: HistoryConfig) -> Result<(), Error> {
