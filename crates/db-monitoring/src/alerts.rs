@@ -1,7 +1,7 @@
 //! Tells people what is wrong with the database, once for each incident, and when it is over.
 //!
-//! [`Incidents`] decides, and knows no clock and no database. [`Alerts`] runs it: one replica of the service leads,
-//! keeps incidents in the schema `dbp`, and owes each message until it has come through.
+//! [`Incidents`] decides, and knows no clock and no database. [`Alerts`] runs it: one replica of the service
+//! leads, keeps incidents in the schema `dbp`, and owes each message until it has come through.
 
 mod config;
 mod delivery;

@@ -1,4 +1,5 @@
-//! What statements cost lately: over the last minute and the last hour, from totals that are noted every few seconds.
+//! What statements cost lately: over the last minute and the last hour, from totals that are noted every few
+//! seconds.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

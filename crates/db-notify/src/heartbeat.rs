@@ -4,7 +4,8 @@ use crate::channel::InvalidChannel;
 use crate::http::Receiver;
 use crate::{SendError, Severity};
 
-/// An address that is called as long as all is well, as services for cron jobs and dead man's switches have it.
+/// An address that is called as long as all is well, as services for cron jobs and dead man's switches have
+/// it.
 ///
 /// ```
 /// let heartbeat = db_notify::Heartbeat::new("https://watch.example/ping/secret")?;

@@ -16,8 +16,8 @@ const LONGEST_SUMMARY: usize = 1_024;
 
 /// Triggers, acknowledges and resolves incidents at PagerDuty.
 ///
-/// The message's key is the incident's deduplication key, so a message that is sent again opens no second incident.
-/// One without a key is an incident that nothing resolves.
+/// The message's key is the incident's deduplication key, so a message that is sent again opens no second
+/// incident. One without a key is an incident that nothing resolves.
 ///
 /// ```
 /// use db_notify::{PagerDuty, Secret};

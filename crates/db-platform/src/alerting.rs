@@ -1,4 +1,5 @@
-//! What alerts look at, and whom they tell: the pools, the servers, the statements and the checks of one `Db`.
+//! What alerts look at, and whom they tell: the pools, the servers, the statements and the checks of one
+//! `Db`.
 
 use std::sync::Arc;
 use std::time::Instant;

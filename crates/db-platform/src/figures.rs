@@ -1,4 +1,5 @@
-//! The figures of one `Db` as one value: what this process measures, and what the server told its collector last.
+//! The figures of one `Db` as one value: what this process measures, and what the server told its collector
+//! last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use serde::Serialize;
 
 use crate::watched::Watched;
 
-/// The figures of a [`Db`](crate::Db): what this process measures, and what the server told last. Rates are those of the
-/// last minute. In JSON times are seconds and shares go from 0 to 1; what is not known is null.
+/// The figures of a [`Db`](crate::Db): what this process measures, and what the server told last. Rates are
+/// those of the last minute. In JSON times are seconds and shares go from 0 to 1; what is not known is null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {

@@ -1,4 +1,5 @@
-//! How the database is, as values that a health endpoint prints or writes as JSON; none of them asks a server.
+//! How the database is, as values that a health endpoint prints or writes as JSON; none of them asks a
+//! server.
 
 use std::fmt;
 use std::time::Duration;
@@ -42,7 +43,8 @@ pub struct PoolHealth {
     pub status: Status,
 }
 
-/// That this process is alive. It says nothing of the database: a process is not to be restarted because that is down.
+/// That this process is alive. It says nothing of the database: a process is not to be restarted because that
+/// is down.
 ///
 /// ```
 /// use db_platform::{Db, Liveness};

@@ -15,8 +15,8 @@ pub(crate) type CountReads = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What is looked at beside the statements. Each part comes when it is made, because parts are made before there is a
-/// [`Db`](crate::Db).
+/// What is looked at beside the statements. Each part comes when it is made, because parts are made before
+/// there is a [`Db`](crate::Db).
 #[derive(Default)]
 pub(crate) struct Watched {
     pub(crate) router: OnceLock<Weak<Router<Pool>>>,
@@ -38,8 +38,8 @@ impl Watched {
         self.checks.get().and_then(|look| look())
     }
 
-    /// How many reads the cache was asked for in the last minute, as far as anybody looked, and how many it answered; none
-    /// without a cache.
+    /// How many reads the cache was asked for in the last minute, as far as anybody looked, and how many it
+    /// answered; none without a cache.
     pub(crate) fn cache_reads(&self, now: Instant) -> Option<(u64, u64)> {
         let (asked, answered) = self.cache.get()?();
         let mut notes = self.cache_reads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -17,8 +17,8 @@ use crate::alerts::Silence;
 pub struct AlertConfig {
     /// Whether anybody is told at all.
     pub enabled: bool,
-    /// Percent of a pool's connections in use from which it is bad; none is never. At 100 % with callers waiting it is
-    /// critical.
+    /// Percent of a pool's connections in use from which it is bad; none is never. At 100 % with callers
+    /// waiting it is critical.
     pub pool_usage: Option<f64>,
     /// Percent of reads that the cache answers below which it is bad; none is never.
     pub cache_hit_rate: Option<f64>,

@@ -1,4 +1,5 @@
-//! Brings to each channel what it is owed: at once, again until it comes through, another way where it never will.
+//! Brings to each channel what it is owed: at once, again until it comes through, another way where it never
+//! will.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,8 +103,8 @@ impl Deliveries {
         owed
     }
 
-    /// Sends what is owed and is not on its way already: at once where there is little, else in one message for each
-    /// channel, the gravest first.
+    /// Sends what is owed and is not on its way already: at once where there is little, else in one message
+    /// for each channel, the gravest first.
     pub(crate) fn send(&mut self, owed: Vec<Owed>) {
         let mut by_channel: BTreeMap<usize, Vec<Owed>> = BTreeMap::new();
         for one in owed {

@@ -1,8 +1,9 @@
 //! Decides what people are told: a state machine to which looks and times are passed in.
 //!
-//! A condition raises an incident when it was bad at every look for [`raise_after`](AlertConfig::raise_after), and the
-//! incident ends when it was fine at every look for [`resolve_after`](AlertConfig::resolve_after). What cannot be known
-//! does neither: it begins both waits anew. An incident has one number from its first message to its last.
+//! A condition raises an incident when it was bad at every look for
+//! [`raise_after`](AlertConfig::raise_after), and the incident ends when it was fine at every look for
+//! [`resolve_after`](AlertConfig::resolve_after). What cannot be known does neither: it begins both waits
+//! anew. An incident has one number from its first message to its last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -92,8 +93,8 @@ pub struct OpenIncident {
 }
 
 impl Incidents {
-    /// Takes in one look at all conditions: `now` for how long something lasts, `at` for people and silences. Answers
-    /// with what people are to be told, the gravest first.
+    /// Takes in one look at all conditions: `now` for how long something lasts, `at` for people and silences.
+    /// Answers with what people are to be told, the gravest first.
     pub fn step(
         &mut self,
         readings: &[Reading],
@@ -140,7 +141,8 @@ impl Incidents {
         self.all.get(key).map(|entry| (entry.number, entry.open.as_ref()))
     }
 
-    /// Takes in what another replica, or this process before its restart, has kept. What is known here and newer stays.
+    /// Takes in what another replica, or this process before its restart, has kept. What is known here and
+    /// newer stays.
     pub(crate) fn take_in(&mut self, key: &str, number: u64, open: Option<Open>) {
         let entry = self.all.entry(key.to_owned()).or_default();
         if number >= entry.number {

@@ -1,4 +1,5 @@
-//! Makes readings of what checks found and of what this process measures, and puts those of all replicas together.
+//! Makes readings of what checks found and of what this process measures, and puts those of all replicas
+//! together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -148,8 +149,8 @@ fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 * 100.0 }
 }
 
-/// What checks found. Sessions, statements and prepared transactions come and go: of these all that one check found on
-/// one server are one condition; everything else is one for each thing.
+/// What checks found. Sessions, statements and prepared transactions come and go: of these all that one check
+/// found on one server are one condition; everything else is one for each thing.
 pub fn of_checks(results: &[CheckResult]) -> Vec<Reading> {
     let mut all: BTreeMap<String, Vec<&CheckResult>> = BTreeMap::new();
     for result in results {

@@ -1,8 +1,8 @@
 //! Looks at conditions again and again, and tells people what changed: the task around [`Incidents`].
 //!
-//! One replica leads. What it is to tell is kept in the database before it is sent, and stays owed until it has come
-//! through, so that the next leader sends what this one could not. While no primary answers, the replica that led last
-//! goes on by itself, and brings what it told into the database afterwards.
+//! One replica leads. What it is to tell is kept in the database before it is sent, and stays owed until it
+//! has come through, so that the next leader sends what this one could not. While no primary answers, the
+//! replica that led last goes on by itself, and brings what it told into the database afterwards.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

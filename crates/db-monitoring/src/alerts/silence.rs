@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use chrono::{DateTime, TimeDelta, Utc};
 use db_schedule::Cron;
 
-/// A time in which nobody is told of some incidents. They are kept, and told afterwards if they are still there.
+/// A time in which nobody is told of some incidents. They are kept, and told afterwards if they are still
+/// there.
 ///
-/// Written as `KEYS @ FROM..TO` or as `KEYS @ CRON for DURATION`; `KEYS` is what an incident is about, where `*` stands
-/// for anything. Cron expressions are in UTC.
+/// Written as `KEYS @ FROM..TO` or as `KEYS @ CRON for DURATION`; `KEYS` is what an incident is about, where
+/// `*` stands for anything. Cron expressions are in UTC.
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! Where incidents outlive a process: a session of our own, whose advisory lock says which replica leads.
 //!
-//! What the leader writes goes over the session that holds the lock. One that has lost the lock without knowing has
-//! lost the session, too, and its writes fail: no two replicas keep incidents at once.
+//! What the leader writes goes over the session that holds the lock. One that has lost the lock without
+//! knowing has lost the session, too, and its writes fail: no two replicas keep incidents at once.
 
 use std::time::Duration;
 
@@ -96,7 +96,8 @@ impl Store {
     /// Makes a session ours, and the tables where they are missing.
     ///
     /// # Errors
-    /// What the server says, or that it is a standby: what is told while there is no primary is kept afterwards.
+    /// What the server says, or that it is a standby: what is told while there is no primary is kept
+    /// afterwards.
     pub(crate) async fn open(mut conn: AsyncPgConnection) -> Result<Self> {
         within(async { Ok(conn.batch_execute(&sql::session()).await?) }).await?;
         let mut store = Store { conn, without_tables: None, known_until: 0.0 };
@@ -119,7 +120,8 @@ impl Store {
                 }
                 Ok(())
             });
-            // Two replicas that begin at once make them at once: IF NOT EXISTS does not keep one from failing then.
+            // Two replicas that begin at once make them at once: IF NOT EXISTS does not keep one from failing
+            // then.
             let Err(error) = made.await else { return Ok(()) };
             if self.flag(sql::ARE_THERE).await? {
                 return Ok(());

@@ -3,7 +3,8 @@
 /// The advisory lock that the leading replica holds, in the place of two 32-bit numbers as one: "dbp alert".
 pub(crate) const LOCK: i64 = 0x6462_7061_6c65_7274;
 
-/// A leader that says nothing for so long loses its session, and with it the lead: its host is gone or it hangs.
+/// A leader that says nothing for so long loses its session, and with it the lead: its host is gone or it
+/// hangs.
 pub(crate) const SILENT_LEADER_SECONDS: u64 = 15;
 
 /// Whether this session has the lock.
@@ -13,7 +14,8 @@ macro_rules! holds {
          AND l.objsubid = 1 AND (l.classid::bigint << 32) | l.objid::bigint = $1)"
     };
 }
-/// What the session is like. Nothing of ours waits behind a lock, and the names in our statements are PostgreSQL's.
+/// What the session is like. Nothing of ours waits behind a lock, and the names in our statements are
+/// PostgreSQL's.
 pub(crate) fn session() -> String {
     format!(
         "SET application_name = 'db-platform alerts'; SET search_path = pg_catalog; SET statement_timeout = '2s'; \
@@ -23,8 +25,8 @@ pub(crate) fn session() -> String {
     )
 }
 
-/// Made by the first replica that leads. Each is one statement, so that a role that may not create anything is told of
-/// the first that it lacks.
+/// Made by the first replica that leads. Each is one statement, so that a role that may not create anything
+/// is told of the first that it lacks.
 pub(crate) const TABLES: [&str; 4] = [
     "CREATE SCHEMA IF NOT EXISTS dbp",
     "CREATE TABLE IF NOT EXISTS dbp.alert (key text PRIMARY KEY, number bigint NOT NULL, open jsonb, \

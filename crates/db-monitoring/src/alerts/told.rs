@@ -51,7 +51,8 @@ impl Told {
         self.facts.iter().any(|(name, _)| name == Told::DIVERTED)
     }
 
-    /// The id of this message: the same from each replica and after each restart, so that a receiver knows it again.
+    /// The id of this message: the same from each replica and after each restart, so that a receiver knows it
+    /// again.
     pub fn id(&self) -> String {
         let what = match self.what {
             What::Raised => "raised",

@@ -6,8 +6,9 @@ use super::Db;
 use crate::figures::Metrics;
 
 impl Db {
-    /// The `n` statements that took the most time when they were slow, the worst first: those of this process, since its
-    /// start, that took [`slow_query_threshold`](db_monitoring::MonitoringConfig::slow_query_threshold) or longer
+    /// The `n` statements that took the most time when they were slow, the worst first: those of this
+    /// process, since its start, that took
+    /// [`slow_query_threshold`](db_monitoring::MonitoringConfig::slow_query_threshold) or longer
     /// (`DB_SLOW_QUERY_THRESHOLD`).
     ///
     /// ```no_run
@@ -23,8 +24,8 @@ impl Db {
         self.monitor.slow_queries(n)
     }
 
-    /// What tells people what is wrong with the database; none where `Config::notifications` names nobody, or alerts are
-    /// turned off.
+    /// What tells people what is wrong with the database; none where `Config::notifications` names nobody, or
+    /// alerts are turned off.
     ///
     /// ```no_run
     /// # fn show(db: db_platform::Db) {
@@ -38,8 +39,8 @@ impl Db {
         self.alerts.as_ref()
     }
 
-    /// The figures of this database as one value: what this process measures, and what the server told its collector last.
-    /// It asks no server.
+    /// The figures of this database as one value: what this process measures, and what the server told its
+    /// collector last. It asks no server.
     ///
     /// ```no_run
     /// # fn show(db: db_platform::Db) {
@@ -57,9 +58,9 @@ impl Db {
         let _ = self.watched.collector.set(collector.clone());
     }
 
-    /// Takes what checks found into [`Db::health`], and into alerts: `look` tells what is known now, or none while this
-    /// process does not look at the server. It is called often, from any thread, and must not block. Only the first call
-    /// counts.
+    /// Takes what checks found into [`Db::health`], and into alerts: `look` tells what is known now, or none
+    /// while this process does not look at the server. It is called often, from any thread, and must not
+    /// block. Only the first call counts.
     pub fn follow_checks(&self, look: impl Fn() -> Option<Vec<CheckResult>> + Send + Sync + 'static) {
         let _ = self.watched.checks.set(std::sync::Arc::new(look));
     }
