@@ -108,7 +108,8 @@ pub(crate) async fn out_of_reach(browser: &mut Browser, url: &str) -> Tested<(u6
     browser.eval("document.getElementById('live').click()").await?;
     let there = browser.eval(USABLE).await?.as_u64().unwrap_or(0);
     let mut reached = std::collections::BTreeSet::new();
-    for _ in 0..there + 5 {
+    // Code that scrolls not yet takes the focus, too.
+    for _ in 0..there * 2 + 10 {
         browser.key("Tab").await?;
         reached.extend(browser.eval(FOCUSED).await?.as_u64());
     }
