@@ -7,15 +7,18 @@ mod bounds;
 pub(crate) mod catalog;
 mod cell;
 pub(crate) mod column_type;
+mod document;
 pub(crate) mod dump;
 mod expression;
 mod fill;
 pub(crate) mod order;
 mod parents;
+mod parser;
 mod pattern;
 mod repair;
 mod rows;
 mod stage;
+mod target_value;
 mod token;
 mod worth;
 
@@ -245,6 +248,9 @@ impl Generator {
         let builder = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let transaction = builder.start().await.map_err(Error::database("opening a transaction"))?;
         ledger::lock(&transaction).await?;
+        // What is refused only at COMMIT would cost all rows.
+        let immediate = transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
+        immediate.map_err(Error::database("making constraints immediate"))?;
         let path = own_path(&transaction).await?;
         let catalog = Catalog::read(&transaction).await?;
         let now = self.plan_for(&catalog)?;

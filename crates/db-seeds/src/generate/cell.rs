@@ -42,7 +42,10 @@ pub(crate) fn value(wish: &Wish<'_>, draw: &mut Draw) -> Option<String> {
     Some(match wish.holds {
         ColumnType::Integer { .. } if wish.unique => {
             let least = wish.bounds.least.unwrap_or(1.0).max(wish.first as f64);
-            (least as i64).saturating_add(i64::try_from(wish.row).unwrap_or(i64::MAX)).to_string()
+            // A part of a key with few values begins anew.
+            let span = wish.bounds.most.map_or(f64::MAX, |most| most - least + 1.0);
+            let row = if (1.0..1e9).contains(&span) { wish.row % span as u64 } else { wish.row };
+            (least as i64).saturating_add(i64::try_from(row).unwrap_or(i64::MAX)).to_string()
         }
         ColumnType::Integer { .. } | ColumnType::Numeric(_) | ColumnType::Float | ColumnType::Money => {
             number(wish, draw)

@@ -4,7 +4,7 @@
 //! its parts, an IS NULL the NULL. One change may break another condition, so all are looked at again, a few times;
 //! this is a local search (WalkSAT, Selman and Kautz 1994). The server has the last word.
 
-use super::bounds::{self, Bounds, mirrored};
+use super::bounds::{Bounds, mirrored};
 use super::catalog::Table;
 use super::cell::{self, Wish};
 use super::column_type::ColumnType;
@@ -35,14 +35,17 @@ impl Values for Row<'_> {
         let Some(text) = &self.cells[at] else { return Worth::Null };
         match &self.table.columns[at].holds {
             holds if holds.is_number() => text.parse().map_or(Worth::Unknown, Worth::Number),
+            ColumnType::Date => worth::moment(text).map_or(Worth::Unknown, |at| Worth::Date(at / worth::DAY)),
             holds if holds.is_moment() => worth::moment(text).map_or(Worth::Unknown, Worth::Number),
             ColumnType::Boolean => Worth::Boolean(text.starts_with('t')),
             ColumnType::Array(_) => {
                 worth::list(Worth::Text(text.replace('"', ""))).map_or(Worth::Unknown, Worth::List)
             }
-            ColumnType::Text(..) | ColumnType::Enum(_) | ColumnType::Uuid | ColumnType::Json => {
-                Worth::Text(text.clone())
-            }
+            ColumnType::Text(..)
+            | ColumnType::Enum(_)
+            | ColumnType::Uuid
+            | ColumnType::Json
+            | ColumnType::Range(_) => Worth::Text(text.clone()),
             ColumnType::Interval => {
                 worth::number(&Worth::Text(text.clone())).map_or(Worth::Unknown, Worth::Number)
             }
@@ -85,6 +88,13 @@ impl Row<'_> {
             Expression::And(parts) | Expression::Or(parts) => self.make_one(parts, wanted, draw),
             Expression::Not(part) => self.make(part, !wanted, draw),
             Expression::IsNull(part) => self.make_null(part, wanted, draw),
+            Expression::Call(name, arguments) if name == "starts_with" => {
+                if let (true, [Expression::Column(column), with]) = (wanted, arguments.as_slice())
+                    && let Worth::Text(start) = with.worth(self)
+                {
+                    self.replace_start(column, &start);
+                }
+            }
             Expression::Column(name) => self.assign(name, if wanted { "t" } else { "f" }.to_owned()),
             Expression::Case(arms, otherwise) => {
                 let taken = arms.iter().find(|(condition, _)| condition.worth(self) == Worth::Boolean(true));
@@ -207,6 +217,24 @@ impl Row<'_> {
     ) {
         let positive = !operator.starts_with('!');
         match (left, right.worth(self)) {
+            (Expression::Column(name), Worth::Text(key)) if operator == "?" => {
+                let value = wanted.then(|| serde_json::Value::from(draw.below(100)));
+                self.change_document(name, &key, value);
+            }
+            (Expression::Column(name), list) if matches!(operator, "<@" | "@>" | "&&") && wanted => {
+                // All of the list is in it, and it is in the list.
+                if let Some(list) = worth::list(list) {
+                    let one = (operator == "<@" && !list.is_empty())
+                        .then(|| draw.below(list.len() as u64) as usize);
+                    let texts = list.iter().enumerate().filter(|(at, _)| one.is_none_or(|one| one == *at));
+                    let texts = texts.filter_map(|(_, one)| match one {
+                        Worth::Text(text) => Some(format!("\"{text}\"")),
+                        Worth::Number(number) => Some(number.to_string()),
+                        _ => None,
+                    });
+                    self.assign(name, format!("{{{}}}", texts.collect::<Vec<_>>().join(",")));
+                }
+            }
             (Expression::Column(name), Worth::Text(with)) if wanted == positive => {
                 let operator = operator.trim_start_matches('!');
                 if let Some(text) = pattern::text_for(operator, &with, draw) {
@@ -246,113 +274,6 @@ impl Row<'_> {
         }
     }
 
-    /// Gives the part of a condition a value that is `operator value`. Returns whether something was changed.
-    fn set(&mut self, part: &Expression, operator: &str, value: &Worth, draw: &mut Draw) -> bool {
-        match part {
-            Expression::Column(name) => self.set_column(name, operator, value, draw),
-            Expression::Call(name, arguments) if bounds::is_length(name) => {
-                let (Some(Expression::Column(column)), Some(length)) =
-                    (arguments.first(), worth::number(value))
-                else {
-                    return false;
-                };
-                let Some(at) = self.table.column(column).filter(|at| !self.pinned[*at]) else { return false };
-                let mut bounds = self.bounds[at].clone();
-                bounds.narrow_length(operator, length);
-                self.draw_within(at, &bounds, draw)
-            }
-            Expression::Call(name, arguments) => match (name.as_str(), arguments.first()) {
-                ("lower" | "upper" | "btrim" | "trim", Some(Expression::Column(column))) => {
-                    let Some(at) = self.table.column(column).filter(|at| !self.pinned[*at]) else {
-                        return false;
-                    };
-                    if operator == "<>" {
-                        return self.draw_within(at, &self.bounds[at].clone(), draw);
-                    }
-                    // Most often `lower(code) = code`, or `upper(code)` is one of a list.
-                    let Worth::Text(text) = value else { return false };
-                    self.cells[at] = Some(match name.as_str() {
-                        "lower" => text.to_lowercase(),
-                        "upper" => text.to_uppercase(),
-                        _ => text.trim().to_owned(),
-                    });
-                    true
-                }
-                ("coalesce" | "abs" | "round" | "floor" | "ceil" | "date_trunc", _) => {
-                    let inner = arguments.iter().find(|one| !one.columns().is_empty());
-                    inner.is_some_and(|inner| self.set(inner, operator, value, draw))
-                }
-                _ => false,
-            },
-            Expression::Binary(sign, left, right) => {
-                // `x + y < v`: x becomes less than v - y.
-                let Some(value) = worth::number(value) else { return false };
-                let turned = draw.below(2) == 1;
-                for turn in 0..2 {
-                    let of_left = (turn == 0) != turned;
-                    let (side, other) = if of_left { (left, right) } else { (right, left) };
-                    let Some(known) = worth::number(&other.worth(self)) else { continue };
-                    let flipped = || mirrored(operator).unwrap_or(operator);
-                    let (operator, target) = match (sign.as_str(), of_left) {
-                        ("+", _) => (operator, value - known),
-                        ("-", true) => (operator, value + known),
-                        ("-", false) => (flipped(), known - value),
-                        ("*", _) if known > 0.0 => (operator, value / known),
-                        ("/", true) if known > 0.0 => (operator, value * known),
-                        _ => continue,
-                    };
-                    if self.set(side, operator, &Worth::Number(target), draw) {
-                        return true;
-                    }
-                }
-                false
-            }
-            _ => false,
-        }
-    }
-
-    fn set_column(&mut self, name: &str, operator: &str, value: &Worth, draw: &mut Draw) -> bool {
-        let Some(at) = self.table.column(name).filter(|at| !self.pinned[*at]) else { return false };
-        let holds = &self.table.columns[at].holds;
-        if operator == "<>" {
-            return self.draw_within(at, &self.bounds[at].clone(), draw);
-        }
-        if let (true, Some(number)) = (holds.is_number() || holds.is_moment(), worth::number(value)) {
-            if operator == "=" {
-                self.cells[at] = Some(match holds.is_moment() {
-                    true => cell::written(holds, number),
-                    false => cell::numeral(holds, number),
-                });
-                return true;
-            }
-            let mut bounds = self.bounds[at].clone();
-            bounds.narrow(operator, number, bounds::step(holds));
-            if let (Some(least), Some(most)) = (bounds.least, bounds.most)
-                && least > most
-            {
-                return false;
-            }
-            return self.draw_within(at, &bounds, draw);
-        }
-        let text = match value {
-            Worth::Text(text) => text.clone(),
-            Worth::Number(number) => cell::numeral(holds, *number),
-            Worth::Boolean(is) => if *is { "t" } else { "f" }.to_owned(),
-            _ => return false,
-        };
-        if operator != "=" {
-            return false;
-        }
-        self.cells[at] = Some(text);
-        true
-    }
-
-    fn assign(&mut self, name: &str, text: String) {
-        if let Some(at) = self.table.column(name).filter(|at| !self.pinned[*at]) {
-            self.cells[at] = Some(text);
-        }
-    }
-
     /// Draws other values for the columns of a part.
     fn redraw(&mut self, part: &Expression, draw: &mut Draw) {
         for name in part.columns() {
@@ -367,7 +288,7 @@ impl Row<'_> {
         }
     }
 
-    fn draw_within(&mut self, at: usize, bounds: &Bounds, draw: &mut Draw) -> bool {
+    pub(crate) fn draw_within(&mut self, at: usize, bounds: &Bounds, draw: &mut Draw) -> bool {
         let column = &self.table.columns[at];
         let wish = Wish {
             name: &column.name,

@@ -4,14 +4,20 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 
+use super::document;
 use super::expression::Expression;
 use super::pattern;
+
+/// A day in microseconds.
+pub(crate) const DAY: f64 = 86_400e6;
 
 /// A value in a condition.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Worth {
     Null,
     Number(f64),
+    /// Days since 1970-01-01. A date and a whole number are added in days; all other times are microseconds.
+    Date(f64),
     Text(String),
     Boolean(bool),
     List(Vec<Worth>),
@@ -133,6 +139,9 @@ fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
             }),
             None => Worth::Unknown,
         },
+        "+" | "-" if matches!(left, Worth::Date(_)) || matches!(right, Worth::Date(_)) => {
+            days(operator, &left, &right)
+        }
         "+" | "-" | "*" | "/" | "%" => match (number(&left), number(&right)) {
             (Some(left), Some(right)) => match operator {
                 "+" => Worth::Number(left + right),
@@ -148,6 +157,13 @@ fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
             (Worth::Text(left), Worth::Text(right)) => Worth::Text(left + &right),
             _ => Worth::Unknown,
         },
+        "?" | "->" | "->>" => document::part(operator, &left, &right),
+        "<@" => within(left, right),
+        "@>" => within(right, left),
+        "&&" => match (list(left), list(right)) {
+            (Some(left), Some(right)) => Worth::Boolean(left.iter().any(|one| right.contains(one))),
+            _ => Worth::Unknown,
+        },
         _ => match (left, right) {
             (Worth::Text(text), Worth::Text(with)) => match pattern::matches(operator, &text, &with) {
                 Some(is) => Worth::Boolean(is),
@@ -158,10 +174,37 @@ fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
     }
 }
 
+/// A date with days, with an interval, or with another date.
+fn days(operator: &str, left: &Worth, right: &Worth) -> Worth {
+    match (left, operator, right) {
+        (Worth::Date(left), "-", Worth::Date(right)) => Worth::Number(left - right),
+        (Worth::Date(date), "+", Worth::Number(days)) | (Worth::Number(days), "+", Worth::Date(date)) => {
+            Worth::Date(date + days)
+        }
+        (Worth::Date(date), "-", Worth::Number(days)) => Worth::Date(date - days),
+        _ => match (number(left), number(right)) {
+            (Some(left), Some(right)) => {
+                Worth::Number(if operator == "+" { left + right } else { left - right })
+            }
+            _ => Worth::Unknown,
+        },
+    }
+}
+
+/// Whether all elements of a list are in another one.
+fn within(part: Worth, whole: Worth) -> Worth {
+    match (list(part), list(whole)) {
+        (Some(part), Some(whole)) => Worth::Boolean(part.iter().all(|one| whole.contains(one))),
+        _ => Worth::Unknown,
+    }
+}
+
 /// Compares as numbers where one side is one; times are numbers of microseconds.
 fn compare(left: &Worth, right: &Worth) -> Option<Ordering> {
     match (left, right) {
-        (Worth::Number(_), _) | (_, Worth::Number(_)) => numbers(number(left)?, number(right)?),
+        (Worth::Number(_) | Worth::Date(_), _) | (_, Worth::Number(_) | Worth::Date(_)) => {
+            numbers(number(left)?, number(right)?)
+        }
         (Worth::Text(one), Worth::Text(other)) => match (number(left), number(right)) {
             _ if one == other => Some(Ordering::Equal),
             (Some(left), Some(right)) => numbers(left, right),
@@ -186,6 +229,7 @@ fn numbers(left: f64, right: f64) -> Option<Ordering> {
 pub(crate) fn number(worth: &Worth) -> Option<f64> {
     match worth {
         Worth::Number(number) => Some(*number),
+        Worth::Date(days) => Some(days * DAY),
         Worth::Text(text) => text.parse().ok().or_else(|| moment(text)).or_else(|| interval(text)),
         _ => None,
     }
@@ -213,7 +257,6 @@ pub(crate) fn moment(text: &str) -> Option<f64> {
 
 /// An interval as PostgreSQL prints one (`1 year 2 mons 3 days 04:05:06`), as microseconds of 30-day months.
 fn interval(text: &str) -> Option<f64> {
-    const DAY: f64 = 86_400e6;
     let words: Vec<&str> = text.split_whitespace().collect();
     let (mut at, mut total) = (0, 0.0);
     if words.is_empty() {
@@ -276,6 +319,31 @@ fn call(name: &str, arguments: &[Expression], row: &dyn Values) -> Worth {
             Worth::Number(text.chars().count() as f64)
         }
         ("octet_length", [Worth::Text(text)]) => Worth::Number(text.len() as f64),
+        ("lower" | "upper", [Worth::Text(range)]) if range.starts_with(['[', '(']) => {
+            match end_of_range(name, range) {
+                Some(end) => end,
+                None => Worth::Unknown,
+            }
+        }
+        ("isempty", [Worth::Text(range)]) => Worth::Boolean(range == "empty"),
+        ("strpos" | "position", [Worth::Text(text), Worth::Text(part)]) => {
+            let before = text.find(part.as_str()).map(|at| text[..at].chars().count() + 1);
+            Worth::Number(before.unwrap_or_default() as f64)
+        }
+        ("starts_with", [Worth::Text(text), Worth::Text(start)]) => Worth::Boolean(text.starts_with(start)),
+        ("left", [Worth::Text(text), Worth::Number(count)]) if *count >= 0.0 => {
+            Worth::Text(text.chars().take(*count as usize).collect())
+        }
+        ("substring" | "substr", [Worth::Text(text), Worth::Number(from), Worth::Number(count)])
+            if *from >= 1.0 && *count >= 0.0 =>
+        {
+            Worth::Text(text.chars().skip(*from as usize - 1).take(*count as usize).collect())
+        }
+        ("split_part", [Worth::Text(text), Worth::Text(by), Worth::Number(place)])
+            if *place >= 1.0 && !by.is_empty() =>
+        {
+            Worth::Text(text.split(by.as_str()).nth(*place as usize - 1).unwrap_or_default().to_owned())
+        }
         ("lower", [Worth::Text(text)]) if !text.starts_with(['[', '(']) => Worth::Text(text.to_lowercase()),
         ("upper", [Worth::Text(text)]) if !text.starts_with(['[', '(']) => Worth::Text(text.to_uppercase()),
         ("btrim" | "trim", [Worth::Text(text)]) => Worth::Text(text.trim_matches(' ').to_owned()),
@@ -318,6 +386,14 @@ fn call(name: &str, arguments: &[Expression], row: &dyn Values) -> Worth {
         ("date_trunc", [Worth::Text(field), of]) => truncated(field, of),
         _ => Worth::Unknown,
     }
+}
+
+/// The lower or upper end of a range as the server writes it; NULL where it has none.
+fn end_of_range(which: &str, range: &str) -> Option<Worth> {
+    let inner = range.get(1..range.len().checked_sub(1)?)?;
+    let (lower, upper) = inner.split_once(',')?;
+    let end = if which == "lower" { lower } else { upper }.trim_matches('"');
+    Some(if end.is_empty() { Worth::Null } else { Worth::Text(end.to_owned()) })
 }
 
 fn part_of(field: &str, of: &Worth) -> Worth {

@@ -10,6 +10,8 @@ use crate::database::{connect, count, migrated};
 const TENANTS: &str = include_str!("../schemas/tenants.sql");
 const BOOKINGS: &str = include_str!("../schemas/bookings.sql");
 
+const CONDITIONS: &str = include_str!("../schemas/conditions.sql");
+
 fn options() -> GenerateOptions {
     GenerateOptions { environment: Some(Environment::Test), ..GenerateOptions::default() }
 }
@@ -160,4 +162,11 @@ async fn a_table_that_cannot_be_filled_is_named_and_the_others_are_filled() {
     assert!(filled.contains(&("public.fine", 100)), "{filled:?}");
     assert_eq!(short(&made).len(), 3, "{:?}", short(&made));
     assert!(short(&made).iter().any(|one| one.contains("it is partitioned and has no partition")));
+}
+
+#[tokio::test]
+async fn conditions_on_documents_lists_texts_ranges_and_states_are_met() {
+    let (_database, mut client) = of_schema(CONDITIONS).await;
+    let made = generate(&mut client, options()).await;
+    assert_eq!(short(&made), Vec::<String>::new());
 }
