@@ -53,7 +53,7 @@ pub(crate) fn server_statements(snapshot: &Snapshot) -> Panel {
         let text = of.queryid.and_then(|id| snapshot.statement_texts.get(&id));
         let calls = of.calls.max(1) as f64;
         let blocks = of.shared_blks_hit.saturating_add(of.shared_blks_read) as f64;
-        let row = Row::of([
+        let mut row = Row::of([
             text.map_or_else(|| Value::text("(not visible)"), |text| Value::Code(text.to_string())),
             Value::some_text(of.queryid.map(|id| id.to_string())),
             percent(of.total_exec_time, total),
@@ -65,6 +65,7 @@ pub(crate) fn server_statements(snapshot: &Snapshot) -> Panel {
             percent(of.shared_blks_hit as f64, blocks),
             of.temp_blks_written.map_or(Value::Missing, |blocks| bytes(blocks.saturating_mul(page))),
         ]);
+        row.bar = vec![(1, of.total_exec_time / total.max(f64::MIN_POSITIVE))];
         table.with(match text {
             Some(text) => row.link(format!("queries/{}", fingerprint(text))),
             None => row,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{at, bytes, count, percent, qualified, why};
-use crate::panel::{Column, Panel, Table, Value};
+use crate::panel::{Column, Panel, Row, Table, Value};
 use crate::server::{Snapshot, TableStats};
 
 fn page(snapshot: &Snapshot) -> i64 {
@@ -48,6 +48,7 @@ pub(crate) fn sizes(snapshot: &Snapshot) -> Panel {
     }
     rows.sort_by_key(|(_, _, heap, index)| std::cmp::Reverse(heap + index));
     let (heap, index) = rows.iter().fold((0, 0), |(heap, index), row| (heap + row.2, index + row.3));
+    let most = rows.first().map_or(1.0, |row| (row.2 + row.3).max(1) as f64);
     let columns = [
         Column::new("table", "Table"),
         Column::new("database", "Database"),
@@ -60,7 +61,7 @@ pub(crate) fn sizes(snapshot: &Snapshot) -> Panel {
     let table = rows.iter().fold(
         Table::new("tables", columns).titled("Tables"),
         |all, (database, table, heap, index)| {
-            all.row([
+            let mut row = Row::of([
                 Value::text(qualified(&table.schemaname, &table.relname)),
                 Value::text(database.as_str()),
                 bytes(heap + index),
@@ -68,7 +69,10 @@ pub(crate) fn sizes(snapshot: &Snapshot) -> Panel {
                 bytes(*index),
                 percent(*index as f64, (heap + index) as f64),
                 if table.reltuples < 0.0 { Value::Missing } else { Value::Count(table.reltuples as u64) },
-            ])
+            ]);
+            // The table and its indexes, against the largest.
+            row.bar = vec![(1, *heap as f64 / most), (4, *index as f64 / most)];
+            all.with(row)
         },
     );
     panel
