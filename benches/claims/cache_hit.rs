@@ -1,6 +1,7 @@
 //! cache-1, its first half: a hit in the first tier. At CI size 120 pairs of 20,000 hits, at full size 500.
 //!
-//! It fails without the line `if let Some(found) = self.shared.first_tier_hit(…)` of `Cache::get_with`: each read would go
+//! It fails without the line `if let Some((entry, behind)) = self.shared.first_tier_value(…)` of
+//! `Cache::get_with`: each read would go
 //! past the first tier.
 
 use db_benches::cache;

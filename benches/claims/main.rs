@@ -17,7 +17,7 @@ const CLAIMS: [Claim; 5] = [
         id: "cache-1",
         sentence: "A hit in the first tier with three tags, checked against generations, TTL and lease, takes a third of a raw moka hit and allocates nothing.",
         target: "at most 0.30 times moka's, 0 allocations",
-        fails_without: "crates/db-cache/src/cache.rs: if let Some((found, behind)) = self.shared.first_tier_hit(key, mode) {",
+        fails_without: "crates/db-cache/src/cache.rs: if let Some((entry, behind)) = self.shared.first_tier_value(key, mode) {",
         measure: cache_hit::measure,
     },
     Claim {

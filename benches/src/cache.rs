@@ -1,6 +1,9 @@
 //! A hit in the first tier, with all its checks, against a raw hit of other people's maps.
 //!
-//! 10,000 entries are resident of 100,000 that there is room for; each side gets the same keys in the same order.
+//! 10,000 entries are resident of 100,000 that there is room for; each side gets the same keys in the same
+//! order. They are drawn evenly: no entry is hotter than another, so each side waits for memory as much as it
+//! ever will. All sides' entries are more than a core's own cache holds, as a service's are. Ours makes its
+//! key from the keyspace and the number on each hit, as a caller does; the peers' keys are the number itself.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -54,8 +57,10 @@ async fn measure(pairs: usize) -> Hits {
     let moka: moka::sync::Cache<u64, Arc<Row>> = moka::sync::Cache::new(ROOM);
     let quick = quick_cache::sync::Cache::<u64, Arc<Row>>::new(ROOM as usize);
     for id in 0..RESIDENT {
+        // In turns, as loads come: no side's rows lie closer together than another's.
         moka.insert(id, Arc::new(row(id)));
         quick.insert(id, Arc::new(row(id)));
+        cache.get_with(&ROWS.key(id), move |_| load(id)).await.unwrap();
     }
     fill(&cache).await;
     let mut random = SmallRng::seed_from_u64(7);

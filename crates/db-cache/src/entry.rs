@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::key::KeyId;
+use crate::key_id::{KeyBytes, KeyId};
 use crate::knowledge::Knowledge;
 use crate::tag::Slot;
 
@@ -23,7 +23,15 @@ use crate::tag::Slot;
 /// ```
 pub struct Cached<V> {
     pub(crate) entry: Arc<Entry<V>>,
-    pub(crate) stale: bool,
+    state: State,
+}
+
+/// As long as a pointer: a processor that copies both at once waits where one was written in a part.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum State {
+    Fresh,
+    Stale,
 }
 
 /// What a lookup came to: a value, or the knowledge that there is none.
@@ -36,51 +44,72 @@ pub(crate) enum Found<V> {
 pub(crate) struct Nothing;
 
 /// A value with all that tells whether it may be served.
+///
+/// Most of what a hit costs is waiting for memory: what every hit reads lies together, and the value right
+/// behind it.
 #[repr(C)]
 pub(crate) struct Entry<V> {
     pub(crate) head: Head,
     pub(crate) value: V,
+    pub(crate) origin: Origin,
 }
 
-/// All that tells whether an entry may be served.
-///
-/// What every hit reads comes first, so that it lies in one or two cache lines: most of what a hit costs is waiting for memory.
+/// What every hit looks at. In this order it takes two cache lines, with the entry's counts of references
+/// before it.
 #[repr(C)]
 pub(crate) struct Head {
     /// [`Knowledge::changes`] when the stamps were last compared and found to be what the table says; 0 is never.
     pub(crate) compared: AtomicU64,
-    pub(crate) fresh_until: Moment,
-    /// From when on a hit may load it anew.
+    /// Until then it is fresh and nobody loads it anew; [`Origin::fresh_until`] at the latest.
     pub(crate) early_from: Moment,
     /// Whether the stamps are the second tier's; else they are what this process knew while it was down.
     pub(crate) is_confirmed: bool,
     /// How often it was asked for, one hit in [`ASKS_EVERY`](crate::cache::ASKS_EVERY), with half of what its predecessor had.
     pub(crate) asks: AtomicU32,
-    pub(crate) id: KeyId,
+    pub(crate) key: KeyBytes,
+}
+
+/// What an entry was made from, and what that cost: few hits look at it.
+#[derive(Default)]
+pub(crate) struct Origin {
     pub(crate) epoch: u64,
     /// Each slot with its word when the load began.
     pub(crate) stamps: Box<[(Slot, u64)]>,
     /// When the load's snapshot was at the earliest.
     pub(crate) as_of: Moment,
+    pub(crate) fresh_until: Moment,
     pub(crate) stale_until: Moment,
     pub(crate) cost: Duration,
     /// What it takes in the first tier with its value; 0 where it is not there.
     pub(crate) bytes: u64,
 }
 
-impl Head {
+/// An entry but for its value.
+pub(crate) struct Unfilled(pub(crate) Head, pub(crate) Origin);
+
+impl Unfilled {
+    pub(crate) fn with<V>(self, value: V) -> Entry<V> {
+        let Unfilled(head, origin) = self;
+        Entry { head, value, origin }
+    }
+}
+
+impl<V> Entry<V> {
     /// Whether nothing that it was made from has changed, as far as this process knows.
     #[inline]
     pub(crate) fn is_valid(&self, knowledge: &Knowledge) -> bool {
         // Taken before the words: what changes from here on makes it another number, and they are compared again.
         let changes = knowledge.changes();
-        self.compared.load(Ordering::Relaxed) == changes || self.compare(knowledge, changes)
+        self.head.compared.load(Ordering::Relaxed) == changes
+            || self.head.compare(&self.origin, knowledge, changes)
     }
+}
 
-    fn compare(&self, knowledge: &Knowledge, changes: u64) -> bool {
-        let is_valid = self.epoch == knowledge.epoch()
-            && (self.epoch != 0 || !self.is_confirmed)
-            && self.stamps.iter().all(|(slot, word)| knowledge.word(*slot) == *word);
+impl Head {
+    fn compare(&self, origin: &Origin, knowledge: &Knowledge, changes: u64) -> bool {
+        let is_valid = origin.epoch == knowledge.epoch()
+            && (origin.epoch != 0 || !self.is_confirmed)
+            && origin.stamps.iter().all(|(slot, word)| knowledge.word(*slot) == *word);
         if is_valid {
             self.compared.store(changes, Ordering::Relaxed);
         }
@@ -89,9 +118,18 @@ impl Head {
 }
 
 impl<V> Cached<V> {
+    #[inline]
+    pub(crate) fn fresh(entry: Arc<Entry<V>>) -> Self {
+        Cached { entry, state: State::Fresh }
+    }
+
+    pub(crate) fn stale(entry: Arc<Entry<V>>) -> Self {
+        Cached { entry, state: State::Stale }
+    }
+
     /// Whether its time was over, and the database could not be asked or is being asked. It is not known to be wrong.
     pub fn is_stale(this: &Self) -> bool {
-        this.stale
+        this.state == State::Stale
     }
 }
 
@@ -105,7 +143,7 @@ impl<V> Deref for Cached<V> {
 
 impl<V> Clone for Cached<V> {
     fn clone(&self) -> Self {
-        Cached { entry: Arc::clone(&self.entry), stale: self.stale }
+        Cached { entry: Arc::clone(&self.entry), state: self.state }
     }
 }
 
@@ -122,19 +160,12 @@ impl<V> Found<V> {
         let at = Moment::default();
         let head = Head {
             compared: AtomicU64::default(),
-            id,
-            epoch: 0,
-            stamps: Box::default(),
+            key: id.into_bytes(),
             is_confirmed: true,
-            as_of: at,
-            fresh_until: at,
-            stale_until: at,
             early_from: at,
-            cost: Duration::ZERO,
             asks: AtomicU32::new(0),
-            bytes: 0,
         };
-        Found::Value(Cached { entry: Arc::new(Entry { head, value }), stale: false })
+        Found::Value(Cached::fresh(Arc::new(Unfilled(head, Origin::default()).with(value))))
     }
 
     /// What the caller gets.

@@ -53,6 +53,7 @@ impl Shared {
         load: F,
         flight: Flight<V, E>,
         purpose: Purpose,
+        has_token: bool,
         stale: Option<Arc<Stale<V>>>,
     ) where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -69,12 +70,13 @@ impl Shared {
         {
             return flight.land(Landed::Found(found, as_of));
         }
-        let holder = match self.take_lease(&plan, purpose).await {
+        let (leased, look) = self.lease_and_look(&plan, purpose, has_token).await;
+        let holder = match leased {
             Leased::Taken(holder) => Some(holder),
             Leased::Without => None,
             Leased::GiveUp => return flight.land(Landed::GaveUp),
         };
-        let Look { token, seen } = self.look_and_open(&plan).await;
+        let Look { token, seen } = look;
         let mut stale = stale;
         match seen {
             Seen::Fresh(found, as_of) if purpose != Purpose::Refresh || self.is_renewed(&plan, &found) => {
@@ -113,29 +115,45 @@ impl Shared {
     pub(crate) fn is_renewed<V: Send + Sync + 'static>(&self, plan: &Plan<V>, found: &Found<V>) -> bool {
         match found {
             Found::Value(value) => {
-                let head = &value.entry.head;
-                let left = head.fresh_until.since(self.clock.now());
-                left > plan.ttl / 2 || self.clock.now() < head.early_from
+                let entry = &value.entry;
+                let left = entry.origin.fresh_until.since(self.clock.now());
+                left > plan.ttl / 2 || self.clock.now() < entry.head.early_from
             }
             Found::Nothing { .. } => true,
         }
     }
 
-    async fn take_lease<V>(&self, plan: &Plan<V>, purpose: Purpose) -> Leased {
+    /// Asks for the lease, and behind it for the generations, without waiting in between: the second tier
+    /// answers in the order in which it is asked, and where it does not, another process's load may be made
+    /// once more, and nothing is stale.
+    async fn lease_and_look<V>(&self, plan: &Plan<V>, purpose: Purpose, has_token: bool) -> (Leased, Look<V>)
+    where
+        V: DeserializeOwned + Send + Sync + 'static,
+    {
         let holder = Holder(self.random.next_u64());
+        let keep = self.config.load_lease;
+        let ask = || self.tier.ask(|tier| tier.lease(&plan.entry_key, holder, keep));
+        let (mut answer, look) = tokio::join!(biased; ask(), self.look_and_open(plan, has_token));
+        let mut look = Some(look);
         let until = self.clock.now().after(plan.policy.hard_timeout);
         let mut pause = FIRST_PAUSE;
-        loop {
-            let keep = self.config.load_lease;
-            match self.tier.ask(|tier| tier.lease(&plan.entry_key, holder, keep)).await {
-                Ok(Lease::Taken) => return Leased::Taken(holder),
-                Ok(Lease::Held(_)) if purpose == Purpose::Refresh => return Leased::GiveUp,
+        let leased = loop {
+            match answer {
+                Ok(Lease::Taken) => break Leased::Taken(holder),
+                Ok(Lease::Held(_)) if purpose == Purpose::Refresh => break Leased::GiveUp,
                 Ok(Lease::Held(left)) if self.clock.now() < until => {
                     tokio::time::sleep(pause.min(left.max(Duration::from_millis(1)))).await;
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    // What the other load has stored by then is not in it.
+                    look = None;
+                    answer = ask().await;
                 }
-                Ok(Lease::Held(_)) | Err(_) => return Leased::Without,
+                Ok(Lease::Held(_)) | Err(_) => break Leased::Without,
             }
+        };
+        match look {
+            Some(look) => (leased, look),
+            None => (leased, self.look_and_open(plan, true).await),
         }
     }
 
@@ -146,11 +164,17 @@ impl Shared {
         }
     }
 
-    /// A look whose token can be loaded under: what is absent is made, and what is overdue is settled.
-    async fn look_and_open<V>(&self, plan: &Plan<V>) -> Look<V>
+    /// A look whose token can be loaded under: what is absent is made, and what is overdue is settled. Where
+    /// it is known that something is, that is not waited for twice.
+    async fn look_and_open<V>(&self, plan: &Plan<V>, has_token: bool) -> Look<V>
     where
         V: DeserializeOwned + Send + Sync + 'static,
     {
+        if !has_token && !plan.is_untold() {
+            let (look, token) = tokio::join!(biased; self.look(plan), self.open(&plan.slots));
+            let ready = look.token.filter(|token| !token.has_overdue_doubt());
+            return Look { token: ready.or(token), seen: look.seen };
+        }
         let look = self.look(plan).await;
         let is_ready = look.token.as_ref().is_some_and(|token| !token.has_overdue_doubt());
         if is_ready || plan.is_untold() || matches!(look.seen, Seen::Miss(Miss::TierDown)) {

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use quick_cache::sync::Cache as Map;
 use quick_cache::{Lifecycle, Weighter};
 
-use crate::entry::{Entry, Head};
-use crate::key::KeyId;
+use crate::entry::{Entry, Head, Origin};
+use crate::key_id::KeyId;
 
-/// Entries by half of the hash of their key. The key's bytes are compared on every hit: a hash proves nothing.
+/// Entries by the hash of their key. The key's bytes are compared on every hit: a hash proves nothing.
 pub(crate) struct FirstTier {
     map: Map<u64, Held, Weigh, KeyIsHash, Count>,
     evicted: Arc<AtomicU64>,
@@ -21,12 +21,12 @@ pub(crate) struct FirstTier {
 type Held = Arc<dyn AnyEntry>;
 
 trait AnyEntry: Any + Send + Sync {
-    fn head(&self) -> &Head;
+    fn parts(&self) -> (&Head, &Origin);
 }
 
 impl<T: Send + Sync + 'static> AnyEntry for Entry<T> {
-    fn head(&self) -> &Head {
-        &self.head
+    fn parts(&self) -> (&Head, &Origin) {
+        (&self.head, &self.origin)
     }
 }
 
@@ -54,10 +54,11 @@ impl FirstTier {
     }
 
     /// The entry of a key, whether it may be served or not; none where it is of another type.
+    #[inline]
     pub(crate) fn get<T: Send + Sync + 'static>(&self, id: &KeyId) -> Option<Arc<Entry<T>>> {
-        let held: Arc<dyn Any + Send + Sync> = self.map.get(&place(id))?;
+        let held: Arc<dyn Any + Send + Sync> = self.map.get(&id.place())?;
         let entry = held.downcast::<Entry<T>>().ok()?;
-        (entry.head.id == *id).then_some(entry)
+        (entry.head.key == *id.key()).then_some(entry)
     }
 
     /// Keeps an entry whose value takes so many bytes.
@@ -65,31 +66,31 @@ impl FirstTier {
     where
         T: Send + Sync + 'static,
     {
-        let Head { id, stamps, .. } = &entry.head;
-        let shell = size_of::<Entry<T>>() + id.bytes().len() + size_of_val::<[_]>(stamps);
-        entry.head.bytes = OVERHEAD.saturating_add((shell as u64).saturating_add(value_bytes as u64));
+        let shell = size_of::<Entry<T>>() + entry.head.key.heap_bytes() + size_of_val(&*entry.origin.stamps);
+        entry.origin.bytes = OVERHEAD.saturating_add((shell as u64).saturating_add(value_bytes as u64));
         let entry = Arc::new(entry);
-        self.map.insert(place(&entry.head.id), Arc::clone(&entry) as Held);
+        self.map.insert(entry.head.key.place(), Arc::clone(&entry) as Held);
         entry
     }
 
     /// What a new entry begins with: half of what was noted with the one before, so that what was hot long ago cools down.
     pub(crate) fn asks_of_predecessor(&self, id: &KeyId) -> AtomicU32 {
-        let held = self.map.get(&place(id));
-        let head = held.as_ref().map(|held| held.head()).filter(|head| head.id == *id);
+        let held = self.map.get(&id.place());
+        let head = held.as_ref().map(|held| held.parts().0).filter(|head| head.key == *id.key());
         AtomicU32::new(head.map_or(0, |head| head.asks.load(Ordering::Relaxed)) / 2)
     }
 
-    /// Looks at the head of every entry.
-    pub(crate) fn for_each_head(&self, mut look: impl FnMut(&Head)) {
+    /// Looks at every entry.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Head, &Origin)) {
         for (_, held) in self.map.iter() {
-            look(held.head());
+            let (head, origin) = held.parts();
+            look(head, origin);
         }
     }
 
     /// Drops a key's entry.
     pub(crate) fn remove(&self, id: &KeyId) {
-        self.map.remove(&place(id));
+        self.map.remove(&id.place());
     }
 
     /// How many bytes its entries take.
@@ -108,14 +109,9 @@ impl FirstTier {
     }
 }
 
-/// Half of the hash finds an entry as well as all of it, in half of the room.
-fn place(id: &KeyId) -> u64 {
-    id.hash() as u64
-}
-
 impl Weighter<u64, Held> for Weigh {
     fn weight(&self, _: &u64, held: &Held) -> u64 {
-        held.head().bytes
+        held.parts().1.bytes
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::clock::Moment;
 use crate::entry::Found;
 use crate::error::CacheError;
-use crate::key::KeyId;
+use crate::key_id::KeyId;
 use crate::look::Stale;
 
 /// The loads under way.

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cache::{ASKS_EVERY, Cache, Shared};
 use crate::clock::Moment;
-use crate::entry::Head;
+use crate::entry::{Head, Origin};
 use crate::key::EntryKey;
 use crate::keys::Keys;
 use crate::keyspace::Keyspace;
@@ -99,9 +99,10 @@ impl Shared {
 
     fn hot_keys_here(&self) -> Vec<HotKey> {
         let (now, mut keys) = (self.clock.now(), Vec::new());
-        self.first.for_each_head(|head| {
-            if parts(head.id.bytes()).is_some_and(|(_, scope, _)| scope.is_empty()) {
-                keys.push(HotKey { id: head.id.bytes().to_vec(), weight: weight(head, now) });
+        self.first.for_each(|head, origin| {
+            let id = head.key.bytes();
+            if parts(&id).is_some_and(|(_, scope, _)| scope.is_empty()) {
+                keys.push(HotKey { id: id.into_owned(), weight: weight(head, origin, now) });
             }
         });
         keys
@@ -120,10 +121,10 @@ pub(crate) async fn save_now_and_then(cache: Weak<Shared>) {
 }
 
 /// What the loads of a key would cost a second without a cache.
-fn weight(head: &Head, now: Moment) -> f32 {
+fn weight(head: &Head, origin: &Origin, now: Moment) -> f32 {
     let asks = f64::from(head.asks.load(Memory::Relaxed)) * ASKS_EVERY as f64 + 1.0;
-    let age = now.since(head.as_of).max(Duration::from_secs(1));
-    (asks / age.as_secs_f64() * head.cost.max(LEAST_COST).as_secs_f64()) as f32
+    let age = now.since(origin.as_of).max(Duration::from_secs(1));
+    (asks / age.as_secs_f64() * origin.cost.max(LEAST_COST).as_secs_f64()) as f32
 }
 
 /// The dearest of both, each once, as many as may be saved.
@@ -148,7 +149,7 @@ fn merge(own: Vec<HotKey>, others: Vec<HotKey>) -> Vec<HotKey> {
     all
 }
 
-/// A keyspace's name, a scope and a key, as [`KeyId`](crate::key::KeyId) writes them.
+/// A keyspace's name, a scope and a key, as [`KeyId`](crate::key_id::KeyId) writes them.
 fn parts(id: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     let ((name, scope), key) = postcard::take_from_bytes::<(&str, &[u8])>(id).ok()?;
     Some((name, scope, key))

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Shared;
 use crate::clock::Moment;
-use crate::entry::{Cached, Entry, Found, Head, Nothing};
+use crate::entry::{Cached, Found, Head, Nothing, Origin, Unfilled};
 use crate::envelope::Envelope;
 use crate::flights::{Flight, Landed};
 use crate::load::{Loaded, ReadAt};
@@ -226,10 +226,10 @@ impl Shared {
             payload,
         };
         let bytes = envelope.encode(&plan.entry_key, plan.codec, plan.fingerprint, self.config.compress);
-        let head = self.head(plan, token, token.asked.after(ttl), token.asked.after(of_use), cost);
+        let unfilled = self.unfilled(plan, token, token.asked.after(ttl), token.asked.after(of_use), cost);
         let key = plan.entry_key.clone();
         let store = bytes.map(|bytes| Store { key, bytes, keep: of_use, release: None, learned: None });
-        (self.insert(head, value, size), store)
+        (self.insert(unfilled, value, size), store)
     }
 
     /// Keeps a value in this process while the second tier does not answer: only [`Mode::Ttl`] reads it.
@@ -251,19 +251,21 @@ impl Shared {
             (Mode::Ttl, Some(ttl), Some(size)) if !tells_tags => {
                 let head = Head {
                     compared: AtomicU64::default(),
-                    id: plan.id.clone(),
+                    key: plan.id.clone().into_bytes(),
+                    is_confirmed: false,
+                    early_from: before.began.after(ttl),
+                    asks: self.first.asks_of_predecessor(&plan.id),
+                };
+                let origin = Origin {
                     epoch: before.epoch,
                     stamps: before.words.clone(),
-                    is_confirmed: false,
                     as_of: before.began,
                     fresh_until: before.began.after(ttl),
                     stale_until: before.began.after(plan.of_use(ttl)),
-                    early_from: before.began.after(ttl),
                     cost,
-                    asks: self.first.asks_of_predecessor(&plan.id),
                     bytes: 0,
                 };
-                self.insert(head, value, size)
+                self.insert(Unfilled(head, origin), value, size)
             }
             _ => self.leave(plan, Unkept::TierDown, value),
         }
@@ -275,14 +277,17 @@ impl Shared {
         Found::unkept(plan.id.clone(), value)
     }
 
-    fn insert<V: Send + Sync + 'static>(&self, head: Head, value: Option<V>, size: usize) -> Found<V> {
+    fn insert<V>(&self, unfilled: Unfilled, value: Option<V>, size: usize) -> Found<V>
+    where
+        V: Send + Sync + 'static,
+    {
         match value {
             Some(value) => {
-                let entry = self.first.insert(Entry { head, value }, size);
-                Found::Value(Cached { entry, stale: false })
+                let entry = self.first.insert(unfilled.with(value), size);
+                Found::Value(Cached::fresh(entry))
             }
             None => {
-                self.first.insert(Entry { head, value: Nothing }, size);
+                self.first.insert(unfilled.with(Nothing), size);
                 Found::Nothing { stale: false }
             }
         }

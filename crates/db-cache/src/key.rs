@@ -11,10 +11,11 @@ use std::time::Duration;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::key_id::KeyId;
 use crate::keyspace::Keyspace;
 use crate::mode::{Mode, SessionToken};
 use crate::scope::Scope;
-use crate::tag::{Slot, Tag};
+use crate::tag::Tag;
 
 /// A key of a [`Keyspace`], and what a call wants to have different from the keyspace's policy.
 ///
@@ -48,22 +49,6 @@ pub(crate) struct Wanted {
 static NOTHING: Wanted =
     Wanted { scope: Scope::new(), mode: None, ttl: None, tags: Vec::new(), session: None };
 
-/// The bytes of a key within one installation, and their hash.
-#[derive(Clone)]
-pub(crate) struct KeyId {
-    bytes: KeyBytes,
-    hash: u128,
-}
-
-/// Most keys are short: they cost no allocation.
-#[derive(Clone)]
-enum KeyBytes {
-    Inline(u8, [u8; INLINE]),
-    Heap(Arc<[u8]>),
-}
-
-const INLINE: usize = 30;
-
 /// A key as the second tier knows it. Equal bytes are equal keys; the hash is only shorter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryKey {
@@ -88,8 +73,12 @@ impl<K: Serialize, V> Key<K, V> {
         Key::with_wishes(keyspace, key, Wishes::default())
     }
 
+    #[inline]
     pub(crate) fn with_wishes(keyspace: &'static Keyspace<K, V>, key: K, wishes: Wishes) -> Self {
-        let id = KeyId::new(keyspace.name(), &wishes.get().scope, &key);
+        let id = match &wishes.0 {
+            None => KeyId::unscoped(keyspace.prefix(), keyspace.name(), &key),
+            Some(wanted) => KeyId::new(keyspace.name(), &wanted.scope, &key),
+        };
         Key { keyspace, key, id, wishes }
     }
 
@@ -145,89 +134,6 @@ impl<K, V> Key<K, V> {
     #[inline]
     pub(crate) fn id(&self) -> Option<&KeyId> {
         self.id.as_ref()
-    }
-}
-
-impl KeyId {
-    fn new(keyspace: &str, scope: &Scope, key: &impl Serialize) -> Option<Self> {
-        let head = (keyspace, scope.bytes());
-        let mut inline = [0; INLINE];
-        let bytes = match postcard::to_slice(&(head, key), &mut inline).map(|used| used.len()) {
-            Ok(used) => KeyBytes::Inline(u8::try_from(used).ok()?, inline),
-            Err(_) => KeyBytes::Heap(postcard::to_stdvec(&(head, key)).ok()?.into()),
-        };
-        let hash = xxh3_128(bytes.as_slice());
-        Some(KeyId { bytes, hash })
-    }
-
-    /// The identity of what has no bytes: no key has it, because every key's bytes hold a name's length at least.
-    pub(crate) fn none() -> Self {
-        KeyId { bytes: KeyBytes::Inline(0, [0; INLINE]), hash: 0 }
-    }
-
-    pub(crate) fn hash(&self) -> u128 {
-        self.hash
-    }
-
-    #[inline]
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.as_slice()
-    }
-
-    /// The slot that every entry of this key carries.
-    pub(crate) fn slot(&self) -> Slot {
-        Slot::of_key(self.hash)
-    }
-
-    /// The key as the second tier knows it.
-    pub(crate) fn in_installation(&self, installation: &str, fingerprint: u64) -> EntryKey {
-        let length = (installation.len() as u64).to_le_bytes();
-        let parts = [&length, installation.as_bytes(), &fingerprint.to_le_bytes(), self.bytes()];
-        EntryKey::from_bytes(parts.concat())
-    }
-}
-
-/// What a key may be that prints so: a number with or without a sign, a text, the bytes of a UUID.
-pub(crate) fn id_candidates(keyspace: &str, key: &str) -> Vec<KeyId> {
-    let scope = Scope::new();
-    let uuid: String = key.chars().filter(|letter| *letter != '-').collect();
-    let uuid = (uuid.len() == 32).then(|| u128::from_str_radix(&uuid, 16).ok()).flatten();
-    let candidates = [
-        KeyId::new(keyspace, &scope, &key),
-        key.parse().ok().and_then(|key: i64| KeyId::new(keyspace, &scope, &key)),
-        key.parse().ok().and_then(|key: u64| KeyId::new(keyspace, &scope, &key)),
-        key.parse().ok().and_then(|key: bool| KeyId::new(keyspace, &scope, &key)),
-        uuid.and_then(|uuid| KeyId::new(keyspace, &scope, &serde_bytes_of(uuid))),
-    ];
-    candidates.into_iter().flatten().collect()
-}
-
-/// As `uuid` serializes one: its bytes, with their length.
-fn serde_bytes_of(uuid: u128) -> Vec<u8> {
-    uuid.to_be_bytes().to_vec()
-}
-
-impl PartialEq for KeyId {
-    fn eq(&self, other: &Self) -> bool {
-        self.bytes() == other.bytes()
-    }
-}
-
-impl Eq for KeyId {}
-
-impl Hash for KeyId {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u128(self.hash);
-    }
-}
-
-impl KeyBytes {
-    #[inline]
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            KeyBytes::Inline(used, bytes) => &bytes[..usize::from(*used)],
-            KeyBytes::Heap(bytes) => bytes,
-        }
     }
 }
 

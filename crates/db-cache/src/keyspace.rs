@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::Codec;
 use crate::fingerprint::fingerprint;
 use crate::key::Key;
+use crate::key_id::Prefix;
 use crate::keyspace_counts::{CountedKeyspace, KeyspaceNumber};
 use crate::mode::Mode;
 use crate::policy::Policy;
@@ -33,6 +34,7 @@ use crate::tag::Tag;
 /// ```
 pub struct Keyspace<K: 'static, V: 'static> {
     name: &'static str,
+    prefix: Prefix,
     policy: Policy,
     codec: Codec,
     schema: u32,
@@ -48,6 +50,7 @@ impl<K, V> Keyspace<K, V> {
     pub const fn new(name: &'static str) -> Self {
         Keyspace {
             name,
+            prefix: Prefix::of(name),
             policy: Policy::DEFAULT,
             codec: Codec::Postcard,
             schema: 0,
@@ -113,6 +116,12 @@ impl<K, V> Keyspace<K, V> {
         self.name
     }
 
+    /// What its keys begin with.
+    #[inline]
+    pub(crate) fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
     /// It, for the counters.
     #[inline]
     pub(crate) fn counted(&self) -> CountedKeyspace {
@@ -138,6 +147,7 @@ impl<K, V> Keyspace<K, V> {
 
 impl<K: Serialize, V> Keyspace<K, V> {
     /// One key of it.
+    #[inline]
     pub fn key(&'static self, key: K) -> Key<K, V> {
         Key::new(self, key)
     }

@@ -89,6 +89,7 @@ impl Knowledge {
     }
 
     /// Whether everything that changed up to `within` ago is in the table.
+    #[inline]
     pub(crate) fn is_confirmed(&self, now: Moment, within: Duration) -> bool {
         let confirmed = self.confirmed.load(Ordering::Acquire);
         confirmed != 0 && now < Moment(confirmed).after(within)

@@ -22,6 +22,7 @@ mod guarded_tier;
 mod hot_keys;
 mod keep;
 mod key;
+mod key_id;
 mod keys;
 mod keyspace;
 mod keyspace_counts;

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Shared;
 use crate::clock::Moment;
-use crate::entry::{Cached, Entry, Found, Head, Nothing};
+use crate::entry::{Cached, Found, Head, Nothing, Origin, Unfilled};
 use crate::envelope::{Opened, Unreadable};
 use crate::knowledge::Verdict;
 use crate::mutant::Mutant;
@@ -86,7 +86,7 @@ impl Shared {
         if plan.tags_of_value.is_some()
             && let Some(entry) = self.first.get::<V>(&plan.id)
         {
-            let told = entry.head.stamps.iter().map(|(slot, _)| *slot);
+            let told = entry.origin.stamps.iter().map(|(slot, _)| *slot);
             let mut slots: Vec<Slot> = plan.slots.iter().copied().chain(told).collect();
             slots.sort_unstable();
             slots.dedup();
@@ -202,20 +202,20 @@ impl Shared {
         let fresh_until = token.asked.after(envelope.fresh_until.since(snapshot.now));
         let stale_until = token.asked.after(envelope.stale_until.since(snapshot.now));
         let is_fresh = envelope.fresh_until > snapshot.now;
-        let head = self.head(plan, token, fresh_until, stale_until, envelope.cost);
+        let unfilled = self.unfilled(plan, token, fresh_until, stale_until, envelope.cost);
         let found = match &envelope.payload {
             None => {
-                self.first.insert(Entry { head, value: Nothing }, 0);
+                self.first.insert(unfilled.with(Nothing), 0);
                 Found::Nothing { stale: !is_fresh }
             }
             Some(bytes) => {
                 let Some(value) = plan.codec.decode::<V>(bytes) else { return Seen::Miss(Miss::Damaged) };
-                let entry = Entry { head, value };
+                let entry = unfilled.with(value);
                 let entry = match is_fresh {
                     true => self.first.insert(entry, bytes.len()),
                     false => Arc::new(entry),
                 };
-                Found::Value(Cached { entry, stale: !is_fresh })
+                Found::Value(if is_fresh { Cached::fresh(entry) } else { Cached::stale(entry) })
             }
         };
         match is_fresh {
@@ -229,34 +229,37 @@ impl Shared {
         }
     }
 
-    /// The head of an entry that was read or loaded under a token; the table learns the token's generations.
-    pub(crate) fn head<V>(
+    /// An entry that was read or loaded under a token; the table learns the token's generations.
+    pub(crate) fn unfilled<V>(
         &self,
         plan: &Plan<V>,
         token: &Token,
         fresh_until: Moment,
         stale_until: Moment,
         cost: Duration,
-    ) -> Head {
+    ) -> Unfilled {
         for (slot, record) in token.slots.iter() {
             if record.doubt.is_none() {
                 self.knowledge.learn(token.sight, *slot, record.generation);
             }
         }
-        Head {
+        let head = Head {
             compared: AtomicU64::default(),
-            id: plan.id.clone(),
+            key: plan.id.clone().into_bytes(),
+            is_confirmed: true,
+            early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
+            asks: self.first.asks_of_predecessor(&plan.id),
+        };
+        let origin = Origin {
             epoch: token.epoch.generation.bits(),
             stamps: token.slots.iter().map(|(slot, record)| (*slot, record.generation.bits())).collect(),
-            is_confirmed: true,
             as_of: token.asked,
             fresh_until,
             stale_until,
-            early_from: early_from(plan.policy.early_refresh, fresh_until, cost),
             cost,
-            asks: self.first.asks_of_predecessor(&plan.id),
             bytes: 0,
-        }
+        };
+        Unfilled(head, origin)
     }
 }
 

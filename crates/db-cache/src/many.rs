@@ -380,7 +380,7 @@ impl Shared {
                     Some(error) => Err(CacheError::Load(SharedError(Arc::new(error)))),
                     None => {
                         let value = loaded.values.remove(&key);
-                        Ok(Found::unkept(crate::key::KeyId::none(), value).into_value())
+                        Ok(Found::unkept(crate::key_id::KeyId::none(), value).into_value())
                     }
                 },
                 Err(error) => Err(error.clone()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::generation::Generation;
 use crate::hot_keys::{saved_in, within};
-use crate::key::id_candidates;
+use crate::key_id::id_candidates;
 use crate::random::Random;
 use crate::record::{EpochRecord, FeedId, Run, TierTime};
 use crate::report::{ProcessReport, ask_to_warm, read_reports};
@@ -118,7 +118,7 @@ impl Operator {
     /// # Errors
     /// As [`Operator::invalidate`].
     pub async fn invalidate_key(&self, keyspace: &str, key: &str) -> Result<(), TierError> {
-        self.bump(id_candidates(keyspace, key).iter().map(crate::key::KeyId::slot).collect()).await
+        self.bump(id_candidates(keyspace, key).iter().map(crate::key_id::KeyId::slot).collect()).await
     }
 
     /// Drops everything, in all processes.

@@ -13,12 +13,13 @@ use crate::entry::{Cached, Entry, Found};
 use crate::error::{CacheError, Shared as SharedError};
 use crate::fill::Purpose;
 use crate::flights::{Board, Flights, Landed, Seat};
-use crate::key::{Key, KeyId};
+use crate::key::Key;
+use crate::key_id::KeyId;
 use crate::load::{LoadFrom, Loaded};
 use crate::look::{Look, Seen, Stale};
 use crate::mode::Mode;
 use crate::plan::Plan;
-use crate::stats::{Unkept, add_one};
+use crate::stats::{Miss, Unkept, add_one};
 
 impl Shared {
     pub(crate) async fn get_past_first_tier<K, V, E, F, L>(
@@ -39,7 +40,10 @@ impl Shared {
             return Box::pin(self.load_uncached(key, load)).await;
         };
         let plan = Arc::new(plan);
-        let expired = match self.look(&plan).await {
+        let look = self.look(&plan).await;
+        let is_absent = matches!(look.seen, Seen::Miss(Miss::Absent | Miss::Invalidated));
+        let has_token = look.token.is_some() || !is_absent;
+        let expired = match look {
             Look { seen: Seen::Fresh(found, _), .. } => {
                 self.counts.keyspaces.second_tier_hit(plan.counted);
                 if self.sampler.chooses(self.config.sample) {
@@ -48,7 +52,7 @@ impl Shared {
                 return Ok(found);
             }
             Look { seen: Seen::Expired(stale), .. } => {
-                self.counts.missed(plan.counted, crate::stats::Miss::Expired);
+                self.counts.missed(plan.counted, Miss::Expired);
                 Some(Arc::new(stale))
             }
             Look { seen: Seen::Miss(why), .. } => {
@@ -57,7 +61,7 @@ impl Shared {
             }
         };
         // Apart, so that a hit asks for little memory.
-        Box::pin(self.load_with_others(plan, load, began, expired)).await
+        Box::pin(self.load_with_others(plan, load, began, has_token, expired)).await
     }
 
     /// Loads a value, or waits for the load of another that may be shared.
@@ -66,6 +70,7 @@ impl Shared {
         plan: Arc<Plan<V>>,
         load: F,
         began: Moment,
+        has_token: bool,
         expired: Option<Arc<Stale<V>>>,
     ) -> Result<Found<V>, CacheError<E>>
     where
@@ -92,6 +97,7 @@ impl Shared {
                         load,
                         flight,
                         purpose,
+                        has_token,
                         stale.clone(),
                     ));
                     // What it finds here may be too old for this caller.
@@ -139,22 +145,21 @@ impl Shared {
         let Some(plan) = Plan::new(self, key, *self.mode_of(key)) else { return };
         if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
             add_one(&self.counts.early_refreshes);
-            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, None));
+            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, true, None));
         }
     }
 
     /// XFetch: the nearer the end and the dearer the load, the likelier.
     pub(crate) fn is_time_to_refresh<T>(&self, entry: &Entry<T>, now: Moment) -> bool {
-        let head = &entry.head;
-        let left = head.fresh_until.since(now).as_secs_f64();
+        let left = entry.origin.fresh_until.since(now).as_secs_f64();
         let fraction = self.random.next_fraction().max(f64::MIN_POSITIVE);
-        head.cost.as_secs_f64() * -fraction.ln() >= left
+        entry.origin.cost.as_secs_f64() * -fraction.ln() >= left
     }
 
     pub(crate) fn serve_stale<V>(&self, stale: &Stale<V>) -> Found<V> {
         add_one(&self.counts.stale_served);
         match &stale.found {
-            Found::Value(value) => Found::Value(Cached { entry: Arc::clone(&value.entry), stale: true }),
+            Found::Value(value) => Found::Value(Cached::stale(Arc::clone(&value.entry))),
             Found::Nothing { .. } => Found::Nothing { stale: true },
         }
     }
@@ -181,7 +186,7 @@ impl Shared {
             Mode::Bounded(within) if as_of < began => match found {
                 Found::Value(value) => {
                     let head = &value.entry.head;
-                    as_of.after(within) >= began && head.is_confirmed && head.is_valid(&self.knowledge)
+                    as_of.after(within) >= began && head.is_confirmed && value.entry.is_valid(&self.knowledge)
                 }
                 Found::Nothing { .. } => false,
             },

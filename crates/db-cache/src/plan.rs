@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::cache::Shared;
 use crate::codec::Codec;
-use crate::key::{EntryKey, Key, KeyId};
+use crate::key::{EntryKey, Key};
+use crate::key_id::KeyId;
 use crate::keyspace_counts::CountedKeyspace;
 use crate::mode::{Mode, SessionToken};
 use crate::mutant::Mutant;

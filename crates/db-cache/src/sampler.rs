@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Shared;
 use crate::clock::Moment;
 use crate::consistency::Consistency;
-use crate::entry::{Found, Head};
+use crate::entry::{Found, Nothing, Origin};
 use crate::key::Key;
 use crate::load::{LoadFrom, Loaded};
 use crate::mode::Mode;
@@ -217,15 +217,16 @@ impl Shared {
         if is_same {
             return Verdict::Right;
         }
-        let head = match &served.found {
-            Found::Value(value) => Some(&value.entry.head),
-            Found::Nothing { .. } => None,
-        };
-        match head {
-            Some(head) => self.judge_difference(plan, head, served.at).await,
-            // An entry that says that there is nothing is looked up again: its head tells.
-            None => match self.first.get::<crate::entry::Nothing>(&plan.id) {
-                Some(entry) => self.judge_difference(plan, &entry.head, served.at).await,
+        match &served.found {
+            Found::Value(value) => {
+                let entry = &value.entry;
+                self.judge_difference(plan, &entry.origin, entry.head.is_confirmed, served.at).await
+            }
+            // An entry that says that there is nothing is looked up again: it tells what it was made from.
+            Found::Nothing { .. } => match self.first.get::<Nothing>(&plan.id) {
+                Some(entry) => {
+                    self.judge_difference(plan, &entry.origin, entry.head.is_confirmed, served.at).await
+                }
                 None => Verdict::Undecided,
             },
         }
@@ -244,27 +245,33 @@ impl Shared {
     }
 
     /// Whether a value that differs from the database was wrong when it was served.
-    async fn judge_difference<V>(&self, plan: &Plan<V>, head: &Head, served: Moment) -> Verdict {
-        let slots: Vec<Slot> = head.stamps.iter().map(|(slot, _)| *slot).collect();
+    async fn judge_difference<V>(
+        &self,
+        plan: &Plan<V>,
+        origin: &Origin,
+        is_confirmed: bool,
+        served: Moment,
+    ) -> Verdict {
+        let slots: Vec<Slot> = origin.stamps.iter().map(|(slot, _)| *slot).collect();
         let Ok(snapshot) = self.tier.ask(|tier| tier.read(&[], &slots)).await else {
             return Verdict::Undecided;
         };
-        let Some(epoch) = snapshot.epoch.filter(|_| head.is_confirmed) else { return Verdict::Undecided };
+        let Some(epoch) = snapshot.epoch.filter(|_| is_confirmed) else { return Verdict::Undecided };
         // Where a record is gone nobody knows when it changed.
         let records: Option<Vec<SlotRecord>> = snapshot.slots.iter().copied().collect();
         let Some(records) = records else { return Verdict::Undecided };
         if records.iter().any(|record| record.doubt.is_some()) {
             return Verdict::Undecided;
         }
-        let stamped = head.stamps.iter().map(|(_, word)| *word);
+        let stamped = origin.stamps.iter().map(|(_, word)| *word);
         let of_slots = records
             .iter()
             .zip(stamped)
             .filter_map(|(record, word)| (record.generation.bits() != word).then_some(record.changed.0));
-        let of_epoch = (epoch.generation.bits() != head.epoch).then_some(epoch.changed.0);
+        let of_epoch = (epoch.generation.bits() != origin.epoch).then_some(epoch.changed.0);
         // Since the first of its invalidations it has been old.
         let Some(changed) = of_slots.chain(of_epoch).min() else {
-            return Verdict::Wrong(served.since(head.as_of));
+            return Verdict::Wrong(served.since(origin.as_of));
         };
         // By the tier's clock: how long ago it was invalidated, less how long ago it was served.
         let since_change = Duration::from_millis(snapshot.now.0.saturating_sub(changed));
