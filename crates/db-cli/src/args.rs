@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+use crate::advise_args::Advise;
 use crate::agent_args::{Agent, Alerts, Notify};
 use crate::backup_args::Backup;
 use crate::cache_args::Cache;
@@ -119,6 +120,9 @@ pub(crate) enum Command {
     /// Its tools only look: in a read-only transaction, with a timeout, and without values of statements.
     #[cfg(feature = "mcp")]
     Mcp(Mcp),
+    /// Advice from a workload and the statistics.
+    #[command(subcommand)]
+    Advise(Advise),
     /// Which requests of a trace repeat statements: N+1 queries, loops of writes, duplicates.
     ///
     /// Judges each trace by the code that a service runs, and needs no database. With --json it prints

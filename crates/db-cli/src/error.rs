@@ -42,6 +42,10 @@ pub(crate) enum CliError {
     Trace { path: PathBuf, source: insight::repeats::InvalidTrace },
     #[error("{path}: {source}", path = path.display())]
     Plan { path: PathBuf, source: insight::NotAPlan },
+    #[error("{path}: {source}", path = path.display())]
+    Workload { path: PathBuf, source: insight::indexes::InvalidWorkload },
+    #[error(transparent)]
+    Advice(#[from] insight::indexes::AdviceError),
     #[error("the work was given up")]
     Interrupted,
     #[error("{path}: {source}", path = path.display())]

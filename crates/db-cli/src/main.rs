@@ -2,6 +2,8 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::print_stdout, reason = "results go to standard output")]
 
+mod advise;
+mod advise_args;
 mod agent;
 mod agent_args;
 mod alerts;
@@ -105,6 +107,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Explain(command) => explain::run(&command, &args.options).await,
+        Command::Advise(command) => advise::run(command, &args.options).await,
         Command::Repeats(command) => repeats::run(&command, &args.options),
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Report(command) => report::run(command, &args.options).await,

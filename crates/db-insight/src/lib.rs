@@ -3,6 +3,8 @@
 #![doc = include_str!("../README.md")]
 
 mod condition;
+#[cfg(feature = "diesel")]
+pub mod indexes;
 mod plan;
 pub mod repeats;
 mod tips;

@@ -9,6 +9,7 @@ mod trace;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use db_statement::{Fingerprint, ValueRole, values};
 
@@ -90,6 +91,20 @@ pub struct Finding {
     pub scope: String,
     /// What to write in its place.
     pub instead: &'static str,
+}
+
+/// A sentence with all of it, for a log or a failed test.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { label, statement, count, distinct, scope, instead, .. } = self;
+        let site = self.callsite.as_deref().unwrap_or("an unknown line");
+        write!(
+            f,
+            "{}: {statement} ran {count} times with {distinct} different values in {scope}, ",
+            label.as_str()
+        )?;
+        write!(f, "asked for at {site}: {instead}")
+    }
 }
 
 /// Finds the repeated statements among executions of any number of scopes, worst first.

@@ -1,0 +1,149 @@
+//! Which indexes serve nobody: exact duplicates, prefixes of others, and those that nothing reads.
+//!
+//! Never one that a constraint, uniqueness, a replica identity or CLUSTER stands on, and never the last one that a foreign
+//! key of its table looks up by. Counters prove little: what is unused needs a long window, and standbys read too.
+
+use serde::Serialize;
+
+use super::catalog::{Catalog, IndexKey, Table, TableIndex};
+
+/// Counters younger than this, in days, say nothing of what is unused.
+pub const YOUNGEST_WINDOW_DAYS: f64 = 14.0;
+
+/// Smaller indexes, in bytes, are not worth a word when they are unused.
+const SMALLEST_UNUSED: f64 = 1_048_576.0;
+
+/// An index that could go.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Drop {
+    /// The index.
+    pub index: String,
+    /// Its table.
+    pub table: String,
+    /// `duplicate`, `prefix` or `unused`.
+    pub kind: &'static str,
+    /// Why, and what does its work.
+    pub why: String,
+    /// The statement that drops it without blocking anybody.
+    pub sql: String,
+    /// What it takes up.
+    pub bytes: u64,
+}
+
+pub(crate) fn drops(catalog: &Catalog, notes: &mut Vec<super::Note>) -> Vec<Drop> {
+    let mut found: Vec<Drop> = Vec::new();
+    for table in &catalog.tables {
+        let mut gone: Vec<i64> = Vec::new();
+        let mut indexes: Vec<&TableIndex> = table.indexes.iter().filter(|index| may_go(index)).collect();
+        // The younger goes first, and so does the one with the longer name where both came at once.
+        indexes.sort_by_key(|index| std::cmp::Reverse(index.oid));
+        for index in indexes {
+            let others = table.indexes.iter().filter(|other| other.oid != index.oid && other.valid);
+            let others = others.filter(|other| !gone.contains(&other.oid));
+            let Some((other, kind)) =
+                others.filter_map(|other| Some((other, replaces(other, index)?))).next()
+            else {
+                continue;
+            };
+            gone.push(index.oid);
+            let why = match kind {
+                "duplicate" => format!("{} is the same", other.shown),
+                _ => format!("{} begins with the same keys and does its work", other.shown),
+            };
+            found.push(drop_of(table, index, kind, why));
+        }
+        found.extend(unused(catalog, table, &gone));
+    }
+    if catalog.window_days.is_none_or(|days| days < YOUNGEST_WINDOW_DAYS) {
+        let since =
+            catalog.window_days.map_or("nobody knows since when the counters count".to_owned(), |days| {
+                format!("the counters were reset {days:.1} days ago")
+            });
+        notes.push(super::Note::general(
+            "young_statistics",
+            format!("{since}: which indexes are unused is not judged before {YOUNGEST_WINDOW_DAYS} days"),
+        ));
+    }
+    found
+}
+
+/// Whether nothing but queries can depend on it.
+fn may_go(index: &TableIndex) -> bool {
+    index.valid
+        && !index.unique
+        && !index.constraint
+        && !index.replica_identity
+        && !index.clustered
+        && !index.partitioned
+        && !index.building
+}
+
+/// Whether the other one does all that this one does, and how.
+fn replaces(other: &TableIndex, index: &TableIndex) -> Option<&'static str> {
+    let same = |a: &IndexKey, b: &IndexKey| {
+        a.text == b.text && a.opclass == b.opclass && a.collation == b.collation && a.options == b.options
+    };
+    let opposite = |a: &IndexKey, b: &IndexKey| {
+        a.text == b.text && a.opclass == b.opclass && a.collation == b.collation && a.options == 3 - b.options
+    };
+    if other.method != index.method || other.predicate != index.predicate || other.partitioned {
+        return None;
+    }
+    let has = |name: &String| other.include.contains(name) || other.keys.iter().any(|key| key.text == *name);
+    if !index.include.iter().all(has) {
+        return None;
+    }
+    let pairs = || other.keys.iter().zip(&index.keys);
+    let forward = pairs().all(|(a, b)| same(a, b));
+    // A B-tree is read backward just as well.
+    let backward = index.method == "btree" && pairs().all(|(a, b)| opposite(a, b));
+    if !(forward || backward) {
+        return None;
+    }
+    let ordered = matches!(index.method.as_str(), "btree");
+    if other.keys.len() == index.keys.len() {
+        let plain = index.include.len() >= other.include.len() || other.constraint || other.unique;
+        return Some(if plain && forward { "duplicate" } else { "prefix" });
+    }
+    if ordered && other.keys.len() > index.keys.len() { Some("prefix") } else { None }
+}
+
+fn unused(catalog: &Catalog, table: &Table, gone: &[i64]) -> Vec<Drop> {
+    let Some(days) = catalog.window_days.filter(|days| *days >= YOUNGEST_WINDOW_DAYS) else {
+        return Vec::new();
+    };
+    // What a standby reads is counted there only.
+    if catalog.standbys > 0 || catalog.standby {
+        return Vec::new();
+    }
+    let candidates = table.indexes.iter().filter(|index| may_go(index) && !gone.contains(&index.oid));
+    candidates
+        .filter(|index| {
+            index.scans == 0.0 && index.bytes >= SMALLEST_UNUSED && !backs_foreign_key(catalog, table, index)
+        })
+        .map(|index| {
+            drop_of(table, index, "unused", format!("nothing has read it for {days:.0} days, on this server"))
+        })
+        .collect()
+}
+
+/// Whether a foreign key of this table finds its rows by this index.
+fn backs_foreign_key(catalog: &Catalog, table: &Table, index: &TableIndex) -> bool {
+    catalog.foreign_keys.iter().filter(|key| key.table == table.oid).any(|key| {
+        let first: Vec<&str> =
+            index.keys.iter().take(key.columns.len()).map(|key| key.text.as_str()).collect();
+        index.predicate.is_none() && key.columns.iter().all(|column| first.contains(&column.as_str()))
+    })
+}
+
+fn drop_of(table: &Table, index: &TableIndex, kind: &'static str, why: String) -> Drop {
+    Drop {
+        index: index.name.clone(),
+        table: table.shown.clone(),
+        kind,
+        why,
+        sql: format!("DROP INDEX CONCURRENTLY {}", index.shown),
+        bytes: index.bytes as u64,
+    }
+}
