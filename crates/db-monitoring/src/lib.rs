@@ -3,7 +3,15 @@
 
 #[cfg(feature = "alerts")]
 pub mod alerts;
+#[cfg(feature = "server")]
+mod asker;
+#[cfg(feature = "server")]
+mod bloat;
+#[cfg(feature = "server")]
+mod blocking;
 mod check;
+#[cfg(feature = "server")]
+pub mod checks;
 mod config;
 mod counts;
 #[cfg(feature = "dashboard")]
@@ -20,16 +28,26 @@ mod pressure;
 mod recent;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(feature = "server")]
+mod schema_look;
 #[cfg(feature = "report")]
 mod sections;
 #[cfg(feature = "server")]
 pub mod server;
 mod settings;
+#[cfg(feature = "server")]
+mod setup;
 mod slow;
 mod span;
 mod statement;
 mod statements;
+#[cfg(feature = "server")]
+mod visit;
 
+#[cfg(feature = "server")]
+pub use bloat::{Bloat, BloatKind};
+#[cfg(feature = "server")]
+pub use blocking::{BlockedHow, Blocker, BlockingNode, BlockingTree, LockOwner, WaitsFor};
 pub use check::{CheckResult, Figure, Fix, OtherChecks, Subject, SubjectKind, amount};
 pub use config::MonitoringConfig;
 pub use counts::Counts;
@@ -38,5 +56,9 @@ pub use monitor::Monitor;
 pub use own_metrics::OwnMetrics;
 pub use pressure::{LookAtPools, PoolLoad};
 pub use recent::{Recent, Span};
+#[cfg(feature = "server")]
+pub use schema_look::SchemaLook;
+#[cfg(feature = "server")]
+pub use setup::{SetupPlan, SetupStep};
 pub use slow::SlowQuery;
 pub use statement::StatementStats;

@@ -10,7 +10,7 @@ mod history;
 mod identity;
 mod lag;
 mod prometheus;
-mod record;
+pub(crate) mod record;
 mod records;
 #[cfg(feature = "axum")]
 mod router;

@@ -1,6 +1,7 @@
 //! What the monitor tells of what it hears.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod checks;
 mod collecting;
 mod counting;
 mod dashboard;
@@ -8,6 +9,7 @@ mod exporting;
 mod exposing;
 mod keeping;
 mod logging;
+mod page;
 mod reporting;
 mod server;
 
