@@ -12,6 +12,7 @@ mod logging;
 mod page;
 mod reporting;
 mod server;
+mod telling;
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
