@@ -19,6 +19,7 @@ mod first_tier;
 mod flights;
 mod generation;
 mod guarded_tier;
+mod hit;
 mod hot_keys;
 mod keep;
 mod key;
