@@ -46,6 +46,8 @@ pub(crate) enum CliError {
     Workload { path: PathBuf, source: insight::indexes::InvalidWorkload },
     #[error(transparent)]
     Advice(#[from] insight::indexes::AdviceError),
+    #[error(transparent)]
+    Explain(Box<insight::ExplainError>),
     #[error("the work was given up")]
     Interrupted,
     #[error("{path}: {source}", path = path.display())]
@@ -139,6 +141,12 @@ impl CliError {
 impl From<migrations::check::CheckError> for CliError {
     fn from(error: migrations::check::CheckError) -> Self {
         CliError::Check(Box::new(error))
+    }
+}
+
+impl From<insight::ExplainError> for CliError {
+    fn from(error: insight::ExplainError) -> Self {
+        CliError::Explain(Box::new(error))
     }
 }
 

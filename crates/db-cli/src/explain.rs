@@ -5,22 +5,62 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use db_platform::insight::{Plan, Severity, Tip, tips};
+use db_platform::insight::{
+    Catalog, ExplainConfig, Plan, Severity, Tip, explain_text, read_catalog, tips_on_text, tips_with,
+};
 use serde_json::json;
 
 use crate::args::Options;
 use crate::error::CliError;
 use crate::explain_args::Explain;
-use crate::{FOUND, say};
+use crate::{FOUND, connect, say};
 
 pub(crate) async fn run(command: &Explain, options: &Options) -> Result<ExitCode, CliError> {
-    let path = command.plan.as_deref().unwrap_or(Path::new("-"));
-    let plan =
-        Plan::from_bytes(&read(path)?).map_err(|source| CliError::Plan { path: path.to_owned(), source })?;
-    let tips = tips(&plan);
+    let (plan, tips) = match &command.sql {
+        Some(sql) => on_database(sql, command, options).await?,
+        None => stored(command, options).await?,
+    };
     say::result(options.json, text(&plan, &tips).trim_end(), &json!({ "tips": tips }));
     let is_found = tips.iter().any(|tip| tip.severity > Severity::Info);
     Ok(if is_found && command.exit_code { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
+}
+
+/// A stored plan, judged alone or with the catalogue.
+async fn stored(command: &Explain, options: &Options) -> Result<(Plan, Vec<Tip>), CliError> {
+    let path = command.plan.as_deref().unwrap_or(Path::new("-"));
+    let read = Plan::from_bytes(&read(path)?);
+    let plan = read.map_err(|source| CliError::Plan { path: path.to_owned(), source })?;
+    let catalog = if command.stats {
+        let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
+        read_catalog(&mut conn, &plan).await?
+    } else {
+        Catalog::default()
+    };
+    let tips = tips_with(&plan, &catalog);
+    Ok((plan, tips))
+}
+
+/// The plan of a statement on the database.
+async fn on_database(
+    file: &Path,
+    command: &Explain,
+    options: &Options,
+) -> Result<(Plan, Vec<Tip>), CliError> {
+    let sql = String::from_utf8_lossy(&read(file)?).into_owned();
+    let config = ExplainConfig {
+        analyze: command.analyze,
+        writes_too: command.writes_too,
+        parameters: command.param.clone(),
+    };
+    let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
+    let plan = explain_text(&mut conn, &sql, &config).await?;
+    let mut tips = tips_with(&plan, &read_catalog(&mut conn, &plan).await?);
+    for tip in tips_on_text(&sql) {
+        if tips.iter().all(|known| known.code != tip.code) {
+            tips.push(tip);
+        }
+    }
+    Ok((plan, tips))
 }
 
 /// The file's bytes; those of standard input for `-`.

@@ -4,11 +4,19 @@
 
 mod condition;
 #[cfg(feature = "diesel")]
+mod explain;
+mod history;
+#[cfg(feature = "diesel")]
 pub mod indexes;
 mod plan;
 pub mod repeats;
 mod tips;
 
+#[cfg(feature = "diesel")]
+pub use explain::{
+    ExplainConfig, ExplainError, Refused, explain, explain_analyze, explain_text, read_catalog,
+};
+pub use history::{EVERY, Flip, PlanHistory, Seen, StoredPlan, Window};
 pub use plan::{Actual, Estimate, Fields, Node, NotAPlan, Plan, Shape, Times, Trigger, masked};
 pub use tips::{
     Catalog, ForeignKeyFacts, IndexFacts, Severity, TableFacts, Tip, TipCode, tips, tips_on_text, tips_with,

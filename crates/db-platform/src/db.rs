@@ -7,6 +7,8 @@ mod cached;
 mod cached_many;
 mod connect;
 mod counted;
+#[cfg(feature = "insight")]
+mod explained;
 #[cfg(feature = "monitoring")]
 mod monitored;
 #[cfg(feature = "report")]

@@ -7,6 +7,7 @@ mod cache;
 mod consent;
 mod drill;
 mod encrypted;
+mod explain;
 mod finish;
 mod hooks;
 mod ledger;

@@ -103,9 +103,11 @@ fn depth(text: &str) -> usize {
 }
 
 fn find(text: &str) -> Result<Plan, NotAPlan> {
-    let whole = match parse(text) {
-        Ok(value) => return from_value(value),
-        Err(error) => error,
+    // A log's line may begin with a number, which is a value, too.
+    let whole = match parse(text).map(from_value) {
+        Ok(Ok(plan)) => return Ok(plan),
+        Ok(Err(not_a_plan)) => not_a_plan,
+        Err(error) => why_not(text, &error),
     };
     for text in [undecorated(text), unquoted(text)].into_iter().flatten() {
         // A log's prefix may hold brackets, too: the first that has a plan is taken.
@@ -117,7 +119,7 @@ fn find(text: &str) -> Result<Plan, NotAPlan> {
             }
         }
     }
-    Err(why_not(text, &whole))
+    Err(whole)
 }
 
 /// The first JSON value in the text; what follows is not looked at.

@@ -50,7 +50,7 @@ pub struct TableFacts {
     pub changed_since_analyze: f64,
     /// Whether it was ever analyzed, as far as the server's counters reach.
     pub was_analyzed: bool,
-    /// Whether rows may be in it that no statistics know: the counters say so.
+    /// How many rows are alive, by the counters.
     pub live_rows: f64,
 }
 

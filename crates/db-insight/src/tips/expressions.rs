@@ -13,6 +13,9 @@ const COST: f64 = 1000.0;
 
 pub(super) fn find(view: &View<'_>, tips: &mut Vec<Tip>) {
     for (at, node) in view.nodes() {
+        if node.is_join() {
+            tips.extend(converted_join(view, at, node));
+        }
         let is_scan = node.is("Seq Scan") || node.is_index_scan() || node.is("Bitmap Heap Scan");
         let Some(filter) = node.fields.text("Filter").filter(|_| is_scan) else { continue };
         let filter = Expr::read(filter);
@@ -24,6 +27,33 @@ pub(super) fn find(view: &View<'_>, tips: &mut Vec<Tip>) {
             }
         }
     }
+}
+
+/// A column that a join converts, so that no index on it can be looked up.
+fn converted_join(view: &View<'_>, at: usize, node: &Node) -> Option<Tip> {
+    let fields = ["Hash Cond", "Merge Cond", "Join Filter"];
+    let conditions = fields.iter().filter_map(|field| node.fields.text(field)).map(Expr::read);
+    let conditions: Vec<Expr> = conditions.collect();
+    let converted = conditions.iter().flat_map(Expr::conjuncts).find_map(|part| match part {
+        Expr::Operator(left, operator, right) if operator == "=" => {
+            [left, right].into_iter().find_map(|side| match &**side {
+                Expr::Cast(inner, to) if is_number_wider(to) => {
+                    inner.bare_column().map(|column| (column, to))
+                }
+                _ => None,
+            })
+        }
+        _ => None,
+    });
+    let (column, to) = converted?;
+    let evidence =
+        format!("{} is converted to {to} for each row, so no index on it can be looked up", quoted(column));
+    let fix = format!(
+        "give both columns one type (ALTER TABLE … ALTER {} TYPE …), or cast the other side",
+        quoted(column)
+    );
+    let inner = view.plan.child(at, "Inner").map_or(0.0, |inner| view.with_below(inner));
+    view.tip(TipCode::ImplicitCast, at, view.own(at) + inner, evidence, fix)
 }
 
 /// Why an index on a column cannot serve a comparison.
@@ -40,7 +70,7 @@ fn tip(view: &View<'_>, at: usize, node: &Node, obstacle: &Obstacle) -> Option<T
     let is_seq = node.is("Seq Scan") || node.is_index_scan() && node.fields.text("Index Cond").is_none();
     let (evidence, most) = if view.ran {
         let dropped = Dropped::by(node, "Rows Removed by Filter")?;
-        if !dropped.is_most() || dropped.dropped < ROWS {
+        if dropped.dropped < ROWS || dropped.dropped < dropped.read() / 2.0 {
             return None;
         }
         let evidence = format!(
@@ -50,7 +80,9 @@ fn tip(view: &View<'_>, at: usize, node: &Node, obstacle: &Obstacle) -> Option<T
             count(dropped.read()),
             percent(dropped.dropped, dropped.read())
         );
-        (evidence, if is_seq { Severity::Critical } else { Severity::Info })
+        // An index helps little if it finds more than a tenth of the rows.
+        let helps = is_seq && dropped.is_most();
+        (evidence, if helps { Severity::Critical } else { Severity::Info })
     } else {
         if !is_seq || node.estimate.total_cost < COST {
             return None;

@@ -111,7 +111,7 @@ fn times(node: &Node) -> String {
 
 fn index_scan(view: &View<'_>, at: usize, node: &Node) -> Option<Tip> {
     let dropped = Dropped::by(node, "Rows Removed by Filter")?;
-    if !(dropped.is_most() && dropped.dropped > MANY) {
+    if !(dropped.is_most() && dropped.dropped > MORE_THAN_PAGES) {
         return None;
     }
     let evidence = format!(

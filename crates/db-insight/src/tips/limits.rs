@@ -1,12 +1,12 @@
 //! LIMIT: rows skipped by OFFSET, hopes to end early that failed, and sorts of everything for a few rows.
 
-use super::filters::{Dropped, MANY};
+use super::filters::{Dropped, MANY, MORE_THAN_PAGES};
 use super::view::{View, condition, index_columns, shown, table_name};
 use super::{Severity, Tip, TipCode};
 use crate::plan::{Node, count, masked};
 
 /// How many rows may be skipped.
-const SKIPPED: f64 = 1000.0;
+const SKIPPED: f64 = 200.0;
 /// How many times more rows than returned.
 const TIMES: f64 = 10.0;
 /// How many rows may be sorted for a few.
@@ -74,7 +74,7 @@ fn abort_early(view: &View<'_>, at: usize, node: &Node, child: usize) -> Option<
     let dropped = Dropped::by(scan, "Rows Removed by Filter");
     let read = dropped.as_ref().map_or(scan.total_rows(), Dropped::read);
     let returned = node.total_rows();
-    let filtered = dropped.as_ref().is_some_and(|it| it.is_most() && it.dropped > MANY);
+    let filtered = dropped.as_ref().is_some_and(|it| it.is_most() && it.dropped > MORE_THAN_PAGES);
     // Rows that the scan gave and that a join above dropped.
     let joined_away =
         scan_at != child && scan.total_rows() > MANY && scan.total_rows() > 100.0 * returned.max(1.0);

@@ -25,7 +25,7 @@ fn subplan(view: &View<'_>, at: usize, node: &Node) -> Option<Tip> {
     let host_at = node.parent?;
     let host = view.node(host_at)?;
     let name = node.subplan.as_deref().unwrap_or("SubPlan");
-    let is_not_in = is_not_in(host, node, name);
+    let is_not_in = is_not_in(host, name, !depends_on_outer(view, at));
     let is_hashed = view.plan.is_hashed_subplan(at);
     let ms = view.with_below(at);
     let runs = node.loops();
@@ -86,16 +86,33 @@ fn subplan(view: &View<'_>, at: usize, node: &Node) -> Option<Tip> {
 const NOT_EXISTS: &str = "write NOT EXISTS (SELECT … WHERE inner.x = outer.x): it becomes an anti-join. NOT IN cannot, and \
     with one NULL in the list it returns no row";
 
-/// `NOT (SubPlan 1)` until 16, where NOT EXISTS looks the same: a list that does not depend on the row is kept
-/// (Materialize); `NOT (ANY (x = (SubPlan 1).col1))` from 17 on.
-fn is_not_in(host: &Node, subplan: &Node, name: &str) -> bool {
+/// Whether a condition in the subplan names a table that is not in it.
+fn depends_on_outer(view: &View<'_>, subplan: usize) -> bool {
+    let inside: Vec<&Node> = view.plan.subtree(subplan).into_iter().filter_map(|at| view.node(at)).collect();
+    let aliases: Vec<&str> = inside.iter().filter_map(|node| node.alias.as_deref()).collect();
+    let conditions = inside
+        .iter()
+        .flat_map(|node| node.fields.texts())
+        .filter(|(field, _)| field.ends_with("Cond") || field.ends_with("Filter"));
+    let mut names = conditions.flat_map(|(_, text)| {
+        let word = |c: char| !(c.is_alphanumeric() || c == '_' || c == '"' || c == '.');
+        text.split(word).filter_map(|word| word.split_once('.')).map(|(name, _)| name.trim_matches('"'))
+    });
+    names.any(|name| {
+        !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && !aliases.contains(&name)
+    })
+}
+
+/// `NOT (SubPlan 1)` until 16, where NOT EXISTS looks the same, but for what it depends on; `NOT (ANY (x = (SubPlan
+/// 1).col1))` from 17 on.
+fn is_not_in(host: &Node, name: &str, is_independent: bool) -> bool {
     let texts = || host.fields.texts().map(|(_, text)| text);
     let says = |words: String| texts().any(|text| text.contains(&words));
     if says(format!("NOT (hashed {name})")) {
         return true;
     }
     if says(format!("NOT ({name})")) {
-        return subplan.is("Materialize");
+        return is_independent;
     }
     let negates = |text: &str| {
         let at = text.find(&format!("({name})")).or_else(|| text.find(&format!("hashed {name})")));
@@ -121,7 +138,16 @@ fn cte(view: &View<'_>, at: usize, node: &Node, name: &str) -> Option<Tip> {
     let is_most = dropped > MOST * (dropped + kept);
     // Read once, the server would have merged it with the query, had it not been told otherwise.
     let is_told = scans.len() == 1;
-    let is_in_vain = if view.ran { is_most || (is_told && has_filter && dropped > kept) } else { has_filter };
+    // A join that takes little of it would have looked it up in the tables.
+    let joined_away = is_told
+        && node.is_scan()
+        && scans
+            .first()
+            .and_then(|scan| view.join_above(*scan))
+            .and_then(|join| view.node(join))
+            .is_some_and(|join| join.total_rows() < (1.0 - MOST) * kept);
+    let is_in_vain = joined_away
+        || if view.ran { is_most || (is_told && has_filter && dropped > kept) } else { has_filter };
     // An aggregate that a filter cannot go below costs the same either way.
     if !is_in_vain {
         return None;
