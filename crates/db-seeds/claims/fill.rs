@@ -1,0 +1,45 @@
+//! seeds-5: every table of a schema that nobody described gets rows, the same for the same number.
+
+use db_seeds::{GenerateOptions, dump};
+use db_testkit::claims::{Figure, Size};
+use serde_json::json;
+
+use crate::schemas;
+
+pub(crate) fn measure(size: Size) -> Figure {
+    let numbers = if size == Size::Nightly { 200 } else { 20 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (mut empty, mut differing, mut tables, mut rows) = (Vec::new(), Vec::new(), 0, 0);
+        for (name, sql) in schemas::all() {
+            for seed in 0..numbers {
+                let (_database, mut client) = schemas::made(&sql).await;
+                let options = GenerateOptions { seed, ..GenerateOptions::default() };
+                let made = schemas::filled(&mut client, options.clone()).await;
+                tables += made.tables.len();
+                rows += made.rows();
+                let none = made.tables.iter().filter(|table| table.rows == 0);
+                empty.extend(none.map(|table| format!("{name}, number {seed}: {table}")));
+                if seed == 0 {
+                    let files = tempfile::tempdir().unwrap();
+                    let first = dump(&mut client, files.path(), &[]).await.unwrap();
+                    let (_again, mut again) = schemas::made(&sql).await;
+                    schemas::filled(&mut again, options).await;
+                    let others = tempfile::tempdir().unwrap();
+                    let second = dump(&mut again, others.path(), &[]).await.unwrap();
+                    if schemas::texts(&first.files) != schemas::texts(&second.files) {
+                        differing.push(name);
+                    }
+                }
+            }
+        }
+        let value = (empty.len() + differing.len()) as f64;
+        let detail = json!({ "tables": tables, "rows": rows, "empty": empty, "differing": differing });
+        Figure {
+            value,
+            unit: "tables without a row, and schemas with other bytes",
+            holds: value == 0.0,
+            detail,
+        }
+    })
+}

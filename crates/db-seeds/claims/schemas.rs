@@ -1,0 +1,47 @@
+//! The schemas that are filled, each in a database of its own.
+
+use std::path::Path;
+
+use db_core::Environment;
+use db_seeds::{GenerateOptions, Generated, Generator};
+use db_testkit::TestDatabase;
+use tokio_postgres::{Client, NoTls};
+
+/// The name of a schema and the scripts that make it.
+pub(crate) fn all() -> Vec<(&'static str, Vec<String>)> {
+    let mut ups: Vec<_> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("up.sql"))
+        .filter(|up| up.is_file())
+        .collect();
+    ups.sort();
+    let reference: Vec<String> = ups.iter().map(|up| std::fs::read_to_string(up).unwrap()).collect();
+    vec![
+        ("reference", reference),
+        ("tenants", vec![include_str!("../tests/schemas/tenants.sql").to_owned()]),
+        ("bookings", vec![include_str!("../tests/schemas/bookings.sql").to_owned()]),
+        ("conditions", vec![include_str!("../tests/schemas/conditions.sql").to_owned()]),
+    ]
+}
+
+/// An empty database with these scripts run.
+pub(crate) async fn made(scripts: &[String]) -> (TestDatabase, Client) {
+    let database = TestDatabase::empty().await.unwrap();
+    let (client, connection) = tokio_postgres::connect(database.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for script in scripts {
+        client.batch_execute(script).await.unwrap();
+    }
+    (database, client)
+}
+
+pub(crate) async fn filled(client: &mut Client, options: GenerateOptions) -> Generated {
+    let generator = Generator::new(GenerateOptions { environment: Some(Environment::Test), ..options });
+    let plan = generator.plan(client).await.unwrap();
+    generator.apply(client, &plan, |_| {}).await.unwrap()
+}
+
+/// The text of every file that a directory holds, in their order.
+pub(crate) fn texts(files: &[std::path::PathBuf]) -> Vec<String> {
+    files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect()
+}
