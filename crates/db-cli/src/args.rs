@@ -9,6 +9,7 @@ use crate::agent_args::{Agent, Alerts, Notify};
 use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::explain_args::Explain;
+use crate::inspect_args::{Bloat, CheckServer, Monitor, Slow};
 use crate::migrate_args::Migrate;
 #[cfg(feature = "mcp")]
 use crate::observe_args::Mcp;
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
-    was found (check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
+    was found (check, migrate check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
     (plan, repeats --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
     7 the target is not safe; 130 interrupted.";
 
@@ -123,6 +124,30 @@ pub(crate) enum Command {
     /// Advice from a workload and the statistics.
     #[command(subcommand)]
     Advise(Advise),
+    /// What is wrong with the server and what to do about it: 46 checks, each with its figures and its fix.
+    ///
+    /// Looks at connections, locks, statements, indexes, tables, vacuum, replication and settings, read-only and with short
+    /// timeouts. What the role may not see, or the server does not have, is skipped and never ok. With --json it prints
+    /// [{"id", "title", "status": "ok|warn|critical|skipped", "reason", "server", "subject", "evidence", "summary", "fix",
+    /// "sql"}]. docs/checks.md describes each check.
+    Check(CheckServer),
+    /// Who waits for whose lock, as a tree: those at the roots block others and wait for nobody.
+    ///
+    /// With --json it prints the roots, each with "pid" or "prepared_transaction", "waits_for", "blocked_by", "victims" and
+    /// "blocks", which holds those that wait for it.
+    Locks,
+    /// The statements that take most of the server's time, by pg_stat_statements. Texts have no constants.
+    ///
+    /// With --json it prints [{"query_id", "share_percent", "total_ms", "calls", "mean_ms", "max_ms", "rows", "statement"}].
+    Slow(Slow),
+    /// How much of each table and B-tree could be given back: an estimate that reads only statistics.
+    ///
+    /// Relations under 100 pages are left out, and what fillfactor keeps free is not bloat. With --json it prints
+    /// [{"relation", "kind": "table|index", "bytes", "bloat_percent"}].
+    Bloat(Bloat),
+    /// Make a server ready to be watched.
+    #[command(subcommand, alias = "monitoring")]
+    Monitor(Monitor),
     /// Which requests of a trace repeat statements: N+1 queries, loops of writes, duplicates.
     ///
     /// Judges each trace by the code that a service runs, and needs no database. With --json it prints

@@ -104,6 +104,11 @@ pub(crate) enum CliError {
     NoChannel,
     #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\"")]
     NoJobs,
+    /// What could not be looked at, and why.
+    #[error("{0}")]
+    NotKnown(String),
+    #[error("there is no check {name:?}; there are {known}")]
+    NoSuchCheck { name: String, known: String },
     #[error("metrics cannot be answered on {address}: {source}; take another address with --metrics, or off")]
     Metrics { address: std::net::SocketAddr, source: std::io::Error },
     #[error("pages cannot be served on {address}: {source}; take another address with --listen")]
@@ -128,6 +133,7 @@ impl CliError {
             CliError::Import(error) => of_import(error),
             CliError::Damaged(_) => 3,
             CliError::Usage(_) => 2,
+            CliError::NoSuchCheck { .. } => 2,
             _ => 1,
         }
     }

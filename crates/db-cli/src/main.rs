@@ -21,12 +21,15 @@ mod error;
 mod explain;
 mod explain_args;
 mod hooks;
+mod inspect;
+mod inspect_args;
 mod interrupt;
 mod manual;
 #[cfg(feature = "mcp")]
 mod mcp;
 mod migrate;
 mod migrate_args;
+mod monitor_setup;
 mod new_migration;
 mod notify;
 mod observe_args;
@@ -60,6 +63,7 @@ use tracing_subscriber::EnvFilter;
 use crate::agent_args::{Alerts, Notify};
 use crate::args::{Args, Command};
 use crate::error::CliError;
+use crate::inspect_args::Monitor;
 use crate::wal_args::Wal;
 
 /// The exit status of a command that Ctrl-C ended, as shells have it.
@@ -121,6 +125,11 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Agent(command) => agent::run(command, &args.options).await,
         Command::Alerts(Alerts::Test) | Command::Notify(Notify::Test) => notify::test(&args.options).await,
         Command::Alerts(Alerts::List) => alerts::list(&args.options).await,
+        Command::Check(command) => inspect::check(command, &args.options).await,
+        Command::Locks => inspect::locks(&args.options).await,
+        Command::Slow(command) => inspect::slow(command, &args.options).await,
+        Command::Bloat(command) => inspect::bloat(command, &args.options).await,
+        Command::Monitor(Monitor::Setup(command)) => monitor_setup::run(command, &args.options).await,
         Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),

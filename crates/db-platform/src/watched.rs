@@ -8,6 +8,8 @@ use db_monitoring::CheckResult;
 use db_pool::Pool;
 use db_replica_routing::{Router, Topology};
 
+use crate::parts::Parts;
+
 /// What checks found; none where this process does not look at the server.
 pub(crate) type LookAtChecks = Arc<dyn Fn() -> Option<Vec<CheckResult>> + Send + Sync>;
 /// How many reads the cache was asked for so far, and how many it answered.
@@ -24,6 +26,7 @@ pub(crate) struct Watched {
     pub(crate) checks: OnceLock<LookAtChecks>,
     #[cfg(feature = "collector")]
     pub(crate) collector: OnceLock<db_monitoring::server::Collector>,
+    pub(crate) parts: OnceLock<Weak<Parts>>,
     cache_reads: Mutex<VecDeque<(Instant, u64, u64)>>,
 }
 
@@ -33,9 +36,14 @@ impl Watched {
         self.router.get().and_then(Weak::upgrade).map(|router| router.topology())
     }
 
-    /// What checks found.
+    /// What checks found, and what the parts checked of themselves.
     pub(crate) fn checks(&self) -> Option<Vec<CheckResult>> {
-        self.checks.get().and_then(|look| look())
+        let found = self.checks.get().and_then(|look| look());
+        let parts = self.parts.get().and_then(Weak::upgrade).map(|parts| parts.checks()).unwrap_or_default();
+        if found.is_none() && parts.is_empty() {
+            return None;
+        }
+        Some(found.into_iter().flatten().chain(parts.into_iter().map(CheckResult::from)).collect())
     }
 
     /// How many reads the cache was asked for in the last minute, as far as anybody looked, and how many it

@@ -159,6 +159,8 @@ impl Db {
                 return Err(error);
             }
         };
+        #[cfg(feature = "monitoring")]
+        let _ = watched.parts.set(Arc::downgrade(&parts));
         Ok(Db {
             router,
             parts,
