@@ -30,7 +30,8 @@ const ROWS: u64 = 20;
 const MOST_ROWS: u64 = 500;
 
 /// The tools: name, what an agent gets, and the sections of a report that this is.
-const TOOLS: [(&str, &str, &[&str]); 10] = [
+const TOOLS: [(&str, &str, &[&str]); 11] = [
+    ("checks", "What is wrong with the server, in plain words, and what is not known.", &["checks"]),
     (
         "connections",
         "Who is connected: by state and application, and the longest transactions.",
@@ -50,7 +51,7 @@ const TOOLS: [(&str, &str, &[&str]); 10] = [
     (
         "tables",
         "Sizes of databases, tables and their indexes, and dead rows with the last vacuum.",
-        &["sizes", "vacuum"],
+        &["sizes", "vacuum", "bloat"],
     ),
     (
         "transactions",
@@ -157,8 +158,9 @@ impl Tools {
         let collected = tokio::time::timeout(self.statement_timeout * 4, self.collector.collect_once());
         let snapshot = collected.await.map_err(|_| "the server did not answer in time".to_owned())?;
         crate::report::answered(&snapshot).map_err(|error| error.to_string())?;
+        let visit = watch::visit(&self.open).await.map_err(|error| error.to_string())?;
         let report =
-            Report::of(&snapshot, None).at_most(usize::try_from(rows).unwrap_or(usize::MAX)).to_json();
+            Report::of_visit(&snapshot, &visit, None).at_most(usize::try_from(rows).unwrap_or(usize::MAX)).to_json();
         let sections = report["sections"].as_array().into_iter().flatten();
         let chosen: Vec<&Value> = sections
             .filter(|section| {

@@ -23,7 +23,7 @@ pub(crate) async fn run(command: Report, options: &Options) -> Result<ExitCode, 
     };
     let snapshot = collector.collect_once().await;
     answered(&snapshot)?;
-    let report = ServerReport::of(&snapshot, None);
+    let report = ServerReport::of_visit(&snapshot, &watch::visit(&watch::open(options)?).await?, None);
     let report = match previous {
         Some(previous) => report.compared_with(&previous),
         None => report,

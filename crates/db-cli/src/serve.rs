@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::{Arc, PoisonError};
 
 use db_platform::monitoring::dashboard::{self, Access, Actions, Source};
 use tokio::net::TcpListener;
@@ -20,7 +21,10 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
     let config = connect::config(options)?;
     let name = config.direct_url.database().to_owned();
     let collector = watch::collector(options, command.all_databases, None)?;
-    let mut source = Source::named(name).collector(collector.clone());
+    let found = watch::LastChecks::default();
+    let checking = tokio::spawn(watch::keep_checking(watch::open(options)?, Arc::clone(&found)));
+    let last = move || found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut source = Source::named(name).collector(collector.clone()).checks(last);
     if command.allow_actions {
         source = source.actions(Actions::new(watch::open(options)?));
     }
@@ -34,6 +38,7 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
         axum::serve(listener, pages.into_make_service()).with_graceful_shutdown(interrupt::interrupted());
     let served = served.await;
     collecting.abort();
+    checking.abort();
     served.map_err(|source| CliError::Listen { address, source })?;
     Ok(ExitCode::SUCCESS)
 }

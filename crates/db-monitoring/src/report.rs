@@ -12,6 +12,7 @@ pub use directory::{Kept, Period, ReportDirectory};
 
 use crate::panel::{self, Item, Look, Panel, Previous, Table};
 use crate::server::Snapshot;
+use crate::checks::{self, Selection, Visit};
 use crate::{CheckResult, sections};
 
 /// What the JSON calls itself. Names in it are added, never changed.
@@ -63,6 +64,17 @@ impl Report {
         all.push(sections::settings(snapshot));
         all.push(sections::extensions(snapshot));
         Report { at: SystemTime::now(), server, compared_with: None, sections: all }
+    }
+
+    /// A report of what is known of a server, with what checks find there and the bloat of the visited database; `before`
+    /// is an earlier visit, whose counters are compared.
+    pub fn of_visit(snapshot: &Snapshot, visit: &Visit, before: Option<&Visit>) -> Self {
+        let results = checks::judge(&visit.evidence(before), &Selection::default());
+        let mut report = Report::of(snapshot, Some(&results));
+        let place = report.sections.iter().position(|section| section.key == "locks");
+        let place = place.unwrap_or(report.sections.len());
+        report.sections.insert(place, sections::bloat(visit));
+        report
     }
 
     /// The same report with a section more, such as the cache's or the backups'.

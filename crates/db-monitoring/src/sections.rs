@@ -5,6 +5,7 @@
 
 #[cfg(all(feature = "alerts", feature = "dashboard"))]
 mod alerts;
+mod bloat;
 mod checks;
 mod connections;
 mod growth;
@@ -20,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[cfg(all(feature = "alerts", feature = "dashboard"))]
 pub(crate) use alerts::alerts;
+pub(crate) use bloat::bloat;
 pub(crate) use checks::checks;
 #[cfg(feature = "dashboard")]
 pub(crate) use checks::for_people;

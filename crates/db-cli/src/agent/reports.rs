@@ -33,7 +33,7 @@ async fn report(ground: Arc<Ground>, directory: ReportDirectory, period: Period)
     let config = CollectorConfig { one_leader: false, ..CollectorConfig::default() };
     let snapshot = Collector::new(Arc::clone(&ground.open), config).collect_once().await;
     crate::report::answered(&snapshot)?;
-    let report = Report::of(&snapshot, None);
+    let report = Report::of_visit(&snapshot, &crate::watch::visit(&ground.open).await?, None);
     // Writing waits for the disk.
     let written = tokio::task::spawn_blocking(move || directory.write(report, period)).await;
     let files = match written {

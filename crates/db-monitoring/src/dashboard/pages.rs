@@ -3,12 +3,14 @@
 mod process;
 mod statement;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Source;
 use super::load::{Seen, Texts};
 use super::page::PAGES;
 use super::request::Asked;
+use crate::checks::{self, Evidence, Selection};
 use crate::panel::{self, Item, Panel};
 use crate::sections;
 use crate::server::Snapshot;
@@ -29,7 +31,15 @@ pub(super) async fn page(source: &Source, texts: &Texts, path: &str, asked: &Ask
         texts.look(snapshot);
     }
     let seen = source.collector.as_ref().map(|collector| Seen::between(collector, asked.from, asked.to));
-    let checks = source.checks.as_ref().and_then(|checks| checks());
+    let checks = match &source.checks {
+        Some(checks) => checks(),
+        // What needs a look at the schema is skipped, and says so.
+        None if matches!(path, "" | "checks") => snapshot.as_deref().map(|snapshot| {
+            let evidence = Evidence { cores: source.cores.and_then(|it| it.try_into().ok()), ..Evidence::of(snapshot) };
+            Arc::new(checks::judge(&evidence, &Selection::default()))
+        }),
+        None => None,
+    };
     let (name, detail) = path.split_once('/').map_or((path, None), |(name, detail)| (name, Some(detail)));
     let known = PAGES.into_iter().find(|page| page.path == name);
     let feeds = source.feeds.get(name);

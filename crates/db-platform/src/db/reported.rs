@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use db_core::Connect as _;
 use db_monitoring::report::Report;
-use db_monitoring::server::{Collector, CollectorConfig, OpenConnection};
+use db_monitoring::checks::Visit;
+use db_monitoring::server::{Collector, CollectorConfig, OpenConnection, ServerSession};
 use db_pool::Connector;
 
 use super::Db;
@@ -28,8 +29,13 @@ impl Db {
     /// Dropping the future closes the connections.
     pub async fn report(&self) -> Report {
         let config = CollectorConfig { one_leader: false, ..CollectorConfig::default() };
-        let snapshot = Collector::new(self.open_direct(), config).collect_once().await;
-        Report::of(&snapshot, None)
+        let open = self.open_direct();
+        let snapshot = Collector::new(Arc::clone(&open), config).collect_once().await;
+        let Ok((endpoint, conn)) = open(None).await else { return Report::of(&snapshot, None) };
+        match ServerSession::open(conn, endpoint).await {
+            Ok(session) => Report::of_visit(&snapshot, &Visit::to(&session).await, None),
+            Err(_) => Report::of(&snapshot, None),
+        }
     }
 
     /// How a collector or the dashboard's actions open connections: to the primary, past pools and poolers.
