@@ -159,8 +159,9 @@ impl Tools {
         let snapshot = collected.await.map_err(|_| "the server did not answer in time".to_owned())?;
         crate::report::answered(&snapshot).map_err(|error| error.to_string())?;
         let visit = watch::visit(&self.open).await.map_err(|error| error.to_string())?;
-        let report =
-            Report::of_visit(&snapshot, &visit, None).at_most(usize::try_from(rows).unwrap_or(usize::MAX)).to_json();
+        let report = Report::of_visit(&snapshot, &visit, None)
+            .at_most(usize::try_from(rows).unwrap_or(usize::MAX))
+            .to_json();
         let sections = report["sections"].as_array().into_iter().flatten();
         let chosen: Vec<&Value> = sections
             .filter(|section| {

@@ -10,9 +10,9 @@ use serde_json::{Value as Json, json};
 
 pub use directory::{Kept, Period, ReportDirectory};
 
+use crate::checks::{self, Selection, Visit};
 use crate::panel::{self, Item, Look, Panel, Previous, Table};
 use crate::server::Snapshot;
-use crate::checks::{self, Selection, Visit};
 use crate::{CheckResult, sections};
 
 /// What the JSON calls itself. Names in it are added, never changed.

@@ -388,16 +388,6 @@ impl Db {
         self.parts.checks()
     }
 
-    /// Says what the checks of this process found last: alerts go by it, and by what the parts checked of themselves. Give it
-    /// `monitoring::checks::Checker::results`. Only the first call counts; `look` must not block.
-    #[cfg(feature = "monitoring")]
-    pub fn check_with(
-        &self,
-        look: impl Fn() -> Option<Vec<db_monitoring::CheckResult>> + Send + Sync + 'static,
-    ) {
-        let _ = self.watched.checks.set(Arc::new(look));
-    }
-
     /// Stops the parts, the last one first, then closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`
     /// each.
     ///

@@ -16,7 +16,7 @@ use crate::alerts::delivery::{Deliveries, Settled};
 use crate::alerts::part::Shared;
 use crate::alerts::readings::{over, together};
 use crate::alerts::store::{Done, Kept, Owed, Seen, Store};
-use crate::alerts::{Evaluate, Evaluation, Incidents, Open, Reading, Told, of_checks};
+use crate::alerts::{Evaluate, Evaluation, Incidents, Reading, Told, of_checks};
 
 /// A replica that looks at the server tries so often to lead; one that does not, so much more seldom.
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
@@ -416,5 +416,5 @@ fn is_of(told: &Told, key: &str) -> bool {
 
 fn kept(incidents: &Incidents, key: &str) -> Option<Kept> {
     let (number, open) = incidents.kept(key)?;
-    Some(Kept { key: key.to_owned(), number, open: open.map(Open::clone) })
+    Some(Kept { key: key.to_owned(), number, open: open.cloned() })
 }

@@ -125,9 +125,12 @@ fn drift(evidence: &Evidence<'_>) -> Findings {
     Ok(changed.map(one).collect())
 }
 
+/// A setting, when it is well, what is said where it is not, the fix, and how to run it.
+type Advice = (&'static str, fn(&str) -> bool, &'static str, &'static str, &'static str);
+
 fn advice(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    let rules: [(&str, fn(&str) -> bool, &str, &str, &str); 5] = [
+    let rules: [Advice; 5] = [
         (
             "track_io_timing",
             |value| value == "on",

@@ -35,7 +35,8 @@ pub(super) async fn page(source: &Source, texts: &Texts, path: &str, asked: &Ask
         Some(checks) => checks(),
         // What needs a look at the schema is skipped, and says so.
         None if matches!(path, "" | "checks") => snapshot.as_deref().map(|snapshot| {
-            let evidence = Evidence { cores: source.cores.and_then(|it| it.try_into().ok()), ..Evidence::of(snapshot) };
+            let evidence =
+                Evidence { cores: source.cores.and_then(|it| it.try_into().ok()), ..Evidence::of(snapshot) };
             Arc::new(checks::judge(&evidence, &Selection::default()))
         }),
         None => None,

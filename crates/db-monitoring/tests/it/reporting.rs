@@ -1,8 +1,8 @@
 //! Reports: each section in each form, compared with the one before, in a directory that is kept tidy.
 
+use db_monitoring::checks::Visit;
 use db_monitoring::panel::{Panel, Value};
 use db_monitoring::report::{Kept, Period, Report, ReportDirectory};
-use db_monitoring::checks::Visit;
 use db_monitoring::server::{ServerSession, Snapshot};
 
 use crate::dashboard::shop::{Shop, Tested};
@@ -61,9 +61,17 @@ async fn a_report_has_each_section_in_each_form() -> Tested {
     let (endpoint, conn) = shop.open()(None).await?;
     let visit = Visit::to(&ServerSession::open(conn, endpoint).await?).await;
     let checked = Report::of_visit(&*shop.collector.collect_once().await, &visit, None).to_json();
-    let of = |key: &str| checked["sections"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone();
+    let of = |key: &str| {
+        checked["sections"].as_array().unwrap().iter().find(|one| one["key"] == key).unwrap().clone()
+    };
     assert!(of("checks")["figures"]["ok"].as_u64() > Some(10), "{}", of("checks"));
-    assert!(of("bloat")["tables"]["bloat"].as_array().unwrap().iter().any(|row| row["relation"] == "public.orders"));
+    assert!(
+        of("bloat")["tables"]["bloat"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|row| row["relation"] == "public.orders")
+    );
     let (text, html) = (report.to_text(), report.to_html());
     for words in ["Sizes", "orders_note", "shared_buffers", "Replication slots"] {
         assert!(text.contains(words) && html.contains(words), "{words}");

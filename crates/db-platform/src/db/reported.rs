@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use db_core::Connect as _;
-use db_monitoring::report::Report;
 use db_monitoring::checks::Visit;
+use db_monitoring::report::Report;
 use db_monitoring::server::{Collector, CollectorConfig, OpenConnection, ServerSession};
 use db_pool::Connector;
 
