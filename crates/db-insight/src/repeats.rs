@@ -166,6 +166,9 @@ pub fn find(executions: &[Execution]) -> Vec<Finding> {
 
 type Place<'a> = (&'a str, Option<&'a str>);
 
+/// A scope, a connection and a transaction.
+type Transaction<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key<'a> {
     scope: &'a str,
@@ -206,7 +209,7 @@ impl Shapes {
 /// The executions of transactions that failed as a whole: they run again, which is no loop.
 fn void_attempts(ordered: &[&Execution], shapes: &mut Shapes) -> BTreeSet<usize> {
     let mut void = BTreeSet::new();
-    let mut open: HashMap<(Option<&str>, Option<&str>, Option<&str>), Vec<usize>> = HashMap::new();
+    let mut open: HashMap<Transaction<'_>, Vec<usize>> = HashMap::new();
     for (at, one) in ordered.iter().enumerate() {
         if one.transaction.is_none() {
             continue;

@@ -176,21 +176,18 @@ impl Classifier<'_> {
         };
         let of_category = |category: &str| column.is_some_and(|column| column.category == category);
         let array = of_category("A") || (column.is_none() && right.ends_with("[]"));
+        let found =
+            op == "@@" && (is("tsvector") || right.ends_with("::tsquery") || right.contains("to_tsquery"));
+        let in_document = is("jsonb") && matches!(op, "?" | "?|" | "?&");
+        let in_array = array && matches!(op, "@>" | "&&" | "<@");
+        let range = of_category("R") && matches!(op, "@>" | "&&" | "<@" | "<<" | ">>" | "-|-" | "&<" | "&>");
+        let made_range = column.is_none() && is_range_call(left) && matches!(op, "@>" | "&&" | "<@");
+        let shape = of_category("G") && matches!(op, "<@" | "@>" | "&&" | "~=" | "<<" | ">>");
         let (method, opclass) = if is("jsonb") && matches!(op, "@>" | "@?" | "@@") {
             ("gin", Some("jsonb_path_ops"))
-        } else if is("jsonb") && matches!(op, "?" | "?|" | "?&") {
+        } else if in_document || in_array || found {
             ("gin", None)
-        } else if array && matches!(op, "@>" | "&&" | "<@") {
-            ("gin", None)
-        } else if op == "@@"
-            && (is("tsvector") || right.ends_with("::tsquery") || right.contains("to_tsquery"))
-        {
-            ("gin", None)
-        } else if of_category("R") && matches!(op, "@>" | "&&" | "<@" | "<<" | ">>" | "-|-" | "&<" | "&>") {
-            ("gist", None)
-        } else if column.is_none() && is_range_call(left) && matches!(op, "@>" | "&&" | "<@") {
-            ("gist", None)
-        } else if of_category("G") && matches!(op, "<@" | "@>" | "&&" | "~=" | "<<" | ">>") {
+        } else if range || made_range || shape {
             ("gist", None)
         } else if of_category("I") && matches!(op, "<<" | "<<=" | ">>" | ">>=" | "&&") {
             ("gist", Some("inet_ops"))

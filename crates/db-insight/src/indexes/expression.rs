@@ -214,7 +214,7 @@ mod tests {
             ("((o.d)::numeric(10,2) > 1.5)", "((d)::numeric(10,2) > 1.5)"),
             ("(EXTRACT(year FROM o.at) = '2026'::numeric)", "(EXTRACT(year FROM at) = '2026'::numeric)"),
             ("((o.data ->> 'k'::text) = 'v'::text)", "((data ->> 'k'::text) = 'v'::text)"),
-            ("((o.at AT TIME ZONE 'UTC'::text))::date", "((at AT TIME ZONE 'UTC'::text))::date"),
+            ("((o.at AT TIME ZONE 'UTC'::text))::date", "(at AT TIME ZONE 'UTC'::text)::date"),
             ("(o.\"Odd Name\" = '-1'::integer)", "(Odd Name = '-1'::integer)"),
         ] {
             assert_eq!(plain(text), want);

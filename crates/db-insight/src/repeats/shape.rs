@@ -162,7 +162,7 @@ fn is_in_list(sql: &str) -> bool {
         // Two or three kinds are a condition; a list of keys is longer.
         let value =
             |one: &&str| one.starts_with(['$', '\'', '-']) || one.starts_with(|c: char| c.is_ascii_digit());
-        if elements.len() >= 4 && elements.iter().all(|one| value(&one)) {
+        if elements.len() >= 4 && elements.iter().all(value) {
             return true;
         }
     }

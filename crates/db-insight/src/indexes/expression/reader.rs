@@ -73,9 +73,8 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
 
 fn closed(bytes: &[u8], mut at: usize, quote: u8, backslashes: bool) -> usize {
     while let Some(&byte) = bytes.get(at) {
-        if byte == b'\\' && backslashes {
-            at += 2;
-        } else if byte == quote && bytes.get(at + 1) == Some(&quote) {
+        let doubled = byte == quote && bytes.get(at + 1) == Some(&quote);
+        if doubled || (byte == b'\\' && backslashes) {
             at += 2;
         } else if byte == quote {
             return at + 1;
