@@ -9,8 +9,10 @@ use db_cache::{
 };
 use db_core::{Error, Lsn, Part, Result, Work};
 use db_replica_routing::{Freshness, Token};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel::{QueryableByName, sql_query};
+use diesel::{QueryResult, Queryable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
@@ -59,15 +61,27 @@ const PLACE: &str = "SELECT r AS in_recovery, (SELECT system_identifier FROM pg_
     CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS position \
     FROM pg_is_in_recovery() AS r";
 
-#[derive(QueryableByName)]
+/// Its text is always the same, so that each connection prepares it once: every load asks for it, in a round
+/// trip of its own.
+#[derive(Debug, Clone, Copy, QueryId)]
+struct ReadPlace;
+
+impl QueryFragment<Pg> for ReadPlace {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(PLACE);
+        Ok(())
+    }
+}
+
+impl Query for ReadPlace {
+    type SqlType = (Bool, Nullable<BigInt>, Nullable<BigInt>, Nullable<Text>);
+}
+
+#[derive(Queryable)]
 struct Place {
-    #[diesel(sql_type = Bool)]
     in_recovery: bool,
-    #[diesel(sql_type = Nullable<BigInt>)]
     system: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
     timeline: Option<i64>,
-    #[diesel(sql_type = Nullable<Text>)]
     position: Option<String>,
 }
 
@@ -327,7 +341,7 @@ impl Db {
 
 /// Where a connection stands in the log, for what is read on it next.
 pub(super) async fn place(conn: &mut AsyncPgConnection) -> Result<ReadAt> {
-    let place: Place = sql_query(PLACE).get_result(conn).await?;
+    let place: Place = ReadPlace.get_result(conn).await?;
     Ok(place.read_at())
 }
 
