@@ -234,8 +234,8 @@ UPDATE watched SET v = v + 1 WHERE id < 3000;
 -- expect: planning_time
 -- fix: SET LOCAL join_collapse_limit = 1
 -- set: join_collapse_limit = 12
-SELECT count(*) FROM tags a JOIN tags b USING (id) JOIN tags c USING (id) JOIN tags d USING (id) JOIN tags e USING (id)
-JOIN tags f USING (id) JOIN tags g USING (id) JOIN tags h USING (id) JOIN tags i USING (id) JOIN tags j USING (id) WHERE a.id = b.id;
+SELECT count(*) FROM tags a JOIN tags b USING (name) JOIN tags c USING (name) JOIN tags d USING (name) JOIN tags e USING (name)
+JOIN tags f USING (name) JOIN tags g USING (name) JOIN tags h USING (name) JOIN tags i USING (name) JOIN tags j USING (name);
 
 -- case: reads from the disk
 -- expect: io_bound

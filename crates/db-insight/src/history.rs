@@ -18,6 +18,8 @@ pub const EVERY: Duration = Duration::from_secs(3600);
 const TIMES: f64 = 2.0;
 /// And by how many milliseconds.
 const MS: f64 = 1.0;
+/// How many looks after a change of the plan are judged: executions before it are in the first one's time.
+const LOOKS: usize = 3;
 /// How many statements are kept.
 const MOST_STATEMENTS: usize = 2_000;
 
@@ -88,6 +90,9 @@ impl PlanHistory {
             after_ms: window.mean_ms,
         });
         known.keep(plan, Seen { at: now, shape: shape.value(), window });
+        if flip.is_some() {
+            known.told = Some(shape.value());
+        }
         flip
     }
 
@@ -108,16 +113,20 @@ impl PlanHistory {
 
 /// What the statement did before, if it is run another way now and takes another time for the same work.
 fn flipped(known: &Statement, shape: Shape, now: Window) -> Option<Seen> {
-    let last = *known.seen.last()?;
-    if last.shape == shape.value() {
+    if known.told == Some(shape.value()) {
+        return None;
+    }
+    let looks = known.before(shape.value());
+    let last = *looks.last()?;
+    if known.seen.len() - looks.len() >= LOOKS {
         return None;
     }
     // The same way as at another time, and as fast as then: it depends on the parameter.
-    let then = known.typical(shape.value());
+    let then = Statement::typical(looks, shape.value());
     if then.is_some_and(|then| !is_other_time(then, now.mean_ms)) {
         return None;
     }
-    let before = known.typical(last.shape).unwrap_or(last.window.mean_ms);
+    let before = Statement::typical(looks, last.shape).unwrap_or(last.window.mean_ms);
     if !is_other_time(before, now.mean_ms) {
         return None;
     }

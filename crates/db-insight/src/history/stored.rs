@@ -108,10 +108,17 @@ impl Flip {
 pub(super) struct Statement {
     pub(super) seen: Vec<Seen>,
     plans: Vec<StoredPlan>,
+    /// The shape of which a flip was told last.
+    #[serde(default)]
+    pub(super) told: Option<u64>,
 }
 
 impl Statement {
     pub(super) fn keep(&mut self, plan: &Plan, seen: Seen) {
+        // What comes back later may be told again.
+        if self.told != Some(seen.shape) {
+            self.told = None;
+        }
         if self.seen.len() >= MOST_SEEN {
             self.seen.remove(0);
         }
@@ -128,9 +135,15 @@ impl Statement {
         found.cloned().unwrap_or_else(|| StoredPlan { shape, tree: format!("{}\n", Shape(shape)) })
     }
 
-    /// How long an execution typically takes in this shape: the median of all looks.
-    pub(super) fn typical(&self, shape: u64) -> Option<f64> {
-        let looks = self.seen.iter().filter(|seen| seen.shape == shape);
+    /// The looks before the statement was last run another way than in this shape.
+    pub(super) fn before(&self, shape: u64) -> &[Seen] {
+        let until = self.seen.iter().rposition(|seen| seen.shape != shape).map_or(0, |last| last + 1);
+        self.seen.get(..until).unwrap_or_default()
+    }
+
+    /// How long an execution typically took in this shape: the median of these looks.
+    pub(super) fn typical(looks: &[Seen], shape: u64) -> Option<f64> {
+        let looks = looks.iter().filter(|seen| seen.shape == shape);
         let mut times: Vec<f64> = looks.map(|seen| seen.window.mean_ms).collect();
         times.sort_by(f64::total_cmp);
         times.get(times.len() / 2).copied()

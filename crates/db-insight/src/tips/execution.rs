@@ -16,6 +16,10 @@ const MOSTLY_READING: f64 = 0.75;
 const LONG: f64 = 50.0;
 /// How long a page from the system's cache takes at most, in milliseconds.
 const CACHED_PAGE: f64 = 0.01;
+/// Fewer pages than these are read once, and stay in memory.
+const FEW_PAGES: f64 = 1000.0;
+/// Reading a table of which all is wanted may take as long, in milliseconds.
+const LONG_READ: f64 = 1000.0;
 
 pub(super) fn find(view: &View<'_>, tips: &mut Vec<Tip>) {
     tips.extend(jit(view));
@@ -117,6 +121,7 @@ fn reading(view: &View<'_>) -> Option<Tip> {
         }
     }
     let (at, _) = most?;
+    let reader = view.node(at)?;
     if view.times.share(total) < READING || total < 5.0 {
         return None;
     }
@@ -125,7 +130,11 @@ fn reading(view: &View<'_>) -> Option<Tip> {
     // A page from the system's cache takes microseconds: the query is as slow as memory, not as a disk.
     let is_short = view.times.share(total) < MOSTLY_READING && total < LONG;
     let from_cache = total < pages * CACHED_PAGE;
-    let most = if from_cache && is_short { Severity::Info } else { Severity::Critical };
+    // Of a whole table that is wanted, no index reads less.
+    let dropped = reader.sum("Rows Removed by Filter");
+    let is_wanted = reader.is("Seq Scan") && dropped <= reader.total_rows() && total < LONG_READ;
+    let is_light = from_cache && is_short || pages < FEW_PAGES && total < LONG || is_wanted;
+    let most = if is_light { Severity::Info } else { Severity::Critical };
     let evidence = format!(
         "{} pages ({:.0} MB) are read from {}",
         count(pages),

@@ -3,5 +3,6 @@
 
 mod explaining;
 mod generated;
+mod history;
 mod reading;
 mod times;

@@ -1,0 +1,96 @@
+//! The sections on tips in docs/query-optimization.md: each with a plan before and after, really made.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use db_insight::{TipCode, tips};
+use db_testkit::claims::{Figure, Size};
+use diesel_async::AsyncPgConnection;
+use serde_json::json;
+
+use crate::cases::{self, Case};
+
+/// Between these the page is made.
+const BEGIN: &str = "<!-- The rest is made by `cargo bench -p db-insight --bench claims -- page`. -->\n";
+
+/// The version that makes the page's plans: the one that is installed where nothing is fetched.
+const VERSION: u16 = 15;
+
+/// What the plans are shown without: what differs from run to run.
+const OPTIONS: &str = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF";
+
+pub(crate) fn measure(_: Size) -> Figure {
+    let made = sections();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/query-optimization.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let written = page.split_once(BEGIN).map_or("", |(_, behind)| behind);
+    let told = |code: &&TipCode| {
+        let heading = format!("### {code}\n");
+        written.split_once(&heading).is_some_and(|(_, section)| {
+            let section = section.split("\n### ").next().unwrap_or_default();
+            section.contains("Before") && section.contains("After")
+        })
+    };
+    let with_plans = TipCode::ALL.iter().filter(told).count();
+    let without: Vec<&str> =
+        TipCode::ALL.iter().filter(|code| !told(code)).map(|code| code.as_str()).collect();
+    let is_current = without_numbers(&made) == without_numbers(written);
+    let value = with_plans as f64;
+    let holds = is_current && without.is_empty();
+    let detail =
+        json!({ "tips": TipCode::ALL.len(), "without_plans": without, "page_is_as_made": is_current });
+    Figure { value, unit: "tips with a plan before and after", holds, detail }
+}
+
+/// The page's part, made anew.
+pub(crate) fn sections() -> String {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cluster = cases::server(VERSION).await;
+        let mut conn = cluster.connect(0).await.unwrap();
+        let mut page = String::new();
+        for code in TipCode::ALL {
+            let shows = |case: &Case| {
+                case.shows_a_way_out() && case.expect.first().is_some_and(|first| first == code.as_str())
+            };
+            if let Some(case) = cases::all().into_iter().find(shows) {
+                page += &section(&mut conn, *code, &case).await;
+            }
+        }
+        page
+    })
+}
+
+async fn section(conn: &mut AsyncPgConnection, code: TipCode, case: &Case) -> String {
+    let plan = case.plan(conn).await;
+    let tip = tips(&plan).into_iter().find(|tip| tip.code == code);
+    let (before, after) = case.before_and_after(conn, OPTIONS).await;
+    let mut out = format!("\n### {code}\n");
+    let _ = writeln!(out, "{}.\n", upper_first(&case.name));
+    if let Some(tip) = tip {
+        let _ = writeln!(out, "The tip is at `{}`: {}.\n", tip.node, tip.fix);
+    }
+    let _ = writeln!(out, "Before:\n\n```sql\n{};\n```\n\n```text\n{}\n```\n", case.sql, cut(&before));
+    let _ = writeln!(out, "After:\n\n```sql\n{};\n```\n\n```text\n{}\n```", case.way_out(), cut(&after));
+    out
+}
+
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().collect::<String>() + chars.as_str()).unwrap_or_default()
+}
+
+/// At most twelve lines of a plan, none longer than the page.
+fn cut(plan: &str) -> String {
+    let lines: Vec<String> = plan.lines().map(|line| line.chars().take(105).collect()).collect();
+    let mut shown = lines.iter().take(12).cloned().collect::<Vec<_>>();
+    if lines.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join("\n")
+}
+
+/// Rows of workers and kilobytes differ from run to run.
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
