@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use db_insight::Plan;
+use db_insight::{Plan, Tip, tips, tips_on_text};
 use db_testkit::Cluster;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -130,20 +130,37 @@ impl Case {
         self.after.clone().unwrap_or_else(|| self.fix.join(";\n"))
     }
 
+    /// What the plan and the text say.
+    pub(crate) fn tips(&self, plan: &Plan) -> Vec<Tip> {
+        let mut all = tips(plan);
+        all.extend(tips_on_text(&self.sql));
+        all
+    }
+
+    async fn begin(&self, conn: &mut AsyncPgConnection) {
+        conn.batch_execute("BEGIN").await.unwrap();
+        for (name, to) in &self.settings {
+            conn.batch_execute(&format!("SET LOCAL {name} = '{to}'")).await.unwrap();
+        }
+    }
+
     /// The plans of the case and of what mends it, as text.
     pub(crate) async fn before_and_after(
         &self,
         conn: &mut AsyncPgConnection,
         options: &str,
     ) -> (String, String) {
-        conn.batch_execute("BEGIN").await.unwrap();
-        for (name, to) in &self.settings {
-            conn.batch_execute(&format!("SET LOCAL {name} = '{to}'")).await.unwrap();
-        }
-        conn.batch_execute("SAVEPOINT before").await.unwrap();
+        self.begin(conn).await;
         let before = explained(conn, options, &self.sql).await;
-        conn.batch_execute("ROLLBACK TO before").await.unwrap();
-        for statement in &self.fix {
+        conn.batch_execute("ROLLBACK").await.unwrap();
+        // VACUUM runs outside transactions, and stays done.
+        let (outside, inside): (Vec<&String>, Vec<&String>) =
+            self.fix.iter().partition(|statement| statement.starts_with("VACUUM"));
+        for statement in outside {
+            conn.batch_execute(statement).await.unwrap();
+        }
+        self.begin(conn).await;
+        for statement in inside {
             conn.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
         let after = explained(conn, options, self.after.as_deref().unwrap_or(&self.sql)).await;
@@ -153,10 +170,7 @@ impl Case {
 
     /// What EXPLAIN with these options answers.
     pub(crate) async fn answer(&self, conn: &mut AsyncPgConnection, options: &str) -> String {
-        conn.batch_execute("BEGIN").await.unwrap();
-        for (name, to) in &self.settings {
-            conn.batch_execute(&format!("SET LOCAL {name} = '{to}'")).await.unwrap();
-        }
+        self.begin(conn).await;
         for statement in &self.before {
             conn.batch_execute(statement).await.unwrap();
         }

@@ -21,7 +21,8 @@ SELECT o.id FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.note 
 -- expect: row_misestimate
 -- fix: CREATE STATISTICS city_region_depend (dependencies, mcv) ON city, region FROM orders; ANALYZE orders
 -- set: work_mem = 64MB
-SELECT count(*), sum(i.quantity) FROM orders o JOIN items i ON i.order_id = o.id WHERE o.region = 'r31' AND o.city = 'city31';
+SELECT count(*), sum(i.quantity) FROM orders o JOIN items i ON i.order_id = o.id
+WHERE o.region = 'r31' AND o.city = 'city31';
 
 -- case: a function hides the estimate of a join
 -- expect: row_misestimate
@@ -95,7 +96,8 @@ SELECT count(pad) FROM fill WHERE grp < 60000;
 -- expect: jit_overhead
 -- fix: SET LOCAL jit = off
 -- set: jit = on, jit_above_cost = 0, jit_inline_above_cost = 0, jit_optimize_above_cost = 0, max_parallel_workers_per_gather = 0
-SELECT country, count(*), sum(id), avg(id), max(code) FROM customers WHERE id < 15000 AND code <> 'x' GROUP BY country;
+SELECT country, count(*), sum(id), avg(id), max(code) FROM customers
+WHERE id < 15000 AND code <> 'x' GROUP BY country;
 
 -- case: deleting a parent looks through all children
 -- expect: missing_fk_index
@@ -143,7 +145,7 @@ SELECT count(*) FROM orders WHERE coalesce(customer_id, 0) = 12;
 
 -- case: a subquery for each row
 -- expect: correlated_subquery
--- after: SELECT c.id, coalesce(o.n, 0) FROM customers c LEFT JOIN (SELECT customer_id, count(*) AS n FROM orders GROUP BY 1) o ON o.customer_id = c.id
+-- after: SELECT c.id, o.n FROM customers c LEFT JOIN (SELECT customer_id, count(*) AS n FROM orders GROUP BY 1) o ON customer_id = c.id
 SELECT c.id, (SELECT count(*) FROM orders o WHERE o.customer_id = c.id) FROM customers c;
 
 -- case: a subquery without an index for each row
@@ -167,6 +169,7 @@ SELECT * FROM orders WHERE customer_id = 12::float8;
 
 -- case: index only scan reads the table
 -- expect: index_only_heap_fetches
+-- fix: VACUUM churned
 -- set: enable_seqscan = off, enable_bitmapscan = off, max_parallel_workers_per_gather = 0
 SELECT count(v) FROM churned WHERE v BETWEEN 10 AND 90000;
 
@@ -234,14 +237,59 @@ UPDATE watched SET v = v + 1 WHERE id < 3000;
 -- expect: planning_time
 -- fix: SET LOCAL join_collapse_limit = 1
 -- set: join_collapse_limit = 12
-SELECT count(*) FROM tags a JOIN tags b USING (name) JOIN tags c USING (name) JOIN tags d USING (name) JOIN tags e USING (name)
-JOIN tags f USING (name) JOIN tags g USING (name) JOIN tags h USING (name) JOIN tags i USING (name) JOIN tags j USING (name);
+SELECT count(*) FROM tags a JOIN tags b USING (name) JOIN tags c USING (name) JOIN tags d USING (name)
+JOIN tags e USING (name) JOIN tags f USING (name) JOIN tags g USING (name) JOIN tags h USING (name)
+JOIN tags i USING (name) JOIN tags j USING (name);
 
 -- case: reads from the disk
 -- expect: io_bound
 -- fix: CREATE INDEX ON wide (k) INCLUDE (pad); SET LOCAL enable_indexscan = off
 -- set: enable_seqscan = off, enable_bitmapscan = off, max_parallel_workers_per_gather = 0
 SELECT count(pad) FROM wide WHERE k < 40000;
+
+-- case: a prefix is searched
+-- expect: prefix_pattern_without_index
+-- fix: CREATE INDEX ON orders (note text_pattern_ops)
+SELECT * FROM orders WHERE note LIKE 'order number 77777 %';
+
+-- case: a field of a document is compared
+-- expect: json_field_without_index
+-- fix: CREATE INDEX ON docs ((body ->> 'kind'))
+SELECT * FROM docs WHERE body ->> 'kind' = 'k77';
+
+-- case: an index knows only about where the rows are
+-- expect: recheck_removes_most
+-- fix: CREATE INDEX ON readings (v)
+-- set: enable_seqscan = off, max_parallel_workers_per_gather = 0
+SELECT * FROM readings WHERE v BETWEEN 100 AND 120;
+
+-- case: rows of a function do not fit into memory
+-- expect: tuplestore_on_disk
+-- fix: SET LOCAL work_mem = '64MB'
+-- set: work_mem = 64kB
+SELECT count(*) FROM generate_series(1, 300000) n;
+
+-- case: a cache of inner rows is too small
+-- expect: memoize_misses
+-- fix: ALTER TABLE visits ALTER customer_id RESET (n_distinct); ANALYZE visits; SET LOCAL enable_hashjoin = on
+-- set: work_mem = 64kB, enable_hashjoin = off, enable_mergejoin = off, max_parallel_workers_per_gather = 0
+SELECT count(c.email) FROM visits v JOIN customers c ON c.id = v.customer_id;
+
+-- case: all rows are sorted to return ten
+-- expect: sort_for_few
+-- fix: CREATE INDEX ON orders (amount)
+-- set: max_parallel_workers_per_gather = 0
+SELECT * FROM orders ORDER BY amount LIMIT 10;
+
+-- case: a query without a bound
+-- expect: unbounded_result
+-- after: SELECT id, status FROM orders WHERE id > 4711 ORDER BY id LIMIT 100
+SELECT id, status FROM orders;
+
+-- case: all columns are asked for
+-- expect: select_star
+-- after: SELECT email FROM customers ORDER BY email LIMIT 100
+SELECT * FROM customers ORDER BY email LIMIT 100;
 
 -- case: lookup by key
 -- clean

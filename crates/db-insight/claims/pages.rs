@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use db_insight::{TipCode, tips};
+use db_insight::TipCode;
 use db_testkit::claims::{Figure, Size};
 use diesel_async::AsyncPgConnection;
 use serde_json::json;
@@ -16,8 +16,11 @@ const BEGIN: &str = "<!-- The rest is made by `cargo bench -p db-insight --bench
 /// The version that makes the page's plans: the one that is installed where nothing is fetched.
 const VERSION: u16 = 15;
 
-/// What the plans are shown without: what differs from run to run.
-const OPTIONS: &str = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF";
+/// What the plans are shown with: little that differs from run to run.
+const OPTIONS: &str = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY ON, BUFFERS OFF";
+
+/// And those of which the expected rows are the matter.
+const WITH_ESTIMATES: &str = "ANALYZE, COSTS ON, TIMING OFF, SUMMARY ON, BUFFERS OFF";
 
 pub(crate) fn measure(_: Size) -> Figure {
     let made = sections();
@@ -63,12 +66,14 @@ pub(crate) fn sections() -> String {
 
 async fn section(conn: &mut AsyncPgConnection, code: TipCode, case: &Case) -> String {
     let plan = case.plan(conn).await;
-    let tip = tips(&plan).into_iter().find(|tip| tip.code == code);
-    let (before, after) = case.before_and_after(conn, OPTIONS).await;
+    let tip = case.tips(&plan).into_iter().find(|tip| tip.code == code);
+    let is_estimate = matches!(code, TipCode::RowMisestimate | TipCode::StaleStatistics);
+    let options = if is_estimate { WITH_ESTIMATES } else { OPTIONS };
+    let (before, after) = case.before_and_after(conn, options).await;
     let mut out = format!("\n### {code}\n");
     let _ = writeln!(out, "{}.\n", upper_first(&case.name));
     if let Some(tip) = tip {
-        let _ = writeln!(out, "The tip is at `{}`: {}.\n", tip.node, tip.fix);
+        let _ = writeln!(out, "The tip is at `{}`:\n\n```text\n{}\n```\n", tip.node, wrapped(&tip.fix));
     }
     let _ = writeln!(out, "Before:\n\n```sql\n{};\n```\n\n```text\n{}\n```\n", case.sql, cut(&before));
     let _ = writeln!(out, "After:\n\n```sql\n{};\n```\n\n```text\n{}\n```", case.way_out(), cut(&after));
@@ -80,17 +85,41 @@ fn upper_first(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().collect::<String>() + chars.as_str()).unwrap_or_default()
 }
 
-/// At most twelve lines of a plan, none longer than the page.
+/// In lines as wide as the page.
+fn wrapped(text: &str) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let width = lines.last().map_or(0, |line| line.chars().count());
+        if width > 0 && width + 1 + word.chars().count() > 100 {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
+/// At most twelve lines of a plan and the times behind it, none longer than the page.
 fn cut(plan: &str) -> String {
-    let lines: Vec<String> = plan.lines().map(|line| line.chars().take(105).collect()).collect();
-    let mut shown = lines.iter().take(12).cloned().collect::<Vec<_>>();
-    if lines.len() > shown.len() {
+    let short = |line: &str| line.chars().take(105).collect::<String>().trim_end().to_owned();
+    let lines: Vec<String> = plan.lines().map(short).collect();
+    let until = lines.iter().position(|line| line.starts_with("Planning Time")).unwrap_or(lines.len());
+    let (nodes, times) = lines.split_at(until);
+    let mut shown = nodes.iter().take(12).cloned().collect::<Vec<_>>();
+    if nodes.len() > shown.len() {
         shown.push("…".to_owned());
     }
+    shown.extend(times.iter().cloned());
     shown.join("\n")
 }
 
-/// Rows of workers and kilobytes differ from run to run.
+/// Times, costs, kilobytes, and what each worker got differ from run to run.
 fn without_numbers(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("Worker "));
+    let digits = |line: &str| line.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    lines.map(|line| digits(line).replace(" (originally )", "") + "\n").collect()
 }

@@ -106,6 +106,19 @@ CREATE INDEX wide_k_idx ON wide (k);
 CREATE TABLE tags (id int PRIMARY KEY, name text NOT NULL);
 INSERT INTO tags SELECT i, 'tag' || i FROM generate_series(1, 50) i;
 
-VACUUM (ANALYZE) customers, orders, items, payments, events, fill, users, wide, watched, many, tags;
+CREATE TABLE docs (id int PRIMARY KEY, body jsonb NOT NULL);
+INSERT INTO docs SELECT i, jsonb_build_object('kind', 'k' || i % 5000, 'n', i) FROM generate_series(1, 60000) i;
+
+-- Its rows are in no order of what BRIN remembers.
+CREATE TABLE readings (id int NOT NULL, v int NOT NULL);
+INSERT INTO readings SELECT i, (i::bigint * 7919) % 60000 FROM generate_series(1, 60000) i;
+CREATE INDEX readings_v_brin ON readings USING brin (v);
+
+-- The planner is told of a thousandth of the values.
+CREATE TABLE visits (id int PRIMARY KEY, customer_id int NOT NULL);
+INSERT INTO visits SELECT i, 1 + (i::bigint * 7919) % 20000 FROM generate_series(1, 60000) i;
+ALTER TABLE visits ALTER customer_id SET (n_distinct = 20);
+
+VACUUM (ANALYZE) customers, orders, items, payments, events, fill, users, wide, watched, many, tags, docs, readings, visits;
 ANALYZE churned;
 UPDATE churned SET v = v + 1;
