@@ -1,6 +1,7 @@
 //! The nouns that every crate of db-platform agrees on.
 #![doc = include_str!("../README.md")]
 
+mod bind_hashes;
 mod caller;
 mod check_status;
 mod circuit_open;
@@ -40,6 +41,7 @@ mod part;
 #[cfg(feature = "diesel")]
 mod work;
 
+pub use bind_hashes::BindHashes;
 pub use caller::{Caller, Site};
 pub use check_status::{CheckStatus, PartCheck};
 pub use circuit_open::CircuitOpen;

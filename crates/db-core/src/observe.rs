@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use crate::{Caller, Endpoint, Role, SqlState};
+use crate::{BindHashes, Caller, Endpoint, Role, SqlState};
 
 /// Names one checkout of one connection, among those of its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub struct QueryEvent<'a> {
     pub sqlstate: Option<SqlState>,
     /// Whether it was cancelled: by request, by `statement_timeout`, or because its caller went away.
     pub cancelled: bool,
+    /// Hashes of its parameters, where an observer [wants](Observe::wants_binds) them and the instrument can see them.
+    pub binds: Option<BindHashes>,
     /// The span that [`Observe::open_span`] made for it; it is closed when all observers were told.
     pub span: Option<&'a Span>,
 }
@@ -58,6 +60,7 @@ impl<'a> QueryEvent<'a> {
             failed: false,
             sqlstate: None,
             cancelled: false,
+            binds: None,
             span: None,
         }
     }
@@ -103,6 +106,11 @@ pub trait Observe: Send + Sync {
     /// A statement ended.
     fn on_query(&self, event: &QueryEvent<'_>) {
         let _ = event;
+    }
+
+    /// Whether it looks at [`QueryEvent::binds`]. It is asked once for each connection.
+    fn wants_binds(&self) -> bool {
+        false
     }
 
     /// Whether [`open_span`](Observe::open_span) would make a span now. It is asked whenever something is sent.

@@ -1,9 +1,12 @@
 //! The name of the unit of work that a task is at, so that its statements can be attributed to it.
 
 use std::cell::RefCell;
+use std::cmp::Ordering as CmpOrdering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -28,13 +31,16 @@ thread_local! {
 /// }).await;
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkScope(Arc<str>);
+#[derive(Debug, Clone)]
+pub struct WorkScope {
+    name: Arc<str>,
+    unit: u64,
+}
 
 impl WorkScope {
     /// A scope with this name.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
-        WorkScope(name.into())
+        WorkScope { name: name.into(), unit: next_unit() }
     }
 
     /// The scope that this task is in.
@@ -44,12 +50,29 @@ impl WorkScope {
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0
+        &self.name
     }
 
-    /// The same work, in this scope. An inner scope hides an outer one.
+    /// Which unit of work it is: every [`run`](WorkScope::run) is another one, also of the same name, and what is
+    /// [carried](WorkScope::carry) belongs to the one that carries it.
+    ///
+    /// ```
+    /// use db_core::WorkScope;
+    ///
+    /// # async fn run() {
+    /// let route = WorkScope::named("GET /orders");
+    /// let first = route.clone().run(async { WorkScope::current().unwrap() }).await;
+    /// let second = route.run(async { WorkScope::current().unwrap() }).await;
+    /// assert!(first == second && first.unit() != second.unit());
+    /// # }
+    /// ```
+    pub fn unit(&self) -> u64 {
+        self.unit
+    }
+
+    /// The same work, in this scope, as a unit of its own. An inner scope hides an outer one.
     pub fn run<F: Future>(self, work: F) -> InScope<F> {
-        InScope { scope: Some(self), work }
+        InScope { scope: Some(WorkScope { unit: next_unit(), ..self }), work }
     }
 
     /// The same work, in the scope that the caller is in now: for work that goes to a task of its own.
@@ -64,9 +87,41 @@ impl WorkScope {
     }
 }
 
+fn next_unit() -> u64 {
+    static UNITS: AtomicU64 = AtomicU64::new(1);
+    UNITS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl fmt::Display for WorkScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
+    }
+}
+
+/// Scopes of one name are equal.
+impl PartialEq for WorkScope {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for WorkScope {}
+
+impl Hash for WorkScope {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl PartialOrd for WorkScope {
+    fn partial_cmp(&self, other: &Self) -> Option<CmpOrdering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for WorkScope {
+    fn cmp(&self, other: &Self) -> CmpOrdering {
+        self.name.cmp(&other.name)
     }
 }
 

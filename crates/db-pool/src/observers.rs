@@ -56,6 +56,11 @@ impl Observers {
         }
     }
 
+    /// Whether one of them looks at the parameters' hashes.
+    pub(crate) fn want_binds(&self) -> bool {
+        self.all.iter().any(|observer| foreign::call(|| observer.wants_binds()).unwrap_or(false))
+    }
+
     /// Whether one of them makes spans now.
     pub(crate) fn want_spans(&self) -> bool {
         self.all.iter().any(|observer| foreign::call(|| observer.wants_spans()).unwrap_or(false))

@@ -4,6 +4,7 @@
 //! word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What it cannot see is a
 //! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
 
+mod binds;
 mod calls;
 mod catalog;
 mod fingerprint;
@@ -56,10 +57,11 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(endpoint: Endpoint, observers: Observers, tapped: bool) -> Arc<Self> {
+        let session = Session::new(observers.want_binds());
         Arc::new(Wire {
             endpoint,
             observers,
-            session: Mutex::default(),
+            session: Mutex::new(session),
             settled: Notify::new(),
             lost: AtomicBool::new(false),
             tapped,
@@ -183,6 +185,7 @@ impl Wire {
         event.failed = request.failed;
         event.sqlstate = request.code;
         event.cancelled = request.is_cancelled();
+        event.binds = request.binds;
         event.span = request.span.as_ref();
         self.observers.tell(|observer| observer.on_query(&event));
     }

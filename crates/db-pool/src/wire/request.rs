@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{Caller, SqlState};
+use db_core::{BindHashes, Caller, SqlState};
 
 use super::{Known, Leftover};
 
@@ -110,6 +110,8 @@ pub(crate) struct Request {
     pub(crate) is_simple: bool,
     /// Whether the server has come to run a statement, beyond parsing and binding it.
     pub(crate) at_work: bool,
+    /// Hashes of the parameters that were bound last, where somebody wants them.
+    pub(crate) binds: Option<BindHashes>,
     /// The span that times it; none until that was asked for.
     pub(crate) span: Option<tracing::Span>,
 }
@@ -129,6 +131,7 @@ impl Request {
             code: None,
             is_simple: false,
             at_work: false,
+            binds: None,
             span: None,
         }
     }

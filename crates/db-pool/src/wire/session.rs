@@ -15,7 +15,7 @@ use super::parameters::Parameters;
 use super::request::{Finished, Foreign, Kind, Request, Statement};
 use super::server_error::{ServerError, leading_text};
 use super::staleness::Staleness;
-use super::{Known, Leftover};
+use super::{Known, Leftover, binds};
 
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
@@ -69,6 +69,8 @@ pub(crate) struct Session {
     ready: bool,
     /// Whether anything ran since it was checked out.
     ran: bool,
+    /// Whether an observer wants the parameters' hashes.
+    hash_binds: bool,
     pub(super) requests: VecDeque<Request>,
     /// Whether someone waits until there are none.
     awaited: bool,
@@ -111,6 +113,11 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
 }
 
 impl Session {
+    /// Before anything was said; with `hash_binds` the parameters are hashed.
+    pub(super) fn new(hash_binds: bool) -> Self {
+        Session { hash_binds, ..Session::default() }
+    }
+
     /// Requests that were written and not answered, and that do more than close a statement.
     pub(crate) fn unanswered(&self) -> usize {
         self.requests.iter().filter(|request| request.kind > Kind::Close).count()
@@ -308,11 +315,14 @@ impl Session {
             }
             b'B' => {
                 let names = text(frame.body).and_then(|(_, rest)| text(rest));
+                let binds = names.filter(|_| self.hash_binds).map(|(_, values)| binds::hashes(values));
                 let bound = names.and_then(|(name, _)| self.prepared.get(name));
                 if bound.map(Arc::as_ptr) != self.bound.as_ref().map(Arc::as_ptr) {
                     self.bound = bound.cloned();
                 }
-                self.building().does(Kind::Prepare);
+                let request = self.building();
+                request.does(Kind::Prepare);
+                request.binds = binds;
             }
             b'E' => {
                 let bound = self.bound.clone();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use db_core::{Checkout, DatabaseUrl, LinkEvent, Observe, QueryEvent, Role, SqlState, WorkScope};
+use db_core::{BindHashes, Checkout, DatabaseUrl, LinkEvent, Observe, QueryEvent, Role, SqlState, WorkScope};
 use db_pool::{ConnectConfig, Connector, Pool};
 use db_testkit::{Cluster, TestDatabase, until};
 use diesel::sql_types::Integer;
@@ -186,4 +186,38 @@ async fn a_link_that_is_lost_and_a_server_that_is_promoted_are_reported() {
     assert!(!ear.heard("lost"));
     other.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())").await.unwrap_err();
     until("the loss is reported", async || ear.heard("lost")).await;
+}
+
+#[derive(Default)]
+struct Hashes(Mutex<Vec<Option<BindHashes>>>);
+
+impl Observe for Hashes {
+    fn wants_binds(&self) -> bool {
+        true
+    }
+
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        if event.statement.starts_with("SELECT $1") {
+            self.0.lock().unwrap().push(event.binds);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_wants_hashes_of_parameters_can_tell_equal_values_from_others() {
+    let database = TestDatabase::empty().await.unwrap();
+    let heard = Arc::new(Hashes::default());
+    let url: DatabaseUrl = database.url().parse().unwrap();
+    let endpoint = url.hosts()[0].clone();
+    let observer: Arc<dyn Observe> = Arc::clone(&heard) as Arc<dyn Observe>;
+    let connector = Connector::new(url, ConnectConfig::default()).observed_by([observer]);
+    let pool = Pool::open(connector, endpoint, pool_config(2));
+    let mut conn = pool.get().await.unwrap();
+    for value in [42, 42, 43] {
+        diesel::select(value.into_sql::<Integer>()).get_result::<i32>(&mut conn).await.unwrap();
+    }
+    let heard = heard.0.lock().unwrap().clone();
+    let [Some(one), Some(same), Some(other)] = heard[..] else { panic!("{heard:?}") };
+    assert_eq!((one, one.count()), (same, 1));
+    assert_ne!(one, other);
 }
