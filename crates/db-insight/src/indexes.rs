@@ -20,6 +20,8 @@ mod suggestion;
 mod widen;
 mod workload;
 
+use std::time::Duration;
+
 use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde_json::Value;
@@ -67,6 +69,9 @@ pub struct AdviceConfig {
     pub prove: Prove,
     /// The greatest table, in bytes, that [`Prove::Build`] copies.
     pub largest_copy: u64,
+    /// How long [`Prove::Build`] may build. What is not proven by then is advised by the model, and a note says which
+    /// statements those are.
+    pub build_within: Duration,
 }
 
 impl Default for AdviceConfig {
@@ -77,6 +82,7 @@ impl Default for AdviceConfig {
             fewest_rows: 1000.0,
             prove: Prove::Auto,
             largest_copy: 2 << 30,
+            build_within: Duration::from_secs(60),
         }
     }
 }
@@ -101,7 +107,7 @@ pub struct Advice {
 pub struct Note {
     /// The statement, if it is about one.
     pub case: Value,
-    /// A word for programs: `not_analysed`, `invalid_index`, `not_planned`, `young_statistics`, `rewrite`, …
+    /// A word for programs: `not_analysed`, `invalid_index`, `not_planned`, `young_statistics`, `not_proven`, `rewrite`, …
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -185,6 +191,7 @@ async fn advise_in(
     for query in workload {
         selector.read(session, query, &mut advice.notes).await;
     }
+    prover.begin();
     let result = selector.choose(session, &mut prover, &mut advice).await;
     prover.close(session).await?;
     result?;

@@ -6,6 +6,7 @@
 
 mod shape;
 mod trace;
+mod watch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -14,6 +15,7 @@ use std::fmt;
 use db_statement::{Fingerprint, ValueRole, values};
 
 pub use trace::{InvalidTrace, Label, Trace, Verdict, read_traces};
+pub use watch::{RepeatsMode, RepeatsWatch};
 
 use shape::{Kind, Shape};
 

@@ -1,6 +1,7 @@
 //! Proves an index by the planner itself: hypothetical ones by HypoPG, real ones on temporary copies.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use db_core::Error;
 use diesel::QueryableByName;
@@ -23,8 +24,35 @@ pub(crate) enum Prover {
     Build {
         copied: BTreeSet<i64>,
         largest: u64,
+        time: BuildTime,
     },
     Model,
+}
+
+/// How long may be built.
+pub(crate) struct BuildTime {
+    within: Duration,
+    /// When it began.
+    since: Instant,
+    /// The session's own limit for a statement, in milliseconds; 0 is none.
+    own_limit: i64,
+}
+
+impl BuildTime {
+    /// Milliseconds that are left, none when it is over.
+    fn left(&self) -> Option<i64> {
+        let left = self.within.checked_sub(self.since.elapsed())?.as_millis();
+        // The server takes no more.
+        let left = i64::try_from(left).unwrap_or(i64::MAX).min(i64::from(i32::MAX));
+        if left == 0 { None } else { Some(left) }
+    }
+
+    /// What ends the next statement when the time is over; the session's own limit stays.
+    fn limit(&self) -> Option<String> {
+        let left = self.left()?;
+        let limit = if self.own_limit > 0 { left.min(self.own_limit) } else { left };
+        Some(format!("SET LOCAL statement_timeout = {limit}"))
+    }
 }
 
 /// What the planner made of a set of indexes.
@@ -42,9 +70,9 @@ struct Name {
 }
 
 #[derive(QueryableByName)]
-struct Bytes {
+struct Number {
     #[diesel(sql_type = BigInt)]
-    bytes: i64,
+    number: i64,
 }
 
 impl Prover {
@@ -71,7 +99,18 @@ impl Prover {
                 let begin = "BEGIN READ WRITE";
                 session.conn.batch_execute(begin).await.map_err(Error::from)?;
                 session.in_transaction = true;
-                Ok(Prover::Build { copied: BTreeSet::new(), largest: config.largest_copy })
+                let own_limit: Number = diesel::sql_query(
+                    "SELECT setting::int8 AS number FROM pg_settings WHERE name = 'statement_timeout'",
+                )
+                .get_result(&mut *session.conn)
+                .await
+                .map_err(Error::from)?;
+                let time = BuildTime {
+                    within: config.build_within,
+                    since: Instant::now(),
+                    own_limit: own_limit.number,
+                };
+                Ok(Prover::Build { copied: BTreeSet::new(), largest: config.largest_copy, time })
             }
         }
     }
@@ -105,8 +144,23 @@ impl Prover {
 
     /// Makes the copy of a table on which indexes are built, where they are built at all.
     pub(crate) async fn copy_table(&mut self, session: &mut Session<'_>, catalog: &Catalog, table: i64) {
-        if let (Prover::Build { copied, largest }, Some(table)) = (self, catalog.by_oid(table)) {
-            copy(session, table, copied, *largest).await;
+        if let (Prover::Build { copied, largest, time }, Some(table)) = (self, catalog.by_oid(table)) {
+            copy(session, table, copied, *largest, time).await;
+        }
+    }
+
+    /// The time to build begins now.
+    pub(crate) fn begin(&mut self) {
+        if let Prover::Build { time, .. } = self {
+            time.since = Instant::now();
+        }
+    }
+
+    /// How long it could build, if that time is over.
+    pub(crate) fn over(&self) -> Option<Duration> {
+        match self {
+            Prover::Build { time, .. } if time.left().is_none() => Some(time.within),
+            _ => None,
         }
     }
 
@@ -120,11 +174,11 @@ impl Prover {
     ) -> Option<Proof> {
         match self {
             Prover::HypoPg(schema) => by_hypopg(session, catalog, query, specs, schema).await,
-            Prover::Build { copied, largest } => {
+            Prover::Build { copied, largest, time } => {
                 for spec in specs {
-                    copy(session, catalog.by_oid(spec.table)?, copied, *largest).await?;
+                    copy(session, catalog.by_oid(spec.table)?, copied, *largest, time).await?;
                 }
-                by_building(session, catalog, query, specs).await
+                by_building(session, catalog, query, specs, time).await
             }
             Prover::Model => None,
         }
@@ -153,13 +207,13 @@ async fn by_hypopg(
         .await;
         names.insert(made.ok()?.name);
     }
-    let size: Result<Bytes, _> = diesel::sql_query(format!(
-        "SELECT coalesce(sum({schema}.hypopg_relation_size(indexrelid)), 0)::int8 AS bytes FROM {schema}.hypopg()"
+    let size: Result<Number, _> = diesel::sql_query(format!(
+        "SELECT coalesce(sum({schema}.hypopg_relation_size(indexrelid)), 0)::int8 AS number FROM {schema}.hypopg()"
     ))
     .get_result(&mut *session.conn)
     .await;
     if let Ok(size) = size {
-        bytes = size.bytes as f64;
+        bytes = size.number as f64;
     }
     let reading = replanned(session, query).await;
     session.conn.batch_execute(&reset).await.ok()?;
@@ -179,6 +233,7 @@ async fn copy(
     table: &Table,
     copied: &mut BTreeSet<i64>,
     largest: u64,
+    time: &BuildTime,
 ) -> Option<()> {
     if copied.contains(&table.oid) {
         return Some(());
@@ -192,6 +247,7 @@ async fn copy(
         "CREATE TEMP TABLE {name} (LIKE {from} INCLUDING ALL EXCLUDING GENERATED EXCLUDING IDENTITY) ON COMMIT DROP; \
          INSERT INTO pg_temp.{name} SELECT * FROM {from}; ANALYZE pg_temp.{name}"
     );
+    let sql = format!("{}; {sql}; SET LOCAL statement_timeout = {}", time.limit()?, time.own_limit);
     guarded(session, &sql).await?;
     copied.insert(table.oid);
     Some(())
@@ -206,7 +262,8 @@ async fn guarded(session: &mut Session<'_>, sql: &str) -> Option<()> {
             Some(())
         }
         Err(_) => {
-            let _ = session.conn.batch_execute("ROLLBACK TO SAVEPOINT db_insight").await;
+            let end = "ROLLBACK TO SAVEPOINT db_insight; RELEASE SAVEPOINT db_insight";
+            let _ = session.conn.batch_execute(end).await;
             None
         }
     }
@@ -217,10 +274,12 @@ async fn by_building(
     catalog: &Catalog,
     query: &Query,
     specs: &[&Spec],
+    time: &BuildTime,
 ) -> Option<Proof> {
     session.conn.batch_execute("SAVEPOINT db_insight_index").await.ok()?;
-    let proof = build(session, catalog, query, specs).await;
-    let _ = session.conn.batch_execute("ROLLBACK TO SAVEPOINT db_insight_index").await;
+    let proof = build(session, catalog, query, specs, time).await;
+    let end = "ROLLBACK TO SAVEPOINT db_insight_index; RELEASE SAVEPOINT db_insight_index";
+    let _ = session.conn.batch_execute(end).await;
     proof
 }
 
@@ -229,13 +288,14 @@ async fn build(
     catalog: &Catalog,
     query: &Query,
     specs: &[&Spec],
+    time: &BuildTime,
 ) -> Option<Proof> {
     let mut names = BTreeSet::new();
     for (at, spec) in specs.iter().enumerate() {
         let table = catalog.by_oid(spec.table)?;
         let name = format!("db_insight_{at}");
         let target = format!("pg_temp.{}", quoted(&table.name));
-        let mut sql = format!("CREATE INDEX {name} ON {}", spec.definition(&target));
+        let mut sql = format!("{}; CREATE INDEX {name} ON {}", time.limit()?, spec.definition(&target));
         if spec.has_expression() {
             sql.push_str(&format!("; ANALYZE {target}"));
         }
@@ -244,13 +304,13 @@ async fn build(
     }
     let list = names.iter().map(|name| format!("pg_relation_size('pg_temp.{name}')")).collect::<Vec<_>>();
     let sum = if list.is_empty() { "0::int8".to_owned() } else { list.join(" + ") };
-    let size: Bytes =
-        diesel::sql_query(format!("SELECT {sum} AS bytes")).get_result(&mut *session.conn).await.ok()?;
+    let size: Number =
+        diesel::sql_query(format!("SELECT {sum} AS number")).get_result(&mut *session.conn).await.ok()?;
     let reading = replanned(session, query).await?;
     // A statement that names the schema reads the table itself.
     if !reading.scans.iter().any(|scan| scan.schema.starts_with("pg_temp")) {
         return None;
     }
     let used = names.iter().all(|name| reading.indexes.contains(name));
-    Some(Proof { cost: reading.cost, used, bytes: size.bytes as f64 })
+    Some(Proof { cost: reading.cost, used, bytes: size.number as f64 })
 }

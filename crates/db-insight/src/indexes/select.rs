@@ -4,6 +4,7 @@ mod record;
 mod weigh;
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use super::candidate::{Subject, order_keys};
 use super::catalog::{Catalog, Table};
@@ -22,6 +23,9 @@ use weigh::{literals, smallest_of_best};
 
 /// How many candidates of a scan are proven.
 const MOST_PROVEN: usize = 8;
+
+/// How many of them are built, which takes a pass over the table each.
+const MOST_BUILT: usize = 4;
 
 /// How many indexes one statement gets.
 const MOST_INDEXES: usize = 4;
@@ -138,7 +142,7 @@ impl<'a> Selector<'a> {
         for case in 0..self.read.len() {
             let Some((query, reading)) = self.read.get(case).cloned() else { continue };
             let choices = self.of_statement(session, &query, &reading, &mut advice.notes).await?;
-            chosen.extend(self.best(session, prover, case, choices).await);
+            chosen.extend(self.best(session, prover, case, choices, &mut advice.notes).await);
             chosen.extend(self.of_deletes(case, &reading));
         }
         let chosen = self.merged(session, prover, chosen).await?;
@@ -319,6 +323,7 @@ impl<'a> Selector<'a> {
         prover: &mut Prover,
         case: usize,
         scans: Vec<Vec<Choice>>,
+        notes: &mut Vec<Note>,
     ) -> Vec<Chosen> {
         let Some((query, reading)) = self.read.get(case) else { return Vec::new() };
         let provable = |choice: &Choice| {
@@ -337,7 +342,12 @@ impl<'a> Selector<'a> {
                     chosen.extend(found);
                 }
                 // A copy that the statement does not see, or that there is no room for, proves nothing.
-                None => by_model.extend(to_prove),
+                None => {
+                    if let Some(within) = prover.over() {
+                        notes.push(not_proven(query, within));
+                    }
+                    by_model.extend(to_prove);
+                }
             }
         }
         let mut best: Vec<Choice> = by_model.iter().filter_map(|choices| smallest_of_best(choices)).collect();
@@ -388,7 +398,8 @@ impl<'a> Selector<'a> {
         let mut any = false;
         for mut choices in scans.iter().cloned() {
             choices.sort_by(|a, b| b.saved.total_cmp(&a.saved));
-            choices.truncate(MOST_PROVEN);
+            let built = matches!(prover, Prover::Build { .. });
+            choices.truncate(if built { MOST_BUILT } else { MOST_PROVEN });
             pool.extend(choices);
         }
         let mut base = reading.cost;
@@ -432,6 +443,10 @@ impl<'a> Selector<'a> {
             if pool.is_empty() || cost < 0.05 * base {
                 break;
             }
+        }
+        if prover.over().is_some() {
+            // Half a comparison is none.
+            return None;
         }
         let share = if base > 0.0 { cost / base } else { 1.0 };
         if any { Some((taken, reading.cost * share)) } else { None }
@@ -486,4 +501,12 @@ impl<'a> Selector<'a> {
         }
         Ok(chosen)
     }
+}
+
+fn not_proven(query: &Query, within: Duration) -> Note {
+    let text = format!(
+        "its indexes were not built: {} s were over; they are advised by the model. Give it longer          (`build_within`), or a workload with fewer statements",
+        within.as_secs()
+    );
+    Note { case: query.id.clone(), code: "not_proven", message: text }
 }

@@ -58,6 +58,11 @@ impl<'a> Session<'a> {
         let reset = "RESET default_transaction_read_only; RESET max_parallel_workers_per_gather; RESET jit; \
             RESET plan_cache_mode";
         self.conn.batch_execute(reset).await.map_err(Error::from)?;
+        if self.has_prepared {
+            // The next advice on this connection takes the same name.
+            let deallocate = format!("DEALLOCATE {PREPARED}");
+            self.conn.batch_execute(&deallocate).await.map_err(Error::from)?;
+        }
         Ok(())
     }
 
@@ -81,9 +86,16 @@ impl<'a> Session<'a> {
     }
 
     async fn back_if(&mut self, failed: bool) {
-        if self.in_transaction && failed {
-            let _ = self.conn.batch_execute("ROLLBACK TO SAVEPOINT db_insight_ask").await;
+        if !self.in_transaction {
+            return;
         }
+        // Savepoints that stay would nest as deep as there are questions.
+        let end = if failed {
+            "ROLLBACK TO SAVEPOINT db_insight_ask; RELEASE SAVEPOINT db_insight_ask"
+        } else {
+            "RELEASE SAVEPOINT db_insight_ask"
+        };
+        let _ = self.conn.batch_execute(end).await;
     }
 
     async fn prepare_unmarked(&mut self, query: &Query) -> Result<Prepared, String> {
@@ -151,7 +163,11 @@ impl<'a> Session<'a> {
             return false;
         }
         let made = self.conn.batch_execute(&sql).await.is_ok();
-        let end = if inside { "ROLLBACK TO SAVEPOINT db_insight_try" } else { "ROLLBACK" };
+        let end = if inside {
+            "ROLLBACK TO SAVEPOINT db_insight_try; RELEASE SAVEPOINT db_insight_try"
+        } else {
+            "ROLLBACK"
+        };
         let _ = self.conn.batch_execute(end).await;
         made
     }

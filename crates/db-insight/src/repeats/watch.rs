@@ -1,6 +1,6 @@
 //! Watches a service's statements for repeats: a unit of work is judged when it has been quiet for a while.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use db_core::{BindHashes, Checkout, Measure, MeasureKind, Observe, QueryEvent, Site, WorkScope};
 #[cfg(feature = "diesel")]
 use db_core::{Part, Running};
+use foldhash::fast::RandomState;
 
 use super::{Execution, Finding, LONGEST_GAP_MS, Label, find};
 
@@ -42,7 +43,7 @@ pub enum RepeatsMode {
 /// use db_insight::repeats::{RepeatsMode, RepeatsWatch};
 ///
 /// let watch = RepeatsWatch::new(RepeatsMode::Metric);
-/// // … `Db::connect_with(config, [watch.part()])`, and a request in `WorkScope::named("GET /orders").run(…)`
+/// // … `Db::connect_with(config, [watch.part()])`, and a request in `WorkScope::named("GET /orders").run(…)` …
 /// watch.assert_no_n_plus_one();
 /// ```
 #[derive(Clone)]
@@ -60,10 +61,10 @@ struct Watching {
 
 #[derive(Default)]
 struct Units {
-    open: HashMap<u64, Unit>,
+    open: HashMap<u64, Unit, RandomState>,
     /// Room of units that were judged, to be used again.
     spare: Vec<Vec<Ran>>,
-    statements: HashMap<Arc<str>, ()>,
+    statements: HashSet<Arc<str>, RandomState>,
 }
 
 struct Unit {
@@ -182,14 +183,14 @@ impl Observe for Watching {
         if open.len() >= MOST_UNITS && !open.contains_key(&scope.unit()) {
             return;
         }
-        let statement = match statements.get_key_value(event.statement) {
-            Some((known, ())) => Arc::clone(known),
+        let statement = match statements.get(event.statement) {
+            Some(known) => Arc::clone(known),
             None => {
                 if statements.len() >= MOST_STATEMENTS {
                     statements.clear();
                 }
                 let new: Arc<str> = event.statement.into();
-                statements.insert(Arc::clone(&new), ());
+                statements.insert(Arc::clone(&new));
                 new
             }
         };

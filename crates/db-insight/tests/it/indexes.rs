@@ -1,11 +1,13 @@
 //! Which indexes the advisor suggests, and that each can be made and helps.
 
-use db_insight::indexes::{Advice, Prove};
+use std::time::Duration;
+
+use db_insight::indexes::{Advice, AdviceConfig, Prove, Query, advise};
 use db_testkit::TestkitError;
 use diesel::QueryableByName;
 use diesel::sql_types::Json;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::shop::{advice, shop};
 
@@ -66,7 +68,7 @@ const HELPED: &[Case] = &[
     ),
     ("SELECT max(total) FROM orders", &[], &["orders USING btree (total)"]),
     ("DELETE FROM customers WHERE id = $1", &["7"], &["orders USING btree (customer_id)"]),
-    ("SELECT * FROM events WHERE user_id = 77", &[], &["events USING btree (user_id)"]),
+    ("SELECT * FROM events WHERE user_id = 77", &[], &["events USING btree (user_id) INCLUDE (at, id)"]),
     (
         "SELECT c.id, x.id FROM customers c CROSS JOIN LATERAL
          (SELECT o.id FROM orders o WHERE o.customer_id = c.id ORDER BY o.id DESC LIMIT 3) x WHERE c.id < 20",
@@ -146,22 +148,32 @@ async fn cost(conn: &mut AsyncPgConnection, sql: &str, params: &[&str]) -> f64 {
 async fn each_suggestion_can_be_made_as_it_is_written_and_saves_half() -> Result<(), TestkitError> {
     let (_database, mut conn) = shop().await?;
     for (sql, params, _) in HELPED {
-        let found = advice(&mut conn, Prove::Model, &[(sql, params)]).await;
-        let before = cost(&mut conn, sql, params).await;
-        for one in &found.suggestions {
-            for statement in one.requires.iter().map(String::as_str).chain(one.create.split(";\n")) {
-                conn.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let (mut made, mut before) = (Vec::new(), cost(&mut conn, sql, params).await);
+        // With them there, more is only suggested if it halves what is left.
+        for round in 0.. {
+            let found = advice(&mut conn, Prove::Model, &[(sql, params)]).await;
+            assert!(
+                found.suggestions.is_empty() == (round > 0) || round == 1,
+                "{sql}: {:?}",
+                found.suggestions
+            );
+            if found.suggestions.is_empty() {
+                break;
             }
-        }
-        // What a foreign key costs is in no plan.
-        if !sql.starts_with("DELETE") {
+            for one in &found.suggestions {
+                for statement in one.requires.iter().map(String::as_str).chain(one.create.split(";\n")) {
+                    conn.batch_execute(statement)
+                        .await
+                        .unwrap_or_else(|error| panic!("{statement}: {error}"));
+                }
+            }
             let after = cost(&mut conn, sql, params).await;
-            assert!(after <= before * 0.5, "{sql}: {before} and then {after}");
-            // With it there, nothing more is suggested.
-            let again = advice(&mut conn, Prove::Model, &[(sql, params)]).await;
-            assert_eq!(of(&again, sql), Vec::<String>::new(), "{sql}");
+            // What a foreign key costs is in no plan.
+            assert!(sql.starts_with("DELETE") || after <= before * 0.5, "{sql}: {before} and then {after}");
+            before = after;
+            made.extend(found.suggestions);
         }
-        for one in &found.suggestions {
+        for one in made {
             conn.batch_execute(one.migration.down.trim_end_matches(";\n")).await.unwrap();
         }
     }
@@ -243,5 +255,26 @@ async fn nothing_behind_a_semicolon_is_run() -> Result<(), TestkitError> {
     let found = advice(&mut conn, Prove::Build, &[(sql, &[]), (params, &["1); DROP TABLE small; --"])]).await;
     assert!(found.suggestions.is_empty());
     conn.batch_execute("SELECT FROM small").await.expect("the table is there");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_could_not_be_built_in_time_is_named_and_advised_by_the_model() -> Result<(), TestkitError> {
+    let (_database, mut conn) = shop().await?;
+    let query = Query {
+        id: json!("by customer"),
+        sql: "SELECT * FROM orders WHERE customer_id = $1".to_owned(),
+        params: vec!["42".to_owned()],
+        calls_per_day: None,
+    };
+    let config = AdviceConfig {
+        prove: Prove::Build,
+        build_within: Duration::from_millis(1),
+        ..AdviceConfig::default()
+    };
+    let found = advise(&mut conn, &[query], &config).await.expect("the server answers");
+    assert_eq!(found.suggestions[0].proof, "model");
+    assert!(found.notes.iter().any(|note| note.code == "not_proven" && note.case == "by customer"));
+    conn.batch_execute("SELECT count(*) FROM orders").await.expect("the session is as it was");
     Ok(())
 }

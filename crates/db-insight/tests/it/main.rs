@@ -1,14 +1,17 @@
-//! What the crate promises of plans, by plans that real servers make.
+//! What the crate promises of plans and indexes, on real servers.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 #[path = "../../claims/cases.rs"]
 #[expect(dead_code, reason = "what only the measuring needs")]
 mod cases;
+mod drops;
 mod explaining;
 mod generated;
 mod history;
+mod indexes;
 mod page;
 #[path = "../../claims/pages.rs"]
 mod pages;
 mod reading;
+mod shop;
 mod times;

@@ -48,7 +48,7 @@ pub(crate) async fn shop() -> Result<(TestDatabase, AsyncPgConnection), TestkitE
     .await?;
     let mut conn = database.connect().await?;
     // Statistics do not go along with a template's rows in every version.
-    conn.batch_execute("VACUUM ANALYZE").await.expect("the tables are ours");
+    conn.batch_execute("VACUUM ANALYZE").await.unwrap();
     Ok((database, conn))
 }
 
@@ -67,7 +67,5 @@ pub(crate) async fn advice(
             calls_per_day: None,
         })
         .collect();
-    advise(conn, &workload, &AdviceConfig { prove, ..AdviceConfig::default() })
-        .await
-        .expect("the server answers")
+    advise(conn, &workload, &AdviceConfig { prove, ..AdviceConfig::default() }).await.unwrap()
 }
