@@ -3,6 +3,7 @@
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
+mod alarms;
 #[path = "../../db-backup/tests/it/front.rs"]
 mod front;
 mod memory;
@@ -14,6 +15,8 @@ mod put_only;
 mod run;
 #[path = "../tests/it/server.rs"]
 mod server;
+#[path = "../tests/it/webhook.rs"]
+mod webhook;
 
 use std::io::Read;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -32,6 +35,15 @@ const CLAIMS: &[Claim] = &[
         target: "64 MB",
         fails_without: "crates/db-backup/src/buffers.rs: self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);",
         measure: memory::measure,
+    },
+    Claim {
+        id: "backup-4b",
+        sentence: "An agent tells within 10 s of a segment that was deleted, of one that another server has archived, of an \
+                   archive_command that fails, and, as soon as a segment has waited as long as BACKUP_LATE_AFTER says, of that \
+                   (3 times each; nightly 20).",
+        target: "10 s",
+        fails_without: "crates/db-backup/src/wal/status.rs: status.findings.extend(of_server(&side, &segments, segment_bytes, late_after));",
+        measure: alarms::measure,
     },
     Claim {
         id: "backup-10",
@@ -55,16 +67,11 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(live: &Live) -> Agent {
+    fn start(live: &Live, arguments: &[&str]) -> Agent {
         let log = tempfile::NamedTempFile::new().unwrap();
         let mut command = Command::new(DBCTL);
-        command.arg("--settings").arg(live.path("dbctl.env")).args([
-            "agent",
-            "--metrics",
-            "off",
-            "--now",
-            "backup",
-        ]);
+        command.arg("--settings").arg(live.path("dbctl.env")).args(["agent", "--metrics", "off"]);
+        command.args(arguments);
         command.env("RUST_LOG", "info").stdin(Stdio::null()).stdout(Stdio::null());
         Agent { child: command.stderr(log.reopen().unwrap()).spawn().unwrap(), log }
     }
@@ -114,7 +121,8 @@ async fn once() -> (usize, Option<String>) {
     let live = Live::start("BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nAPP_ENV=test").await;
     live.json(&["backup", "init"]).await;
     live.run("CREATE TABLE filler AS SELECT g, md5(g::text) FROM generate_series(1, 300000) g").await;
-    let agents = [Agent::start(&live), Agent::start(&live)];
+    let now = ["--now", "backup"];
+    let agents = [Agent::start(&live, &now), Agent::start(&live, &now)];
     let began = Instant::now();
     let is_over = |agent: &Agent| {
         let said = agent.said();

@@ -3,6 +3,7 @@
 mod figures;
 mod jobs;
 mod page;
+mod receiver;
 mod reports;
 mod tell;
 mod watch;
@@ -31,8 +32,9 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
     if let Some(directory) = &command.reports {
         jobs.extend(reports::jobs(&ground, directory)?);
     }
-    let collects_only = command.collect != Collect::Off && command.metrics.is_some() && !command.plan;
-    if jobs.is_empty() && !collects_only {
+    let collects = command.collect != Collect::Off && command.metrics.is_some();
+    let receives = ground.receive_slot().is_some();
+    if jobs.is_empty() && (command.plan || !collects && !receives) {
         return Err(CliError::NoJobs);
     }
     if command.plan {
@@ -68,7 +70,10 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         }
         None => None,
     };
-    let _watch = ground.watch_every().map(|every| watch::start(Arc::clone(&ground), tell, every));
+    let receiver = ground
+        .receive_slot()
+        .map(|slot| receiver::Receiver::start(Arc::clone(&ground), Arc::clone(&tell), slot.to_owned()));
+    let watch = ground.watch_every().map(|every| watch::start(Arc::clone(&ground), tell, every));
     for name in &command.now {
         scheduler.run_now(name)?;
     }
@@ -80,6 +85,12 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
         // A second signal is a person who does not want to wait.
         () = interrupt::interrupted() => return Ok(ExitCode::from(crate::INTERRUPTED)),
     };
+    if let Some(watch) = watch {
+        watch.end().await;
+    }
+    if let Some(receiver) = receiver {
+        receiver.end().await;
+    }
     notifier.shutdown(LAST_MESSAGES).await;
     for name in &stopped.cancelled {
         eprintln!("dbctl: the run of {name} was cancelled");

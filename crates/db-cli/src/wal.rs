@@ -1,13 +1,14 @@
 //! `dbctl wal`: what the server calls for each file of its log, and whether the archive is whole.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use db_platform::backup::Progress;
 use db_platform::backup::wal::{
-    FetchConfig, Fetched, PushConfig, ReceiveConfig, fetch, push, pushed_before, receive, status,
+    FetchConfig, Fetched, PushConfig, ReceiveConfig, Received, fetch, push, pushed_before, receive, status,
 };
+use db_platform::backup::{Observer, Progress, Repository};
 use db_platform::{BackupDial, Class, Classify};
 use serde_json::json;
 
@@ -66,28 +67,37 @@ async fn receive_all(command: &Receive, options: &Options) -> Result<ExitCode, C
         compression: settings.compression,
         ..ReceiveConfig::new(connect::config(options)?.direct_url)
     };
+    let stop = std::pin::pin!(interrupt::from_now_on());
+    if let Some(received) = receive_until(&repository, &config, stop, &quiet).await? {
+        let text = format!("received up to {} on timeline {}", received.position, received.timeline);
+        let value = json!({ "position": received.position.to_string(), "timeline": received.timeline, "segments": received.segments });
+        say::result(options.json, &text, &value);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Receives until `stop` is ready; a server that goes away is waited for. None where it was away at the end.
+pub(crate) async fn receive_until(
+    repository: &Repository,
+    config: &ReceiveConfig,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    observer: &Observer,
+) -> Result<Option<Received>, CliError> {
     let mut pause = FIRST_PAUSE;
-    let stop = interrupt::from_now_on();
-    let mut stop = std::pin::pin!(stop);
     loop {
         let began = Instant::now();
-        match receive(&repository, &config, &BackupDial, stop.as_mut(), &quiet).await {
-            Ok(received) => {
-                let text = format!("received up to {} on timeline {}", received.position, received.timeline);
-                let value = json!({ "position": received.position.to_string(), "timeline": received.timeline, "segments": received.segments });
-                say::result(options.json, &text, &value);
-                return Ok(ExitCode::SUCCESS);
-            }
+        match receive(repository, config, &BackupDial, stop.as_mut(), observer).await {
+            Ok(received) => return Ok(Some(received)),
             // The server is restarted, fails over, or is not there yet: what it keeps for the slot is fetched later.
             Err(error) if error.class() != Class::Permanent || began.elapsed() > LONGEST_PAUSE => {
                 pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
-                tracing::warn!("receiving goes on in {pause:?}: {error}");
+                observer(Progress::Warning(format!("receiving goes on in {pause:?}: {error}")));
             }
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(LONGEST_PAUSE),
-            () = stop.as_mut() => return Ok(ExitCode::SUCCESS),
+            () = stop.as_mut() => return Ok(None),
         }
     }
 }

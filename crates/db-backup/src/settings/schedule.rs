@@ -91,6 +91,24 @@ const WATCH_EVERY: Setting<Limit> = Setting {
     unit_required: &["BACKUP_WATCH_EVERY"],
 };
 
+const LATE_AFTER: Setting<Duration> = Setting {
+    name: "BACKUP_LATE_AFTER",
+    aliases: &[],
+    meaning: "How long a finished segment of the log may wait to be archived before it is late, and people are told. More \
+              than the store's slowest day takes.",
+    default: [Duration::from_secs(60); 4],
+    min: Duration::from_secs(1),
+    max: Duration::from_secs(86_400),
+    unit_required: &["BACKUP_LATE_AFTER"],
+};
+const RECEIVE_SLOT: Text = Text {
+    name: "BACKUP_RECEIVE_SLOT",
+    aliases: &[],
+    meaning: "The replication slot by which `dbctl agent` receives the log as the server writes it, so that a crash loses \
+              milliseconds; made where there is none. Of several agents one receives; `off` for none.",
+    default: "`off`",
+};
+
 const SCHEDULES: Group = Group {
     title: "When backups are taken and looked at",
     settings: &[
@@ -105,6 +123,8 @@ const SCHEDULES: Group = Group {
         &TIMEOUT,
         &MAX_AGE,
         &WATCH_EVERY,
+        &LATE_AFTER,
+        &RECEIVE_SLOT,
     ],
     elsewhere: &[],
 };
@@ -142,6 +162,10 @@ pub struct ScheduleSettings {
     pub max_age: Option<Duration>,
     /// How often the archive is looked at; none is never.
     pub watch_every: Option<Duration>,
+    /// How long a finished segment of the log may wait to be archived.
+    pub late_after: Duration,
+    /// The replication slot by which the log is received; none is not at all.
+    pub receive_slot: Option<String>,
 }
 
 impl FromSettings for ScheduleSettings {
@@ -164,9 +188,22 @@ impl FromSettings for ScheduleSettings {
             timeout: from.read(&TIMEOUT),
             max_age: from.read(&MAX_AGE).into(),
             watch_every: from.read(&WATCH_EVERY).into(),
+            late_after: from.read(&LATE_AFTER),
+            receive_slot: from.text(&RECEIVE_SLOT).and_then(|(name, slot)| slot_of(from, name, slot)),
             full,
         }
     }
+}
+
+/// A slot's name, as the server takes it.
+fn slot_of(from: &mut Reader<'_>, name: &'static str, slot: String) -> Option<String> {
+    if slot.eq_ignore_ascii_case("off") {
+        return None;
+    }
+    if slot.is_empty() || !slot.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')) {
+        from.problem(name, format!("{slot:?} is no slot's name: small letters, digits and _ are"));
+    }
+    Some(slot)
 }
 
 /// What a setting says, or its default; a zone that is wrong was reported already.
@@ -206,13 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_received_by_the_slot_that_is_named() {
+        let slot = |text: &str| read(&[("BACKUP_RECEIVE_SLOT", text)]).unwrap().receive_slot;
+        assert_eq!(
+            (slot("dbctl"), slot("off"), read(&[]).unwrap().receive_slot),
+            (Some("dbctl".to_owned()), None, None)
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_said_by_name() {
-        let wrong = [("BACKUP_SCHEDULE", "nightly"), ("BACKUP_TIME_ZONE", "Berlin"), ("BACKUP_JITTER", "5")];
+        let wrong = [
+            ("BACKUP_SCHEDULE", "nightly"),
+            ("BACKUP_TIME_ZONE", "Berlin"),
+            ("BACKUP_JITTER", "5"),
+            ("BACKUP_RECEIVE_SLOT", "My slot"),
+        ];
         let said = read(&wrong).unwrap_err();
         for part in [
             "BACKUP_SCHEDULE: \"nightly\" is no cron",
             "BACKUP_TIME_ZONE: \"Berlin\" is no time",
             "BACKUP_JITTER",
+            "BACKUP_RECEIVE_SLOT: \"My slot\" is no slot",
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }

@@ -26,6 +26,8 @@ struct Known {
     counts: BTreeMap<&'static str, (u64, u64)>,
     /// The archive at the last look, and when that was.
     archive: Option<(ArchiveStatus, f64)>,
+    /// When the receiver was last known to have stored all that had come.
+    received: Option<f64>,
 }
 
 struct Newest {
@@ -71,6 +73,11 @@ impl Figures {
     /// The archive was looked at.
     pub(super) fn archived(&self, status: &ArchiveStatus) {
         self.known().archive = Some((status.clone(), unix(Utc::now())));
+    }
+
+    /// The receiver has stored what had come, and told the server.
+    pub(super) fn received(&self) {
+        self.known().received = Some(unix(Utc::now()));
     }
 
     /// Writes them as Prometheus reads them.
@@ -125,6 +132,14 @@ impl Figures {
         if let Some((status, at)) = &known.archive {
             archive(text, status, *at);
         }
+        text.family(
+            gauge(
+                "db_backup_received_timestamp_seconds",
+                "When the receiver had last stored all that had come; at least every 5 s.",
+            ),
+            "",
+            known.received.map(|at| (String::new(), at)),
+        );
         let measured = |figure: Option<f64>| figure.map(|figure| ("newest".to_owned(), figure));
         text.family(
             gauge("db_backup_rehearsed_rpo_seconds", "How old the newest commit of the last rehearsal was."),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use db_platform::backup::rehearse::RehearseConfig;
 use db_platform::backup::{
-    Cluster, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings, VerifyOptions,
+    BackupId, Cluster, Compression, JobLease, Kind, OpenCluster, Progress, Repository, ScheduleSettings,
+    VerifyOptions,
 };
 use db_platform::monitoring::MonitoringConfig;
 use db_platform::monitoring::server::OpenConnection;
@@ -63,6 +64,25 @@ impl Ground {
     /// How often the archive is looked at: never where the settings say so, or where nothing may be read.
     pub(super) fn watch_every(&self) -> Option<Duration> {
         self.schedules.watch_every.filter(|_| self.settings.keys.keys.is_some())
+    }
+
+    /// The slot by which the log is received.
+    pub(super) fn receive_slot(&self) -> Option<&str> {
+        self.schedules.receive_slot.as_deref()
+    }
+
+    /// How long a finished segment may wait to be archived.
+    pub(super) fn late_after(&self) -> Duration {
+        self.schedules.late_after
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        self.settings.compression
+    }
+
+    /// What other hosts are told of who holds a lock.
+    pub(super) fn holder(&self) -> String {
+        format!("{} pid {}", self.host, std::process::id())
     }
 
     /// The repository, and the server's cluster in it.
@@ -152,7 +172,7 @@ fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
             Ok(cluster)
         })
     });
-    let lease = JobLease::new(open, format!("{} pid {}", ground.host, std::process::id()));
+    let lease = JobLease::new(open, ground.holder());
     job.lease(Arc::new(match kind {
         Some(kind) => lease.taking(kind),
         None => lease,
@@ -188,15 +208,51 @@ async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError
     if taken.summary.bad_pages.is_empty() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }
 }
 
+/// The newest physical backup with its log, and the newest dump, as far as there are any. Both are tried whatever comes of
+/// the first.
 async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
     let (_, cluster) = ground.cluster().await?;
+    let whole = cluster.backups().await?.whole;
+    let dump =
+        whole.iter().rev().find(|summary| summary.kind == Kind::Logical).map(|summary| summary.id.clone());
+    let has_physical = whole.iter().any(|summary| summary.kind.is_physical());
+    // Without any backup the rehearsal of the newest physical one says so.
+    let physical = (has_physical || dump.is_none()).then_some(None);
+    let (mut said, mut wrong) = (Vec::new(), None);
+    for backup in physical.into_iter().chain(dump.map(Some)) {
+        match rehearse_one(&ground, &cluster, backup).await {
+            Ok(sentence) => said.push(sentence),
+            Err(error) => {
+                said.push(error.to_string());
+                wrong.get_or_insert(error);
+            }
+        }
+    }
+    match wrong {
+        None => Ok(said.join("; ")),
+        Some(error) if said.len() == 1 => Err(error),
+        Some(_) => Err(CliError::Damaged(said.join("; "))),
+    }
+}
+
+/// This backup, or the newest physical one.
+async fn rehearse_one(
+    ground: &Ground,
+    cluster: &Cluster,
+    backup: Option<BackupId>,
+) -> Result<String, CliError> {
+    let is_physical = backup.is_none();
     let config = RehearseConfig {
+        backup,
         restore_command: ground.restore_command.clone(),
         ..RehearseConfig::below(scratch())
     };
     let Hooked { value: verdict, after } =
-        rehearsal::once(&cluster, &config, &ground.settings, &quiet).await?;
-    ground.figures.rehearsed(&verdict);
+        rehearsal::once(cluster, &config, &ground.settings, &quiet).await?;
+    // RTO and RPO are those of the cluster.
+    if is_physical {
+        ground.figures.rehearsed(&verdict);
+    }
     let said = rehearsal::sentence(&verdict);
     if verdict.holds() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }
 }

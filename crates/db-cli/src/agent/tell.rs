@@ -1,6 +1,7 @@
 //! What people are told of jobs: failures and what has not run for long at once, successes once.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use db_platform::notify::{Message, Notifier, Severity};
@@ -16,6 +17,8 @@ pub(super) struct Tell {
     host: String,
     /// The incidents that were told and are not over.
     open: Mutex<BTreeSet<String>>,
+    /// Whether this host tells what others see as well.
+    speaks: AtomicBool,
 }
 
 impl Tell {
@@ -25,7 +28,13 @@ impl Tell {
             place: ground.place.clone(),
             host: ground.host.clone(),
             open: Mutex::new(BTreeSet::new()),
+            speaks: AtomicBool::new(true),
         }
+    }
+
+    /// Whether this host is the one that tells what others see as well.
+    pub(super) fn speak(&self, speaks: bool) {
+        self.speaks.store(speaks, Ordering::Relaxed);
     }
 
     fn bad(&self, severity: Severity, key: String, title: String, text: String) {
@@ -82,7 +91,8 @@ impl Observer for Tell {
                 let title = format!("{job} of {place} failed");
                 self.bad(Severity::Critical, format!("job:{job}"), title, event.to_string());
             }
-            Event::Overdue { .. } => {
+            // All hosts see in the repository how old the last backup is.
+            Event::Overdue { .. } if self.speaks.load(Ordering::Relaxed) => {
                 let title = format!("{job} of {place} has not run for too long");
                 self.bad(Severity::Critical, format!("overdue:{job}"), title, event.to_string());
             }

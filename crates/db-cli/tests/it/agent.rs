@@ -1,8 +1,8 @@
 //! `dbctl agent`: what is due is run once, told, shown, and ended in good order.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::dbctl;
-use crate::server::{DBCTL, Live};
+use crate::server::{DBCTL, Live, segments};
+use crate::webhook::receiver;
 
 /// An agent that runs, what it says, and its page.
 struct Agent {
@@ -84,29 +85,6 @@ impl Drop for Agent {
     }
 }
 
-/// A receiver of webhooks: the bodies that came.
-fn receiver() -> (u16, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (port, seen) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<Value>>>::default());
-    let kept = Arc::clone(&seen);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(stream);
-            let mut length = 0;
-            for line in reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()) {
-                let line = line.to_ascii_lowercase();
-                length = line.strip_prefix("content-length: ").map_or(length, |text| text.parse().unwrap());
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            reader.get_mut().write_all(answer.as_bytes()).unwrap();
-        }
-    });
-    (port, seen)
-}
-
 fn titles(seen: &Mutex<Vec<Value>>) -> Vec<String> {
     seen.lock().unwrap().iter().map(|body| body["title"].as_str().unwrap().to_owned()).collect()
 }
@@ -178,23 +156,6 @@ async fn a_backup_that_fails_is_told_with_its_reason_and_its_recovery_too() {
     assert_eq!(agent.end(), Some(0));
 }
 
-/// The files of whole segments below a store, in order.
-fn segments(store: &Path) -> Vec<PathBuf> {
-    let (mut found, mut directories) = (Vec::new(), vec![store.join("clusters")]);
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).unwrap().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            match entry.file_type().unwrap().is_dir() {
-                true => directories.push(entry.path()),
-                false if name.len() == 24 && name.starts_with("00000001") => found.push(entry.path()),
-                false => {}
-            }
-        }
-    }
-    found.sort();
-    found
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too() {
     let (port, seen) = receiver();
@@ -246,6 +207,105 @@ async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too
     let is_over =
         |body: &Value| body["title"].as_str().unwrap().ends_with("is mended") && body["resolved"] == true;
     agent.until("its return is told", |_| seen.lock().unwrap().iter().any(is_over)).await;
+    assert_eq!(agent.end(), Some(0));
+}
+
+/// A server with a backup and some segments, and a repository whose agents tell this port.
+async fn watched(port: u16, more: &str) -> Live {
+    let settings = format!("NOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test\n{more}");
+    let live = Live::start(&settings).await;
+    live.json(&["backup", "init"]).await;
+    live.json(&["backup", "take"]).await;
+    for _ in 0..3 {
+        live.run("CREATE TABLE t (); DROP TABLE t").await;
+        live.archive().await;
+    }
+    live
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_agents_one_tells_of_the_archive_and_the_other_one_when_that_is_gone() {
+    let (port, seen) = receiver();
+    let live = watched(port, "BACKUP_SCHEDULE=@yearly\nBACKUP_WATCH_EVERY=1s").await;
+    let file = live.path("dbctl.env");
+    let looked =
+        |agent: &Agent| agent.page("/metrics").contains("db_backup_archive_findings{finding=\"gap\"} 0");
+    let sees =
+        |agent: &Agent| agent.page("/metrics").contains("db_backup_archive_findings{finding=\"gap\"} 1");
+    let first = Agent::start(&file, &[]);
+    first.until("the archive is looked at", looked).await;
+    let second = Agent::start(&file, &[]);
+    second.until("the other one looks too", looked).await;
+
+    let segments = segments(&live.path("store"));
+    let (lost, aside) = (&segments[segments.len() - 2], live.path("aside"));
+    std::fs::rename(lost, &aside).unwrap();
+    let told = || titles(&seen).iter().filter(|title| title.ends_with("needs a look")).count();
+    first.until("the first one tells", |_| told() == 1).await;
+    second.until("the second one sees it", sees).await;
+    let logged =
+        |agent: &Agent| agent.said().contains("needs a look") || agent.said().contains("are missing");
+    let looks = |agent: &Agent| {
+        let page = agent.page("/metrics");
+        let line = page.lines().find(|line| line.starts_with("db_backup_archive_looked_timestamp_seconds"));
+        line.unwrap_or_default().to_owned()
+    };
+    // Two further looks of the second one: it would have told by then.
+    for _ in 0..3 {
+        let last = looks(&second);
+        second.until("it looks again", |agent| looks(agent) != last).await;
+    }
+    assert_eq!((told(), logged(&first), logged(&second)), (1, true, false), "{}", second.said());
+
+    drop(first);
+    second.until("the second one tells now", |_| told() == 2).await;
+    std::fs::rename(&aside, lost).unwrap();
+    let is_over = |title: &String| title.ends_with("is mended");
+    second.until("and its end", |_| titles(&seen).iter().any(is_over)).await;
+    assert_eq!(second.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_agents_one_receives_the_log_and_the_other_one_when_that_is_ended() {
+    let (port, _seen) = receiver();
+    // No schedule: an agent may do nothing but receive.
+    let live = watched(port, "BACKUP_RECEIVE_SLOT=agent").await;
+    let file = live.path("dbctl.env");
+    let receives = |agent: &Agent| agent.page("/metrics").contains("\ndb_backup_received_timestamp_seconds ");
+    let first = Agent::start(&file, &[]);
+    first.until("the log is received", receives).await;
+    let second = Agent::start(&file, &[]);
+    second.until("it serves", |agent| !agent.page("/live").is_empty()).await;
+    let is_stored = async || {
+        live.run("CREATE TABLE IF NOT EXISTS rows (n int); INSERT INTO rows VALUES (1)").await;
+        let position = live.ask("pg_current_wal_flush_lsn()").await;
+        let stored = format!("(SELECT bool_or(flush_lsn >= '{position}') FROM pg_stat_replication)");
+        db_testkit::until("what was committed is stored", async || live.ask(&stored).await == "true").await;
+    };
+    is_stored().await;
+    assert_eq!(live.ask("(SELECT count(*) FROM pg_stat_replication)").await, "1");
+    assert!(!receives(&second), "{}", second.page("/metrics"));
+
+    assert_eq!(first.end(), Some(0));
+    second.until("the other one receives", receives).await;
+    is_stored().await;
+    let status = live.json(&["wal", "status"]).await;
+    assert_eq!(status["findings"], serde_json::json!([]), "{status}");
+    assert_eq!(second.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_rehearses_the_newest_backup_and_the_newest_dump() {
+    let live = Live::start("BACKUP_SCHEDULE=@yearly\nAPP_ENV=test\nBACKUP_WATCH_EVERY=never").await;
+    live.json(&["backup", "init"]).await;
+    live.run("CREATE TABLE rows AS SELECT generate_series(1, 100) AS n").await;
+    let physical = live.json(&["backup", "take"]).await;
+    let dump = live.json(&["backup", "take", "--logical"]).await;
+    let id = |taken: &Value| taken["backup"]["id"].as_str().unwrap().to_owned();
+    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "rehearse"]);
+    for taken in [&physical, &dump] {
+        agent.until("it restores", |agent| agent.said().contains(&format!("{} restores", id(taken)))).await;
+    }
     assert_eq!(agent.end(), Some(0));
 }
 

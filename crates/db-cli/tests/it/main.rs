@@ -21,6 +21,7 @@ mod seeds;
 mod server;
 mod sessions;
 mod verify;
+mod webhook;
 
 use std::path::Path;
 use std::process::Command;

@@ -107,3 +107,20 @@ impl Live {
         }
     }
 }
+
+/// The files of whole segments below a store, in order.
+pub(crate) fn segments(store: &Path) -> Vec<PathBuf> {
+    let (mut found, mut directories) = (Vec::new(), vec![store.join("clusters")]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match entry.file_type().unwrap().is_dir() {
+                true => directories.push(entry.path()),
+                false if name.len() == 24 && name.starts_with("00000001") => found.push(entry.path()),
+                false => {}
+            }
+        }
+    }
+    found.sort();
+    found
+}
