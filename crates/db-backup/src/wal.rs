@@ -18,7 +18,7 @@ use crate::wal_name::Segment;
 use crate::wal_store::StoredWal;
 
 pub use error::WalError;
-pub use fetch::{FATAL_EXIT, FetchConfig, Fetched, fetch};
+pub use fetch::{FATAL_EXIT, FetchConfig, Fetched, fetch, fetched_before};
 pub use history::{Ancestor, History};
 pub use push::{PushConfig, Pushed, push, pushed_before};
 pub use receive::{ReceiveConfig, Received, receive};

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use db_platform::backup::wal::{
-    FetchConfig, Fetched, PushConfig, ReceiveConfig, Received, fetch, push, pushed_before, receive, status,
+    FetchConfig, Fetched, PushConfig, ReceiveConfig, Received, fetch, fetched_before, push, pushed_before,
+    receive, status,
 };
 use db_platform::backup::{Observer, Progress, Repository};
 use db_platform::{BackupDial, Class, Classify};
@@ -49,8 +50,16 @@ async fn push_one(command: &Push, options: &Options) -> Result<ExitCode, CliErro
 }
 
 async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliError> {
-    let repository = BackupSettings::read(options)?.open().await?;
-    let config = FetchConfig { spool: command.spool.clone(), ..FetchConfig::default() };
+    let settings = BackupSettings::read(options)?;
+    let config = match command.spool.clone() {
+        Some(spool) => FetchConfig { spool: Some(spool), ..FetchConfig::default() },
+        None => FetchConfig::beside(&command.path),
+    };
+    // Most calls end here: the file came along with an earlier one, and no repository is opened.
+    if fetched_before(&command.name, &command.path, &config)? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let repository = settings.open().await?;
     Ok(match fetch(&repository, &command.name, &command.path, &config).await? {
         Fetched::Restored => ExitCode::SUCCESS,
         Fetched::NotThere => ExitCode::from(NOT_THERE),

@@ -56,7 +56,7 @@ pub(crate) struct Fetch {
     /// Where it goes, %p.
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) path: PathBuf,
-    /// Where segments lie that are fetched ahead.
+    /// Where segments lie that are fetched ahead; a directory in pg_wal if it is not given.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) spool: Option<PathBuf>,
 }

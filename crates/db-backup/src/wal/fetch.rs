@@ -4,15 +4,14 @@
 //! ends its recovery there and takes writes. So that is said only where the repository says it; all else is fatal.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::control::{data_directory_of, system_of};
-use super::pages::{self, Check};
+use super::pages::Check;
 use super::{History, WalError, tail};
 use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
@@ -24,6 +23,9 @@ use crate::{BackupError, Cluster, Repository};
 /// ends instead of taking writes with part of the log missing.
 pub const FATAL_EXIT: u8 = 200;
 
+/// How much of a segment is looked at in one go: whole pages, whatever their size.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// How files are fetched.
 #[derive(Debug, Clone)]
 pub struct FetchConfig {
@@ -33,6 +35,26 @@ pub struct FetchConfig {
     pub ahead: usize,
     /// How many segments are fetched at a time.
     pub workers: usize,
+}
+
+/// The name of a spool beside the log.
+const BESIDE: &str = ".fetched-ahead";
+/// How much of the log is fetched ahead at most, whatever the size of a segment.
+const AHEAD_BYTES: usize = 256 << 20;
+
+impl FetchConfig {
+    /// With a spool beside `destination`, which is %p: in the server's own `pg_wal`, so that what was fetched ahead need only
+    /// be renamed. It is gone as soon as the repository has no more.
+    ///
+    /// ```
+    /// use db_backup::wal::FetchConfig;
+    ///
+    /// let config = FetchConfig::beside("pg_wal/RECOVERYXLOG".as_ref());
+    /// assert!(config.spool.is_some_and(|spool| spool.starts_with("pg_wal")));
+    /// ```
+    pub fn beside(destination: &Path) -> Self {
+        FetchConfig { spool: Some(directory_of(destination).join(BESIDE)), ..FetchConfig::default() }
+    }
 }
 
 impl Default for FetchConfig {
@@ -48,6 +70,17 @@ pub enum Fetched {
     Restored,
     /// The repository has no such file: exit status 1.
     NotThere,
+}
+
+/// Puts the file `name` to `destination` where an earlier call has fetched it ahead; whether it had. It needs no repository, so
+/// ask it before one is opened.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetched_before(name: &str, destination: &Path, config: &FetchConfig) -> Result<bool, PhysicalError> {
+    let name: WalName = name.parse().map_err(|_| WalError::Name(name.to_owned()))?;
+    let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else { return Ok(false) };
+    take_ahead(spool, segment, system_of(data_directory_of(destination))?, destination)
 }
 
 /// Fetches the file `name`, which the server gives as %f, to `destination`, %p.
@@ -66,23 +99,31 @@ pub async fn fetch(
     let system = system_of(data_directory_of(destination))?;
     let cluster = repository.cluster(system);
     let buffers = Arc::default();
-    let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else {
-        return match get(&cluster, name, destination, &buffers).await? {
-            Some(_) => Ok(Fetched::Restored),
-            None => received(&cluster, name, destination).await,
-        };
-    };
-    forget_before(spool, segment);
-    if let Some(content) = ahead(spool, segment, system) {
-        write(destination, &content)?;
-        let _ = fs::remove_file(spool.join(segment.to_string()));
+    let fetched = one(&cluster, name, destination, config, &buffers).await?;
+    if let (Fetched::NotThere, Some(spool)) = (fetched, config.spool.as_deref()) {
+        clear(spool);
+    }
+    Ok(fetched)
+}
+
+async fn one(
+    cluster: &Cluster,
+    name: WalName,
+    destination: &Path,
+    config: &FetchConfig,
+    buffers: &Arc<LogBuffers>,
+) -> Result<Fetched, PhysicalError> {
+    let ahead = name.segment().zip(config.spool.as_deref());
+    if let Some((segment, spool)) = ahead
+        && take_ahead(spool, segment, cluster.system_identifier(), destination)?
+    {
         return Ok(Fetched::Restored);
     }
-    let Some(bytes) = get(&cluster, name, destination, &buffers).await? else {
-        return received(&cluster, name, destination).await;
+    let Some(bytes) = get(cluster, name, destination, buffers).await? else {
+        return received(cluster, name, destination).await;
     };
-    if let Ok(size) = u32::try_from(bytes) {
-        fetch_ahead(&cluster, segment, size, spool, config, &buffers).await;
+    if let (Some((segment, spool)), Ok(size)) = (ahead, u32::try_from(bytes)) {
+        fetch_ahead(cluster, segment, size, spool, config, buffers).await;
     }
     Ok(Fetched::Restored)
 }
@@ -178,7 +219,8 @@ async fn fetch_ahead(
         return;
     }
     let mut tasks = JoinSet::new();
-    let (mut next, mut left) = (segment.next(size), config.ahead);
+    let most = (AHEAD_BYTES / (size as usize).max(1)).max(1);
+    let (mut next, mut left) = (segment.next(size), config.ahead.min(most));
     loop {
         while left > 0 && tasks.len() < config.workers.max(1) {
             let (cluster, path, wanted) = (cluster.clone(), spool.join(next.to_string()), next);
@@ -202,14 +244,45 @@ async fn fetch_ahead(
     }
 }
 
-/// A segment that was fetched ahead, if it is whole.
-fn ahead(spool: &Path, segment: Segment, system: u64) -> Option<Bytes> {
-    let content = fs::read(spool.join(segment.to_string())).ok()?;
-    if SegmentHeader::unfit(segment, system, &content).is_some() {
-        return None;
+/// Puts a segment that was fetched ahead to its destination, if it is whole; whether it is there.
+fn take_ahead(
+    spool: &Path,
+    segment: Segment,
+    system: u64,
+    destination: &Path,
+) -> Result<bool, PhysicalError> {
+    forget_before(spool, segment);
+    let path = spool.join(segment.to_string());
+    let Ok(mut file) = File::open(&path) else { return Ok(false) };
+    if !is_whole(&mut file, segment, system) {
+        return Ok(false);
     }
-    pages::check(segment, &content).ok()?;
-    Some(Bytes::from(content))
+    // It is on the disk already, so that it need not be written once more.
+    if place(&path, destination).is_ok() {
+        return Ok(true);
+    }
+    // The spool is on another file system.
+    copy(&mut file, destination).map_err(|source| unwritten(destination, source))?;
+    let _ = fs::remove_file(path);
+    Ok(true)
+}
+
+/// Whether a file that was fetched ahead is this segment of this cluster, all of it.
+fn is_whole(file: &mut File, segment: Segment, system: u64) -> bool {
+    let Ok(bytes) = file.metadata().map(|about| about.len()) else { return false };
+    let (mut piece, mut check, mut left) = (vec![0; PIECE_BYTES], Check::new(segment), bytes);
+    while left > 0 {
+        let now = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        if file.read_exact(&mut piece[..now]).is_err() {
+            return false;
+        }
+        let unfit = left == bytes && SegmentHeader::unfit_beginning(segment, system, &piece, bytes).is_some();
+        if unfit || check.look(&piece[..now]).is_err() {
+            return false;
+        }
+        left -= now as u64;
+    }
+    bytes > 0
 }
 
 fn forget_before(spool: &Path, segment: Segment) {
@@ -221,6 +294,22 @@ fn forget_before(spool: &Path, segment: Segment) {
         if left_over || held.is_some_and(|held| held < segment) {
             let _ = fs::remove_file(entry.path());
         }
+    }
+}
+
+/// Removes what was fetched ahead: nothing more is asked for.
+fn clear(spool: &Path) {
+    let Ok(entries) = fs::read_dir(spool) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        if name.starts_with(UNFINISHED) || name.parse::<WalName>().is_ok_and(|name| name.segment().is_some())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    if spool.file_name().is_some_and(|name| name == BESIDE) {
+        let _ = fs::remove_dir(spool);
     }
 }
 
@@ -242,6 +331,22 @@ fn write(destination: &Path, content: &[u8]) -> Result<(), PhysicalError> {
     Ok(written.map_err(|source| unwritten(destination, source))?)
 }
 
+/// Copies a file from its beginning so that it appears at once, whole and for good.
+fn copy(from: &mut File, destination: &Path) -> io::Result<()> {
+    let unfinished = unfinished(destination);
+    let copied = (|| {
+        from.rewind()?;
+        let mut file = File::create(&unfinished)?;
+        io::copy(from, &mut file)?;
+        file.sync_all()?;
+        place(&unfinished, destination)
+    })();
+    if copied.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    copied
+}
+
 /// Where a file is until it is whole.
 fn unfinished(destination: &Path) -> PathBuf {
     let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -260,4 +365,48 @@ fn directory_of(destination: &Path) -> &Path {
 
 fn unwritten(path: &Path, source: io::Error) -> BackupError {
     BackupError::io(format!("cannot write {}", path.display()), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::wal::pages::tests::whole;
+
+    #[test]
+    fn what_was_fetched_ahead_is_renamed_into_its_place_and_only_if_it_is_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let (destination, spool) = (home.path().join("RECOVERYXLOG"), home.path().join(BESIDE));
+        let (segment, content) = whole();
+        let path = spool.join(segment.to_string());
+        let take = |system| take_ahead(&spool, segment, system, &destination).unwrap();
+        assert!(!take(0), "nothing is there");
+        fs::create_dir(&spool).unwrap();
+        for spoilt in [
+            content[..content.len() / 2].to_vec(),
+            [&content[..8192], &content[..content.len() - 8192]].concat(),
+        ] {
+            fs::write(&path, spoilt).unwrap();
+            assert!(!take(0) && !destination.exists(), "it is not whole");
+        }
+        fs::write(&path, &content).unwrap();
+        assert!(!take(1) && !destination.exists(), "it is another cluster's");
+        let number = fs::metadata(&path).unwrap().ino();
+        assert!(take(0) && !path.exists());
+        assert_eq!(fs::metadata(&destination).unwrap().ino(), number, "it was written once more");
+        assert_eq!(fs::read(&destination).unwrap(), content);
+    }
+
+    #[test]
+    fn a_spool_beside_the_log_goes_with_what_is_in_it() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = FetchConfig::beside(&home.path().join("RECOVERYXLOG")).spool.unwrap();
+        fs::create_dir(&spool).unwrap();
+        for name in ["000000010000000000000003", ".unfinished-000000010000000000000004-7"] {
+            fs::write(spool.join(name), "").unwrap();
+        }
+        clear(&spool);
+        assert!(!spool.exists());
+    }
 }

@@ -7,14 +7,9 @@ use super::WalError;
 use crate::wal_name::Segment;
 use crate::wal_page::SegmentHeader;
 
-/// Checks the pages of a whole segment whose first page was checked already.
+/// Checks the pages of a segment whose first page was checked already, in pieces of whole pages.
 ///
 /// Pages of zeros may follow the last one: the server had not come to them.
-pub(super) fn check(segment: Segment, content: &[u8]) -> Result<(), WalError> {
-    Check::new(segment).look(content)
-}
-
-/// The same for a segment that comes in pieces, each of whole pages.
 #[derive(Debug)]
 pub(super) struct Check {
     segment: Segment,
@@ -65,14 +60,18 @@ impl Check {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::wal_name::WalName;
 
     const SIZE: usize = 1 << 20;
     const PAGE: usize = 8192;
 
-    fn whole() -> (Segment, Vec<u8>) {
+    fn check(segment: Segment, content: &[u8]) -> Result<(), WalError> {
+        Check::new(segment).look(content)
+    }
+
+    pub(crate) fn whole() -> (Segment, Vec<u8>) {
         let segment = "000000010000000000000003".parse::<WalName>().unwrap().segment().unwrap();
         let mut content = vec![0; SIZE];
         let start = segment.start(SIZE as u32).0;

@@ -65,6 +65,14 @@ pub(crate) fn fetch_for_the_server() {
     let Some((repository, spool, path)) = asked() else { return };
     let name = std::env::var(NAME).unwrap();
     let config = FetchConfig { spool: Some(spool.into()), ..FetchConfig::default() };
+    match wal::fetched_before(&name, path.as_ref(), &config) {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => {
+            eprintln!("fetch: {error}");
+            exit(FATAL_EXIT.into());
+        }
+    }
     match run(async { wal::fetch(&repository().await, &name, path.as_ref(), &config).await }) {
         Ok(Fetched::Restored) => {}
         Ok(Fetched::NotThere) => exit(1),

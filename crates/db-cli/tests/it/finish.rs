@@ -50,6 +50,7 @@ async fn a_restore_that_waits_says_what_was_reached_and_tidies_up_then() {
     assert!(finished["reached"]["newest_commit"].is_string(), "{finished}");
     assert_eq!(finished["tidied"]["tidied"], "removed", "{finished}");
     assert_eq!(server.text("SELECT count(*) FROM orders"), "101");
+    assert!(!data.join("pg_wal/.fetched-ahead").exists(), "what was fetched ahead is left behind");
     let left = settings_in(&data);
     assert!(!left.contains("hot_standby") && !left.contains("recovery_target"), "{left}");
 
