@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, CliError> {
     let mut config = connect::config(options)?;
     config.cache = None;
+    // Nobody is to be told anything by this one question.
+    config.monitoring.enabled = false;
     // Past any pooler, and with the monitors' connections only.
     config.url = config.direct_url.clone();
     (config.pool.min, config.read_pool.min) = (0, 0);

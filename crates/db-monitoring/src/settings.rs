@@ -61,6 +61,18 @@ const LOG_QUERIES: Setting<bool> = Setting {
     max: true,
     unit_required: &[],
 };
+const COLLECT_EVERY: Setting<Limit> = Setting {
+    name: "MONITORING_INTERVAL",
+    aliases: &[],
+    meaning: "In a build with the feature `collector`: how often the service looks at the server's activity and locks, on two \
+              connections that no pool counts; counters, sizes and schemas are asked more seldom. Checks, alerts and \
+              `Db::metrics` go by what it sees. `never` or 0: nobody looks.",
+    default: [EACH_SECOND, Limit::NEVER, EACH_SECOND, EACH_SECOND],
+    min: Limit::after(Duration::from_millis(100)),
+    max: Limit::NEVER,
+    unit_required: &[],
+};
+const EACH_SECOND: Limit = Limit::after(Duration::from_secs(1));
 const HISTORY_DAYS: Setting<u32> = Setting {
     name: "METRICS_RETENTION_DAYS",
     aliases: &[],
@@ -76,7 +88,15 @@ const NO_INSIGHT: &str = "`DB_SLOW_QUERY_THRESHOLD`; there is no advice on queri
 
 const MONITORING: Group = Group {
     title: "Monitoring",
-    settings: &[&ENABLED, &METRICS, &SLOW_QUERY_THRESHOLD, &LOG_SLOW_QUERIES, &LOG_QUERIES, &HISTORY_DAYS],
+    settings: &[
+        &ENABLED,
+        &METRICS,
+        &SLOW_QUERY_THRESHOLD,
+        &LOG_SLOW_QUERIES,
+        &LOG_QUERIES,
+        &COLLECT_EVERY,
+        &HISTORY_DAYS,
+    ],
     elsewhere: &[
         Foreign::new("DB_QUERY_ANALYSIS", NO_INSIGHT),
         Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", NO_INSIGHT),
@@ -93,6 +113,7 @@ impl FromSettings for MonitoringConfig {
             slow_query_threshold: from.read(&SLOW_QUERY_THRESHOLD).into(),
             log_slow_queries: from.read(&LOG_SLOW_QUERIES),
             log_queries: from.read(&LOG_QUERIES),
+            collect_every: from.read(&COLLECT_EVERY).into(),
             history_days: from.read(&HISTORY_DAYS),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use db_core::{Error, Part, Result, Role};
-use db_monitoring::alerts::{AlertChannel, Alerts, Beat, Evaluate, Evaluation, Readings};
+use db_monitoring::alerts::{AlertChannel, Alerts, Beat, Evaluate, Evaluation, Readings, of_checks};
 use db_monitoring::{LookAtPools, Monitor};
 use db_notify::NotifyConfig;
 use db_replica_routing::NodeStatus;
@@ -76,7 +76,13 @@ pub(crate) fn part(alerts: &Alerts, looks: Looks) -> Part {
             servers: nodes.iter().map(|node| (node.endpoint.to_string(), node.is_up())).collect(),
             has_writer: topology.as_ref().is_some_and(|topology| topology.writer.is_some()),
         };
-        Evaluation { own: readings.of(&config), checks: looks.watched.checks() }
+        let own = readings.of(&config);
+        if looks.watched.leaves_it_to_another() {
+            // What the parts of this process say is known to this process alone.
+            let of_parts = of_checks(&looks.watched.part_checks());
+            return Evaluation { own: own.into_iter().chain(of_parts).collect(), checks: None };
+        }
+        Evaluation { own, checks: looks.watched.checks() }
     });
     alerts.part(evaluate)
 }

@@ -5,6 +5,8 @@
 mod cached;
 #[cfg(feature = "cache")]
 mod cached_many;
+#[cfg(feature = "collector")]
+mod collected;
 mod connect;
 mod counted;
 #[cfg(feature = "insight")]

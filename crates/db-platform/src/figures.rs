@@ -38,7 +38,7 @@ pub struct Metrics {
     /// How far each standby is behind, in seconds; null where that is not known.
     pub lag_seconds: BTreeMap<String, Option<f64>>,
     /// What the server told its collector; none where there is no collector
-    /// ([`Db::follow`](crate::Db::follow)) or the server has not answered.
+    /// ([`Db::collector`](crate::Db::collector)) or the server has not answered.
     pub server: Option<ServerFigures>,
 }
 
@@ -86,7 +86,7 @@ impl Metrics {
                 .map(|node| (node.endpoint.to_string(), node.lag.as_ref().map(Duration::as_secs_f64)))
                 .collect(),
             #[cfg(feature = "collector")]
-            server: watched.collector.get().and_then(|collector| of_server(&collector.latest())),
+            server: watched.collected.get().and_then(|one| of_server(&one.collector.latest())),
             #[cfg(not(feature = "collector"))]
             server: None,
         }

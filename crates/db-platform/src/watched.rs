@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use db_monitoring::CheckResult;
 use db_pool::Pool;
-use db_replica_routing::{Router, Topology};
+use db_replica_routing::Router;
 
 use crate::parts::Parts;
 
@@ -17,6 +17,23 @@ pub(crate) type CountReads = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// What is collected of the server, and what the checks find in it.
+#[cfg(feature = "collector")]
+pub(crate) struct Collected {
+    pub(crate) collector: db_monitoring::server::Collector,
+    pub(crate) checker: db_monitoring::checks::Checker,
+    /// Whether a part of ours judges what is read, as soon as it was read.
+    pub(crate) is_own: bool,
+}
+
+#[cfg(feature = "collector")]
+impl Collected {
+    /// What the checks found; none before they have looked.
+    pub(crate) fn results(&self) -> Option<Arc<Vec<CheckResult>>> {
+        if self.is_own { self.checker.last() } else { Some(self.checker.results()) }
+    }
+}
+
 /// What is looked at beside the statements. Each part comes when it is made, because parts are made before
 /// there is a [`Db`](crate::Db).
 #[derive(Default)]
@@ -25,25 +42,48 @@ pub(crate) struct Watched {
     pub(crate) cache: OnceLock<CountReads>,
     pub(crate) checks: OnceLock<LookAtChecks>,
     #[cfg(feature = "collector")]
-    pub(crate) collector: OnceLock<db_monitoring::server::Collector>,
+    pub(crate) collected: OnceLock<Collected>,
     pub(crate) parts: OnceLock<Weak<Parts>>,
     cache_reads: Mutex<VecDeque<(Instant, u64, u64)>>,
 }
 
 impl Watched {
     /// The servers.
-    pub(crate) fn topology(&self) -> Option<Topology> {
+    #[cfg(feature = "alerts")]
+    pub(crate) fn topology(&self) -> Option<db_replica_routing::Topology> {
         self.router.get().and_then(Weak::upgrade).map(|router| router.topology())
     }
 
     /// What checks found, and what the parts checked of themselves.
     pub(crate) fn checks(&self) -> Option<Vec<CheckResult>> {
-        let found = self.checks.get().and_then(|look| look());
-        let parts = self.parts.get().and_then(Weak::upgrade).map(|parts| parts.checks()).unwrap_or_default();
+        let (found, parts) = (self.found(), self.part_checks());
         if found.is_none() && parts.is_empty() {
             return None;
         }
-        Some(found.into_iter().flatten().chain(parts.into_iter().map(CheckResult::from)).collect())
+        Some(found.into_iter().flatten().chain(parts).collect())
+    }
+
+    /// What checks found last.
+    fn found(&self) -> Option<Vec<CheckResult>> {
+        if let Some(look) = self.checks.get() {
+            return look();
+        }
+        #[cfg(feature = "collector")]
+        return self.collected.get()?.results().map(|results| results.to_vec());
+        #[cfg(not(feature = "collector"))]
+        None
+    }
+
+    /// What the parts checked of themselves.
+    pub(crate) fn part_checks(&self) -> Vec<CheckResult> {
+        let parts = self.parts.get().and_then(Weak::upgrade).map(|parts| parts.checks()).unwrap_or_default();
+        parts.into_iter().map(CheckResult::from).collect()
+    }
+
+    /// Whether another process of the service looks into the database, so that this one sees only a part of it.
+    #[cfg(feature = "alerts")]
+    pub(crate) fn leaves_it_to_another(&self) -> bool {
+        self.checks.get().is_none() && self.collected.get().is_some_and(|one| !one.collector.is_leader())
     }
 
     /// How many reads the cache was asked for in the last minute, as far as anybody looked, and how many it

@@ -124,6 +124,15 @@ impl Incidents {
         told
     }
 
+    /// When the first condition will have lasted as long as it must, unless it changes before; never before `now`.
+    pub(crate) fn next_due(&self, config: &AlertConfig, now: Instant) -> Option<Instant> {
+        let due = |entry: &Entry| match entry.open {
+            None => entry.bad_since?.checked_add(config.raise_after),
+            Some(_) => entry.fine_since?.checked_add(config.resolve_after),
+        };
+        self.all.values().filter_map(due).filter(|due| *due > now).min()
+    }
+
     /// All that are open, the gravest and oldest first.
     pub fn open(&self) -> Vec<OpenIncident> {
         let of = |(key, entry): (&String, &Entry)| {

@@ -97,7 +97,15 @@ impl Runner {
         loop {
             tokio::select! {
                 () = shared.stop.notified() => break,
-                _ = looks.tick() => self.look().await,
+                _ = looks.tick() => {
+                    self.look().await;
+                    // People wait for no look that only happens to be late.
+                    let now = Instant::now();
+                    let due = self.incidents.next_due(&shared.config, now);
+                    if let Some(due) = due.filter(|due| due.saturating_duration_since(now) < shared.config.every) {
+                        looks.reset_at(due.into());
+                    }
+                }
                 settled = self.deliveries.next() => self.settle(settled).await,
             }
         }

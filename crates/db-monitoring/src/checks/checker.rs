@@ -9,8 +9,10 @@ use crate::checks::{Evidence, Selection, judge};
 use crate::server::{Collector, Snapshot};
 use crate::{CheckResult, LookAtPools, OtherChecks};
 
-/// Nobody needs to know more often than this.
+/// What was judged stands for so long, unless the server was looked at since.
 const JUDGED_EVERY: Duration = Duration::from_secs(1);
+/// Nobody needs to know more often than this.
+const JUDGED_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 /// Counters are compared with a snapshot of about so long ago.
 const COMPARED_OVER: Duration = Duration::from_secs(300);
 /// A snapshot is kept to compare with so often.
@@ -45,7 +47,21 @@ pub struct Checker {
 struct Known {
     /// To compare with, the oldest first.
     snapshots: VecDeque<(Instant, Arc<Snapshot>)>,
-    judged: Option<(Instant, Arc<Vec<CheckResult>>)>,
+    judged: Option<Judged>,
+}
+
+/// What was found, when, and in which snapshot.
+struct Judged {
+    at: Instant,
+    of: Arc<Snapshot>,
+    results: Arc<Vec<CheckResult>>,
+}
+
+impl Judged {
+    fn stands(&self, now: Instant, snapshot: &Arc<Snapshot>) -> bool {
+        let for_how_long = if Arc::ptr_eq(&self.of, snapshot) { JUDGED_EVERY } else { JUDGED_AT_MOST_EVERY };
+        now.saturating_duration_since(self.at) < for_how_long
+    }
 }
 
 impl Known {
@@ -77,16 +93,14 @@ impl Checker {
         self
     }
 
-    /// What the checks say now, at most a second old. It computes and waits for nobody.
+    /// What the checks say now of what was read last. It computes and waits for nobody.
     pub fn results(&self) -> Arc<Vec<CheckResult>> {
         let now = Instant::now();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, results)) = &known.judged
-            && now.saturating_duration_since(*at) < JUDGED_EVERY
-        {
-            return Arc::clone(results);
-        }
         let snapshot = self.collector.latest();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(judged) = known.judged.as_ref().filter(|judged| judged.stands(now, &snapshot)) {
+            return Arc::clone(&judged.results);
+        }
         let before = known.before(now, &snapshot);
         let pools = self.pools.as_ref().and_then(|look| db_core::foreign::call(|| look()));
         let evidence =
@@ -94,8 +108,28 @@ impl Checker {
         let mut results = judge(&evidence, &self.selection);
         results.extend(self.others.results());
         let results = Arc::new(results);
-        known.judged = Some((now, Arc::clone(&results)));
+        known.judged = Some(Judged { at: now, of: Arc::clone(&snapshot), results: Arc::clone(&results) });
         results
+    }
+
+    /// What [`results`](Checker::results) or [`run`](Checker::run) found last, for whoever is asked often; none before the first
+    /// time.
+    pub fn last(&self) -> Option<Arc<Vec<CheckResult>>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.judged.as_ref().map(|judged| Arc::clone(&judged.results))
+    }
+
+    /// Judges whatever the collector reads, as soon as it was read, until it is dropped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends it.
+    pub async fn run(self) {
+        let mut changes = self.collector.changes();
+        // The collector is ours as well, so its end is ours.
+        while changes.changed().await.is_ok() {
+            self.results();
+            tokio::time::sleep(JUDGED_AT_MOST_EVERY).await;
+        }
     }
 }
 

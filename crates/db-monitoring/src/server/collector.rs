@@ -59,7 +59,17 @@ impl CollectorConfig {
     /// What the settings say.
     pub fn of(config: &MonitoringConfig) -> Self {
         let kept = HistoryConfig { retention_days: config.history_days, ..HistoryConfig::default() };
-        CollectorConfig { history: (config.history_days > 0).then_some(kept), ..CollectorConfig::default() }
+        let mut collector = CollectorConfig {
+            history: (config.history_days > 0).then_some(kept),
+            ..CollectorConfig::default()
+        };
+        if let Some(every) = config.collect_every {
+            let [activity, others @ ..] = &mut collector.periods;
+            *activity = every;
+            // Nothing is asked more often than what changes most.
+            others.iter_mut().for_each(|period| *period = every.max(*period));
+        }
+        collector
     }
 
     /// How often a round is asked.

@@ -94,6 +94,8 @@ impl Db {
             })
             .into_iter()
             .chain(parts);
+        #[cfg(feature = "collector")]
+        let parts = super::collected::parts(&config.monitoring, &watched, look_at_pools(&watched), parts);
         #[cfg(feature = "monitoring")]
         let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
         let mut wants = Wants::of(parts);
@@ -245,8 +247,12 @@ fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &Serv
 fn most_connections(config: &Config, servers: &Servers) -> usize {
     let (writes, reads) = (config.pool.max.get(), config.read_pool.max.get());
     let plain = if servers.are_several() || !config.patroni.is_empty() { writes.max(reads) } else { writes };
+    #[cfg(feature = "collector")]
+    let collector = if super::collected::is_wanted(&config.monitoring) { 2 } else { 0 };
+    #[cfg(not(feature = "collector"))]
+    let collector = 0;
     // And the monitor's own.
-    plain + reads + 1
+    plain + reads + 1 + collector
 }
 
 #[cfg(test)]

@@ -71,19 +71,15 @@ mod dashboard {
     use crate::Db;
 
     impl Db {
-        /// What the dashboard of this service shows: its statements, its pools, its servers as it sees them.
-        /// Give it a
-        /// collector for what the server tells of itself, and mount it.
+        /// What the dashboard of this service shows: its statements, its pools, its servers as it sees them, and
+        /// what [`Db::collector`] and the checks know of the server. Mount it.
         ///
         /// ```no_run
         /// # async fn mount(db: db_platform::Db) -> Result<axum::Router, Box<dyn std::error::Error>> {
         /// use db_platform::monitoring::dashboard::{self, Access};
-        /// use db_platform::monitoring::server::{Collector, CollectorConfig};
         ///
-        /// let collector = Collector::new(db.open_direct(), CollectorConfig::default());
-        /// tokio::spawn(collector.clone().run());
         /// let token = std::env::var("DASHBOARD_TOKEN")?;
-        /// let pages = dashboard::router(db.dashboard("shop").collector(collector), Access::token(token)?)?;
+        /// let pages = dashboard::router(db.dashboard("shop"), Access::token(token)?)?;
         /// Ok(axum::Router::new().nest("/admin/performance", pages))
         /// # }
         /// ```
@@ -96,6 +92,13 @@ mod dashboard {
             #[cfg(feature = "alerts")]
             let source = match self.alerts() {
                 Some(alerts) => source.alerts(alerts.clone()),
+                None => source,
+            };
+            let source = match self.watched.collected.get() {
+                Some(collected) => {
+                    let (collector, watched) = (collected.collector.clone(), Arc::clone(&self.watched));
+                    source.collector(collector).checks(move || watched.collected.get()?.results())
+                }
                 None => source,
             };
             source

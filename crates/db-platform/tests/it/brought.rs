@@ -184,6 +184,16 @@ fn how_pools_retries_and_routing_behave() {
     one("DB_LOG_SLOW_QUERIES", "true", &Taken(|config| config.monitoring.log_slow_queries));
     one("MONITORING_ENABLED", "true", &Taken(|config| config.monitoring.enabled));
     one("METRICS_RETENTION_DAYS", "7", &Taken(|config| config.monitoring.history_days == 7));
+    let each_minute = |config: &Config| config.monitoring.collect_every == Some(Duration::from_secs(60));
+    one("MONITORING_INTERVAL", "1m", &Taken(each_minute));
+    one("ALERT_POOL_USAGE", "75", &Taken(|config| config.alerts.pool_usage == Some(75.0)));
+    one("ALERT_CACHE_HIT_RATE", "60", &Taken(|config| config.alerts.cache_hit_rate == Some(60.0)));
+    one(
+        "ALERT_QUERY_TIME",
+        "3000",
+        &Taken(|config| config.alerts.query_time == Some(Duration::from_secs(3))),
+    );
+    one("ALERT_ERROR_RATE", "7", &Taken(|config| config.alerts.error_rate == Some(7.0)));
     one("DB_LOG_QUERIES", "true", &Taken(|config| config.monitoring.log_queries));
     let both = ("DATABASE_URL", "postgres://u:hunter2@h/app?options=-cstatement_timeout%3D5s");
     let counts = Warned("DB_QUERY_TIMEOUT counts, and DATABASE_URL says the same thing in vain");
@@ -204,10 +214,6 @@ fn what_is_not_there_yet_and_what_others_read() {
         ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true"),
         ("PARTITIONING_ENABLED", "true"),
         ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),
-        ("ALERT_POOL_USAGE", "80"),
-        ("ALERT_CACHE_HIT_RATE", "70"),
-        ("ALERT_QUERY_TIME", "2000"),
-        ("ALERT_ERROR_RATE", "5"),
     ] {
         one(name, value, &Warned(&format!("{name} is not read: ")));
     }

@@ -72,8 +72,9 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 114] = [
+const NEWER: [&str; 115] = [
     "METRICS_RETENTION_DAYS",
+    "MONITORING_INTERVAL",
     "MONITORING_ENABLED",
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",

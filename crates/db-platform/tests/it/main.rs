@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod advisory_lease;
+mod alerting;
 mod batch;
 mod brought;
 mod cached;
