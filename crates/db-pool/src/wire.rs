@@ -57,7 +57,8 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(endpoint: Endpoint, observers: Observers, tapped: bool) -> Arc<Self> {
-        let session = Session::new(observers.want_binds());
+        let mut session = Session::default();
+        session.hash_binds = observers.want_binds();
         Arc::new(Wire {
             endpoint,
             observers,

@@ -4,7 +4,6 @@ mod record;
 mod weigh;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Duration;
 
 use super::candidate::{Subject, order_keys};
 use super::catalog::{Catalog, Table};
@@ -19,12 +18,10 @@ use super::workload::Query;
 use super::{Advice, AdviceConfig, AdviceError, Note};
 
 pub(crate) use weigh::share_of;
-use weigh::{literals, smallest_of_best};
+use weigh::{literals, not_proven, smallest_of_best};
 
-/// How many candidates of a scan are proven.
+/// How many candidates of a scan are proven, and how many are built: each takes a pass over the table.
 const MOST_PROVEN: usize = 8;
-
-/// How many of them are built, which takes a pass over the table each.
 const MOST_BUILT: usize = 4;
 
 /// How many indexes one statement gets.
@@ -445,7 +442,6 @@ impl<'a> Selector<'a> {
             }
         }
         if prover.over().is_some() {
-            // Half a comparison is none.
             return None;
         }
         let share = if base > 0.0 { cost / base } else { 1.0 };
@@ -501,12 +497,4 @@ impl<'a> Selector<'a> {
         }
         Ok(chosen)
     }
-}
-
-fn not_proven(query: &Query, within: Duration) -> Note {
-    let text = format!(
-        "its indexes were not built: {} s were over; they are advised by the model. Give it longer          (`build_within`), or a workload with fewer statements",
-        within.as_secs()
-    );
-    Note { case: query.id.clone(), code: "not_proven", message: text }
 }

@@ -69,8 +69,7 @@ pub(crate) struct Session {
     ready: bool,
     /// Whether anything ran since it was checked out.
     ran: bool,
-    /// Whether an observer wants the parameters' hashes.
-    hash_binds: bool,
+    pub(super) hash_binds: bool,
     pub(super) requests: VecDeque<Request>,
     /// Whether someone waits until there are none.
     awaited: bool,
@@ -113,11 +112,6 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
 }
 
 impl Session {
-    /// Before anything was said; with `hash_binds` the parameters are hashed.
-    pub(super) fn new(hash_binds: bool) -> Self {
-        Session { hash_binds, ..Session::default() }
-    }
-
     /// Requests that were written and not answered, and that do more than close a statement.
     pub(crate) fn unanswered(&self) -> usize {
         self.requests.iter().filter(|request| request.kind > Kind::Close).count()

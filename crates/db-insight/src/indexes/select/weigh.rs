@@ -1,8 +1,10 @@
 //! Weighs candidates against each other, and tells a statement's own constants from its parameters.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Choice;
+use crate::indexes::Note;
 use crate::indexes::candidate::Subject;
 use crate::indexes::evaluate::plain;
 use crate::indexes::spec::Spec;
@@ -60,4 +62,13 @@ pub(crate) fn literals(query: &Query) -> BTreeSet<String> {
         found.remove(&format!("'{bare}'"));
     }
     found
+}
+
+/// What is said of a statement whose indexes were not built in time.
+pub(super) fn not_proven(query: &Query, within: Duration) -> Note {
+    let text = format!(
+        "its indexes were not built: {} s were over; they are advised by the model. Give it longer          (`build_within`), or a workload with fewer statements",
+        within.as_secs()
+    );
+    Note { case: query.id.clone(), code: "not_proven", message: text }
 }
