@@ -130,7 +130,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "A restore of 1 GB and 30 segments takes at most 0.7 times pgBackRest's time from nothing to the first answer \
                    (3 pairs; nightly 30).",
         target: "0.7 times",
-        fails_without: "crates/db-backup/src/wal/fetch.rs: fetch_ahead(&cluster, segment, size, spool, config, &buffers).await;",
+        fails_without: "crates/db-backup/src/wal/fetch.rs: fetch_ahead(cluster, segment, size, spool, config, buffers).await;",
         measure: recovery::of_a_gigabyte,
     },
     Claim {
