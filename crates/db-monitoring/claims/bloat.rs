@@ -45,7 +45,7 @@ const TABLES: [Kind; 26] = [
         "n, n, n, n, n, n, n, n, CASE WHEN n % 4 = 0 THEN n END",
         "",
     ),
-    ("numbers", "a numeric, b numeric(12, 2), c bool", "", "n * n * 1000003::numeric, n / 100.0, true", ""),
+    ("numbers", "a numeric, b numeric(12, 2), c bool", "", "n::numeric * n * 1000003, n / 100.0, true", ""),
     ("uuids", "a uuid, b timestamptz, c bool", "", "md5(n::text)::uuid, now(), false", ""),
     (
         "documents",

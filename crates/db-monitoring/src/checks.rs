@@ -62,6 +62,36 @@ pub struct Check {
     judge: fn(&Evidence<'_>) -> Findings,
 }
 
+/// What a check cannot do without, by its name: where such a column is missing, an absent figure would look well.
+const NEEDS: [(&str, &[&str]); 8] = [
+    ("idle-in-transaction", &["pg_stat_activity.state", "pg_stat_activity.state_age"]),
+    ("long-transactions", &["pg_stat_activity.xact_age", "pg_stat_activity.query_age"]),
+    (
+        "xmin-horizon",
+        &[
+            "pg_stat_activity.xmin_age",
+            "pg_prepared_xacts.xid_age",
+            "pg_replication_slots.xmin_age",
+            "pg_replication_slots.catalog_xmin_age",
+            "pg_stat_replication.xmin_age",
+        ],
+    ),
+    ("exclusive-lock-waits", &["pg_locks.waited"]),
+    ("archiver", &["pg_stat_archiver.last_archived_age", "pg_stat_archiver.last_failed_age"]),
+    (
+        "slots",
+        &["pg_replication_slots.active", "pg_replication_slots.retained", "pg_replication_slots.wal_status"],
+    ),
+    ("replication-lag", &["pg_stat_replication.replayed", "pg_stat_replication.replay_lag"]),
+    ("rollbacks", &["pg_stat_database.checksum_failures"]),
+];
+
+/// A column that the check needs and the server does not have.
+fn missing_column(check: &Check, evidence: &Evidence<'_>) -> Option<&'static str> {
+    let (_, needs) = NEEDS.iter().find(|(id, _)| *id == check.id)?;
+    needs.iter().copied().find(|column| evidence.now.missing_columns.contains(*column))
+}
+
 /// All checks, in the order in which reports show them.
 pub fn all() -> impl Iterator<Item = &'static Check> {
     let groups: [&[Check]; 9] = [
@@ -115,8 +145,11 @@ pub fn judge(evidence: &Evidence<'_>, selection: &Selection) -> Vec<CheckResult>
     let server = evidence.server_name();
     let one = |check: &'static Check| {
         // A check of ours that panics hides no other.
-        let findings = db_core::foreign::call(|| (check.judge)(evidence))
-            .unwrap_or_else(|| Err("the check panicked: this is a fault of db-monitoring".to_owned()));
+        let findings = match missing_column(check, evidence) {
+            Some(column) => Err(format!("this server has no column for {column}")),
+            None => db_core::foreign::call(|| (check.judge)(evidence))
+                .unwrap_or_else(|| Err("the check panicked: this is a fault of db-monitoring".to_owned())),
+        };
         answers(check, findings)
             .into_iter()
             .map(|result| result.of_server(server.clone()))
@@ -194,6 +227,16 @@ mod tests {
     fn every_check_has_a_name_of_its_own() {
         let names: BTreeSet<_> = all().map(|check| check.id).collect();
         assert_eq!(names.len(), all().count());
+    }
+
+    #[test]
+    fn a_check_whose_column_is_missing_is_skipped() {
+        assert!(NEEDS.iter().all(|(id, _)| all().any(|check| check.id == *id)));
+        let missing = BTreeSet::from(["pg_locks.waited".to_owned()]);
+        let look = Snapshot { missing_columns: std::sync::Arc::new(missing), ..Snapshot::default() };
+        let only = BTreeSet::from(["exclusive-lock-waits".to_owned()]);
+        let results = judge(&Evidence::of(&look), &Selection { only, ..Selection::default() });
+        assert!(results[0].summary.contains("pg_locks.waited"), "{results:?}");
     }
 
     #[test]

@@ -199,11 +199,13 @@ const MOSTLY_NULL: Question = Question {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Unreadable {
     pub(crate) tables: f64,
+    pub(crate) sequences: f64,
 }
 
 const UNREADABLE: Question = Question {
-    from: &[("c", "pg_class"), ("n", "pg_namespace")],
-    sql: "SELECT count(*)::float8 AS tables FROM {c} c JOIN {n} n ON {n.oid} = {c.relnamespace} WHERE {c.relkind} IN ('r', 'm') \
+    from: &[("c", "pg_class"), ("n", "pg_namespace"), ("q", "pg_sequence")],
+    sql: "SELECT count(*)::float8 AS tables, (SELECT count(*) FROM {q} q \
+      WHERE NOT has_sequence_privilege({q.seqrelid}, 'SELECT,USAGE'))::float8 AS sequences FROM {c} c JOIN {n} n ON {n.oid} = {c.relnamespace} WHERE {c.relkind} IN ('r', 'm') \
       AND NOT has_any_column_privilege({c.oid}, 'SELECT') AND n.nspname NOT LIKE 'pg\\_%' \
       AND n.nspname <> 'information_schema'",
     needs_stats_role: false,

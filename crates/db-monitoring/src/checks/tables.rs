@@ -245,6 +245,15 @@ fn exhausted_keys(evidence: &Evidence<'_>) -> Findings {
             );
         }
     }
+    for schema in evidence.schemas()?.values() {
+        let rows = schema.unreadable.rows.as_ref().map_err(Clone::clone)?;
+        let hidden = rows.first().map_or(0.0, |row| row.sequences);
+        if hidden > 0.0 {
+            found.push(unknown(format!(
+                "{hidden} sequences are not for this role: GRANT pg_read_all_data TO it"
+            )));
+        }
+    }
     if unseen > 0 {
         found.push(unknown(format!("{unseen} sequences are locked by others at the moment")));
     }

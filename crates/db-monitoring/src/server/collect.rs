@@ -1,13 +1,16 @@
 //! What is asked of a server, in rounds: each is one flush of statements, and one that fails leaves only
 //! its section open.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::server::records::OldCheckpointer;
 use crate::server::records::progress_sql;
 use crate::server::{
-    Backend, DatabaseSnapshot, IndexStats, Positions, Record, ReplicationLag, Section, Sequence, ServerRole,
-    ServerSession, ServerStatement, SkipReason, Skipped, Snapshot, TableStats,
+    Archiver, Backend, Catalog, DatabaseSnapshot, DatabaseStats, IndexStats, LockWait, Positions,
+    PreparedTransaction, Record, ReplicationLag, Section, Sender, Sequence, ServerRole, ServerSession,
+    ServerStatement, SkipReason, Skipped, Slot, Snapshot, TableStats, WalReceiver, record,
 };
 
 /// How often a kind of figure is asked for.
@@ -29,6 +32,19 @@ impl Round {
     /// All of them, the most frequent first.
     pub const ALL: [Round; 5] =
         [Round::Activity, Round::Counters, Round::Sizes, Round::Statements, Round::Hourly];
+}
+
+/// What this server has no column for, of what checks conclude from.
+fn missing_columns(catalog: &Catalog) -> BTreeSet<String> {
+    let mut missing: BTreeSet<String> = record::missing::<Backend>(catalog).collect();
+    missing.extend(record::missing::<LockWait>(catalog));
+    missing.extend(record::missing::<PreparedTransaction>(catalog));
+    missing.extend(record::missing::<DatabaseStats>(catalog));
+    missing.extend(record::missing::<Archiver>(catalog));
+    missing.extend(record::missing::<Sender>(catalog));
+    missing.extend(record::missing::<Slot>(catalog));
+    missing.extend(record::missing::<WalReceiver>(catalog));
+    missing
 }
 
 async fn all<R: Record>(session: &ServerSession, rest: &str) -> Section<Vec<R>> {
@@ -53,6 +69,7 @@ impl Snapshot {
             Round::Sizes => {
                 let (settings, access) = tokio::join!(all(session, ""), session.access());
                 self.settings = settings;
+                self.missing_columns = Arc::new(missing_columns(session.catalog()));
                 self.access = Section::of(SystemTime::now(), access);
             }
             Round::Statements => {

@@ -117,6 +117,16 @@ pub(crate) fn select<R: Record>(catalog: &Catalog, rest: &str) -> Result<String,
     Ok(text)
 }
 
+/// The optional fields of a record that this server has no column for, as `view.field`.
+pub(crate) fn missing<R: Record>(catalog: &Catalog) -> impl Iterator<Item = String> {
+    let is_missing = |field: &&Field| {
+        field.optional
+            && !field.from.is_empty()
+            && column::<R>(catalog, field).is_ok_and(|text| text.starts_with("NULL::"))
+    };
+    R::FIELDS.iter().filter(is_missing).map(|field| format!("{}.{}", R::RELATION, field.name))
+}
+
 fn column<R: Record>(catalog: &Catalog, field: &Field) -> Result<String, Skipped> {
     let Field { name, from, expression, cast, optional } = *field;
     let found = from.iter().find_map(|candidate| match candidate.strip_prefix("fn:") {

@@ -1,7 +1,7 @@
 //! What is known of a server now: a section for each kind of thing, each with its age, or with why it is
 //! not known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub access: Section<Access>,
     /// Whether this process collects for the others, too; they keep to what each needs.
     pub is_leader: bool,
+    /// What this server has no column for, as `pg_stat_activity.xmin_age`: there a figure that is absent is not known.
+    pub missing_columns: Arc<BTreeSet<String>>,
     /// Who is connected, each second, without our own sessions.
     pub activity: Section<Vec<Backend>>,
     /// Locks by kind, each second.
