@@ -62,6 +62,8 @@ mod channels {
     use super::NotificationConfig;
 
     type Made = Result<Arc<dyn Channel>, InvalidChannel>;
+    /// A channel, and the least severity that it is for.
+    type Routed = (Arc<dyn Channel>, Severity);
 
     /// What reads at an address.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +90,7 @@ mod channels {
         ///
         /// # Errors
         /// As [`NotificationConfig::notifier`].
-        pub fn channels(&self) -> Result<Vec<(Arc<dyn Channel>, Severity)>, InvalidChannel> {
+        pub fn channels(&self) -> Result<Vec<Routed>, InvalidChannel> {
             let least = |name| if name == "pagerduty" { Severity::Critical } else { self.severity };
             self.try_channels().into_iter().map(|(name, made)| Ok((made?, least(name)))).collect()
         }

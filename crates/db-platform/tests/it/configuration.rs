@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 115] = [
+const NEWER: [&str; 117] = [
     "METRICS_RETENTION_DAYS",
     "MONITORING_INTERVAL",
     "MONITORING_ENABLED",
