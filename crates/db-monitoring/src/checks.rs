@@ -138,7 +138,7 @@ impl Selection {
 ///
 /// let nothing = Snapshot::default();
 /// let results = checks::judge(&Evidence::of(&nothing), &Selection::default());
-/// assert_eq!(results.len(), checks::all().count());
+/// assert!(results.len() >= checks::all().count());
 /// assert!(results.iter().all(|result| result.status.word() != "ok")); // nothing is known: nothing is well
 /// ```
 pub fn judge(evidence: &Evidence<'_>, selection: &Selection) -> Vec<CheckResult> {
