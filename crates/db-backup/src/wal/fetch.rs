@@ -80,6 +80,10 @@ pub enum Fetched {
 pub fn fetched_before(name: &str, destination: &Path, config: &FetchConfig) -> Result<bool, PhysicalError> {
     let name: WalName = name.parse().map_err(|_| WalError::Name(name.to_owned()))?;
     let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else { return Ok(false) };
+    // Whoever asks for the first time may have no keys yet: `fetch` says what is missing, in its order.
+    if !spool.join(segment.to_string()).exists() {
+        return Ok(false);
+    }
     take_ahead(spool, segment, system_of(data_directory_of(destination))?, destination)
 }
 
