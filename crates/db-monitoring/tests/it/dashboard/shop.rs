@@ -24,6 +24,7 @@ const SCHEMA: &str = "
 /// What the server counts, which a copy of a database begins without.
 const WORK: &str = "
     DELETE FROM orders WHERE id % 4 = 0;
+    SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
     SELECT count(*) FROM orders WHERE note LIKE '%y%';
     SELECT count(*) FROM orders WHERE note LIKE '%z%';";
 
