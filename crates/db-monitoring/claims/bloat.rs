@@ -111,7 +111,7 @@ const TREES: [Tree; 20] = [
     ("uuid", "uuids", "(a)"),
     ("same_times", "uuids", "(b)"),
     ("covering", "half_text", "(a) INCLUDE (b)"),
-    ("some", "tight", "(b) WHERE b % 2 = 0"),
+    ("partial", "tight", "(b) WHERE b % 2 = 0"),
     ("expressions", "hashes", "(left(a, 8))"),
     ("kept_apart", "smalls", "(a) WITH (deduplicate_items = off)"),
     ("loose", "third_gone", "(a) WITH (fillfactor = 60)"),

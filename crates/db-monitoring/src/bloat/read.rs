@@ -11,25 +11,16 @@ use crate::bloat::{Bloat, BloatKind, Btree, FEWEST_PAGES, Heap};
 /// Tables and B-trees that are large enough, with their sizes. A relation that somebody holds exclusively keeps the size
 /// that VACUUM wrote down: asking for the true one would wait in the lock's queue.
 const RELATIONS: Question = Question {
-    from: &[
-        ("c", "pg_class"),
-        ("n", "pg_namespace"),
-        ("i", "pg_index"),
-        ("l", "pg_locks"),
-        ("m", "pg_am"),
-        ("s", "pg_stat_all_tables"),
-    ],
+    from: &[("c", "pg_class"), ("n", "pg_namespace"), ("i", "pg_index"), ("l", "pg_locks"), ("m", "pg_am")],
     sql: "SELECT {c.oid}::bigint AS oid, {n.nspname}::text AS schema, {c.relname}::text AS name, {c.relkind}::text AS kind, \
       {c.relpages}::float8 AS pages, {c.reltuples}::float8 AS rows, {i.indrelid}::bigint AS table_oid, \
       current_setting('block_size')::float8 AS page_size, {i.indnkeyatts?}::int AS key_columns, \
       CASE WHEN EXISTS (SELECT FROM {l} l WHERE {l.relation} = c.oid AND {l.mode} = 'AccessExclusiveLock') THEN NULL \
         ELSE pg_relation_size(c.oid)::float8 END AS bytes, \
       (SELECT split_part(o, '=', 2)::float8 FROM unnest({c.reloptions}) o WHERE o LIKE 'fillfactor=%') AS fill, \
-      coalesce('deduplicate_items=off' = ANY ({c.reloptions}), false) AS keeps_duplicates, \
-      CASE WHEN {s.last_vacuum} IS NOT NULL OR {s.last_autovacuum} IS NOT NULL OR {s.last_analyze} IS NOT NULL \
-        OR {s.last_autoanalyze} IS NOT NULL THEN {s.n_live_tup}::float8 END AS live_rows \
+      coalesce('deduplicate_items=off' = ANY ({c.reloptions}), false) AS keeps_duplicates \
       FROM {c} c JOIN {n} n ON {n.oid} = {c.relnamespace} LEFT JOIN {i} i ON {i.indexrelid} = c.oid \
-      LEFT JOIN {m} m ON {m.oid} = {c.relam} LEFT JOIN {s} s ON {s.relid} = c.oid \
+      LEFT JOIN {m} m ON {m.oid} = {c.relam} \
       WHERE (c.relkind IN ('r', 'm') OR c.relkind = 'i' AND {m.amname} = 'btree' AND {i.indisvalid}) \
       AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_toast%' \
       AND (n.nspname NOT IN ('pg_catalog', 'information_schema'))",
@@ -91,7 +82,6 @@ struct RelationRow {
     bytes: Option<f64>,
     fill: Option<f64>,
     keeps_duplicates: bool,
-    live_rows: Option<f64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -108,6 +98,18 @@ struct ColumnRow {
     of_column: Option<i64>,
     shares: Option<bool>,
     widths: Option<Vec<(f64, f64)>>,
+}
+
+impl RelationRow {
+    /// How much larger it is than when its rows were counted.
+    ///
+    /// As the planner does it: `reltuples` and `relpages` are of one moment, and new pages are as full as those were.
+    /// `n_live_tup` is newer, but a session adds its counts when it is idle, also those of rows that a VACUUM has counted
+    /// meanwhile: it may be twice the truth, or nothing.
+    fn growth(&self) -> f64 {
+        let pages = self.bytes.map_or(self.pages, |bytes| bytes / self.page_size);
+        if self.pages > 0.0 { pages / self.pages } else { 1.0 }
+    }
 }
 
 /// The bloat of a database's relations, and what is not known of it.
@@ -171,7 +173,7 @@ fn of_table(relation: &RelationRow, pages: f64, all: &HashMap<i64, Vec<ColumnRow
     let heap = Heap {
         pages,
         page_size: relation.page_size,
-        rows: rows(relation)?,
+        rows: known(relation.rows)? * relation.growth(),
         fill: relation.fill.unwrap_or(100.0) / 100.0,
         columns: columns.collect::<Result<_, _>>()?,
     };
@@ -195,11 +197,7 @@ fn of_index<'a>(
     let columns: Vec<Column> =
         own.iter().map(|row| column(row, statistics(row))).collect::<Result<_, _>>()?;
     let key_columns = relation.key_columns.unwrap_or(columns.len());
-    // A partial index has its own count of rows; the count of a whole one follows its table, which changes oftener.
-    let entries = match table {
-        Some(table) if (table.rows - relation.rows).abs() <= table.rows * 0.01 => rows(table)?,
-        _ => known(relation.rows)?,
-    };
+    let entries = known(relation.rows)? * table.map_or(1.0, RelationRow::growth);
     let shares = !relation.keeps_duplicates
         && key_columns == columns.len()
         && own.iter().all(|row| row.shares.unwrap_or(false));
@@ -207,10 +205,6 @@ fn of_index<'a>(
     let fill = relation.fill.unwrap_or(90.0) / 100.0;
     let tree = Btree { pages, page_size: relation.page_size, entries, fill, columns, key_columns, distinct };
     Ok(tree.bloat_percent())
-}
-
-fn rows(relation: &RelationRow) -> Result<f64, Missing> {
-    relation.live_rows.map_or_else(|| known(relation.rows), Ok)
 }
 
 fn known(rows: f64) -> Result<f64, Missing> {
