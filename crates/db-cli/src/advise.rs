@@ -7,7 +7,7 @@ use db_platform::insight::indexes::{Advice, AdviceConfig, Prove, advise, read_wo
 use crate::advise_args::{Advise, How, Indexes};
 use crate::args::Options;
 use crate::error::CliError;
-use crate::{connect, say};
+use crate::{connect, input, say};
 
 pub(crate) async fn run(command: Advise, options: &Options) -> Result<ExitCode, CliError> {
     let Advise::Indexes(command) = command;
@@ -16,7 +16,7 @@ pub(crate) async fn run(command: Advise, options: &Options) -> Result<ExitCode, 
 
 async fn indexes(command: Indexes, options: &Options) -> Result<ExitCode, CliError> {
     let path = &command.workload;
-    let text = std::fs::read_to_string(path).map_err(CliError::file(path))?;
+    let text = input::text(path)?;
     let workload =
         read_workload(&text).map_err(|source| CliError::Workload { path: path.clone(), source })?;
     let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;

@@ -1,7 +1,6 @@
 //! `dbctl explain`: a plan as a tree, with what is wrong at its nodes.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,7 +12,7 @@ use serde_json::json;
 use crate::args::Options;
 use crate::error::CliError;
 use crate::explain_args::Explain;
-use crate::{FOUND, connect, say};
+use crate::{FOUND, connect, input, say};
 
 pub(crate) async fn run(command: &Explain, options: &Options) -> Result<ExitCode, CliError> {
     let (plan, tips) = match &command.sql {
@@ -28,7 +27,7 @@ pub(crate) async fn run(command: &Explain, options: &Options) -> Result<ExitCode
 /// A stored plan, judged alone or with the catalogue.
 async fn stored(command: &Explain, options: &Options) -> Result<(Plan, Vec<Tip>), CliError> {
     let path = command.plan.as_deref().unwrap_or(Path::new("-"));
-    let read = Plan::from_bytes(&read(path)?);
+    let read = Plan::from_bytes(&input::bytes(path)?);
     let plan = read.map_err(|source| CliError::Plan { path: path.to_owned(), source })?;
     let catalog = if command.stats {
         let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
@@ -46,7 +45,7 @@ async fn on_database(
     command: &Explain,
     options: &Options,
 ) -> Result<(Plan, Vec<Tip>), CliError> {
-    let sql = String::from_utf8_lossy(&read(file)?).into_owned();
+    let sql = String::from_utf8_lossy(&input::bytes(file)?).into_owned();
     let config = ExplainConfig {
         analyze: command.analyze,
         writes_too: command.writes_too,
@@ -61,16 +60,6 @@ async fn on_database(
         }
     }
     Ok((plan, tips))
-}
-
-/// The file's bytes; those of standard input for `-`.
-fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(CliError::file(path))?;
-        return Ok(bytes);
-    }
-    std::fs::read(path).map_err(CliError::file(path))
 }
 
 /// The plan as a tree with the tips at their nodes, then those that have none.

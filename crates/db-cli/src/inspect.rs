@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use db_platform::core::CheckStatus;
 use db_platform::monitoring::checks::{self, BlockingLook, Selection, TopStatement, Visit};
 use db_platform::monitoring::server::ServerSession;
-use db_platform::monitoring::{BloatKind, BlockingTree, CheckResult, SchemaLook, amount};
+use db_platform::monitoring::{BloatKind, BlockingTree, CheckResult, SchemaLook, amount, shown};
 
 use crate::args::Options;
 use crate::connect;
@@ -63,9 +63,9 @@ fn text(results: &[CheckResult], all: bool) -> String {
     let mut problems: Vec<_> = results.iter().filter(|result| result.status.is_problem()).collect();
     problems.sort_by_key(|result| result.status != CheckStatus::Critical);
     for result in problems {
-        lines.push(format!("{:<8}  {}: {}", result.status.word(), result.id, result.summary.escape_debug()));
+        lines.push(format!("{:<8}  {}: {}", result.status.word(), result.id, shown(&result.summary)));
         if let Some(fix) = &result.fix {
-            lines.push(format!("          fix:  {}", fix.sql.escape_debug()));
+            lines.push(format!("          fix:  {}", shown(&fix.sql)));
             lines.push(format!("          how:  {}", fix.safely));
         }
     }
@@ -83,9 +83,7 @@ fn text(results: &[CheckResult], all: bool) -> String {
         }
     }
     lines.extend(
-        reasons
-            .iter()
-            .map(|(reason, ids)| format!("skipped   {}: {}", ids.join(", "), reason.escape_debug())),
+        reasons.iter().map(|(reason, ids)| format!("skipped   {}: {}", ids.join(", "), shown(reason))),
     );
     let count = |word: &str| results.iter().filter(|result| result.status.word() == word).count();
     lines.push(format!(
@@ -113,7 +111,11 @@ pub(crate) async fn locks(options: &Options) -> Result<ExitCode, CliError> {
 pub(crate) async fn slow(command: Slow, options: &Options) -> Result<ExitCode, CliError> {
     let session = session(options).await?;
     let visit = Visit::counters(&session).await;
-    let tops = TopStatement::of(&visit.snapshot, command.limit).map_err(CliError::NotKnown)?;
+    let mut tops = TopStatement::of(&visit.snapshot, usize::MAX).map_err(CliError::NotKnown)?;
+    let counted = tops.len();
+    tops.retain(|top| command.all || !top.reads_only_catalogs());
+    let left_out = counted - tops.len();
+    tops.truncate(command.limit);
     let rows: Vec<Vec<String>> = tops
         .iter()
         .map(|top| {
@@ -124,7 +126,7 @@ pub(crate) async fn slow(command: Slow, options: &Options) -> Result<ExitCode, C
                 top.calls.to_string(),
                 format!("{:.2} ms", top.mean_ms),
                 top.rows.to_string(),
-                statement.chars().take(100).collect::<String>().escape_debug().to_string(),
+                shown(statement).chars().take(100).collect(),
             ]
         })
         .collect();
@@ -133,6 +135,11 @@ pub(crate) async fn slow(command: Slow, options: &Options) -> Result<ExitCode, C
         rows => table(&["SHARE", "TOTAL", "CALLS", "MEAN", "ROWS", "STATEMENT"], rows, &[0, 1, 2, 3, 4]),
     };
     say::result(options.json, &text, &serde_json::to_value(&tops).unwrap_or_default());
+    if left_out > 0 && !options.json {
+        eprintln!(
+            "{left_out} statements that only look at the server's own catalogs are left out; --all shows them"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,7 +155,7 @@ pub(crate) async fn bloat(command: Bloat, options: &Options) -> Result<ExitCode,
         .collect();
     // They are not in the answer, which holds figures only.
     for (relation, why) in look.unknown_bloat() {
-        eprintln!("dbctl: {}: skipped: {why}", relation.escape_debug());
+        eprintln!("dbctl: {}: skipped: {why}", shown(relation));
     }
     let rows: Vec<Vec<String>> = found
         .iter()
@@ -158,7 +165,7 @@ pub(crate) async fn bloat(command: Bloat, options: &Options) -> Result<ExitCode,
                 BloatKind::Index => "index",
             };
             vec![
-                bloat.relation.escape_debug().to_string(),
+                shown(&bloat.relation),
                 kind.to_owned(),
                 amount(bloat.bytes as f64, "By"),
                 format!("{:.1} %", bloat.bloat_percent),

@@ -43,6 +43,9 @@ pub(crate) struct Slow {
     /// So many statements.
     #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     pub(crate) limit: usize,
+    /// Also those that only look at the server's own catalogs, as this program and others that watch do.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(clap::Args)]

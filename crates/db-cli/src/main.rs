@@ -21,6 +21,7 @@ mod error;
 mod explain;
 mod explain_args;
 mod hooks;
+mod input;
 mod inspect;
 mod inspect_args;
 mod interrupt;

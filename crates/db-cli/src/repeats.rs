@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::args::{Options, Repeats};
 use crate::error::CliError;
-use crate::{FOUND, say};
+use crate::{FOUND, input, say};
 
 pub(crate) fn run(command: &Repeats, options: &Options) -> Result<ExitCode, CliError> {
-    let text = std::fs::read_to_string(&command.trace).map_err(CliError::file(&command.trace))?;
+    let text = input::text(&command.trace)?;
     let traces =
         read_traces(&text).map_err(|source| CliError::Trace { path: command.trace.clone(), source })?;
     let mut values = Vec::with_capacity(traces.len());

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::shown;
+
 pub(crate) use read::BlockingRead;
 
 /// Who a lock belongs to.
@@ -203,12 +205,12 @@ impl BlockingNode {
         let mut line = format!("{}{}", "  ".repeat(depth), self.owner);
         let words = [&self.user, &self.database, &self.application, &self.state];
         for word in words.into_iter().flatten().filter(|word| !word.is_empty()) {
-            line.push_str(&format!("  {}", word.escape_debug()));
+            line.push_str(&format!("  {}", shown(word)));
         }
         if let Some(wait) = &self.waits_for {
             let waited = wait.seconds.map_or(String::new(), |seconds| format!(" for {seconds:.1} s"));
             let on = wait.relation.as_deref().unwrap_or(&wait.locktype);
-            line.push_str(&format!("  waits{waited} for {} on {}", wait.mode, on.escape_debug()));
+            line.push_str(&format!("  waits{waited} for {} on {}", wait.mode, shown(on)));
         }
         let others: Vec<String> = self.blocked_by.iter().map(ToString::to_string).collect();
         if others.len() > 1 {
@@ -223,7 +225,7 @@ impl BlockingNode {
         }
         to.push(line);
         if let Some(statement) = &self.statement {
-            to.push(format!("{}  | {}", "  ".repeat(depth), statement.escape_debug()));
+            to.push(format!("{}  | {}", "  ".repeat(depth), shown(statement)));
         }
         for child in &self.blocks {
             child.lines(depth + 1, to);

@@ -37,6 +37,8 @@ pub mod server;
 mod settings;
 #[cfg(feature = "server")]
 mod setup;
+#[cfg(feature = "server")]
+mod shown;
 mod slow;
 mod span;
 mod statement;
@@ -60,5 +62,7 @@ pub use recent::{Recent, Span};
 pub use schema_look::SchemaLook;
 #[cfg(feature = "server")]
 pub use setup::{SetupPlan, SetupStep};
+#[cfg(feature = "server")]
+pub use shown::shown;
 pub use slow::SlowQuery;
 pub use statement::StatementStats;

@@ -183,4 +183,17 @@ impl TopStatement {
         tops.truncate(most);
         Ok(tops)
     }
+
+    /// Whether it only looks at the server's own catalogs and views of statistics, as whoever watches the server does.
+    ///
+    /// A text that was not read, or that names no table, is none of these.
+    pub fn reads_only_catalogs(&self) -> bool {
+        let Some(statement) = &self.statement else { return false };
+        let touched = db_statement::touched(statement);
+        let is_catalog = |table: &db_statement::Table| match table.schema.as_deref() {
+            Some(schema) => schema == "pg_catalog" || schema == "information_schema",
+            None => table.name.starts_with("pg_"),
+        };
+        touched.writes.is_empty() && !touched.reads.is_empty() && touched.reads.iter().all(is_catalog)
+    }
 }

@@ -10,6 +10,7 @@ mod encrypted;
 mod explain;
 mod finish;
 mod hooks;
+mod inspect;
 mod ledger;
 mod migrate;
 mod moving;

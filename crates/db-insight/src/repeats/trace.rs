@@ -76,7 +76,7 @@ impl Trace {
     }
 }
 
-/// Reads `[{"id", "events": […]}]`. Fields of an event may be absent or null; values are kept as hashes only.
+/// Reads `[{"id", "events": […]}]`. All fields may be absent or null; values are kept as hashes only.
 ///
 /// # Errors
 ///
@@ -88,7 +88,7 @@ pub fn read_traces(text: &str) -> Result<Vec<Trace>, InvalidTrace> {
         .into_iter()
         .map(|file| Trace {
             id: file.id,
-            executions: file.events.into_iter().map(|one| one.read(&keys)).collect(),
+            executions: file.events.into_iter().flatten().map(|one| one.read(&keys)).collect(),
         })
         .collect())
 }
@@ -98,7 +98,7 @@ struct TraceFile {
     #[serde(default)]
     id: Value,
     #[serde(default)]
-    events: Vec<Event>,
+    events: Option<Vec<Event>>,
 }
 
 #[derive(Deserialize)]

@@ -6,26 +6,27 @@
 use std::fmt::Write as _;
 
 use super::{Item, Node, Panel, Plot, Table, Value, human};
+use crate::shown;
 
 /// The longest text of a statement in a table's cell, in characters.
 const LONGEST_CELL: usize = 90;
 
 pub(crate) fn panel(panel: &Panel) -> String {
-    let mut out = format!("{}\n{}\n", clean(&panel.title), "-".repeat(panel.title.chars().count()));
+    let mut out = format!("{}\n{}\n", shown(&panel.title), "-".repeat(panel.title.chars().count()));
     if let Some(note) = &panel.note {
-        let _ = writeln!(out, "{}", clean(note));
+        let _ = writeln!(out, "{}", shown(note));
     }
     for item in &panel.items {
         match item {
             Item::Figure(figure) => {
                 let status =
                     figure.status.as_ref().map_or(String::new(), |status| format!("  [{}]", status.word()));
-                let _ = writeln!(out, "  {}: {}{status}", clean(&figure.title), cell(&figure.value));
+                let _ = writeln!(out, "  {}: {}{status}", shown(&figure.title), cell(&figure.value));
             }
             Item::Table(of) => table(&mut out, of),
             Item::Tree(tree) => {
                 if tree.roots.is_empty() {
-                    let _ = writeln!(out, "  {}", clean(&tree.when_empty));
+                    let _ = writeln!(out, "  {}", shown(&tree.when_empty));
                 }
                 for root in &tree.roots {
                     node(&mut out, root, 1);
@@ -33,15 +34,15 @@ pub(crate) fn panel(panel: &Panel) -> String {
             }
             Item::Plot(of) => plot(&mut out, of),
             Item::Text(text) => {
-                let _ = writeln!(out, "  {}", clean(text));
+                let _ = writeln!(out, "  {}", shown(text));
             }
             Item::Sql(sql) => {
                 for line in sql.lines() {
-                    let _ = writeln!(out, "    {}", clean(line));
+                    let _ = writeln!(out, "    {}", shown(line));
                 }
             }
             Item::Missing(why) => {
-                let _ = writeln!(out, "  not known: {}", clean(why));
+                let _ = writeln!(out, "  not known: {}", shown(why));
             }
         }
     }
@@ -50,10 +51,10 @@ pub(crate) fn panel(panel: &Panel) -> String {
 
 fn table(out: &mut String, table: &Table) {
     if let Some(title) = &table.title {
-        let _ = writeln!(out, "  {}:", clean(title));
+        let _ = writeln!(out, "  {}:", shown(title));
     }
     if table.rows.is_empty() {
-        let _ = writeln!(out, "  {}", clean(&table.when_empty));
+        let _ = writeln!(out, "  {}", shown(&table.when_empty));
         return;
     }
     let heads: Vec<String> = table.columns.iter().map(|column| column.title.to_uppercase()).collect();
@@ -106,7 +107,7 @@ fn plot(out: &mut String, plot: &Plot) {
         "percent" => format!("{} %", human::number(number)),
         unit => format!("{} {unit}", human::number(number)),
     };
-    let _ = writeln!(out, "  {}:", clean(&plot.title));
+    let _ = writeln!(out, "  {}:", shown(&plot.title));
     for series in &plot.series {
         let known: Vec<f64> = series.values.iter().copied().flatten().collect();
         if known.is_empty() {
@@ -118,7 +119,7 @@ fn plot(out: &mut String, plot: &Plot) {
         let _ = writeln!(
             out,
             "    {}: least {}, mean {}, most {}",
-            clean(&series.name),
+            shown(&series.name),
             unit(least),
             unit(mean),
             unit(most)
@@ -130,16 +131,9 @@ fn cell(value: &Value) -> String {
     let text = human::value(value);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() <= LONGEST_CELL {
-        return clean(&text);
+        return shown(&text);
     }
-    clean(&text.chars().take(LONGEST_CELL - 1).chain(['…']).collect::<String>())
-}
-
-/// Without control characters, and without those that turn the direction of writing around.
-pub(crate) fn clean(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+    shown(&text.chars().take(LONGEST_CELL - 1).chain(['…']).collect::<String>())
 }
 
 #[cfg(test)]
