@@ -14,6 +14,7 @@ use crate::server::history::store::Store;
 use crate::server::history::{Finished, History};
 use crate::server::prometheus::{self, TablesText};
 use crate::server::section::{Section, unix_seconds};
+use crate::server::snapshot::server_sections;
 use crate::server::task::{DatabaseTask, ServerTask};
 use crate::server::{
     DatabaseSnapshot, HistoryConfig, HistoryPoint, OpenConnection, Resolution, Round, SkipReason, Skipped,
@@ -426,30 +427,7 @@ impl Snapshot {
             ($($section:ident),*) => { Snapshot { $($section: Section::skipped(now,
                 why.clone()),)* ..Snapshot::default() } };
         }
-        skipped!(
-            server,
-            access,
-            activity,
-            locks,
-            lock_waits,
-            prepared,
-            databases,
-            database_sizes,
-            bgwriter,
-            checkpointer,
-            io,
-            wal,
-            archiver,
-            lock_stats,
-            position,
-            senders,
-            receiver,
-            slots,
-            progress,
-            settings,
-            statements,
-            statements_info
-        )
+        server_sections!(skipped)
     }
 }
 

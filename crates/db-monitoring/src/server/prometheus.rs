@@ -13,6 +13,7 @@ mod whole;
 use std::time::SystemTime;
 
 use crate::server::section::unix_seconds;
+use crate::server::snapshot::server_sections;
 use crate::server::{Section, Skipped, Snapshot};
 
 pub(crate) use text::Exposition;
@@ -117,31 +118,7 @@ fn parts(snapshot: &Snapshot, now: SystemTime) -> Vec<Part<'_>> {
     macro_rules! of_server {
         ($($name:ident),*) => { vec![$(part(stringify!($name), "", &snapshot.$name, now)),*] };
     }
-    let mut parts = of_server!(
-        server,
-        access,
-        activity,
-        locks,
-        lock_waits,
-        prepared,
-        databases,
-        database_sizes,
-        bgwriter,
-        checkpointer,
-        io,
-        wal,
-        archiver,
-        lock_stats,
-        position,
-        senders,
-        receiver,
-        lag,
-        slots,
-        progress,
-        settings,
-        statements,
-        statements_info
-    );
+    let mut parts = server_sections!(of_server);
     for (name, database) in &snapshot.by_database {
         parts.extend([
             part("tables", name, &database.tables, now),

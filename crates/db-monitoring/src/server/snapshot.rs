@@ -13,6 +13,38 @@ use crate::server::{
     StatementTexts, StatementsInfo, TableStats, Wal, WalReceiver,
 };
 
+/// Hands the parts of a [`Snapshot`] that are one for the server to a macro, so that a new part is named here alone.
+macro_rules! server_sections {
+    ($then:ident) => {
+        $then!(
+            server,
+            access,
+            activity,
+            locks,
+            lock_waits,
+            prepared,
+            databases,
+            database_sizes,
+            bgwriter,
+            checkpointer,
+            io,
+            wal,
+            archiver,
+            lock_stats,
+            position,
+            senders,
+            receiver,
+            lag,
+            slots,
+            progress,
+            settings,
+            statements,
+            statements_info
+        )
+    };
+}
+pub(crate) use server_sections;
+
 /// What is known of a server now. Cheap to clone: sections are shared.
 ///
 /// The names in JSON are those of the fields here, and stay.
