@@ -117,9 +117,12 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
             });
         }
         let mut first = Vec::new();
-        for column in &table.columns {
+        for (at, column) in table.columns.iter().enumerate() {
+            // Only what must differ is counted on from what is there.
+            let differs =
+                table.spread.contains(&at) || table.uniques.iter().any(|one| one.columns.contains(&at));
             first.push(match column.holds {
-                ColumnType::Integer { .. } => self.first_free(table, &column.name).await?,
+                ColumnType::Integer { .. } if differs => self.first_free(table, &column.name).await?,
                 _ => 0,
             });
         }
