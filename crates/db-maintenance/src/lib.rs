@@ -1,0 +1,12 @@
+//! Keeps a PostgreSQL schema in order: partitions, compaction, routine upkeep.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod lock;
+mod name;
+mod session;
+
+pub use error::{MaintenanceError, Result};
+pub use lock::Leader;
+pub use name::TableName;
+pub use session::{Patience, Session};
