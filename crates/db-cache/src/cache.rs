@@ -20,6 +20,7 @@ use crate::first_tier::FirstTier;
 use crate::flights::Flights;
 use crate::generation::Generation;
 use crate::guarded_tier::GuardedTier;
+use crate::hit_share::HitShare;
 use crate::key::Key;
 use crate::knowledge::Knowledge;
 use crate::load::{LoadFrom, Loaded};
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) contact: Contact,
     /// When this process last heard of a new history of the database.
     pub(crate) history_since: AtomicU64,
+    /// How often the second tier has what the first has not.
+    pub(crate) second_tier_share: HitShare,
     pub(crate) sampler: Sampler,
     /// The number of the last request to warm the cache; none before it was looked for.
     pub(crate) warm_request: watch::Sender<Option<u64>>,
@@ -148,6 +151,7 @@ impl Cache {
             telling: tokio::sync::Mutex::default(),
             contact,
             history_since: AtomicU64::new(0),
+            second_tier_share: HitShare::default(),
             sampler: Sampler::default(),
             warm_request: watch::Sender::new(None),
             is_alone,

@@ -33,6 +33,34 @@ pub(crate) enum Purpose {
     Refresh,
 }
 
+/// What a caller knows of the second tier when it begins a load.
+pub(crate) enum Known<V> {
+    /// Nothing: it has not looked, and the load counts the read.
+    Nothing,
+    /// It has looked: whether the slots were all there, and what had expired.
+    Look { has_token: bool, expired: Option<Arc<Stale<V>>> },
+}
+
+impl<V> Known<V> {
+    pub(crate) fn expired(&self) -> Option<&Arc<Stale<V>>> {
+        match self {
+            Known::Nothing => None,
+            Known::Look { expired, .. } => expired.as_ref(),
+        }
+    }
+
+    /// What the next load may be told; a read is counted once.
+    pub(crate) fn take(&mut self) -> Self {
+        let next = match self {
+            Known::Nothing => Known::Look { has_token: true, expired: None },
+            Known::Look { has_token, expired } => {
+                Known::Look { has_token: *has_token, expired: expired.clone() }
+            }
+        };
+        std::mem::replace(self, next)
+    }
+}
+
 /// The first and the longest pause between two questions for a lease that another load has.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2);
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -53,35 +81,47 @@ impl Shared {
         load: F,
         flight: Flight<V, E>,
         purpose: Purpose,
-        has_token: bool,
-        stale: Option<Arc<Stale<V>>>,
+        known: Known<V>,
     ) where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Send + Sync + 'static,
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        if let Some(stale) = &stale {
+        if let Some(stale) = known.expired() {
             flight.offer(Arc::clone(stale));
         }
         // Another load may have ended between this caller's look and its seat.
         if purpose == Purpose::Load
             && let Some((found, as_of)) = self.first_tier_now(&plan)
         {
+            if let (Known::Nothing, Some(counts)) = (&known, self.counts.keyspaces.of(plan.counted)) {
+                counts.first_tier_hits.add_one();
+            }
             return flight.land(Landed::Found(found, as_of));
         }
+        let (has_looked, has_token, mut stale) = match known {
+            Known::Nothing => (false, true, None),
+            Known::Look { has_token, expired } => (true, has_token, expired),
+        };
         let (leased, look) = self.lease_and_look(&plan, purpose, has_token).await;
+        if !has_looked {
+            self.count_look(&plan, &look.seen);
+        }
         let holder = match leased {
             Leased::Taken(holder) => Some(holder),
             Leased::Without => None,
             Leased::GiveUp => return flight.land(Landed::GaveUp),
         };
         let Look { token, seen } = look;
-        let mut stale = stale;
         match seen {
             Seen::Fresh(found, as_of) if purpose != Purpose::Refresh || self.is_renewed(&plan, &found) => {
+                flight.land(Landed::Found(found.clone(), as_of));
                 self.release(&plan, holder).await;
-                return flight.land(Landed::Found(found, as_of));
+                if !has_looked {
+                    self.sample_some(plan, &found, load);
+                }
+                return;
             }
             Seen::Expired(expired) => {
                 let expired = Arc::new(expired);
@@ -138,8 +178,10 @@ impl Shared {
         let until = self.clock.now().after(plan.policy.hard_timeout);
         let mut pause = FIRST_PAUSE;
         let leased = loop {
+            let is_there = look.as_ref().is_some_and(|look| matches!(look.seen, Seen::Fresh(..)));
             match answer {
                 Ok(Lease::Taken) => break Leased::Taken(holder),
+                Ok(Lease::Held(_)) if is_there && purpose != Purpose::Refresh => break Leased::Without,
                 Ok(Lease::Held(_)) if purpose == Purpose::Refresh => break Leased::GiveUp,
                 Ok(Lease::Held(left)) if self.clock.now() < until => {
                     tokio::time::sleep(pause.min(left.max(Duration::from_millis(1)))).await;

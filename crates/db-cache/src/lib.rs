@@ -20,6 +20,7 @@ mod flights;
 mod generation;
 mod guarded_tier;
 mod hit;
+mod hit_share;
 mod hot_keys;
 mod keep;
 mod key;

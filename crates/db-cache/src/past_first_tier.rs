@@ -11,7 +11,7 @@ use crate::cache::Shared;
 use crate::clock::Moment;
 use crate::entry::{Cached, Entry, Found};
 use crate::error::{CacheError, Shared as SharedError};
-use crate::fill::Purpose;
+use crate::fill::{Known, Purpose};
 use crate::flights::{Board, Flights, Landed, Seat};
 use crate::key::Key;
 use crate::key_id::KeyId;
@@ -40,28 +40,56 @@ impl Shared {
             return Box::pin(self.load_uncached(key, load)).await;
         };
         let plan = Arc::new(plan);
+        if self.may_load_unlooked(&plan)
+            && let seat @ Seat::First(..) = Flights::join(self, &plan.id)
+        {
+            return Box::pin(self.load_with_others(plan, load, began, Known::Nothing, Some(seat))).await;
+        }
         let look = self.look(&plan).await;
+        self.count_look(&plan, &look.seen);
         let is_absent = matches!(look.seen, Seen::Miss(Miss::Absent | Miss::Invalidated));
         let has_token = look.token.is_some() || !is_absent;
-        let expired = match look {
-            Look { seen: Seen::Fresh(found, _), .. } => {
-                self.counts.keyspaces.second_tier_hit(plan.counted);
-                if self.sampler.chooses(self.config.sample) {
-                    self.sample_planned(plan, &found, load);
-                }
+        let expired = match look.seen {
+            Seen::Fresh(found, _) => {
+                self.sample_some(plan, &found, load);
                 return Ok(found);
             }
-            Look { seen: Seen::Expired(stale), .. } => {
-                self.counts.missed(plan.counted, Miss::Expired);
-                Some(Arc::new(stale))
-            }
-            Look { seen: Seen::Miss(why), .. } => {
-                self.counts.missed(plan.counted, why);
-                None
-            }
+            Seen::Expired(stale) => Some(Arc::new(stale)),
+            Seen::Miss(_) => None,
         };
+        let known = Known::Look { has_token, expired };
         // Apart, so that a hit asks for little memory.
-        Box::pin(self.load_with_others(plan, load, began, has_token, expired)).await
+        Box::pin(self.load_with_others(plan, load, began, known, None)).await
+    }
+
+    /// Whether a read asks for the lease and looks in one round trip: where the second tier seldom has what the
+    /// first has not, and nobody may be served what has expired meanwhile.
+    fn may_load_unlooked<V>(&self, plan: &Plan<V>) -> bool {
+        let may_be_old = matches!(plan.mode, Mode::Ttl | Mode::Bounded(_));
+        may_be_old && plan.policy.stale_while_revalidate.is_zero() && self.second_tier_share.is_small()
+    }
+
+    /// Counts a read that has looked at the second tier.
+    pub(crate) fn count_look<V>(&self, plan: &Plan<V>, seen: &Seen<V>) {
+        self.second_tier_share.count(matches!(seen, Seen::Fresh(..)));
+        match seen {
+            Seen::Fresh(..) => self.counts.keyspaces.second_tier_hit(plan.counted),
+            Seen::Expired(_) => self.counts.missed(plan.counted, Miss::Expired),
+            Seen::Miss(why) => self.counts.missed(plan.counted, *why),
+        }
+    }
+
+    /// Reads one of so many hits again, behind the caller.
+    pub(crate) fn sample_some<V, E, F, L>(self: &Arc<Self>, plan: Arc<Plan<V>>, found: &Found<V>, load: F)
+    where
+        V: Serialize + DeserializeOwned + Send + Sync + 'static,
+        E: Send + Sync + 'static,
+        F: Fn(LoadFrom) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        if self.sampler.chooses(self.config.sample) {
+            self.sample_planned(plan, found, load);
+        }
     }
 
     /// Loads a value, or waits for the load of another that may be shared.
@@ -70,8 +98,8 @@ impl Shared {
         plan: Arc<Plan<V>>,
         load: F,
         began: Moment,
-        has_token: bool,
-        expired: Option<Arc<Stale<V>>>,
+        mut known: Known<V>,
+        mut seat: Option<Seat<V, E>>,
     ) -> Result<Found<V>, CacheError<E>>
     where
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
@@ -79,12 +107,11 @@ impl Shared {
         F: Fn(LoadFrom) -> L + Send + Sync + 'static,
         L: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        let revalidates = expired.as_ref().is_some_and(|stale| self.may_serve_behind(&plan, stale));
+        let revalidates = known.expired().is_some_and(|stale| self.may_serve_behind(&plan, stale));
         let load = Arc::new(load);
-        let mut stale = expired;
         let mut purpose = Purpose::Load;
         loop {
-            let (board, joined) = match Flights::join::<V, E>(self, &plan.id) {
+            let (board, joined) = match seat.take().unwrap_or_else(|| Flights::join(self, &plan.id)) {
                 Seat::Joined(board) => {
                     add_one(&self.counts.coalesced);
                     (board, true)
@@ -92,14 +119,8 @@ impl Shared {
                 Seat::First(board, flight) => {
                     let load = Arc::clone(&load);
                     let load = move |from| load(from);
-                    tokio::spawn(Arc::clone(self).fly(
-                        Arc::clone(&plan),
-                        load,
-                        flight,
-                        purpose,
-                        has_token,
-                        stale.clone(),
-                    ));
+                    let known = known.take();
+                    tokio::spawn(Arc::clone(self).fly(Arc::clone(&plan), load, flight, purpose, known));
                     // What it finds here may be too old for this caller.
                     purpose = Purpose::Again;
                     (board, false)
@@ -107,8 +128,8 @@ impl Shared {
             };
             // The clock is coarse: a load of others in the instant of the call may have begun before it.
             let since = began.after(Duration::from_nanos(1));
-            if revalidates && let Some(stale) = stale.take() {
-                return Ok(self.serve_stale(&stale));
+            if revalidates && let Some(stale) = known.expired() {
+                return Ok(self.serve_stale(stale));
             }
             let may_have = |found: &Found<V>, as_of| !joined || self.may_share(&plan, found, since, as_of);
             match self.landed(&board, plan.policy.soft_timeout).await {
@@ -145,7 +166,8 @@ impl Shared {
         let Some(plan) = Plan::new(self, key, *self.mode_of(key)) else { return };
         if let Seat::First(_, flight) = Flights::join::<V, E>(self, &plan.id) {
             add_one(&self.counts.early_refreshes);
-            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, true, None));
+            let known = Known::Look { has_token: true, expired: None };
+            tokio::spawn(Arc::clone(self).fly(Arc::new(plan), load, flight, Purpose::Refresh, known));
         }
     }
 

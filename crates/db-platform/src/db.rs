@@ -405,13 +405,40 @@ impl Db {
         self.timeout
     }
 
+    /// A load for the cache. Its callers wait for it, and what it must see was often committed a moment ago: where no
+    /// standby has that yet, the primary answers at once.
+    #[cfg(feature = "cache")]
+    pub(crate) fn load_at<'a, T, E>(
+        &'a self,
+        site: Site,
+        freshness: Freshness,
+        work: impl Work<T, E> + 'a,
+    ) -> BoxFuture<'a, Result<T>>
+    where
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
+    {
+        Box::pin(async move {
+            let reader = self.behind_breaker(freshness, self.routed_reader(freshness).without_waiting());
+            within(self.timeout, self.retry.read_at(site, &reader, work)).await
+        })
+    }
+
     /// What is asked for by name is what is meant; else a session's own writes are to be seen.
     pub(crate) fn reader(&self, freshness: Freshness) -> Through<'_, Probes, Reader<'_, Pool>> {
+        self.behind_breaker(freshness, self.routed_reader(freshness))
+    }
+
+    fn behind_breaker<'a>(
+        &'a self,
+        freshness: Freshness,
+        reader: Reader<'a, Pool>,
+    ) -> Through<'a, Probes, Reader<'a, Pool>> {
         let breaker = self.breakers.as_deref().map(|breakers| match freshness {
             Freshness::Primary => &breakers.writes,
             _ => &breakers.reads,
         });
-        Through::new(breaker, self.routed_reader(freshness))
+        Through::new(breaker, reader)
     }
 
     /// The same without a breaker.

@@ -35,12 +35,21 @@ const TRIES: usize = 4;
 pub struct Reader<'a, A> {
     cluster: &'a Cluster<A>,
     freshness: Freshness,
+    waits: bool,
     avoided: AtomicU64,
 }
 
 impl<'a, A> Reader<'a, A> {
     pub(crate) fn new(cluster: &'a Cluster<A>, freshness: Freshness) -> Self {
-        Reader { cluster, freshness, avoided: AtomicU64::new(0) }
+        Reader { cluster, freshness, waits: true, avoided: AtomicU64::new(0) }
+    }
+
+    /// Waits for no standby to catch up with a token: where none has, the primary answers at once.
+    ///
+    /// For a read that few make and many wait for, such as the load of a value that was changed a moment ago.
+    pub fn without_waiting(mut self) -> Self {
+        self.waits = false;
+        self
     }
 
     fn avoided(&self) -> Set {
@@ -288,6 +297,7 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
             return Ok(conn);
         }
         if let Freshness::AtLeast(token) = self.freshness
+            && self.waits
             && self.caught_up(token).await
             && let Some(conn) = self.on_standby(self.freshness, after_wait, site).await?
         {

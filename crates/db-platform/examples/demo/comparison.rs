@@ -20,9 +20,6 @@ const BUDGET: Duration = Duration::from_secs(1);
 /// Writes say what they change: time only ends what nobody asks for any more.
 const LIFE: Duration = Duration::from_secs(3_600);
 
-/// A page that a transaction has just changed is loaded from the primary rather than waited for on a standby.
-const CATCH_UP: Duration = Duration::from_millis(2);
-
 /// What both comparisons came to.
 pub(crate) struct Comparison {
     loopback: Compared,
@@ -66,7 +63,6 @@ impl Comparison {
 
 /// The load's cache, on a machine that it shares with its servers.
 fn settled(mut config: Config) -> Config {
-    config.router.token_wait = CATCH_UP;
     if let Some(cache) = &mut config.cache {
         (cache.tier_budget, cache.commit_budget, cache.ttl) = (BUDGET, BUDGET, LIFE);
     }

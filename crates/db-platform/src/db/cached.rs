@@ -1,13 +1,14 @@
 //! Reads through a cache, and what a write says to it.
 
 use std::ops::Deref;
+use std::panic::Location;
 use std::sync::Arc;
 
 use db_cache::{
     Cache, CacheError, CacheStats, Cached, Floor, History, Key, Keys, LoadFrom, Loaded, Mode, Position,
     ReadAt, SessionToken, Tag,
 };
-use db_core::{Error, Lsn, Part, Result, Work};
+use db_core::{Error, Lsn, Part, Result, Site, Work};
 use db_replica_routing::{Freshness, Token};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -192,6 +193,7 @@ impl Db {
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait; a load that was begun goes on.
+    #[track_caller]
     pub fn cached<'a, K, V, E>(
         &'a self,
         key: Key<K, V>,
@@ -202,16 +204,17 @@ impl Db {
         V: Serialize + DeserializeOwned + Send + Sync + 'static,
         E: Into<Error> + Send + 'static,
     {
+        let site = Location::caller();
         Box::pin(async move {
             let cache = self.cache_or_error().map_err(failed)?;
             if Writes::current().is_some() {
-                let own = self.read_within(Freshness::Primary, load).await.map_err(failed)?;
+                let own = self.read_at(site, Freshness::Primary, load).await.map_err(failed)?;
                 return Ok(own.map(CachedValue::Own));
             }
             let db = self.clone();
             let load = move |from| {
                 let (db, load) = (db.clone(), load.clone());
-                async move { db.load_for_cache(from, load).await }
+                async move { db.load_for_cache(site, from, load).await }
             };
             let key = self.in_session_of(key);
             Ok(cache.get_with(&key, load).await?.map(CachedValue::Shared))
@@ -317,7 +320,12 @@ impl Db {
     }
 
     /// Reads a value for the cache, and says where.
-    async fn load_for_cache<V, E>(&self, from: LoadFrom, load: impl Work<Option<V>, E>) -> Result<Loaded<V>>
+    async fn load_for_cache<V, E>(
+        &self,
+        site: Site,
+        from: LoadFrom,
+        load: impl Work<Option<V>, E>,
+    ) -> Result<Loaded<V>>
     where
         V: Send + 'static,
         E: Into<Error> + Send + 'static,
@@ -329,7 +337,7 @@ impl Db {
             let value = load(conn).await.map_err(Into::into)?;
             Ok::<_, Error>(Loaded::new(value, read_at))
         };
-        self.read_within(freshness, work).await
+        self.load_at(site, freshness, work).await
     }
 
     /// How fresh a server must be that answers a load.

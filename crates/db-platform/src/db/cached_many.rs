@@ -184,7 +184,7 @@ impl Db {
             let (values, failed) = by_key(load(conn, keys).await?);
             Ok::<_, Error>(LoadedMany { values, failed, read_at, scope: None })
         };
-        self.read_at(site, freshness, work).await
+        self.load_at(site, freshness, work).await
     }
 }
 

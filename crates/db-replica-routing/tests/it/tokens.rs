@@ -44,6 +44,24 @@ async fn a_session_reads_its_own_writes_on_standbys_that_lag() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_does_not_wait_has_the_primary_at_once_where_no_standby_has_the_token_yet() {
+    let cluster =
+        Cluster::builder().standbys(1).setting_of(1, "recovery_min_apply_delay", "2s").start().await.unwrap();
+    let settings = RouterConfig { token_wait: Duration::from_mins(1), ..config() };
+    let router = router_with(nodes(&cluster), settings).await;
+    let session = Session::new();
+    write(&router, &session, "CREATE TABLE counter (n int8); INSERT INTO counter VALUES (7)").await;
+    let at_once = router.reader(session.freshness()).without_waiting().acquire().await.unwrap();
+    assert_eq!(at_once.endpoint(), &node(&cluster, 0));
+    // Whoever waits has the standby, and so has whoever does not, once it is there.
+    answering(&router, session.freshness()).await;
+    let later = router.reader(session.freshness()).without_waiting().acquire().await.unwrap();
+    assert_eq!(later.endpoint(), &node(&cluster, 1));
+    let reads = router.topology().reads;
+    assert_eq!((reads.token_fallback, reads.token_after_wait, reads.token), (1, 1, 1), "{reads:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_no_standby_reaches_in_time_costs_a_read_from_the_primary() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();
     let router = router(&cluster).await;
