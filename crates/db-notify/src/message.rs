@@ -74,6 +74,23 @@ pub struct Gathered {
     pub title: String,
     /// Whether it ends the incident.
     pub is_resolved: bool,
+    /// Whether somebody knows of the incident.
+    pub is_acknowledged: bool,
+}
+
+impl Gathered {
+    /// What a message with this id is in a digest: itself, or what it stands for.
+    fn of((id, message): (Option<String>, Message)) -> Vec<Gathered> {
+        if !message.gathered.is_empty() {
+            return message.gathered;
+        }
+        let Message { key, severity, title, is_resolved, is_acknowledged, .. } = message;
+        vec![Gathered { id, key, severity, title, is_resolved, is_acknowledged }]
+    }
+
+    fn subject(&self) -> String {
+        subject(self.severity, &self.title, self.is_resolved, self.is_acknowledged)
+    }
 }
 
 impl Message {
@@ -106,22 +123,19 @@ impl Message {
     /// assert_eq!(digest.text, "[critical] The disk is full\n[warning] The archive is late");
     /// ```
     pub fn digest(messages: impl IntoIterator<Item = (Option<String>, Message)>) -> Message {
-        let mut all: Vec<_> = messages.into_iter().collect();
+        // One that is a digest itself, because more came than the rate lets through, is taken apart.
+        let mut all: Vec<Gathered> = messages.into_iter().flat_map(Gathered::of).collect();
         // A stable sort: within one severity the order is that of time.
-        all.sort_by_key(|(_, message)| (message.is_resolved, std::cmp::Reverse(message.severity)));
-        let severity = all.iter().map(|(_, message)| message.severity).max().unwrap_or_default();
-        let mut lines: Vec<String> =
-            all.iter().take(LISTED).map(|(_, message)| cut(&message.subject(), 200)).collect();
+        all.sort_by_key(|one| (one.is_resolved, std::cmp::Reverse(one.severity)));
+        let severity = all.iter().map(|one| one.severity).max().unwrap_or_default();
+        let mut lines: Vec<String> = all.iter().take(LISTED).map(|one| cut(&one.subject(), 200)).collect();
         if all.len() > LISTED {
             lines.push(format!("and {} more", all.len() - LISTED));
         }
-        let are_resolved = !all.is_empty() && all.iter().all(|(_, message)| message.is_resolved);
+        let are_resolved = !all.is_empty() && all.iter().all(|one| one.is_resolved);
         let mut digest = Message::new(severity, format!("{} messages in one", all.len()), lines.join("\n"));
         digest.is_resolved = are_resolved;
-        for (id, message) in all {
-            let Message { key, severity, title, is_resolved, .. } = message;
-            digest.gathered.push(Gathered { id, key, severity, title, is_resolved });
-        }
+        digest.gathered = all;
         digest
     }
 
@@ -162,12 +176,7 @@ impl Message {
 
     /// The severity and the title in one line: `[critical] …`, or `[resolved] …`, `[acknowledged] …`.
     pub fn subject(&self) -> String {
-        let word = match (self.is_resolved, self.is_acknowledged) {
-            (true, _) => "resolved",
-            (_, true) => "acknowledged",
-            _ => self.severity.as_str(),
-        };
-        format!("[{word}] {}", one_line(&self.title))
+        subject(self.severity, &self.title, self.is_resolved, self.is_acknowledged)
     }
 
     /// The text, and how often it was repeated.
@@ -187,7 +196,13 @@ impl Message {
     }
 
     /// The link, where it is one that a reader can follow without harm.
-    #[cfg(any(feature = "_http", feature = "email"))]
+    #[cfg(any(
+        feature = "discord",
+        feature = "email",
+        feature = "pagerduty",
+        feature = "slack",
+        feature = "teams"
+    ))]
     pub(crate) fn web_link(&self) -> Option<&str> {
         let is_web = |link: &&str| link.starts_with("https://") || link.starts_with("http://");
         self.link.as_deref().filter(is_web)
@@ -221,6 +236,15 @@ impl FromStr for Severity {
     }
 }
 
+fn subject(severity: Severity, title: &str, is_resolved: bool, is_acknowledged: bool) -> String {
+    let word = match (is_resolved, is_acknowledged) {
+        (true, _) => "resolved",
+        (_, true) => "acknowledged",
+        _ => severity.as_str(),
+    };
+    format!("[{word}] {}", one_line(title))
+}
+
 /// The text without line breaks and other control characters.
 pub(crate) fn one_line(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -252,6 +276,16 @@ mod tests {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöüß", 3), "äö…");
         assert_eq!(cut("a", 0), "…");
+    }
+
+    #[test]
+    fn a_digest_of_digests_names_every_message_by_its_own_id() {
+        let one = |id: &str, severity| (Some(id.to_owned()), Message::new(severity, id, ""));
+        let inner = Message::digest([one("a", Severity::Warning), one("b", Severity::Critical)]);
+        let whole = Message::digest([one("c", Severity::Warning), (Some("a+1".to_owned()), inner)]);
+        let ids: Vec<_> = whole.gathered.iter().filter_map(|one| one.id.as_deref()).collect();
+        assert_eq!((ids, whole.subject().as_str()), (vec!["b", "c", "a"], "[critical] 3 messages in one"));
+        assert_eq!(whole.text, "[critical] b\n[warning] c\n[warning] a");
     }
 
     #[test]

@@ -27,7 +27,7 @@ const SHORTEST_KEY: usize = 16;
 ///
 /// The body has `id`, `severity`, `title`, `text`, `resolved`, `acknowledged`, `incident` (the message's key, or
 /// null), `repeated`, `link` (or null), `at` (seconds since 1970), `facts` (an object) and `messages`: those that a
-/// digest stands for, each with `id`, `severity`, `title`, `resolved` and `incident`.
+/// digest stands for, each with `id`, `severity`, `title`, `resolved`, `acknowledged` and `incident`.
 ///
 /// ```
 /// use db_notify::{Secret, Webhook};
@@ -192,6 +192,7 @@ fn part(message: &Gathered) -> serde_json::Value {
         "severity": message.severity.as_str(),
         "title": message.title,
         "resolved": message.is_resolved,
+        "acknowledged": message.is_acknowledged,
         "incident": message.key,
     })
 }
