@@ -14,7 +14,7 @@ pub(crate) const SESSIONS: Question = Question {
         WHERE {a.wait_event_type} = 'Lock'), \
       blockers AS MATERIALIZED (SELECT DISTINCT unnest(blockers) AS pid FROM waiting) \
       SELECT a.pid, {a.datname}::text AS database, {a.usename}::text AS \"user\", {a.application_name}::text AS application, \
-      {a.state}::text AS state, extract(epoch FROM clock_timestamp() - {a.xact_start})::float8 AS transaction_seconds, \
+      {a.state}::text AS state, date_part('epoch', clock_timestamp() - {a.xact_start})::float8 AS transaction_seconds, \
       left({a.query}, 10000) AS query, coalesce(w.blockers, '{}') AS blockers, w.pid IS NOT NULL AS waits \
       FROM {a} a LEFT JOIN waiting w ON w.pid = a.pid WHERE w.pid IS NOT NULL OR a.pid IN (SELECT pid FROM blockers)",
     needs_stats_role: true,
@@ -35,8 +35,8 @@ pub(crate) const LOCKS: Question = Question {
       wanted AS (SELECT DISTINCT locktype, database, relation, page, tuple, virtualxid, transactionid, classid, objid, objsubid \
         FROM held WHERE NOT granted) \
       SELECT h.pid, h.locktype, h.mode, h.granted, {x.gid} AS prepared, {x.owner}::text AS owner, \
-      {x.database}::text AS prepared_in, extract(epoch FROM clock_timestamp() - {x.prepared})::float8 AS prepared_seconds, \
-      extract(epoch FROM clock_timestamp() - h.waitstart)::float8 AS seconds, h.waitstart::text AS since, \
+      {x.database}::text AS prepared_in, date_part('epoch', clock_timestamp() - {x.prepared})::float8 AS prepared_seconds, \
+      date_part('epoch', clock_timestamp() - h.waitstart)::float8 AS seconds, h.waitstart::text AS since, \
       concat_ws(' ', h.locktype, h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid, h.classid, h.objid, \
         h.objsubid) AS object, \
       coalesce((SELECT {n.nspname} || '.' || {c.relname} FROM {c} c JOIN {n} n ON {n.oid} = {c.relnamespace} \

@@ -110,9 +110,9 @@ record! {
         version: String, as "current_setting('server_version')", from [];
         version_num: i64, as "current_setting('server_version_num')", from [];
         block_size: i64, as "current_setting('block_size')", from [];
-        started: Option<f64>, as "extract(epoch FROM \
+        started: Option<f64>, as "date_part('epoch', \
             pg_postmaster_start_time())", from ["can:pg_postmaster_start_time"];
-        now: f64, as "extract(epoch FROM clock_timestamp())", from [];
+        now: f64, as "date_part('epoch', clock_timestamp())", from [];
     }
 }
 

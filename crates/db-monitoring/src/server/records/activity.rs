@@ -8,7 +8,7 @@ record! {
     pub struct Backend: "pg_stat_activity", "@ AS s" {
         pid: i64;
         /// When it started, in seconds since 1970: with the pid it tells one backend from a later one.
-        backend_start: Option<f64>, as "extract(epoch FROM $)";
+        backend_start: Option<f64>, as "date_part('epoch', $)";
         datname: Option<String>;
         usename: Option<String>;
         application_name: Option<String>;
@@ -18,11 +18,11 @@ record! {
         wait_event_type: Option<String>;
         wait_event: Option<String>;
         /// Since when the transaction is open, in seconds by the server's clock.
-        xact_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["xact_start"];
+        xact_age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["xact_start"];
         /// Since when the statement runs, or ran if none does, in seconds.
-        query_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["query_start"];
+        query_age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["query_start"];
         /// Since when it is in this state, in seconds.
-        state_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["state_change"];
+        state_age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["state_change"];
         /// How many transactions old the oldest row is that it may still want to see.
         xmin_age: Option<i64>, as "age($)", from ["backend_xmin"];
         query_id: Option<i64>;
@@ -61,7 +61,7 @@ record! {
             END", from ["relation"];
         transactionid: Option<String>, as "$::text";
         /// For how long it waits, in seconds.
-        waited: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["waitstart"];
+        waited: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["waitstart"];
     }
 }
 
@@ -73,7 +73,7 @@ record! {
         datname: Option<String>, from ["database"];
         owner: Option<String>;
         /// For how long it is prepared, in seconds.
-        age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["prepared"];
+        age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["prepared"];
         /// How many transactions old it is.
         xid_age: Option<i64>, as "age($)", from ["transaction"];
     }

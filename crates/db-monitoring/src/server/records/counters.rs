@@ -43,7 +43,7 @@ record! {
         parallel_workers_to_launch: Option<i64>;
         parallel_workers_launched: Option<i64>;
         /// In seconds since 1970.
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -66,7 +66,7 @@ record! {
         buffers_alloc: Option<i64>;
         buffers_backend: Option<i64>;
         buffers_backend_fsync: Option<i64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -84,7 +84,7 @@ record! {
         sync_time: Option<f64>;
         buffers_written: Option<i64>;
         slru_written: Option<i64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -96,7 +96,7 @@ record! {
         checkpoint_write_time: Option<f64>;
         checkpoint_sync_time: Option<f64>;
         buffers_checkpoint: Option<i64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -139,7 +139,7 @@ record! {
         reuses: Option<i64>;
         fsyncs: Option<i64>;
         fsync_time: Option<f64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -155,7 +155,7 @@ record! {
         /// In milliseconds, as the next one.
         wal_write_time: Option<f64>;
         wal_sync_time: Option<f64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -165,14 +165,14 @@ record! {
         archived_count: Option<i64>;
         last_archived_wal: Option<String>;
         /// In seconds.
-        last_archived_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+        last_archived_age: Option<f64>, as "date_part('epoch', clock_timestamp() - \
             $)", from ["last_archived_time"];
         failed_count: Option<i64>;
         last_failed_wal: Option<String>;
         /// In seconds.
-        last_failed_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+        last_failed_age: Option<f64>, as "date_part('epoch', clock_timestamp() - \
             $)", from ["last_failed_time"];
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -184,6 +184,6 @@ record! {
         /// In milliseconds.
         wait_time: Option<f64>;
         fastpath_exceeded: Option<i64>;
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }

@@ -27,7 +27,7 @@ record! {
         reloptions: Option<Vec<String>>, from ["reloptions"];
         seq_scan: i64, from ["fn:pg_stat_get_numscans"];
         seq_tup_read: i64, from ["fn:pg_stat_get_tuples_returned"];
-        last_seq_scan: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_lastscan"];
+        last_seq_scan: Option<f64>, as "date_part('epoch', $)", from ["fn:pg_stat_get_lastscan"];
         n_tup_ins: i64, from ["fn:pg_stat_get_tuples_inserted"];
         n_tup_upd: i64, from ["fn:pg_stat_get_tuples_updated"];
         n_tup_del: i64, from ["fn:pg_stat_get_tuples_deleted"];
@@ -38,11 +38,11 @@ record! {
         n_mod_since_analyze: i64, from ["fn:pg_stat_get_mod_since_analyze"];
         n_ins_since_vacuum: Option<i64>, from ["fn:pg_stat_get_ins_since_vacuum"];
         /// In seconds since 1970, as the next three.
-        last_vacuum: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_vacuum_time"];
-        last_autovacuum: Option<f64>, as "extract(epoch FROM \
+        last_vacuum: Option<f64>, as "date_part('epoch', $)", from ["fn:pg_stat_get_last_vacuum_time"];
+        last_autovacuum: Option<f64>, as "date_part('epoch', \
             $)", from ["fn:pg_stat_get_last_autovacuum_time"];
-        last_analyze: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_last_analyze_time"];
-        last_autoanalyze: Option<f64>, as "extract(epoch FROM \
+        last_analyze: Option<f64>, as "date_part('epoch', $)", from ["fn:pg_stat_get_last_analyze_time"];
+        last_autoanalyze: Option<f64>, as "date_part('epoch', \
             $)", from ["fn:pg_stat_get_last_autoanalyze_time"];
         vacuum_count: i64, from ["fn:pg_stat_get_vacuum_count"];
         autovacuum_count: i64, from ["fn:pg_stat_get_autovacuum_count"];
@@ -90,7 +90,7 @@ record! {
         indisvalid: bool, as "i.indisvalid", from [];
         indisready: bool, as "i.indisready", from [];
         idx_scan: i64, from ["fn:pg_stat_get_numscans"];
-        last_idx_scan: Option<f64>, as "extract(epoch FROM $)", from ["fn:pg_stat_get_lastscan"];
+        last_idx_scan: Option<f64>, as "date_part('epoch', $)", from ["fn:pg_stat_get_lastscan"];
         idx_tup_read: i64, from ["fn:pg_stat_get_tuples_returned"];
         idx_tup_fetch: i64, from ["fn:pg_stat_get_tuples_fetched"];
         blocks_fetched: i64, from ["fn:pg_stat_get_blocks_fetched"];

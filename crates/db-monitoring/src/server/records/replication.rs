@@ -14,7 +14,7 @@ record! {
             END", from ["can:pg_last_wal_replay_lsn"];
         /// How old the last transaction is that was replayed, in seconds: its time is by the primary's
         /// clock, the rest by ours.
-        last_replayed_age: Option<f64>, as "CASE WHEN s.r THEN extract(epoch FROM clock_timestamp() - \
+        last_replayed_age: Option<f64>, as "CASE WHEN s.r THEN date_part('epoch', clock_timestamp() - \
             pg_last_xact_replay_timestamp()) END",
             from ["can:pg_last_xact_replay_timestamp"];
         replay_paused: Option<bool>, as "CASE WHEN s.r THEN pg_is_wal_replay_paused() \
@@ -36,13 +36,13 @@ record! {
         flushed: Option<i64>, as "pg_wal_lsn_diff($, '0/0')", from ["flush_lsn"];
         replayed: Option<i64>, as "pg_wal_lsn_diff($, '0/0')", from ["replay_lsn"];
         /// In seconds, as the next two: what the server itself measured last.
-        write_lag: Option<f64>, as "extract(epoch FROM $)";
-        flush_lag: Option<f64>, as "extract(epoch FROM $)";
-        replay_lag: Option<f64>, as "extract(epoch FROM $)";
+        write_lag: Option<f64>, as "date_part('epoch', $)";
+        flush_lag: Option<f64>, as "date_part('epoch', $)";
+        replay_lag: Option<f64>, as "date_part('epoch', $)";
         sync_state: Option<String>;
         xmin_age: Option<i64>, as "age($)", from ["backend_xmin"];
         /// How long ago the standby last said how far it is, in seconds, by the standby's clock.
-        reply_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["reply_time"];
+        reply_age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["reply_time"];
     }
 }
 
@@ -56,7 +56,7 @@ record! {
         /// How far the sender said that its log is.
         latest_end: Option<i64>, as "pg_wal_lsn_diff($, '0/0')", from ["latest_end_lsn"];
         /// How long ago the sender last said something, in seconds, by this server's clock.
-        last_message_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - \
+        last_message_age: Option<f64>, as "date_part('epoch', clock_timestamp() - \
             $)", from ["last_msg_receipt_time"];
         slot_name: Option<String>;
         sender_host: Option<String>;
@@ -87,7 +87,7 @@ record! {
         wal_status: Option<String>;
         safe_wal_size: Option<i64>;
         /// Since when nobody uses it, in seconds; from 17 on.
-        inactive_age: Option<f64>, as "extract(epoch FROM clock_timestamp() - $)", from ["inactive_since"];
+        inactive_age: Option<f64>, as "date_part('epoch', clock_timestamp() - $)", from ["inactive_since"];
         invalidation_reason: Option<String>;
         conflicting: Option<bool>;
         failover: Option<bool>;

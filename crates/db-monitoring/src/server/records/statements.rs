@@ -43,7 +43,7 @@ record! {
         generic_plan_calls: Option<i64>;
         custom_plan_calls: Option<i64>;
         /// In seconds since 1970; from 17 on.
-        stats_since: Option<f64>, as "extract(epoch FROM $)";
+        stats_since: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
@@ -52,7 +52,7 @@ record! {
     pub struct StatementsInfo: "pg_stat_statements_info", "@ AS s" {
         dealloc: Option<i64>;
         /// In seconds since 1970.
-        stats_reset: Option<f64>, as "extract(epoch FROM $)";
+        stats_reset: Option<f64>, as "date_part('epoch', $)";
     }
 }
 
