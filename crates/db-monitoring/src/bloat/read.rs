@@ -213,18 +213,18 @@ fn known(rows: f64) -> Result<f64, Missing> {
 
 /// How many different keys there are: the columns are taken as independent of each other.
 fn distinct<'a>(columns: impl Iterator<Item = &'a ColumnRow>, entries: f64) -> f64 {
-    let combinations: f64 = columns
-        .map(|column| {
-            let nulls = column.null_share.unwrap_or(0.0);
-            let values = match column.n_distinct.unwrap_or(-1.0) {
-                share if share < 0.0 => -share * entries,
-                count => count,
-            };
-            values.max(1.0) + if nulls > 0.0 { 1.0 } else { 0.0 }
-        })
-        .product();
-    if combinations >= entries * 20.0 {
-        return entries;
+    let each = columns.map(|column| {
+        let nulls = column.null_share.unwrap_or(0.0);
+        let values = match column.n_distinct.unwrap_or(-1.0) {
+            share if share < 0.0 => -share * entries,
+            count => count,
+        };
+        values.max(1.0) + if nulls > 0.0 { 1.0 } else { 0.0 }
+    });
+    let (columns, combinations) = each.fold((0, 1.0), |(columns, all), values| (columns + 1, all * values));
+    // Of one column all values occur that were counted.
+    if columns < 2 || combinations >= entries * 20.0 {
+        return combinations.min(entries).max(1.0);
     }
     // Of so many combinations, this many occur among so many entries.
     let occur = combinations * (1.0 - (-entries / combinations).exp());
@@ -256,4 +256,37 @@ fn plain(layout: &ColumnRow, fixed: Option<usize>) -> Column {
     };
     let packs = layout.storage != "p" || layout.length == -2;
     Column { fixed, align, packs, null_share: 0.0, widths: Vec::new(), mean_width: 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(n_distinct: f64, null_share: f64) -> ColumnRow {
+        ColumnRow {
+            oid: 1,
+            number: 1,
+            length: -1,
+            align: "i".to_owned(),
+            storage: "x".to_owned(),
+            dropped: false,
+            null_share: Some(null_share),
+            mean_width: Some(33.0),
+            n_distinct: Some(n_distinct),
+            of_column: None,
+            shares: Some(true),
+            widths: None,
+        }
+    }
+
+    #[test]
+    fn all_values_of_one_column_occur_and_of_combinations_those_that_fit() {
+        let of = |columns: &[ColumnRow]| distinct(columns.iter(), 60_000.0).round();
+        // A third of the rows has a value each, the others are null.
+        assert_eq!(of(&[column(-1.0 / 3.0, 2.0 / 3.0)]), 20_001.0);
+        assert_eq!(of(&[column(-1.0, 0.0)]), 60_000.0);
+        assert_eq!(of(&[column(100.0, 0.0), column(5.0, 0.0)]), 500.0);
+        let many = of(&[column(300.0, 0.0), column(100.0, 0.0)]);
+        assert!((25_000.0..30_000.0).contains(&many), "{many}");
+    }
 }
