@@ -1,11 +1,12 @@
 //! Locks by type and mode, and who waits for whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::connections::{session, waits_for};
 use super::{count, known, some_seconds};
 use crate::panel::{Column, Item, Node, Panel, Table, Tree, Value};
-use crate::server::{Backend, LockWait, Snapshot};
+use crate::server::{Backend, Snapshot};
+use crate::{BlockingNode, BlockingTree, LockOwner};
 
 /// A chain of waits is shown to this depth.
 const DEEPEST: usize = 32;
@@ -49,119 +50,69 @@ pub(crate) fn blocking(snapshot: &Snapshot) -> Panel {
         Err(panel) => return panel,
     };
     let waits = snapshot.lock_waits.get().map_or(&[][..], Vec::as_slice);
-    let forest = Forest::of(backends, waits);
-    let roots = forest.roots();
-    let (blocked, longest) = (forest.blocked.len() as u64, forest.longest_wait());
+    let prepared = snapshot.prepared.get().map_or(&[][..], Vec::as_slice);
+    let forest = BlockingTree::in_snapshot(backends, waits, prepared);
+    let by_pid: Backends<'_> = backends.iter().map(|backend| (backend.pid, backend)).collect();
+    let longest = forest.roots.iter().map(BlockingNode::longest_wait).reduce(f64::max);
     let tree = Tree {
         key: "tree".to_owned(),
-        roots: roots.iter().map(|root| forest.node(*root, &mut Vec::new())).collect(),
+        roots: forest.roots.iter().map(|root| node(root, &by_pid, DEEPEST)).collect(),
         when_empty: "Nobody waits for a lock.".to_owned(),
     };
     panel
-        .figure("blocked", "Waiting sessions", Value::Count(blocked))
+        .figure("blocked", "Waiting sessions", Value::Count(forest.waiting() as u64))
         .figure("longest_seconds", "Longest wait", some_seconds(longest))
         .item(Item::Tree(tree))
 }
 
-struct Forest<'a> {
-    backends: BTreeMap<i64, &'a Backend>,
-    waits: BTreeMap<i64, &'a LockWait>,
-    /// Those who wait, by who is in their way.
-    below: BTreeMap<i64, Vec<i64>>,
-    blocked: BTreeSet<i64>,
-}
+/// What was read of each session besides, by its process number.
+type Backends<'a> = BTreeMap<i64, &'a Backend>;
 
-impl<'a> Forest<'a> {
-    fn of(backends: &'a [Backend], waits: &'a [LockWait]) -> Self {
-        let mut below = BTreeMap::<i64, Vec<i64>>::new();
-        let mut blocked = BTreeSet::new();
-        for backend in backends.iter().filter(|backend| !backend.blocked_by.is_empty()) {
-            blocked.insert(backend.pid);
-            // A parallel worker's leader may be named more than once.
-            for blocker in backend.blocked_by.iter().copied().collect::<BTreeSet<i64>>() {
-                below.entry(blocker).or_default().push(backend.pid);
-            }
+/// One session with so many levels of those that wait for it.
+fn node(of: &BlockingNode, backends: &Backends<'_>, levels: usize) -> Node {
+    let backend = match of.owner {
+        LockOwner::Pid(pid) => backends.get(&i64::from(pid)).copied(),
+        LockOwner::PreparedTransaction(_) => None,
+    };
+    let mut node = Node::default();
+    let mut fact = |key: &str, words: &str, value: Value| {
+        if value != Value::Missing {
+            node.facts.push((key.to_owned(), words.to_owned(), value));
         }
-        Forest {
-            backends: backends.iter().map(|backend| (backend.pid, backend)).collect(),
-            waits: waits.iter().map(|wait| (wait.pid, wait)).collect(),
-            below,
-            blocked,
-        }
+    };
+    match of.owner {
+        LockOwner::Pid(pid) => fact("pid", "session", Value::text(pid.to_string())),
+        LockOwner::PreparedTransaction(_) => fact("pid", "", Value::text(of.owner.to_string())),
     }
-
-    /// Who blocks and is not blocked; in a deadlock, which the server ends soon, each of its circle.
-    fn roots(&self) -> Vec<i64> {
-        let mut roots: Vec<i64> =
-            self.below.keys().copied().filter(|pid| !self.blocked.contains(pid)).collect();
-        if roots.is_empty() {
-            roots.extend(self.blocked.iter().copied());
-        }
-        roots.sort_by_key(|root| std::cmp::Reverse(self.under(*root, &mut BTreeSet::new())));
-        roots
+    let application = of.application.clone().filter(|name| !name.is_empty());
+    fact("application", "", Value::some_text(application));
+    fact("role", "as", Value::some_text(of.user.clone()));
+    fact("state", "", Value::some_text(of.state.clone()));
+    fact("waits_for", "", Value::some_text(backend.and_then(waits_for)));
+    fact("transaction_seconds", "transaction", some_seconds(of.transaction_seconds));
+    if let Some(wait) = &of.waits_for {
+        fact("waited_seconds", "waits", some_seconds(wait.seconds));
+        fact("mode", "wants", Value::text(&*wait.mode));
+        fact("relation", "on", Value::some_text(wait.relation.clone()));
     }
-
-    fn under(&self, pid: i64, seen: &mut BTreeSet<i64>) -> usize {
-        let below = self.below.get(&pid).into_iter().flatten();
-        let new: Vec<i64> = below.copied().filter(|pid| seen.insert(*pid)).collect();
-        new.len() + new.into_iter().map(|pid| self.under(pid, seen)).sum::<usize>()
+    if of.victims > 0 {
+        fact("blocks", "blocks", Value::Count(of.victims as u64));
     }
-
-    fn longest_wait(&self) -> Option<f64> {
-        self.blocked.iter().filter_map(|pid| self.waited(*pid)).reduce(f64::max)
+    if of.blocked_by.len() > 1 {
+        let all: Vec<String> = of.blocked_by.iter().map(ToString::to_string).collect();
+        fact("behind", "behind", Value::text(all.join(", ")));
     }
-
-    fn waited(&self, pid: i64) -> Option<f64> {
-        let by_lock = self.waits.get(&pid).and_then(|wait| wait.waited);
-        by_lock.or_else(|| self.backends.get(&pid).and_then(|backend| backend.state_age))
+    if of.deadlock {
+        fact("circle", "", Value::text("in a circle: the server will break it"));
     }
-
-    fn node(&self, pid: i64, path: &mut Vec<i64>) -> Node {
-        let mut node = Node::default();
-        let mut fact = |key: &str, words: &str, value: Value| {
-            if value != Value::Missing {
-                node.facts.push((key.to_owned(), words.to_owned(), value));
-            }
-        };
-        if pid == 0 {
-            fact("pid", "", Value::text("a prepared transaction"));
-        } else {
-            fact("pid", "session", Value::text(pid.to_string()));
-        }
-        if let Some(backend) = self.backends.get(&pid) {
-            fact(
-                "application",
-                "",
-                Value::some_text(backend.application_name.clone().filter(|name| !name.is_empty())),
-            );
-            fact("role", "as", Value::some_text(backend.usename.clone()));
-            fact("state", "", Value::some_text(backend.state.clone()));
-            fact("waits_for", "", Value::some_text(waits_for(backend)));
-            fact("transaction_seconds", "transaction", some_seconds(backend.xact_age));
-        }
-        if self.blocked.contains(&pid) {
-            fact("waited_seconds", "waits", some_seconds(self.waited(pid)));
-        }
-        if let Some(wait) = self.waits.get(&pid) {
-            fact("mode", "wants", Value::text(&*wait.mode));
-            fact("relation", "on", Value::some_text(wait.relation_name.clone()));
-        }
-        let below: Vec<i64> = self.below.get(&pid).into_iter().flatten().copied().collect();
-        if !below.is_empty() {
-            let all = self.under(pid, &mut BTreeSet::new()) as u64;
-            fact("blocks", "blocks", Value::Count(all));
-        }
-        if let Some(query) = self.backends.get(&pid).and_then(|backend| backend.query.clone()) {
-            fact("statement", "", Value::Code(query));
-        }
-        node.session = self.backends.get(&pid).and_then(|backend| session(backend));
-        if path.len() < DEEPEST && !path.contains(&pid) {
-            path.push(pid);
-            node.below = below.into_iter().map(|pid| self.node(pid, path)).collect();
-            path.pop();
-        }
-        node
+    if let Some(statement) = of.statement.clone() {
+        fact("statement", "", Value::Code(statement));
     }
+    node.session = backend.and_then(session);
+    if let Some(levels) = levels.checked_sub(1) {
+        node.below = of.blocks.iter().map(|below| self::node(below, backends, levels)).collect();
+    }
+    node
 }
 
 #[cfg(test)]
@@ -196,12 +147,11 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_hangs_below_who_is_in_the_way() {
+    fn the_page_shows_the_tree_that_everybody_else_shows() {
         check(&[(1, &[])], "");
         check(&[(1, &[]), (2, &[1]), (3, &[2]), (4, &[2])], "1(2(3 4))");
-        check(&[(2, &[1]), (3, &[1, 1]), (9, &[8])], "1(2 3) 8(9)");
-        check(&[(2, &[0])], "a prepared transaction(2)");
-        // In a circle each is shown, and none without end.
-        check(&[(1, &[2]), (2, &[1])], "1(2(1)) 2(1(2))");
+        check(&[(1, &[]), (2, &[1]), (3, &[1, 1]), (8, &[]), (9, &[8])], "1(2 3) 8(9)");
+        check(&[(2, &[0])], "prepared \"one of 0\"(2)");
+        check(&[(1, &[2]), (2, &[1])], "1(2)");
     }
 }
