@@ -20,6 +20,7 @@ mod skipped;
 mod snapshot;
 mod sql;
 mod task;
+mod text_at_hand;
 
 pub use access::{Access, Database};
 pub use catalog::Catalog;

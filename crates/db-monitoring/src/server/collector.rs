@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 
 use crate::server::history::store::Store;
 use crate::server::history::{Finished, History};
-use crate::server::prometheus::{self, TablesText};
+use crate::server::prometheus::{self, SlowText};
 use crate::server::section::{Section, unix_seconds};
 use crate::server::snapshot::server_sections;
 use crate::server::task::{DatabaseTask, ServerTask};
+use crate::server::text_at_hand::TextAtHand;
 use crate::server::{
     DatabaseSnapshot, HistoryConfig, HistoryPoint, OpenConnection, Resolution, Round, SkipReason, Skipped,
     Snapshot, StatementTexts,
@@ -117,9 +118,7 @@ pub(crate) struct Shared {
     latest: ArcSwap<Snapshot>,
     changed: tokio::sync::watch::Sender<u64>,
     leads: AtomicBool,
-    /// Whether somebody asks for the text, so that it is worth having at hand.
-    text_is_wanted: AtomicBool,
-    tables_text: ArcSwap<TablesText>,
+    pub(crate) text: TextAtHand,
     history: Mutex<History>,
     pools: OnceLock<LookAtPools>,
     finished: mpsc::Sender<Finished>,
@@ -151,8 +150,7 @@ impl Collector {
             latest: ArcSwap::default(),
             changed: tokio::sync::watch::Sender::new(0),
             leads: AtomicBool::new(false),
-            text_is_wanted: AtomicBool::new(false),
-            tables_text: ArcSwap::default(),
+            text: TextAtHand::default(),
             history: Mutex::default(),
             pools: OnceLock::new(),
             finished,
@@ -167,14 +165,19 @@ impl Collector {
     }
 
     /// What is known now as Prometheus' text, as [`metrics_text`](crate::server::metrics_text) writes it.
-    /// It never waits, and writes tables anew only when they were read again.
+    /// It never waits. What is read a minute apart or more, tables above all, is written as soon as it is read
+    /// while somebody asks for it.
     pub fn metrics_text(&self) -> String {
-        self.shared.text_is_wanted.store(true, Ordering::Relaxed);
-        let snapshot = self.latest();
-        let tables = self.shared.tables_text(&snapshot);
-        let mut text = prometheus::without_tables(&snapshot, SystemTime::now());
-        text.push_str(&tables.text);
+        let (mut text, slow) = self.metrics_parts();
+        text.push_str(&slow.text);
         text
+    }
+
+    /// The same as two parts, the second of which is at hand.
+    pub(crate) fn metrics_parts(&self) -> (String, Arc<SlowText>) {
+        let snapshot = self.latest();
+        let slow = self.shared.text.asked_for(&snapshot);
+        (prometheus::text_of_now(&snapshot, SystemTime::now()), slow)
     }
 
     /// How the server was: the points of a resolution, oldest first. A time in which nobody could look has
@@ -202,7 +205,8 @@ impl Collector {
     pub async fn run(self) {
         let mut server = ServerTask::new(Arc::clone(&self.shared));
         let mut home = DatabaseTask::new(Arc::clone(&self.shared), None);
-        tokio::join!(server.run(), home.run(), self.other_databases(), self.keep_history());
+        let text = self.shared.text.keep(&self.shared.latest, self.changes());
+        tokio::join!(server.run(), home.run(), self.other_databases(), self.keep_history(), text);
     }
 
     /// Asks for everything once, also where another process leads: for a command that prints one report.
@@ -364,17 +368,6 @@ impl Shared {
         }
     }
 
-    /// The text of tables, written anew where it is of others.
-    fn tables_text(&self, snapshot: &Snapshot) -> Arc<TablesText> {
-        let kept = self.tables_text.load_full();
-        if kept.is_of(snapshot) {
-            return kept;
-        }
-        let anew = Arc::new(TablesText::of(snapshot));
-        self.tables_text.store(Arc::clone(&anew));
-        anew
-    }
-
     pub(crate) fn latest_is_leader(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
     }
@@ -411,9 +404,6 @@ impl Shared {
         }
         snapshot.by_database = whole.by_database.clone();
         snapshot.is_leader = self.leads.load(Ordering::Relaxed);
-        if self.text_is_wanted.load(Ordering::Relaxed) {
-            self.tables_text(&snapshot);
-        }
         self.latest.store(Arc::new(snapshot));
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }

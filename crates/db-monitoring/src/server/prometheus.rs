@@ -35,39 +35,77 @@ pub fn metrics_text(snapshot: &Snapshot) -> String {
 
 /// The same, with the ages that its parts have at `now`.
 pub fn metrics_text_at(snapshot: &Snapshot, now: SystemTime) -> String {
-    let mut text = without_tables(snapshot, now);
-    text.push_str(&TablesText::of(snapshot).text);
+    let mut text = text_of_now(snapshot, now);
+    text.push_str(&SlowText::of(snapshot).text);
     text
 }
 
-/// The text of tables, indexes and sequences: most of all, and the same until one of them is read again.
+/// The text of what is read a minute apart or more: tables, indexes, sequences, statements and settings. It is
+/// most of all, and the same until one of them is read again.
 #[derive(Debug, Default)]
-pub(crate) struct TablesText {
-    of: Vec<(String, [Option<SystemTime>; 3], bool)>,
+pub(crate) struct SlowText {
+    of: SlowKey,
     pub(crate) text: String,
+    #[cfg(feature = "axum")]
+    gzip: std::sync::OnceLock<Vec<u8>>,
 }
 
-impl TablesText {
+/// What a text was written from: when each part was read or failed, and the names that stand in it.
+#[derive(Debug, Default, PartialEq)]
+struct SlowKey {
+    parts: Vec<(Option<SystemTime>, bool)>,
+    names: Vec<String>,
+}
+
+impl SlowText {
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let mut text = Exposition::default();
+        whole::write_slow(&mut text, snapshot);
         tables::write(&mut text, snapshot);
-        TablesText { of: Self::key(snapshot), text: text.into_text() }
+        SlowText { of: SlowKey::of(snapshot), text: text.into_text(), ..SlowText::default() }
     }
 
     pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
-        self.of == Self::key(snapshot)
+        self.of == SlowKey::of(snapshot)
     }
 
-    fn key(snapshot: &Snapshot) -> Vec<(String, [Option<SystemTime>; 3], bool)> {
-        let each = snapshot.by_database.iter().map(|(name, database)| {
-            let at = [database.tables.at(), database.indexes.at(), database.sequences.at()];
-            (name.clone(), at, database.tables.get().is_ok())
-        });
-        each.collect()
+    /// The text as one member of gzip's format; members behind each other are one text.
+    #[cfg(feature = "axum")]
+    pub(crate) fn gzip(&self) -> &[u8] {
+        self.gzip.get_or_init(|| gzip(self.text.as_bytes()))
     }
 }
 
-pub(crate) fn without_tables(snapshot: &Snapshot, now: SystemTime) -> String {
+/// The fastest level: it is a tenth of the text already.
+#[cfg(feature = "axum")]
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    // A vector takes all that is written to it.
+    let _ = encoder.write_all(bytes);
+    encoder.finish().unwrap_or_default()
+}
+
+impl SlowKey {
+    fn of(snapshot: &Snapshot) -> Self {
+        fn part<T>(section: &Section<T>) -> (Option<SystemTime>, bool) {
+            (section.at(), section.get().is_ok())
+        }
+        let mut parts =
+            vec![part(&snapshot.settings), part(&snapshot.statements), part(&snapshot.statements_info)];
+        let databases = snapshot.databases.get().into_iter().flatten().map(|database| &database.datname);
+        let server = snapshot.server.get().map(|server| server.endpoint.to_string());
+        let mut names: Vec<_> = databases.cloned().chain(server).collect();
+        for (name, database) in &snapshot.by_database {
+            names.push(name.clone());
+            parts.extend([part(&database.tables), part(&database.indexes), part(&database.sequences)]);
+        }
+        SlowKey { parts, names }
+    }
+}
+
+/// Everything else: what is read each second or each quarter of a minute, and ages.
+pub(crate) fn text_of_now(snapshot: &Snapshot, now: SystemTime) -> String {
     let mut text = Exposition::default();
     ages(&mut text, snapshot, now);
     whole::write(&mut text, snapshot);

@@ -163,6 +163,43 @@ async fn the_router_answers_while_the_server_is_gone() -> Tested {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_page_for_those_who_take_gzip_is_the_same_and_follows_what_is_read() -> Tested {
+    use std::io::Read;
+    use tower_service::Service;
+
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let collecting = crate::collecting::collector(&cluster.primary_url());
+    let mut router = db_monitoring::server::metrics_router(collecting.0.clone(), None);
+    let mut get = async |encoding: &str| -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+        let request = axum::http::Request::get("/metrics").header("accept-encoding", encoding);
+        let response = router.call(request.body(axum::body::Body::empty())?).await?;
+        let (head, body) = response.into_parts();
+        let body = http_body_util::BodyExt::collect(body).await?.to_bytes();
+        assert_eq!(head.headers["content-length"], body.len().to_string());
+        let mut text = String::new();
+        match head.headers.get("content-encoding") {
+            Some(_) => drop(flate2::read::MultiGzDecoder::new(&body[..]).read_to_string(&mut text)?),
+            None => text = String::from_utf8(body.to_vec())?,
+        }
+        assert_eq!(head.headers.contains_key("content-encoding"), encoding.starts_with("gzip"), "{encoding}");
+        parse(&text);
+        Ok(text)
+    };
+    let mut setup = cluster.connect(0).await?;
+    for table in ["first", "second"] {
+        // Somebody has asked before: what is read later is written without being asked for.
+        setup.batch_execute(&format!("CREATE TABLE {table} (id int)")).await?;
+        for encoding in ["gzip;q=0.5, identity", "identity", "br, gzip;q=0"] {
+            db_testkit::until("the table is shown", async || {
+                get(encoding).await.unwrap().contains(&format!("relname=\"{table}\""))
+            })
+            .await;
+        }
+    }
+    Ok(())
+}
+
 /// The names of metrics that a text of Prometheus' language mentions.
 fn mentioned(text: &str) -> HashSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

@@ -74,3 +74,14 @@ fn a_position_that_goes_back_begins_anew() {
     let sender = Sender { replayed: Some(300), ..Sender::default() };
     assert_eq!(positions.of_sender(51.0, &sender).seconds, Some(1.0));
 }
+
+#[test]
+fn behind_a_standby_lag_is_counted_from_what_that_heard_of_the_primary() {
+    let mut positions = Positions::default();
+    positions.of_standby(0.0, &at(500, 500), Some(&streaming(500, 0.1)));
+    // The one between has received nothing itself yet, but its primary says that there is more.
+    positions.of_standby(10.0, &at(500, 500), Some(&streaming(900, 0.1)));
+    let below = Sender { replayed: Some(500), ..Sender::default() };
+    let lag = positions.of_sender(40.0, &below);
+    assert_eq!((lag.state, lag.seconds, lag.bytes), (LagState::Behind, Some(30.0), Some(400)));
+}

@@ -10,6 +10,10 @@ pub(super) fn write(text: &mut Exposition, snapshot: &Snapshot) {
     databases(text, snapshot);
     writers(text, snapshot);
     io(text, snapshot);
+}
+
+/// What is read a minute apart or more.
+pub(super) fn write_slow(text: &mut Exposition, snapshot: &Snapshot) {
     settings(text, snapshot);
     statements(text, snapshot);
 }
