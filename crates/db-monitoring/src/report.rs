@@ -54,6 +54,7 @@ impl Report {
             sections::server_statements(snapshot),
             sections::indexes(snapshot),
             sections::vacuum(snapshot),
+            sections::bloat(snapshot),
             sections::locks(snapshot),
             sections::blocking(snapshot),
             sections::hit_ratio(snapshot),
@@ -66,15 +67,11 @@ impl Report {
         Report { at: SystemTime::now(), server, compared_with: None, sections: all }
     }
 
-    /// A report of what is known of a server, with what checks find there and the bloat of the visited database; `before`
-    /// is an earlier visit, whose counters are compared.
+    /// A report of what is known of a server, with what checks find there; `before` is an earlier visit, whose counters
+    /// are compared.
     pub fn of_visit(snapshot: &Snapshot, visit: &Visit, before: Option<&Visit>) -> Self {
         let results = checks::judge(&visit.evidence(before), &Selection::default());
-        let mut report = Report::of(snapshot, Some(&results));
-        let place = report.sections.iter().position(|section| section.key == "locks");
-        let place = place.unwrap_or(report.sections.len());
-        report.sections.insert(place, sections::bloat(visit));
-        report
+        Report::of(snapshot, Some(&results))
     }
 
     /// The same report with a section more, such as the cache's or the backups'.

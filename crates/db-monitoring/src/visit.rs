@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::SchemaLook;
 use crate::checks::{BlockingLook, Evidence};
 use crate::server::record::record;
 use crate::server::{DatabaseSnapshot, Round, ServerSession, Snapshot};
@@ -42,10 +41,8 @@ record! {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// The server, and the database that the session is in.
+    /// The server, and the database that the session is in with its schema.
     pub snapshot: Snapshot,
-    /// That database's schema.
-    pub schemas: BTreeMap<String, SchemaLook>,
     /// Who waits for whom.
     pub blocking: BlockingLook,
     /// How long `SELECT 1` took.
@@ -59,13 +56,13 @@ impl Visit {
     /// Dropping the future drops what was read; the session stays usable.
     pub async fn to(session: &ServerSession) -> Self {
         let mut visit = Self::counters(session).await;
-        if let Some(name) = visit.snapshot.access.get().ok().map(|access| access.database.clone()) {
-            visit.schemas.insert(name, SchemaLook::read(session).await);
+        for database in visit.snapshot.by_database.values_mut() {
+            database.collect(session, Round::Hourly).await;
         }
         visit
     }
 
-    /// The same without schemas: for the first of two visits, whose counters are compared.
+    /// The same without schemas and extensions: for the first of two visits, whose counters are compared.
     ///
     /// # Cancel safety
     /// As [`Visit::to`].
@@ -74,7 +71,7 @@ impl Visit {
         let sent = Instant::now();
         let round_trip = session.read_one::<One>("").await.ok().map(|_| sent.elapsed());
         // What the role may see goes first: the other rounds ask.
-        for round in [Round::Sizes, Round::Activity, Round::Counters, Round::Statements, Round::Hourly] {
+        for round in [Round::Sizes, Round::Activity, Round::Counters, Round::Statements] {
             snapshot.collect(session, round).await;
             database.collect(session, round).await;
         }
@@ -88,14 +85,13 @@ impl Visit {
         if let Some(access) = access {
             snapshot.by_database.insert(access.database, database);
         }
-        Visit { snapshot, schemas: BTreeMap::new(), blocking, round_trip }
+        Visit { snapshot, blocking, round_trip }
     }
 
     /// What checks judge, compared with an earlier visit if there is one.
     pub fn evidence<'a>(&'a self, before: Option<&'a Visit>) -> Evidence<'a> {
         Evidence {
             before: before.map(|visit| &visit.snapshot),
-            schemas: Some(&self.schemas),
             blocking: Some(&self.blocking),
             round_trip: self.round_trip,
             ..Evidence::of(&self.snapshot)

@@ -20,8 +20,8 @@ const KEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// Judges what a collector has read, with the pools and with the checks that others brought.
 ///
-/// It asks the server nothing. What needs a look into schemas (bloat, duplicate indexes, foreign keys) is skipped here:
-/// `dbctl check` and [`Visit`](crate::checks::Visit) look. Cheap to clone; clones share what they know.
+/// It asks the server nothing: schemas (bloat, duplicate indexes, foreign keys) are looked at by the collector, hourly.
+/// Cheap to clone; clones share what they know.
 ///
 /// ```no_run
 /// # fn example(collector: db_monitoring::server::Collector) {

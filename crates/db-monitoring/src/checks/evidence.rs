@@ -27,8 +27,6 @@ pub struct Evidence<'a> {
     pub now: &'a Snapshot,
     /// The same server a while ago: what is counted is compared with it.
     pub before: Option<&'a Snapshot>,
-    /// What is known of schemas, by database.
-    pub schemas: Option<&'a BTreeMap<String, SchemaLook>>,
     /// Who waits for whom.
     pub blocking: Option<&'a BlockingLook>,
     /// The pools of this process.
@@ -72,7 +70,6 @@ impl<'a> Evidence<'a> {
         Evidence {
             now,
             before: None,
-            schemas: None,
             blocking: None,
             pools: None,
             round_trip: None,
@@ -121,11 +118,17 @@ impl<'a> Evidence<'a> {
         found.ok_or_else(|| format!("the server does not say what {name} is"))
     }
 
-    /// Each database's schema.
-    pub(crate) fn schemas(&self) -> Result<&'a BTreeMap<String, SchemaLook>, String> {
-        match self.schemas {
-            Some(schemas) if !schemas.is_empty() => Ok(schemas),
-            _ => Err("no database's schema was looked at yet".to_owned()),
+    /// The schema of each database that was looked into.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(crate) fn schemas(&self) -> Result<Vec<&'a SchemaLook>, String> {
+        let each = self.now.by_database.values().map(|database| database.schema.get());
+        let (known, unknown): (Vec<_>, Vec<_>) = each.partition(Result::is_ok);
+        match (known.is_empty(), unknown.into_iter().find_map(Result::err)) {
+            (false, _) => Ok(known.into_iter().flatten().collect()),
+            (true, Some(why)) => Err(format!("no schema was looked at: {}", why.detail)),
+            (true, None) => Err("no database was looked into yet".to_owned()),
         }
     }
 

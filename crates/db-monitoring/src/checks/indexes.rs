@@ -94,7 +94,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn foreign_keys(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let keys = match &schema.foreign_keys.rows {
             Ok(keys) => keys,
             Err(why) => {
@@ -174,7 +174,7 @@ fn replaced_by(index: &Definition, other: &Definition) -> bool {
 
 fn duplicates(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let definitions = schema.definitions.rows.as_ref().map_err(Clone::clone)?;
         for index in definitions {
             let same_table = definitions.iter().filter(|other| other.table == index.table);
@@ -201,7 +201,7 @@ fn duplicates(evidence: &Evidence<'_>) -> Findings {
 
 fn invalid(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let definitions = schema.definitions.rows.as_ref().map_err(Clone::clone)?;
         let left = |index: &&Definition| (!index.is_valid || !index.is_ready) && !index.is_built;
         for index in definitions.iter().filter(left) {
@@ -228,7 +228,7 @@ fn bloat(evidence: &Evidence<'_>) -> Findings {
 
 fn mostly_null(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let rows = schema.mostly_null.rows.as_ref().map_err(Clone::clone)?;
         for one in rows.iter().filter(|one| one.rows >= MANY_ROWS) {
             let share = one.null_share * 100.0;

@@ -110,7 +110,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn primary_keys(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         for table in schema.keyless.rows.as_ref().map_err(Clone::clone)? {
             let (status, text) = if table.is_published {
                 let text = format!(
@@ -159,7 +159,7 @@ pub(super) fn of_bloat(
         BloatKind::Index => "outside a transaction; it needs the size of the index again until it is done",
     };
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let bloats = match schema.bloat() {
             Ok(bloats) => bloats,
             Err(why) => {
@@ -201,7 +201,7 @@ fn exhausted_keys(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
     let mut unseen = 0_usize;
     let mut fills: HashMap<i64, &Filled> = HashMap::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         fills
             .extend(schema.filled.rows.as_ref().map_err(Clone::clone)?.iter().map(|one| (one.sequence, one)));
     }
@@ -245,7 +245,7 @@ fn exhausted_keys(evidence: &Evidence<'_>) -> Findings {
             );
         }
     }
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         let rows = schema.unreadable.rows.as_ref().map_err(Clone::clone)?;
         let hidden = rows.first().map_or(0.0, |row| row.sequences);
         if hidden > 0.0 {
@@ -272,7 +272,7 @@ fn used_up(sequence: &Sequence, ceiling: Option<f64>, last: i64) -> f64 {
 
 fn leftovers(evidence: &Evidence<'_>) -> Findings {
     let mut found = Vec::new();
-    for schema in evidence.schemas()?.values() {
+    for schema in evidence.schemas()? {
         for one in schema.leftovers.rows.as_ref().map_err(Clone::clone)? {
             let subject = Subject::new(SubjectKind::Constraint, format!("{}.{}", one.table, one.name));
             let (text, fix, safely) = if one.kind == "not_valid" {

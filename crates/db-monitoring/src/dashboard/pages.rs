@@ -74,6 +74,7 @@ pub(super) async fn page(source: &Source, texts: &Texts, path: &str, asked: &Ask
             let mut panels = vec![
                 server.panel("sizes", "Sizes", sections::sizes),
                 server.panel("vacuum", "Dead rows and vacuum", sections::vacuum),
+                server.panel("bloat", "Bloat", sections::bloat),
                 server.panel("hit_ratio", "Buffer hit ratio", sections::hit_ratio),
             ];
             panels.splice(0..0, seen.as_ref().map(sizes_over_time));

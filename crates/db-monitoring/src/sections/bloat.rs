@@ -1,11 +1,11 @@
 //! How much of tables and indexes could be given back, by estimate.
 
 use crate::bloat::BloatKind;
-use crate::checks::Visit;
 use crate::panel::{Column, Panel, Table, Value};
+use crate::server::Snapshot;
 
-/// The bloat of the visited database, what wastes most first.
-pub(crate) fn bloat(visit: &Visit) -> Panel {
+/// The bloat of the databases that were looked into, what wastes most first.
+pub(crate) fn bloat(snapshot: &Snapshot) -> Panel {
     let mut panel = Panel::new("bloat", "Bloat").note(
         "An estimate from statistics, alignment and fill factor counted; relations under 100 pages are left out.",
     );
@@ -18,7 +18,14 @@ pub(crate) fn bloat(visit: &Visit) -> Panel {
         Column::new("size_bytes", "Size"),
     ];
     let mut table = Table::new("bloat", columns).when_empty("No relation of 100 pages or more was found.");
-    for (database, schema) in &visit.schemas {
+    for (database, of) in &snapshot.by_database {
+        let schema = match of.schema.get() {
+            Ok(schema) => schema,
+            Err(why) => {
+                panel = panel.missing(format!("{database}: {}", why.detail));
+                continue;
+            }
+        };
         let bloats = match &schema.bloat {
             Some(Ok(bloats)) => bloats,
             Some(Err(why)) => {
@@ -45,7 +52,7 @@ pub(crate) fn bloat(visit: &Visit) -> Panel {
             panel = panel.missing(format!("{relation}: {why}"));
         }
     }
-    if visit.schemas.is_empty() {
+    if snapshot.by_database.is_empty() {
         panel = panel.missing("the database could not be looked into");
     }
     panel.table(table)

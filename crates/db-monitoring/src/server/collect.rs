@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::SchemaLook;
 use crate::server::records::OldCheckpointer;
 use crate::server::records::progress_sql;
 use crate::server::{
@@ -24,7 +25,7 @@ pub enum Round {
     Sizes,
     /// Statements, sequences and the true size of databases: every 5 minutes.
     Statements,
-    /// Extensions: hourly.
+    /// Extensions, keys, definitions of indexes, bloat: hourly.
     Hourly,
 }
 
@@ -210,7 +211,11 @@ impl DatabaseSnapshot {
                     tokio::join!(all(session, TableStats::REST), all(session, IndexStats::REST));
             }
             Round::Statements => self.sequences = all(session, Sequence::REST).await,
-            Round::Hourly => self.extensions = all(session, "").await,
+            Round::Hourly => {
+                self.extensions = all(session, "").await;
+                let schema = SchemaLook::read(session).await;
+                self.schema = Section::read(SystemTime::now(), schema);
+            }
             Round::Activity | Round::Counters => {}
         }
     }

@@ -429,6 +429,7 @@ impl DatabaseSnapshot {
             indexes: Section::skipped(now, why.clone()),
             sequences: Section::skipped(now, why.clone()),
             extensions: Section::skipped(now, why.clone()),
+            schema: Section::skipped(now, why.clone()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::SchemaLook;
 use crate::server::{
     Access, Archiver, Backend, BgWriter, Checkpointer, DatabaseSize, DatabaseStats, Extension, IndexStats,
     IoStats, LockCount, LockStats, LockWait, PreparedTransaction, Progress, ReplicationLag,
@@ -128,4 +129,7 @@ pub struct DatabaseSnapshot {
     pub sequences: Section<Vec<Sequence>>,
     /// Its extensions.
     pub extensions: Section<Vec<Extension>>,
+    /// Its keys, definitions, leftovers and bloat. What of it could not be read says so itself.
+    #[serde(skip)]
+    pub schema: Section<SchemaLook>,
 }

@@ -203,3 +203,32 @@ async fn a_column_that_a_major_renames_or_drops_is_unknown_and_no_error() -> Tes
     assert!(log.contains("ready to accept connections") && !log.contains("ERROR"), "{log}");
     Ok(())
 }
+
+#[tokio::test]
+async fn tables_that_come_and_go_blind_nobody() -> Tested {
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let mut setup = cluster.connect(0).await?;
+    setup.batch_execute("CREATE TABLE stays (id serial PRIMARY KEY)").await?;
+    let session = session(&cluster.primary_url()).await;
+    let comes_and_goes = tokio::spawn(async move {
+        loop {
+            let text = "CREATE TABLE goes (id serial PRIMARY KEY, note text); CREATE INDEX ON goes (note); DROP TABLE goes";
+            if setup.batch_execute(text).await.is_err() {
+                return;
+            }
+        }
+    });
+    for _ in 0..50 {
+        let (_, database) = everything(&session).await;
+        assert!(database.tables.get().is_ok_and(|all| all.iter().any(|table| table.relname == "stays")));
+        assert!(
+            database.indexes.get().is_ok() && database.sequences.get().is_ok(),
+            "{:?}",
+            database.sequences
+        );
+        let schema = database.schema.get().unwrap();
+        assert!(schema.bloat().is_ok(), "{:?}", schema.bloat());
+    }
+    comes_and_goes.abort();
+    Ok(())
+}
