@@ -1,4 +1,7 @@
-//! Claims on monitoring: that timing is true, and what it costs.
+//! Claims on monitoring: that timing is true, what it costs, how soon people are told, what a health endpoint takes, and what nobody may read.
 
+pub(crate) mod alerting;
+pub(crate) mod health;
 pub(crate) mod overhead;
+pub(crate) mod secrets;
 pub(crate) mod timing;

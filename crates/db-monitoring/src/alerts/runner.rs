@@ -4,6 +4,7 @@
 //! has come through, so that the next leader sends what this one could not. While no primary answers, the
 //! replica that led last goes on by itself, and brings what it told into the database afterwards.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,13 +17,15 @@ use crate::alerts::delivery::{Deliveries, Settled};
 use crate::alerts::part::Shared;
 use crate::alerts::readings::{over, together};
 use crate::alerts::store::{Done, Kept, Owed, Seen, Store};
-use crate::alerts::{Evaluate, Evaluation, Incidents, Reading, Told, of_checks};
+use crate::alerts::{AlertConfig, Evaluate, Evaluation, Incidents, Reading, Told, of_checks};
 
 /// A replica that looks at the server tries so often to lead; one that does not, so much more seldom.
 const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES_IN_THE_DARK: Duration = Duration::from_secs(10);
 /// A new session is tried so often.
 const BETWEEN_CONNECTS: Duration = Duration::from_secs(1);
+/// A new leader tells nothing of its own for so long: one that told people while it was cut off brings that first.
+const HANDOVER: Duration = Duration::from_secs(2);
 /// Other replicas hear what this one sees at least so often.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(15);
 /// The leader looks so often for messages that others left behind, and takes those that are this old.
@@ -61,6 +64,8 @@ pub(crate) struct Runner {
     done: Vec<Done>,
     reported: Option<(Instant, Seen)>,
     tried: Option<Instant>,
+    /// Since when this one leads.
+    led: Option<Instant>,
     connected: Option<Instant>,
     swept: Option<Instant>,
     beaten: Option<Instant>,
@@ -84,6 +89,7 @@ impl Runner {
             done: Vec::new(),
             reported: None,
             tried: None,
+            led: None,
             connected: None,
             swept: None,
             beaten: None,
@@ -139,7 +145,8 @@ impl Runner {
             Seat::Follows => self.report(&evaluation, now).await,
             Seat::Leads | Seat::Cut => {
                 let readings = self.readings(evaluation, others);
-                let told = self.incidents.step(&readings, &self.shared.config, now, SystemTime::now());
+                let config = lasting(&self.shared.config, self.led, now);
+                let told = self.incidents.step(&readings, &config, now, SystemTime::now());
                 self.tell(&readings, &told).await;
                 let again = self.deliveries.again(now);
                 self.deliveries.send(again);
@@ -238,6 +245,9 @@ impl Runner {
             // All of it, also what this process kept when it led before.
             let kept = store.look("").await?.kept;
             let owed = store.owed(Duration::ZERO).await?;
+            if !was_cut {
+                self.led = Some(Instant::now());
+            }
             self.seat = Seat::Leads;
             self.take_in(kept);
             self.deliveries.send(owed);
@@ -415,6 +425,15 @@ impl Runner {
         status.diverted = counts.diverted;
         status.lost = counts.lost;
     }
+}
+
+/// For how long conditions must last at this look of one that leads since `led`.
+fn lasting(config: &AlertConfig, led: Option<Instant>, now: Instant) -> Cow<'_, AlertConfig> {
+    if led.is_none_or(|led| now.saturating_duration_since(led) >= HANDOVER) {
+        return Cow::Borrowed(config);
+    }
+    let (raise_after, resolve_after) = (config.raise_after.max(HANDOVER), config.resolve_after.max(HANDOVER));
+    Cow::Owned(AlertConfig { raise_after, resolve_after, ..config.clone() })
 }
 
 /// Whether a message is about this condition.

@@ -7,6 +7,7 @@ mod counting;
 mod dashboard;
 mod exporting;
 mod exposing;
+mod host;
 mod keeping;
 mod logging;
 mod page;
