@@ -111,7 +111,7 @@ const CLAIMS: &[Claim] = &[
         id: "monitoring-6",
         sentence: "With the settings of production, sessions that are blocked, a change of a table that waits for its lock, and a \
                    server that is down reach a webhook within 2 s at p99 of the moment in which they had lasted as long as \
-                   they must, each once (8 rounds; nightly 100).",
+                   they must, each once (8 rounds; nightly 60).",
         target: "2 s; 0 lost, 0 twice",
         fails_without: "crates/db-monitoring/src/checks/checker.rs: self.results();",
         measure: monitoring::alerting::measure,

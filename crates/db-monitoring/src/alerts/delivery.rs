@@ -44,6 +44,7 @@ pub(crate) struct Counts {
 /// What is owed now, and what is on its way.
 pub(crate) struct Deliveries {
     notifier: Notifier,
+    config: NotifyConfig,
     channels: Vec<AlertChannel>,
     on_the_way: BTreeSet<(String, String)>,
     /// What is to be offered again, and when.
@@ -72,11 +73,11 @@ pub(crate) struct Settled {
 
 impl Deliveries {
     pub(crate) fn start(channels: Vec<AlertChannel>, config: NotifyConfig) -> Self {
-        let lines = channels.iter().map(|one| (Arc::clone(&one.channel), one.least)).collect::<Vec<_>>();
-        let notifier = Notifier::start(config, lines);
+        let notifier = notifier(&channels, &config);
         let (end, ended) = mpsc::unbounded_channel();
         Deliveries {
             notifier,
+            config,
             channels,
             on_the_way: BTreeSet::new(),
             later: Vec::new(),
@@ -225,11 +226,13 @@ impl Deliveries {
         due
     }
 
-    /// Another replica sends from now on. What is on its way ends.
+    /// Another replica sends from now on. What has not come through is not tried any more: it is owed, and that one sends
+    /// it. What has come through is still told by [`next`](Deliveries::next).
     pub(crate) fn leave_the_rest(&mut self) {
-        for (_, one) in self.later.drain(..) {
-            self.on_the_way.remove(&(one.id, one.channel));
-        }
+        self.notifier = notifier(&self.channels, &self.config);
+        self.waiting.abort_all();
+        self.on_the_way.clear();
+        self.later.clear();
         self.since.clear();
     }
 
@@ -245,4 +248,10 @@ impl Deliveries {
         }
         settled
     }
+}
+
+/// One that has nothing to send yet.
+fn notifier(channels: &[AlertChannel], config: &NotifyConfig) -> Notifier {
+    let lines = channels.iter().map(|one| (Arc::clone(&one.channel), one.least)).collect::<Vec<_>>();
+    Notifier::start(config.clone(), lines)
 }

@@ -24,7 +24,8 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES_IN_THE_DARK: Duration = Duration::from_secs(10);
 /// A new session is tried so often.
 const BETWEEN_CONNECTS: Duration = Duration::from_secs(1);
-/// A new leader tells nothing of its own for so long: one that told people while it was cut off brings that first.
+/// A new leader tells nothing for so long: one that told people while it was cut off brings first what it told, and what
+/// came through.
 const HANDOVER: Duration = Duration::from_secs(2);
 /// Other replicas hear what this one sees at least so often.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(15);
@@ -66,6 +67,8 @@ pub(crate) struct Runner {
     tried: Option<Instant>,
     /// Since when this one leads.
     led: Option<Instant>,
+    /// Whether what others were to send is still to be taken over.
+    inherits: bool,
     connected: Option<Instant>,
     swept: Option<Instant>,
     beaten: Option<Instant>,
@@ -90,6 +93,7 @@ impl Runner {
             reported: None,
             tried: None,
             led: None,
+            inherits: false,
             connected: None,
             swept: None,
             beaten: None,
@@ -244,13 +248,11 @@ impl Runner {
         if leads {
             // All of it, also what this process kept when it led before.
             let kept = store.look("").await?.kept;
-            let owed = store.owed(Duration::ZERO).await?;
             if !was_cut {
-                self.led = Some(Instant::now());
+                (self.led, self.inherits) = (Some(Instant::now()), true);
             }
             self.seat = Seat::Leads;
             self.take_in(kept);
-            self.deliveries.send(owed);
             tracing::info!("this replica tells people of what is wrong with the database");
         } else if was_cut {
             self.follow();
@@ -386,16 +388,21 @@ impl Runner {
         }
     }
 
-    /// Sends what others left behind.
+    /// Sends what others left behind: what the last leader has not said that it came through, once it could have, and
+    /// now and then what is old.
     async fn sweep(&mut self, now: Instant) {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN_SWEEPS);
-        if self.seat != Seat::Leads || !is_due {
+        let inherits = self.inherits && !is_new(self.led, now);
+        if self.seat != Seat::Leads || !is_due && !inherits {
             return;
         }
-        self.swept = Some(now);
         let Some(store) = &mut self.store else { return };
-        match store.owed(LEFT_BEHIND).await {
-            Ok(owed) => self.deliveries.send(owed),
+        match store.owed(if inherits { Duration::ZERO } else { LEFT_BEHIND }).await {
+            Ok(owed) => {
+                self.swept = Some(now);
+                self.inherits &= !inherits;
+                self.deliveries.send(owed);
+            }
             Err(error) => self.cut(&error),
         }
     }
@@ -427,9 +434,14 @@ impl Runner {
     }
 }
 
+/// Whether one that leads since `led` may know less than one that led before and is cut off.
+fn is_new(led: Option<Instant>, now: Instant) -> bool {
+    led.is_some_and(|led| now.saturating_duration_since(led) < HANDOVER)
+}
+
 /// For how long conditions must last at this look of one that leads since `led`.
 fn lasting(config: &AlertConfig, led: Option<Instant>, now: Instant) -> Cow<'_, AlertConfig> {
-    if led.is_none_or(|led| now.saturating_duration_since(led) >= HANDOVER) {
+    if !is_new(led, now) {
         return Cow::Borrowed(config);
     }
     let (raise_after, resolve_after) = (config.raise_after.max(HANDOVER), config.resolve_after.max(HANDOVER));

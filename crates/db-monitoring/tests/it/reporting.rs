@@ -7,13 +7,14 @@ use db_monitoring::server::{ServerSession, Snapshot};
 
 use crate::dashboard::shop::{Shop, Tested};
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "server",
     "checks",
     "connections",
     "statements",
     "indexes",
     "vacuum",
+    "bloat",
     "locks",
     "blocking",
     "hit_ratio",

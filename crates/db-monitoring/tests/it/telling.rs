@@ -176,7 +176,9 @@ async fn a_channel_that_refuses_for_good_is_gone_round_and_many_at_once_are_one_
     page.fails.lock().unwrap().push(SendError::permanent("no such hook"));
     let replica = Replica::start(&url, &world, &channels).await;
     set(&world, "bloat", Level::Warning);
-    until("it went another way", async || mail.ids() == ["bloat#1:raised"]).await;
+    // Beside the word that nothing comes through there, which has an id of its own.
+    let went = |ids: &[String]| ids.iter().any(|id| id == "bloat#1:raised");
+    until("it went another way", async || went(&mail.ids())).await;
     until("it is counted", async || replica.alerts.status().diverted == 1).await;
     // At one look, or the first ones would go alone.
     let five = ["a", "b", "c", "d", "e"].map(|key| (key.to_owned(), Level::Critical));

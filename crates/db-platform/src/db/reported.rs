@@ -58,6 +58,10 @@ impl Db {
     }
 }
 
+#[cfg(all(feature = "cache", feature = "dashboard"))]
+#[path = "reported/cache_panel.rs"]
+mod cache_panel;
+
 #[cfg(feature = "dashboard")]
 mod dashboard {
     use std::sync::{Arc, Weak};
@@ -98,6 +102,17 @@ mod dashboard {
                 Some(collected) => {
                     let (collector, watched) = (collected.collector.clone(), Arc::clone(&self.watched));
                     source.collector(collector).checks(move || watched.collected.get()?.results())
+                }
+                None => source,
+            };
+            #[cfg(feature = "cache")]
+            let source = match &self.cache {
+                Some(cache) => {
+                    let cache = cache.cache().clone();
+                    source.feed("cache", move || {
+                        let panel = super::cache_panel::of(&cache.stats());
+                        async move { vec![panel] }
+                    })
                 }
                 None => source,
             };

@@ -100,6 +100,28 @@ async fn a_commit_drops_what_was_made_from_what_it_wrote_in_every_process() {
 }
 
 #[tokio::test]
+async fn the_dashboards_page_of_the_cache_says_what_each_keyspaces_reads_came_to() {
+    use db_platform::monitoring::dashboard::{self, Access};
+    use tower_service::Service;
+
+    let (cluster, tier) = alone().await;
+    let db = process(crate::config(&cluster), &tier).await;
+    for _ in 0..2 {
+        assert_eq!(cached_name(&db, 1).await.as_deref(), Some("Ada"));
+    }
+    let mut pages = dashboard::router(db.dashboard("shop"), Access::Layered).unwrap();
+    let request = axum::http::Request::builder().uri("/cache.json").body(axum::body::Body::empty()).unwrap();
+    let Ok(answer) = pages.call(request).await;
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let page: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let panels = page["panels"].as_array().unwrap();
+    let panel = panels.iter().find(|panel| panel["key"] == "cache_reads").unwrap();
+    let row = &panel["tables"]["keyspaces"][0];
+    assert_eq!((&row["keyspace"], &row["misses"]), (&"names".into(), &1.into()), "{panel}");
+    assert_eq!(row["hit_percent"], 50.0, "{panel}");
+}
+
+#[tokio::test]
 async fn connect_attaches_the_cache_that_the_settings_name() {
     let cluster = Cluster::builder().start().await.unwrap();
     users(&cluster).await;
