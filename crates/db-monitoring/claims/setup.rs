@@ -11,7 +11,7 @@ use crate::{Figure, Size, runtime};
 
 /// Everything that a person could have made: roles and what they may, settings, extensions, objects and comments.
 const STATE: &str = "SELECT line FROM ( \
-      SELECT 'role ' || to_jsonb(r) - 'oid' AS line FROM pg_roles r WHERE rolname !~ '^pg_' \
+      SELECT format('role %s', to_jsonb(r) - 'oid') AS line FROM pg_roles r WHERE rolname !~ '^pg_' \
       UNION ALL SELECT format('member %s %s', roleid::regrole, member::regrole) FROM pg_auth_members \
       UNION ALL SELECT format('set %s %s', setrole::regrole, setconfig) FROM pg_db_role_setting \
       UNION ALL SELECT format('setting %s %s', name, setting) FROM pg_settings WHERE source NOT IN ('session', 'client') \

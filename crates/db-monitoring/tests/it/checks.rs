@@ -198,3 +198,26 @@ async fn bloat_is_what_could_be_given_back() -> Tested {
     assert!((of("public.half_b").bloat_percent - 50.0).abs() < 5.0, "{:?}", of("public.half_b"));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_service_judges_schemas_that_its_collector_looked_at() -> Tested {
+    let cluster = Cluster::builder().standbys(0).start().await?;
+    let mut setup = cluster.connect(0).await?;
+    setup
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE INDEX one ON t (n); CREATE INDEX two ON t (n)",
+        )
+        .await?;
+    let collecting = crate::collecting::collector(&cluster.primary_url());
+    let (others, all) = (db_monitoring::OtherChecks::default(), Selection::default());
+    let checker = checks::Checker::new(collecting.0.clone(), others, all);
+    db_testkit::until("the duplicate is found", async || {
+        of(&checker.results(), "duplicate-indexes").iter().any(|found| found.status.is_problem())
+    })
+    .await;
+    for id in ["foreign-keys-without-index", "invalid-indexes", "index-bloat", "primary-keys", "table-bloat"] {
+        let found = of(&checker.results(), id).iter().map(|one| one.status.word()).collect::<Vec<_>>();
+        assert_eq!(found, ["ok"], "{id}");
+    }
+    Ok(())
+}
