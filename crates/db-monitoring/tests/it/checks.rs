@@ -215,7 +215,8 @@ async fn a_service_judges_schemas_that_its_collector_looked_at() -> Tested {
         of(&checker.results(), "duplicate-indexes").iter().any(|found| found.status.is_problem())
     })
     .await;
-    for id in ["foreign-keys-without-index", "invalid-indexes", "index-bloat", "primary-keys", "table-bloat"] {
+    for id in ["foreign-keys-without-index", "invalid-indexes", "index-bloat", "primary-keys", "table-bloat"]
+    {
         let found = of(&checker.results(), id).iter().map(|one| one.status.word()).collect::<Vec<_>>();
         assert_eq!(found, ["ok"], "{id}");
     }
