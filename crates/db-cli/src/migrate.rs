@@ -15,7 +15,7 @@ use crate::connect;
 use crate::consent;
 use crate::error::CliError;
 use crate::migrate_args::{Migrate, Source};
-use crate::new_migration;
+use crate::new_migration::{self, Contents};
 use crate::progress::Progress;
 use crate::say;
 
@@ -70,8 +70,13 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             let (migrator, mut conn) = open(&source, accept, options).await?;
             print_repaired(json, &migrator.baseline(&mut conn, &version).await?);
         }
-        Migrate::New { source, name, diff_schema } => {
-            return new_migration::run(&source.dir, &name, diff_schema.as_deref(), options).await;
+        Migrate::New { source, name, diff_schema, commit_markers } => {
+            let contents = match diff_schema {
+                Some(file) => Contents::FromSchema(file),
+                None if commit_markers => Contents::CommitMarkers,
+                None => Contents::Empty,
+            };
+            return new_migration::run(&source.dir, &name, contents, options).await;
         }
         Migrate::Check(wanted) => return check::run(wanted, options).await,
         Migrate::Drift(wanted) => return check::drift(wanted, options).await,

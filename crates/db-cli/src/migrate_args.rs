@@ -83,6 +83,10 @@ pub(crate) enum Migrate {
         /// Write what leads from the database to this schema.rs, and back.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         diff_schema: Option<PathBuf>,
+        /// Write the table that DB_COMMIT_MARKERS needs: transactions leave a row there, so that it is known also after a
+        /// failover whether they committed. It is made in the schema of DB_MARKER_SCHEMA, else in public.
+        #[arg(long, conflicts_with = "diff_schema")]
+        commit_markers: bool,
     },
 }
 

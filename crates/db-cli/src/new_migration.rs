@@ -7,25 +7,36 @@ use std::process::ExitCode;
 use chrono::Utc;
 use db_platform::migrations::schema::{Schema, SchemaDiff, difference};
 use db_platform::migrations::{MigrationError, Migrations};
+use db_platform::retry::marker;
 use serde_json::json;
 
 use crate::args::Options;
 use crate::connect;
 use crate::error::CliError;
-use crate::say;
+use crate::{say, vars};
+
+/// What the new migration is to hold.
+pub(crate) enum Contents {
+    Empty,
+    /// What leads from the database to this `schema.rs`.
+    FromSchema(PathBuf),
+    /// The table of marker rows.
+    CommitMarkers,
+}
 
 pub(crate) async fn run(
     directory: &Path,
     name: &str,
-    schema_rs: Option<&Path>,
+    contents: Contents,
     options: &Options,
 ) -> Result<ExitCode, CliError> {
     if name.is_empty() || !name.chars().all(|one| one.is_ascii_alphanumeric() || one == '_' || one == '-') {
         return Err(CliError::Name { name: name.to_owned() });
     }
-    let files = match schema_rs {
-        Some(file) => from_schema(file, options).await?,
-        None => {
+    let files = match contents {
+        Contents::FromSchema(file) => from_schema(&file, options).await?,
+        Contents::CommitMarkers => commit_markers(options)?,
+        Contents::Empty => {
             let files = ["-- What this does, and why.\n", "-- Undoes up.sql exactly.\n"];
             files.map(str::to_owned)
         }
@@ -34,6 +45,18 @@ pub(crate) async fn run(
     let shown = path.display().to_string();
     say::result(options.json, &shown, &json!({ "path": shown }));
     Ok(ExitCode::SUCCESS)
+}
+
+fn commit_markers(options: &Options) -> Result<[String; 2], CliError> {
+    let vars = vars::all(options)?;
+    let schema = vars.into_iter().find(|(name, _)| name == "DB_MARKER_SCHEMA").map(|(_, schema)| schema);
+    let schema = schema.filter(|schema| !schema.is_empty()).unwrap_or_else(|| "public".to_owned());
+    let table = marker::table_in(&schema);
+    let up = format!(
+        "-- Transactions leave a row here with their COMMIT (DB_COMMIT_MARKERS): it is known by it, also after a\n\
+         -- failover, whether they committed. Old rows are removed by the services.\n{table};\n"
+    );
+    Ok([up, format!("{};\n", marker::drop_in(&schema))])
 }
 
 async fn from_schema(file: &Path, options: &Options) -> Result<[String; 2], CliError> {

@@ -6,6 +6,7 @@
 mod options;
 mod parameters;
 mod said;
+mod setters;
 mod sslmode;
 
 use std::collections::BTreeMap;
@@ -174,24 +175,6 @@ impl DatabaseUrl {
     /// A parameter's value, such as `options` or `application_name`.
     pub fn param(&self, name: &str) -> Option<&str> {
         self.params.get(name).map(String::as_str)
-    }
-
-    /// The same URL without a parameter.
-    pub fn without_param(mut self, name: &str) -> Self {
-        self.params.remove(name);
-        self
-    }
-
-    /// The same server and user, another database.
-    pub fn with_database(mut self, database: impl Into<String>) -> Self {
-        self.database = database.into();
-        self
-    }
-
-    /// The same user and database, one other server.
-    pub fn with_endpoint(mut self, endpoint: Endpoint) -> Self {
-        self.hosts = vec![endpoint];
-        self
     }
 
     /// Whether a parameter may have this value by itself.

@@ -11,10 +11,13 @@ mod connect;
 mod counted;
 #[cfg(feature = "insight")]
 mod explained;
+#[cfg(feature = "migrations")]
+mod migrated;
 #[cfg(feature = "monitoring")]
 mod monitored;
 #[cfg(feature = "report")]
 mod reported;
+mod ways;
 #[cfg(feature = "cache")]
 mod weak;
 
@@ -26,14 +29,14 @@ pub use cached_many::CachedMany;
 use std::panic::Location;
 #[cfg(feature = "otel")]
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use db_core::{Acquire, Classify, Condition, Error, Measure, PartCheck, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
-use db_replica_routing::{Freshness, NodeStatus, Reader, Router, Session, Topology, Writer};
+use db_replica_routing::{Freshness, NodeStatus, Router, Session, Topology, Writer};
 use db_retry::{Retry, RetryConfig, Through};
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
@@ -74,8 +77,11 @@ pub struct Db {
     #[cfg(feature = "alerts")]
     alerts: Option<db_monitoring::alerts::Alerts>,
     /// The way to the primary past pools and poolers.
-    #[cfg(feature = "report")]
+    #[cfg(any(feature = "migrations", feature = "report"))]
     direct: db_pool::Connector,
+    /// Where it is recorded what is applied, as `Config::ledger_schema` says.
+    #[cfg(feature = "migrations")]
+    ledger_schema: Option<Arc<str>>,
     /// The database's name, as metrics have it.
     #[cfg(all(feature = "monitoring", feature = "otel"))]
     namespace: Arc<str>,
@@ -405,75 +411,6 @@ impl Db {
         self.timeout
     }
 
-    /// A load for the cache. Its callers wait for it, and what it must see was often committed a moment ago: where no
-    /// standby has that yet, the primary answers at once.
-    #[cfg(feature = "cache")]
-    pub(crate) fn load_at<'a, T, E>(
-        &'a self,
-        site: Site,
-        freshness: Freshness,
-        work: impl Work<T, E> + 'a,
-    ) -> BoxFuture<'a, Result<T>>
-    where
-        T: Send + 'a,
-        E: Into<Error> + Send + 'a,
-    {
-        Box::pin(async move {
-            let reader = self.behind_breaker(freshness, self.routed_reader(freshness).without_waiting());
-            within(self.timeout, self.retry.read_at(site, &reader, work)).await
-        })
-    }
-
-    /// What is asked for by name is what is meant; else a session's own writes are to be seen.
-    pub(crate) fn reader(&self, freshness: Freshness) -> Through<'_, Probes, Reader<'_, Pool>> {
-        self.behind_breaker(freshness, self.routed_reader(freshness))
-    }
-
-    fn behind_breaker<'a>(
-        &'a self,
-        freshness: Freshness,
-        reader: Reader<'a, Pool>,
-    ) -> Through<'a, Probes, Reader<'a, Pool>> {
-        let breaker = self.breakers.as_deref().map(|breakers| match freshness {
-            Freshness::Primary => &breakers.writes,
-            _ => &breakers.reads,
-        });
-        Through::new(breaker, reader)
-    }
-
-    /// The same without a breaker.
-    pub(crate) fn routed_reader(&self, freshness: Freshness) -> Reader<'_, Pool> {
-        let freshness = match freshness {
-            Freshness::Default => self.session_now().map_or(freshness, |session| session.freshness()),
-            freshness => freshness,
-        };
-        self.router.reader(freshness)
-    }
-
-    /// The handle's own session, else that of the request that this task works for.
-    pub(crate) fn session_now(&self) -> Option<Session> {
-        self.session.clone().or_else(Session::current)
-    }
-
-    /// A transaction in no session begins here.
-    pub(crate) fn note_lost_writes(&self, site: Site) {
-        if let Some(lost_writes) = &self.lost_writes {
-            lost_writes.transaction(site);
-        }
-    }
-
-    /// Counts a transaction that may write, when the value is dropped.
-    pub(crate) fn counts_write(&self) -> CountsWrite {
-        CountsWrite(Arc::clone(&self.writes))
-    }
-
-    /// Answers with a number that goes up whenever what this handle has read may have been written since: by the session,
-    /// and where there is none by any transaction of this process.
-    pub(crate) fn own_writes(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
-        let (session, writes) = (self.session_now(), Arc::clone(&self.writes));
-        move || session.as_ref().map_or_else(|| AtomicU64::load(&writes, Ordering::Acquire), Session::writes)
-    }
-
     pub(crate) fn parts(&self) -> &Parts {
         &self.parts
     }
@@ -495,14 +432,6 @@ impl Db {
 
     pub(crate) fn writer(&self) -> Through<'_, Probes, Writer<'_, Pool>> {
         Through::new(self.breakers.as_deref().map(|breakers| &breakers.writes), self.router.writer())
-    }
-}
-
-pub(crate) struct CountsWrite(Arc<AtomicU64>);
-
-impl Drop for CountsWrite {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Release);
     }
 }
 

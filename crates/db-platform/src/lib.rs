@@ -14,6 +14,7 @@ mod cache_part;
 mod cache_writes;
 #[cfg(feature = "cache")]
 mod cached_loads;
+mod commit_markers;
 mod config;
 mod cursor;
 mod db;
@@ -96,6 +97,9 @@ mod pages {
     struct Front;
     #[doc = include_str!("../../../docs/getting-started.md")]
     struct GettingStarted;
+    #[cfg(feature = "migrations")]
+    #[doc = include_str!("../../../docs/moving-a-service.md")]
+    struct MovingAService;
     #[cfg(feature = "dashboard")]
     #[doc = include_str!("../../../docs/dashboard.md")]
     struct Dashboard;

@@ -32,11 +32,11 @@ impl<'a> TransactionBuilder<'a> {
         TransactionBuilder {
             db,
             condition: ByClass,
-            begin: Begin::default(),
+            begin: db.begin(),
             retry: None,
             timeout: None,
             name: None,
-            session: db.session_now(),
+            session: db.session_to_write_in(),
         }
     }
 }
@@ -68,8 +68,9 @@ impl<'a, C> TransactionBuilder<'a, C> {
 
     /// Write a row with it, so that it is known even after a failover whether it committed.
     ///
-    /// The row goes out with COMMIT and costs no round trip. Its table is made by a migration with
-    /// [`db_retry::marker::TABLE`], and old rows are removed by [`db_retry::marker::forget`].
+    /// The row goes out with COMMIT and costs no round trip. Its table is made by a migration
+    /// (`dbctl migrate new commit_markers --commit-markers`, or [`db_retry::marker::TABLE`]). With `DB_COMMIT_MARKERS=true` every
+    /// transaction is marked and old rows are removed by themselves; else [`db_retry::marker::forget`] removes them.
     pub fn marked(self) -> Self {
         self.resolve(Resolve::ByMarker)
     }
@@ -147,6 +148,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         self.note_lost_writes(site);
         let running = async move {
             let _counted = (!self.begin.read_only).then(|| self.db.counts_write());
+            let _told = self.db.tells_process(self.session.as_ref());
             let writer = self.db.writer();
             let (session, parts) =
                 (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());
@@ -176,6 +178,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
         self.note_lost_writes(site);
         let running = async move {
             let _counted = (!self.begin.read_only).then(|| self.db.counts_write());
+            let _told = self.db.tells_process(self.session.as_ref());
             let writer = self.db.writer();
             let (session, parts) =
                 (self.session.as_ref().map(Session::commit), self.db.parts().commit_hooks());

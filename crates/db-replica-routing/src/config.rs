@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use db_core::Endpoint;
 
+use crate::consistency::ReadConsistency;
+
 /// One node: a place where a server of the cluster listens. Which role it plays is found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -56,6 +58,8 @@ pub enum Policy {
 pub struct RouterConfig {
     /// The lag up to which a standby answers ordinary reads.
     pub max_lag: Duration,
+    /// What a read sees that does not say how fresh it must be.
+    pub consistency: ReadConsistency,
     /// Who answers when no standby may.
     pub fallback: Fallback,
     /// The pause between two probes of one node; at most a quarter of `max_lag`, because a lag is known as of
@@ -159,6 +163,7 @@ impl Default for RouterConfig {
     fn default() -> Self {
         RouterConfig {
             max_lag: Duration::from_secs(10),
+            consistency: ReadConsistency::default(),
             fallback: Fallback::default(),
             probe_interval: Duration::from_millis(250),
             probe_timeout: Duration::from_millis(500),

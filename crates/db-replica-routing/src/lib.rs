@@ -6,6 +6,7 @@ mod backends;
 mod balance;
 mod cluster;
 mod config;
+mod consistency;
 mod counts;
 mod deadline;
 mod ejection;
@@ -48,6 +49,7 @@ mod writer;
 mod written;
 
 pub use config::{EjectionConfig, Fallback, NodeConfig, Policy, RouterConfig};
+pub use consistency::ReadConsistency;
 pub use counts::ReadCounts;
 pub use freshness::Freshness;
 #[cfg(feature = "tower")]

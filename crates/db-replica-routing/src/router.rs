@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::cluster::{Cluster, Leader};
 use crate::config::{NodeConfig, RouterConfig};
+use crate::consistency::Unsaid;
 use crate::freshness::Freshness;
 use crate::monitor::Monitor;
 use crate::node::Node;
@@ -45,6 +46,7 @@ type Watch<A> = dyn Fn(Arc<Cluster<A>>, Arc<Node<A>>) -> AbortHandle + Send + Sy
 
 pub(crate) struct Inner<A> {
     pub(crate) cluster: Arc<Cluster<A>>,
+    unsaid: Unsaid,
     watch: Box<Watch<A>>,
     tasks: Mutex<Tasks>,
 }
@@ -95,12 +97,13 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static> Router<A> {
                 "nodes are asked every {usual:?}: a lag is known as of a probe"
             );
         }
+        let unsaid = Unsaid::new(config.consistency);
         let cluster = Arc::new(Cluster::new(config, signals, open));
         // All are known before the first is asked: none of them may be elected before the others had their
         // say.
         let added: Vec<_> = nodes.into_iter().filter_map(|node| cluster.add(node.into())).collect();
-        let router =
-            Router { inner: Arc::new(Inner { cluster, watch: Box::new(watch), tasks: Mutex::default() }) };
+        let (watch, tasks) = (Box::new(watch), Mutex::default());
+        let router = Router { inner: Arc::new(Inner { cluster, unsaid, watch, tasks }) };
         added.into_iter().for_each(|node| router.inner.watch(node));
         router
     }
@@ -154,12 +157,30 @@ impl<A> Router<A> {
     /// Where connections for one read come from. In a session's [scope](crate::Session::scope),
     /// [`Freshness::Default`] is what that session asks for.
     pub fn reader(&self, freshness: Freshness) -> Reader<'_, A> {
-        let own = || Session::current().map(|session| session.freshness());
         let freshness = match freshness {
-            Freshness::Default => own().unwrap_or_default(),
+            Freshness::Default => self.freshness_in(Session::current().as_ref()),
             asked => asked,
         };
         Reader::new(&self.inner.cluster, freshness)
+    }
+
+    /// How fresh the answer to a read must be that does not say it, for a caller in this session:
+    /// [`RouterConfig::consistency`] and what the session has written.
+    pub fn freshness_in(&self, session: Option<&Session>) -> Freshness {
+        self.inner.unsaid.freshness(session)
+    }
+
+    /// The session of the whole process, with [`ReadConsistency::Process`](crate::ReadConsistency::Process): for
+    /// transactions that run in no other.
+    pub fn process_session(&self) -> Option<&Session> {
+        self.inner.unsaid.process()
+    }
+
+    /// A transaction in this session has ended: the process has to see what it wrote, too.
+    pub fn heard_of(&self, session: &Session) {
+        if let Some(process) = self.process_session() {
+            process.hear(session);
+        }
     }
 
     /// What `look` makes of each source of connections that is open: each node's own, and the one for reads

@@ -38,6 +38,17 @@ struct State {
     elsewhere: bool,
     /// How often something was written, by whoever.
     writes: u64,
+    /// What this process knows of itself, whatever was brought.
+    own: Own,
+}
+
+/// What was written in this process. What a request brings may be forged, and must not reach other requests.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own {
+    /// The position, and when the last one was asked for.
+    token: Option<(Token, SystemTime)>,
+    /// When something was written last whose position is not known.
+    untold: Option<SystemTime>,
 }
 
 impl State {
@@ -114,10 +125,39 @@ impl Session {
         }
     }
 
+    /// Adds what another session has written in this process, and nothing that it was resumed with.
+    pub(crate) fn hear(&self, other: &Session) {
+        let heard = other.state().own;
+        if let Some((token, asked)) = heard.token {
+            self.wrote(token, asked);
+        }
+        let Some(untold) = heard.untold else { return };
+        let mut state = self.state();
+        // A token that was asked for since stands for it.
+        if state.own.token.is_none_or(|(_, asked)| untold > asked) {
+            state.writes += 1;
+            state.untold = state.untold.max(Some(untold));
+            state.own.untold = state.own.untold.max(Some(untold));
+        }
+    }
+
+    /// Whether both are the same session.
+    pub fn is(&self, other: &Session) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// A session that has to see what both have.
+    pub(crate) fn with(&self, other: &Session) -> Session {
+        let both = Session { state: Arc::new(Mutex::new(*self.state())) };
+        both.hear(other);
+        both
+    }
+
     /// Something was written and no token tells where: reads go to the primary until a standby surely has it.
     pub fn forget(&self) {
         let mut state = self.state();
         state.untold = Some(SystemTime::now());
+        state.own.untold = state.untold;
         state.elsewhere = true;
         state.writes += 1;
     }
@@ -218,7 +258,11 @@ impl Session {
         let own = state.token.filter(|own| own.system == token.system);
         state.token = Some(own.map_or(token, |own| own.merge(token)));
         // What was given up on since may have been committed later. This commit was before now.
-        state.untold = state.untold.filter(|untold| *untold > asked).map(|_| SystemTime::now());
+        let later = |untold: Option<SystemTime>| untold.filter(|untold| *untold > asked);
+        state.untold = later(state.untold).map(|_| SystemTime::now());
+        let own = state.own.token.filter(|(own, _)| own.system == token.system);
+        let (merged, last) = own.map_or((token, asked), |(own, last)| (own.merge(token), last.max(asked)));
+        state.own = Own { token: Some((merged, last)), untold: later(state.own.untold) };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

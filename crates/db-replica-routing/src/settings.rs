@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use db_core::settings::{FromSettings, Group, Reader, Setting, Text, Value};
 
-use crate::{Fallback, Policy, RouterConfig};
+use crate::{Fallback, Policy, ReadConsistency, RouterConfig};
 #[cfg(feature = "patroni")]
 use crate::{InvalidPatroniUrl, PatroniUrl};
 
@@ -27,6 +27,17 @@ const READ_MAX_LAG: Setting<Duration> = Setting {
     default: [Duration::from_secs(10); 4],
     min: Duration::from_millis(1),
     max: Duration::from_secs(86_400),
+    unit_required: &[],
+};
+const READ_CONSISTENCY: Setting<ReadConsistency> = Setting {
+    name: "DB_READ_CONSISTENCY",
+    aliases: &[],
+    meaning: "What a read sees that does not say how fresh it must be: what a standby has within \
+              `DB_READ_MAX_LAG` (`lag`), that and whatever this process has committed (`process`), or whatever \
+              was committed (`primary`, which then answers every such read).",
+    default: [ReadConsistency::Lag; 4],
+    min: ReadConsistency::Lag,
+    max: ReadConsistency::Primary,
     unit_required: &[],
 };
 const READ_FALLBACK: Setting<Fallback> = Setting {
@@ -155,6 +166,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 const ROUTING: Group = Group {
     title: "Who answers reads",
     settings: &[
+        &READ_CONSISTENCY,
         &READ_MAX_LAG,
         &READ_FALLBACK,
         &NEW_CLUSTER,
@@ -185,6 +197,7 @@ impl FromSettings for RouterConfig {
         RouterConfig {
             probe_interval: probe_interval(from, max_lag),
             max_lag,
+            consistency: from.read(&READ_CONSISTENCY),
             fallback: from.read(&READ_FALLBACK),
             new_cluster: from.read(&NEW_CLUSTER),
             second_primary: from.read(&SECOND_PRIMARY),
@@ -280,6 +293,31 @@ impl std::str::FromStr for PatroniUrls {
 
     fn from_str(text: &str) -> Result<Self, InvalidPatroniUrl> {
         text.split(',').map(str::parse).collect::<Result<_, _>>().map(PatroniUrls)
+    }
+}
+
+impl Value for ReadConsistency {
+    const ALLOWED: &'static str = "lag, process or primary";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "lag" => Some(ReadConsistency::Lag),
+            "process" => Some(ReadConsistency::Process),
+            "primary" => Some(ReadConsistency::Primary),
+            _ => None,
+        }
+    }
+
+    fn print(self) -> String {
+        match self {
+            ReadConsistency::Lag => "lag".to_owned(),
+            ReadConsistency::Process => "process".to_owned(),
+            ReadConsistency::Primary => "primary".to_owned(),
+        }
+    }
+
+    fn between(_: Self, _: Self) -> String {
+        Self::ALLOWED.to_owned()
     }
 }
 

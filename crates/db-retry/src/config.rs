@@ -49,6 +49,9 @@ pub struct RetryConfig {
     pub lock_timeouts: bool,
     /// The longest that it may take to find out what became of a COMMIT whose answer was lost, within `deadline`.
     pub resolve_timeout: Duration,
+    /// Whether every transaction that may write leaves a [marker row](crate::marker), which does not say otherwise itself: for
+    /// whoever builds transactions to go by. It is then known also after a failover whether it committed.
+    pub commit_markers: bool,
     /// The schema of the table of [marker rows](crate::marker), not quoted; none means the one that has it.
     ///
     /// Name it where several schemas of a database have such a table, as with a schema for each tenant.
@@ -81,6 +84,7 @@ impl RetryConfig {
             statement_timeout: None,
             lock_timeouts: false,
             resolve_timeout: Duration::from_secs(5),
+            commit_markers: false,
             marker_schema: None,
             budget: Some(BudgetConfig::default()),
         }

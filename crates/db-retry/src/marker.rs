@@ -43,6 +43,15 @@ pub fn table_in(schema: &str) -> String {
     TABLE.replacen("public.db_platform_commits", &name_in(schema), 1)
 }
 
+/// What drops the table in a schema of that name: for the way back of that migration.
+///
+/// ```
+/// assert_eq!(db_retry::marker::drop_in("public"), "DROP TABLE \"public\".db_platform_commits");
+/// ```
+pub fn drop_in(schema: &str) -> String {
+    format!("DROP TABLE {}", name_in(schema))
+}
+
 /// Creates the table in `public` where the database has none in any schema.
 ///
 /// # Errors

@@ -36,6 +36,17 @@ const RETRY_BACKOFF: Setting<f64> = Setting {
     unit_required: &[],
 };
 
+const COMMIT_MARKERS: Setting<bool> = Setting {
+    name: "DB_COMMIT_MARKERS",
+    aliases: &[],
+    meaning: "Whether every transaction writes a row with its COMMIT (no round trip more), so that it is known also \
+              after a failover whether it committed. Its table is made by a migration: \
+              `dbctl migrate new commit_markers --commit-markers`.",
+    default: [false; 4],
+    min: false,
+    max: true,
+    unit_required: &[],
+};
 const MARKER_SCHEMA: Text = Text {
     name: "DB_MARKER_SCHEMA",
     aliases: &[],
@@ -58,7 +69,7 @@ const CIRCUIT_BREAKER: Setting<bool> = Setting {
 
 const RETRIES: Group = Group {
     title: "How work is tried again",
-    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF, &MARKER_SCHEMA],
+    settings: &[&MAX_RETRIES, &RETRY_DELAY, &RETRY_BACKOFF, &COMMIT_MARKERS, &MARKER_SCHEMA],
     elsewhere: &[],
 };
 
@@ -70,6 +81,7 @@ impl FromSettings for RetryConfig {
             attempts: NonZeroU32::MIN.saturating_add(from.read(&MAX_RETRIES)),
             base: from.read(&RETRY_DELAY),
             multiplier: from.read(&RETRY_BACKOFF),
+            commit_markers: from.read(&COMMIT_MARKERS),
             marker_schema: from.text(&MARKER_SCHEMA).map(|(_, schema)| schema),
             ..RetryConfig::default()
         }

@@ -1,6 +1,7 @@
 //! `dbctl migrate` beyond apply and undo.
 
 use std::path::Path;
+use std::time::Duration;
 
 use db_testkit::TestDatabase;
 use diesel_async::SimpleAsyncConnection;
@@ -93,6 +94,27 @@ async fn a_new_migration_can_be_written_from_schema_rs_and_goes_up_and_down() {
     assert!(early.code == Some(1) && early.err.contains("newer version"), "{}", early.err);
     let wrong = dbctl(&[], &["migrate", "new", "a name", "--dir", dir]).await;
     assert!(wrong.code == Some(1) && wrong.err.contains("no name"), "{}", wrong.err);
+}
+
+#[tokio::test]
+async fn the_table_of_commit_markers_is_a_migration_that_dbctl_writes() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("CREATE SCHEMA \"Tenant 7\"").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().to_str().unwrap();
+    let vars = [("DATABASE_URL", database.url()), ("DB_MARKER_SCHEMA", "Tenant 7"), ("APP_ENV", "test")];
+    let new = ["migrate", "new", "commit_markers", "--commit-markers", "--dir", dir];
+    let made = dbctl(&vars, &new).await;
+    assert_eq!(made.code, Some(0), "{}", made.err);
+    assert_eq!(dbctl(&vars, &["migrate", "apply", "--dir", dir]).await.out, "1 applied\n");
+    let forgotten = db_platform::retry::marker::forget_in(&mut conn, "Tenant 7", Duration::ZERO, 1).await;
+    assert_eq!(forgotten.unwrap(), 0, "the table is there");
+    assert_eq!(dbctl(&vars, &["migrate", "undo", "--dir", dir]).await.out, "1 undone\n");
+    let gone = db_platform::retry::marker::forget_in(&mut conn, "Tenant 7", Duration::ZERO, 1).await;
+    assert!(gone.is_err(), "{gone:?}");
+    let both = ["migrate", "new", "x", "--commit-markers", "--diff-schema", "schema.rs", "--dir", dir];
+    assert_eq!(dbctl(&vars, &both).await.code, Some(2));
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ const KNOWN: [&str; 27] = [
 ];
 
 /// Those of them that the URL may also say before its question mark.
-const BEFORE_THE_QUESTION: [&str; 6] = ["dbname", "host", "hostaddr", "password", "port", "user"];
+pub(super) const BEFORE_THE_QUESTION: [&str; 6] = ["dbname", "host", "hostaddr", "password", "port", "user"];
 
 /// Those that are no part of the URL before its question mark.
 pub(super) fn filled() -> impl Iterator<Item = &'static str> {

@@ -17,10 +17,10 @@ use crate::{close, reads, twin};
 /// How long one side runs before it is the other's turn.
 const TURN: Duration = Duration::from_secs(1);
 
-/// How many reads fill the first tier before anything is compared: what the load reads in a minute and a
-/// half. A service runs for days, so that nearly all that is asked for was asked for before. Here a good part
-/// of the misses are still pages that nobody has read yet.
-const WARM_UP: u64 = 100_000;
+/// How many reads fill the first tier before anything is compared: what the load reads in one to three minutes.
+/// A service runs for days, so that nearly all that is asked for was asked for before. Here a good part of the
+/// misses are still pages that nobody has read yet.
+const WARM_UP: u64 = 200_000;
 
 /// How many hits are compared with the database.
 const CHECKED: u64 = 2_000;
@@ -144,9 +144,9 @@ pub(crate) async fn compare(config: Config, workers: u32, duration: Duration) ->
         eprintln!("        the cache is filled: {} of {WARM_UP} reads", Answers::now(&on.db).all());
     }
     compared.warm_up = Answers::now(&on.db);
-    compared.full_speed = compared.turns(&sides, duration / 4, None).await;
+    compared.full_speed = compared.turns(&sides, duration / 2, None).await;
     let pace = compared.full_speed.off.interval().mul_f64(2.0) * workers;
-    compared.paced = compared.turns(&sides, duration * 3 / 4, Some(pace)).await;
+    compared.paced = compared.turns(&sides, duration / 2, Some(pace)).await;
     compared.stats = on.db.cache_stats();
     compared.check(&on).await?;
     for operations in [sides.on, sides.off] {

@@ -98,6 +98,7 @@ impl Db {
         let parts = super::collected::parts(&config.monitoring, &watched, look_at_pools(&watched), parts);
         #[cfg(feature = "monitoring")]
         let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
+        let parts = crate::commit_markers::part(&config.retry).into_iter().chain(parts);
         let mut wants = Wants::of(parts);
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));
@@ -151,8 +152,8 @@ impl Db {
         let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, statement_timeout, ..config.retry });
         let breakers = config.breaker.map(|breaker| Arc::new(Breakers::new(&router, &breaker)));
-        #[cfg(feature = "report")]
-        let for_reports = direct.clone();
+        #[cfg(any(feature = "migrations", feature = "report"))]
+        let direct_again = direct.clone();
         let standing = Standing { servers: known, direct, look: look_at(&router) };
         let parts = match wants.start(&standing, PATIENCE).await {
             Ok(parts) => Arc::new(parts),
@@ -178,8 +179,10 @@ impl Db {
             watched,
             #[cfg(feature = "alerts")]
             alerts,
-            #[cfg(feature = "report")]
-            direct: for_reports,
+            #[cfg(any(feature = "migrations", feature = "report"))]
+            direct: direct_again,
+            #[cfg(feature = "migrations")]
+            ledger_schema: config.ledger_schema.map(Into::into),
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: config.url.database().into(),
             #[cfg(feature = "cache")]

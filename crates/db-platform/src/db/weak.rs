@@ -42,8 +42,10 @@ impl Db {
         let (monitor, watched) = (self.monitor.clone(), Arc::clone(&self.watched));
         #[cfg(feature = "alerts")]
         let alerts = self.alerts.clone();
-        #[cfg(feature = "report")]
+        #[cfg(any(feature = "migrations", feature = "report"))]
         let direct = self.direct.clone();
+        #[cfg(feature = "migrations")]
+        let ledger_schema = self.ledger_schema.clone();
         #[cfg(all(feature = "monitoring", feature = "otel"))]
         let namespace = Arc::clone(&self.namespace);
         let rest = move |router, parts, breakers| Db {
@@ -65,8 +67,10 @@ impl Db {
             watched: Arc::clone(&watched),
             #[cfg(feature = "alerts")]
             alerts: alerts.clone(),
-            #[cfg(feature = "report")]
+            #[cfg(any(feature = "migrations", feature = "report"))]
             direct: direct.clone(),
+            #[cfg(feature = "migrations")]
+            ledger_schema: ledger_schema.clone(),
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: Arc::clone(&namespace),
         };

@@ -47,7 +47,7 @@ async fn a_session_reads_its_own_writes_on_standbys_that_lag() {
 async fn a_read_that_does_not_wait_has_the_primary_at_once_where_no_standby_has_the_token_yet() {
     let cluster =
         Cluster::builder().standbys(1).setting_of(1, "recovery_min_apply_delay", "2s").start().await.unwrap();
-    let settings = RouterConfig { token_wait: Duration::from_mins(1), ..config() };
+    let settings = RouterConfig { token_wait: Duration::from_secs(60), ..config() };
     let router = router_with(nodes(&cluster), settings).await;
     let session = Session::new();
     write(&router, &session, "CREATE TABLE counter (n int8); INSERT INTO counter VALUES (7)").await;

@@ -79,8 +79,8 @@ pub(crate) fn is_missing(error: &Error) -> bool {
 
 pub(super) fn none() -> Error {
     let message = format!(
-        "no schema of this database has the table {NAME} for marker rows: create it by a migration with \
-         db_retry::marker::TABLE"
+        "no schema of this database has the table {NAME} for marker rows: create it by a migration, which \
+         `dbctl migrate new commit_markers --commit-markers` writes (db_retry::marker::TABLE)"
     );
     said(message, SqlState::UNDEFINED_TABLE)
 }

@@ -1,0 +1,56 @@
+//! A service applies its own migrations when it starts.
+
+use db_platform::migrations::{Embedded, MigrationError, embed};
+use db_testkit::TestDatabase;
+use diesel::sql_query;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+
+use crate::{Number, alone};
+
+static MIGRATIONS: Embedded = embed!("$CARGO_MANIFEST_DIR/../../migrations");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_processes_that_start_at_once_one_applies_and_none_fails() {
+    let database = TestDatabase::empty().await.unwrap();
+    let starting: Vec<_> = (0..3)
+        .map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move {
+                let config = db_platform::Config::new(db_platform::Environment::Test, url.parse().unwrap());
+                db_platform::Db::connect(config).await.unwrap().migrate(&MIGRATIONS).await.unwrap().len()
+            })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for one in starting {
+        applied.push(one.await.unwrap());
+    }
+    let all = MIGRATIONS.read().unwrap().iter().count();
+    applied.sort_unstable();
+    assert_eq!(applied.iter().sum::<usize>(), applied[2], "one of them did all: {applied:?}");
+    assert!(applied[2] >= all, "{applied:?} of {all}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_may_take_longer_than_a_statement_of_the_service() {
+    let database = TestDatabase::empty().await.unwrap();
+    let db = alone(&database, |config| {
+        config.connect.statement_timeout = Some(std::time::Duration::from_millis(1));
+    })
+    .await;
+    db.migrate(&MIGRATIONS).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_in_a_schema_of_its_own_is_used_where_it_is_named() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("CREATE SCHEMA mine").await.unwrap();
+    let db = alone(&database, |config| config.ledger_schema = Some("mine".to_owned())).await;
+    db.migrate(&MIGRATIONS).await.unwrap();
+    let tables = "SELECT count(*) AS n FROM pg_tables WHERE schemaname = 'mine'";
+    assert!(sql_query(tables).get_result::<Number>(&mut conn).await.unwrap().n > 0);
+    let nowhere = alone(&database, |config| config.ledger_schema = Some("nowhere".to_owned())).await;
+    let refused = nowhere.migrate(&MIGRATIONS).await.unwrap_err();
+    assert!(matches!(refused, MigrationError::NoLedgerSchema { .. }), "{refused}");
+}
