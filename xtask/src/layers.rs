@@ -17,7 +17,7 @@ pub(crate) const COMMAND: Command = Command {
 cargo xtask layers
 
 Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and the
-leaves (db-server, db-statement, db-notify, db-schedule) on none, the ring on db-core and the leaves (in the ring's own tests
+leaves (db-server, db-statement, db-notify, db-schedule, db-throttle) on none, the ring on db-core and the leaves (in the ring's own tests
 db-testkit besides), db-platform on ground and ring, db-cli on db-platform, db-core and the leaves, db-testkit on db-core and
 db-server, xtask on db-server; nobody on db-benches. Also fails when db-core or db-loader without features pulls a database driver, and
 when a setting is described outside its own crate's src/settings.rs.",
@@ -25,7 +25,7 @@ when a setting is described outside its own crate's src/settings.rs.",
 };
 
 /// Crates of the ground beside db-core: each knows none of ours.
-const LEAVES: [&str; 4] = ["db-server", "db-statement", "db-notify", "db-schedule"];
+const LEAVES: [&str; 5] = ["db-server", "db-statement", "db-notify", "db-schedule", "db-throttle"];
 
 const RING: [&str; 12] = [
     "db-pool",

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueHint};
 
 use crate::advise_args::Advise;
 use crate::agent_args::{Agent, Alerts, Notify};
+use crate::backfill_args::Backfill;
 use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::explain_args::Explain;
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     /// Apply, undo, inspect, write and check migrations.
     #[command(subcommand)]
     Migrate(Migrate),
+    /// Fill columns of a large table in batches, beside the application.
+    #[command(subcommand)]
+    Backfill(Backfill),
     /// Fill the database: with a set of seeds, or with rows made for its schema; refused in production.
     ///
     /// `dbctl seed NAME` is short for `dbctl seed apply NAME`. APP_ENV must say that this is not production; where it is
@@ -171,6 +175,7 @@ impl Command {
     pub(crate) fn ends_itself(&self) -> bool {
         match self {
             Command::Agent(_) | Command::Serve(_) | Command::Wal(Wal::Receive(_)) => true,
+            Command::Backfill(Backfill::Apply(_)) => true,
             #[cfg(feature = "top")]
             Command::Top(_) => true,
             _ => false,

@@ -19,6 +19,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Migration(#[from] migrations::MigrationError),
     #[error(transparent)]
+    Backfill(Box<migrations::backfill::BackfillError>),
+    #[error(transparent)]
     Seed(Box<seeds::Error>),
     #[error(transparent)]
     Check(Box<migrations::check::CheckError>),
@@ -147,6 +149,12 @@ impl CliError {
 impl From<migrations::check::CheckError> for CliError {
     fn from(error: migrations::check::CheckError) -> Self {
         CliError::Check(Box::new(error))
+    }
+}
+
+impl From<migrations::backfill::BackfillError> for CliError {
+    fn from(error: migrations::backfill::BackfillError) -> Self {
+        CliError::Backfill(Box::new(error))
     }
 }
 

@@ -10,6 +10,8 @@ mod alerts;
 mod args;
 mod ask;
 mod audit;
+mod backfill;
+mod backfill_args;
 mod backup;
 mod backup_args;
 mod cache;
@@ -68,7 +70,7 @@ use crate::inspect_args::Monitor;
 use crate::wal_args::Wal;
 
 /// The exit status of a command that Ctrl-C ended, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// The exit status of a command that found what it looked for.
 pub(crate) const FOUND: u8 = 3;
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> Result<ExitCode, CliError> {
     match args.command {
         Command::Migrate(command) => migrate::run(command, &args.options).await,
+        Command::Backfill(command) => backfill::run(command, &args.options).await,
         Command::Seed(seed) => seed::run(seed, &args.options).await,
         Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Explain(command) => explain::run(&command, &args.options).await,

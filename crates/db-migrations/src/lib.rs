@@ -1,6 +1,7 @@
 //! Applies and undoes SQL migrations in diesel's layout, one runner at a time.
 #![doc = include_str!("../README.md")]
 
+pub mod backfill;
 #[cfg(feature = "check")]
 pub mod check;
 mod diesel_source;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod agent;
+mod backfill;
 mod backup;
 mod cache;
 mod consent;

@@ -1,6 +1,7 @@
 //! Migrations on a real server.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod backfill;
 #[path = "../corpus/cases.rs"]
 mod cases;
 mod check_corpus;

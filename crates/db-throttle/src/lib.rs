@@ -1,0 +1,10 @@
+//! How fast a tool that writes in batches may go beside an application.
+#![doc = include_str!("../README.md")]
+
+mod lag;
+mod probes;
+mod throttle;
+
+pub use lag::{Lag, LogLag, STANDBYS_SQL};
+pub use probes::Probes;
+pub use throttle::{Pause, Reason, Throttle, ThrottleConfig};
