@@ -1,11 +1,5 @@
 //! What upkeep promises, on a real server.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod converting;
 mod database;
-mod draining;
-mod hostile;
 mod leading;
-mod premaking;
-mod retiring;
-mod routine;
