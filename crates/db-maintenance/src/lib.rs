@@ -4,9 +4,13 @@
 mod error;
 mod lock;
 mod name;
+pub mod partitions;
+pub mod routine;
 mod session;
+mod settings;
 
 pub use error::{MaintenanceError, Result};
 pub use lock::Leader;
 pub use name::TableName;
-pub use session::{Patience, Session};
+pub use session::{Check, Patience, Session};
+pub use settings::PartitionSettings;

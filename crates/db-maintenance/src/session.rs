@@ -1,19 +1,19 @@
-//! The maintainer's session: pinned so that no other role's objects are found by accident, and patient only within
-//! bounds.
+//! The maintainer's session: pinned so that no other role's objects are found by accident, and patient only
+//! within bounds.
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-use tokio_postgres::Client;
+use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row};
 
 use crate::error::{MaintenanceError, Result};
 use crate::name::identifier;
 
 /// How long a step waits for a lock, and how often it tries again.
 ///
-/// While a step waits, every statement that comes after it waits behind it. So each attempt is short, and the pause
-/// between two lets the queue drain.
+/// While a step waits, every statement that comes after it waits behind it. So each attempt is short, and the
+/// pause between two lets the queue drain.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,6 +38,26 @@ impl Default for Patience {
     }
 }
 
+/// A query that answers true where all is as it was planned.
+///
+/// Names are looked up again by each statement, so a step looks at the numbers of what it changed before it
+/// commits.
+///
+/// ```
+/// let check = db_maintenance::Check {
+///     sql: "SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = 1)".to_owned(),
+///     otherwise: "the name means another table now".to_owned(),
+/// };
+/// # let _ = check;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// The query: one row with one boolean.
+    pub sql: String,
+    /// What is said where it is false.
+    pub otherwise: String,
+}
+
 /// A session in which names mean the server's own objects, times are UTC, and no policy of row security is
 /// evaluated.
 #[derive(Debug)]
@@ -52,14 +72,18 @@ pub struct Session<'c> {
     patience: Patience,
 }
 
-/// A server whose client was killed notices within this time, not at the end of the statement: locks go with it.
+/// A server whose client was killed notices within this time, not at the end of the statement: locks go with
+/// it.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
 /// `row_security` off makes a query fail where a policy would be evaluated, which is somebody's SQL.
-const PIN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET search_path = pg_catalog, pg_temp; \
-    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
+const PIN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET search_path = pg_catalog, \
+    pg_temp; \
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = \
+    'hex'; \
     SET extra_float_digits = 1; SET standard_conforming_strings = on; SET row_security = off; \
-    SET synchronize_seqscans = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; \
+    SET synchronize_seqscans = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = \
+    '60s'; \
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; \
     SET default_tablespace = ''; SET default_table_access_method = 'heap'; SET check_function_bodies = off; \
     SET lock_timeout = 0";
@@ -77,7 +101,8 @@ impl<'c> Session<'c> {
         }
         let row = client
             .query_one(
-                "SELECT pg_catalog.current_setting('server_version_num')::int, session_user::text, r.rolsuper \
+                "SELECT pg_catalog.current_setting('server_version_num')::int, session_user::text, \
+                 r.rolsuper \
                  FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user",
                 &[],
             )
@@ -96,13 +121,14 @@ impl<'c> Session<'c> {
         self.patience
     }
 
-    /// Runs a step as one transaction of `role`: again after a lock that was not to be had or a deadlock, within
-    /// the session's [`Patience`].
+    /// Runs a step as one transaction of `role`: again after a lock that was not to be had or a deadlock,
+    /// within the session's [`Patience`].
     ///
-    /// `check` runs last inside the transaction; what it answers with an error undoes the step.
+    /// `check` is asked last, inside the transaction: what is not so undoes the step.
     ///
     /// # Errors
-    /// [`MaintenanceError::Busy`] when no attempt got its locks, what `check` found, and what the server says.
+    /// [`MaintenanceError::Busy`] when no attempt got its locks, what `check` found, and what the server
+    /// says.
     ///
     /// # Cancel safety
     /// Dropping the future may leave the transaction open: close the connection.
@@ -111,7 +137,7 @@ impl<'c> Session<'c> {
         what: &str,
         role: Option<&str>,
         statements: &[String],
-        check: impl AsyncFn(&Client) -> Result<()>,
+        check: Option<&Check>,
     ) -> Result<()> {
         let Patience { lock_timeout, pause, attempts } = self.patience;
         let mut begin = format!("BEGIN; SET LOCAL lock_timeout = {}", millis(lock_timeout));
@@ -119,7 +145,7 @@ impl<'c> Session<'c> {
             begin = format!("{begin}; SET LOCAL ROLE {}", identifier(role));
         }
         for attempt in 1..=attempts.max(1) {
-            match self.attempt(&begin, what, statements, &check).await {
+            match self.attempt(&begin, what, statements, check).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     if !error.is_disconnected() {
@@ -138,22 +164,89 @@ impl<'c> Session<'c> {
         Err(MaintenanceError::Busy { what: what.to_owned(), waited: lock_timeout, attempts: attempts.max(1) })
     }
 
+    /// As [`Session::step`], for what locks a table exclusively: `locks` takes the lock, and `statements` go
+    /// to the server in one message while it is held. Answers how long that was at most, over all attempts.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    ///
+    /// # Cancel safety
+    /// As [`Session::step`].
+    pub async fn exclusive_step(
+        &mut self,
+        what: &str,
+        role: &str,
+        locks: &str,
+        statements: &str,
+        check: &Check,
+    ) -> Result<Duration> {
+        let Patience { lock_timeout, pause, attempts } = self.patience;
+        let begin = format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL ROLE {}; {locks}",
+            millis(lock_timeout),
+            identifier(role)
+        );
+        let statements = [statements.to_owned()];
+        let mut longest = Duration::ZERO;
+        for attempt in 1..=attempts.max(1) {
+            let locked = self.client.batch_execute(&begin).await.map_err(MaintenanceError::step(what));
+            let since = Instant::now();
+            let done = match locked {
+                Ok(()) => {
+                    let done = self.attempt("", what, &statements, Some(check)).await;
+                    longest = longest.max(since.elapsed());
+                    done
+                }
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => return Ok(longest),
+                Err(error) => {
+                    if !error.is_disconnected() {
+                        self.client.batch_execute("ROLLBACK").await?;
+                    }
+                    if !is_conflict(&error) {
+                        return Err(error);
+                    }
+                }
+            }
+            if attempt < attempts {
+                sleep(pause).await;
+            }
+        }
+        Err(MaintenanceError::Busy { what: what.to_owned(), waited: lock_timeout, attempts: attempts.max(1) })
+    }
+
     async fn attempt(
         &mut self,
         begin: &str,
         what: &str,
         statements: &[String],
-        check: &impl AsyncFn(&Client) -> Result<()>,
+        check: Option<&Check>,
     ) -> Result<()> {
-        self.client.batch_execute(begin).await.map_err(MaintenanceError::step(what))?;
+        if !begin.is_empty() {
+            self.client.batch_execute(begin).await.map_err(MaintenanceError::step(what))?;
+        }
         for statement in statements {
             self.client.batch_execute(statement).await.map_err(MaintenanceError::step(what))?;
         }
-        check(self.client).await?;
+        if let Some(check) = check {
+            self.verify(what, check).await?;
+        }
         self.client.batch_execute("COMMIT").await.map_err(MaintenanceError::step(what))
     }
 
-    /// Runs one statement that cannot be in a transaction, as `role`, waiting for locks and snapshots for at most
+    /// Fails unless the check answers true.
+    ///
+    /// # Errors
+    /// [`MaintenanceError::Changed`], and what the server says.
+    pub async fn verify(&mut self, what: &str, check: &Check) -> Result<()> {
+        let row = self.client.query_one(&check.sql, &[]).await.map_err(MaintenanceError::step(what))?;
+        if row.try_get(0)? { Ok(()) } else { Err(MaintenanceError::changed(what, &check.otherwise)) }
+    }
+
+    /// Runs one statement that cannot be in a transaction, as `role`, waiting for locks and snapshots for at
+    /// most
     /// `waits`.
     ///
     /// # Errors
@@ -180,10 +273,32 @@ impl<'c> Session<'c> {
         done
     }
 
-    /// Fails unless this session may act as the owner of `table`, and the owner is one whose SQL may run here.
+    /// The first row of a query, asked as `role` in a transaction that only reads; none where there is none.
     ///
-    /// A superuser that worked on any role's tables would run that role's functions with all rights. So it works on
-    /// its own tables, those of superusers, and those of the roles in `trusted`.
+    /// # Errors
+    /// What the server says, after half a minute that it was too long.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the transaction open: close the connection.
+    pub async fn look(&mut self, role: &str, sql: &str) -> Result<Option<Row>> {
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'; SET \
+             LOCAL ROLE {}",
+            identifier(role)
+        );
+        self.client.batch_execute(&begin).await?;
+        let seen = self.client.query(sql, &[]).await;
+        if !self.client.is_closed() {
+            self.client.batch_execute("ROLLBACK").await?;
+        }
+        Ok(seen?.into_iter().next())
+    }
+
+    /// Fails unless this session may act as the owner of `table`, and the owner is one whose SQL may run
+    /// here.
+    ///
+    /// A superuser that worked on any role's tables would run that role's functions with all rights. So it
+    /// works on its own tables, those of superusers, and those of the roles in `trusted`.
     ///
     /// # Errors
     /// [`MaintenanceError::Refused`] with the way out, and what the server says.
@@ -207,7 +322,8 @@ impl<'c> Session<'c> {
         }
         if self.is_superuser && !owner_is_superuser && !trusted.iter().any(|known| known == owner) {
             let why = format!(
-                "it belongs to {owner}, and a superuser would run that role's functions: log in as a role that is \
+                "it belongs to {owner}, and a superuser would run that role's functions: log in as a role \
+                 that is \
                  a member of {owner}, or name it in trusted_owners"
             );
             return Err(MaintenanceError::refused(what, why));

@@ -1,0 +1,177 @@
+//! The steps of a conversion, each as the owner of the table.
+
+use std::time::Duration;
+
+use super::super::cover::Point;
+use super::super::key::Key;
+use super::super::siblings::Carried;
+use super::super::step::range;
+use super::state::{Facts, Mark, Plain};
+use super::{Conversion, WAITS};
+use crate::error::Result;
+use crate::name::{TableName, bounded, identifier, literal};
+use crate::session::{Check, Session};
+
+impl Conversion {
+    /// The partitioned table, empty, with the partition that comes after the old table.
+    pub(super) async fn prepare(
+        &self,
+        session: &mut Session<'_>,
+        facts: &Facts,
+        bound: &Point,
+        key: Key,
+    ) -> Result<()> {
+        let Some(table) = &facts.plain else { return Ok(()) };
+        let (names, old) = (self.names(), self.table.quoted());
+        let parent = names.parent.quoted();
+        let carried = Carried::read(session.client(), table.oid, &self.table.to_string()).await?;
+        let mark = Mark { table: table.oid, bound: bound.text.clone() }.text();
+        let mut sql = vec![format!(
+            "CREATE TABLE {parent} (LIKE {old} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) \
+             PARTITION BY RANGE ({})",
+            identifier(&self.column)
+        )];
+        if facts.check.is_some() {
+            sql.push(format!("ALTER TABLE {parent} DROP CONSTRAINT {}", identifier(&names.check)));
+        }
+        sql.extend(facts.primary_key.iter().map(|primary| {
+            format!("ALTER TABLE {parent} ADD PRIMARY KEY ({})", primary.widened(&self.column).join(", "))
+        }));
+        sql.extend(
+            facts
+                .indexes
+                .iter()
+                .map(|index| format!("CREATE {}INDEX ON {parent} {}", index.unique, index.rest)),
+        );
+        sql.extend(facts.foreign_keys.iter().map(|(name, definition)| {
+            format!("ALTER TABLE {parent} ADD CONSTRAINT {} {definition}", identifier(name))
+        }));
+        let next = self.every.next(bound.at, chrono_tz::Tz::UTC).unwrap_or(bound.at);
+        let bounds = range(&bound.text, &key.text(next, chrono_tz::Tz::UTC));
+        let first = self.next_partition(bound).quoted();
+        sql.push(format!("CREATE TABLE {first} PARTITION OF {parent} {bounds}{}", carried.options));
+        sql.extend(carried.statements(&first));
+        sql.extend(carried.grants(&parent));
+        sql.push(format!("COMMENT ON TABLE {parent} IS {}", literal(&mark)));
+        session.step(&self.what(), Some(&table.owner), &sql, Some(&facts.still_is(&self.table))).await
+    }
+
+    pub(super) async fn check(
+        &self,
+        session: &mut Session<'_>,
+        facts: &Facts,
+        bound: &Point,
+    ) -> Result<Duration> {
+        let Some(table) = &facts.plain else { return Ok(Duration::ZERO) };
+        let column = identifier(&self.column);
+        let sql = [format!(
+            "ALTER TABLE {} ADD CONSTRAINT {} CHECK ({column} IS NOT NULL AND {column} < {}) NOT VALID",
+            self.table.quoted(),
+            identifier(&self.names().check),
+            typed(&bound.text, table)
+        )];
+        self.exclusively(session, facts, &sql, &facts.still_is(&self.table)).await
+    }
+
+    pub(super) async fn index(&self, session: &mut Session<'_>, facts: &Facts) -> Result<()> {
+        let (Some(table), Some(primary)) = (&facts.plain, &facts.primary_key) else { return Ok(()) };
+        let names = self.names();
+        if facts.index == Some(false) {
+            // What was left by a build that was killed: nobody else builds an index of this name.
+            let index = TableName::new(&self.table.schema, &names.index).quoted();
+            let sql = format!("DROP INDEX CONCURRENTLY {index}");
+            session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await?;
+        }
+        let sql = format!(
+            "CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({})",
+            identifier(&names.index),
+            self.table.quoted(),
+            primary.widened(&self.column).join(", ")
+        );
+        session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await
+    }
+
+    pub(super) async fn swap(
+        &self,
+        session: &mut Session<'_>,
+        facts: &Facts,
+        bound: &Point,
+    ) -> Result<Duration> {
+        let Some(table) = &facts.plain else { return Ok(Duration::ZERO) };
+        let (names, old) = (self.names(), self.table.quoted());
+        let mut sql = Vec::new();
+        // The validated CHECK proves it: nothing is scanned.
+        sql.push(format!("ALTER TABLE {old} ALTER COLUMN {} SET NOT NULL", identifier(&self.column)));
+        if let (Some(primary), true) = (&facts.primary_key, facts.needs_index()) {
+            let (constraint, index) = (identifier(&primary.name), identifier(&names.index));
+            sql.push(format!(
+                "ALTER TABLE {old} DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} PRIMARY KEY \
+                 USING INDEX {index}"
+            ));
+        }
+        let (parent, partition) = (names.parent.quoted(), names.partition.quoted());
+        for identity in &facts.identities {
+            sql.push(identity.goes_on_at(&parent));
+            sql.push(format!(
+                "ALTER TABLE {old} ALTER COLUMN {} DROP IDENTITY",
+                identifier(&identity.column)
+            ));
+        }
+        sql.push(format!("ALTER TABLE {old} RENAME TO {}", identifier(&names.partition.name)));
+        sql.push(format!("ALTER TABLE {parent} RENAME TO {}", identifier(&self.table.name)));
+        sql.push(format!(
+            "ALTER TABLE {old} ATTACH PARTITION {partition} FOR VALUES FROM (MINVALUE) TO ({})",
+            literal(&bound.text)
+        ));
+        for (sequence, column) in &facts.sequences {
+            sql.push(format!("ALTER SEQUENCE {} OWNED BY {old}.{}", sequence.quoted(), identifier(column)));
+        }
+        // The mark goes, and what people had written comes back.
+        let comment = table.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+        sql.push(format!("COMMENT ON TABLE {old} IS {comment}"));
+        let check = Check {
+            sql: format!(
+                "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = {} AND inhparent = {})",
+                table.oid, facts.parent
+            ),
+            otherwise: "the names mean other tables now".to_owned(),
+        };
+        self.exclusively(session, facts, &sql, &check).await
+    }
+
+    /// A step that locks the table exclusively; how long it held the lock.
+    async fn exclusively(
+        &self,
+        session: &mut Session<'_>,
+        facts: &Facts,
+        sql: &[String],
+        check: &Check,
+    ) -> Result<Duration> {
+        let Some(table) = &facts.plain else { return Ok(Duration::ZERO) };
+        let locks = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.table.quoted());
+        session.exclusive_step(&self.what(), &table.owner, &locks, &sql.join("; "), check).await
+    }
+
+    /// The partition that comes after the table.
+    fn next_partition(&self, bound: &Point) -> TableName {
+        let tail = bound.at.format("_p%Y%m%d").to_string();
+        TableName::new(&self.table.schema, bounded(&self.table.name, &tail))
+    }
+
+    /// Drops the CHECK, which the bounds say as well.
+    pub(super) async fn tidy(&self, session: &mut Session<'_>, facts: &Facts) -> Result<()> {
+        let (Some(owner), Some(_)) = (&facts.partition_owner, facts.partition_check) else { return Ok(()) };
+        let names = self.names();
+        let sql = [format!(
+            "ALTER TABLE {} DROP CONSTRAINT {}",
+            names.partition.quoted(),
+            identifier(&names.check)
+        )];
+        session.step(&self.what(), Some(owner), &sql, None).await
+    }
+}
+
+/// A value of the key's own type: as a text it would be compared as one.
+fn typed(text: &str, table: &Plain) -> String {
+    format!("{}::{}", literal(text), table.key_type.as_deref().unwrap_or("text"))
+}

@@ -1,0 +1,274 @@
+//! What the statistics and the catalog say is due.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio_postgres::{Client, Row};
+
+use super::{Held, Routine, RoutinePlan, Task, TaskKind};
+use crate::error::{MaintenanceError, Result};
+use crate::name::{TableName, literal};
+use crate::session::{Check, Session};
+
+/// Autovacuum is late when a table has so many times what it waits for.
+const LATE: f64 = 2.0;
+
+/// So near to a forced vacuum against wraparound, one is due.
+const NEAR_WRAPAROUND: f64 = 0.9;
+
+/// At least so much of an index must be bloat to be worth building it anew.
+const BLOATED_PERCENT: f64 = 40.0;
+
+/// Smaller indexes are not worth it.
+const BLOATED_BYTES: i64 = 8 << 20;
+
+const FAILED: &str = "[db-maintenance failed] ";
+const REFRESHED: &str = "[db-maintenance refreshed] ";
+
+/// The plan, in the order in which its tasks are done.
+pub(super) async fn plan(routine: &Routine, session: &mut Session<'_>) -> Result<RoutinePlan> {
+    let mut plan = RoutinePlan::default();
+    tables(session, &mut plan).await?;
+    invalid_indexes(routine, session, &mut plan).await?;
+    bloated(routine, session, &mut plan).await?;
+    views(session, &mut plan).await?;
+    let mut allowed: HashMap<String, Option<String>> = HashMap::new();
+    let mut tasks = Vec::new();
+    for task in std::mem::take(&mut plan.tasks) {
+        if !allowed.contains_key(&task.owner) {
+            let why = match session.may_act_as(&task.owner, "upkeep", &routine.trusted_owners).await {
+                Ok(()) => None,
+                Err(MaintenanceError::Refused { why, .. }) => Some(why),
+                Err(error) => return Err(error),
+            };
+            allowed.insert(task.owner.clone(), why);
+        }
+        match allowed.get(&task.owner).cloned().flatten() {
+            None => tasks.push(task),
+            Some(why) => plan.held.push(Held { name: task.name, why }),
+        }
+    }
+    // What keeps the server alive comes first, what only makes it faster last; views keep the order of their
+    // dependencies.
+    let order = |kind: TaskKind| match kind {
+        TaskKind::Freeze => 0,
+        TaskKind::Drop => 1,
+        TaskKind::Reindex => 2,
+        TaskKind::Vacuum => 3,
+        TaskKind::Analyze => 4,
+        TaskKind::Refresh => 5,
+    };
+    tasks.sort_by_key(|task| order(task.kind));
+    plan.tasks = tasks;
+    Ok(plan)
+}
+
+/// Whether the name still means what was looked at.
+pub(super) fn still_is(task: &Task) -> Check {
+    let sql = format!(
+        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o \
+         ON o.oid = c.relowner WHERE c.oid = {} AND n.nspname = {} AND c.relname = {} AND o.rolname = {})",
+        task.oid,
+        literal(&task.name.schema),
+        literal(&task.name.name),
+        literal(&task.owner)
+    );
+    Check { sql, otherwise: "the name means another object now, or it has another owner".to_owned() }
+}
+
+/// The comment of an index that cannot be built.
+pub(super) fn failed(error: &MaintenanceError) -> String {
+    format!("{FAILED}{error}")
+}
+
+/// A task about the object whose number, schema, name and owner are the row's first columns.
+fn task(row: &Row, kind: TaskKind, why: String) -> Result<Task> {
+    let name = TableName::new(row.try_get::<_, String>(1)?, row.try_get::<_, String>(2)?);
+    Ok(Task { kind, name, why, oid: row.try_get(0)?, owner: row.try_get(3)?, mark: None })
+}
+
+const TABLES: &str = "WITH t AS (SELECT c.oid, n.nspname::text, c.relname::text, o.rolname::text, \
+      s.n_dead_tup, s.n_mod_since_analyze, greatest(c.reltuples, 0)::float8 AS rows, \
+      age(c.relfrozenxid)::float8 AS age, s.n_live_tup, \
+      coalesce(s.last_analyze, s.last_autoanalyze) IS NULL AS never_analyzed, \
+      (SELECT jsonb_object_agg(option_name, option_value) FROM pg_options_to_table(c.reloptions)) AS own \
+    FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid AND c.relkind IN ('r', 'm') AND \
+    c.relpersistence <> 't' \
+    JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner) \
+  SELECT t.oid, t.nspname, t.relname, t.rolname, t.n_dead_tup, t.n_mod_since_analyze, t.age, \
+  t.never_analyzed, t.n_live_tup, \
+    coalesce((own->>'autovacuum_vacuum_threshold')::float8, \
+    current_setting('autovacuum_vacuum_threshold')::float8) \
+      + rows * coalesce((own->>'autovacuum_vacuum_scale_factor')::float8, \
+        current_setting('autovacuum_vacuum_scale_factor')::float8), \
+    coalesce((own->>'autovacuum_analyze_threshold')::float8, \
+    current_setting('autovacuum_analyze_threshold')::float8) \
+      + rows * coalesce((own->>'autovacuum_analyze_scale_factor')::float8, \
+        current_setting('autovacuum_analyze_scale_factor')::float8), \
+    least((own->>'autovacuum_freeze_max_age')::float8, \
+    current_setting('autovacuum_freeze_max_age')::float8), \
+    EXISTS (SELECT FROM pg_stat_progress_vacuum p WHERE p.relid = t.oid) FROM t ORDER BY t.age DESC";
+
+#[expect(clippy::cast_precision_loss, reason = "counts of rows, compared with thresholds")]
+async fn tables(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+    for row in session.client().query(TABLES, &[]).await? {
+        let (dead, changed): (i64, i64) = (row.try_get(4)?, row.try_get(5)?);
+        let (age, never, live): (f64, bool, i64) = (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
+        let (vacuum_at, analyze_at, freeze_at): (f64, f64, f64) =
+            (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
+        let due = if age > NEAR_WRAPAROUND * freeze_at {
+            let why = format!(
+                "its oldest transaction id is {age:.0} old, and a vacuum is forced at {freeze_at:.0}"
+            );
+            task(&row, TaskKind::Freeze, why)?
+        } else if dead as f64 > LATE * vacuum_at {
+            let why = format!("{dead} dead rows, and autovacuum should have come at {vacuum_at:.0}");
+            task(&row, TaskKind::Vacuum, why)?
+        } else if changed as f64 > LATE * analyze_at {
+            let why = format!(
+                "{changed} rows changed since it was analyzed, and autovacuum should have come at \
+                 {analyze_at:.0}"
+            );
+            task(&row, TaskKind::Analyze, why)?
+        } else if never && live as f64 > analyze_at {
+            task(&row, TaskKind::Analyze, format!("it has {live} rows and was never analyzed"))?
+        } else {
+            continue;
+        };
+        if row.try_get(12)? {
+            plan.held.push(Held { name: due.name, why: "a vacuum is at work on it".to_owned() });
+        } else {
+            plan.tasks.push(due);
+        }
+    }
+    Ok(())
+}
+
+const INDEXES: &str = "SELECT x.oid, n.nspname::text, x.relname::text, o.rolname::text, x.relkind::text, \
+    obj_description(x.oid, 'pg_class'), c.oid, c.relname::text FROM pg_index i JOIN pg_class x ON x.oid = \
+    i.indexrelid \
+    JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = x.relnamespace \
+    JOIN pg_roles o ON o.oid = x.relowner WHERE NOT (i.indisvalid AND i.indisready) AND x.relpersistence \
+    <> 't' \
+    AND n.nspname NOT LIKE 'pg\\_toast%' ORDER BY x.oid";
+
+/// Tables on which somebody builds an index now; none of them where this role may not see which.
+async fn builds(client: &Client) -> Result<(HashSet<u32>, bool)> {
+    let sql = "SELECT relid FROM pg_stat_progress_create_index WHERE datname = current_database()";
+    let rows = client.query(sql, &[]).await?;
+    let seen: Vec<Option<u32>> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let is_hidden = seen.iter().any(Option::is_none);
+    Ok((seen.into_iter().flatten().collect(), is_hidden))
+}
+
+async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+    let rows = session.client().query(INDEXES, &[]).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (built, is_hidden) = builds(session.client()).await?;
+    for row in rows {
+        let (name, kind): (String, String) = (row.try_get(2)?, row.try_get(4)?);
+        let comment: Option<String> = row.try_get(5)?;
+        let (table, table_name): (u32, String) = (row.try_get(6)?, row.try_get(7)?);
+        let holds = match () {
+            () if kind == "I" => Some("it waits for the indexes of its partitions".to_owned()),
+            () if built.contains(&table) => Some("somebody builds an index on its table".to_owned()),
+            () if is_hidden => Some(
+                "somebody builds an index that this role may not see: GRANT pg_read_all_stats to it"
+                    .to_owned(),
+            ),
+            () => comment
+                .filter(|comment| comment.starts_with(FAILED) && !routine.retry_failed)
+                .map(|comment| format!("it failed before and will again: {}", &comment[FAILED.len()..])),
+        };
+        let leftover = name.contains("_ccnew") || name.contains("_ccold");
+        let due = match leftover {
+            true => {
+                task(&row, TaskKind::Drop, "a REINDEX CONCURRENTLY that was interrupted left it".to_owned())?
+            }
+            false => {
+                let why = format!("it is INVALID: writes to {table_name} pay for it, and no query uses it");
+                task(&row, TaskKind::Reindex, why)?
+            }
+        };
+        match holds {
+            Some(why) => plan.held.push(Held { name: due.name, why }),
+            None => plan.tasks.push(due),
+        }
+    }
+    Ok(())
+}
+
+async fn bloated(routine: &Routine, session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+    let sql = "SELECT x.oid, n.nspname::text, x.relname::text, o.rolname::text FROM pg_class x \
+        JOIN pg_namespace n ON n.oid = x.relnamespace JOIN pg_roles o ON o.oid = x.relowner \
+        JOIN pg_index i ON i.indexrelid = x.oid AND i.indisvalid \
+        WHERE n.nspname = $1::text AND x.relname = $2::text AND x.relkind = 'i'";
+    for index in &routine.bloated {
+        if index.bloat_percent < BLOATED_PERCENT || index.bytes < BLOATED_BYTES {
+            continue;
+        }
+        let name = &index.index;
+        if let Some(row) = session.client().query_opt(sql, &[&name.schema, &name.name]).await? {
+            let (percent, mb) = (index.bloat_percent, index.bytes >> 20);
+            let why = format!("{percent:.0} % of its {mb} MB could be given back");
+            plan.tasks.push(task(&row, TaskKind::Reindex, why)?);
+        }
+    }
+    Ok(())
+}
+
+/// Views with how much was written to what they are made of, in the order of their dependencies.
+const VIEWS: &str = "WITH RECURSIVE uses AS ( \
+      SELECT DISTINCT r.ev_class AS view, d.refobjid AS used FROM pg_rewrite r JOIN pg_depend d \
+        ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass \
+        AND d.refobjid <> r.ev_class), \
+    deep AS (SELECT view, used, 1 AS depth FROM uses UNION \
+      SELECT deep.view, uses.used, deep.depth + 1 FROM deep JOIN uses ON uses.view = deep.used WHERE \
+      depth < 50) \
+  SELECT v.oid, n.nspname::text, v.relname::text, o.rolname::text, v.relispopulated, \
+    EXISTS (SELECT FROM pg_index i WHERE i.indrelid = v.oid AND i.indisunique AND i.indisvalid AND \
+    i.indpred IS NULL \
+      AND i.indexprs IS NULL), obj_description(v.oid, 'pg_class'), \
+    coalesce((SELECT sum(s.n_tup_ins + s.n_tup_upd + s.n_tup_del) FROM pg_stat_user_tables s JOIN pg_class b \
+      ON b.oid = s.relid AND b.relkind = 'r' WHERE s.relid IN (SELECT used FROM deep WHERE deep.view = v.oid \
+      UNION SELECT p.relid FROM deep CROSS JOIN LATERAL pg_partition_tree(deep.used) p WHERE deep.view = \
+      v.oid)), 0)::int8, \
+    coalesce((SELECT max(depth) FROM deep WHERE deep.view = v.oid), 0)::int4 \
+  FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace JOIN pg_roles o ON o.oid = v.relowner \
+  WHERE v.relkind = 'm' ORDER BY 9, 1";
+
+async fn views(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+    for row in session.client().query(VIEWS, &[]).await? {
+        let (is_populated, has_key): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
+        let (comment, writes): (Option<String>, i64) = (row.try_get(6)?, row.try_get(7)?);
+        let (said, known) = match comment.as_deref().and_then(|comment| comment.rsplit_once(REFRESHED)) {
+            Some((said, known)) => (said.to_owned(), known.trim().parse::<i64>().ok()),
+            None => (comment.map(|said| format!("{said}\n")).unwrap_or_default(), None),
+        };
+        let why = match known {
+            Some(known) if known == writes => continue,
+            Some(known) => format!(
+                "{} rows were written to what it is made of since it was refreshed",
+                writes.abs_diff(known)
+            ),
+            None => "nobody knows when it was refreshed".to_owned(),
+        };
+        let mut due = task(&row, TaskKind::Refresh, why)?;
+        let holds = match (is_populated, has_key) {
+            (false, _) => Some("it was never filled: REFRESH MATERIALIZED VIEW it once, which locks it"),
+            (_, false) => {
+                Some("it has no unique index on plain columns, so it cannot be refreshed concurrently")
+            }
+            _ => None,
+        };
+        match holds {
+            Some(why) => plan.held.push(Held { name: due.name, why: why.to_owned() }),
+            None => {
+                due.mark = Some(format!("{said}{REFRESHED}{writes}"));
+                plan.tasks.push(due);
+            }
+        }
+    }
+    Ok(())
+}
