@@ -61,7 +61,7 @@ pub(crate) async fn against_pgbackrest(amount: &Amount) -> (f64, Value) {
     live.archive().await;
     let bytes = live.text("SELECT pg_database_size(current_database())::text AS t").await;
     let expected = format!("{rows}");
-    let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
+    let (mut all_ours, mut all_theirs): (Vec<Took>, Vec<Took>) = (Vec::new(), Vec::new());
     for pair in 0..amount.pairs {
         all_ours
             .push(restored(live.home.path().join("ours"), &expected, |directory| ours_to(&live, directory)));
@@ -74,13 +74,31 @@ pub(crate) async fn against_pgbackrest(amount: &Amount) -> (f64, Value) {
         }));
         eprintln!("backup-6: RTO, pair {}: {:?} / {:?}", pair + 1, all_ours.last(), all_theirs.last());
     }
-    let mut ratios: Vec<f64> = all_ours.iter().zip(&all_theirs).map(|(ours, theirs)| ours / theirs).collect();
+    let mut ratios: Vec<f64> =
+        all_ours.iter().zip(&all_theirs).map(|(ours, theirs)| ours.all() / theirs.all()).collect();
     ratios.sort_by(f64::total_cmp);
+    let of = |all: &[Took], part: fn(&Took) -> f64| all.iter().map(part).collect::<Vec<f64>>();
     let detail = json!({
-        "database_bytes": bytes, "segments": amount.segments, "pairs": amount.pairs, "ours_seconds": all_ours,
-        "pgbackrest_seconds": all_theirs,
+        "database_bytes": bytes, "segments": amount.segments, "pairs": amount.pairs,
+        "ours_seconds": of(&all_ours, Took::all), "pgbackrest_seconds": of(&all_theirs, Took::all),
+        "of_that_files_seconds": [of(&all_ours, |took| took.files), of(&all_theirs, |took| took.files)],
     });
     (ratios[ratios.len() / 2], detail)
+}
+
+/// What a restore takes, in seconds.
+#[derive(Debug)]
+struct Took {
+    /// Until the files are in their places.
+    files: f64,
+    /// From then on, until the log is replayed and the first query is answered.
+    log: f64,
+}
+
+impl Took {
+    fn all(&self) -> f64 {
+        self.files + self.log
+    }
 }
 
 /// The number of the segment that is being written.
@@ -97,19 +115,20 @@ fn ours_to(live: &Live, directory: &Path) {
     assert!(child.wait().unwrap().success(), "our restore failed");
 }
 
-/// The seconds until a server that is restored has answered the first query; it must have all rows.
-fn restored(directory: PathBuf, rows: &str, restore: impl FnOnce(&Path)) -> f64 {
+/// How long it takes until a server that is restored has answered the first query; it must have all rows.
+fn restored(directory: PathBuf, rows: &str, restore: impl FnOnce(&Path)) -> Took {
     let began = Instant::now();
     restore(&directory);
+    let files = began.elapsed().as_secs_f64();
     let mut server = Restored::start(&directory, "app");
     // Some servers answer before the log is replayed, with less than all of it.
     while server.text("SELECT pg_is_in_recovery()") == "t" {
         db_server::wait_until(Duration::from_millis(5), || false);
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let log = began.elapsed().as_secs_f64() - files;
     let found = server.psql("SELECT count(*) FROM events");
     assert_eq!(found, rows, "{}", server.log());
     drop(server);
     std::fs::remove_dir_all(&directory).unwrap();
-    seconds
+    Took { files, log }
 }

@@ -8,6 +8,8 @@ mod marks;
 mod pages;
 mod push;
 mod receive;
+mod refill;
+mod spool;
 mod status;
 mod tail;
 
@@ -22,9 +24,11 @@ pub use fetch::{FATAL_EXIT, FetchConfig, Fetched, fetch, fetched_before};
 pub use history::{Ancestor, History};
 pub use push::{PushConfig, Pushed, push, pushed_before};
 pub use receive::{ReceiveConfig, Received, receive};
+pub use refill::{needs_refill, refill};
 pub use status::{ArchiveFinding, ArchiveStatus, ServerSide, TimelineStatus, status};
 
 pub(crate) use control::system_of;
+pub(crate) use spool::end_beside_log_of;
 pub(crate) use tail::{copy as copy_tails, pieces as tail_pieces, tails};
 
 /// The whole segments of a timeline, in order.

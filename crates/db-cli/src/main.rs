@@ -89,7 +89,10 @@ fn main() -> ExitCode {
     };
     let json = args.options.json;
     let ends_itself = args.command.ends_itself();
-    let failed = if matches!(args.command, Command::Wal(Wal::Fetch(_))) { Some(FATAL_EXIT) } else { None };
+    let failed = match &args.command {
+        Command::Wal(Wal::Fetch(fetch)) => Some(if fetch.refill { 0 } else { FATAL_EXIT }),
+        _ => None,
+    };
     runtime.block_on(async {
         let mut command = std::pin::pin!(run(args));
         tokio::select! {

@@ -1,13 +1,14 @@
 //! `dbctl wal`: what the server calls for each file of its log, and whether the archive is whole.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use db_platform::backup::wal::{
-    FetchConfig, Fetched, PushConfig, ReceiveConfig, Received, fetch, fetched_before, push, pushed_before,
-    receive, status,
+    FetchConfig, Fetched, PushConfig, ReceiveConfig, Received, fetch, fetched_before, needs_refill, push,
+    pushed_before, receive, refill, status,
 };
 use db_platform::backup::{Observer, Progress, Repository};
 use db_platform::{BackupDial, Class, Classify};
@@ -22,6 +23,8 @@ use crate::{connect, interrupt, repository, say};
 
 /// The exit status where the repository says that there is no such file.
 const NOT_THERE: u8 = 1;
+/// The option by which this program starts itself to fetch ahead.
+const REFILL: &str = "--refill";
 /// Pauses between two attempts to receive, while the server is away.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -55,15 +58,44 @@ async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliEr
         Some(spool) => FetchConfig { spool: Some(spool), ..FetchConfig::default() },
         None => FetchConfig::beside(&command.path),
     };
-    // Most calls end here: the file came along with an earlier one, and no repository is opened.
-    if fetched_before(&command.name, &command.path, &config)? {
+    if command.refill {
+        fetch_ahead(settings, command.path.clone(), config).await;
         return Ok(ExitCode::SUCCESS);
     }
-    let repository = settings.open().await?;
-    Ok(match fetch(&repository, &command.name, &command.path, &config).await? {
-        Fetched::Restored => ExitCode::SUCCESS,
-        Fetched::NotThere => ExitCode::from(NOT_THERE),
+    // Most calls end here: the file was fetched ahead, and no repository is opened.
+    if !fetched_before(&command.name, &command.path, &config).await? {
+        let repository = settings.open().await?;
+        if fetch(&repository, &command.name, &command.path, &config).await? == Fetched::NotThere {
+            return Ok(ExitCode::from(NOT_THERE));
+        }
+    }
+    if needs_refill(&command.name, &config) {
+        start_refill();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts this command once more, to fetch ahead beside the server. The server's signals to restore_command, its log and its
+/// console are not for it. Where it cannot be started each segment is fetched when the server asks for it.
+fn start_refill() {
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).arg(REFILL).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Err(error) = command.spawn() {
+        tracing::debug!(%error, "nothing is fetched ahead");
+    }
+}
+
+/// What fails here is asked for by the server once more, and then told. A server that is the first process of its container takes
+/// any status but 0 and 1 for a backend that crashed, so a panic must not give one either.
+async fn fetch_ahead(settings: BackupSettings, destination: PathBuf, config: FetchConfig) {
+    let _ = tokio::spawn(async move {
+        let repository = settings.open().await?;
+        refill(&repository, &destination, &config).await?;
+        Ok::<(), CliError>(())
     })
+    .await;
 }
 
 /// Receives until a signal comes; a server that goes away is waited for.

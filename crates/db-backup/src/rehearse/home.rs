@@ -9,6 +9,7 @@ use db_server::process::{Signal, Stamp};
 
 use crate::physical_error::PhysicalError;
 use crate::restore::server_on;
+use crate::wal::end_beside_log_of;
 
 /// How its name begins; the pid and the start of the process that it belongs to follow.
 const PREFIX: &str = "db-backup-rehearsal-";
@@ -60,6 +61,8 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        // A server that ended before its target has told nobody.
+        end_beside_log_of(&self.data());
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             let directory = self.directory.display().to_string();
             tracing::warn!(directory, %error, "a rehearsal's directory could not be removed; the next rehearsal tries again");

@@ -1,30 +1,29 @@
-//! restore_command: gets a file of the log out of the repository, and the next ones along with it.
+//! restore_command: gets a file of the log out of the repository, or takes it from what was fetched ahead.
 //!
 //! The case people get wrong is the exit status. A status from 1 to 125 tells the server that the file does not exist: it
 //! ends its recovery there and takes writes. So that is said only where the repository says it; all else is fatal.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tokio::task::JoinSet;
+use std::time::Duration;
 
 use super::control::{data_directory_of, system_of};
 use super::pages::Check;
+use super::spool::{Asked, BESIDE, Spool};
 use super::{History, WalError, tail};
 use crate::buffers::LogBuffers;
 use crate::physical_error::PhysicalError;
-use crate::wal_name::{Segment, WalName};
-use crate::wal_page::SegmentHeader;
+use crate::wal_name::WalName;
 use crate::{BackupError, Cluster, Repository};
 
 /// The exit status of a restore_command that could not find out whether the file exists: above 125, so that the server
 /// ends instead of taking writes with part of the log missing.
 pub const FATAL_EXIT: u8 = 200;
 
-/// How much of a segment is looked at in one go: whole pages, whatever their size.
-const PIECE_BYTES: usize = 1 << 20;
+/// How often it is looked whether another process is done.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// How files are fetched.
 #[derive(Debug, Clone)]
@@ -36,11 +35,6 @@ pub struct FetchConfig {
     /// How many segments are fetched at a time.
     pub workers: usize,
 }
-
-/// The name of a spool beside the log.
-const BESIDE: &str = ".fetched-ahead";
-/// How much of the log is fetched ahead at most, whatever the size of a segment.
-const AHEAD_BYTES: usize = 256 << 20;
 
 impl FetchConfig {
     /// With a spool beside `destination`, which is %p: in the server's own `pg_wal`, so that what was fetched ahead need only
@@ -72,24 +66,36 @@ pub enum Fetched {
     NotThere,
 }
 
-/// Puts the file `name` to `destination` where an earlier call has fetched it ahead; whether it had. It needs no repository, so
-/// ask it before one is opened.
+/// Puts the file `name` to `destination` where it was fetched ahead, or is being just now; whether it is there. It needs no
+/// repository, so ask it before one is opened.
 ///
 /// # Errors
 /// As [`fetch`].
-pub fn fetched_before(name: &str, destination: &Path, config: &FetchConfig) -> Result<bool, PhysicalError> {
+///
+/// # Cancel safety
+/// Safe: what was fetched ahead is at its destination, or still where it was.
+pub async fn fetched_before(
+    name: &str,
+    destination: &Path,
+    config: &FetchConfig,
+) -> Result<bool, PhysicalError> {
     let name: WalName = name.parse().map_err(|_| WalError::Name(name.to_owned()))?;
-    let Some((segment, spool)) = name.segment().zip(config.spool.as_deref()) else { return Ok(false) };
-    // Whoever asks for the first time may have no keys yet: `fetch` says what is missing, in its order.
-    if !spool.join(segment.to_string()).exists() {
-        return Ok(false);
+    let Some((segment, directory)) = name.segment().zip(config.spool.as_deref()) else { return Ok(false) };
+    let spool = Spool { directory };
+    while !spool.has(segment) {
+        // Whoever asks for the first time may have no keys yet: `fetch` says what is missing, in its order.
+        if !spool.is_coming(segment) && !spool.has(segment) {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
-    take_ahead(spool, segment, system_of(data_directory_of(destination))?, destination)
+    spool.take(segment, system_of(data_directory_of(destination))?, destination)
 }
 
 /// Fetches the file `name`, which the server gives as %f, to `destination`, %p.
 ///
-/// The file appears at once and whole, and is on the disk when this returns.
+/// The file appears at once and whole, and is on the disk when this returns. Segments behind it are not fetched: see
+/// [`needs_refill`](super::needs_refill).
 ///
 /// # Errors
 /// [`PhysicalError`], whenever it is not certain that there is no such file: end with [`FATAL_EXIT`] then.
@@ -100,34 +106,21 @@ pub async fn fetch(
     config: &FetchConfig,
 ) -> Result<Fetched, PhysicalError> {
     let name: WalName = name.parse().map_err(|_| WalError::Name(name.to_owned()))?;
-    let system = system_of(data_directory_of(destination))?;
-    let cluster = repository.cluster(system);
-    let buffers = Arc::default();
-    let fetched = one(&cluster, name, destination, config, &buffers).await?;
-    if let (Fetched::NotThere, Some(spool)) = (fetched, config.spool.as_deref()) {
-        clear(spool);
+    let cluster = repository.cluster(system_of(data_directory_of(destination))?);
+    let spool = config.spool.as_deref().map(|directory| Spool { directory });
+    if let Some((spool, segment)) = spool.zip(name.segment()) {
+        spool.ask_again(segment);
     }
-    Ok(fetched)
-}
-
-async fn one(
-    cluster: &Cluster,
-    name: WalName,
-    destination: &Path,
-    config: &FetchConfig,
-    buffers: &Arc<LogBuffers>,
-) -> Result<Fetched, PhysicalError> {
-    let ahead = name.segment().zip(config.spool.as_deref());
-    if let Some((segment, spool)) = ahead
-        && take_ahead(spool, segment, cluster.system_identifier(), destination)?
-    {
-        return Ok(Fetched::Restored);
-    }
-    let Some(bytes) = get(cluster, name, destination, buffers).await? else {
-        return received(cluster, name, destination).await;
+    forget_left_over(destination);
+    let Some(bytes) = get(&cluster, name, destination, &Arc::default()).await? else {
+        let received = received(&cluster, name, destination).await?;
+        if let (Fetched::NotThere, Some(spool)) = (received, spool) {
+            spool.end();
+        }
+        return Ok(received);
     };
-    if let (Some((segment, spool)), Ok(size)) = (ahead, u32::try_from(bytes)) {
-        fetch_ahead(cluster, segment, size, spool, config, buffers).await;
+    if let (Some(spool), Some(segment), Ok(size)) = (spool, name.segment(), u32::try_from(bytes)) {
+        spool.ask(Asked { segment, size });
     }
     Ok(Fetched::Restored)
 }
@@ -141,7 +134,7 @@ async fn received(cluster: &Cluster, name: WalName, destination: &Path) -> Resul
 }
 
 /// Gets a file to its destination and checks that it is the one; how many bytes it has. `None` where it is not there.
-async fn get(
+pub(super) async fn get(
     cluster: &Cluster,
     name: WalName,
     destination: &Path,
@@ -210,115 +203,19 @@ impl Arriving {
     }
 }
 
-/// Fetches the segments behind this one into the spool. What fails here is asked for again, and then told.
-async fn fetch_ahead(
-    cluster: &Cluster,
-    segment: Segment,
-    size: u32,
-    spool: &Path,
-    config: &FetchConfig,
-    buffers: &Arc<LogBuffers>,
-) {
-    if fs::create_dir_all(spool).is_err() {
-        return;
-    }
-    let mut tasks = JoinSet::new();
-    let most = (AHEAD_BYTES / (size as usize).max(1)).max(1);
-    let (mut next, mut left) = (segment.next(size), config.ahead.min(most));
-    loop {
-        while left > 0 && tasks.len() < config.workers.max(1) {
-            let (cluster, path, wanted) = (cluster.clone(), spool.join(next.to_string()), next);
-            (next, left) = (next.next(size), left - 1);
-            if path.exists() {
-                continue;
-            }
-            let buffers = Arc::clone(buffers);
-            tasks.spawn(async move {
-                matches!(get(&cluster, WalName::Segment(wanted), &path, &buffers).await, Ok(Some(_)))
-            });
-        }
-        match tasks.join_next().await {
-            None => return,
-            Some(found) => {
-                if !found.unwrap_or(false) {
-                    left = 0;
-                }
-            }
-        }
-    }
-}
-
-/// Puts a segment that was fetched ahead to its destination, if it is whole; whether it is there.
-fn take_ahead(
-    spool: &Path,
-    segment: Segment,
-    system: u64,
-    destination: &Path,
-) -> Result<bool, PhysicalError> {
-    forget_before(spool, segment);
-    let path = spool.join(segment.to_string());
-    let Ok(mut file) = File::open(&path) else { return Ok(false) };
-    if !is_whole(&mut file, segment, system) {
-        return Ok(false);
-    }
-    // It is on the disk already, so that it need not be written once more.
-    if place(&path, destination).is_ok() {
-        return Ok(true);
-    }
-    // The spool is on another file system.
-    copy(&mut file, destination).map_err(|source| unwritten(destination, source))?;
-    let _ = fs::remove_file(path);
-    Ok(true)
-}
-
-/// Whether a file that was fetched ahead is this segment of this cluster, all of it.
-fn is_whole(file: &mut File, segment: Segment, system: u64) -> bool {
-    let Ok(bytes) = file.metadata().map(|about| about.len()) else { return false };
-    let (mut piece, mut check, mut left) = (vec![0; PIECE_BYTES], Check::new(segment), bytes);
-    while left > 0 {
-        let now = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE_BYTES);
-        if file.read_exact(&mut piece[..now]).is_err() {
-            return false;
-        }
-        let unfit = left == bytes && SegmentHeader::unfit_beginning(segment, system, &piece, bytes).is_some();
-        if unfit || check.look(&piece[..now]).is_err() {
-            return false;
-        }
-        left -= now as u64;
-    }
-    bytes > 0
-}
-
-fn forget_before(spool: &Path, segment: Segment) {
-    let Ok(entries) = fs::read_dir(spool) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let held = name.to_str().and_then(|name| name.parse::<WalName>().ok()?.segment());
-        let left_over = name.to_str().is_some_and(|name| name.starts_with(UNFINISHED));
-        if left_over || held.is_some_and(|held| held < segment) {
+/// Removes what earlier calls for this destination have left that were killed: the server makes one call at a time.
+fn forget_left_over(destination: &Path) {
+    let Some(name) = destination.file_name().and_then(|name| name.to_str()) else { return };
+    let begins = format!("{UNFINISHED}{name}-");
+    for entry in fs::read_dir(directory_of(destination)).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&begins)) {
             let _ = fs::remove_file(entry.path());
         }
-    }
-}
-
-/// Removes what was fetched ahead: nothing more is asked for.
-fn clear(spool: &Path) {
-    let Ok(entries) = fs::read_dir(spool) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_str().unwrap_or_default();
-        if name.starts_with(UNFINISHED) || name.parse::<WalName>().is_ok_and(|name| name.segment().is_some())
-        {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-    if spool.file_name().is_some_and(|name| name == BESIDE) {
-        let _ = fs::remove_dir(spool);
     }
 }
 
 /// How the names of files begin that are being written.
-const UNFINISHED: &str = ".unfinished-";
+pub(super) const UNFINISHED: &str = ".unfinished-";
 
 /// Writes a file so that it appears at once, whole and for good.
 fn write(destination: &Path, content: &[u8]) -> Result<(), PhysicalError> {
@@ -336,7 +233,7 @@ fn write(destination: &Path, content: &[u8]) -> Result<(), PhysicalError> {
 }
 
 /// Copies a file from its beginning so that it appears at once, whole and for good.
-fn copy(from: &mut File, destination: &Path) -> io::Result<()> {
+pub(super) fn copy(from: &mut File, destination: &Path) -> io::Result<()> {
     let unfinished = unfinished(destination);
     let copied = (|| {
         from.rewind()?;
@@ -352,13 +249,13 @@ fn copy(from: &mut File, destination: &Path) -> io::Result<()> {
 }
 
 /// Where a file is until it is whole.
-fn unfinished(destination: &Path) -> PathBuf {
+pub(super) fn unfinished(destination: &Path) -> PathBuf {
     let name = destination.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     directory_of(destination).join(format!("{UNFINISHED}{name}-{}", std::process::id()))
 }
 
 /// Puts what is on the disk in its place.
-fn place(unfinished: &Path, destination: &Path) -> io::Result<()> {
+pub(super) fn place(unfinished: &Path, destination: &Path) -> io::Result<()> {
     fs::rename(unfinished, destination)?;
     File::open(directory_of(destination))?.sync_all()
 }
@@ -367,50 +264,51 @@ fn directory_of(destination: &Path) -> &Path {
     destination.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn unwritten(path: &Path, source: io::Error) -> BackupError {
+pub(super) fn unwritten(path: &Path, source: io::Error) -> BackupError {
     BackupError::io(format!("cannot write {}", path.display()), source)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
     use crate::wal::pages::tests::whole;
 
-    #[test]
-    fn what_was_fetched_ahead_is_renamed_into_its_place_and_only_if_it_is_whole() {
+    #[tokio::test]
+    async fn a_call_waits_for_a_segment_that_is_under_way_and_no_longer() {
         let home = tempfile::tempdir().unwrap();
-        let (destination, spool) = (home.path().join("RECOVERYXLOG"), home.path().join(BESIDE));
-        let (segment, content) = whole();
-        let path = spool.join(segment.to_string());
-        let take = |system| take_ahead(&spool, segment, system, &destination).unwrap();
-        assert!(!take(0), "nothing is there");
-        fs::create_dir(&spool).unwrap();
-        for spoilt in [
-            content[..content.len() / 2].to_vec(),
-            [&content[..8192], &content[..content.len() - 8192]].concat(),
-        ] {
-            fs::write(&path, spoilt).unwrap();
-            assert!(!take(0) && !destination.exists(), "it is not whole");
+        let destination = home.path().join("pg_wal/RECOVERYXLOG");
+        for directory in ["global", "pg_wal"] {
+            fs::create_dir(home.path().join(directory)).unwrap();
         }
-        fs::write(&path, &content).unwrap();
-        assert!(!take(1) && !destination.exists(), "it is another cluster's");
-        let number = fs::metadata(&path).unwrap().ino();
-        assert!(take(0) && !path.exists());
-        assert_eq!(fs::metadata(&destination).unwrap().ino(), number, "it was written once more");
-        assert_eq!(fs::read(&destination).unwrap(), content);
+        fs::write(home.path().join("global/pg_control"), 0_u64.to_le_bytes()).unwrap();
+        let (config, (segment, content)) = (FetchConfig::beside(&destination), whole());
+        let (directory, name) = (config.spool.clone().unwrap(), segment.to_string());
+        let spool = Spool { directory: &directory };
+        let filling = spool.fill().unwrap().unwrap();
+        assert!(!fetched_before(&name, &destination, &config).await.unwrap(), "it is not under way");
+
+        spool.announce(segment).unwrap();
+        let call = async || fetched_before(&name, &destination, &config).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), call()).await;
+        assert!(early.is_err(), "it did not wait");
+        let put = async || write(&spool.path_of(segment), &content).unwrap();
+        let (taken, ()) = tokio::join!(call(), put());
+        assert!(taken && fs::read(&destination).unwrap() == content);
+
+        drop(filling);
+        assert!(!call().await, "who fetched it is dead");
     }
 
     #[test]
-    fn a_spool_beside_the_log_goes_with_what_is_in_it() {
+    fn what_a_killed_call_left_goes_with_the_next() {
         let home = tempfile::tempdir().unwrap();
-        let spool = FetchConfig::beside(&home.path().join("RECOVERYXLOG")).spool.unwrap();
-        fs::create_dir(&spool).unwrap();
-        for name in ["000000010000000000000003", ".unfinished-000000010000000000000004-7"] {
-            fs::write(spool.join(name), "").unwrap();
+        let destination = home.path().join("RECOVERYXLOG");
+        let left = home.path().join(".unfinished-RECOVERYXLOG-1");
+        let others = home.path().join(".unfinished-RECOVERYHISTORY-1");
+        for path in [&left, &others] {
+            fs::write(path, "half").unwrap();
         }
-        clear(&spool);
-        assert!(!spool.exists());
+        forget_left_over(&destination);
+        assert!(!left.exists() && others.exists());
     }
 }

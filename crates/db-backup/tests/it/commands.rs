@@ -2,19 +2,22 @@
 //!
 //! Without its variables each of them does nothing, so that it can be a test as well.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::exit;
+use std::process::{Command, Stdio, exit};
 
 use db_backup::wal::{self, FATAL_EXIT, FetchConfig, Fetched, PushConfig};
 use db_backup::{Keys, Repository};
 
 use crate::emulators::store_at;
 
-const STORE: &str = "DB_BACKUP_TEST_STORE";
-const KEY: &str = "DB_BACKUP_TEST_KEY";
-const SPOOL: &str = "DB_BACKUP_TEST_SPOOL";
-const NAME: &str = "DB_BACKUP_TEST_NAME";
-const PATH: &str = "DB_BACKUP_TEST_PATH";
+pub(crate) const STORE: &str = "DB_BACKUP_TEST_STORE";
+pub(crate) const KEY: &str = "DB_BACKUP_TEST_KEY";
+pub(crate) const SPOOL: &str = "DB_BACKUP_TEST_SPOOL";
+pub(crate) const NAME: &str = "DB_BACKUP_TEST_NAME";
+pub(crate) const PATH: &str = "DB_BACKUP_TEST_PATH";
+/// Set where it is to fetch ahead.
+pub(crate) const REFILL: &str = "DB_BACKUP_TEST_REFILL";
 
 /// The archive_command of a server that archives to this repository, named as [`store_at`] reads it.
 pub(crate) fn push_command(store: &Path, keys: &Keys, spool: &Path) -> String {
@@ -65,15 +68,22 @@ pub(crate) fn fetch_for_the_server() {
     let Some((repository, spool, path)) = asked() else { return };
     let name = std::env::var(NAME).unwrap();
     let config = FetchConfig { spool: Some(spool.into()), ..FetchConfig::default() };
-    match wal::fetched_before(&name, path.as_ref(), &config) {
-        Ok(true) => return,
-        Ok(false) => {}
-        Err(error) => {
-            eprintln!("fetch: {error}");
-            exit(FATAL_EXIT.into());
-        }
+    if std::env::var_os(REFILL).is_some() {
+        let _ = run(async { wal::refill(&repository().await, path.as_ref(), &config).await });
+        return;
     }
-    match run(async { wal::fetch(&repository().await, &name, path.as_ref(), &config).await }) {
+    let fetched = run(async {
+        if wal::fetched_before(&name, path.as_ref(), &config).await? {
+            return Ok(Fetched::Restored);
+        }
+        wal::fetch(&repository().await, &name, path.as_ref(), &config).await
+    });
+    match fetched {
+        Ok(Fetched::Restored) if wal::needs_refill(&name, &config) => {
+            let mut ahead = Command::new(std::env::current_exe().unwrap());
+            ahead.args(std::env::args_os().skip(1)).env(REFILL, "").process_group(0);
+            ahead.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        }
         Ok(Fetched::Restored) => {}
         Ok(Fetched::NotThere) => exit(1),
         Err(error) => {

@@ -9,6 +9,7 @@ mod dumps;
 mod emulators;
 mod expiry;
 mod faults;
+mod fetching;
 mod front;
 mod gcs_stub;
 mod history;

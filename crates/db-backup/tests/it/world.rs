@@ -113,13 +113,15 @@ pub(crate) fn some_bytes(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// A segment as a server writes it: a first page that says whose it is, then this content.
+/// A segment as a server writes it: pages that say where they are, the first one whose they are, and this content.
 pub(crate) fn segment(segment: Segment, system_identifier: u64, content: u64) -> Bytes {
     let mut bytes = some_bytes(content, SEGMENT as usize);
-    bytes[..2].copy_from_slice(&0xD116_u16.to_le_bytes());
+    for (number, page) in bytes.chunks_mut(8192).enumerate() {
+        page[..2].copy_from_slice(&0xD116_u16.to_le_bytes());
+        page[4..8].copy_from_slice(&segment.timeline.to_le_bytes());
+        page[8..16].copy_from_slice(&(segment.start(SEGMENT).0 + number as u64 * 8192).to_le_bytes());
+    }
     bytes[2..4].copy_from_slice(&2_u16.to_le_bytes());
-    bytes[4..8].copy_from_slice(&segment.timeline.to_le_bytes());
-    bytes[8..16].copy_from_slice(&segment.start(SEGMENT).0.to_le_bytes());
     bytes[24..32].copy_from_slice(&system_identifier.to_le_bytes());
     bytes[32..36].copy_from_slice(&SEGMENT.to_le_bytes());
     bytes[36..40].copy_from_slice(&8192_u32.to_le_bytes());
