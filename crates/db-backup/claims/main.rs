@@ -54,14 +54,14 @@ const CLAIMS: &[Claim] = &[
                    zstd 3, a restore at most 0.65 times, at most 64 MB of memory whatever the size, and the log is archived at least \
                    1.3 times as fast as by its asynchronous mode (5 pairs; nightly 30).",
         target: "0.60 and 0.65 times, 64 MB, 1.3 times",
-        fails_without: "crates/db-backup/src/session.rs: self.received.reserve(READ_BYTES);",
+        fails_without: "crates/db-backup/src/wal/push.rs: wanted.extend(ready_behind(path, segment, config.ahead));",
         measure: speed::measure,
     },
     Claim {
         id: "backup-1b",
         sentence: "An encrypted full backup at zstd 3 takes at most 0.20 times the time of pg_dump | gzip (3 pairs; nightly 15).",
         target: "0.20 times",
-        fails_without: "crates/db-backup/src/session.rs: self.received.reserve(READ_BYTES);",
+        fails_without: "crates/db-backup/src/take/stream.rs: format!(\"CHECKPOINT '{checkpoint}'\"),",
         measure: dump::measure,
     },
     Claim {
@@ -130,7 +130,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "A restore of 1 GB and 30 segments takes at most 0.7 times pgBackRest's time from nothing to the first answer \
                    (3 pairs; nightly 30).",
         target: "0.7 times",
-        fails_without: "crates/db-backup/src/wal/fetch.rs: fetch_ahead(cluster, segment, size, spool, config, buffers).await;",
+        fails_without: "crates/db-backup/src/wal/fetch.rs: spool.ask(Asked { segment, size });",
         measure: recovery::of_a_gigabyte,
     },
     Claim {

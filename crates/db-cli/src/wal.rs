@@ -75,8 +75,9 @@ async fn fetch_one(command: &Fetch, options: &Options) -> Result<ExitCode, CliEr
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts this command once more, to fetch ahead beside the server. The server's signals to restore_command, its log and its
-/// console are not for it. Where it cannot be started each segment is fetched when the server asks for it.
+/// Starts this command once more, to fetch ahead beside the server. The server's signals to restore_command,
+/// its log and its console are not for it. Where it cannot be started each segment is fetched when the
+/// server asks for it.
 fn start_refill() {
     let Ok(program) = std::env::current_exe() else { return };
     let mut command = Command::new(program);
@@ -87,8 +88,9 @@ fn start_refill() {
     }
 }
 
-/// What fails here is asked for by the server once more, and then told. A server that is the first process of its container takes
-/// any status but 0 and 1 for a backend that crashed, so a panic must not give one either.
+/// What fails here is asked for by the server once more, and then told. A server that is the first process
+/// of its container takes any status but 0 and 1 for a backend that crashed, so a panic must not give one
+/// either.
 async fn fetch_ahead(settings: BackupSettings, destination: PathBuf, config: FetchConfig) {
     let _ = tokio::spawn(async move {
         let repository = settings.open().await?;
@@ -129,7 +131,8 @@ pub(crate) async fn receive_until(
         let began = Instant::now();
         match receive(repository, config, &BackupDial, stop.as_mut(), observer).await {
             Ok(received) => return Ok(Some(received)),
-            // The server is restarted, fails over, or is not there yet: what it keeps for the slot is fetched later.
+            // The server is restarted, fails over, or is not there yet: what it keeps for the slot is
+            // fetched later.
             Err(error) if error.class() != Class::Permanent || began.elapsed() > LONGEST_PAUSE => {
                 pause = if began.elapsed() > LONGEST_PAUSE { FIRST_PAUSE } else { pause };
                 observer(Progress::Warning(format!("receiving goes on in {pause:?}: {error}")));

@@ -18,8 +18,9 @@ const FETCH_HELP: &str = "In postgresql.conf, written there by `dbctl backup res
   restore_command = 'dbctl --settings /etc/dbctl.env wal fetch %f %p'
 
 Exit status 0 the file is there; 1 the repository says that there is no such file, and recovery ends; 200 anything else, \
-and the server stops instead of taking writes with a part of the log missing.\n\nIt starts itself once more, to fetch the next \
-segments while the server replays.";
+and the server stops instead of taking writes with a part of the log missing.
+
+It starts itself once more, to fetch the next segments while the server replays.";
 
 const RECEIVE_HELP: &str = "Run it beside archive_command, as a service of its own: both store the same files. To make each \
 commit wait until it is stored, name it on the server: synchronous_standby_names = 'dbctl'. While nobody receives, such \

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::layout::{Piece, layout};
 use super::owner::Owner;
@@ -21,9 +21,6 @@ use crate::{BackupError, ChunkReader, Cluster};
 
 /// The file without which no server starts: it is written last.
 const CONTROL: &str = "global/pg_control";
-
-/// After how much the disk is told to write.
-const SYNC_EVERY_BYTES: u64 = 64 << 20;
 
 /// Where the files of a backup go.
 #[derive(Debug, Clone)]
@@ -101,7 +98,6 @@ pub(super) async fn write(
     });
     let mut done = Done::default();
     let total = Some(manifest.summary.figures.plain_bytes);
-    let mut early = EarlySync::of(roots);
     let mut tasks = JoinSet::new();
     let mut next = 0..shared.pieces.len();
     loop {
@@ -116,48 +112,10 @@ pub(super) async fn write(
         done.control.extend(control.unwrap_or_default());
         let bytes = shared.fetched.load(Ordering::Relaxed) + shared.kept.load(Ordering::Relaxed);
         observer(Progress::Bytes { done: bytes, total });
-        early.written(shared.fetched.load(Ordering::Relaxed)).await?;
     }
-    early.end().await?;
     done.fetched_bytes = shared.fetched.load(Ordering::Relaxed);
     done.kept_bytes = shared.kept.load(Ordering::Relaxed);
     Ok(done)
-}
-
-/// Has what was written go to the disk while more is written: at the end little is left to wait for.
-struct EarlySync {
-    directories: Vec<PathBuf>,
-    under_way: Option<JoinHandle<Result<(), PhysicalError>>>,
-    /// How many bytes were written when the last one began.
-    from: u64,
-}
-
-impl EarlySync {
-    fn of(roots: &Roots) -> Self {
-        let directories = roots.tablespaces.values().chain([&roots.data]).cloned().collect();
-        EarlySync { directories, under_way: None, from: 0 }
-    }
-
-    /// Begins where enough was written, and none is under way.
-    async fn written(&mut self, bytes: u64) -> Result<(), PhysicalError> {
-        let is_done = self.under_way.as_ref().is_none_or(JoinHandle::is_finished);
-        if bytes - self.from < SYNC_EVERY_BYTES || !is_done {
-            return Ok(());
-        }
-        self.end().await?;
-        self.from = bytes;
-        let directories = self.directories.clone();
-        self.under_way = Some(tokio::task::spawn_blocking(move || {
-            directories.iter().try_for_each(|directory| sync(directory))
-        }));
-        Ok(())
-    }
-
-    /// Waits for the one that is under way. The kernel tells an error once: nobody else would hear of it.
-    async fn end(&mut self) -> Result<(), PhysicalError> {
-        let Some(under_way) = self.under_way.take() else { return Ok(()) };
-        under_way.await.map_err(|_| BackupError::PipelineEnded)?
-    }
 }
 
 /// Writes `pg_control`, and sees to it that everything is on the disk before and after. It appears at once, whole and

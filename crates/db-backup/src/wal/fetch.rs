@@ -1,7 +1,8 @@
 //! restore_command: gets a file of the log out of the repository, or takes it from what was fetched ahead.
 //!
-//! The case people get wrong is the exit status. A status from 1 to 125 tells the server that the file does not exist: it
-//! ends its recovery there and takes writes. So that is said only where the repository says it; all else is fatal.
+//! The case people get wrong is the exit status. A status from 1 to 125 tells the server that the file does
+//! not exist: it ends its recovery there and takes writes. So that is said only where the repository says
+//! it; all else is fatal.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
@@ -18,8 +19,8 @@ use crate::physical_error::PhysicalError;
 use crate::wal_name::WalName;
 use crate::{BackupError, Cluster, Repository};
 
-/// The exit status of a restore_command that could not find out whether the file exists: above 125, so that the server
-/// ends instead of taking writes with part of the log missing.
+/// The exit status of a restore_command that could not find out whether the file exists: above 125, so that
+/// the server ends instead of taking writes with part of the log missing.
 pub const FATAL_EXIT: u8 = 200;
 
 /// How often it is looked whether another process is done.
@@ -37,8 +38,8 @@ pub struct FetchConfig {
 }
 
 impl FetchConfig {
-    /// With a spool beside `destination`, which is %p: in the server's own `pg_wal`, so that what was fetched ahead need only
-    /// be renamed. It is gone as soon as the repository has no more.
+    /// With a spool beside `destination`, which is %p: in the server's own `pg_wal`, so that what was
+    /// fetched ahead need only be renamed. It is gone as soon as the repository has no more.
     ///
     /// ```
     /// use db_backup::wal::FetchConfig;
@@ -66,8 +67,8 @@ pub enum Fetched {
     NotThere,
 }
 
-/// Puts the file `name` to `destination` where it was fetched ahead, or is being just now; whether it is there. It needs no
-/// repository, so ask it before one is opened.
+/// Puts the file `name` to `destination` where it was fetched ahead, or is being just now; whether it is
+/// there. It needs no repository, so ask it before one is opened.
 ///
 /// # Errors
 /// As [`fetch`].
@@ -94,8 +95,8 @@ pub async fn fetched_before(
 
 /// Fetches the file `name`, which the server gives as %f, to `destination`, %p.
 ///
-/// The file appears at once and whole, and is on the disk when this returns. Segments behind it are not fetched: see
-/// [`needs_refill`](super::needs_refill).
+/// The file appears at once and whole, and is on the disk when this returns. Segments behind it are not
+/// fetched: see [`needs_refill`](super::needs_refill).
 ///
 /// # Errors
 /// [`PhysicalError`], whenever it is not certain that there is no such file: end with [`FATAL_EXIT`] then.
@@ -133,7 +134,8 @@ async fn received(cluster: &Cluster, name: WalName, destination: &Path) -> Resul
     Ok(Fetched::Restored)
 }
 
-/// Gets a file to its destination and checks that it is the one; how many bytes it has. `None` where it is not there.
+/// Gets a file to its destination and checks that it is the one; how many bytes it has. `None` where it is
+/// not there.
 pub(super) async fn get(
     cluster: &Cluster,
     name: WalName,
@@ -203,7 +205,8 @@ impl Arriving {
     }
 }
 
-/// Removes what earlier calls for this destination have left that were killed: the server makes one call at a time.
+/// Removes what earlier calls for this destination have left that were killed: the server makes one call at
+/// a time.
 fn forget_left_over(destination: &Path) {
     let Some(name) = destination.file_name().and_then(|name| name.to_str()) else { return };
     let begins = format!("{UNFINISHED}{name}-");

@@ -1,8 +1,9 @@
 //! Fetches segments ahead of a server that replays them, in a process of its own beside restore_command.
 //!
-//! The server waits for each restore_command, so what that fetches ahead is fetched while nothing is replayed. A process that
-//! goes on beside it fetches while the server replays. It keeps as many segments ahead as it is told to of the one that was
-//! asked for last, wherever that is: another timeline or an earlier position is followed.
+//! The server waits for each restore_command, so what that fetches ahead is fetched while nothing is
+//! replayed. A process that goes on beside it fetches while the server replays. It keeps as many segments
+//! ahead as it is told to of the one that was asked for last, wherever that is: another timeline or an
+//! earlier position is followed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// How often it is looked whether the server is alive.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// Whether nobody fetches ahead of the segment `name` into the spool of `config`. After it was restored a process should be
-/// started then that calls [`refill`], and that nobody waits for.
+/// Whether nobody fetches ahead of the segment `name` into the spool of `config`. After it was restored a
+/// process should be started then that calls [`refill`], and that nobody waits for.
 ///
 /// ```
 /// use db_backup::wal::{FetchConfig, needs_refill};
@@ -47,15 +48,17 @@ pub fn needs_refill(name: &str, config: &FetchConfig) -> bool {
     is_segment && spool.is_some_and(|spool| config.ahead > 0 && !spool.is_filled())
 }
 
-/// Fetches segments ahead of what [`fetch`](super::fetch) is asked for, into the spool of `config`, until nothing was asked for
-/// in 10 s, the server has ended, or it has asked for what is not there. `destination` is %p, as it was given to that call.
+/// Fetches segments ahead of what [`fetch`](super::fetch) is asked for, into the spool of `config`, until
+/// nothing was asked for in 10 s, the server has ended, or it has asked for what is not there. `destination`
+/// is %p, as it was given to that call.
 ///
-/// Where another process does this already it returns at once. A process that is killed leaves nothing that is taken for a
-/// segment, and no lock. End with status 0 or 1 whatever comes of it: to a server that is the first process of its container any
-/// other status is that of a backend that crashed.
+/// Where another process does this already it returns at once. A process that is killed leaves nothing that
+/// is taken for a segment, and no lock. End with status 0 or 1 whatever comes of it: to a server that is the
+/// first process of its container any other status is that of a backend that crashed.
 ///
 /// # Errors
-/// [`PhysicalError`] where nothing can be fetched ahead. What cannot be fetched is left to [`fetch`](super::fetch), which says why.
+/// [`PhysicalError`] where nothing can be fetched ahead. What cannot be fetched is left to
+/// [`fetch`](super::fetch), which says why.
 ///
 /// # Cancel safety
 /// Safe: an unfinished file may stay, which the next call removes.

@@ -1,8 +1,8 @@
 //! Where segments lie that were fetched ahead: what one process puts there whole, and another takes.
 //!
-//! One process at a time fills a spool: it holds the lock, which the kernel releases however that process ends. A segment
-//! appears under its own name only when it is whole and on the disk; until then it has a name of which whoever asks for the
-//! segment sees that it is coming.
+//! One process at a time fills a spool: it holds the lock, which the kernel releases however that process
+//! ends. A segment appears under its own name only when it is whole and on the disk; until then it has a
+//! name of which whoever asks for the segment sees that it is coming.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
@@ -42,7 +42,8 @@ pub(super) struct Filling {
     path: PathBuf,
 }
 
-/// Ends what fetches ahead for the server of a data directory, and removes what it has fetched: before the directory goes.
+/// Ends what fetches ahead for the server of a data directory, and removes what it has fetched: before the
+/// directory goes.
 pub(crate) fn end_beside_log_of(data: &Path) {
     Spool { directory: &data.join("pg_wal").join(BESIDE) }.end();
 }
@@ -64,7 +65,8 @@ impl Asked {
 }
 
 impl Filling {
-    /// Whether the lock is still the one that others see: the spool may have been removed, and made again by them.
+    /// Whether the lock is still the one that others see: the spool may have been removed, and made again by
+    /// them.
     pub(super) fn holds(&self) -> bool {
         let same = |own: fs::Metadata, seen: fs::Metadata| own.dev() == seen.dev() && own.ino() == seen.ino();
         self.lock.metadata().and_then(|own| Ok(same(own, fs::metadata(&self.path)?))).unwrap_or(false)
@@ -125,8 +127,8 @@ impl Spool<'_> {
         Ok(Some(Filling { lock, path }))
     }
 
-    /// Notes what the server asks for, so that what is behind it is fetched ahead. Where that fails nothing is, and nothing
-    /// else is lost.
+    /// Notes what the server asks for, so that what is behind it is fetched ahead. Where that fails nothing
+    /// is, and nothing else is lost.
     pub(super) fn ask(&self, asked: Asked) {
         let _ = fs::create_dir_all(self.directory);
         let _ = fs::write(self.directory.join(ASKED), format!("{} {}", asked.segment, asked.size));
@@ -139,7 +141,8 @@ impl Spool<'_> {
         }
     }
 
-    /// What the server has asked for last; `None` where nothing more is wanted. `known` is what it was before.
+    /// What the server has asked for last; `None` where nothing more is wanted. `known` is what it was
+    /// before.
     pub(super) fn asked(&self, known: Option<Asked>) -> Option<Asked> {
         let text = fs::read_to_string(self.directory.join(ASKED)).ok()?;
         // It is cut off while it is being written.
@@ -185,7 +188,8 @@ impl Spool<'_> {
         self.clear();
     }
 
-    /// Says that nothing more is wanted: who fills the spool sees that, and ends. What was fetched ahead is removed.
+    /// Says that nothing more is wanted: who fills the spool sees that, and ends. What was fetched ahead is
+    /// removed.
     fn stop(&self) {
         let _ = fs::remove_file(self.directory.join(ASKED));
         self.remove(|name| name.starts_with(UNFINISHED) || segment_of(name).is_some());

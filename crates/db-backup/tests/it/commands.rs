@@ -82,7 +82,8 @@ pub(crate) fn fetch_for_the_server() {
         Ok(Fetched::Restored) if wal::needs_refill(&name, &config) => {
             let mut ahead = Command::new(std::env::current_exe().unwrap());
             ahead.args(std::env::args_os().skip(1)).env(REFILL, "").process_group(0);
-            ahead.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            ahead.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            assert!(ahead.spawn().is_ok(), "nothing is fetched ahead");
         }
         Ok(Fetched::Restored) => {}
         Ok(Fetched::NotThere) => exit(1),
