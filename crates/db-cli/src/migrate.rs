@@ -1,9 +1,10 @@
 //! `dbctl migrate`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::migrations::{
-    Accept, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step,
+    Accept, Imported, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step, import,
 };
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
@@ -70,6 +71,7 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             let (migrator, mut conn) = open(&source, accept, options).await?;
             print_repaired(json, &migrator.baseline(&mut conn, &version).await?);
         }
+        Migrate::Import { from, source } => print_imported(json, &import(&from, &source.dir)?, &source.dir),
         Migrate::New { source, name, diff_schema, commit_markers } => {
             let contents = match diff_schema {
                 Some(file) => Contents::FromSchema(file),
@@ -99,6 +101,31 @@ async fn open(
     let migrator = Migrator::new(migrations, config);
     // A transaction-pooling proxy is noticed only from a second connection.
     Ok((migrator.opened_by(connector, host), conn))
+}
+
+fn print_imported(json: bool, imported: &[Imported], directory: &Path) {
+    let value = |one: &Imported| {
+        json!({
+            "version": one.version.as_str(),
+            "path": one.path.display().to_string(),
+            "from": one.from.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+            "remarks": one.remarks,
+        })
+    };
+    let mut text: Vec<String> = Vec::new();
+    for one in imported {
+        text.push(one.path.display().to_string());
+        text.extend(one.remarks.iter().map(|remark| format!("  {remark}")));
+    }
+    text.push(format!("{} imported", imported.len()));
+    let newest = imported.iter().map(|one| &one.version).filter(|version| !version.is_repeatable()).max();
+    if let Some(newest) = newest {
+        let directory = directory.display();
+        text.push(format!(
+            "a database that has them already is told so once: dbctl migrate baseline {newest} --dir {directory}"
+        ));
+    }
+    say::result(json, &text.join("\n"), &Value::Array(imported.iter().map(value).collect()));
 }
 
 /// What will run, for the progress bar; whatever is wrong is said by `apply`.

@@ -74,6 +74,17 @@ pub(crate) enum Migrate {
     Drift(Drift),
     /// Read files of SQL for what is dangerous, without a database. Exit status 3 where something was found.
     Lint(Lint),
+    /// Copy the migrations of Flyway, golang-migrate, sqlx or dbmate into directories of ours; the order stays.
+    ///
+    /// Nothing is changed where they are. A database that has them already is told so afterwards: `dbctl migrate baseline`
+    /// with the newest version.
+    Import {
+        /// The directory of the other tool's migrations.
+        #[arg(value_name = "FROM", value_hint = ValueHint::DirPath)]
+        from: PathBuf,
+        #[command(flatten)]
+        source: Source,
+    },
     /// Make the directory of a new migration.
     New {
         #[command(flatten)]

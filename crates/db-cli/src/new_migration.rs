@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use db_platform::migrations::schema::{Schema, SchemaDiff, difference};
-use db_platform::migrations::{MigrationError, Migrations};
+use db_platform::migrations::{MigrationError, Migrations, Version};
 use db_platform::retry::marker;
 use serde_json::json;
 
@@ -77,7 +77,7 @@ fn write(directory: &Path, name: &str, files: [String; 2]) -> Result<PathBuf, Cl
     fs::create_dir_all(directory).map_err(CliError::file(directory))?;
     let version = Utc::now().format("%Y-%m-%d-%H%M%S").to_string();
     let newest = Migrations::read(directory)?.iter().last().map(|newest| newest.version.clone());
-    if let Some(newest) = newest.filter(|newest| newest.as_str() >= version.replace('-', "").as_str()) {
+    if let Some(newest) = newest.filter(|newest| *newest >= Version::of(&version)) {
         let migration = format!("{version}_{name}");
         return Err(MigrationError::OutOfOrder { migration, newest }.into());
     }

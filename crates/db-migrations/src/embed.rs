@@ -5,7 +5,7 @@ use std::path::Path;
 use include_dir::{Dir, DirEntry};
 
 use crate::error::MigrationError;
-use crate::source::{Migrations, REPEATABLE, one, repeat};
+use crate::source::{Migrations, REPEATABLE, one, refuse_foreign, repeat};
 
 /// A directory of migrations in the program, made by [`embed!`](crate::embed!).
 #[derive(Debug, Clone)]
@@ -65,6 +65,8 @@ impl Embedded {
                     {
                         let up = file.contents_utf8().ok_or_else(|| unreadable(path, "not UTF-8"))?;
                         repeatable.push(repeat(name, path.to_owned(), up.to_owned()));
+                    } else if !name.starts_with('.') {
+                        refuse_foreign(path.to_owned(), &name, file.contents_utf8().unwrap_or_default())?;
                     }
                 }
                 DirEntry::Dir(_) => {}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use db_core::{Class, Classify, Environment, Error};
 
+use crate::layout::Layout;
 use crate::source::Version;
 
 /// What went wrong with a migration.
@@ -18,6 +19,43 @@ pub enum MigrationError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write {path}: {source}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The directory holds migrations of another tool, which would be passed over.
+    #[error(
+        "{file} is a migration in the layout of {layout}, and ours are directories VERSION_NAME/up.sql: copy them with \
+         `dbctl migrate import {directory} --dir NEW_DIRECTORY`",
+        file = file.display(), directory = file.parent().unwrap_or(file).display()
+    )]
+    OtherLayout {
+        /// The first file that was found.
+        file: PathBuf,
+        /// Whose layout it is.
+        layout: Layout,
+    },
+    /// A directory holds no migration that could be imported.
+    #[error(
+        "{directory} holds no migration of Flyway (V1__name.sql), golang-migrate or sqlx (1_name.up.sql), sqlx or dbmate \
+         (1_name.sql)", directory = directory.display()
+    )]
+    NothingToImport {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A migration of another tool cannot be copied.
+    #[error("{path} cannot be imported: {reason}", path = path.display())]
+    Import {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// A directory's name does not begin with a version.
     #[error("{path} is no migration: its name must be VERSION_NAME, as in 2026-11-02-090000_create_users", path = path.display())]

@@ -9,6 +9,8 @@ mod direct;
 mod documented_lock;
 mod embed;
 mod error;
+mod import;
+mod layout;
 mod ledger;
 mod leftovers;
 mod location;
@@ -30,6 +32,8 @@ mod status;
 
 pub use embed::Embedded;
 pub use error::MigrationError;
+pub use import::{Imported, import};
+pub use layout::Layout;
 pub use migrator::{Migrator, MigratorConfig, Step};
 pub use plan::{Plan, Planned, PlannedStatement};
 pub use policy::Accept;

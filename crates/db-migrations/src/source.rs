@@ -2,6 +2,7 @@
 //!
 //! Beside the directories may stand files `R__NAME.sql`: repeatable migrations, which diesel passes over.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::MigrationError;
+use crate::layout::recognise;
 use crate::segments::checksum;
 
 /// How the name of a repeatable migration's file begins.
@@ -17,11 +19,42 @@ pub(crate) const REPEATABLE: &str = "R__";
 
 /// A migration's version: the directory's name up to the first `_`, without dashes, as diesel stores it.
 ///
-/// A repeatable migration has none: its file's name without `.sql` stands for it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// They are in the order of their numbers: 2 is before 10. A repeatable migration has none: its file's name without `.sql`
+/// stands for it, and comes after all others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Version(String);
 
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |version: &Self| {
+            let digits = version.0.trim_start_matches('0').to_owned();
+            (version.is_repeatable(), digits.len(), digits)
+        };
+        match (self.is_repeatable(), other.is_repeatable()) {
+            (true, true) => self.0.cmp(&other.0),
+            _ => number(self).cmp(&number(other)).then_with(|| self.0.cmp(&other.0)),
+        }
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Version {
+    /// The version that is written like this, with or without dashes.
+    ///
+    /// ```
+    /// use db_migrations::Version;
+    /// assert!(Version::of("2026-11-02-090000") > Version::of("10"));
+    /// ```
+    pub fn of(text: &str) -> Self {
+        Version(text.replace('-', ""))
+    }
+
+    /// The version that is stored like this.
     pub(crate) fn from_stored(text: String) -> Self {
         Version(text)
     }
@@ -99,11 +132,12 @@ struct Metadata {
 }
 
 impl Migrations {
-    /// Reads a directory. Hidden entries and files beside the migrations' directories are passed over.
+    /// Reads a directory. Hidden entries and files beside the migrations' directories are passed over, but for those that are
+    /// migrations of another tool.
     ///
     /// # Errors
-    /// [`MigrationError::Read`], [`MigrationError::Name`], [`MigrationError::DuplicateVersion`] or
-    /// [`MigrationError::Metadata`].
+    /// [`MigrationError::Read`], [`MigrationError::Name`], [`MigrationError::DuplicateVersion`],
+    /// [`MigrationError::OtherLayout`] or [`MigrationError::Metadata`].
     pub fn read(directory: &Path) -> Result<Self, MigrationError> {
         let (mut all, mut repeatable) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(directory).map_err(unreadable(directory))? {
@@ -114,6 +148,8 @@ impl Migrations {
             } else if let Some(name) = name.strip_suffix(".sql").filter(|name| name.starts_with(REPEATABLE)) {
                 let up = fs::read_to_string(&path).map_err(unreadable(&path))?;
                 repeatable.push(repeat(name, path, up));
+            } else if let Some(text) = text_of_sql(&path, &name)? {
+                refuse_foreign(path, &name, &text)?;
             }
         }
         Migrations::of(all, repeatable)
@@ -207,6 +243,7 @@ pub(crate) fn one(
             return Err(MigrationError::Metadata { path: path.join("metadata.toml"), reason });
         }
     };
+    let (up, down) = (without_mark(up), down.map(without_mark));
     let (name, checksum) = (name.to_owned(), checksum(&up));
     let run_in_transaction = metadata.run_in_transaction;
     Ok(Migration { version: Version(version), name, path, up, down, run_in_transaction, checksum })
@@ -214,9 +251,30 @@ pub(crate) fn one(
 
 /// A repeatable migration from its text; `name` is the file's without `.sql`.
 pub(crate) fn repeat(name: &str, path: PathBuf, up: String) -> Migration {
+    let up = without_mark(up);
     let (version, checksum) = (Version(name.to_owned()), checksum(&up));
     let name = name.trim_start_matches(REPEATABLE).to_owned();
     Migration { version, name, path, up, down: None, run_in_transaction: true, checksum }
+}
+
+/// A text without a byte-order mark: the server takes it for a part of the first word.
+pub(crate) fn without_mark(text: String) -> String {
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    }
+}
+
+fn text_of_sql(path: &Path, name: &str) -> Result<Option<String>, MigrationError> {
+    if name.starts_with('.') || !name.ends_with(".sql") { Ok(None) } else { read_if_there(path) }
+}
+
+/// Refuses a file that is a migration of another tool.
+pub(crate) fn refuse_foreign(file: PathBuf, name: &str, text: &str) -> Result<(), MigrationError> {
+    match recognise(name, text) {
+        None => Ok(()),
+        Some(foreign) => Err(MigrationError::OtherLayout { file, layout: foreign.layout }),
+    }
 }
 
 fn read_if_there(file: &Path) -> Result<Option<String>, MigrationError> {
@@ -286,6 +344,46 @@ mod tests {
         check_refused(&[up, ("1_a/metadata.toml", "= =")], "metadata.toml");
         check_refused(&[("create_users/up.sql", "")], "is no migration");
         check_refused(&[("1_a/down.sql", "")], "cannot read");
+    }
+
+    #[test]
+    fn versions_are_in_the_order_of_their_numbers() {
+        let files = directory(&[
+            ("10_c/up.sql", ""),
+            ("2_b/up.sql", ""),
+            ("1_a/up.sql", ""),
+            ("00000000000000_diesel/up.sql", ""),
+            ("2026-01-01-000000_d/up.sql", ""),
+        ]);
+        let migrations = Migrations::read(files.path()).unwrap();
+        let seen: Vec<_> = migrations.iter().map(|migration| migration.version.as_str()).collect();
+        assert_eq!(seen, ["00000000000000", "1", "2", "10", "20260101000000"]);
+        let version = |text: &str| Version::from_stored(text.to_owned());
+        assert!(version("R__a") > version("99999999999999999999999"));
+        assert!(version("R__b") > version("R__a"));
+        assert!(version("01") != version("1") && version("01") < version("1"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let with = directory(&[("1_a/up.sql", "\u{feff}SELECT 1"), ("1_a/down.sql", "\u{feff}SELECT 2")]);
+        let without = directory(&[("1_a/up.sql", "SELECT 1"), ("1_a/down.sql", "SELECT 2")]);
+        let [with, without] = [with, without].map(|files| {
+            let migrations = Migrations::read(files.path()).unwrap();
+            migrations
+                .iter()
+                .map(|one| (one.up.clone(), one.down.clone(), one.checksum.clone()))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(with, without);
+    }
+
+    #[test]
+    fn migrations_of_other_tools_are_not_passed_over() {
+        check_refused(&[("V1__init.sql", "")], "layout of Flyway");
+        check_refused(&[("1_a/up.sql", ""), ("000002_b.up.sql", "")], "layout of golang-migrate");
+        check_refused(&[("20240101_a.sql", "-- migrate:up")], "layout of dbmate");
+        check_refused(&[("20240101_a.sql", "SELECT 1")], "dbctl migrate import");
     }
 
     #[test]

@@ -251,3 +251,35 @@ async fn a_check_from_a_branch_looks_at_what_is_new_and_at_what_old_code_needs()
     assert!(contract.out.contains("2_two") && !contract.out.contains("1_one"), "{}", contract.out);
     assert!(contract.out.contains("the code that still runs needs"), "{}", contract.out);
 }
+
+#[tokio::test]
+async fn another_tools_migrations_are_refused_by_name_and_imported() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        &[
+            ("theirs/V1__create_users.sql", "\u{feff}CREATE TABLE users (id int PRIMARY KEY)"),
+            ("theirs/V2__mail.sql", "ALTER TABLE users ADD COLUMN mail text"),
+            ("theirs/V10__mail_needed.sql", "ALTER TABLE users ALTER COLUMN mail SET NOT NULL"),
+            ("theirs/U10__mail_needed.sql", "ALTER TABLE users ALTER COLUMN mail DROP NOT NULL"),
+        ],
+    );
+    let theirs = directory.path().join("theirs");
+    let ours = directory.path().join("ours");
+    let (theirs, ours) = (theirs.to_str().unwrap(), ours.to_str().unwrap());
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
+    for command in ["plan", "apply", "status"] {
+        let refused = dbctl(&at, &["migrate", command, "--dir", theirs]).await;
+        let named = refused.err.contains("Flyway") && refused.err.contains("migrate import");
+        assert!(refused.code == Some(1) && named, "{command}: {}", refused.err);
+    }
+    let imported = dbctl(&[], &["--json", "migrate", "import", theirs, "--dir", ours]).await;
+    let versions: Vec<_> =
+        json(&imported).as_array().unwrap().iter().map(|one| one["version"].clone()).collect();
+    assert_eq!(versions, ["01", "02", "10"]);
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", ours]).await.out, "3 applied\n");
+    assert_eq!(dbctl(&at, &["migrate", "undo", "--dir", ours]).await.out, "1 undone\n");
+    let again = dbctl(&[], &["migrate", "import", theirs, "--dir", ours]).await;
+    assert!(again.code == Some(1) && again.err.contains("there already"), "{}", again.err);
+}

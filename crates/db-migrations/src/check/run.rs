@@ -109,7 +109,7 @@ async fn check_on<S: Databases>(
         check.findings = findings::of(&check, &migration.up, config.stats.as_ref());
         #[cfg(feature = "lint")]
         super::lint::merge(&mut check, migration);
-        if config.start_after.as_deref().is_some_and(|start| migration.version.as_str() <= start) {
+        if config.start_after.as_deref().is_some_and(|start| migration.version <= Version::of(start)) {
             check.findings.retain(|finding| finding.rule == "round-trip");
         }
         on_migration(&check);
