@@ -31,6 +31,8 @@ pub struct QueryEvent<'a> {
     pub first_row: Option<Duration>,
     /// Rows that came back, where the instrument can see them.
     pub rows: Option<u64>,
+    /// Rows that it inserted, updated, deleted or merged, where it did and the instrument can see it.
+    pub written: Option<u64>,
     /// Bytes that came back, where the instrument can see them.
     pub bytes: Option<u64>,
     /// Whether it ended in an error.
@@ -56,6 +58,7 @@ impl<'a> QueryEvent<'a> {
             elapsed,
             first_row: None,
             rows: None,
+            written: None,
             bytes: None,
             failed: false,
             sqlstate: None,

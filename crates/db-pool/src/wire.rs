@@ -182,6 +182,7 @@ impl Wire {
         event.caller = request.caller.as_deref();
         event.first_row = request.first_row.map(|at| at.duration_since(request.sent));
         event.rows = Some(request.rows);
+        event.written = request.written;
         event.bytes = Some(request.bytes);
         event.failed = request.failed;
         event.sqlstate = request.code;

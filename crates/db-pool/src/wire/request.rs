@@ -8,6 +8,9 @@ use db_core::{BindHashes, Caller, SqlState};
 
 use super::{Known, Leftover};
 
+/// The longest tag of a command that matters, with the zero behind it: INSERT and the greatest count.
+pub(crate) const LONGEST_TAG: usize = 32;
+
 /// What a request does, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -103,6 +106,8 @@ pub(crate) struct Request {
     pub(crate) caller: Option<Arc<Caller>>,
     pub(crate) first_row: Option<Instant>,
     pub(crate) rows: u64,
+    /// Rows that its statements wrote; none until one said so.
+    pub(crate) written: Option<u64>,
     pub(crate) bytes: u64,
     pub(crate) failed: bool,
     pub(crate) code: Option<SqlState>,
@@ -126,6 +131,7 @@ impl Request {
             caller,
             first_row: None,
             rows: 0,
+            written: None,
             bytes: 0,
             failed: false,
             code: None,
@@ -139,6 +145,18 @@ impl Request {
     /// Whether it asks for nothing but an answer.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_simple && self.statement.as_ref().is_some_and(|statement| statement.text.is_empty())
+    }
+
+    /// Takes in what the server said at the end of a statement: `INSERT 0 5`, `UPDATE 5`.
+    pub(crate) fn completed(&mut self, tag: &[u8]) {
+        let writes = [&b"INSERT "[..], b"UPDATE ", b"DELETE ", b"MERGE "];
+        if !writes.iter().any(|verb| tag.starts_with(verb)) {
+            return;
+        }
+        let digits =
+            tag.split(|byte| *byte == 0).next().and_then(|tag| tag.rsplit(|byte| *byte == b' ').next());
+        let count = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok());
+        self.written = count.map(|count| self.written.unwrap_or(0).saturating_add(count)).or(self.written);
     }
 
     pub(crate) fn does(&mut self, kind: Kind) {

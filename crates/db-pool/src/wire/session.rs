@@ -12,7 +12,7 @@ use db_core::{Caller, Facts, Role, ServerId, SqlState, TransactionStatus};
 use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
 use super::parameters::Parameters;
-use super::request::{Finished, Foreign, Kind, Request, Statement};
+use super::request::{Finished, Foreign, Kind, LONGEST_TAG, Request, Statement};
 use super::server_error::{ServerError, leading_text};
 use super::staleness::Staleness;
 use super::{Known, Leftover, binds};
@@ -102,8 +102,7 @@ pub(crate) fn wanted_of_server(tag: u8) -> usize {
     match tag {
         b'E' => LONGEST_ERROR,
         b'S' => 4_096,
-        // The tag of a command that matters, with the zero behind it.
-        b'C' => COMMITTED.len(),
+        b'C' => LONGEST_TAG,
         b'N' => 4_096,
         b'K' => 8,
         b'Z' => 1,
@@ -367,6 +366,7 @@ impl Session {
             b'2' => self.is_at_work(true),
             b'C' => {
                 self.commits += u64::from(frame.body == COMMITTED);
+                self.requests.iter_mut().take(1).for_each(|request| request.completed(frame.body));
                 self.is_at_work(false);
             }
             b'I' | b's' => self.is_at_work(false),

@@ -93,6 +93,32 @@ fn a_request_is_unanswered_until_the_server_is_ready_for_the_next() {
 }
 
 #[test]
+fn what_a_request_wrote_is_counted_over_its_statements() {
+    let (mut link, _) = Link::ready();
+    let written = Arc::new(Mutex::new(Vec::new()));
+    struct Written(Arc<Mutex<Vec<Option<u64>>>>);
+    impl Observe for Written {
+        fn on_query(&self, event: &QueryEvent<'_>) {
+            self.0.lock().unwrap().push(event.written);
+        }
+    }
+    let observer = [Arc::new(Written(Arc::clone(&written))) as Arc<dyn Observe>].into_iter();
+    link.wire = Wire::new(Endpoint::new("db", 5432), observer.collect(), true);
+    link.server(b'Z', b"I");
+    for tags in [
+        &[&b"INSERT 0 18446744073709551615\0"[..]][..],
+        &[b"UPDATE 0\0"],
+        &[b"SELECT 7\0"],
+        &[b"UPDATE 2\0", b"DELETE 3\0"],
+    ] {
+        link.client(b'Q', b"whatever\0");
+        tags.iter().for_each(|tag| link.server(b'C', tag));
+        link.server(b'Z', b"I");
+    }
+    assert_eq!(*written.lock().unwrap(), [Some(u64::MAX), Some(0), None, Some(5)]);
+}
+
+#[test]
 fn a_message_that_is_written_in_pieces_was_sent_with_the_first() {
     let (mut link, _) = Link::ready();
     let bytes = message(b'Q', b"SELECT 1\0");

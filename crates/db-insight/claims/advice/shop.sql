@@ -1,0 +1,33 @@
+-- The tables of claim insight-1, a shop; the same on every server.
+
+SELECT setseed(0.5);
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+CREATE TABLE customers (id int PRIMARY KEY, email text NOT NULL, name varchar(100), country text, created_at timestamptz NOT NULL, active boolean NOT NULL, org_id int);
+INSERT INTO customers SELECT i, 'User'||i||'@Example.com', 'name '||md5(i::text), (array['de','us','fr','gb'])[1+i%4], timestamptz '2026-01-01' - (i||' minutes')::interval, i%50<>0, i%2000 FROM generate_series(1,50000) i;
+CREATE TABLE orders (id bigserial PRIMARY KEY, customer_id int NOT NULL REFERENCES customers(id), status text NOT NULL, total numeric(10,2), created_at timestamptz NOT NULL, shipped_at timestamptz, note text, data jsonb, tags text[], region int);
+INSERT INTO orders(customer_id,status,total,created_at,shipped_at,note,data,tags,region) SELECT 1+(random()*49999)::int, CASE WHEN i%100=0 THEN 'pending' WHEN i%100<5 THEN 'failed' ELSE 'paid' END, random()*1000, timestamptz '2025-01-01' + (i||' seconds')::interval*60, CASE WHEN i%50=0 THEN NULL ELSE timestamptz '2026-01-01' END, 'note '||md5(i::text)||' '||md5((i*7)::text), jsonb_build_object('k', i%5000, 'src', 'web'||i%3000), ARRAY['t'||i%1000,'u'||i%7], (random()*10)::int FROM generate_series(1,300000) i;
+CREATE TABLE order_items (id bigserial PRIMARY KEY, order_id bigint NOT NULL REFERENCES orders(id), sku text, qty int);
+INSERT INTO order_items(order_id,sku,qty) SELECT 1+(random()*299999)::int, 'sku'||i%5000, i%5 FROM generate_series(1,600000) i;
+CREATE TABLE small (id int, v text); INSERT INTO small SELECT i, 'v'||i FROM generate_series(1,200) i;
+CREATE TABLE never (id int, v text); ALTER TABLE never SET (autovacuum_enabled=false); INSERT INTO never SELECT i, 'v'||i FROM generate_series(1,20000) i;
+CREATE TABLE docs (id serial PRIMARY KEY, title text, body text, tsv tsvector, lang text);
+INSERT INTO docs(title,body,tsv) SELECT 'title '||i, string_agg, to_tsvector('english', string_agg) FROM (SELECT i, 'word'||i%3000||' thing'||i%777||' other'||i AS string_agg FROM generate_series(1,40000) i) x;
+CREATE TABLE bookings (id serial PRIMARY KEY, room int, during tstzrange);
+INSERT INTO bookings(room,during) SELECT i%100, tstzrange(timestamptz '2025-01-01'+(i||' minutes')::interval*10, timestamptz '2025-01-01'+(i||' minutes')::interval*10+interval '1 hour') FROM generate_series(1,50000) i;
+CREATE TABLE logs (id bigserial, at timestamptz NOT NULL, level text, msg text);
+INSERT INTO logs(at,level,msg) SELECT timestamptz '2025-01-01'+(i||' seconds')::interval, 'info', repeat('x',60) FROM generate_series(1,500000) i;
+CREATE TABLE events (id bigint NOT NULL, at timestamptz NOT NULL, user_id int, kind text) PARTITION BY RANGE (at);
+CREATE TABLE events_2025_01 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2025-02-01');
+CREATE TABLE events_2025_02 PARTITION OF events FOR VALUES FROM ('2025-02-01') TO ('2025-03-01');
+INSERT INTO events SELECT i, timestamptz '2025-01-01'+(i||' seconds')::interval*40, i%5000, 'k'||i%5 FROM generate_series(1,120000) i;
+CREATE TABLE dup (id int PRIMARY KEY, a int, b int, c int); INSERT INTO dup SELECT i,i%100,i%1000,i FROM generate_series(1,50000) i;
+CREATE INDEX dup_a ON dup(a); CREATE INDEX dup_a2 ON dup(a); CREATE INDEX dup_ab ON dup(a,b); CREATE INDEX dup_id ON dup(id); CREATE UNIQUE INDEX dup_c ON dup(c); CREATE INDEX dup_c_d ON dup(c DESC); CREATE INDEX dup_lower ON dup((a+b));
+VACUUM ANALYZE customers;
+VACUUM ANALYZE orders;
+VACUUM ANALYZE order_items;
+ANALYZE small;
+VACUUM ANALYZE docs;
+ANALYZE bookings;
+VACUUM ANALYZE logs;
+ANALYZE events;
+ANALYZE dup;
