@@ -312,7 +312,9 @@ fn are_pages(shape: &Shape, run: &[&Seen]) -> bool {
             && changes(one, next, ValueRole::Limit) == 0
     });
     let full = run.first().and_then(|first| first.rows);
-    let Some((last, before)) = run.split_last() else { return false };
+    // A loop that ends at the first empty page has one that is not full before it.
+    let empty = run.iter().rev().take_while(|one| one.rows == Some(0)).count();
+    let Some((last, before)) = run.get(..run.len() - empty).and_then(<[_]>::split_last) else { return false };
     let are_full = match shape.limit.or(full) {
         Some(limit) => {
             before

@@ -205,7 +205,8 @@ impl Observe for Watching {
                 sent: event.sent,
                 statement,
                 binds: event.binds,
-                rows: event.rows,
+                // A write without RETURNING gives no row, and says how many it changed.
+                rows: event.written.or(event.rows),
                 failed: event.failed,
                 site: caller.site,
                 checkout: caller.checkout,

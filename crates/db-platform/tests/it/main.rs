@@ -22,6 +22,7 @@ mod monitoring;
 mod outcomes;
 mod parts;
 mod reads;
+mod repeats;
 mod reporting;
 mod retrying;
 mod search_path;
