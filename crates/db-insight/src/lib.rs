@@ -8,6 +8,8 @@ mod explain;
 mod history;
 #[cfg(feature = "diesel")]
 pub mod indexes;
+#[cfg(feature = "diesel")]
+pub mod introspect;
 mod plan;
 pub mod repeats;
 mod tips;

@@ -9,6 +9,7 @@ mod explaining;
 mod generated;
 mod history;
 mod indexes;
+mod introspecting;
 mod page;
 #[path = "../../claims/pages.rs"]
 #[expect(dead_code, reason = "what only the measuring needs")]
