@@ -59,6 +59,11 @@ impl Second {
         expect(conn, "<>", first).await
     }
 
+    /// Another connection, to look at the first one's session.
+    pub(crate) async fn open(&self) -> Result<AsyncPgConnection> {
+        (self.0)().await
+    }
+
     /// Another connection, in a transaction.
     async fn other(&self, first: i32) -> std::result::Result<AsyncPgConnection, MigrationError> {
         let mut other = (self.0)().await.map_err(|error| known(error.to_string(), || error.into()))?;
@@ -82,7 +87,7 @@ struct Backend {
     pid: i32,
 }
 
-async fn backend(conn: &mut AsyncPgConnection) -> std::result::Result<i32, MigrationError> {
+pub(crate) async fn backend(conn: &mut AsyncPgConnection) -> std::result::Result<i32, MigrationError> {
     let backend: Backend = sql_query("SELECT pg_catalog.pg_backend_pid() AS pid").get_result(conn).await?;
     Ok(backend.pid)
 }

@@ -105,10 +105,10 @@ impl Ledger {
         };
         let mut state = State::default();
         if ledger.location.diesel.is_some() {
-            let sql =
-                format!("SELECT version FROM {} ORDER BY version COLLATE pg_catalog.\"C\"", ledger.diesel);
+            let sql = format!("SELECT version FROM {}", ledger.diesel);
             let rows: Vec<AppliedRow> = sql_query(sql).get_results(conn).await?;
             state.applied = rows.into_iter().map(|row| Version::from_stored(row.version)).collect();
+            state.applied.sort_unstable();
         }
         if ledger.location.ours.is_some() {
             ledger.read_ours(conn, &mut state).await?;

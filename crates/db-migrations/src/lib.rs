@@ -29,6 +29,7 @@ mod split;
 mod statement;
 mod stats;
 mod status;
+mod waiting;
 
 pub use embed::Embedded;
 pub use error::MigrationError;

@@ -12,7 +12,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use crate::error::MigrationError;
 
 /// "db-migra" in ASCII: the key is the same for every runner of this crate.
-const KEY: i64 = i64::from_be_bytes(*b"db-migra");
+pub(crate) const KEY: i64 = i64::from_be_bytes(*b"db-migra");
 
 /// Whether this session has the lock whose key is `$1`.
 const HELD: &str = "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \

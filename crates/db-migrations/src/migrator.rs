@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use db_core::{Connect, Endpoint};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
-use crate::direct::Second;
+use crate::direct::{Second, backend};
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, State, UnderWay};
 use crate::location::{DEFAULT_SCHEMA, quoted};
@@ -17,6 +17,7 @@ use crate::run::{Direction, Runner};
 use crate::session::{OWN, RESET, Session};
 use crate::source::{Migrations, Version};
 use crate::status::Status;
+use crate::waiting::{EVERY, QUIET, list, runners};
 
 /// How the runner behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,14 +260,20 @@ impl Migrator {
         if let Some(second) = &self.second {
             second.refuse_pooled(conn).await?;
         }
-        let (started, mut told) = (Instant::now(), false);
+        let (started, mut told) = (Instant::now(), None::<Instant>);
         while !lock::try_lock(conn).await? {
             if started.elapsed() >= self.config.lock_patience {
                 return Err(MigrationError::Locked { waited: self.config.lock_patience });
             }
-            if !told {
-                tracing::info!("another runner is migrating this database, waiting for it");
-                told = true;
+            let is_due = told.map_or(started.elapsed() >= QUIET, |told| told.elapsed() >= EVERY);
+            if is_due {
+                let runners = runners(conn, lock::KEY).await?;
+                let waited = started.elapsed().as_secs_f64();
+                tracing::warn!(
+                    "another runner is migrating this database; waited {waited:.1} s for {}",
+                    list(&runners)
+                );
+                told = Some(Instant::now());
             }
             tokio::time::sleep(lock::POLL).await;
             if !self.needed(conn, need).await? {
@@ -274,8 +281,9 @@ impl Migrator {
             }
         }
         match self.prepare(conn, need).await {
-            Ok((session, ledger, state)) => {
-                Ok(Some((Runner { conn, config: &self.config, session, ledger }, state)))
+            Ok((session, ledger, state, pid)) => {
+                let (config, second) = (&self.config, self.second.as_ref());
+                Ok(Some((Runner { conn, config, session, ledger, second, pid }, state)))
             }
             Err(error) => {
                 leave(conn, None).await;
@@ -288,7 +296,7 @@ impl Migrator {
         &self,
         conn: &mut AsyncPgConnection,
         need: Need,
-    ) -> Result<(Session, Ledger, State), MigrationError> {
+    ) -> Result<(Session, Ledger, State, i32), MigrationError> {
         let session = Session::open(conn).await?;
         conn.batch_execute(OWN).await?;
         if need == Need::Empty {
@@ -299,7 +307,8 @@ impl Migrator {
         let (ledger, _) = self.ledger(conn).await?;
         ledger.create(conn).await?;
         let (ledger, state) = self.ledger(conn).await?;
-        Ok((session, ledger, state))
+        let pid = backend(conn).await?;
+        Ok((session, ledger, state, pid))
     }
 
     pub(crate) async fn ledger(

@@ -4,11 +4,13 @@
 //! it would keep the locks it already has, with everyone queued behind them.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use db_core::{Error, SqlState};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
+use crate::direct::Second;
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, UnderWay};
 use crate::leftovers::{self, Next};
@@ -20,6 +22,7 @@ use crate::session_bound::{self, Gone};
 use crate::source::Migration;
 use crate::split::Statement;
 use crate::statement::{Alone, What};
+use crate::waiting::Waits;
 
 /// Which way a migration runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub(crate) struct Runner<'a> {
     pub(crate) config: &'a MigratorConfig,
     pub(crate) session: Session,
     pub(crate) ledger: Ledger,
+    /// Who can be asked for whom it waits.
+    pub(crate) second: Option<&'a Second>,
+    /// The backend of its connection.
+    pub(crate) pid: i32,
 }
 
 /// One way of one migration, cut into segments.
@@ -106,10 +113,19 @@ impl Runner<'_> {
             _ => self.config.lock_attempts.max(1),
         };
         let (started, mut attempts, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
+        let waits = Waits { second: self.second, pid: self.pid, what: job.where_begins(segment) };
+        let mut telling = pin!(waits.tell());
         loop {
-            let attempt = match &segment.how {
-                How::Together(begin) => self.together(job, index, segment, begin).await,
-                How::Alone(alone) => self.alone(job, index, segment, alone, &mut begun).await,
+            let run = async {
+                match &segment.how {
+                    How::Together(begin) => self.together(job, index, segment, begin).await,
+                    How::Alone(alone) => self.alone(job, index, segment, alone, &mut begun).await,
+                }
+            };
+            let attempt = tokio::select! {
+                biased;
+                attempt = run => attempt,
+                never = &mut telling => match never {},
             };
             let Err(failure) = attempt else { return Ok(()) };
             attempts += 1;
@@ -124,8 +140,12 @@ impl Runner<'_> {
                 return Err(job.lock_not_free(segment, failure, attempts, started.elapsed()));
             }
             tracing::debug!(attempts, error = %failure.error, "a lock is not free: everything back, and once more");
-            tokio::time::sleep(pause.min(self.config.lock_pause)).await;
-            pause *= 2;
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(pause.min(self.config.lock_pause)) => {}
+                never = &mut telling => match never {},
+            }
+            pause = pause.saturating_mul(2);
         }
     }
 
@@ -253,6 +273,12 @@ impl<'a> Job<'a> {
                 why: refusal.why,
             }),
         }
+    }
+
+    /// Where a segment stands, as people know it.
+    fn where_begins(&self, segment: &Segment<'_>) -> String {
+        let line = segment.statements.first().map_or(1, |statement| statement.line);
+        format!("{}:{line}", self.file.display())
     }
 
     fn under_way(&self, done: usize) -> UnderWay {

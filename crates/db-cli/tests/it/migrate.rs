@@ -1,12 +1,15 @@
 //! `dbctl migrate` beyond apply and undo.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use db_testkit::TestDatabase;
 use diesel_async::SimpleAsyncConnection;
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::run::program;
 use crate::{Run, dbctl, write};
 
 fn json(run: &Run) -> Value {
@@ -282,4 +285,64 @@ async fn another_tools_migrations_are_refused_by_name_and_imported() {
     assert_eq!(dbctl(&at, &["migrate", "undo", "--dir", ours]).await.out, "1 undone\n");
     let again = dbctl(&[], &["migrate", "import", theirs, "--dir", ours]).await;
     assert!(again.code == Some(1) && again.err.contains("there already"), "{}", again.err);
+}
+
+/// Ends with the line of standard error that says it.
+async fn said(lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStderr>>, what: &str) -> String {
+    loop {
+        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended without {what:?}"));
+        if line.contains(what) {
+            return line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_says_for_whom() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut blocker = database.connect().await.unwrap();
+    blocker.batch_execute("CREATE TABLE one (id int); SET application_name = 'billing'").await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &[("1_one/up.sql", "\nALTER TABLE one ADD COLUMN name text")]);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
+    blocker.batch_execute("BEGIN; INSERT INTO one VALUES (4711)").await.unwrap();
+    let apply = || {
+        let mut command = tokio::process::Command::from(program(&at, &["migrate", "apply", "--dir", dir]));
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap()
+    };
+    let mut first = apply();
+    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    let line = said(&mut lines, "has waited for").await;
+    assert!(line.contains("1_one/up.sql:2") && line.contains("(billing)"), "{line}");
+    assert!(line.contains("idle in transaction") && !line.contains("4711"), "{line}");
+    // Another runner waits for this one, and says so.
+    let mut second = apply();
+    let mut others = BufReader::new(second.stderr.take().unwrap()).lines();
+    let line = said(&mut others, "another runner").await;
+    assert!(line.contains("(dbctl)"), "{line}");
+    blocker.batch_execute("ROLLBACK").await.unwrap();
+    assert!(first.wait().await.unwrap().success());
+    assert!(second.wait().await.unwrap().success());
+}
+
+/// In the order of their numbers, as they were applied.
+#[tokio::test]
+async fn the_newest_is_undone_first_whatever_the_length_of_its_version() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let tables = [("2_two", "two"), ("10_ten", "ten")].map(|(name, table)| {
+        let (up, down) = (format!("CREATE TABLE {table} ()"), format!("DROP TABLE {table}"));
+        [(format!("{name}/up.sql"), up), (format!("{name}/down.sql"), down)]
+    });
+    let files: Vec<(&str, &str)> =
+        tables.iter().flatten().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    write(directory.path(), &files);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
+    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.out, "2 applied\n");
+    assert_eq!(dbctl(&at, &["migrate", "undo", "--dir", dir]).await.out, "1 undone\n");
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("SELECT FROM two").await.unwrap();
+    conn.batch_execute("SELECT FROM ten").await.unwrap_err();
 }
