@@ -22,6 +22,7 @@ async fn indexes(command: Indexes, options: &Options) -> Result<ExitCode, CliErr
     let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
     let config = AdviceConfig {
         least_gain: command.least_gain,
+        build_within: command.build_within,
         prove: match command.prove {
             How::Auto => Prove::Auto,
             How::Model => Prove::Model,

@@ -1,8 +1,11 @@
 //! The command line of `dbctl advise`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
+
+use crate::backup_args::duration;
 
 #[derive(Subcommand)]
 pub(crate) enum Advise {
@@ -23,6 +26,9 @@ pub(crate) struct Indexes {
     /// How a gain is proven.
     #[arg(long, value_enum, default_value_t = How::Auto)]
     pub(crate) prove: How,
+    /// How long --prove build may build; what it did not come to is advised by the planner's formulas, and named.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) build_within: Duration,
     /// The part of a statement's cost that must go.
     #[arg(long, default_value_t = 0.5, value_name = "SHARE")]
     pub(crate) least_gain: f64,

@@ -10,6 +10,11 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::{Value, json};
 
+use crate::star::{self, Compared};
+
+/// What the advice must save of what the search saves.
+const LEAST_SHARE: f64 = 0.95;
+
 const SETS: [(&str, &str, &str, &[&str]); 2] = [
     (
         "shop",
@@ -42,9 +47,18 @@ pub(crate) fn measure(size: Size) -> Figure {
     let versions: &[u16] = if size == Size::Nightly { &[15, 18] } else { &[15] };
     let mut score = Score::default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut stars = Vec::new();
     for version in versions {
-        runtime.block_on(of_server(*version, &mut score));
+        stars.push((*version, runtime.block_on(of_server(*version, &mut score))));
     }
+    let is_as_good = stars.iter().all(|(_, star)| star.share() >= LEAST_SHARE);
+    let star = |(version, star): &(u16, Compared)| {
+        json!({
+            "version": version, "share": star.share(), "cost_a_day": star.before, "advised_saves": star.advised,
+            "search_saves": star.searched, "bytes": star.bytes, "candidates": star.candidates,
+            "advised": star.advised_indexes, "searched": star.searched_indexes, "statements": star.statements,
+        })
+    };
     let recall = score.found as f64 / score.helped.max(1) as f64;
     let precision = score.good as f64 / score.suggested.max(1) as f64;
     let on_controls = score.faults.iter().filter(|fault| fault.starts_with("control")).count();
@@ -52,10 +66,16 @@ pub(crate) fn measure(size: Size) -> Figure {
     Figure {
         value: recall * 100.0,
         unit: "% of the statements that an index helps",
-        holds: enough && recall >= 0.9 && precision >= 0.95 && on_controls == 0 && drops_are_right(&score),
+        holds: enough
+            && recall >= 0.9
+            && precision >= 0.95
+            && on_controls == 0
+            && drops_are_right(&score)
+            && is_as_good,
         detail: json!({
             "helped": score.helped, "controls": score.controls, "suggested": score.suggested,
             "precision": precision, "on_controls": on_controls, "faults": score.faults,
+            "frozen_star": stars.iter().map(star).collect::<Vec<_>>(),
         }),
     }
 }
@@ -64,7 +84,7 @@ fn drops_are_right(score: &Score) -> bool {
     !score.faults.iter().any(|fault| fault.starts_with("drops"))
 }
 
-async fn of_server(version: u16, score: &mut Score) {
+async fn of_server(version: u16, score: &mut Score) -> Compared {
     let cluster = Cluster::builder().version(version).start().await.unwrap();
     for (set, schema, cases, drops) in SETS {
         let mut admin = cluster.connect(0).await.unwrap();
@@ -75,6 +95,7 @@ async fn of_server(version: u16, score: &mut Score) {
         let mut conn = AsyncPgConnection::establish(url.as_str()).await.unwrap();
         of_set(&mut conn, schema, cases, drops, score).await;
     }
+    star::compare(&cluster, Prove::Model).await
 }
 
 async fn of_set(conn: &mut AsyncPgConnection, schema: &str, cases: &str, drops: &[&str], score: &mut Score) {
