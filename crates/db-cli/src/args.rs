@@ -11,12 +11,14 @@ use crate::backup_args::Backup;
 use crate::cache_args::Cache;
 use crate::explain_args::Explain;
 use crate::inspect_args::{Bloat, CheckServer, Monitor, Slow};
+use crate::maintain_args::Maintain;
 use crate::migrate_args::Migrate;
 #[cfg(feature = "mcp")]
 use crate::observe_args::Mcp;
 #[cfg(feature = "top")]
 use crate::observe_args::Top;
 use crate::observe_args::{Report, Serve};
+use crate::partitions_args::Partitions;
 use crate::seed_args::Seed;
 use crate::wal_args::Wal;
 
@@ -33,9 +35,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 2 wrong usage; 3 something \
-    was found (check, migrate check, drift, lint, topology, cache stats, cache sample, verify, rehearse) or is pending \
-    (plan, repeats --exit-code); of backup and wal also 4 the log has a gap, 5 somebody else has the lock, 6 the store, \
-    7 the target is not safe; 130 interrupted.";
+    was found (check, migrate check, drift, lint, topology, cache stats, cache sample, verify, rehearse), is \
+    pending (plan, repeats --exit-code) or needs a person (partitions, maintain); of backup, wal and upkeep \
+    also 4 the log has a gap, 5 somebody else has the lock, 6 the store, 7 the target is not safe; \
+    130 interrupted.";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -70,13 +73,19 @@ pub(crate) enum Command {
     /// `dbctl seed NAME` is short for `dbctl seed apply NAME`. APP_ENV must say that this is not production; where it is
     /// not set, a person at a terminal is asked.
     Seed(Seed),
+    /// Keep tables in partitions: made ahead of time, taken out when their rows have outlived their use.
+    #[command(subcommand)]
+    Partitions(Partitions),
+    /// Routine upkeep: vacuum, statistics, indexes, materialized views, as far as they need it.
+    #[command(subcommand)]
+    Maintain(Maintain),
     /// Take, look at, verify, restore and remove backups.
     #[command(subcommand)]
     Backup(Box<Backup>),
     /// Archive the write-ahead log, get it back, and see whether it is whole.
     #[command(subcommand)]
     Wal(Wal),
-    /// Run what is due: backups, verification, rehearsals, expiry, at the times that the settings name.
+    /// Run what is due: backups, verification, rehearsals, expiry, partitions, at the times that the settings name.
     ///
     /// BACKUP_SCHEDULE and the others are cron expressions in BACKUP_TIME_ZONE. Of several agents one takes a backup; the
     /// others say why they wait. SIGTERM ends it in good order. Successes, failures and what has not run for too long go to

@@ -8,7 +8,7 @@ use db_platform::core::InvalidUrl;
 use db_platform::core::settings::InvalidSettings;
 use db_platform::notify::InvalidChannel;
 use db_platform::schedule::{InvalidCron, SchedulerError};
-use db_platform::{cache, insight, migrations, seeds};
+use db_platform::{cache, insight, maintenance, migrations, seeds};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -20,6 +20,12 @@ pub(crate) enum CliError {
     Migration(#[from] migrations::MigrationError),
     #[error(transparent)]
     Backfill(Box<migrations::backfill::BackfillError>),
+    #[error(transparent)]
+    Maintenance(Box<maintenance::MaintenanceError>),
+    #[error(
+        "no policy says which tables are kept in partitions: name its file with --policy, or set PARTITION_POLICY"
+    )]
+    NoPolicy,
     #[error(transparent)]
     Seed(Box<seeds::Error>),
     #[error(transparent)]
@@ -102,9 +108,11 @@ pub(crate) enum CliError {
     Usage(&'static str),
     #[error("{0}")]
     Damaged(String),
+    #[error("{0}")]
+    Upkeep(String),
     #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
     NoChannel,
-    #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\"")]
+    #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\", or PARTITION_POLICY")]
     NoJobs,
     /// What could not be looked at, and why.
     #[error("{0}")]
@@ -134,7 +142,7 @@ impl CliError {
             CliError::Physical(error) => of_physical(error),
             CliError::Import(error) => of_import(error),
             CliError::Damaged(_) => 3,
-            CliError::Usage(_) => 2,
+            CliError::Usage(_) | CliError::NoPolicy => 2,
             CliError::NoSuchCheck { .. } => 2,
             _ => 1,
         }
@@ -161,6 +169,12 @@ impl From<migrations::backfill::BackfillError> for CliError {
 impl From<insight::ExplainError> for CliError {
     fn from(error: insight::ExplainError) -> Self {
         CliError::Explain(Box::new(error))
+    }
+}
+
+impl From<maintenance::MaintenanceError> for CliError {
+    fn from(error: maintenance::MaintenanceError) -> Self {
+        CliError::Maintenance(Box::new(error))
     }
 }
 

@@ -27,6 +27,8 @@ mod input;
 mod inspect;
 mod inspect_args;
 mod interrupt;
+mod maintain;
+mod maintain_args;
 mod manual;
 #[cfg(feature = "mcp")]
 mod mcp;
@@ -36,6 +38,8 @@ mod monitor_setup;
 mod new_migration;
 mod notify;
 mod observe_args;
+mod partitions;
+mod partitions_args;
 mod progress;
 mod repeats;
 mod report;
@@ -137,6 +141,8 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Slow(command) => inspect::slow(command, &args.options).await,
         Command::Bloat(command) => inspect::bloat(command, &args.options).await,
         Command::Monitor(Monitor::Setup(command)) => monitor_setup::run(command, &args.options).await,
+        Command::Maintain(command) => maintain::run(command, &args.options).await,
+        Command::Partitions(command) => partitions::run(command, &args.options).await,
         Command::Topology => topology::run(&args.options).await,
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man { out } => manual::man(out.as_deref()),

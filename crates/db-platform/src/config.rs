@@ -4,6 +4,8 @@
 use db_cache::CacheConfig;
 use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchema, Reader};
 use db_core::{DatabaseUrl, Environment};
+#[cfg(feature = "maintenance")]
+use db_maintenance::PartitionSettings;
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
@@ -58,6 +60,9 @@ pub struct Config {
     /// What people are told of the database, and when.
     #[cfg(feature = "alerts")]
     pub alerts: AlertConfig,
+    /// Which partitions are kept, and when.
+    #[cfg(feature = "maintenance")]
+    pub partitions: PartitionSettings,
     /// Who is told of what a person should look at.
     pub notifications: NotificationConfig,
 }
@@ -161,6 +166,8 @@ impl Config {
             monitoring: from.get(),
             #[cfg(feature = "alerts")]
             alerts: from.get(),
+            #[cfg(feature = "maintenance")]
+            partitions: from.get(),
             notifications: from.get(),
         }
     }

@@ -11,6 +11,8 @@ mod connect;
 mod counted;
 #[cfg(feature = "insight")]
 mod explained;
+#[cfg(feature = "maintenance")]
+mod maintained;
 #[cfg(feature = "migrations")]
 mod migrated;
 #[cfg(feature = "monitoring")]
@@ -25,6 +27,8 @@ mod weak;
 pub use cached::CachedValue;
 #[cfg(feature = "cache")]
 pub use cached_many::CachedMany;
+#[cfg(feature = "maintenance")]
+pub use maintained::Maintained;
 
 use std::panic::Location;
 #[cfg(feature = "otel")]
@@ -82,6 +86,8 @@ pub struct Db {
     /// Where it is recorded what is applied, as `Config::ledger_schema` says.
     #[cfg(feature = "migrations")]
     ledger_schema: Option<Arc<str>>,
+    #[cfg(feature = "maintenance")]
+    upkeep: crate::partition_upkeep::Upkeep,
     /// The database's name, as metrics have it.
     #[cfg(all(feature = "monitoring", feature = "otel"))]
     namespace: Arc<str>,

@@ -27,6 +27,8 @@ mod lost_writes;
 mod notifications;
 #[cfg(feature = "otel")]
 mod part_metrics;
+#[cfg(feature = "maintenance")]
+mod partition_upkeep;
 mod parts;
 mod read;
 mod servers;
@@ -46,6 +48,8 @@ pub use backup_dial::BackupDial;
 pub use cache_part::DbCache;
 pub use config::Config;
 pub use db::Db;
+#[cfg(feature = "maintenance")]
+pub use db::Maintained;
 #[cfg(feature = "cache")]
 pub use db::{CachedMany, CachedValue};
 pub use db_core::{
@@ -63,6 +67,8 @@ pub use db_retry::{
 pub use figures::{Metrics, ServerFigures};
 pub use health::{Health, Liveness, PoolHealth, Readiness};
 pub use notifications::NotificationConfig;
+#[cfg(feature = "maintenance")]
+pub use partition_upkeep::partitions_of;
 pub use parts::PartStatus;
 pub use read::ReadBuilder;
 pub use servers::primary_of;
@@ -77,6 +83,8 @@ pub use db_backup as backup;
 pub use db_cache as cache;
 #[cfg(feature = "insight")]
 pub use db_insight as insight;
+#[cfg(feature = "maintenance")]
+pub use db_maintenance as maintenance;
 #[cfg(feature = "migrations")]
 pub use db_migrations as migrations;
 #[cfg(feature = "monitoring")]
@@ -103,6 +111,9 @@ mod pages {
     #[cfg(feature = "dashboard")]
     #[doc = include_str!("../../../docs/dashboard.md")]
     struct Dashboard;
+    #[cfg(feature = "maintenance")]
+    #[doc = include_str!("../../../docs/partitions.md")]
+    struct PartitionsPage;
     #[cfg(feature = "cache")]
     #[doc = include_str!("../../../docs/cache-relay.md")]
     struct CacheRelay;

@@ -1,4 +1,4 @@
-//! Names of what is not there yet, and the page made of every crate's settings.
+//! Names of what this build leaves out, and the page made of every crate's settings.
 
 mod notifications;
 
@@ -10,9 +10,18 @@ use db_backup::ImportSettings;
 use db_backup::{Compression, HookSettings, KeySettings, RetentionPolicy, ScheduleSettings, StoreSettings};
 #[cfg(feature = "cache")]
 use db_cache::CacheConfig;
+#[cfg(any(
+    not(feature = "alerts"),
+    not(feature = "cache"),
+    not(feature = "maintenance"),
+    not(feature = "monitoring")
+))]
+use db_core::settings::Foreign;
 use db_core::settings::{
-    DatabaseUrls, Foreign, FromSettings, Group, InvalidSettings, LedgerSchema, NamedEnvironment, Reader, page,
+    DatabaseUrls, FromSettings, Group, InvalidSettings, LedgerSchema, NamedEnvironment, Reader, page,
 };
+#[cfg(feature = "maintenance")]
+use db_maintenance::PartitionSettings;
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
@@ -26,19 +35,23 @@ use crate::notifications::NotificationConfig;
 /// What is said of a name whose part of the platform does not exist.
 #[cfg(not(feature = "cache"))]
 const NO_CACHE: &str = "build db-platform with its feature `cache`";
-const NO_UPKEEP: &str = "there is no upkeep of partitions yet";
+#[cfg(not(feature = "maintenance"))]
+const NO_UPKEEP: &str = "build db-platform with its feature `maintenance`";
 #[cfg(not(feature = "alerts"))]
 const WITHOUT_ALERTS: &str = "build db-platform with its feature `alerts`";
 #[cfg(not(feature = "monitoring"))]
 const WITHOUT_MONITORING: &str = "build db-platform with its feature `monitoring`";
 
-/// Names that teams bring for what is not there yet; whatever comes takes its own from here.
-const NOT_YET: Group = Group {
-    title: "Not there yet",
+/// Names that only a build with upkeep reads.
+#[cfg(not(feature = "maintenance"))]
+const PARTITIONS: Group = Group {
+    title: "Partitions",
     settings: &[],
     elsewhere: &[
         Foreign::new("PARTITIONING_ENABLED", NO_UPKEEP),
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
+        Foreign::new("PARTITION_POLICY", NO_UPKEEP),
+        Foreign::new("PARTITION_ARCHIVE_DIR", NO_UPKEEP),
     ],
 };
 
@@ -135,7 +148,10 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         CacheConfig::GROUPS,
         #[cfg(not(feature = "cache"))]
         &[&CACHE],
-        &[&NOT_YET],
+        #[cfg(feature = "maintenance")]
+        PartitionSettings::GROUPS,
+        #[cfg(not(feature = "maintenance"))]
+        &[&PARTITIONS],
     ];
     let mut groups: Vec<&Group> = Vec::new();
     for group in all.concat() {
@@ -276,6 +292,8 @@ mod tests {
         }
         #[cfg(feature = "backup-import")]
         check::<ImportSettings>();
+        #[cfg(feature = "maintenance")]
+        check::<PartitionSettings>();
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

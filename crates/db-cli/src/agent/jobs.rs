@@ -13,7 +13,7 @@ use db_platform::backup::{
 use db_platform::monitoring::MonitoringConfig;
 use db_platform::monitoring::server::OpenConnection;
 use db_platform::schedule::{BoxError, Cron, Job, Run};
-use db_platform::{DatabaseUrl, settings_from_vars};
+use db_platform::{Config, DatabaseUrl, settings_from_vars};
 
 use super::figures::Figures;
 use crate::args::Options;
@@ -36,6 +36,7 @@ pub(super) struct Ground {
     /// How the server's statistics are asked for.
     pub(super) open: OpenConnection,
     pub(super) monitoring: MonitoringConfig,
+    config: Config,
     settings: BackupSettings,
     schedules: ScheduleSettings,
     restore_command: String,
@@ -45,8 +46,8 @@ impl Ground {
     pub(super) fn read(options: &Options) -> Result<Ground, CliError> {
         let config = connect::config(options)?;
         let open = connect::for_collector(&config);
-        let monitoring = config.monitoring;
-        let url = config.direct_url;
+        let monitoring = config.monitoring.clone();
+        let url = config.direct_url.clone();
         let hosts: Vec<String> = url.hosts().iter().map(ToString::to_string).collect();
         Ok(Ground {
             place: format!("{}/{}", hosts.join(","), url.database()),
@@ -58,6 +59,7 @@ impl Ground {
             url,
             open,
             monitoring,
+            config,
         })
     }
 
@@ -131,6 +133,9 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
     if let Some(cron) = &schedules.expire {
         jobs.push(leased(ground, job(ground, "expire", cron, |ground, _| expire(ground)), None));
     }
+    if let Some(cron) = &ground.config.partitions.schedule {
+        jobs.push(job(ground, "partitions", cron, |ground, _| partitions(ground)));
+    }
     Ok(jobs)
 }
 
@@ -177,6 +182,16 @@ fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
         Some(kind) => lease.taking(kind),
         None => lease,
     }))
+}
+
+/// One maintainer at a time, by a lock of the database: the upkeep itself takes it.
+async fn partitions(ground: Arc<Ground>) -> Result<String, CliError> {
+    let Some(keeper) = db_platform::partitions_of(&ground.config.partitions)? else {
+        return Err(CliError::NoPolicy);
+    };
+    let report = keeper.apply(&mut connect::connect_for_copy(&ground.config).await?).await?;
+    let is_well = report.is_well();
+    if is_well { Ok(report.summary()) } else { Err(CliError::Upkeep(report.summary())) }
 }
 
 async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {

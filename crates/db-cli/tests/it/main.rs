@@ -17,6 +17,7 @@ mod migrate;
 mod moving;
 mod observing;
 mod operations;
+mod partitions;
 mod program;
 mod run;
 mod seeds;

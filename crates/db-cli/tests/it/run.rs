@@ -23,6 +23,7 @@ const OURS: &[&str] = &[
     "DASHBOARD_",
     "REPORT_",
     "SEED_",
+    "PARTITION",
 ];
 
 #[derive(QueryableByName)]

@@ -96,6 +96,10 @@ impl Db {
             .chain(parts);
         #[cfg(feature = "collector")]
         let parts = super::collected::parts(&config.monitoring, &watched, look_at_pools(&watched), parts);
+        #[cfg(feature = "maintenance")]
+        let upkeep = crate::partition_upkeep::Upkeep::of(&config)?;
+        #[cfg(feature = "maintenance")]
+        let parts = parts.into_iter().chain(upkeep.part(&config.partitions));
         #[cfg(feature = "monitoring")]
         let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
         let parts = crate::commit_markers::part(&config.retry).into_iter().chain(parts);
@@ -183,6 +187,8 @@ impl Db {
             direct: direct_again,
             #[cfg(feature = "migrations")]
             ledger_schema: config.ledger_schema.map(Into::into),
+            #[cfg(feature = "maintenance")]
+            upkeep,
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: config.url.database().into(),
             #[cfg(feature = "cache")]

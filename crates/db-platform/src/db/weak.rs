@@ -46,6 +46,8 @@ impl Db {
         let direct = self.direct.clone();
         #[cfg(feature = "migrations")]
         let ledger_schema = self.ledger_schema.clone();
+        #[cfg(feature = "maintenance")]
+        let upkeep = self.upkeep.clone();
         #[cfg(all(feature = "monitoring", feature = "otel"))]
         let namespace = Arc::clone(&self.namespace);
         let rest = move |router, parts, breakers| Db {
@@ -71,6 +73,8 @@ impl Db {
             direct: direct.clone(),
             #[cfg(feature = "migrations")]
             ledger_schema: ledger_schema.clone(),
+            #[cfg(feature = "maintenance")]
+            upkeep: upkeep.clone(),
             #[cfg(all(feature = "monitoring", feature = "otel"))]
             namespace: Arc::clone(&namespace),
         };

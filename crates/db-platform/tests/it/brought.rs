@@ -209,14 +209,17 @@ fn what_is_not_there_yet_and_what_others_read() {
         let row = format!("| `{name}` | ");
         assert!(db_platform::configuration_page().contains(&row), "the page says what {name} is called here");
     }
-    for (name, value) in [
-        ("DB_QUERY_ANALYSIS", "true"),
-        ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true"),
-        ("PARTITIONING_ENABLED", "true"),
-        ("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *"),
-    ] {
+    for (name, value) in [("DB_QUERY_ANALYSIS", "true"), ("DB_ENABLE_PERFORMANCE_INSIGHTS", "true")] {
         one(name, value, &Warned(&format!("{name} is not read: ")));
     }
+}
+
+#[test]
+fn what_partitions_are_kept_by() {
+    one("PARTITIONING_ENABLED", "true", &Taken(|config| config.partitions.schedule.is_none()));
+    let vain = Warned("PARTITION_MAINTENANCE_SCHEDULE is set in vain: PARTITION_POLICY names no policy");
+    one("PARTITION_MAINTENANCE_SCHEDULE", "0 2 * * *", &vain);
+    one("PARTITION_POLICY", "p.toml", &Taken(|config| config.partitions.schedule.is_some()));
 }
 
 /// `Db` does not read them and `dbctl` does, so they are known names, and no warning.

@@ -72,7 +72,7 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 117] = [
+const NEWER: [&str; 121] = [
     "METRICS_RETENTION_DAYS",
     "MONITORING_INTERVAL",
     "MONITORING_ENABLED",
@@ -190,10 +190,14 @@ const NEWER: [&str; 117] = [
     "CACHE_ENABLE_WARMING",
     "CACHE_SAMPLE_ONE_IN",
     "CACHE_REDIS_BUDGET",
+    "PARTITIONING_ENABLED",
+    "PARTITION_POLICY",
+    "PARTITION_MAINTENANCE_SCHEDULE",
+    "PARTITION_ARCHIVE_DIR",
 ];
 
 /// As [`NEWER`], of those that are not read and said so.
-const NEWER_ELSEWHERE: [&str; 28] = [
+const NEWER_ELSEWHERE: [&str; 26] = [
     "S3_RETENTION_PERIOD",
     "S3_RETENTION_MODE",
     "NODE_ENV",
@@ -217,8 +221,6 @@ const NEWER_ELSEWHERE: [&str; 28] = [
     "PGSSLMAXPROTOCOLVERSION",
     "PGKRBSRVNAME",
     "PGGSSLIB",
-    "PARTITIONING_ENABLED",
-    "PARTITION_MAINTENANCE_SCHEDULE",
     "BACKUP_PASSPHRASE",
     "SLACK_WEBHOOK_URL",
     "DISCORD_WEBHOOK_URL",

@@ -15,6 +15,7 @@ mod guarded;
 mod leaks;
 mod loads;
 mod log;
+mod maintained;
 mod markers;
 mod metrics;
 mod migrating;
