@@ -61,7 +61,7 @@ async fn write(url: String, [insert, update, delete]: [String; 3], end: Arc<Atom
         }
         seen.worst = seen.worst.max(began.elapsed());
         let Some(last) = seen.there.last().copied() else { continue };
-        let goes = seen.statements % 10 == 0;
+        let goes = seen.statements.is_multiple_of(10);
         for (statement, id) in [(&update, last), (&delete, last)].into_iter().take(1 + usize::from(goes)) {
             let began = Instant::now();
             match client.execute(statement, &[&id]).await {

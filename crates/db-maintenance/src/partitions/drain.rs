@@ -122,11 +122,10 @@ pub(crate) async fn look(
             }
         }
     }
-    let why = match () {
-        () if found.drains.is_empty() => return Ok(found),
-        () => refusal(session, asked).await?,
-    };
-    if let Some(why) = why {
+    if found.drains.is_empty() {
+        return Ok(found);
+    }
+    if let Some(why) = refusal(session, asked).await? {
         let rows: i64 = found.drains.iter().map(|(.., rows)| rows).sum();
         found.notes.push(format!("{rows} rows of the default partition are not moved: {why}"));
         found.drains.clear();
