@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::migrations::{
-    Accept, Imported, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step, import,
+    Accept, Imported, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step, Until,
+    Version, import,
 };
 use diesel_async::AsyncPgConnection;
 use serde_json::{Value, json};
@@ -41,10 +42,15 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             let status = migrator.status(&mut conn).await?;
             say::result(json, &say::coloured(&status.to_string()), &status_value(&status));
         }
-        Migrate::Apply { source, .. } => {
+        Migrate::Apply { source, to, steps, .. } => {
+            let until = match (to, steps) {
+                (Some(version), _) => Until::Version(Version::of(&version)),
+                (None, Some(steps)) => Until::Steps(steps as usize),
+                (None, None) => Until::All,
+            };
             let (migrator, mut conn) = open(&source, accept, options).await?;
             let mut progress = Progress::of(names(&migrator, &mut conn).await);
-            let steps = migrator.apply(&mut conn, |step| progress.done(step)).await;
+            let steps = migrator.apply_until(&mut conn, &until, |step| progress.done(step)).await;
             progress.finish();
             print_steps(json, &steps?);
         }

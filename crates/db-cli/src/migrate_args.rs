@@ -21,6 +21,12 @@ pub(crate) enum Migrate {
     Apply {
         #[command(flatten)]
         source: Source,
+        /// No further than this version. Repeatable migrations wait for a run that applies everything.
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+        /// No more than so many.
+        #[arg(long, value_name = "N", conflicts_with = "to", value_parser = clap::value_parser!(u32).range(1..))]
+        steps: Option<u32>,
         #[command(flatten)]
         policy: Policy,
     },

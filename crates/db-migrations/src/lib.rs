@@ -35,7 +35,7 @@ pub use embed::Embedded;
 pub use error::MigrationError;
 pub use import::{Imported, import};
 pub use layout::Layout;
-pub use migrator::{Migrator, MigratorConfig, Step};
+pub use migrator::{Migrator, MigratorConfig, Step, Until};
 pub use plan::{Plan, Planned, PlannedStatement};
 pub use policy::Accept;
 pub use repair::Repaired;

@@ -74,6 +74,33 @@ pub struct Step {
     pub elapsed: Duration,
 }
 
+/// How far [`Migrator::apply_until`] goes. Repeatable migrations wait for a run that applies everything.
+///
+/// ```
+/// use db_migrations::{Until, Version};
+/// let until = Until::Version(Version::of("2026-11-02-090000"));
+/// assert_ne!(until, Until::All);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Until {
+    /// Everything that is pending.
+    All,
+    /// Up to this version, which is the last to run.
+    Version(Version),
+    /// So many migrations.
+    Steps(usize),
+}
+
+impl Until {
+    fn reaches(&self, place: usize, version: &Version) -> bool {
+        match self {
+            Until::All => true,
+            Until::Version(newest) => version <= newest,
+            Until::Steps(count) => place < *count && !version.is_repeatable(),
+        }
+    }
+}
+
 /// Runs the migrations of one directory.
 #[derive(Debug, Clone)]
 pub struct Migrator {
@@ -137,9 +164,28 @@ impl Migrator {
         conn: &mut AsyncPgConnection,
         on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
+        self.apply_until(conn, &Until::All, on_step).await
+    }
+
+    /// As [`Migrator::apply`], and no further than that.
+    ///
+    /// # Errors
+    /// As [`Migrator::apply`], and [`MigrationError::NoSuchVersion`].
+    ///
+    /// # Cancel safety
+    /// As [`Migrator::apply`].
+    pub async fn apply_until(
+        &self,
+        conn: &mut AsyncPgConnection,
+        until: &Until,
+        on_step: impl FnMut(&Step) + Send,
+    ) -> Result<Vec<Step>, MigrationError> {
+        if let Until::Version(newest) = until {
+            self.named(newest.as_str())?;
+        }
         let Some((mut runner, state)) = self.lock(conn, Need::Pending).await? else { return Ok(Vec::new()) };
         let result = match policy::check(&self.migrations, &state, self.config.accept) {
-            Ok(()) => self.apply_pending(&mut runner, &state, on_step).await,
+            Ok(()) => self.apply_pending(&mut runner, &state, until, on_step).await,
             Err(error) => Err(error),
         };
         runner.unlock().await;
@@ -203,13 +249,19 @@ impl Migrator {
         &self,
         runner: &mut Runner<'_>,
         state: &State,
+        until: &Until,
         mut on_step: impl FnMut(&Step) + Send,
     ) -> Result<Vec<Step>, MigrationError> {
         let mut steps = Vec::new();
         let plan = Plan::of(&self.migrations, state);
         warn_of_order(&plan);
         let undos = plan.unfinished_undo.iter().map(|version| (version, Direction::Down));
-        let todo = undos.chain(plan.pending.iter().map(|planned| (&planned.version, Direction::Up)));
+        let pending = plan
+            .pending
+            .iter()
+            .enumerate()
+            .filter(|(place, planned)| until.reaches(*place, &planned.version));
+        let todo = undos.chain(pending.map(|(_, planned)| (&planned.version, Direction::Up)));
         for (version, direction) in todo {
             let Some(migration) = self.migrations.get(version) else { continue };
             let cut_off = state.cut_off(version).filter(|cut_off| cut_off.direction == direction);

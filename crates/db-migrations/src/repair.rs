@@ -5,7 +5,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 use crate::error::MigrationError;
 use crate::ledger::{State, UnderWay};
-use crate::migrator::{Migrator, Need, Step};
+use crate::migrator::{Migrator, Need, Step, Until};
 use crate::run::{Direction, Runner};
 use crate::segments::{hash_of, segments};
 use crate::source::{Migration, Version};
@@ -150,12 +150,12 @@ impl Migrator {
             None => return Err(MigrationError::ResetNowhere),
         }
         let Some((mut runner, state)) = self.lock(conn, Need::Empty).await? else { return Ok(Vec::new()) };
-        let result = self.apply_pending(&mut runner, &state, on_step).await;
+        let result = self.apply_pending(&mut runner, &state, &Until::All, on_step).await;
         runner.unlock().await;
         result
     }
 
-    fn named(&self, version: &str) -> Result<&Migration, MigrationError> {
+    pub(crate) fn named(&self, version: &str) -> Result<&Migration, MigrationError> {
         let plain = version.replace('-', "");
         let found = self.migrations.iter().find(|one| one.version.as_str() == plain || one.label() == plain);
         found.ok_or_else(|| MigrationError::NoSuchVersion { version: version.to_owned() })

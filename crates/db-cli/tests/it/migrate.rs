@@ -346,3 +346,30 @@ async fn the_newest_is_undone_first_whatever_the_length_of_its_version() {
     conn.batch_execute("SELECT FROM two").await.unwrap();
     conn.batch_execute("SELECT FROM ten").await.unwrap_err();
 }
+
+#[tokio::test]
+async fn an_apply_stops_where_it_is_told_to() {
+    let database = TestDatabase::empty().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let view = ("R__view.sql", "CREATE OR REPLACE VIEW all_of_four AS SELECT FROM four");
+    let tables = ["1_one", "2_two", "3_three", "4_four"].map(|name| {
+        let table = name.split_once('_').unwrap().1;
+        (format!("{name}/up.sql"), format!("CREATE TABLE {table} ()"))
+    });
+    let mut files: Vec<(&str, &str)> =
+        tables.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    files.push(view);
+    write(directory.path(), &files);
+    let dir = directory.path().to_str().unwrap();
+    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
+    let apply =
+        async |limit: &[&str]| dbctl(&at, &[&["migrate", "apply", "--dir", dir], limit].concat()).await;
+    assert_eq!(apply(&["--steps", "1"]).await.out, "1 applied\n");
+    assert_eq!(apply(&["--to", "3"]).await.out, "2 applied\n");
+    assert_eq!(apply(&["--to", "3"]).await.out, "nothing to do\n");
+    let unknown = apply(&["--to", "7"]).await;
+    assert!(unknown.code == Some(1) && unknown.err.contains('7'), "{}", unknown.err);
+    assert_eq!(apply(&["--to", "3", "--steps", "1"]).await.code, Some(2));
+    assert_eq!(apply(&["--steps", "5"]).await.out, "1 applied\n");
+    assert_eq!(apply(&[]).await.out, "1 applied\n");
+}
