@@ -1,12 +1,14 @@
 //! A plain table becomes a partitioned one under load, and whoever converts it is killed.
 
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use db_maintenance::partitions::{Conversion, Every};
 use db_testkit::TestDatabase;
 use db_testkit::claims::{Figure, Size};
 use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::block_on;
 use crate::database::connect;
@@ -61,8 +63,7 @@ async fn converted(rows: u32) -> Figure {
         "UPDATE public.orders SET note = 'seen' WHERE id = $1",
         "DELETE FROM public.orders WHERE id = $1",
     );
-    let url = database.url().to_owned();
-    let (killed, exclusive) = tokio::task::spawn_blocking(move || kill_until_done(&url)).await.unwrap();
+    let (killed, exclusive) = kill_until_done(database.url()).await;
     let seen = load.end().await;
     let sql = "SELECT id FROM orders WHERE customer = -1 ORDER BY id";
     let there: Vec<i64> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
@@ -85,31 +86,23 @@ async fn converted(rows: u32) -> Figure {
 }
 
 /// Starts the conversion as a process of its own, kills it a little later each time, until one gets through.
-fn kill_until_done(url: &str) -> (u32, Duration) {
+async fn kill_until_done(url: &str) -> (u32, Duration) {
     let program = std::env::current_exe().unwrap();
     let (mut killed, mut lives) = (0, Duration::from_millis(30));
     loop {
-        let mut child = Command::new(&program).args([CHILD, url]).stdout(Stdio::piped()).spawn().unwrap();
-        let began = Instant::now();
-        let mut ended = None;
-        while began.elapsed() < lives && ended.is_none() {
-            ended = child.try_wait().unwrap();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if ended.is_none() {
-            // SIGKILL.
-            child.kill().unwrap();
-            child.wait().unwrap();
+        let mut command = Command::new(&program);
+        let child = command.args([CHILD, url]).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        // Dropping what waits for it sends SIGKILL.
+        let Ok(output) = timeout(lives, child.wait_with_output()).await else {
             killed += 1;
             lives = lives.mul_f64(1.7).min(Duration::from_secs(120));
             continue;
-        }
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
+        };
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
         match said.trim().parse() {
             Ok(micros) => return (killed, Duration::from_micros(micros)),
             // The server notices within a second that the one before is gone.
-            Err(_) if said.contains("another maintainer") => std::thread::sleep(Duration::from_millis(100)),
+            Err(_) if said.contains("another maintainer") => {}
             Err(_) => panic!("{said}"),
         }
     }

@@ -8,8 +8,11 @@ use serde_json::json;
 use crate::attacks;
 use crate::block_on;
 
+/// What an attack is called, and whether it is repelled.
+type Attack = (&'static str, fn() -> bool);
+
 pub(crate) fn measure(_: Size) -> Figure {
-    let all: [(&str, fn() -> bool); 7] = [
+    let all: [Attack; 7] = [
         ("names as SQL", || stands(attacks::names_are_never_sql())),
         ("template tables", || stands(attacks::a_table_of_another_role_is_no_template())),
         ("functions on the path", || stands(attacks::functions_and_operators_on_the_path_are_not_run())),

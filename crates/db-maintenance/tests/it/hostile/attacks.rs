@@ -169,7 +169,7 @@ pub(crate) async fn what_is_made_belongs_to_the_owner_and_squatted_names_are_lef
         ON i.inhrelid = c.oid WHERE i.inhparent = 'app.events'::regclass",
     )
     .await;
-    assert_eq!(owners, [roles.owner.clone()]);
+    assert_eq!(owners, [roles.owner.as_str()]);
     assert_eq!(texts(&admin, "SELECT who FROM app.loot").await, Vec::<String>::new());
     // A superuser does not work on tables of a role that is not named.
     let mut superuser = connect(database.url()).await;
