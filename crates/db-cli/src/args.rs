@@ -166,6 +166,9 @@ pub(crate) enum Command {
     /// Judges each trace by the code that a service runs, and needs no database. With --json it prints
     /// [{"id", "label": "n+1|loop_write|duplicate|ok", "findings"}].
     Repeats(Repeats),
+    /// What the database holds: tables, columns, indexes, constraints, relations, sizes.
+    #[command(subcommand)]
+    Schema(Schema),
     /// Print the completions for a shell.
     Completions {
         /// The shell.
@@ -201,6 +204,19 @@ pub(crate) struct Repeats {
     /// End with exit status 3 where something is repeated.
     #[arg(long)]
     pub(crate) exit_code: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Schema {
+    /// Print all tables with their columns, indexes, constraints and sizes, and what refers to what.
+    ///
+    /// Reads the catalogue only, and no row. With --json it prints {"database", "server_version", "tables":
+    /// [{"schema", "name", "kind", "columns", "indexes", "constraints", "sizes", …}], "relations"}.
+    Show {
+        /// Only this table; its schema may stand before it.
+        #[arg(long, value_name = "NAME")]
+        table: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]

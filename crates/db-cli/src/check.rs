@@ -56,6 +56,23 @@ pub(crate) async fn run(command: Check, options: &Options) -> Result<ExitCode, C
     Ok(verdict(report.summary.passes && past.is_none_or(|past| past.edited.is_empty())))
 }
 
+/// Checks these versions of a directory on a throw-away server, on top of all others.
+pub(crate) async fn of_versions(
+    directory: &Path,
+    only: Vec<String>,
+    major: Option<u16>,
+) -> Result<CheckReport, CliError> {
+    let migrations = Migrations::read(directory)?;
+    let server = Server::throw_away(major).await?;
+    let config = CheckConfig { only, ..CheckConfig::default() };
+    Ok(check::check(&server, &migrations, &config, |_| {}).await?)
+}
+
+/// What a check found, for people.
+pub(crate) fn human(report: &CheckReport) -> String {
+    say::coloured(&check::human(report))
+}
+
 fn config(command: &Check, migrations: &Migrations, past: Option<&Past>) -> Result<CheckConfig, CliError> {
     let plain = |version: &String| version.replace('-', "");
     let seed =

@@ -52,6 +52,18 @@ pub(crate) enum CliError {
     Plan { path: PathBuf, source: insight::NotAPlan },
     #[error("{path}: {source}", path = path.display())]
     Workload { path: PathBuf, source: insight::indexes::InvalidWorkload },
+    #[error("{path}: {source}", path = path.display())]
+    Accepted { path: PathBuf, source: insight::indexes::InvalidAdvice },
+    #[error("nothing of the advice is left to apply: --only names {named}, and it has {known}")]
+    NothingAccepted { named: String, known: String },
+    #[error(
+        "there is no workload: name a file with --workload, or load pg_stat_statements (`dbctl monitor setup` says how)"
+    )]
+    NoStatements,
+    #[error(transparent)]
+    Introspect(#[from] insight::introspect::IntrospectError),
+    #[error("there is no table {name:?}")]
+    NoTable { name: String },
     #[error(transparent)]
     Advice(#[from] insight::indexes::AdviceError),
     #[error(transparent)]

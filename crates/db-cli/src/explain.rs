@@ -19,10 +19,19 @@ pub(crate) async fn run(command: &Explain, options: &Options) -> Result<ExitCode
         Some(sql) => on_database(sql, command, options).await?,
         None => stored(command, options).await?,
     };
-    say::result(options.json, text(&plan, &tips).trim_end(), &json!({ "tips": tips }));
+    let mut shown = text(&plan, &tips);
+    if !plan.is_analyzed() {
+        shown += NOT_MEASURED;
+    }
+    say::result(options.json, shown.trim_end(), &json!({ "tips": tips, "measured": plan.is_analyzed() }));
     let is_found = tips.iter().any(|tip| tip.severity > Severity::Info);
     Ok(if is_found && command.exit_code { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
+
+/// What a plan that did not run cannot say.
+const NOT_MEASURED: &str = "nothing was run: these are estimates. --analyze runs the statement, in a read-only \
+    transaction, and adds what was wrong in them: times, rows that were dropped, sorts and hashes on disk, wrong \
+    estimates, workers, and reads\n";
 
 /// A stored plan, judged alone or with the catalogue.
 async fn stored(command: &Explain, options: &Options) -> Result<(Plan, Vec<Tip>), CliError> {

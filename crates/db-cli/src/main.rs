@@ -7,6 +7,7 @@ mod advise_args;
 mod agent;
 mod agent_args;
 mod alerts;
+mod apply_advice;
 mod args;
 mod ask;
 mod audit;
@@ -45,6 +46,7 @@ mod repeats;
 mod report;
 mod repository;
 mod say;
+mod schema;
 mod seed;
 mod seed_args;
 mod serve;
@@ -123,6 +125,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Cache(command) => cache::run(command, &args.options).await,
         Command::Explain(command) => explain::run(&command, &args.options).await,
         Command::Advise(command) => advise::run(command, &args.options).await,
+        Command::Schema(command) => schema::run(command, &args.options).await,
         Command::Repeats(command) => repeats::run(&command, &args.options),
         Command::Stats(command) => stats::run(command, &args.options).await,
         Command::Report(command) => report::run(command, &args.options).await,

@@ -41,8 +41,10 @@ pub(crate) async fn run(
             files.map(str::to_owned)
         }
     };
-    let path = write(directory, name, files)?;
-    let shown = path.display().to_string();
+    let [up, down] = files;
+    let migration = NewMigration { name: name.to_owned(), up, down, metadata: String::new() };
+    let paths = write_all(directory, &[migration])?;
+    let shown = paths.iter().map(|path| path.display().to_string()).collect::<String>();
     say::result(options.json, &shown, &json!({ "path": shown }));
     Ok(ExitCode::SUCCESS)
 }
@@ -72,20 +74,42 @@ async fn from_schema(file: &Path, options: &Options) -> Result<[String; 2], CliE
     Ok([migration.up, migration.down])
 }
 
-/// Writes the files of a migration that comes after all others.
-fn write(directory: &Path, name: &str, files: [String; 2]) -> Result<PathBuf, CliError> {
+/// A migration to write.
+pub(crate) struct NewMigration {
+    pub(crate) name: String,
+    pub(crate) up: String,
+    pub(crate) down: String,
+    /// Empty: no such file.
+    pub(crate) metadata: String,
+}
+
+/// Writes migrations that come after all others, in this order; the directories.
+pub(crate) fn write_all(directory: &Path, migrations: &[NewMigration]) -> Result<Vec<PathBuf>, CliError> {
     fs::create_dir_all(directory).map_err(CliError::file(directory))?;
-    let version = Utc::now().format("%Y-%m-%d-%H%M%S").to_string();
     let newest = Migrations::read(directory)?.iter().last().map(|newest| newest.version.clone());
-    if let Some(newest) = newest.filter(|newest| *newest >= Version::of(&version)) {
-        let migration = format!("{version}_{name}");
-        return Err(MigrationError::OutOfOrder { migration, newest }.into());
+    let mut at = Utc::now();
+    let mut paths = Vec::new();
+    for migration in migrations {
+        let version = at.format("%Y-%m-%d-%H%M%S").to_string();
+        // Two of one second would have one version.
+        at += chrono::TimeDelta::seconds(1);
+        let name = &migration.name;
+        if let Some(newest) = newest.as_ref().filter(|newest| **newest >= Version::of(&version)) {
+            let migration = format!("{version}_{name}");
+            return Err(MigrationError::OutOfOrder { migration, newest: newest.clone() }.into());
+        }
+        let path = directory.join(format!("{version}_{name}"));
+        fs::create_dir(&path).map_err(CliError::file(&path))?;
+        let files = [
+            ("up.sql", &migration.up),
+            ("down.sql", &migration.down),
+            ("metadata.toml", &migration.metadata),
+        ];
+        for (file, text) in files.into_iter().filter(|(_, text)| !text.is_empty()) {
+            let file = path.join(file);
+            fs::write(&file, text).map_err(CliError::file(&file))?;
+        }
+        paths.push(path);
     }
-    let path = directory.join(format!("{version}_{name}"));
-    fs::create_dir(&path).map_err(CliError::file(&path))?;
-    for (file, text) in ["up.sql", "down.sql"].iter().zip(files) {
-        let file = path.join(file);
-        fs::write(&file, text).map_err(CliError::file(&file))?;
-    }
-    Ok(path)
+    Ok(paths)
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// Written by an author who had not read the advisor, and frozen before it ran.
 const SCHEMA: &str = include_str!("star/schema.sql");
-const WORKLOAD: &str = include_str!("star/workload.json");
+pub(crate) const WORKLOAD: &str = include_str!("star/workload.json");
 
 /// How many keys an index of the search has at most, and how many one has that holds further columns.
 const MOST_KEYS: usize = 3;
@@ -61,7 +61,7 @@ struct Made {
 }
 
 /// A statement with its values in it.
-struct Statement {
+pub(crate) struct Statement {
     id: String,
     sql: String,
     calls: f64,
@@ -79,12 +79,18 @@ struct Candidate {
     costs: BTreeMap<usize, f64>,
 }
 
+/// The star schema, in the session's search path.
+pub(crate) async fn make(conn: &mut AsyncPgConnection) {
+    for statements in
+        ["DROP SCHEMA IF EXISTS star CASCADE", SCHEMA, "SET search_path = star", "VACUUM ANALYZE"]
+    {
+        conn.batch_execute(statements).await.unwrap();
+    }
+}
+
 pub(crate) async fn compare(cluster: &Cluster, prove: Prove) -> Compared {
     let mut conn = cluster.connect(0).await.unwrap();
-    conn.batch_execute("DROP SCHEMA IF EXISTS star CASCADE").await.unwrap();
-    conn.batch_execute(SCHEMA).await.unwrap();
-    conn.batch_execute("SET search_path = star").await.unwrap();
-    conn.batch_execute("VACUUM ANALYZE").await.unwrap();
+    make(&mut conn).await;
     let workload = read_workload(WORKLOAD).unwrap();
     let statements: Vec<Statement> = workload.iter().map(statement).collect();
     let advice =
@@ -130,7 +136,7 @@ fn words(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map(str::to_owned).collect()
 }
 
-fn statement(query: &Query) -> Statement {
+pub(crate) fn statement(query: &Query) -> Statement {
     let mut sql = query.sql.clone();
     for (at, value) in query.params.iter().enumerate().rev() {
         sql = sql.replace(&format!("${}", at + 1), value);
@@ -145,7 +151,7 @@ async fn cost(conn: &mut AsyncPgConnection, statement: &Statement) -> f64 {
     answer.plan[0]["Plan"]["Total Cost"].as_f64().unwrap() * statement.calls
 }
 
-async fn costs(conn: &mut AsyncPgConnection, statements: &[Statement]) -> Vec<f64> {
+pub(crate) async fn costs(conn: &mut AsyncPgConnection, statements: &[Statement]) -> Vec<f64> {
     let mut all = Vec::new();
     for one in statements {
         all.push(cost(conn, one).await);
@@ -171,8 +177,9 @@ async fn show(conn: &mut AsyncPgConnection, oid: i64, is_shown: bool) {
     conn.batch_execute(&update).await.unwrap();
 }
 
-/// Every B-tree of up to three of the columns that a statement names behind FROM, in each order, also with the
-/// other columns that it reads of the table; without those that change no statement's cost when they are alone.
+/// Every B-tree of up to three of the columns that a statement names behind FROM, in each order, also with
+/// the other columns that it reads of the table; without those that change no statement's cost when they
+/// are alone.
 async fn candidates(
     conn: &mut AsyncPgConnection,
     statements: &[Statement],

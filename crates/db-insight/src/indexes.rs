@@ -11,11 +11,15 @@ mod cost;
 mod drops;
 mod evaluate;
 mod expression;
+mod kind;
 mod plan;
+mod promise;
 mod proof;
 mod select;
 mod session;
 mod spec;
+mod statements;
+mod statistics;
 mod suggestion;
 mod widen;
 mod workload;
@@ -32,6 +36,10 @@ use select::Selector;
 use session::Session;
 
 pub use drops::{Drop, YOUNGEST_WINDOW_DAYS};
+pub use kind::IndexKind;
+pub use promise::{InvalidAdvice, KEPT_WITHIN, Outcome, Promised, Verdict, compare, read_advice};
+pub use statements::statements_of_server;
+pub use statistics::StatisticsAdvice;
 pub use suggestion::{Migration, Suggestion};
 pub use workload::{InvalidWorkload, Query, read_workload};
 
@@ -72,6 +80,9 @@ pub struct AdviceConfig {
     /// How long [`Prove::Build`] may build. What is not proven by then is advised by the model, and a note says which
     /// statements those are.
     pub build_within: Duration,
+    /// Whether a sample of the tables, about 30,000 rows of each, is read to see where the planner's
+    /// expectations are wrong: that is how statistics are advised.
+    pub sample: bool,
 }
 
 impl Default for AdviceConfig {
@@ -83,6 +94,7 @@ impl Default for AdviceConfig {
             prove: Prove::Auto,
             largest_copy: 2 << 30,
             build_within: Duration::from_secs(60),
+            sample: false,
         }
     }
 }
@@ -93,6 +105,8 @@ impl Default for AdviceConfig {
 pub struct Advice {
     /// Indexes to make.
     pub suggestions: Vec<Suggestion>,
+    /// Statistics to make, where [`sample`](AdviceConfig::sample) allowed to look.
+    pub statistics: Vec<StatisticsAdvice>,
     /// The names of indexes to drop.
     pub drop: Vec<String>,
     /// Why they can be dropped.
@@ -190,6 +204,16 @@ async fn advise_in(
     let mut selector = Selector::new(catalog, config);
     for query in workload {
         selector.read(session, query, &mut advice.notes).await;
+    }
+    if config.sample {
+        for (query, reading) in &selector.read {
+            for found in statistics::of_statement(session, catalog, query, reading).await? {
+                // One is enough for all statements that want the same.
+                if advice.statistics.iter().all(|known| known.statistics != found.statistics) {
+                    advice.statistics.push(found);
+                }
+            }
+        }
     }
     prover.begin();
     let result = selector.choose(session, &mut prover, &mut advice).await;

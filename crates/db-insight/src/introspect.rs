@@ -1,7 +1,9 @@
-//! Reads what a database holds: tables, columns, indexes, constraints, relations and sizes, as one typed value.
+//! Reads what a database holds: tables, columns, indexes, constraints, relations and sizes, as one typed
+//! value.
 //!
-//! It is what the catalogue says, not what a service's `schema.rs` says (`db-migrations` reads that), and it keeps
-//! definitions as the server prints them. Tables of extensions are left out, and so are temporary ones.
+//! It is what the catalogue says, not what a service's `schema.rs` says (`db-migrations` reads that), and
+//! it keeps definitions as the server prints them. Tables of extensions are left out, and so are temporary
+//! ones.
 
 mod catalog;
 
@@ -39,7 +41,8 @@ pub struct Introspection {
 /// A table, or what is read like one.
 ///
 /// ```no_run
-/// # async fn show(conn: &mut diesel_async::AsyncPgConnection) -> Result<(), db_insight::introspect::IntrospectError> {
+/// # async fn show(conn: &mut diesel_async::AsyncPgConnection) -> Result<(),
+/// db_insight::introspect::IntrospectError> {
 /// for table in db_insight::introspect::introspect(conn).await?.tables {
 ///     println!("{}.{}: {} bytes", table.schema, table.name, table.sizes.total);
 /// }
@@ -203,7 +206,8 @@ pub struct Relation {
     pub referenced_table: String,
     /// Its columns.
     pub referenced_columns: Vec<String>,
-    /// What happens when the row that is referred to goes: `no action`, `restrict`, `cascade`, `set null`, `set default`.
+    /// What happens when the row that is referred to goes: `no action`, `restrict`, `cascade`, `set null`,
+    /// `set default`.
     pub on_delete: String,
     /// And when its key changes.
     pub on_update: String,
@@ -236,7 +240,8 @@ struct Row {
     json: String,
 }
 
-/// Reads what the database holds. It takes no lock but for the moment in which a size is read, and changes nothing.
+/// Reads what the database holds. It takes no lock but for the moment in which a size is read, and changes
+/// nothing.
 ///
 /// ```no_run
 /// # async fn show(conn: &mut diesel_async::AsyncPgConnection) -> Result<(), Box<dyn std::error::Error>> {

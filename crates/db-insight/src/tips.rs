@@ -4,6 +4,7 @@ mod catalog;
 mod code;
 mod estimates;
 mod execution;
+mod expected;
 mod expressions;
 mod filters;
 mod joins;
@@ -83,6 +84,7 @@ pub fn tips_with(plan: &Plan, catalog: &Catalog) -> Vec<Tip> {
     partitions::find(&view, &mut tips);
     execution::find(&view, &mut tips);
     triggers::find(&view, &mut tips);
+    expected::find(&view, &mut tips);
     let mut tips = partitions::merged(&view, tips);
     tips.sort_by(|a: &Tip, b: &Tip| b.severity.cmp(&a.severity).then(b.ms.total_cmp(&a.ms)));
     tips

@@ -49,6 +49,13 @@ async fn a_statement_is_explained_on_the_database_and_measured_only_where_asked(
         generic.out,
         generic.err
     );
+    // What can be known without running it is told, and what would come besides.
+    assert!(generic.out.contains("info: seq_scan_filter_removes_most"), "{}", generic.out);
+    assert!(
+        generic.out.contains("ON big (customer_id)") && generic.out.contains("--analyze"),
+        "{}",
+        generic.out
+    );
     let measured = dbctl(&at, &["explain", "--sql", file, "--analyze", "--param", "17", "--json"]).await;
     let judged: Value = serde_json::from_str(&measured.out).unwrap();
     assert_eq!(judged["tips"][0]["code"], "seq_scan_filter_removes_most", "{}", measured.out);

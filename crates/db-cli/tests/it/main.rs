@@ -1,6 +1,7 @@
 //! `dbctl` as an operator runs it.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod advise;
 mod agent;
 mod backfill;
 mod backup;

@@ -17,6 +17,8 @@ pub(crate) struct Catalog {
     pub(crate) foreign_keys: Vec<ForeignKey>,
     /// Names of relations by schema, so that a new index collides with none.
     pub(crate) relations: BTreeMap<String, Vec<String>>,
+    /// Names of extended statistics by schema.
+    pub(crate) statistics: BTreeMap<String, Vec<String>>,
     /// Extensions that are there, with the schema that holds their operators, and those that could be had.
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) available: Vec<String>,
@@ -103,6 +105,9 @@ pub(crate) struct TableIndex {
     pub(crate) scans: f64,
     pub(crate) oid: i64,
     pub(crate) building: bool,
+    /// Of a partitioned index, the partitions that lack their part of it.
+    #[serde(default)]
+    pub(crate) missing: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -111,6 +116,8 @@ pub(crate) struct IndexKey {
     pub(crate) opclass: String,
     pub(crate) default_opclass: bool,
     pub(crate) collation: i64,
+    /// Whether it is in the order of the column's own collation.
+    pub(crate) own_collation: bool,
     pub(crate) options: i64,
 }
 
@@ -139,6 +146,11 @@ impl Catalog {
 
     pub(crate) fn by_oid(&self, oid: i64) -> Option<&Table> {
         self.tables.iter().find(|table| table.oid == oid)
+    }
+
+    /// The partitions of a table that hold rows.
+    pub(crate) fn leaves<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = &'a Table> {
+        self.tables.iter().filter(|one| one.root == Some(table.oid) && one.kind == "r")
     }
 
     /// The table to which an index on this one belongs: of a partition the whole.
@@ -194,8 +206,13 @@ idx AS (
     'partitioned', c.relkind = 'I' OR c.relispartition, 'predicate', pg_get_expr(i.indpred, i.indrelid),
     'bytes', pg_relation_size(c.oid), 'scans', coalesce(pg_stat_get_numscans(c.oid), 0),
     'building', EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid),
+    'missing', coalesce((SELECT json_agg(t.relid::text ORDER BY t.relid) FROM pg_partition_tree(i.indrelid) t
+      WHERE c.relkind = 'I' AND t.isleaf AND NOT EXISTS (SELECT FROM pg_partition_tree(c.oid) p
+        JOIN pg_index x ON x.indexrelid = p.relid AND x.indisvalid WHERE x.indrelid = t.relid)), '[]'),
     'keys', (SELECT json_agg(json_build_object('text', pg_get_indexdef(i.indexrelid, k, false),
         'opclass', o.opcname, 'default_opclass', o.opcdefault, 'collation', i.indcollation[k - 1]::int8,
+        'own_collation', i.indcollation[k - 1] = 0 OR NOT EXISTS (SELECT FROM pg_attribute a
+          WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[k - 1] AND a.attcollation <> i.indcollation[k - 1]),
         'options', i.indoption[k - 1]) ORDER BY k)
       FROM generate_series(1, i.indnkeyatts) k JOIN pg_opclass o ON o.oid = i.indclass[k - 1]),
     'include', coalesce((SELECT json_agg(pg_get_indexdef(i.indexrelid, k, false) ORDER BY k)
@@ -232,6 +249,8 @@ SELECT json_build_object(
   FROM pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0), '[]'),
 'relations', coalesce((SELECT json_object_agg(nspname, names) FROM (SELECT n.nspname, json_agg(c.relname) AS names
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' GROUP BY 1) x), '{}'),
+'statistics', coalesce((SELECT json_object_agg(nspname, names) FROM (SELECT n.nspname, json_agg(e.stxname) AS names
+  FROM pg_statistic_ext e JOIN pg_namespace n ON n.oid = e.stxnamespace GROUP BY 1) x), '{}'),
 'extensions', coalesce((SELECT json_object_agg(e.extname, n.nspname) FROM pg_extension e
   JOIN pg_namespace n ON n.oid = e.extnamespace), '{}'),
 'available', coalesce((SELECT json_agg(name) FROM pg_available_extensions

@@ -1,5 +1,6 @@
 //! Chooses for each statement the fewest and smallest indexes that save enough, and merges them across the workload.
 
+mod existing;
 mod record;
 mod weigh;
 
@@ -36,7 +37,7 @@ const WRITE_COST: f64 = 1.0;
 pub(crate) struct Selector<'a> {
     catalog: &'a Catalog,
     config: &'a AdviceConfig,
-    read: Vec<(Query, Reading)>,
+    pub(super) read: Vec<(Query, Reading)>,
     popular: HashMap<String, usize>,
     by_parameter: BTreeSet<String>,
     /// Whether an expression can be a key at all, by table and key.
@@ -295,17 +296,10 @@ impl<'a> Selector<'a> {
         };
         let found: Vec<_> = specs.iter().map(|spec| spec.existing(table, equal(spec))).collect();
         if found.iter().any(Option::is_none) {
-            return false;
+            return self.each_leaf_has_it(specs, table, &equal, query, notes);
         }
         for index in found.into_iter().flatten().filter(|index| !index.valid) {
-            let note = Note {
-                case: query.id.clone(),
-                code: "invalid_index",
-                message: format!(
-                    "{0} would serve it and is INVALID: REINDEX INDEX CONCURRENTLY {0}",
-                    index.shown
-                ),
-            };
+            let note = existing::unusable(query, index);
             if !notes.contains(&note) {
                 notes.push(note);
             }

@@ -172,6 +172,17 @@ impl<'a> Session<'a> {
         made
     }
 
+    /// The answer of a query that only reads; none where the server refuses it.
+    pub(crate) async fn asked<A>(&mut self, sql: &str) -> Option<A>
+    where
+        A: QueryableByName<diesel::pg::Pg> + Send + 'static,
+    {
+        self.mark().await;
+        let answer: Result<A, _> = diesel::sql_query(sql).get_result(&mut *self.conn).await;
+        self.back_if(answer.is_err()).await;
+        answer.ok()
+    }
+
     /// How many rows of a table the planner expects where a condition holds; none where it cannot say.
     pub(crate) async fn rows(&mut self, from: &str, condition: &str) -> Option<f64> {
         let sql = format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {from} WHERE {condition}");

@@ -52,7 +52,7 @@ impl Key {
             Some(opclass) => *opclass == other.opclass,
             None => other.default_opclass,
         };
-        bare(&self.sql) == bare(&other.text) && opclass && options == other.options
+        bare(&self.sql) == bare(&other.text) && opclass && other.own_collation && options == other.options
     }
 }
 
@@ -131,6 +131,22 @@ impl Spec {
     /// The valid index that serves the same, or the invalid one that would.
     pub(crate) fn existing<'a>(&self, table: &'a Table, equal: usize) -> Option<&'a TableIndex> {
         table.indexes.iter().find(|index| self.is_served_by(index, equal))
+    }
+
+    /// The valid index of a partition that can be attached to this one: its definition is the same.
+    pub(crate) fn same<'a>(&self, table: &'a Table) -> Option<&'a TableIndex> {
+        let is_same = |index: &TableIndex| {
+            let predicates = self.predicate.as_deref().map(bare) == index.predicate.as_deref().map(bare);
+            let include: Vec<String> = self.include.iter().map(|name| quoted(name)).collect();
+            index.method == self.method
+                && index.valid
+                && !index.partitioned
+                && predicates
+                && include == index.include
+                && index.keys.len() == self.keys.len()
+                && self.keys.iter().zip(&index.keys).all(|(key, other)| key.is(other, false))
+        };
+        table.indexes.iter().find(|index| is_same(index))
     }
 
     /// Whether an index does what this one would; the order of the first `equal` keys does not matter.

@@ -1,9 +1,10 @@
 //! A suggested index: its statement, its migration, what it gains and what it costs.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::catalog::{Catalog, Table};
+use super::kind::IndexKind;
 use super::spec::Spec;
 
 /// A suggested index for one statement of the workload.
@@ -12,6 +13,8 @@ use super::spec::Spec;
 pub struct Suggestion {
     /// The statement that it is for.
     pub case: Value,
+    /// What sort of index it is; docs/query-optimization.md explains each.
+    pub kind: IndexKind,
     /// The index as PostgreSQL prints it behind `ON`.
     pub index: String,
     /// The statement that makes it without blocking writers. For a partitioned table several, in their order.
@@ -34,8 +37,8 @@ pub struct Suggestion {
     pub migration: Migration,
 }
 
-/// A migration for one index.
-#[derive(Debug, Clone, Serialize)]
+/// A migration for one index, or for statistics.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Migration {
     /// What the directory is called, behind the time.
@@ -76,7 +79,7 @@ pub(crate) fn bytes(spec: &Spec, table: &Table, entries: f64) -> f64 {
 }
 
 /// The statements that make an index, and those that undo it.
-pub(crate) fn statements(spec: &Spec, table: &Table, name: &str) -> (String, String) {
+pub(crate) fn statements(spec: &Spec, table: &Table, name: &str, catalog: &Catalog) -> (String, String) {
     let definition = spec.definition(&table.shown);
     let quoted = super::expression::quoted(name);
     let qualified = match table.shown.rsplit_once('.') {
@@ -95,6 +98,11 @@ pub(crate) fn statements(spec: &Spec, table: &Table, name: &str) -> (String, Str
     // A partitioned table cannot have one concurrently: on the parent alone, on each leaf, then attached.
     let mut steps = vec![format!("CREATE INDEX {quoted} ON ONLY {definition}")];
     for (at, leaf) in table.leaves.iter().enumerate() {
+        let own = catalog.leaves(table).find(|one| one.shown == *leaf).and_then(|one| spec.same(one));
+        if let Some(own) = own {
+            steps.push(format!("ALTER INDEX {qualified} ATTACH PARTITION {}", own.shown));
+            continue;
+        }
         let mut stem = name.to_owned();
         stem.truncate(56);
         let of_leaf = super::expression::quoted(&format!("{stem}_{}", at + 1));
@@ -132,7 +140,9 @@ pub(crate) fn notes(spec: &Spec, table: &Table, catalog: &Catalog) -> Vec<String
         ));
     }
     if let Some(days) = catalog.window_days.filter(|days| *days >= 1.0) {
-        notes.push(format!("each of {:.0} writes a day maintains it", writes / days));
+        notes.push(format!("each write of the table maintains it, {:.0} a day", writes / days));
+    } else {
+        notes.push("each write of the table maintains it; how many a day is not known yet".to_owned());
     }
     if spec.has_expression() {
         notes.push("run ANALYZE after it is there: statistics of the expression come with it".to_owned());

@@ -1,10 +1,10 @@
 //! Plans that are asked for: of diesel's queries, of texts with parameters, and measured without a trace.
 
 use db_insight::{
-    ExplainConfig, ExplainError, Refused, TipCode, explain, explain_analyze, explain_text, read_catalog,
-    tips_with,
+    ExplainConfig, ExplainError, Refused, Severity, TipCode, explain, explain_analyze, explain_text,
+    read_catalog, tips_with,
 };
-use db_testkit::Cluster;
+use db_testkit::{Cluster, TestDatabase};
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -99,4 +99,36 @@ async fn measuring_changes_nothing_and_refuses_what_would() {
     assert_eq!(plan.nodes[0].total_rows(), 300.0);
     let left: Number = sql_query("SELECT count(*) AS n FROM orders").get_result(&mut conn).await.unwrap();
     assert_eq!((left.n, left_behind(&mut conn).await), (30_000, 0));
+}
+
+#[tokio::test]
+async fn what_estimates_and_the_catalogue_say_is_told_without_running() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute(
+        "CREATE TABLE parents (id int PRIMARY KEY, name text);
+         CREATE TABLE children (id int PRIMARY KEY, parent int REFERENCES parents, kind int);
+         INSERT INTO parents SELECT i, 'n' || i FROM generate_series(1, 20000) i;
+         INSERT INTO children SELECT i, i % 20000 + 1, i % 5000 FROM generate_series(1, 60000) i",
+    )
+    .await
+    .unwrap();
+    let codes = async |conn: &mut AsyncPgConnection, sql: &str| {
+        let plan = explain_text(conn, sql, &ExplainConfig::default()).await.unwrap();
+        let catalog = read_catalog(conn, &plan).await.unwrap();
+        let tips = tips_with(&plan, &catalog);
+        assert!(tips.iter().all(|tip| tip.severity == Severity::Info), "{tips:?}");
+        tips.iter().map(|tip| tip.code).collect::<Vec<_>>()
+    };
+    let filtered = "SELECT * FROM children WHERE kind = 7";
+    conn.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
+    conn.batch_execute("SELECT 1").await.unwrap();
+    assert!(codes(&mut conn, filtered).await.contains(&TipCode::StaleStatistics));
+    conn.batch_execute("ANALYZE parents, children").await.unwrap();
+    assert_eq!(codes(&mut conn, filtered).await, [TipCode::SeqScanFilterRemovesMost]);
+    assert_eq!(codes(&mut conn, "DELETE FROM parents WHERE id = 7").await, [TipCode::MissingFkIndex]);
+    let nested = "SELECT * FROM parents p JOIN children c ON c.kind + p.id = 7";
+    assert!(codes(&mut conn, nested).await.contains(&TipCode::NestedLoopExplosion));
+    assert_eq!(codes(&mut conn, "SELECT * FROM children WHERE id = 7").await, []);
+    assert_eq!(codes(&mut conn, "SELECT kind FROM children WHERE kind > 7").await, []);
 }

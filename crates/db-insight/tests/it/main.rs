@@ -9,7 +9,10 @@ mod explaining;
 mod generated;
 mod history;
 mod indexes;
+#[path = "../../claims/introspected.rs"]
+mod introspected;
 mod introspecting;
+mod kinds_that_hurt;
 mod page;
 #[path = "../../claims/pages.rs"]
 #[expect(dead_code, reason = "what only the measuring needs")]

@@ -12,6 +12,7 @@ mod configuration;
 mod conflicts;
 mod consistency;
 mod guarded;
+mod insights;
 mod leaks;
 mod loads;
 mod log;

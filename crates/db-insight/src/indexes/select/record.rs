@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::{Chosen, Selector};
 use crate::indexes::Advice;
 use crate::indexes::catalog::Table;
+use crate::indexes::kind::IndexKind;
 use crate::indexes::plan::Reading;
 use crate::indexes::spec::{Key, Spec};
 use crate::indexes::suggestion::{self, Suggestion};
@@ -57,8 +58,10 @@ impl Selector<'_> {
                 taken.push(name.clone());
                 name
             });
-            let (create, undo) = suggestion::statements(&one.spec, table, name);
+            let (create, undo) = suggestion::statements(&one.spec, table, name, self.catalog);
             let mut requires = Vec::new();
+            // Only what no plan shows brings a note along.
+            let is_of_foreign_key = !one.notes.is_empty();
             let mut notes = one.notes;
             if one
                 .spec
@@ -82,6 +85,7 @@ impl Selector<'_> {
                 if one.proof == "model" { suggestion::bytes(&one.spec, table, rows) } else { one.bytes };
             advice.suggestions.push(Suggestion {
                 case: query.id.clone(),
+                kind: IndexKind::of(&one.spec, table, is_of_foreign_key),
                 index: one.spec.definition(&table.shown),
                 migration: suggestion::migration(table, name, &create, &undo),
                 create,

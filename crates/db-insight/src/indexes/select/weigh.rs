@@ -67,7 +67,7 @@ pub(crate) fn literals(query: &Query) -> BTreeSet<String> {
 /// What is said of a statement whose indexes were not built in time.
 pub(super) fn not_proven(query: &Query, within: Duration) -> Note {
     let text = format!(
-        "its indexes were not built: {} s were over; they are advised by the model. Give it longer\
+        "its indexes were not built: {} s were over; they are advised by the model. Give it longer \
          (`build_within`), or a workload with fewer statements",
         within.as_secs()
     );

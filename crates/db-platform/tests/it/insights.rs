@@ -1,0 +1,64 @@
+//! What a service is advised of its own statements, and what its database holds.
+
+use db_platform::insight::introspect::TableKind;
+use db_testkit::Cluster;
+use diesel::sql_query;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+
+use crate::config;
+use crate::db;
+
+const ROWS: &str = "CREATE TABLE visits (id int PRIMARY KEY, customer int NOT NULL, note text);
+    INSERT INTO visits SELECT i, i % 5000, repeat('x', 100) FROM generate_series(1, 100000) i";
+
+async fn cluster() -> Cluster {
+    let cluster =
+        Cluster::builder().setting("shared_preload_libraries", "pg_stat_statements").start().await.unwrap();
+    let mut conn = cluster.connect(0).await.unwrap();
+    conn.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
+    conn.batch_execute(ROWS).await.unwrap();
+    conn.batch_execute("VACUUM ANALYZE visits").await.unwrap();
+    cluster
+}
+
+#[tokio::test]
+async fn the_statements_that_the_server_counted_are_advised_and_the_database_is_introspected() {
+    let cluster = cluster().await;
+    let db = db(&cluster).await;
+    for customer in 0..5 {
+        let mut conn = db.primary().await.unwrap();
+        sql_query(format!("SELECT note FROM visits WHERE customer = {customer}"))
+            .execute(&mut conn)
+            .await
+            .unwrap();
+    }
+    let advice = db.analyze().await.unwrap();
+    let found: Vec<&str> = advice.suggestions.iter().map(|one| one.index.as_str()).collect();
+    assert_eq!(found, ["visits USING btree (customer)"], "{:?}", advice.notes);
+    let shop = db.introspect().await.unwrap();
+    let visits = shop.table("public", "visits").unwrap();
+    assert_eq!((visits.kind, visits.estimated_rows), (TableKind::Table, Some(100_000.0)));
+    db.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_counters_the_statements_of_the_process_are_advised() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let mut conn = cluster.connect(0).await.unwrap();
+    conn.batch_execute(ROWS).await.unwrap();
+    conn.batch_execute("VACUUM ANALYZE visits").await.unwrap();
+    let mut config = config(&cluster);
+    config.monitoring.enabled = true;
+    config.monitoring.metrics = true;
+    let db = db_platform::Db::connect(config).await.unwrap();
+    let read = db.read(async |conn: &mut diesel_async::AsyncPgConnection| {
+        Ok::<_, db_platform::Error>(
+            sql_query("SELECT note FROM visits WHERE customer = 7").execute(conn).await?,
+        )
+    });
+    read.await.unwrap();
+    let advice = db.analyze().await.unwrap();
+    let found: Vec<&str> = advice.suggestions.iter().map(|one| one.index.as_str()).collect();
+    assert_eq!(found, ["visits USING btree (customer)"], "{:?}", advice.notes);
+    db.shutdown().await.unwrap();
+}
