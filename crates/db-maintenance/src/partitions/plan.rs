@@ -259,6 +259,8 @@ impl SetPlan {
         }
         let ahead = end.as_ref().map_or(frame.now, Edge::time) - frame.now;
         self.health.ahead_seconds = (end != Some(Edge::Highest)).then_some(ahead.num_seconds());
+        let wanted = grid.ahead.ahead_of(frame.now, grid.zone).map(|until| until - frame.now);
+        self.health.wanted_ahead_seconds = wanted.map_or(0, |wanted| wanted.num_seconds());
         self.health.holes =
             holes(&ranges).iter().map(|(from, to)| format!("{} to {}", shown(from), shown(to))).collect();
         let default = children.iter().find(|child| child.bounds == Some(Bounds::Default));

@@ -1,5 +1,8 @@
 //! Partitions are there before their rows come.
 
+use db_core::CheckStatus;
+use db_maintenance::partitions::checks;
+
 use crate::database::{apply, at, bounds, connect, done, failed, texts, with};
 
 const NOW: &str = "2026-11-28T12:00:00Z";
@@ -197,6 +200,30 @@ async fn the_moment_at_which_the_next_insert_will_fail_is_the_one_at_which_it_do
     };
     client.batch_execute(&insert(fails - chrono::TimeDelta::milliseconds(1))).await.unwrap();
     client.batch_execute(&insert(fails)).await.unwrap_err();
+}
+
+/// Several runs have failed by then, and there is time left to see why.
+#[tokio::test]
+async fn a_lead_that_is_half_used_up_is_a_warning_before_any_insert_fails() {
+    let (_database, mut client) =
+        with("CREATE TABLE events (at timestamptz NOT NULL) PARTITION BY RANGE (at)").await;
+    let policy = "[[set]]\ntable = \"public.events\"\nevery = \"day\"\nahead = \"10 days\"";
+    let mut report = apply(&at(NOW, policy), &mut client).await;
+    let mut status = async |now: &str| {
+        let plan = at(now, policy).status(&mut client).await.unwrap();
+        let health = plan.sets[0].health.clone();
+        assert!(health.wanted_ahead_seconds >= 10 * 86_400, "{health:?}");
+        report.sets[0].health = health;
+        checks(&report)[0].status.clone()
+    };
+    let later = |days: i64| {
+        let now: chrono::DateTime<chrono::Utc> = NOW.parse().unwrap();
+        (now + chrono::TimeDelta::days(days)).to_rfc3339()
+    };
+    assert_eq!(status(NOW).await, CheckStatus::Ok);
+    assert_eq!(status(&later(4)).await, CheckStatus::Ok);
+    assert_eq!(status(&later(7)).await, CheckStatus::Warn);
+    assert_eq!(status(&later(12)).await, CheckStatus::Critical);
 }
 
 #[tokio::test]
