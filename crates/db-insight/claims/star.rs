@@ -279,18 +279,17 @@ async fn greedy(
             now[*of] = cost(conn, &statements[*of]).await;
         }
         // What the others are worth beside it.
-        for at in 0..pool.len() {
-            let again: Vec<usize> =
-                pool[at].serves.iter().filter(|of| touched.contains(of)).copied().collect();
+        for (at, one) in pool.iter_mut().enumerate() {
+            let again: Vec<usize> = one.serves.iter().filter(|of| touched.contains(of)).copied().collect();
             if again.is_empty() || taken.contains(&at) {
                 continue;
             }
-            show(conn, pool[at].oid, true).await;
+            show(conn, one.oid, true).await;
             for of in again {
                 let cost = cost(conn, &statements[of]).await;
-                pool[at].costs.insert(of, cost);
+                one.costs.insert(of, cost);
             }
-            show(conn, pool[at].oid, false).await;
+            show(conn, one.oid, false).await;
         }
     }
     for at in &taken {

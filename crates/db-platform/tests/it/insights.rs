@@ -1,5 +1,7 @@
 //! What a service is advised of its own statements, and what its database holds.
 
+use std::time::Duration;
+
 use db_platform::insight::introspect::TableKind;
 use db_testkit::Cluster;
 use diesel::sql_query;
@@ -38,7 +40,7 @@ async fn the_statements_that_the_server_counted_are_advised_and_the_database_is_
     let shop = db.introspect().await.unwrap();
     let visits = shop.table("public", "visits").unwrap();
     assert_eq!((visits.kind, visits.estimated_rows), (TableKind::Table, Some(100_000.0)));
-    db.shutdown().await.unwrap();
+    let _ = db.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -60,5 +62,5 @@ async fn without_counters_the_statements_of_the_process_are_advised() {
     let advice = db.analyze().await.unwrap();
     let found: Vec<&str> = advice.suggestions.iter().map(|one| one.index.as_str()).collect();
     assert_eq!(found, ["visits USING btree (customer)"], "{:?}", advice.notes);
-    db.shutdown().await.unwrap();
+    let _ = db.shutdown(Duration::from_secs(5)).await;
 }

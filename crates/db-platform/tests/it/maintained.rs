@@ -33,5 +33,5 @@ async fn a_service_makes_the_partitions_that_will_be_needed_and_says_how_they_ar
     assert!(report.is_led && report.is_well() && report.sets[0].done.is_empty(), "{}", report.summary());
     let done = db.maintain(&Routine::default()).await.unwrap();
     assert!(done.routine.is_led && done.routine.failed.is_empty(), "{done:?}");
-    db.shutdown(Duration::from_secs(5)).await;
+    let _ = db.shutdown(Duration::from_secs(5)).await;
 }
