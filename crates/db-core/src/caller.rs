@@ -4,7 +4,7 @@ use std::panic::Location;
 
 use tracing::Span;
 
-use crate::{Checkout, WorkScope};
+use crate::{Checkout, TraceLink, WorkScope};
 
 /// Where in the service's own code something was asked for.
 pub type Site = &'static Location<'static>;
@@ -32,11 +32,13 @@ pub struct Caller {
     pub span: Span,
     /// The unit of work in which it asked, such as a request or a job, if it has a name.
     pub scope: Option<WorkScope>,
+    /// What the server's log calls its span, where that was [asked for](crate::Observe::trace_link).
+    pub trace: Option<TraceLink>,
 }
 
 impl Caller {
     /// The caller that asks now, in this task: its current span and its current scope.
     pub fn now(checkout: Checkout, site: Site) -> Self {
-        Caller { checkout, site, span: Span::current(), scope: WorkScope::current() }
+        Caller { checkout, site, span: Span::current(), scope: WorkScope::current(), trace: None }
     }
 }

@@ -1,6 +1,7 @@
 //! The nouns that every crate of db-platform agrees on.
 #![doc = include_str!("../README.md")]
 
+pub mod awake;
 mod bind_hashes;
 mod caller;
 mod check_status;
@@ -22,6 +23,7 @@ mod recent_codes;
 mod report;
 pub mod settings;
 mod sqlstate;
+mod trace_link;
 mod unknown_commit;
 mod url;
 mod work_scope;
@@ -60,6 +62,7 @@ pub use observe::{Checkout, LinkEvent, Observe, QueryEvent};
 pub use recent_codes::ErrorFields;
 pub use report::{Evidence, ServerReport};
 pub use sqlstate::{InvalidSqlState, SqlState};
+pub use trace_link::TraceLink;
 pub use unknown_commit::UnknownCommit;
 pub use url::{DatabaseUrl, InvalidUrl, SslMode};
 pub use work_scope::{InScope, WorkScope};

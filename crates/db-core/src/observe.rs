@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Span;
 
-use crate::{BindHashes, Caller, Endpoint, Role, SqlState};
+use crate::{BindHashes, Caller, Endpoint, Role, SqlState, TraceLink};
 
 /// Names one checkout of one connection, among those of its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,6 +124,19 @@ pub trait Observe: Send + Sync {
     /// A statement was sent for a caller: makes the span that lasts until it has ended. It must be quick, as `on_query`.
     fn open_span(&self, statement: &str, endpoint: &Endpoint, caller: &Caller) -> Option<Span> {
         let _ = (statement, endpoint, caller);
+        None
+    }
+
+    /// Whether [`trace_link`](Observe::trace_link) may ever name a span. It is asked once for each connection.
+    fn wants_trace_links(&self) -> bool {
+        false
+    }
+
+    /// What the server's log is to call the span of a caller that has just checked a connection out, in the
+    /// caller's own task. It travels with the first statement of a transaction, and ends with it; none leaves no
+    /// trace.
+    fn trace_link(&self, caller: &Caller) -> Option<TraceLink> {
+        let _ = caller;
         None
     }
 

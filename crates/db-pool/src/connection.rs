@@ -34,8 +34,13 @@ impl Connection {
         site: Site,
     ) -> Self {
         slot.renew(&inner);
-        let caller = Arc::new(Caller::now(Checkout(inner.counters.acquired()), site));
-        slot.check_out(Lease { caller, since, reported: false });
+        let mut caller = Caller::now(Checkout(inner.counters.acquired()), site);
+        if slot.wire.is_labelled() {
+            caller.trace = inner.connector.observers().trace_link(&caller);
+        }
+        let checkout = caller.checkout.0;
+        tracing::trace!(endpoint = %inner.endpoint, %site, checkout, "a connection is checked out");
+        slot.check_out(Lease { caller: Arc::new(caller), since, reported: false });
         Connection { slot: Some(slot), inner, _place: place }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::adaptive::{Parked, Question, Returns};
 use crate::alarm::Alarm;
+use crate::closing::Closing;
 use crate::connector::Opened;
 use crate::counters::Counters;
 use crate::failure::Failure;
@@ -131,6 +132,14 @@ impl Inner {
         self.config.adaptive.is_none() && self.is_over_limit()
     }
 
+    /// Why the pool wants to keep no connection that comes back, if so.
+    pub(crate) fn wants_to_close(&self) -> Option<Closing> {
+        if self.is_closed() {
+            return Some(Closing::Shutdown);
+        }
+        self.has_too_many().then_some(Closing::TooMany)
+    }
+
     /// Whether another connection could be opened.
     pub(crate) fn has_room(&self) -> bool {
         self.in_service() + AtomicUsize::load(&self.opening, Ordering::Relaxed) < self.limit()
@@ -189,8 +198,9 @@ impl Inner {
             let Ok(slot) = self.idle.try_get() else { break };
             let idle = slot.has_been_idle_for(self.config.idle_timeout, now);
             let unneeded = idle && self.open() > self.config.min;
-            if slot.is_spent(self, now) || unneeded || self.has_too_many() {
-                returning::close(self, slot);
+            let gone = slot.spent(self, now).or(unneeded.then_some(Closing::Idle));
+            if let Some(why) = gone.or_else(|| self.has_too_many().then_some(Closing::TooMany)) {
+                returning::close(self, slot, why);
             } else if self.config.keepalive.is_some_and(|keepalive| slot.silent_for(now) > keepalive) {
                 silent.push(slot);
             } else {
@@ -205,6 +215,7 @@ impl Inner {
     /// Closes the idle connections.
     pub(crate) fn close_idle(&self) {
         while let Some(slot) = self.idle.try_get().ok().or_else(|| self.parked.take_out()) {
+            Closing::Shutdown.log(&self.endpoint);
             self.counters.destroyed();
             drop(Object::take(slot));
         }
@@ -221,6 +232,7 @@ impl Inner {
 
     pub(crate) fn add(self: &Arc<Self>, opened: Opened, elapsed: Duration) {
         self.counters.creates.record(elapsed);
+        tracing::debug!(endpoint = %self.endpoint, ?elapsed, open = self.open() + 1, "a connection is open");
         self.failure.clear();
         self.round_trip.note(opened.round_trip);
         // The upkeep task alone adds, and only where there is room.

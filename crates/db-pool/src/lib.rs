@@ -5,6 +5,7 @@ mod adaptive;
 mod alarm;
 mod backoff;
 mod baseline;
+mod closing;
 mod config;
 mod confirm;
 mod connection;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use db_core::{Caller, Endpoint, Observe, foreign};
+use db_core::{Caller, Endpoint, Observe, TraceLink, foreign};
 use tracing::Span;
 
 /// How long opening a connection waits until observers have heard of it.
@@ -64,6 +64,16 @@ impl Observers {
     /// Whether one of them makes spans now.
     pub(crate) fn want_spans(&self) -> bool {
         self.all.iter().any(|observer| foreign::call(|| observer.wants_spans()).unwrap_or(false))
+    }
+
+    /// Whether one of them may name spans for the server's log.
+    pub(crate) fn want_trace_links(&self) -> bool {
+        self.all.iter().any(|observer| foreign::call(|| observer.wants_trace_links()).unwrap_or(false))
+    }
+
+    /// What the first of them that names it calls the caller's span.
+    pub(crate) fn trace_link(&self, caller: &Caller) -> Option<TraceLink> {
+        self.all.iter().find_map(|observer| foreign::call(|| observer.trace_link(caller)).flatten())
     }
 
     /// The span of the first of them that makes one.

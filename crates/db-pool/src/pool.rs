@@ -14,6 +14,7 @@ use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::alarm;
+use crate::closing::Closing;
 use crate::connection::Connection;
 use crate::doubts::Doubts;
 use crate::gate::Gate;
@@ -199,7 +200,7 @@ impl Pool {
                 // It was suspended or shut down while this caller waited or the connection was asked.
                 Gate::Suspended => continue,
                 Gate::Closed => {
-                    returning::close(inner, slot);
+                    returning::close(inner, slot, Closing::Shutdown);
                     return Err(self.closed());
                 }
                 Gate::Open => {}
@@ -208,7 +209,8 @@ impl Pool {
                 inner.counters.waits.record(started.elapsed());
                 return Ok(Connection::new(slot, Arc::clone(inner), place, Instant::now(), site));
             }
-            returning::close(inner, slot);
+            let why = slot.spent(inner, Instant::now()).unwrap_or(Closing::Silent);
+            returning::close(inner, slot, why);
         }
     }
 

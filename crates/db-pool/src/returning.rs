@@ -12,6 +12,7 @@ use deadpool::unmanaged::Object;
 use diesel_async::SimpleAsyncConnection;
 
 use crate::adaptive::Question;
+use crate::closing::Closing;
 use crate::config::Reset;
 use crate::inner::Inner;
 use crate::slot::Slot;
@@ -39,7 +40,7 @@ const NONE_PREPARED: &str = "SELECT 1 / (pg_catalog.count(*) = 0)::pg_catalog.in
 enum Way {
     Back,
     Salvage { orphans: Vec<Box<str>>, unanswered: bool },
-    Close,
+    Close(Closing),
 }
 
 /// Takes a connection back that its user has dropped.
@@ -58,7 +59,7 @@ pub(crate) fn take_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
     }
     match way {
         Way::Back => put_back(inner, slot, now),
-        Way::Close => close(inner, slot),
+        Way::Close(why) => close(inner, slot, why),
         Way::Salvage { orphans, unanswered } => {
             inner.counters.salvaging(1);
             let inner = Arc::clone(inner);
@@ -75,15 +76,17 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
         slot.tell_stale(inner, stale);
         session = slot.wire.session();
     }
-    let gone = slot.is_spent(inner, now) || inner.is_closed() || inner.has_too_many();
+    let gone = slot.spent(inner, now).or_else(|| inner.wants_to_close());
     let lease = session.lease.take();
     let unanswered = session.unanswered() > 0;
     let is_bloated = inner.config.max_buffer.is_some_and(|most| session.largest() > most.get());
-    let way = if gone || session.is_broken() || session.leftover().lasting || is_bloated {
-        Way::Close
+    let lasting = session.is_broken() || session.leftover().lasting;
+    let gone = gone.or(lasting.then_some(Closing::Unclean)).or(is_bloated.then_some(Closing::TooLarge));
+    let way = if let Some(why) = gone {
+        Way::Close(why)
     } else if !slot.wire.is_tapped() {
         // Without the tap nobody knows what to clean.
-        if in_the_middle { Way::Close } else { Way::Back }
+        if in_the_middle { Way::Close(Closing::Unclean) } else { Way::Back }
     } else if !in_the_middle
         && session.is_clean()
         && (inner.config.reset == Reset::WhenSeen || !session.has_run())
@@ -95,7 +98,7 @@ fn judge(inner: &Inner, slot: &mut Slot, now: Instant) -> (Way, Option<Lease>) {
     if matches!(way, Way::Back) {
         session.caller = None;
     }
-    if matches!(way, Way::Close) && (in_the_middle || unanswered) {
+    if matches!(way, Way::Close(_)) && (in_the_middle || unanswered) {
         inner.counters.abandoned();
     }
     (way, lease)
@@ -117,7 +120,8 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
 }
 
 /// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is left alone.
-pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>) {
+pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, why: Closing) {
+    why.log(&inner.endpoint);
     let is_busy = slot.is_in_the_middle() || slot.to_cancel().is_some();
     let may_be_cancelled = is_busy && slot.may_be_cancelled && slot.wire.is_tapped() && !slot.wire.is_lost();
     let slot = Object::take(slot);
@@ -164,19 +168,19 @@ async fn salvage(inner: Arc<Inner>, mut slot: Object<Box<Slot>>, orphans: Vec<Bo
     }
     inner.counters.salvaging(-1);
     let now = Instant::now();
-    let reusable = !slot.is_spent(&inner, now) && !inner.is_closed() && !inner.has_too_many();
+    let gone = slot.spent(&inner, now).or_else(|| inner.wants_to_close());
     match cleaned {
-        Ok(Ok(())) if reusable => {
+        Ok(Ok(())) if gone.is_none() => {
             slot.start_afresh();
             inner.counters.salvaged();
             put_back(&inner, slot, now);
         }
         result => {
-            if reusable {
+            if gone.is_none() {
                 tracing::debug!(endpoint = %inner.endpoint, ?result, "an abandoned connection could not be salvaged");
             }
             inner.counters.abandoned();
-            close(&inner, slot);
+            close(&inner, slot, gone.unwrap_or(Closing::Unclean));
         }
     }
 }

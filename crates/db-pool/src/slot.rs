@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use db_core::awake;
 use diesel::connection::CacheSize;
 use diesel_async::{
     AnsiTransactionManager, AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager,
 };
 
+use crate::closing::Closing;
 use crate::confirm;
 use crate::connector::Opened;
 use crate::gate::Gate;
@@ -60,9 +62,18 @@ impl Slot {
 
     /// Whether it must not be used again: lost, evicted or too old.
     pub(crate) fn is_spent(&self, inner: &Inner, now: Instant) -> bool {
-        self.wire.is_lost()
-            || self.generation < inner.generation.load(Ordering::Acquire)
-            || self.expires.is_some_and(|expires| now >= expires)
+        self.spent(inner, now).is_some()
+    }
+
+    /// Why it must not be used again, if so.
+    pub(crate) fn spent(&self, inner: &Inner, now: Instant) -> Option<Closing> {
+        if self.wire.is_lost() {
+            Some(Closing::Lost)
+        } else if self.generation < inner.generation.load(Ordering::Acquire) {
+            Some(Closing::Evicted)
+        } else {
+            self.expires.filter(|expires| now >= *expires).map(|_| Closing::Expired)
+        }
     }
 
     /// From now on it belongs to whoever has the lease.
@@ -86,7 +97,7 @@ impl Slot {
     /// Asks the server for a sign of life.
     pub(crate) async fn answers(&mut self, inner: &Inner) -> bool {
         let (asked, patience) = (Instant::now(), inner.round_trip.patience(SIGN_OF_LIFE, 2, LONGEST_SIGN));
-        let asking = tokio::time::timeout(patience, self.conn.batch_execute(""));
+        let asking = awake::within(patience, tokio::time::sleep, self.conn.batch_execute(""));
         let sign = tokio::select! {
             sign = asking => sign,
             // A shutdown waits for no sign.
@@ -94,11 +105,11 @@ impl Slot {
         };
         self.alive_at = Instant::now();
         match sign {
-            Ok(Ok(())) => inner.round_trip.note(asked.elapsed()),
-            Ok(Err(_)) => {}
-            Err(_) => inner.left_unanswered(),
+            Some(Ok(())) => inner.round_trip.note(asked.elapsed()),
+            Some(Err(_)) => {}
+            None => inner.left_unanswered(),
         }
-        matches!(sign, Ok(Ok(())))
+        matches!(sign, Some(Ok(())))
     }
 
     /// Whether an error has raised the doubt whether it is as new, and nobody has asked since.
@@ -115,7 +126,7 @@ impl Slot {
         let patience = inner.round_trip.patience(SIGN_OF_LIFE, 8, LONGEST_SIGN);
         let types = self.wire.session().staleness.types();
         let asking = confirm::is_as_new(&mut self.conn, &types);
-        let Ok(answer) = tokio::time::timeout(patience, asking).await else {
+        let Some(answer) = awake::within(patience, tokio::time::sleep, asking).await else {
             inner.left_unanswered();
             return false;
         };

@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::adaptive::Driver;
 use crate::backoff;
+use crate::closing::Closing;
 use crate::connector::Opened;
 use crate::inner::Inner;
 use crate::returning;
@@ -172,7 +173,7 @@ fn look_after(pool: &Arc<Inner>) {
                 drop(slot);
                 pool.came_back();
             } else {
-                returning::close(&pool, slot);
+                returning::close(&pool, slot, Closing::Silent);
             }
         });
     }

@@ -9,6 +9,8 @@ mod calls;
 mod catalog;
 mod fingerprint;
 mod frames;
+mod labelled;
+mod labels;
 mod leftover;
 mod link;
 mod parameters;
@@ -53,12 +55,15 @@ pub(crate) struct Wire {
     lost: AtomicBool,
     /// Whether the bytes are read at all.
     tapped: bool,
+    /// Whether statements may carry a label for the server's log.
+    labelled: bool,
 }
 
 impl Wire {
     pub(crate) fn new(endpoint: Endpoint, observers: Observers, tapped: bool) -> Arc<Self> {
         let mut session = Session::default();
         session.hash_binds = observers.want_binds();
+        let labelled = tapped && observers.want_trace_links();
         Arc::new(Wire {
             endpoint,
             observers,
@@ -66,11 +71,16 @@ impl Wire {
             settled: Notify::new(),
             lost: AtomicBool::new(false),
             tapped,
+            labelled,
         })
     }
 
     pub(crate) fn is_tapped(&self) -> bool {
         self.tapped
+    }
+
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.labelled
     }
 
     /// What is known of the connection.
@@ -122,6 +132,7 @@ impl Wire {
         if frames.is_partway() {
             session.writing_since.get_or_insert_with(Instant::now);
         }
+        session.partway = frames.is_partway();
         session.check(frames);
         drop(session);
         if spans {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Connect, Role};
+use db_core::{Connect, Role, awake};
 use diesel_async::AsyncPgConnection;
 
 use crate::cluster::Cluster;
@@ -96,14 +96,14 @@ impl<A, C: Connect> Backends<A, C> {
 
     async fn ask(&mut self, conn: &mut AsyncPgConnection) -> Option<Answer> {
         let waited = self.deadline.of_answer();
-        let asked = tokio::time::timeout(waited, ask(conn, &mut self.manner)).await;
+        let asked = awake::within(waited, tokio::time::sleep, ask(conn, &mut self.manner)).await;
         match asked {
-            Ok(answered) => {
+            Some(answered) => {
                 let answer = answered.ok()?;
                 self.deadline.measured(answer.asked.elapsed());
                 Some(answer)
             }
-            Err(_) => {
+            None => {
                 self.deadline.missed();
                 None
             }
@@ -134,8 +134,8 @@ impl<A, C: Connect> Backends<A, C> {
                 break;
             }
             let opened = self.connect.connect(self.node.endpoint());
-            let opened = tokio::time::timeout(self.deadline.of_opening(), opened).await;
-            let Ok(Ok(mut conn)) = opened else { break };
+            let opened = awake::within(self.deadline.of_opening(), tokio::time::sleep, opened).await;
+            let Some(Ok(mut conn)) = opened else { break };
             let Some(answer) = self.ask(&mut conn).await else { continue };
             let sighting = self.cluster.sighting(&answer);
             if self.is_new(&sighting) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Class, Classify, Connect, Error, EvictAll, Result, Role};
+use db_core::{Acquire, Class, Classify, Connect, Error, EvictAll, Result, Role, awake};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -182,8 +182,8 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static, C: Connect + 'static> Monito
     async fn ask_own(&mut self, started: Instant) -> Result<Answer> {
         let (mut conn, is_warm) = self.connection().await?;
         let waited = self.deadline.of_answer();
-        let asked = tokio::time::timeout(waited, ask(&mut conn, &mut self.manner));
-        let answer = asked.await.map_err(|_| Error::DeadlineExceeded { waited })??;
+        let asked = awake::within(waited, tokio::time::sleep, ask(&mut conn, &mut self.manner));
+        let answer = asked.await.ok_or(Error::DeadlineExceeded { waited })??;
         // A connection whose probe failed is not used again.
         self.conn = Some(conn);
         let elapsed = answer.asked.elapsed();
@@ -203,7 +203,7 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static, C: Connect + 'static> Monito
             let mut conn = self.node.plain.acquire().await?;
             ask(&mut conn, &mut self.manner).await
         };
-        tokio::time::timeout(waited, asking).await.map_err(|_| Error::DeadlineExceeded { waited })?
+        awake::within(waited, tokio::time::sleep, asking).await.ok_or(Error::DeadlineExceeded { waited })?
     }
 
     /// The probe's own connection, and whether it is no new one: the first statement of a connection is no
@@ -217,15 +217,16 @@ impl<A: Acquire + EvictAll + Send + Sync + 'static, C: Connect + 'static> Monito
         // What a server refused it may allow by now.
         self.manner.ask_all();
         let waited = if old.is_some() { self.deadline.of_answer() } else { self.deadline.of_opening() };
-        let opened = tokio::time::timeout(waited, self.connect.connect(self.node.endpoint())).await;
+        let opening = self.connect.connect(self.node.endpoint());
+        let opened = awake::within(waited, tokio::time::sleep, opening).await;
         self.opened = Some(Instant::now());
         match (opened, old) {
-            (Ok(Ok(conn)), _) => Ok((conn, false)),
+            (Some(Ok(conn)), _) => Ok((conn, false)),
             // No place for another connection, or no word from the name server: no reason to give this one
             // up.
             (_, Some(old)) => Ok((old, true)),
-            (Ok(Err(error)), None) => Err(error),
-            (Err(_), None) => Err(Error::DeadlineExceeded { waited }),
+            (Some(Err(error)), None) => Err(error),
+            (None, None) => Err(Error::DeadlineExceeded { waited }),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use deadpool::unmanaged::Object;
 
+use crate::closing::Closing;
 use crate::inner::Inner;
 use crate::returning;
 use crate::slot::Slot;
@@ -73,7 +74,7 @@ impl Parked {
         closed.extend(slots.drain(kept..));
         self.count.store(slots.len(), Ordering::Relaxed);
         drop(slots);
-        closed.into_iter().for_each(|slot| returning::close(inner, slot));
+        closed.into_iter().for_each(|slot| returning::close(inner, slot, Closing::TooMany));
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Object<Box<Slot>>>> {

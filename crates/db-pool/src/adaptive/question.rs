@@ -9,6 +9,7 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::RunQueryDsl;
 
+use crate::closing::Closing;
 use crate::inner::Inner;
 use crate::returning;
 use crate::slot::Slot;
@@ -87,9 +88,10 @@ async fn ask(inner: Arc<Inner>, mut slot: Object<Box<Slot>>) {
         Ok(Err(_)) | Err(_) => None,
     };
     *inner.question.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    let why = if answer.is_none() { Closing::Silent } else { Closing::Unclean };
     if answer.is_some() && !slot.is_in_the_middle() && !inner.is_closed() {
         returning::put_back(&inner, slot, Instant::now());
     } else {
-        returning::close(&inner, slot);
+        returning::close(&inner, slot, if inner.is_closed() { Closing::Shutdown } else { why });
     }
 }

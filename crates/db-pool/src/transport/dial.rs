@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode};
+use db_core::{ConnectFailure, DatabaseUrl, Endpoint, SslMode, awake};
 use rand::seq::SliceRandom as _;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -143,12 +143,12 @@ impl Dialer {
                 None => self.tcp(endpoint).await.map(Transport::Tcp),
             }
         };
-        let Ok(mut stream) = tokio::time::timeout(least, connect).await.ok()? else {
+        let Ok(mut stream) = awake::within(least, tokio::time::sleep, connect).await? else {
             return Some(started.elapsed());
         };
         let way = started.elapsed();
         // What it says does not matter.
-        let _ = tokio::time::timeout(least.max(way.saturating_mul(3)), ask(&mut stream)).await.ok()?;
+        let _ = awake::within(least.max(way.saturating_mul(3)), tokio::time::sleep, ask(&mut stream)).await?;
         Some(started.elapsed() / 2)
     }
 

@@ -28,8 +28,10 @@ impl Frame<'_> {
 /// The type of the message that has no type byte.
 pub(crate) const STARTUP: u8 = 0;
 
-/// The type of a row of a result (DataRow). There may be millions, and what they cost is what a tap costs.
+/// The types of a row, of a result (DataRow) and of a COPY (CopyData). There may be millions, and what they cost is
+/// what a tap costs.
 const ROW: u8 = b'D';
+const COPIED: u8 = b'd';
 
 /// The cutter of one direction of one connection.
 #[derive(Debug)]
@@ -92,8 +94,8 @@ impl Frames {
                             Frame { tag: head[0], count: 1, len: body.len() + 5, body: &body[..wanted] };
                         bytes = after;
                         while most == 0
-                            && frame.tag == ROW
-                            && let Some((row, after)) = whole_row(bytes)
+                            && matches!(frame.tag, ROW | COPIED)
+                            && let Some((row, after)) = whole_row(frame.tag, bytes)
                         {
                             frame.count += 1;
                             frame.len += row;
@@ -146,8 +148,8 @@ fn body_len(header: &[u8; 5]) -> Option<usize> {
 }
 
 /// The length of the row that the bytes begin with, and what follows it, where it is there as a whole.
-fn whole_row(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let head = bytes.first_chunk::<5>().filter(|head| head[0] == ROW)?;
+fn whole_row(tag: u8, bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let head = bytes.first_chunk::<5>().filter(|head| head[0] == tag)?;
     let len = body_len(head)? + 5;
     Some((len, bytes.get(len..)?))
 }
@@ -181,7 +183,9 @@ mod tests {
         let mut all: Vec<(u8, usize, Vec<u8>)> = Vec::new();
         for (tag, len, body) in frames {
             match all.last_mut() {
-                Some((ROW, before, kept)) if tag == ROW && kept.is_empty() && body.is_empty() => {
+                Some((same, before, kept))
+                    if matches!(tag, ROW | COPIED) && *same == tag && kept.is_empty() && body.is_empty() =>
+                {
                     *before += len
                 }
                 _ => all.push((tag, len, body)),
@@ -237,7 +241,7 @@ mod tests {
         #[test]
         fn the_pieces_do_not_matter(
             bodies in prop::collection::vec(
-                (prop_oneof![any::<u8>(), Just(ROW)], prop::collection::vec(any::<u8>(), 0..40)),
+                (prop_oneof![any::<u8>(), Just(ROW), Just(COPIED)], prop::collection::vec(any::<u8>(), 0..40)),
                 0..20,
             ),
             sizes in prop::collection::vec(1_usize..12, 1..40),

@@ -39,6 +39,11 @@ impl Parameters {
         true
     }
 
+    /// What a setting was when the session began, if the server reports it.
+    pub(super) fn at_start(&self, name: &str) -> Option<&str> {
+        self.baseline.get(name).map(|value| &**value)
+    }
+
     pub(super) fn differ(&self) -> bool {
         !self.changed.is_empty()
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use db_core::{BindHashes, Caller, SqlState};
 
+use super::frames::text;
 use super::{Known, Leftover};
 
 /// The longest tag of a command that matters, with the zero behind it: INSERT and the greatest count.
@@ -103,11 +104,15 @@ pub(crate) struct Request {
     /// The statements that it names, in case it fails.
     pub(crate) names: Vec<Box<str>>,
     pub(crate) sent: Instant,
+    /// When the last of it was sent, where that took a while.
+    pub(crate) sent_wholly: Option<Instant>,
     pub(crate) caller: Option<Arc<Caller>>,
     pub(crate) first_row: Option<Instant>,
     pub(crate) rows: u64,
     /// Rows that its statements wrote; none until one said so.
     pub(crate) written: Option<u64>,
+    /// Of these, messages of a COPY that has not ended.
+    pub(crate) copied: u64,
     pub(crate) bytes: u64,
     pub(crate) failed: bool,
     pub(crate) code: Option<SqlState>,
@@ -124,6 +129,8 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(caller: Option<Arc<Caller>>, sent: Option<Instant>) -> Self {
         Request {
+            // It is made when the long message ends that began then.
+            sent_wholly: sent.map(|_| Instant::now()),
             kind: Kind::Close,
             statement: None,
             names: Vec::new(),
@@ -132,6 +139,7 @@ impl Request {
             first_row: None,
             rows: 0,
             written: None,
+            copied: 0,
             bytes: 0,
             failed: false,
             code: None,
@@ -140,6 +148,23 @@ impl Request {
             binds: None,
             span: None,
         }
+    }
+
+    /// A COPY that sent rows has ended, if this is its tag: it tells how many there were, where their messages may
+    /// be one more.
+    pub(crate) fn copied_out(&mut self, tag: &[u8]) {
+        let copied = std::mem::take(&mut self.copied);
+        let told = tag.strip_prefix(b"COPY ").and_then(|rest| text(rest)?.0.parse::<u64>().ok());
+        if let Some(told) = told.filter(|_| copied > 0) {
+            self.rows = self.rows.saturating_sub(copied).saturating_add(told);
+        }
+    }
+
+    /// Since when an answer can be waited for. What was long in being written is long on its way: the network has
+    /// yet to take what the kernel has taken, at the pace at which it took the rest.
+    pub(crate) fn awaited_since(&self) -> Instant {
+        let wholly = self.sent_wholly.unwrap_or(self.sent);
+        wholly.checked_add(wholly.saturating_duration_since(self.sent)).unwrap_or(wholly)
     }
 
     /// Whether it asks for nothing but an answer.

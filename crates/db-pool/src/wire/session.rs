@@ -3,6 +3,9 @@
 //! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
+mod label;
+mod unanswered;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,7 +15,7 @@ use db_core::{Caller, Facts, Role, ServerId, SqlState, TransactionStatus};
 use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
 use super::parameters::Parameters;
-use super::request::{Finished, Foreign, Kind, LONGEST_TAG, Request, Statement};
+use super::request::{Finished, Kind, LONGEST_TAG, Request, Statement};
 use super::server_error::{ServerError, leading_text};
 use super::staleness::Staleness;
 use super::{Known, Leftover, binds};
@@ -76,6 +79,8 @@ pub(crate) struct Session {
     building: Option<Request>,
     /// When the message began that is being written.
     pub(super) writing_since: Option<Instant>,
+    /// Whether of a message only a part was written.
+    pub(super) partway: bool,
     // A tree: the names are short and few, and a hash of one costs more than to find it.
     prepared: BTreeMap<Box<str>, Arc<Statement>>,
     bound: Option<Arc<Statement>>,
@@ -140,25 +145,6 @@ impl Session {
     /// When the server said something last.
     pub(crate) fn last_heard(&self) -> Option<Instant> {
         self.heard
-    }
-
-    /// What the user of the connection has asked and the server may be at work on, our own empty requests aside.
-    ///
-    /// After an error the server does nothing more for a request than to say that it is ready, which it does by itself.
-    pub(crate) fn foreign(&self) -> Foreign {
-        let theirs = self
-            .requests
-            .iter()
-            .filter(|request| request.kind > Kind::Close && !request.is_empty() && !request.failed);
-        theirs.fold(Foreign::Nothing, |foreign, request| match &request.statement {
-            Some(statement) if statement.leftover.commits => Foreign::Commit,
-            _ => foreign.max(Foreign::Something),
-        })
-    }
-
-    /// When the request was sent that is answered next, and that someone may wait for.
-    pub(crate) fn waiting_since(&self) -> Option<Instant> {
-        self.requests.iter().find(|request| request.kind > Kind::Close).map(|request| request.sent)
     }
 
     /// Whether every request that was written has been answered; where not, [`Session::ends_a_wait`] will say so.
@@ -283,7 +269,7 @@ impl Session {
     }
 
     pub(super) fn client_said(&mut self, frame: Frame<'_>) {
-        self.largest = self.largest.max(frame.len);
+        self.largest = self.largest.max(frame.len / usize::try_from(frame.count).unwrap_or(1).max(1));
         match frame.tag {
             b'Q' => {
                 let statement = Statement::new(leading_text(frame.body), frame.is_cut(), &self.known);
@@ -355,11 +341,12 @@ impl Session {
     pub(super) fn server_said(&mut self, frame: Frame<'_>) -> Option<Finished> {
         self.largest = self.largest.max(frame.len / usize::try_from(frame.count).unwrap_or(1).max(1));
         match frame.tag {
-            b'D' => {
+            b'D' | b'd' => {
                 if let Some(request) = self.requests.front_mut() {
                     request.rows += frame.count;
                     request.bytes += frame.len as u64;
                     request.first_row = request.first_row.or(self.heard);
+                    request.copied += if frame.tag == b'd' { frame.count } else { 0 };
                 }
             }
             b'E' => self.failed(ServerError::read(frame.body)),
@@ -367,6 +354,7 @@ impl Session {
             b'C' => {
                 self.commits += u64::from(frame.body == COMMITTED);
                 self.requests.iter_mut().take(1).for_each(|request| request.completed(frame.body));
+                self.requests.front_mut().into_iter().for_each(|request| request.copied_out(frame.body));
                 self.is_at_work(false);
             }
             b'I' | b's' => self.is_at_work(false),

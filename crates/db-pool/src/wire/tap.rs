@@ -10,10 +10,11 @@ use tokio_postgres::tls::{ChannelBinding, TlsStream};
 
 use super::Wire;
 use super::frames::Frames;
+use super::labelled::Below;
 
 /// A stream under a connection, and the eyes on it.
 pub(crate) struct Tap<S> {
-    inner: S,
+    inner: Below<S>,
     wire: Arc<Wire>,
     client: Frames,
     server: Frames,
@@ -26,7 +27,7 @@ impl<S> Tap<S> {
     /// `channel_binding` is `tls-server-end-point` (RFC 5929) of the encrypted stream that `inner` is.
     pub(crate) fn new(inner: S, wire: Arc<Wire>, channel_binding: Option<Vec<u8>>) -> Self {
         Tap {
-            inner,
+            inner: Below::new(inner, &wire),
             wire,
             client: Frames::of_client(),
             server: Frames::of_server(),

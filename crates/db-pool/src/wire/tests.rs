@@ -105,6 +105,7 @@ fn what_a_request_wrote_is_counted_over_its_statements() {
     let observer = [Arc::new(Written(Arc::clone(&written))) as Arc<dyn Observe>].into_iter();
     link.wire = Wire::new(Endpoint::new("db", 5432), observer.collect(), true);
     link.server(b'Z', b"I");
+    link.wire.session().begin();
     for tags in [
         &[&b"INSERT 0 18446744073709551615\0"[..]][..],
         &[b"UPDATE 0\0"],
@@ -126,7 +127,7 @@ fn a_message_that_is_written_in_pieces_was_sent_with_the_first() {
     link.wire.sent(&mut link.client, first);
     let between = Instant::now();
     link.wire.sent(&mut link.client, rest);
-    assert!(link.wire.session().waiting_since().unwrap() <= between);
+    assert!(link.wire.session().requests[0].sent <= between);
     link.client(b'Q', b"SELECT 2\0");
     link.server(b'Z', b"I");
     assert!(link.wire.session().waiting_since().unwrap() >= between, "the next one begins by itself");
@@ -236,4 +237,27 @@ proptest! {
         link.wire.ended(false);
         prop_assert_eq!(link.wire.session().unanswered(), 0);
     }
+}
+
+#[test]
+fn a_long_message_is_waited_for_when_it_is_written_and_has_had_time_to_arrive() {
+    let (mut link, _) = Link::ready();
+    link.client(b'P', b"s\0SELECT length($1)\0\0\0");
+    link.client(b'S', b"");
+    for (tag, body) in [(b'1', &b""[..]), (b'Z', b"I")] {
+        link.server(tag, body);
+    }
+    let bind = message(b'B', &[&b"\0s\0\0\0\0\x01\0\x01\0\0"[..], &vec![7; 100_000]].concat());
+    let began = Instant::now();
+    link.wire.sent(&mut link.client, &bind[..50_000]);
+    assert_eq!(link.wire.session().waiting_since(), None, "nobody can answer it yet");
+    // The network takes its time.
+    while began.elapsed().as_millis() < 5 {}
+    link.wire.sent(&mut link.client, &bind[50_000..]);
+    link.client(b'E', b"\0\0\0\0\0");
+    link.client(b'S', b"");
+    let session = link.wire.session();
+    assert!(session.requests[0].sent.elapsed().as_millis() >= 5, "its time begins with its first byte");
+    let since = session.waiting_since().unwrap();
+    assert!(since.saturating_duration_since(began).as_millis() >= 10, "{:?}", since - began);
 }

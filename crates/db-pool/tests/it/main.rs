@@ -17,6 +17,7 @@ mod returning;
 mod stale;
 mod starting;
 mod telling;
+mod trace_labels;
 mod upkeep;
 
 use db_core::DatabaseUrl;
@@ -85,8 +86,13 @@ impl std::io::Write for Log {
 impl Log {
     /// Hears what is logged by this thread: in a test on one thread also by the pool's own tasks.
     fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        self.listen_to(tracing::Level::INFO)
+    }
+
+    /// As `listen`, down to this level.
+    fn listen_to(&self, level: tracing::Level) -> tracing::subscriber::DefaultGuard {
         let writer = self.clone();
-        let format = tracing_subscriber::fmt().with_ansi(false);
+        let format = tracing_subscriber::fmt().with_ansi(false).with_max_level(level);
         tracing::subscriber::set_default(format.with_writer(move || writer.clone()).finish())
     }
 

@@ -101,6 +101,28 @@ async fn a_healthy_server_far_away_is_not_taken_for_stopped() {
     assert_eq!(AtomicU64::load(&stalls.0, Ordering::Relaxed), 0);
 }
 
+/// One thread does everything, and is busy with work of its own for most of the time.
+#[tokio::test]
+async fn a_busy_runtime_does_not_take_the_server_for_stopped() {
+    let database = TestDatabase::empty().await.unwrap();
+    let url: DatabaseUrl = database.url().parse().unwrap();
+    let (endpoint, stalls) = (url.hosts()[0].clone(), Arc::new(Stalls::default()));
+    let connector = Connector::new(url, ConnectConfig::default());
+    let connector = connector.observed_by([Arc::clone(&stalls) as Arc<dyn Observe>]);
+    let pool = Pool::open(connector, endpoint, pool_config(1));
+    let mut conn = pool.get().await.unwrap();
+    let busy = tokio::spawn(async {
+        loop {
+            std::thread::sleep(Duration::from_millis(700));
+            tokio::task::yield_now().await;
+        }
+    });
+    conn.batch_execute("SELECT pg_sleep(6)").await.unwrap();
+    busy.abort();
+    assert_eq!(AtomicU64::load(&stalls.0, Ordering::Relaxed), 0);
+    assert_eq!(pool.status().creates(), 1);
+}
+
 #[tokio::test]
 async fn connections_of_a_stopped_server_are_closed_idle_or_not() {
     let cluster = Cluster::builder().start().await.unwrap();
