@@ -27,6 +27,9 @@ pub struct MonitoringConfig {
     pub log_slow_queries: bool,
     /// Whether every statement is logged. That is for development: a line costs more than most statements.
     pub log_queries: bool,
+    /// Of a hundred traces, how many the server's log names in the transactions that they run; 0 is none. It
+    /// needs the pool's wire tap, and costs no round trip.
+    pub trace_link: u32,
     /// How often a `Db` with a collector of its own looks at the server's activity and locks; none: it has none.
     pub collect_every: Option<Duration>,
     /// For how many days a collector keeps history in the database; 0 keeps it in memory only.

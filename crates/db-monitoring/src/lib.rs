@@ -20,6 +20,8 @@ mod log;
 mod monitor;
 #[cfg(feature = "otel")]
 mod otel;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "prometheus")]
 mod own_metrics;
 #[cfg(feature = "report")]
@@ -43,6 +45,7 @@ mod slow;
 mod span;
 mod statement;
 mod statements;
+mod trace;
 #[cfg(feature = "server")]
 mod visit;
 
@@ -54,6 +57,8 @@ pub use check::{CheckResult, Figure, Fix, OtherChecks, Subject, SubjectKind, amo
 pub use config::MonitoringConfig;
 pub use counts::Counts;
 pub use monitor::Monitor;
+#[cfg(feature = "otlp")]
+pub use otlp::{OtlpError, OtlpMetrics};
 #[cfg(feature = "prometheus")]
 pub use own_metrics::OwnMetrics;
 pub use pressure::{LookAtPools, PoolLoad};

@@ -24,6 +24,7 @@ macro_rules! line {
             cancelled = event.cancelled,
             site = event.caller.map(|caller| tracing::field::display(caller.site)),
             scope = event.caller.and_then(|caller| caller.scope.as_ref()).map(tracing::field::display),
+            trace_link = event.caller.and_then(|caller| caller.trace).map(tracing::field::display),
             $message
         );
     }};

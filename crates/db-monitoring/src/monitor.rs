@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Caller, Endpoint, Measure, Observe, Part, QueryEvent, Running};
+use db_core::{Caller, Endpoint, Measure, Observe, Part, QueryEvent, Running, TraceLink};
+use db_statement::Fingerprint;
 use tracing::Span;
 
 use crate::counts::{Counts, Tally};
@@ -12,7 +13,7 @@ use crate::recent::{BETWEEN_NOTES, Notes, Recent, Totals};
 use crate::slow::{Slow, SlowQuery};
 use crate::statement::{Clock, StatementStats};
 use crate::statements::Statements;
-use crate::{MonitoringConfig, log, span};
+use crate::{MonitoringConfig, log, span, trace};
 
 /// Watches the statements of a service. Cheap to clone: all clones are one.
 ///
@@ -100,6 +101,22 @@ impl Monitor {
         all
     }
 
+    /// Takes in what is known of a slow statement by its plan, such as db-insight's tips, in place of what was
+    /// said before; false if it is none of the [slow ones](Monitor::slow_queries). A tip must hold no value of any
+    /// execution.
+    ///
+    /// ```
+    /// use db_monitoring::{Monitor, MonitoringConfig};
+    ///
+    /// let monitor = Monitor::new(MonitoringConfig::default());
+    /// let text = db_statement::fingerprint("SELECT * FROM orders WHERE customer_id = $1");
+    /// let tip = "an index on orders (customer_id)".to_owned();
+    /// assert!(!monitor.note_tips(text, [tip]), "it was not slow yet");
+    /// ```
+    pub fn note_tips(&self, statement: Fingerprint, tips: impl IntoIterator<Item = String>) -> bool {
+        self.watching.slow.note_tips(statement, tips)
+    }
+
     /// What each statement has cost since the start, those first that took the most time. It is empty while
     /// [`metrics`](MonitoringConfig::metrics) are off.
     pub fn statements(&self) -> Vec<StatementStats> {
@@ -145,6 +162,14 @@ async fn watch(pools: LookAtPools) {
 }
 
 impl Observe for Watching {
+    fn wants_trace_links(&self) -> bool {
+        self.config.trace_link > 0
+    }
+
+    fn trace_link(&self, caller: &Caller) -> Option<TraceLink> {
+        trace::link(caller, self.config.trace_link)
+    }
+
     fn wants_spans(&self) -> bool {
         span::is_wanted()
     }

@@ -61,6 +61,17 @@ const LOG_QUERIES: Setting<bool> = Setting {
     max: true,
     unit_required: &[],
 };
+const TRACE_LINK: Setting<u32> = Setting {
+    name: "DB_TRACE_LINK",
+    aliases: &[],
+    meaning: "Of a hundred traces, how many name themselves in the server's log: for one transaction the \
+              session's `application_name` is the service's, `#`, the trace id, `-`, and the end of the span id. \
+              0 is none. It costs no round trip. Put `%a` into `log_line_prefix`.",
+    default: [0; 4],
+    min: 0,
+    max: 100,
+    unit_required: &[],
+};
 const COLLECT_EVERY: Setting<Limit> = Setting {
     name: "MONITORING_INTERVAL",
     aliases: &[],
@@ -94,6 +105,7 @@ const MONITORING: Group = Group {
         &SLOW_QUERY_THRESHOLD,
         &LOG_SLOW_QUERIES,
         &LOG_QUERIES,
+        &TRACE_LINK,
         &COLLECT_EVERY,
         &HISTORY_DAYS,
     ],
@@ -113,6 +125,7 @@ impl FromSettings for MonitoringConfig {
             slow_query_threshold: from.read(&SLOW_QUERY_THRESHOLD).into(),
             log_slow_queries: from.read(&LOG_SLOW_QUERIES),
             log_queries: from.read(&LOG_QUERIES),
+            trace_link: from.read(&TRACE_LINK),
             collect_every: from.read(&COLLECT_EVERY).into(),
             history_days: from.read(&HISTORY_DAYS),
         }

@@ -81,7 +81,8 @@ const STATE: &str = "SELECT json_build_object('database', current_database(), \
      'preload', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'), \
      'settings', (SELECT coalesce(json_agg(json_build_array(name, setting)), '[]') FROM pg_settings WHERE name IN \
         ('log_statement', 'log_min_duration_statement', 'log_min_duration_sample', 'log_parameter_max_length', \
-        'log_parameter_max_length_on_error', 'log_min_error_statement', 'log_lock_waits', 'auto_explain.log_min_duration', \
+        'log_parameter_max_length_on_error', 'log_min_error_statement', 'log_lock_waits', \
+        'log_line_prefix', 'log_destination', 'auto_explain.log_min_duration', \
         'auto_explain.log_parameter_max_length', 'server_version_num')))::text AS line";
 
 /// Name, whether this value writes secrets, what it writes, the statement that ends it.
@@ -252,7 +253,25 @@ fn plan(state: &State, role: &str) -> SetupPlan {
         }
     }
     to_decide.extend(leaks(state));
+    to_decide.extend(names_no_session(state));
     SetupPlan { steps, already, to_decide }
+}
+
+/// Where the log does not say whose a line is. Those of CSV and JSON always do.
+fn names_no_session(state: &State) -> Option<SetupStep> {
+    let value = |name: &str| {
+        let found = state.settings.iter().find(|(known, _)| known == name);
+        found.and_then(|(_, value)| value.as_deref())
+    };
+    let prefix = value("log_line_prefix").filter(|prefix| !prefix.contains("%a"))?;
+    let is_plain = value("log_destination").is_none_or(|to| to.contains("stderr") || to.contains("syslog"));
+    is_plain.then(|| {
+        step(
+            "log_line_prefix does not say whose a line is: with %a a slow one names the service, and the trace \
+             where DB_TRACE_LINK is set",
+            format!("ALTER SYSTEM SET log_line_prefix = '{}%a '", prefix.replace('\'', "''")),
+        )
+    })
 }
 
 /// The settings that write secrets into the server's log as they are now.
@@ -326,6 +345,15 @@ mod tests {
                 .iter()
                 .all(|step| !step.sql.contains("log_parameter_max_length"))
         );
+    }
+
+    #[test]
+    fn a_log_that_names_no_session_is_told_and_one_that_does_is_not() {
+        let told = |settings: &[(&str, &str)]| names_no_session(&state(settings)).map(|step| step.sql);
+        let sql = told(&[("log_line_prefix", "%m [%p] ")]);
+        assert_eq!(sql.as_deref(), Some("ALTER SYSTEM SET log_line_prefix = '%m [%p] %a '"));
+        assert_eq!(told(&[("log_line_prefix", "%a ")]), None);
+        assert_eq!(told(&[("log_line_prefix", ""), ("log_destination", "jsonlog")]), None);
     }
 
     #[test]

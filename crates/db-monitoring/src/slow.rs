@@ -5,13 +5,15 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use db_core::{QueryEvent, Site, WorkScope};
+use db_core::{QueryEvent, Site, TraceLink, WorkScope};
 use db_statement::Fingerprint;
 
 use crate::statement::{Clock, Statement};
 
 /// The most statements that are kept; the one that was not slow for the longest time goes first.
 const MOST: usize = 256;
+/// The most that is kept of what is said of one of them.
+const MOST_TIPS: usize = 16;
 
 /// A statement that was slow at least once. It holds no value of any execution.
 ///
@@ -42,6 +44,11 @@ pub struct SlowQuery {
     pub site: Option<Site>,
     /// The unit of work in which it was slow last, if that has a name.
     pub scope: Option<WorkScope>,
+    /// What the server's log calls the span in which it was slow last, if it
+    /// [names](crate::MonitoringConfig::trace_link) that.
+    pub trace: Option<TraceLink>,
+    /// What somebody who has looked at its plan says of it: [`Monitor::note_tips`](crate::Monitor::note_tips).
+    pub tips: Arc<[String]>,
 }
 
 impl SlowQuery {
@@ -78,6 +85,8 @@ impl Slow {
                 last: now,
                 site: None,
                 scope: None,
+                trace: None,
+                tips: Arc::default(),
             }),
         };
         slow.count += 1;
@@ -86,6 +95,17 @@ impl Slow {
         slow.last = now;
         slow.site = event.caller.map(|caller| caller.site);
         slow.scope = event.caller.and_then(|caller| caller.scope.clone());
+        slow.trace = event.caller.and_then(|caller| caller.trace);
+    }
+
+    /// Takes in what is said of a statement; whether it is kept.
+    pub(crate) fn note_tips(&self, of: Fingerprint, tips: impl IntoIterator<Item = String>) -> bool {
+        let tips = tips.into_iter().take(MOST_TIPS).collect();
+        match self.kept().get_mut(&of) {
+            Some(slow) => slow.tips = tips,
+            None => return false,
+        }
+        true
     }
 
     /// All of them, those first that took the most time.

@@ -83,6 +83,7 @@ const MONITORING: Group = Group {
         Foreign::new("SLOW_QUERY_THRESHOLD", WITHOUT_MONITORING),
         Foreign::new("DB_LOG_SLOW_QUERIES", WITHOUT_MONITORING),
         Foreign::new("DB_LOG_QUERIES", WITHOUT_MONITORING),
+        Foreign::new("DB_TRACE_LINK", WITHOUT_MONITORING),
         Foreign::new("DB_QUERY_ANALYSIS", WITHOUT_MONITORING),
         Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", WITHOUT_MONITORING),
     ],

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use db_core::TraceLink;
 use serde::Deserialize;
 
 use crate::asker::{Answer, Asker, Missing, Question};
@@ -119,7 +120,7 @@ fn tree(sessions: Vec<SessionRow>, locks: &[LockRow]) -> BlockingTree {
         let participant = Participant {
             database: session.database,
             user: session.user,
-            application: session.application,
+            application: session.application.map(|name| TraceLink::unlabelled(&name).to_owned()),
             state: session.state,
             transaction_seconds: session.transaction_seconds,
             statement: session

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use db_core::TraceLink;
+
 use crate::SchemaLook;
 use crate::server::records::OldCheckpointer;
 use crate::server::records::progress_sql;
@@ -115,6 +117,10 @@ impl Snapshot {
                 return Err(no_pg_monitor("pg_stat_activity of other roles"));
             }
             for backend in &mut backends {
+                if let Some(name) = &mut backend.application_name {
+                    // A label is one transaction's, and figures by name would grow without end.
+                    name.truncate(TraceLink::unlabelled(name).len());
+                }
                 backend.query = backend.query.take().map(|text| db_statement::normalize(&text));
             }
             Ok(backends)

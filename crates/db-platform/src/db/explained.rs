@@ -8,6 +8,16 @@ use diesel::query_builder::QueryFragment;
 
 use super::Db;
 
+/// The text of a query as it goes over the wire, without its parameters.
+#[cfg(feature = "monitoring")]
+fn text_of(query: &impl QueryFragment<Pg>) -> Option<String> {
+    use diesel::query_builder::QueryBuilder as _;
+
+    let mut text = diesel::pg::PgQueryBuilder::default();
+    query.to_sql(&mut text, &Pg).ok()?;
+    Some(text.finish())
+}
+
 impl Db {
     /// The plan of a diesel query, as the primary would run it now; nothing runs.
     ///
@@ -24,14 +34,27 @@ impl Db {
     /// # }
     /// ```
     ///
+    /// If the query is among [`Db::slow_queries`], the tips are kept there.
+    ///
     /// # Errors
     /// What the server says of the query; [`Error`](crate::Error) if no connection is to be had.
     pub async fn explain<Q>(&self, query: Q) -> Result<Plan, ExplainError>
     where
         Q: QueryFragment<Pg> + Send,
     {
+        #[cfg(feature = "monitoring")]
+        let text = text_of(&query);
         let mut conn = self.primary().await?;
-        db_insight::explain(&mut conn, query).await
+        let plan = db_insight::explain(&mut conn, query).await?;
+        #[cfg(feature = "monitoring")]
+        if let Some(text) = text {
+            let told = |tip: &db_insight::Tip| {
+                format!("{} at {}: {} ({})", tip.code, tip.node, tip.fix, tip.evidence)
+            };
+            let tips = db_insight::tips(&plan);
+            self.monitor.note_tips(db_statement::fingerprint(&text), tips.iter().map(told));
+        }
+        Ok(plan)
     }
 
     /// What the database holds: tables, columns, indexes, constraints, relations and sizes, by the primary's

@@ -72,10 +72,11 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 121] = [
+const NEWER: [&str; 122] = [
     "METRICS_RETENTION_DAYS",
     "MONITORING_INTERVAL",
     "MONITORING_ENABLED",
+    "DB_TRACE_LINK",
     "DB_POOL_HARMLESS_FUNCTIONS",
     "DB_NEW_CLUSTER",
     "DB_SECOND_PRIMARY",

@@ -64,6 +64,7 @@ pub(super) async fn page(
         None => Panel::new("own", "In this process").missing("this process has not run it"),
     });
     panels.push(sites(source, wanted));
+    panels.extend(tips(source, wanted));
     if let Some(snapshot) = snapshot {
         panels.push(on_server(snapshot, wanted));
     }
@@ -99,6 +100,15 @@ fn distribution(own: &crate::StatementStats) -> Table {
             table.with(row)
         },
     )
+}
+
+/// What was said of its plan, if anything was.
+fn tips(source: &Source, wanted: Fingerprint) -> Option<Panel> {
+    let slow = source.monitor.iter().flat_map(|monitor| monitor.slow_queries(usize::MAX));
+    let tips = slow.into_iter().find(|one| one.fingerprint == wanted)?.tips;
+    let table = Table::new("tips", [Column::new("tip", "What to do")]);
+    let rows = tips.iter().fold(table, |table, tip| table.with(Row::of([Value::text(tip.as_str())])));
+    (!tips.is_empty()).then(|| Panel::new("tips", "By its plan").table(rows))
 }
 
 fn sites(source: &Source, wanted: Fingerprint) -> Panel {
