@@ -226,7 +226,7 @@ async fn cost(cluster: &Cluster, percent: u32) -> Cost {
             }
             Ok(())
         });
-        work.instrument(tracing::info_span!(parent: sampled(), "request")).await.unwrap();
+        work.instrument(sampled()).await.unwrap();
         exchanges.extend(proxy.take_exchanges().into_iter().filter(is_work));
         kept.push(prepared(&db).await);
     }
