@@ -72,7 +72,9 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 122] = [
+const NEWER: [&str; 124] = [
+    "DB_COMMIT_MARKERS",
+    "DB_READ_CONSISTENCY",
     "METRICS_RETENTION_DAYS",
     "MONITORING_INTERVAL",
     "MONITORING_ENABLED",
