@@ -1,6 +1,7 @@
 //! Keeps a PostgreSQL schema in order: partitions, compaction, routine upkeep.
 #![doc = include_str!("../README.md")]
 
+pub mod compact;
 mod error;
 mod lock;
 mod name;
