@@ -176,7 +176,8 @@ fn print_statuses(json: bool, statuses: &[BackfillStatus]) {
         };
         let BackfillStatus { name, rows_seen, rows_filled, noted, seconds_ago, .. } = one;
         format!(
-            "{state}  {name}  {rows_filled} of {rows_seen} rows filled, {noted} to try again, {seconds_ago:.0} s ago"
+            "{state}  {name}  {rows_filled} of {rows_seen} rows filled, {noted} to try again, \
+                {seconds_ago:.0} s ago"
         )
     };
     let lines: Vec<_> = statuses.iter().map(line).collect();

@@ -7,13 +7,15 @@ use db_platform::migrations::backfill::{Backfill as Definition, BackfillConfig, 
 
 #[derive(Subcommand)]
 pub(crate) enum Backfill {
-    /// Print what `apply` would do: the key, the size, the triggers that fire, the statement; changes nothing.
+    /// Print what `apply` would do: the key, the size, the triggers that fire, the statement; changes
+    /// nothing.
     Plan(What),
     /// Fill the columns in batches, from where an earlier run was cut off if one was.
     ///
-    /// Rows that come while it runs are the application's: it must fill the columns itself before this begins.
-    /// Ctrl-C ends it behind the batch under way, with status 130; the same command goes on from there, as after
-    /// kill -9. Exit status 3 where rows could not be filled: they are counted, with the reason.
+    /// Rows that come while it runs are the application's: it must fill the columns itself before this
+    /// begins. Ctrl-C ends it behind the batch under way, with status 130; the same command goes on from
+    /// there, as after kill -9. Exit status 3 where rows could not be filled: they are counted, with the
+    /// reason.
     ///
     /// Example: dbctl backfill apply users --set 'email_lower = lower(email)'
     Apply(What),

@@ -27,6 +27,8 @@ pub(crate) enum CliError {
     )]
     NoPolicy,
     #[error(transparent)]
+    Change(#[from] migrations::online_change::ChangeError),
+    #[error(transparent)]
     Seed(Box<seeds::Error>),
     #[error(transparent)]
     Check(Box<migrations::check::CheckError>),
@@ -175,6 +177,12 @@ impl From<migrations::check::CheckError> for CliError {
 impl From<migrations::backfill::BackfillError> for CliError {
     fn from(error: migrations::backfill::BackfillError) -> Self {
         CliError::Backfill(Box::new(error))
+    }
+}
+
+impl From<maintenance::MaintenanceError> for CliError {
+    fn from(error: maintenance::MaintenanceError) -> Self {
+        CliError::Maintenance(Box::new(error))
     }
 }
 

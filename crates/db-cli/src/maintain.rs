@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::args::Options;
 use crate::error::CliError;
 use crate::maintain_args::{Kept, Maintain};
-use crate::{FOUND, connect, say};
+use crate::{FOUND, compact, connect, say};
 
 /// The exit status where somebody else has the lock.
 const LED_BY_ANOTHER: u8 = 5;
@@ -22,6 +22,7 @@ const LED_BY_ANOTHER: u8 = 5;
 pub(crate) async fn run(command: Maintain, options: &Options) -> Result<ExitCode, CliError> {
     let config = connect::config(options)?;
     match command {
+        Maintain::Compact(command) => compact::run(&command, options).await,
         Maintain::Plan(kept) => {
             let routine = routine(&config, kept, Duration::ZERO).await?;
             let plan = routine.plan(&mut connect::connect_for_copy(&config).await?).await?;

@@ -6,6 +6,7 @@ use chrono::NaiveTime;
 use clap::{Args, Subcommand};
 
 use crate::backup_args::duration;
+use crate::compact_args::Compact;
 
 #[derive(Subcommand)]
 pub(crate) enum Maintain {
@@ -23,6 +24,15 @@ pub(crate) enum Maintain {
     /// a task failed, 3 where the budget had no room for all, 5 where another maintainer is at work. Outside
     /// the window nothing is done.
     Apply(Apply),
+    /// Make a bloated table small beside the application: rows of its end move to free room at its front.
+    ///
+    /// Rows move by updates that change nothing, so it is refused where somebody would see them: triggers,
+    /// rules, publications. Ctrl-C ends it behind the transaction under way, with status 130; another run
+    /// goes on, as after kill -9. Exit status 3 where the table did not become small. Indexes grow
+    /// meanwhile: REINDEX CONCURRENTLY them.
+    ///
+    /// Example: dbctl maintain compact public.orders --plan
+    Compact(Compact),
 }
 
 #[derive(Args)]

@@ -86,6 +86,12 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             };
             return new_migration::run(&source.dir, &name, contents, options).await;
         }
+        Migrate::Expand { source, change } => {
+            return new_migration::change(&source.dir, &change.into(), options).await;
+        }
+        Migrate::Contract { source, change } => {
+            return new_migration::change(&source.dir, &change.into(), options).await;
+        }
         Migrate::Check(wanted) => return check::run(wanted, options).await,
         Migrate::Drift(wanted) => return check::drift(wanted, options).await,
         Migrate::Lint(wanted) => return check::lint(&wanted, options),

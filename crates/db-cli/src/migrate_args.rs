@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum, ValueHint};
 use db_platform::migrations::Accept;
 
+use crate::change_args::{Contract, Expand};
+
 #[derive(Subcommand)]
 pub(crate) enum Migrate {
     /// Print what `apply` would run, with each statement's lock; changes nothing.
@@ -90,6 +92,22 @@ pub(crate) enum Migrate {
         from: PathBuf,
         #[command(flatten)]
         source: Source,
+    },
+    /// Write the migration that adds to a table beside the application: docs/online-changes.md has each.
+    ///
+    /// Looks at the table in the database, changes nothing there, and prints what comes next.
+    Expand {
+        #[command(flatten)]
+        source: Source,
+        #[command(subcommand)]
+        change: Expand,
+    },
+    /// Write the migration that takes away what no code needs any more.
+    Contract {
+        #[command(flatten)]
+        source: Source,
+        #[command(subcommand)]
+        change: Contract,
     },
     /// Make the directory of a new migration.
     New {

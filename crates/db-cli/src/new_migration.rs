@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chrono::Utc;
+use chrono::{NaiveDateTime, SubsecRound as _, TimeDelta, Utc};
+use db_platform::migrations::online_change::OnlineChange;
 use db_platform::migrations::schema::{Schema, SchemaDiff, difference};
 use db_platform::migrations::{MigrationError, Migrations, Version};
 use db_platform::retry::marker;
@@ -61,6 +62,24 @@ fn commit_markers(options: &Options) -> Result<[String; 2], CliError> {
     Ok([up, format!("{};\n", marker::drop_in(&schema))])
 }
 
+/// Writes the migration of a change that is made beside the application.
+pub(crate) async fn change(
+    directory: &Path,
+    change: &OnlineChange,
+    options: &Options,
+) -> Result<ExitCode, CliError> {
+    let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
+    let files = change.files(&mut conn).await?;
+    let fits = |one: char| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '_' };
+    let name: String = files.name.chars().map(fits).collect();
+    let migration = NewMigration { name, up: files.up, down: files.down, metadata: String::new() };
+    let paths = write_all(directory, &[migration])?;
+    let shown = paths.iter().map(|path| path.display().to_string()).collect::<String>();
+    let text = [shown.clone()].into_iter().chain(files.then.iter().cloned()).collect::<Vec<_>>().join("\n");
+    say::result(options.json, &text, &json!({ "path": shown, "then": files.then }));
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn from_schema(file: &Path, options: &Options) -> Result<[String; 2], CliError> {
     let text = fs::read_to_string(file).map_err(CliError::file(file))?;
     let wanted = Schema::parse(&text)?;
@@ -72,6 +91,14 @@ async fn from_schema(file: &Path, options: &Options) -> Result<[String; 2], CliE
         return Err(CliError::NoDifference { file: file.to_owned() });
     }
     Ok([migration.up, migration.down])
+}
+
+/// So far ahead of the clock a version may be for another one to come behind it.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
+
+/// The time that a version is made of.
+fn time_of(version: &str) -> Option<NaiveDateTime> {
+    NaiveDateTime::parse_from_str(version, "%Y%m%d%H%M%S").ok()
 }
 
 /// A migration to write.
@@ -88,11 +115,18 @@ pub(crate) fn write_all(directory: &Path, migrations: &[NewMigration]) -> Result
     fs::create_dir_all(directory).map_err(CliError::file(directory))?;
     let newest = Migrations::read(directory)?.iter().last().map(|newest| newest.version.clone());
     let mut at = Utc::now();
+    // Several are written within a second: each comes behind the one before.
+    if let Some(last) = newest.as_ref().and_then(|newest| time_of(newest.as_str()))
+        && last >= at.naive_utc().trunc_subsecs(0)
+        && last - at.naive_utc() < AHEAD
+    {
+        at = last.and_utc() + TimeDelta::seconds(1);
+    }
     let mut paths = Vec::new();
     for migration in migrations {
         let version = at.format("%Y-%m-%d-%H%M%S").to_string();
         // Two of one second would have one version.
-        at += chrono::TimeDelta::seconds(1);
+        at += TimeDelta::seconds(1);
         let name = &migration.name;
         if let Some(newest) = newest.as_ref().filter(|newest| **newest >= Version::of(&version)) {
             let migration = format!("{version}_{name}");

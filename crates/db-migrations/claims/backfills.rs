@@ -30,7 +30,8 @@ fn table(rows: u32) -> String {
     format!(
         "DROP TABLE IF EXISTS people; CREATE TABLE people (id bigint PRIMARY KEY, email text NOT NULL, \
          filled int NOT NULL DEFAULT 0, touched int NOT NULL DEFAULT 0); \
-         INSERT INTO people SELECT n * 3, 'Person' || n || '@example.org' FROM generate_series(1, {rows}) AS n; \
+         INSERT INTO people SELECT n * 3, 'Person' || n || '@example.org' FROM generate_series(1, {rows}) AS \
+         n; \
          VACUUM (ANALYZE) people; CHECKPOINT"
     )
 }
@@ -161,8 +162,8 @@ async fn application(url: &str, lasts: impl Future<Output = ()>) -> Duration {
     took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
 
-/// kill -9 of the program, and the same command again until it ends: how many kills hit, and the rows that are not
-/// filled exactly once.
+/// kill -9 of the program, and the same command again until it ends: how many kills hit, and the rows that
+/// are not filled exactly once.
 async fn killed_at_random(url: &str, conn: &mut AsyncPgConnection, kills: usize) -> (usize, i64) {
     let rows = 200_000;
     conn.batch_execute(&format!("{}; DELETE FROM __db_backfills", table(rows))).await.unwrap();

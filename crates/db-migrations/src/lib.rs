@@ -16,6 +16,7 @@ mod leftovers;
 mod location;
 mod lock;
 mod migrator;
+pub mod online_change;
 mod plan;
 mod policy;
 mod repair;

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// Asks the primary for `written`, its own position, `replayed`, that of the standby that is furthest behind,
 /// and `hidden`, how many standbys there are whose position the role may not see. Positions are bigints.
 ///
-/// A base backup that runs is no standby. What only receives the log, and replays nothing, counts by what it has
-/// stored.
+/// A base backup that runs is no standby. What only receives the log, and replays nothing, counts by what it
+/// has stored.
 pub const STANDBYS_SQL: &str = "SELECT \
     pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::pg_catalog.int8 AS written, \
     pg_catalog.min(pg_catalog.pg_wal_lsn_diff(COALESCE(replay_lsn, flush_lsn, write_lsn), '0/0'))\
@@ -53,7 +53,8 @@ impl LogLag {
         let Some(replayed) = replayed.filter(|_| hidden == 0) else {
             return if hidden > 0 { Lag::Unknown } else { Lag::None };
         };
-        // What was replayed is of no use any more, but for the last: what came after it was written since then.
+        // What was replayed is of no use any more, but for the last: what came after it was written since
+        // then.
         while self.positions.get(1).is_some_and(|(position, _)| *position <= replayed) {
             self.positions.pop_front();
         }

@@ -156,7 +156,8 @@ impl Throttle {
         self.rows = (self.rows / 2).max(self.config.min_rows.max(1));
     }
 
-    /// Takes in what [`STANDBYS_SQL`](crate::STANDBYS_SQL) answered at `now`; a pause means: wait, and ask again.
+    /// Takes in what [`STANDBYS_SQL`](crate::STANDBYS_SQL) answered at `now`; a pause means: wait, and ask
+    /// again.
     pub fn standbys(&mut self, written: i64, replayed: Option<i64>, hidden: i64, now: Instant) -> Pause {
         let lag = self.lag.seen(written, replayed, hidden, now);
         let too_far = self.config.max_lag.is_some_and(|most| lag > Lag::Behind(most));

@@ -62,8 +62,8 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    /// Fills these columns of a table where one of them is NULL. The table is named as in SQL, with its schema
-    /// where `search_path` does not lead to it.
+    /// Fills these columns of a table where one of them is NULL. The table is named as in SQL, with its
+    /// schema where `search_path` does not lead to it.
     pub fn new(table: impl Into<String>, fills: impl IntoIterator<Item = Fill>) -> Self {
         Backfill { table: table.into(), fills: fills.into_iter().collect(), condition: None, name: None }
     }
@@ -110,8 +110,8 @@ pub struct BackfillConfig {
     pub probe_interval: Duration,
     /// A read that stands for the application's; none reads one row of the table by its key.
     pub probe: Option<String>,
-    /// The longest that a batch waits for a row that somebody has locked. Then it passes such rows over, and they
-    /// are tried again at the end.
+    /// The longest that a batch waits for a row that somebody has locked. Then it passes such rows over, and
+    /// they are tried again at the end.
     ///
     /// The batch's own rows are locked meanwhile, so keep it below what the application bears.
     pub lock_timeout: Duration,

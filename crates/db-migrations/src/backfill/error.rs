@@ -50,7 +50,8 @@ pub enum BackfillError {
     },
     /// A backfill of this name is under way, and it is another one.
     #[error(
-        "the backfill {name} is under way with other expressions or another condition: finish that one, forget \
+        "the backfill {name} is under way with other expressions or another condition: finish that one, \
+            forget \
          it with `dbctl backfill forget {name}`, or give this one a name with --name"
     )]
     Changed {

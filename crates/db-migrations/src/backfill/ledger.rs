@@ -105,13 +105,15 @@ impl Tables {
         }
         let Tables { progress, skipped, .. } = &*self;
         let sql = format!(
-            "BEGIN; SELECT pg_advisory_xact_lock(7162545); CREATE TABLE IF NOT EXISTS {progress} (name text PRIMARY KEY, \
+            "BEGIN; SELECT pg_advisory_xact_lock(7162545); CREATE TABLE IF NOT EXISTS {progress} (name text \
+                PRIMARY KEY, \
              definition text NOT NULL, came_to text[], ends_at text[], rows_seen bigint NOT NULL DEFAULT 0, \
              rows_filled bigint NOT NULL DEFAULT 0, stayed_null bigint NOT NULL DEFAULT 0, \
              failed bigint NOT NULL DEFAULT 0, begun_by text NOT NULL DEFAULT session_user, \
              begun_at timestamptz NOT NULL DEFAULT clock_timestamp(), \
              at timestamptz NOT NULL DEFAULT clock_timestamp(), finished_at timestamptz); \
-             CREATE TABLE IF NOT EXISTS {skipped} (backfill text REFERENCES {progress} ON DELETE CASCADE, key text[], \
+             CREATE TABLE IF NOT EXISTS {skipped} (backfill text REFERENCES {progress} ON DELETE CASCADE, \
+             key text[], \
              reason text NOT NULL, PRIMARY KEY (backfill, key)); COMMIT"
         );
         conn.batch_execute(&sql).await.map_err(|error| {
@@ -157,9 +159,11 @@ impl Tables {
     ) -> Result<(), BackfillError> {
         let sql = format!(
             "WITH old AS (DELETE FROM {} WHERE backfill = $1) \
-             INSERT INTO {} AS p (name, definition, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET \
+             INSERT INTO {} AS p (name, definition, ends_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO \
+             UPDATE SET \
              definition = EXCLUDED.definition, ends_at = EXCLUDED.ends_at, came_to = NULL, rows_seen = 0, \
-             rows_filled = 0, stayed_null = 0, failed = 0, begun_by = DEFAULT, begun_at = DEFAULT, at = DEFAULT, \
+             rows_filled = 0, stayed_null = 0, failed = 0, begun_by = DEFAULT, begun_at = DEFAULT, at = \
+             DEFAULT, \
              finished_at = NULL",
             self.skipped, self.progress
         );
@@ -172,7 +176,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Notes how far a batch came, within its transaction. False where somebody else has moved the note since.
+    /// Notes how far a batch came, within its transaction. False where somebody else has moved the note
+    /// since.
     pub(crate) async fn came(
         &self,
         conn: &mut AsyncPgConnection,
@@ -235,7 +240,8 @@ impl Tables {
         let sql = format!(
             "SELECT name, rows_seen, rows_filled, stayed_null, \
              (SELECT count(*) FROM {} WHERE backfill = name) AS noted, finished_at IS NOT NULL AS finished, \
-             EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+             EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = \
+             1 \
              AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
              AND ((classid::bigint << 32) | objid::bigint) = {key}) AS running, \
              extract(epoch FROM clock_timestamp() - at)::float8 AS seconds_ago FROM {} ORDER BY name",

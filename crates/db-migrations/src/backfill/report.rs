@@ -16,7 +16,8 @@ pub struct BackfillPlan {
     pub key: Vec<String>,
     /// How many rows the server believes there are.
     pub rows: Option<i64>,
-    /// The table's size in bytes; if every row is filled, as much is written once more before vacuum gives room back.
+    /// The table's size in bytes; if every row is filled, as much is written once more before vacuum gives
+    /// room back.
     pub bytes: i64,
     /// The triggers that fire for each row.
     pub triggers: Vec<String>,

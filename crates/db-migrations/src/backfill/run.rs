@@ -26,7 +26,8 @@ const CONFLICTS: u32 = 20;
 /// Where somebody has a row locked, so many rows at most go with the statement that passes over it.
 const ROWS_AMONG_LOCKS: u32 = 500;
 
-/// How long the table's lock is waited for while the statement is checked: nobody queues behind so weak a lock.
+/// How long the table's lock is waited for while the statement is checked: nobody queues behind so weak a
+/// lock.
 const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(QueryableByName)]
@@ -86,20 +87,21 @@ impl Backfill {
         })
     }
 
-    /// Fills the columns, from where an earlier run was cut off if one was; `on_progress` is called after each
-    /// batch. When `stop` ends, the batch under way is finished, and the run ends as not finished.
+    /// Fills the columns, from where an earlier run was cut off if one was; `on_progress` is called after
+    /// each batch. When `stop` ends, the batch under way is finished, and the run ends as not finished.
     ///
-    /// `probes` is a second connection to the same server, on which reads of the application's kind are timed; without
-    /// one, their latency does not slow the backfill. The session of `conn` is as after its start-up when it returns.
+    /// `probes` is a second connection to the same server, on which reads of the application's kind are
+    /// timed; without one, their latency does not slow the backfill. The session of `conn` is as after its
+    /// start-up when it returns.
     ///
     /// # Errors
     /// As [`Backfill::plan`], and [`BackfillError::Running`], [`BackfillError::TooManyFailed`],
-    /// [`BackfillError::LagHidden`], [`BackfillError::Database`]. Whatever was committed stays, and the next run goes
-    /// on behind it.
+    /// [`BackfillError::LagHidden`], [`BackfillError::Database`]. Whatever was committed stays, and the next
+    /// run goes on behind it.
     ///
     /// # Cancel safety
-    /// Dropping the future rolls the batch under way back as soon as the connection is closed. The connection holds
-    /// the backfill's lock until then: do not put it back into a pool.
+    /// Dropping the future rolls the batch under way back as soon as the connection is closed. The
+    /// connection holds the backfill's lock until then: do not put it back into a pool.
     pub async fn run(
         &self,
         conn: &mut AsyncPgConnection,
@@ -128,7 +130,8 @@ impl Backfill {
             started: Instant::now(),
         };
         let result = run.all(conn, probes.as_mut(), stop, on_progress).await;
-        // A statement that failed may have left a transaction open; a lost connection has forgotten everything.
+        // A statement that failed may have left a transaction open; a lost connection has forgotten
+        // everything.
         let _ = conn.batch_execute("ROLLBACK").await;
         let _ = run.session.clean(conn).await;
         run.tables.unlock(conn, &run.name).await;

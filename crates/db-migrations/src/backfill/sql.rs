@@ -1,7 +1,7 @@
 //! The statements of a batch.
 //!
-//! Keys travel as arrays of texts: what they are is the table's business. `$1` is the key behind which a batch
-//! begins, `$2` the one with which it ends; both are texts[].
+//! Keys travel as arrays of texts: what they are is the table's business. `$1` is the key behind which a
+//! batch begins, `$2` the one with which it ends; both are texts[].
 
 use super::definition::Backfill;
 use super::ledger::Tables;
@@ -99,7 +99,8 @@ impl Sql {
             format!("(SELECT key AS __noted FROM {skipped} WHERE backfill = $1 AND reason = 'locked')");
         let changed = |from: &str, within: &str| {
             format!(
-                "__changed AS (UPDATE {name} AS t SET {sets} {from} WHERE {within} RETURNING ({empties}) AS empty) \
+                "__changed AS (UPDATE {name} AS t SET {sets} {from} WHERE {within} RETURNING ({empties}) AS \
+                    empty) \
                  SELECT (SELECT count(*) FROM __changed) AS changed, \
                  (SELECT count(*) FROM __changed WHERE empty) AS stayed"
             )
@@ -112,7 +113,8 @@ impl Sql {
             ),
             page: both(&|within| {
                 format!(
-                    "SELECT {} AS key, count(*) OVER () AS seen FROM (SELECT {order} FROM {name} AS t WHERE {within} \
+                    "SELECT {} AS key, count(*) OVER () AS seen FROM (SELECT {order} FROM {name} AS t WHERE \
+                        {within} \
                      ORDER BY {order} LIMIT $3) AS page ORDER BY {} LIMIT 1",
                     text("page"),
                     down.join(", ")
@@ -124,12 +126,14 @@ impl Sql {
             }),
             fill_unlocked: both(&|within| {
                 format!(
-                    "WITH __wanted AS MATERIALIZED (SELECT {columns} FROM {name} AS t WHERE {within} AND ({filter})), \
+                    "WITH __wanted AS MATERIALIZED (SELECT {columns} FROM {name} AS t WHERE {within} AND \
+                        ({filter})), \
                      __free AS MATERIALIZED (SELECT {columns} FROM {name} AS t WHERE {within} AND ({filter}) \
                      FOR NO KEY UPDATE SKIP LOCKED), \
                      __locked AS (SELECT {numbers} FROM __wanted EXCEPT SELECT {numbers} FROM __free), \
                      __noted AS (INSERT INTO {skipped} (backfill, key, reason) SELECT $3, {}, 'locked' \
-                     FROM __locked ON CONFLICT DO NOTHING RETURNING 1), {}, (SELECT count(*) FROM __noted) AS passed",
+                     FROM __locked ON CONFLICT DO NOTHING RETURNING 1), {}, (SELECT count(*) FROM __noted) \
+                     AS passed",
                     of_number("__locked"),
                     changed("FROM __free", &same),
                     columns = keyed(""),
@@ -137,7 +141,8 @@ impl Sql {
             }),
             note_failed: both(&|within| {
                 format!(
-                    "INSERT INTO {skipped} (backfill, key, reason) SELECT $3, {}, $4 FROM {name} AS t WHERE {within} \
+                    "INSERT INTO {skipped} (backfill, key, reason) SELECT $3, {}, $4 FROM {name} AS t WHERE \
+                        {within} \
                      AND ({filter}) ON CONFLICT (backfill, key) DO UPDATE SET reason = EXCLUDED.reason",
                     text("t")
                 )
@@ -145,7 +150,8 @@ impl Sql {
             fill_noted: format!(
                 "WITH __free AS MATERIALIZED (SELECT {} FROM {noted} AS __s JOIN {name} AS t ON {noted_is_t} \
                  WHERE ({filter}) LIMIT 500 FOR NO KEY UPDATE OF t SKIP LOCKED), \
-                 __done AS (DELETE FROM {skipped} AS s USING __free WHERE s.backfill = $1 AND s.key = __free.__noted), \
+                 __done AS (DELETE FROM {skipped} AS s USING __free WHERE s.backfill = $1 AND s.key = \
+                 __free.__noted), \
                  {}, 0::bigint AS passed",
                 keyed("__s.__noted"),
                 changed("FROM __free", &same),

@@ -45,13 +45,16 @@ struct Found {
     triggers: Vec<String>,
 }
 
-const FOUND: &str = "SELECT c.oid::bigint AS oid, format('%I.%I', nspname, relname) AS name, relkind::text AS kind, \
+const FOUND: &str = "SELECT c.oid::bigint AS oid, format('%I.%I', nspname, relname) AS name, relkind::text \
+    AS kind, \
     row_security_active(c.oid) AS secured, \
     EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type = '2') AS ruled, \
-    CASE WHEN relkind = 'p' THEN (SELECT CASE WHEN bool_or(p.reltuples < 0) THEN -1 ELSE sum(p.reltuples) END \
+    CASE WHEN relkind = 'p' THEN (SELECT CASE WHEN bool_or(p.reltuples < 0) THEN -1 ELSE sum(p.reltuples) \
+    END \
     FROM pg_catalog.pg_partition_tree(c.oid) AS tree JOIN pg_catalog.pg_class AS p ON p.oid = tree.relid \
     WHERE tree.isleaf) ELSE reltuples END::bigint AS rows, \
-    coalesce((SELECT sum(pg_catalog.pg_table_size(tree.relid)) FROM pg_catalog.pg_partition_tree(c.oid) AS tree), \
+    coalesce((SELECT sum(pg_catalog.pg_table_size(tree.relid)) FROM pg_catalog.pg_partition_tree(c.oid) AS \
+    tree), \
     pg_catalog.pg_table_size(c.oid))::bigint AS bytes, \
     ARRAY(SELECT tgname::text FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal \
     AND tgenabled <> 'D' AND tgtype::int & 16 <> 0 ORDER BY 1) AS triggers \
@@ -104,7 +107,8 @@ impl Table {
         }
         if found.secured {
             return refused(
-                "row security hides rows from this role, which would stay unfilled; take a role with BYPASSRLS",
+                "row security hides rows from this role, which would stay unfilled; take a role with \
+                    BYPASSRLS",
             );
         }
         if found.ruled {
@@ -113,7 +117,8 @@ impl Table {
         let key: Vec<KeyColumn> = sql_query(KEY).bind::<BigInt, _>(found.oid).get_results(conn).await?;
         if key.is_empty() {
             return refused(
-                "it has no primary key, and no unique index over columns that are NOT NULL: batches go by key; \
+                "it has no primary key, and no unique index over columns that are NOT NULL: batches go by \
+                    key; \
                  add one with CREATE UNIQUE INDEX CONCURRENTLY",
             );
         }
@@ -141,8 +146,10 @@ async fn refuse_column(
     column: &str,
 ) -> Result<(), BackfillError> {
     let found: Vec<Column> = sql_query(
-        "SELECT CASE WHEN attgenerated <> '' THEN 'generated' WHEN attidentity = 'a' THEN 'identity' END AS generated \
-         FROM pg_catalog.pg_attribute WHERE attrelid = $1::oid AND attname = $2 AND attnum > 0 AND NOT attisdropped",
+        "SELECT CASE WHEN attgenerated <> '' THEN 'generated' WHEN attidentity = 'a' THEN 'identity' END AS \
+            generated \
+         FROM pg_catalog.pg_attribute WHERE attrelid = $1::oid AND attname = $2 AND attnum > 0 AND NOT \
+         attisdropped",
     )
     .bind::<BigInt, _>(table.oid)
     .bind::<Text, _>(column)

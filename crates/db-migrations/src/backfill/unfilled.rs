@@ -151,9 +151,11 @@ impl Run<'_> {
 
     /// Who has an open transaction that has written to the table, or locked rows of it.
     async fn holders(&self, conn: &mut AsyncPgConnection) -> Result<Vec<i64>, BackfillError> {
-        let sql = "SELECT DISTINCT pid::bigint AS pid FROM pg_catalog.pg_locks WHERE granted AND pid <> pg_backend_pid() \
+        let sql = "SELECT DISTINCT pid::bigint AS pid FROM pg_catalog.pg_locks WHERE granted AND pid <> \
+            pg_backend_pid() \
                    AND locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock') \
-                   AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+                   AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+                   current_database()) \
                    AND relation IN (SELECT to_regclass($1)::oid UNION SELECT relid::oid \
                    FROM pg_catalog.pg_partition_tree(to_regclass($1))) ORDER BY 1";
         let rows: Vec<Holder> = sql_query(sql).bind::<Text, _>(&self.table.name).get_results(conn).await?;

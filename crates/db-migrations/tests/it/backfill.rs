@@ -122,7 +122,8 @@ async fn a_row_that_is_free_again_in_time_is_filled() {
 #[tokio::test]
 async fn a_row_that_cannot_be_written_is_passed_over_and_said_with_its_reason() {
     let (_database, mut conn) = database(&format!(
-        "{USERS}; ALTER TABLE users ADD CONSTRAINT short CHECK (email_lower <> 'a500' AND email_lower <> 'a501')"
+        "{USERS}; ALTER TABLE users ADD CONSTRAINT short CHECK (email_lower <> 'a500' AND email_lower <> \
+            'a501')"
     ))
     .await;
     let outcome = run(&lower(), &mut conn, &config()).await.unwrap();
@@ -150,7 +151,8 @@ async fn what_was_cut_off_goes_on_behind_its_last_batch() {
     holder.batch_execute("BEGIN; SELECT FROM users WHERE id > 2700 FOR UPDATE").await.unwrap();
     let patient = BackfillConfig { lock_timeout: Duration::from_secs(60), ..config() };
     let doomed = tokio::spawn(async move { run(&count(), &mut conn, &patient).await });
-    let waits = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+    let waits = "SELECT count(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE wait_event_type = \
+        'Lock' \
                  AND datname = current_database() AND query LIKE '%UPDATE%users%'";
     until("it waits and is ended", async || number(&mut observer, waits).await > 0).await;
     assert!(matches!(doomed.await.unwrap(), Err(BackfillError::Database(_))));
@@ -203,7 +205,8 @@ async fn one_backfill_runs_in_one_session() {
     holder.batch_execute("BEGIN; SELECT FROM users WHERE id > 2700 FOR UPDATE").await.unwrap();
     let patient = BackfillConfig { lock_timeout: Duration::from_secs(60), ..config() };
     let first = tokio::spawn(async move { run(&lower(), &mut conn, &patient).await });
-    let held = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND database = \
+    let held = "SELECT count(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND database \
+        = \
                 (SELECT oid FROM pg_database WHERE datname = current_database())";
     until("the first has its lock", async || number(&mut other, held).await == 1).await;
     let second = run(&lower(), &mut other, &config()).await;
