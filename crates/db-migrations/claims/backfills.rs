@@ -30,10 +30,14 @@ fn table(rows: u32) -> String {
     format!(
         "DROP TABLE IF EXISTS people; CREATE TABLE people (id bigint PRIMARY KEY, email text NOT NULL, \
          filled int NOT NULL DEFAULT 0, touched int NOT NULL DEFAULT 0); \
-         INSERT INTO people SELECT n * 3, 'Person' || n || '@example.org' FROM generate_series(1, {rows}) AS \
-         n; \
-         VACUUM (ANALYZE) people; CHECKPOINT"
+         INSERT INTO people SELECT n * 3, 'Person' || n || '@example.org' FROM generate_series(1, {rows}) AS n"
     )
+}
+
+/// What the filling of the table leaves to others is done.
+async fn settle(conn: &mut AsyncPgConnection) {
+    conn.batch_execute("VACUUM (ANALYZE) people").await.unwrap();
+    conn.batch_execute("CHECKPOINT").await.unwrap();
 }
 
 fn backfill() -> Backfill {
@@ -58,6 +62,7 @@ pub(crate) fn measure(size: Size) -> Figure {
         let url = cluster.primary_url();
         let mut conn = AsyncPgConnection::establish(&url).await.unwrap();
         conn.batch_execute(&table(ROWS)).await.unwrap();
+        settle(&mut conn).await;
         let alone = run(&url, pending()).await;
         let rate = f64::from(ROWS) / alone.elapsed.as_secs_f64();
         let all_alone = once(&mut conn, ROWS, 1).await;
@@ -102,7 +107,8 @@ async fn once(conn: &mut AsyncPgConnection, rows: u32, times: u32) -> bool {
 
 /// Windows with and without a backfill, in turn: the p99 of the application's statements in each.
 async fn beside_an_application(url: &str, conn: &mut AsyncPgConnection, pairs: usize) -> (Vec<f64>, i64) {
-    conn.batch_execute("DELETE FROM __db_backfills; VACUUM people; CHECKPOINT").await.unwrap();
+    conn.batch_execute("DELETE FROM __db_backfills").await.unwrap();
+    settle(conn).await;
     let (mut slowdowns, mut seen) = (Vec::new(), 0);
     for pair in 0..=pairs {
         let before = application(url, tokio::time::sleep(WINDOW)).await;
@@ -167,6 +173,7 @@ async fn application(url: &str, lasts: impl Future<Output = ()>) -> Duration {
 async fn killed_at_random(url: &str, conn: &mut AsyncPgConnection, kills: usize) -> (usize, i64) {
     let rows = 200_000;
     conn.batch_execute(&format!("{}; DELETE FROM __db_backfills", table(rows))).await.unwrap();
+    settle(conn).await;
     let (mut random, mut killed) = (StdRng::seed_from_u64(3), 0);
     for _ in 0..kills {
         let mut child = start(url);
@@ -197,6 +204,7 @@ fn start(url: &str) -> std::process::Child {
 async fn under_inserts(url: &str, conn: &mut AsyncPgConnection) -> bool {
     let rows = 200_000;
     conn.batch_execute(&format!("{}; DELETE FROM __db_backfills", table(rows))).await.unwrap();
+    settle(conn).await;
     let mut writer = AsyncPgConnection::establish(url).await.unwrap();
     let (tell, mut told) = tokio::sync::oneshot::channel::<()>();
     let writing = tokio::spawn(async move {

@@ -54,7 +54,17 @@ async fn an_interrupt_ends_a_backfill_behind_its_batch_and_the_same_command_goes
     // Each row takes a while, so that the signal comes in the middle.
     let slow = "email_lower = lower(email) || substr(pg_sleep(0.0005)::text, 1, 0)";
     let mut command = Command::new(env!("CARGO_BIN_EXE_dbctl"));
-    command.args(["backfill", "apply", "users", "--set", slow, "--max-rows", "100"]);
+    command.args([
+        "backfill",
+        "apply",
+        "users",
+        "--set",
+        slow,
+        "--max-rows",
+        "100",
+        "--max-slowdown",
+        "never",
+    ]);
     command.env("DATABASE_URL", database.url()).env_remove("DATABASE_DIRECT_URL").stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     let begun = "SELECT count(*) FROM users WHERE email_lower IS NOT NULL";
@@ -65,6 +75,6 @@ async fn an_interrupt_ends_a_backfill_behind_its_batch_and_the_same_command_goes
     let at = [("DATABASE_URL", database.url())];
     let said = dbctl(&at, &["backfill", "status"]).await;
     assert!(said.out.starts_with("cut off "), "{}", said.out);
-    let rest = dbctl(&at, &["backfill", "apply", "users", "--set", slow]).await;
+    let rest = dbctl(&at, &["backfill", "apply", "users", "--set", slow, "--max-slowdown", "never"]).await;
     assert!(rest.code == Some(0) && rest.out.contains("5000 of 5000"), "{}{}", rest.out, rest.err);
 }

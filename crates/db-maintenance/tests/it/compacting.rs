@@ -5,17 +5,25 @@ use std::time::Duration;
 
 use db_maintenance::compact::{Compact, CompactConfig, Compacted};
 use db_maintenance::{MaintenanceError, Result};
+use db_testkit::TestDatabase;
 use tokio_postgres::Client;
 
-use crate::database::{connect, with};
+use crate::database::{self, connect};
 
 /// 30,000 rows, of which every third stays: three times as large as it must be.
 const BLOATED: &str = "CREATE TABLE orders (id int PRIMARY KEY, body text, note text); \
     ALTER TABLE orders SET (autovacuum_enabled = off); \
     INSERT INTO orders SELECT n, md5(n::text), repeat('x', n % 40) FROM generate_series(1, 30000) AS n; \
-    DELETE FROM orders WHERE id % 3 <> 0; VACUUM (ANALYZE, TRUNCATE off) orders";
+    DELETE FROM orders WHERE id % 3 <> 0";
 
 const CONTENT: &str = "SELECT md5(string_agg(o::text, ',' ORDER BY id)) FROM orders AS o";
+
+/// A database with these tables, and sizes that are known.
+async fn with(sql: &str) -> (TestDatabase, Client) {
+    let (database, client) = database::with(sql).await;
+    client.batch_execute("VACUUM (ANALYZE, TRUNCATE off)").await.unwrap();
+    (database, client)
+}
 
 fn compact() -> Compact {
     Compact::new("public.orders".parse().unwrap(), CompactConfig::default())
