@@ -192,12 +192,6 @@ impl From<insight::ExplainError> for CliError {
     }
 }
 
-impl From<maintenance::MaintenanceError> for CliError {
-    fn from(error: maintenance::MaintenanceError) -> Self {
-        CliError::Maintenance(Box::new(error))
-    }
-}
-
 impl From<seeds::Error> for CliError {
     fn from(error: seeds::Error) -> Self {
         CliError::Seed(Box::new(error))
