@@ -113,7 +113,10 @@ async fn a_busy_runtime_does_not_take_the_server_for_stopped() {
     let mut conn = pool.get().await.unwrap();
     let busy = tokio::spawn(async {
         loop {
-            std::thread::sleep(Duration::from_millis(700));
+            let until = std::time::Instant::now() + Duration::from_millis(700);
+            while std::time::Instant::now() < until {
+                std::hint::spin_loop();
+            }
             tokio::task::yield_now().await;
         }
     });
