@@ -17,7 +17,7 @@ pub struct NotifyConfig {
     /// sent. An incident that lasts is so repeated at most this often.
     pub repeat_after: Duration,
     /// So many messages go to a channel within [`window`](NotifyConfig::window); what is more is gathered in one. A
-    /// receiver that is flooded blocks us, and people stop reading.
+    /// receiver that is flooded blocks us, and people stop reading. One in four is kept for what is critical.
     pub burst: usize,
     /// The time in which [`burst`](NotifyConfig::burst) messages go to a channel.
     pub window: Duration,

@@ -14,6 +14,9 @@ use crate::message::{Message, Severity};
 /// So many incidents are remembered; the oldest are forgotten, and at worst repeated.
 const MOST_KEYS: usize = 10_000;
 
+/// One in so many of a burst is kept for what is critical: a flood of warnings must not make it wait.
+const KEPT_PART: usize = 4;
+
 /// What is to be done now.
 #[derive(Debug)]
 #[cfg_attr(test, derive(PartialEq))]
@@ -110,11 +113,12 @@ impl Gate {
         while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= config.window) {
             self.sent.pop_front();
         }
-        let burst = config.burst.max(1);
-        let left = burst.saturating_sub(self.sent.len());
-        if self.waiting.is_empty() {
+        let Some(gravest) = self.waiting.iter().map(|letter| letter.message.severity).max() else {
             return Next::Nothing;
-        }
+        };
+        let burst = config.burst.max(1);
+        let kept = if gravest == Severity::Critical { 0 } else { burst / KEPT_PART };
+        let left = burst.saturating_sub(kept).saturating_sub(self.sent.len());
         if left == 0 && !at_once {
             let turn = self.sent.front().and_then(|at| at.checked_add(config.window));
             return turn.map_or(Next::Nothing, Next::Later);
@@ -221,6 +225,29 @@ mod tests {
         assert_eq!(sent(&mut gate, now + 60 * SECOND).title, "e");
         assert_eq!(gate.gathered, 2);
         assert_eq!(gate.next(&config(), now + 60 * SECOND, false), Next::Nothing);
+    }
+
+    #[test]
+    fn a_flood_of_warnings_leaves_room_for_what_is_critical() {
+        let config = NotifyConfig { burst: 20, queue: 100, ..NotifyConfig::default() };
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for n in 0..40 {
+            gate.offer(about(&n.to_string(), Severity::Warning), &config, now);
+        }
+        let mut sent = 0;
+        while let Next::Send(_) = gate.next(&config, now, false) {
+            sent += 1;
+        }
+        assert_eq!(sent, 15);
+        gate.offer(about("late", Severity::Warning), &config, now);
+        assert_eq!(gate.next(&config, now, false), Next::Later(now + 60 * SECOND));
+        for n in 0..5 {
+            gate.offer(about(&format!("down {n}"), Severity::Critical), &config, now);
+            let Next::Send(letter) = gate.next(&config, now, false) else { panic!("{n} waits") };
+            assert_eq!(letter.message.severity, Severity::Critical);
+        }
+        gate.offer(about("down 5", Severity::Critical), &config, now);
+        assert_eq!(gate.next(&config, now, false), Next::Later(now + 60 * SECOND));
     }
 
     #[test]
