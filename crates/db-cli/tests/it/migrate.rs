@@ -326,27 +326,6 @@ async fn a_migration_that_waits_says_for_whom() {
     assert!(second.wait().await.unwrap().success());
 }
 
-/// In the order of their numbers, as they were applied.
-#[tokio::test]
-async fn the_newest_is_undone_first_whatever_the_length_of_its_version() {
-    let database = TestDatabase::empty().await.unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let tables = [("2_two", "two"), ("10_ten", "ten")].map(|(name, table)| {
-        let (up, down) = (format!("CREATE TABLE {table} ()"), format!("DROP TABLE {table}"));
-        [(format!("{name}/up.sql"), up), (format!("{name}/down.sql"), down)]
-    });
-    let files: Vec<(&str, &str)> =
-        tables.iter().flatten().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-    write(directory.path(), &files);
-    let dir = directory.path().to_str().unwrap();
-    let at = [("DATABASE_URL", database.url()), ("APP_ENV", "test")];
-    assert_eq!(dbctl(&at, &["migrate", "apply", "--dir", dir]).await.out, "2 applied\n");
-    assert_eq!(dbctl(&at, &["migrate", "undo", "--dir", dir]).await.out, "1 undone\n");
-    let mut conn = database.connect().await.unwrap();
-    conn.batch_execute("SELECT FROM two").await.unwrap();
-    conn.batch_execute("SELECT FROM ten").await.unwrap_err();
-}
-
 #[tokio::test]
 async fn an_apply_stops_where_it_is_told_to() {
     let database = TestDatabase::empty().await.unwrap();
