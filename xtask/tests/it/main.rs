@@ -13,8 +13,8 @@ fn root() -> &'static Path {
 }
 
 /// Their blocks are run by the tests of `dbctl`, in order and on hosts that have what these pages speak of.
-const RUNBOOKS: [&str; 3] =
-    ["docs/operations.md", "docs/moving-from-pgbackrest.md", "docs/online-changes.md"];
+const RUNBOOKS: [&str; 4] =
+    ["docs/operations.md", "docs/moving-from-pgbackrest.md", "docs/online-changes.md", "docs/partitions.md"];
 
 /// Every Markdown file of the repository but [`RUNBOOKS`], in a fixed order.
 fn pages() -> Vec<PathBuf> {
