@@ -82,8 +82,8 @@ async fn an_index_under_construction_or_one_that_waits_for_its_leaves_is_left_al
     .await;
     quiet(&client).await;
     let (reader, builder) = (connect(database.url()).await, connect(database.url()).await);
-    // A build beside the load waits for transactions that are older.
-    reader.batch_execute("BEGIN; SELECT FROM orders").await.unwrap();
+    // A build beside the load waits for transactions that write the table.
+    reader.batch_execute("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE").await.unwrap();
     let builds = tokio::spawn(async move {
         builder.batch_execute("CREATE INDEX CONCURRENTLY slow ON orders (customer)").await.unwrap();
     });
