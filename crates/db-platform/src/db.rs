@@ -152,12 +152,7 @@ impl Db {
         T: Send + 'a,
         E: Into<Error> + Send + 'a,
     {
-        // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
-        // `select!` meets a future with a closure such as this one in its type.
-        Box::pin(async move {
-            let reader = self.reader(freshness);
-            within(self.timeout, self.retry.read_at(site, &reader, work)).await
-        })
+        self.read_by(site, move || self.reader(freshness), work)
     }
 
     /// A read that differs from the default: how stale it may be, and when it is tried again.

@@ -5,6 +5,7 @@
 //! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
 
 mod binds;
+mod buffered;
 mod calls;
 mod catalog;
 mod fingerprint;

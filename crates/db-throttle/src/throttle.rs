@@ -83,6 +83,8 @@ pub struct Throttle {
     /// What probes took before the work began.
     baseline: Option<Duration>,
     slow_since: Option<Instant>,
+    /// Nobody else works on the server.
+    is_alone: bool,
     lag: LogLag,
 }
 
@@ -97,6 +99,7 @@ impl Throttle {
             probes: Probes::default(),
             baseline: None,
             slow_since: None,
+            is_alone: false,
             lag: LogLag::default(),
         }
     }
@@ -109,6 +112,11 @@ impl Throttle {
         } else if self.slow_since.is_none() {
             self.slow_since = Some(now);
         }
+    }
+
+    /// Takes in what [`OTHERS_SQL`](crate::OTHERS_SQL) answered. While nobody else works, probes slow nothing down.
+    pub fn others(&mut self, others: bool) {
+        self.is_alone = !others;
     }
 
     /// The work begins: what probes took so far is what they should take.
@@ -174,8 +182,9 @@ impl Throttle {
         else {
             return false;
         };
-        now.as_secs_f64()
-            > (baseline.as_secs_f64() * most.max(1.0)).max(baseline.saturating_add(NOISE).as_secs_f64())
+        !self.is_alone
+            && now.as_secs_f64()
+                > (baseline.as_secs_f64() * most.max(1.0)).max(baseline.saturating_add(NOISE).as_secs_f64())
     }
 }
 
@@ -230,6 +239,19 @@ mod tests {
             throttle.batch(1_000, took, Instant::now());
         }
         assert_eq!(throttle.batch(1_000, took, Instant::now()).length, Duration::ZERO);
+    }
+
+    #[test]
+    fn where_nobody_else_works_slow_probes_make_no_pause_until_somebody_comes() {
+        let mut throttle = after_baseline(ThrottleConfig::default());
+        let took = Duration::from_millis(50);
+        throttle.others(false);
+        for _ in 0..64 {
+            throttle.probed(FAST * 4, Instant::now());
+        }
+        assert_eq!(throttle.batch(1_000, took, Instant::now()).length, Duration::ZERO);
+        throttle.others(true);
+        assert_eq!(throttle.batch(1_000, took, Instant::now()).length, took);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use db_throttle::{Pause, Reason, STANDBYS_SQL, Throttle};
+use db_throttle::{OTHERS_EVERY, OTHERS_SQL, Pause, Reason, STANDBYS_SQL, Throttle};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -118,9 +118,11 @@ impl Compact {
             run.probe(probes).await?;
         }
         run.throttled(Throttle::begin);
+        let works = session.client().query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?;
+        let works: i32 = works.try_get(0)?;
         let probing = async {
             loop {
-                if let Err(error) = run.probe(probes).await {
+                if let Err(error) = run.probe_beside(probes, works).await {
                     break error;
                 }
             }
@@ -162,6 +164,16 @@ impl Run<'_> {
         let sql = format!("SELECT FROM ONLY {} WHERE ctid OPERATOR(pg_catalog.=) '(0,1)'", self.name);
         probes.batch_execute(&sql).await?;
         self.throttled(|throttle| throttle.probed(started.elapsed(), Instant::now()));
+        Ok(())
+    }
+
+    /// Some probes, and then whether they matter to anybody but the backend that works.
+    async fn probe_beside(&self, probes: &Client, works: i32) -> Result<()> {
+        let others = probes.query_one(OTHERS_SQL, &[&works]).await?.try_get(0)?;
+        self.throttled(|throttle| throttle.others(others));
+        for _ in 0..OTHERS_EVERY {
+            self.probe(probes).await?;
+        }
         Ok(())
     }
 

@@ -128,6 +128,8 @@ impl Grid {
                 let behind = ranges.iter().rev().map(|range| &range.to).find(|to| to.time() <= now);
                 match (behind, ranges.first()) {
                     (Some(end), _) => end.clone(),
+                    // Those that are there begin soon, and rows of now need a place until then.
+                    (None, Some(first)) if first.from.time() <= horizon => Edge::At(self.point(floor)),
                     (None, Some(first)) => {
                         let first = &first.to;
                         missing.notes.push(format!(
@@ -268,6 +270,22 @@ mod tests {
         let missing = months.missing(&ranges, at("2026-11-28T00:00:00Z"));
         let begins: Vec<&str> = missing.new.iter().map(|(from, _)| &from.text[..10]).collect();
         assert_eq!(begins, ["2026-12-01", "2027-01-01", "2027-02-01"]);
+    }
+
+    /// Somebody made next month's partition, and rows of today have none.
+    #[test]
+    fn rows_of_now_get_a_place_before_partitions_that_begin_soon() {
+        let months = grid(Every::Month, Tz::UTC, Key::Instant);
+        let soon = Range {
+            from: Edge::At(months.point(at("2026-12-10T00:00:00Z"))),
+            to: Edge::At(months.point(at("2027-01-01T00:00:00Z"))),
+        };
+        let missing = months.missing(std::slice::from_ref(&soon), at("2026-11-28T00:00:00Z"));
+        let begins: Vec<&str> = missing.new.iter().map(|(from, _)| &from.text[..10]).collect();
+        assert_eq!(begins, ["2026-11-01", "2026-12-01", "2027-01-01", "2027-02-01"]);
+        assert!(missing.notes.is_empty(), "{missing:?}");
+        let wrong_clock = months.missing(std::slice::from_ref(&soon), at("2006-11-28T00:00:00Z"));
+        assert!(wrong_clock.new.is_empty() && wrong_clock.notes[0].contains("clock"), "{wrong_clock:?}");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, Error, SqlState};
-use db_throttle::{Pause, Reason, STANDBYS_SQL, Throttle};
-use diesel::sql_types::{Array, BigInt, Nullable, Text};
+use db_throttle::{OTHERS_EVERY, OTHERS_SQL, Pause, Reason, STANDBYS_SQL, Throttle};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
@@ -15,6 +15,7 @@ use super::ledger::{BackfillStatus, Progress, Tables};
 use super::report::{BackfillOutcome, BackfillPlan, BackfillProgress};
 use super::sql::Sql;
 use super::table::Table;
+use crate::direct::backend;
 use crate::session::Session;
 
 /// Probes before the first batch: what they take is the measure for those beside it.
@@ -56,6 +57,12 @@ struct Standbys {
     replayed: Option<i64>,
     #[diesel(sql_type = BigInt)]
     hidden: i64,
+}
+
+#[derive(QueryableByName)]
+struct Others {
+    #[diesel(sql_type = Bool)]
+    others: bool,
 }
 
 impl Backfill {
@@ -245,9 +252,10 @@ impl Run<'_> {
                     self.probe(probes, &probe).await?;
                 }
                 self.throttled(Throttle::begin);
+                let works = backend(conn).await.map_err(BackfillError::from)?;
                 let probing = async {
                     loop {
-                        if let Err(error) = self.probe(probes, &probe).await {
+                        if let Err(error) = self.probe_beside(probes, &probe, works).await {
                             break error;
                         }
                     }
@@ -266,6 +274,22 @@ impl Run<'_> {
         let started = Instant::now();
         probes.batch_execute(probe).await?;
         self.throttled(|throttle| throttle.probed(started.elapsed(), Instant::now()));
+        Ok(())
+    }
+
+    /// Some probes, and then whether they matter to anybody but the backend that works.
+    async fn probe_beside(
+        &self,
+        probes: &mut AsyncPgConnection,
+        probe: &str,
+        works: i32,
+    ) -> Result<(), BackfillError> {
+        let asked = sql_query(OTHERS_SQL).bind::<Integer, _>(works).get_result(probes).await;
+        let Others { others } = asked?;
+        self.throttled(|throttle| throttle.others(others));
+        for _ in 0..OTHERS_EVERY {
+            self.probe(probes, probe).await?;
+        }
         Ok(())
     }
 

@@ -3,18 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use db_core::Site;
-#[cfg(feature = "cache")]
-use db_core::{Error, Result, Work};
+use db_core::{Error, Result, Site, Work};
 use db_pool::Pool;
 use db_replica_routing::{Freshness, Reader, Router, Session};
 use db_retry::{Begin, Resolve, Through};
-#[cfg(feature = "cache")]
 use futures_util::future::BoxFuture;
 
 use super::Db;
 use crate::breakers::Probes;
-#[cfg(feature = "cache")]
 use crate::timeout::within;
 
 impl Db {
@@ -31,8 +27,25 @@ impl Db {
         T: Send + 'a,
         E: Into<Error> + Send + 'a,
     {
+        let reader = move || self.behind_breaker(freshness, self.routed_reader(freshness).without_waiting());
+        self.read_by(site, reader, work)
+    }
+
+    /// A read on what `reader` makes when it begins.
+    pub(super) fn read_by<'a, T, E>(
+        &'a self,
+        site: Site,
+        reader: impl FnOnce() -> Through<'a, Probes, Reader<'a, Pool>> + Send + 'a,
+        work: impl Work<T, E> + 'a,
+    ) -> BoxFuture<'a, Result<T>>
+    where
+        T: Send + 'a,
+        E: Into<Error> + Send + 'a,
+    {
+        // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
+        // `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
-            let reader = self.behind_breaker(freshness, self.routed_reader(freshness).without_waiting());
+            let reader = reader();
             within(self.timeout, self.retry.read_at(site, &reader, work)).await
         })
     }

@@ -11,10 +11,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Wire;
+use super::buffered::{Incoming, Outgoing};
 use super::labels::Labels;
 
-/// So much is read at once, and kept of a buffer that was larger.
-const BUFFER: usize = 16 * 1024;
 /// The longest answer that may be to a label.
 const LONGEST: usize = 1_024;
 
@@ -30,13 +29,8 @@ pub(super) struct Labelled<S> {
     wire: Arc<Wire>,
     labels: Labels,
     cut: Cut,
-    /// What is to be written, and how much of it is.
-    out: Vec<u8>,
-    written: usize,
-    /// What the client has not read, and how much of it it has.
-    come: Vec<u8>,
-    read: usize,
-    scratch: Box<[u8]>,
+    out: Outgoing,
+    come: Incoming,
 }
 
 impl<S> Below<S> {
@@ -49,30 +43,15 @@ impl<S> Below<S> {
             wire: Arc::clone(wire),
             labels: Labels::default(),
             cut: Cut::default(),
-            out: Vec::new(),
-            written: 0,
-            come: Vec::new(),
-            read: 0,
-            scratch: vec![0; BUFFER].into(),
+            out: Outgoing::default(),
+            come: Incoming::default(),
         }))
     }
 }
 
 impl<S: AsyncWrite + Unpin> Labelled<S> {
-    /// Writes what is to be written.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
-            }
-        }
-        (self.written, self.out) = (0, emptied(std::mem::take(&mut self.out)));
-        Poll::Ready(Ok(()))
-    }
-
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_out(cx))?;
+        ready!(self.out.poll_into(&mut self.inner, cx))?;
         let wire = Arc::clone(&self.wire);
         let session = wire.session();
         // What came and was not read is not known of there.
@@ -82,41 +61,27 @@ impl<S: AsyncWrite + Unpin> Labelled<S> {
             return Pin::new(&mut self.inner).poll_write(cx, bytes);
         };
         let Labelled { labels, out, .. } = self;
-        labels.client_said(&standing, |name| session.text_of(name), bytes, out);
+        labels.client_said(&standing, |name| session.text_of(name), bytes, &mut out.bytes);
         drop(session);
-        // The bytes are taken; what cannot be written now is by the flush that follows, or by the next write.
-        match self.poll_out(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(bytes.len())),
-        }
+        self.out.poll_taken(&mut self.inner, cx, bytes.len())
     }
 }
 
 impl<S: AsyncRead + Unpin> Labelled<S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if let Some(rest) = self.come.get(self.read..).filter(|rest| !rest.is_empty()) {
-                let now = rest.len().min(buf.remaining());
-                buf.put_slice(&rest[..now]);
-                self.read += now;
-                if self.read == self.come.len() {
-                    (self.read, self.come) = (0, emptied(std::mem::take(&mut self.come)));
-                }
-                return Poll::Ready(Ok(()));
-            }
-            if !self.labels.is_waiting() && !self.cut.holds_back() {
+        let Labelled { inner, labels, cut, come, .. } = self;
+        while !come.hand(buf) {
+            if !labels.is_waiting() && !cut.holds_back() {
                 let before = buf.filled().len();
-                ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-                self.cut.pass(buf.filled().get(before..).unwrap_or_default());
+                ready!(Pin::new(inner).poll_read(cx, buf))?;
+                cut.pass(buf.filled().get(before..).unwrap_or_default());
                 return Poll::Ready(Ok(()));
             }
-            let mut came = ReadBuf::new(&mut self.scratch);
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut came))?;
-            if came.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+            if !ready!(come.poll_more(inner, cx, |came, come| cut.feed(came, labels, come)))? {
+                break;
             }
-            self.cut.feed(came.filled(), &mut self.labels, &mut self.come);
         }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -141,7 +106,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Below<S> {
         match self.get_mut() {
             Below::AsItIs(stream) => Pin::new(stream).poll_flush(cx),
             Below::Labelled(stream) => {
-                ready!(stream.poll_out(cx))?;
+                ready!(stream.out.poll_into(&mut stream.inner, cx))?;
                 Pin::new(&mut stream.inner).poll_flush(cx)
             }
         }
@@ -151,7 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Below<S> {
         match self.get_mut() {
             Below::AsItIs(stream) => Pin::new(stream).poll_shutdown(cx),
             Below::Labelled(stream) => {
-                ready!(stream.poll_out(cx))?;
+                ready!(stream.out.poll_into(&mut stream.inner, cx))?;
                 Pin::new(&mut stream.inner).poll_shutdown(cx)
             }
         }
@@ -253,11 +218,4 @@ impl Cut {
     fn length(&self) -> Option<usize> {
         Some(u32::from_be_bytes(*self.held.get(1..5)?.first_chunk()?) as usize)
     }
-}
-
-/// The buffer without what was in it, and no larger than needed as a rule.
-fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.clear();
-    buffer.shrink_to(BUFFER);
-    buffer
 }

@@ -10,10 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
 use super::Tap;
+use super::buffered::{Incoming, Outgoing, empty};
 use super::unnamed::Unnamed;
-
-/// So much is read at once, and kept of a buffer that was larger.
-const BUFFER: usize = 16 * 1024;
 
 /// The stream that the client library writes to.
 pub(crate) enum Link<S> {
@@ -27,13 +25,8 @@ pub(crate) struct Rewritten<S> {
     unnamed: Unnamed,
     from_client: Splitter,
     from_server: Splitter,
-    /// What is to be written, and how much of it is.
-    out: Vec<u8>,
-    written: usize,
-    /// What the client has not read, and how much of it it has.
-    come: Vec<u8>,
-    read: usize,
-    scratch: Box<[u8]>,
+    out: Outgoing,
+    come: Incoming,
 }
 
 impl<S> Link<S> {
@@ -46,77 +39,51 @@ impl<S> Link<S> {
             unnamed: Unnamed::default(),
             from_client: Splitter { typed: false, ..Splitter::default() },
             from_server: Splitter::default(),
-            out: Vec::new(),
-            written: 0,
-            come: Vec::new(),
-            read: 0,
-            scratch: vec![0; BUFFER].into(),
+            out: Outgoing::default(),
+            come: Incoming::default(),
         }))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> Rewritten<S> {
-    /// Writes what is to be written.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
-            }
-        }
-        (self.written, self.out) = (0, emptied(std::mem::take(&mut self.out)));
-        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Rewritten<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        loop {
-            if let Some(rest) = this.come.get(this.read..).filter(|rest| !rest.is_empty()) {
-                let now = rest.len().min(buf.remaining());
-                buf.put_slice(&rest[..now]);
-                this.read += now;
-                return Poll::Ready(Ok(()));
-            }
-            (this.read, this.come) = (0, emptied(std::mem::take(&mut this.come)));
-            let mut came = ReadBuf::new(&mut this.scratch);
-            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut came))?;
-            if came.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let (unnamed, of_interest) = (&mut this.unnamed, Unnamed::is_of_interest_to_server);
-            this.from_server.feed(came.filled(), &mut this.come, of_interest, |tag, body, out| {
-                unnamed.server_said(tag, body, out);
+        let Rewritten { inner, unnamed, from_server, come, .. } = this;
+        while !come.hand(buf) {
+            let more = come.poll_more(inner, cx, |came, come| {
+                let of_interest = Unnamed::is_of_interest_to_server;
+                from_server.feed(came, come, of_interest, |tag, body, out| {
+                    unnamed.server_said(tag, body, out);
+                });
             });
+            if !ready!(more)? {
+                break;
+            }
         }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Rewritten<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
+        ready!(this.out.poll_into(&mut this.inner, cx))?;
         let (unnamed, of_interest) = (&mut this.unnamed, Unnamed::is_of_interest_to_client);
-        this.from_client.feed(buf, &mut this.out, of_interest, |tag, body, out| {
+        this.from_client.feed(buf, &mut this.out.bytes, of_interest, |tag, body, out| {
             unnamed.client_said(tag, body, out);
         });
-        // The bytes are taken; what cannot be written now is by the flush that follows, or by the next write.
-        match this.poll_out(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(buf.len())),
-        }
+        this.out.poll_taken(&mut this.inner, cx, buf.len())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
+        ready!(this.out.poll_into(&mut this.inner, cx))?;
         Pin::new(&mut this.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_out(cx))?;
+        ready!(this.out.poll_into(&mut this.inner, cx))?;
         Pin::new(&mut this.inner).poll_shutdown(cx)
     }
 }
@@ -234,7 +201,7 @@ impl Splitter {
                 self.typed = true;
             } else if self.partial.len() == whole {
                 each(tag, &self.partial[header..], out);
-                self.partial = emptied(std::mem::take(&mut self.partial));
+                empty(&mut self.partial);
             }
         }
     }
@@ -244,13 +211,6 @@ impl Splitter {
         let length = self.partial.get(header - 4..header)?.first_chunk()?;
         Some(u32::from_be_bytes(*length) as usize)
     }
-}
-
-/// The buffer without what was in it, and no larger than needed as a rule.
-fn emptied(mut buffer: Vec<u8>) -> Vec<u8> {
-    buffer.clear();
-    buffer.shrink_to(BUFFER);
-    buffer
 }
 
 #[cfg(test)]
