@@ -42,7 +42,7 @@ pub(crate) struct What {
     #[arg(long)]
     name: Option<String>,
     /// How long a batch should take: the application waits so long for a row of it.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     batch_ms: u32,
     /// The most rows of a batch.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]

@@ -171,7 +171,8 @@ async fn application(url: &str, lasts: impl Future<Output = ()>) -> Duration {
 /// kill -9 of the program, and the same command again until it ends: how many kills hit, and the rows that
 /// are not filled exactly once.
 async fn killed_at_random(url: &str, conn: &mut AsyncPgConnection, kills: usize) -> (usize, i64) {
-    let rows = 200_000;
+    // So many that the backfill lasts longer than the program lives.
+    let rows = 1_000_000;
     conn.batch_execute(&format!("{}; DELETE FROM __db_backfills", table(rows))).await.unwrap();
     settle(conn).await;
     let (mut random, mut killed) = (StdRng::seed_from_u64(3), 0);

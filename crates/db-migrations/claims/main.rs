@@ -98,7 +98,7 @@ const CLAIMS: &[Claim] = &[
                    once however often it is killed (10 kills; nightly 40), and ends while rows are inserted.",
         target: "at least 30,000 rows a second alone; p99 of statements at most 2 times that without it, median of 5 \
                  pairs of windows (nightly 10); 0 rows twice or never",
-        fails_without: "crates/db-migrations/src/backfill/run.rs: self.move_on(conn, from, &next).await?;",
+        fails_without: "crates/db-migrations/src/backfill/batch.rs: self.move_on(conn, from, &next).await?;",
         measure: backfills::measure,
     },
     Claim {

@@ -5,6 +5,7 @@
 //! beginning: rows that come later are the application's, which must fill them itself before the backfill
 //! begins.
 
+mod batch;
 mod definition;
 mod error;
 mod ledger;

@@ -13,7 +13,7 @@ const LEAST_SHARE: f64 = 0.02;
 const INCREASE: f64 = 0.02;
 
 /// What no probe is called slow for: a busy machine's scheduler takes as long.
-const NOISE: Duration = Duration::from_micros(500);
+const NOISE: Duration = Duration::from_micros(150);
 
 /// If probes are slow for so long at the least share, the work is not what slows them.
 const NOT_OURS: Duration = Duration::from_secs(10);
@@ -37,14 +37,14 @@ pub struct ThrottleConfig {
     pub max_lag: Option<Duration>,
     /// How many times slower probes may become than they were before the work began; none looks at no probe.
     ///
-    /// It holds for the 95th percentile of the last 64. Half a millisecond more is never called slow.
+    /// It holds for the 95th percentile of the last 64. 150 microseconds more are never called slow.
     pub max_slowdown: Option<f64>,
 }
 
 impl Default for ThrottleConfig {
     fn default() -> Self {
         ThrottleConfig {
-            batch: Duration::from_millis(50),
+            batch: Duration::from_millis(20),
             min_rows: 100,
             max_rows: 50_000,
             max_lag: Some(Duration::from_secs(5)),
@@ -211,7 +211,7 @@ mod tests {
             let rows = throttle.rows();
             throttle.batch(rows, Duration::from_micros(20) * rows, Instant::now());
         }
-        assert!((2_400..=2_600).contains(&throttle.rows()), "{}", throttle.rows());
+        assert!((950..=1_050).contains(&throttle.rows()), "{}", throttle.rows());
     }
 
     #[test]

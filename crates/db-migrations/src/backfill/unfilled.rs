@@ -7,10 +7,11 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::batch::{Counts, Page};
 use super::error::BackfillError;
 use super::ledger::Progress;
 use super::report::{BackfillOutcome, Unfilled};
-use super::run::{Counts, Page, Run, stopped};
+use super::run::{Run, stopped};
 
 /// Rows that are counted at once at the end.
 const ROWS_COUNTED: i64 = 50_000;
