@@ -17,10 +17,10 @@ use crate::{close, reads, twin};
 /// How long one side runs before it is the other's turn.
 const TURN: Duration = Duration::from_secs(1);
 
-/// How many reads fill the first tier before anything is compared: what the load reads in a minute and a half.
-/// A service runs for days, so that nearly all that is asked for was asked for before. Here a good part of the
+/// How many reads fill the first tier before anything is compared: what the load reads in five minutes. A
+/// service runs for days, so that nearly all that is asked for was asked for before. Here a good part of the
 /// misses are still pages that nobody has read yet.
-const WARM_UP: u64 = 100_000;
+const WARM_UP: u64 = 250_000;
 
 /// How many hits are compared with the database.
 const CHECKED: u64 = 2_000;
