@@ -75,6 +75,24 @@ impl<'a, C> TransactionBuilder<'a, C> {
         self.resolve(Resolve::ByMarker)
     }
 
+    /// It may be applied twice: where it cannot be found out whether it committed, it runs again.
+    ///
+    /// For work that leads to the same rows however often it runs, such as `INSERT … ON CONFLICT DO NOTHING` or an UPDATE that sets what
+    /// the caller brings. [`Error::CommitUnknown`] is left where no attempt was answered.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Result};
+    /// # use diesel_async::SimpleAsyncConnection;
+    /// # async fn close(db: Db) -> Result<()> {
+    /// let close = "UPDATE orders SET state = 'closed' WHERE id = 7";
+    /// db.build_transaction().idempotent().run(async |conn| Ok(conn.batch_execute(close).await?)).await
+    /// # }
+    /// ```
+    pub fn idempotent(mut self) -> Self {
+        self.begin.idempotent = true;
+        self
+    }
+
     /// How it is found out whether it committed, where the answer to COMMIT is lost; by its id if this is not called.
     pub fn resolve(mut self, resolve: Resolve) -> Self {
         self.begin.resolve = resolve;

@@ -47,6 +47,8 @@ pub struct Begin {
     pub deferrable: bool,
     /// How a lost answer to COMMIT is dealt with; without effect where `read_only`, which has nothing to lose.
     pub resolve: Resolve,
+    /// Whether the work may be applied twice: where it cannot be found out what became of its COMMIT, it runs again.
+    pub idempotent: bool,
 }
 
 impl Begin {

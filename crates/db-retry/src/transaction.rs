@@ -211,7 +211,9 @@ impl<C> Retry<C> {
                 let transaction = lost.receipt.and_then(|receipt| receipt.transaction.parse().ok());
                 let unknown = UnknownCommit::new(lost.cause, transaction, why);
                 let error = Error::CommitUnknown(Box::new(unknown)).into();
-                Err(Failed::ours(error, Class::Unknown, true))
+                // Its caller says that a second time does no harm.
+                let class = if begin.idempotent { Class::Unavailable } else { Class::Unknown };
+                Err(Failed::ours(error, class, true))
             }
         }
     }

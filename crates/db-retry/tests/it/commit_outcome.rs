@@ -12,8 +12,20 @@ use db_testkit::{AtCommit, CommitCut, Direction};
 use super::*;
 
 const BEGINS: [Begin; 2] = [
-    Begin { isolation: None, read_only: false, deferrable: false, resolve: Resolve::ByTransactionId },
-    Begin { isolation: None, read_only: false, deferrable: false, resolve: Resolve::ByMarker },
+    Begin {
+        isolation: None,
+        read_only: false,
+        deferrable: false,
+        resolve: Resolve::ByTransactionId,
+        idempotent: false,
+    },
+    Begin {
+        isolation: None,
+        read_only: false,
+        deferrable: false,
+        resolve: Resolve::ByMarker,
+        idempotent: false,
+    },
 ];
 
 /// Loses the answer to one COMMIT, and says how often the work ran.

@@ -10,7 +10,7 @@ use super::*;
 async fn lose<F>(
     cluster: &Cluster,
     cut: CommitCut,
-    resolve: Resolve,
+    begin: Begin,
     then: impl Fn(Cluster) -> F + Send + Sync + 'static,
 ) -> (Result<()>, CommitCounts)
 where
@@ -40,9 +40,12 @@ where
     let config =
         RetryConfig { resolve_timeout: Duration::from_secs(60), deadline: None, ..retry().config().clone() };
     let retry = retry().with(config);
-    let begin = Begin { resolve, ..Begin::default() };
     let result = retry.transaction(&pool, begin, &(), async |conn| insert(conn, 1).await).await;
     (result, retry.commits())
+}
+
+fn resolved(resolve: Resolve) -> Begin {
+    Begin { resolve, ..Begin::default() }
 }
 
 async fn rows(cluster: &Cluster) -> i64 {
@@ -66,7 +69,7 @@ async fn an_id_that_was_given_again_after_a_crash_is_no_proof() {
     // Nothing of a transaction reaches the disk before its COMMIT does.
     let cluster = Cluster::builder().setting("wal_writer_delay", "10s").start().await.unwrap();
     let (result, commits) =
-        lose(&cluster, CommitCut::Withheld, Resolve::ByTransactionId, crash_and_reuse).await;
+        lose(&cluster, CommitCut::Withheld, resolved(Resolve::ByTransactionId), crash_and_reuse).await;
     let error = result.unwrap_err();
     assert_eq!((error.class(), commits.unknown), (Class::Unknown, 1), "{error}");
     let Error::CommitUnknown(unknown) = &error else { panic!("{error}") };
@@ -78,7 +81,8 @@ async fn an_id_that_was_given_again_after_a_crash_is_no_proof() {
     assert_eq!(number(&mut conn, &given_again).await, 1, "the id belongs to another transaction now");
     assert_eq!(rows(&cluster).await, 0);
 
-    let (result, commits) = lose(&cluster, CommitCut::Withheld, Resolve::ByMarker, crash_and_reuse).await;
+    let (result, commits) =
+        lose(&cluster, CommitCut::Withheld, resolved(Resolve::ByMarker), crash_and_reuse).await;
     result.unwrap();
     assert_eq!((commits.rolled_back, rows(&cluster).await), (1, 1), "the marker tells");
 }
@@ -102,9 +106,18 @@ async fn across_a_failover_only_the_marker_tells() {
         ),
     ] {
         let cluster = Cluster::builder().standbys(1).start().await.unwrap();
-        let (result, commits) = lose(&cluster, cut, resolve, fail_over).await;
+        let (result, commits) = lose(&cluster, cut, resolved(resolve), fail_over).await;
         assert_eq!(commits, expected, "{cut:?} {resolve:?} {result:?}");
         assert_eq!(result.is_ok(), resolve == Resolve::ByMarker);
         assert_eq!(rows(&cluster).await, 1, "{cut:?} {resolve:?}");
     }
+}
+
+#[tokio::test]
+async fn what_may_be_applied_twice_runs_again_across_a_failover() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let begin = Begin { idempotent: true, ..Begin::default() };
+    let (result, commits) = lose(&cluster, CommitCut::Withheld, begin, fail_over).await;
+    result.unwrap();
+    assert_eq!((commits.unknown, rows(&cluster).await), (1, 1));
 }
