@@ -5,6 +5,7 @@ mod access;
 mod catalog;
 mod collect;
 mod collector;
+mod database_sizes;
 mod growth;
 mod history;
 mod identity;

@@ -25,7 +25,7 @@ pub enum Round {
     Counters,
     /// Tables, sizes as of the last VACUUM, settings: every minute.
     Sizes,
-    /// Statements, sequences and the true size of databases: every 5 minutes.
+    /// Statements, sequences and the size on disk of databases that were written to: every 5 minutes.
     Statements,
     /// Extensions, keys, definitions of indexes, bloat: hourly.
     Hourly,
@@ -77,11 +77,12 @@ impl Snapshot {
             }
             Round::Statements => {
                 let (sizes, info, statements) = tokio::join!(
-                    all(session, "ORDER BY s.datname"),
+                    self.known_sizes.read(session),
                     one(session),
                     session.read::<ServerStatement>("")
                 );
-                (self.database_sizes, self.statements_info) = (sizes, info);
+                self.database_sizes = Section::of(SystemTime::now(), sizes);
+                self.statements_info = info;
                 self.statements = Section::of(SystemTime::now(), statements);
             }
             Round::Hourly => {}
@@ -213,8 +214,16 @@ impl DatabaseSnapshot {
     pub async fn collect(&mut self, session: &ServerSession, round: Round) {
         match round {
             Round::Sizes => {
-                (self.tables, self.indexes) =
-                    tokio::join!(all(session, TableStats::REST), all(session, IndexStats::REST));
+                let (tables, indexes) = tokio::join!(
+                    session.read::<TableStats>(TableStats::REST),
+                    session.read(IndexStats::REST)
+                );
+                let indexes = tables
+                    .as_ref()
+                    .map_err(Clone::clone)
+                    .and_then(|tables| indexes.map(|indexes| IndexStats::of_tables(indexes, tables)));
+                let now = SystemTime::now();
+                (self.tables, self.indexes) = (Section::of(now, tables), Section::of(now, indexes));
             }
             Round::Statements => self.sequences = all(session, Sequence::REST).await,
             Round::Hourly => {

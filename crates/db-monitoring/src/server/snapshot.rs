@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::SchemaLook;
+use crate::server::database_sizes::KnownSizes;
 use crate::server::{
     Access, Archiver, Backend, BgWriter, Checkpointer, DatabaseSize, DatabaseStats, Extension, IndexStats,
     IoStats, LockCount, LockStats, LockWait, PreparedTransaction, Progress, ReplicationLag,
@@ -113,6 +114,9 @@ pub struct Snapshot {
     pub statements_info: Section<StatementsInfo>,
     /// The texts of the statements that were seen, in their normal form.
     pub statement_texts: Arc<StatementTexts>,
+    /// What was known of the sizes when they were asked for last.
+    #[serde(skip)]
+    pub(crate) known_sizes: KnownSizes,
     /// What there is of each database that is looked into.
     pub by_database: BTreeMap<String, DatabaseSnapshot>,
 }

@@ -5,13 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::server::Snapshot;
 use crate::server::prometheus::SlowText;
 
 /// Nobody has asked for so long: nobody is about to.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Between two writings this many times the time of one goes by: several databases that are read one after the other
+/// make one text, and whoever serves requests has the cores.
+const PAUSE_TO_WRITING: u32 = 25;
+/// As `nice` has it.
+#[cfg(target_os = "linux")]
+const BACKGROUND: i32 = 10;
+/// What is shown is never older than what was read by more than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The text of the parts that are read a minute apart or more, written on a thread of its own as soon as one was
 /// read again, while somebody asks for it.
@@ -58,7 +66,10 @@ impl TextAtHand {
                 continue;
             }
             let (text, gzip_is_wanted) = (Arc::clone(&self.text), Arc::clone(&self.gzip_is_wanted));
-            let write = tokio::task::spawn_blocking(move || {
+            let (written, is_written) = oneshot::channel();
+            let began = Instant::now();
+            let write = move || {
+                step_back();
                 let anew = SlowText::of(&snapshot);
                 #[cfg(feature = "axum")]
                 if gzip_is_wanted.load(Ordering::Relaxed) {
@@ -67,13 +78,24 @@ impl TextAtHand {
                 #[cfg(not(feature = "axum"))]
                 drop(gzip_is_wanted);
                 text.store(Arc::new(anew));
-            });
-            if write.await.is_err() {
-                // The runtime ends.
-                return;
+                // Nobody waits any more where the collector ends.
+                let _ = written.send(());
+            };
+            // A thread of its own, because its priority is lower than that of those who serve.
+            if std::thread::Builder::new().name("metrics-text".to_owned()).spawn(write).is_ok() {
+                let _ = is_written.await;
             }
+            let pause = began.elapsed().saturating_mul(PAUSE_TO_WRITING).min(LONGEST_PAUSE);
+            tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// Lets every other thread go first that wants a core: nobody waits for the text.
+fn step_back() {
+    // On Linux a thread has a priority of its own. One that keeps its old one works as well.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), BACKGROUND);
 }
 
 /// Says that the text is kept, for as long as it lives.

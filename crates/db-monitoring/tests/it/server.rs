@@ -232,3 +232,49 @@ async fn tables_that_come_and_go_blind_nobody() -> Tested {
     comes_and_goes.abort();
     Ok(())
 }
+
+/// What our session ran last.
+async fn asked_last(conn: &mut AsyncPgConnection) -> Result<String, diesel::result::Error> {
+    #[derive(diesel::QueryableByName)]
+    struct Query {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        query: String,
+    }
+    let sql = "SELECT query FROM pg_stat_activity WHERE application_name = 'db-platform monitoring'";
+    let found: Query = diesel_async::RunQueryDsl::get_result(diesel::sql_query(sql), conn).await?;
+    Ok(found.query)
+}
+
+#[tokio::test]
+async fn the_size_of_a_database_is_asked_again_only_when_something_was_written() -> Tested {
+    let cluster = Cluster::builder().standbys(0).setting("autovacuum", "off").start().await?;
+    let mut writer = cluster.connect(0).await?;
+    let session = session(&cluster.primary_url()).await;
+    let mut snapshot = Snapshot::default();
+    let size = |snapshot: &Snapshot| {
+        let sizes = snapshot.database_sizes.get().map(Vec::as_slice).unwrap_or_default();
+        sizes.iter().find(|one| one.datname == session.database()).and_then(|one| one.bytes)
+    };
+    snapshot.collect(&session, Round::Statements).await;
+    let before = size(&snapshot).ok_or("the size is known")?;
+    assert!(asked_last(&mut writer).await?.contains("pg_database_size"));
+    snapshot.collect(&session, Round::Statements).await;
+    assert_eq!(size(&snapshot), Some(before));
+    assert!(!asked_last(&mut writer).await?.contains("pg_database_size"), "nothing was written");
+    // A transaction that is open has written already, and its rows are counted later.
+    writer
+        .batch_execute("BEGIN; CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+        .await?;
+    snapshot.collect(&session, Round::Statements).await;
+    let meanwhile = size(&snapshot).ok_or("the size is known")?;
+    assert!(meanwhile > before + 1_000_000, "{before} to {meanwhile}");
+    writer.batch_execute("COMMIT; DELETE FROM t; VACUUM t").await?;
+    let mut looker = cluster.connect(0).await?;
+    db_testkit::until("the counters say so, and the size is asked again", async || {
+        snapshot.collect(&session, Round::Statements).await;
+        size(&snapshot).is_some_and(|now| now < meanwhile)
+            || asked_last(&mut looker).await.is_ok_and(|sql| sql.contains("pg_database_size"))
+    })
+    .await;
+    Ok(())
+}

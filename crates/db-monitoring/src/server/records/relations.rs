@@ -1,6 +1,8 @@
 //! Tables, indexes and sequences of one database: one pass over the catalog, which takes no lock on any of
 //! them.
 
+use std::collections::HashMap;
+
 use crate::server::record::record;
 
 record! {
@@ -8,7 +10,7 @@ record! {
     ///
     /// Sizes are those of the last VACUUM, ANALYZE or CREATE INDEX, in pages: the true size takes a lock.
     pub struct TableStats: "pg_class", "@ AS s JOIN pg_namespace n ON n.oid = s.relnamespace \
-        LEFT JOIN pg_class t ON t.oid = s.reltoastrelid" {
+        LEFT JOIN pg_class t ON t.oid = s.reltoastrelid AND t.relkind = 't'" {
         oid: i64;
         schemaname: String, as "n.nspname", from [];
         relname: String;
@@ -77,12 +79,14 @@ impl TableStats {
 record! {
     /// An index, and what the server counts of it.
     pub struct IndexStats: "pg_class", "@ AS s JOIN pg_index i ON i.indexrelid = s.oid \
-        JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace" {
+        JOIN pg_namespace n ON n.oid = s.relnamespace" {
         oid: i64;
         indexrelname: String, from ["relname"];
         schemaname: String, as "n.nspname", from [];
-        relname: String, as "c.relname", from [];
-        table_oid: i64, as "c.oid", from [];
+        /// Its table, by [`DatabaseSnapshot::collect`](crate::server::DatabaseSnapshot::collect), which has read
+        /// the tables, too; empty where indexes are read alone.
+        relname: String, as "''", from [];
+        table_oid: i64, as "i.indrelid", from [];
         relpages: i64;
         reltuples: f64;
         indisunique: bool, as "i.indisunique", from [];
@@ -101,6 +105,19 @@ record! {
 impl IndexStats {
     pub(crate) const REST: &'static str = "WHERE s.relkind = 'i' AND n.nspname NOT LIKE 'pg\\_%' \
         AND n.nspname <> 'information_schema'";
+
+    /// Names the tables of these indexes; the index of a table that came between both looks is left out.
+    pub(crate) fn of_tables(mut indexes: Vec<Self>, tables: &[TableStats]) -> Vec<Self> {
+        let names: HashMap<i64, &str> = tables.iter().map(|table| (table.oid, &*table.relname)).collect();
+        indexes.retain_mut(|index| match names.get(&index.table_oid) {
+            Some(name) => {
+                (*name).clone_into(&mut index.relname);
+                true
+            }
+            None => false,
+        });
+        indexes
+    }
 }
 
 record! {
