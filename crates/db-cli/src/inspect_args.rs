@@ -57,10 +57,11 @@ pub(crate) struct Bloat {
 
 #[derive(Subcommand)]
 pub(crate) enum Monitor {
-    /// Make the server ready to be watched: a role that sees what it needs and no more, and pg_stat_statements.
+    /// Make the server ready to be watched: a role that sees what it needs and no more, pg_stat_statements, and the views
+    /// dbp.slow_queries, dbp.get_slow_queries(ms) and dbp.get_connection_stats().
     ///
     /// The plan says what would be done, what a person has to decide, and which of the server's settings would write secrets
-    /// into its log: those are never changed. What --apply did, --undo takes back, and nothing else.
+    /// into its log: it changes those only with --log. What --apply did, --undo takes back, and nothing else.
     Setup(Setup),
 }
 
@@ -86,6 +87,19 @@ pub(crate) struct Setup {
     /// both, or grant it to the role that your service has.
     #[arg(long, default_value = "db_platform_monitor", value_name = "ROLE")]
     pub(crate) role: String,
+    /// What the server is to log besides. Left out, its settings stay as they are.
+    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "undo")]
+    pub(crate) log: Option<Log>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Log {
+    /// Checkpoints, connections, long autovacuums, and whose each line is: no values.
+    Events,
+    /// Slow statements and waits for locks as well: with the constants that stand in them.
+    Slow,
+    /// Each statement that changes something as well: with constants, and with the password of an ALTER ROLE.
+    Changes,
 }
 
 fn window(text: &str) -> Result<Duration, String> {

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use db_platform::monitoring::SetupPlan;
+use db_platform::monitoring::{ServerLog, SetupPlan};
 
 use crate::args::Options;
 use crate::error::CliError;
-use crate::inspect_args::Setup;
+use crate::inspect_args::{Log, Setup};
 use crate::{connect, say};
 
 pub(crate) async fn run(command: Setup, options: &Options) -> Result<ExitCode, CliError> {
@@ -14,14 +14,20 @@ pub(crate) async fn run(command: Setup, options: &Options) -> Result<ExitCode, C
     let plan = if command.step.undo {
         SetupPlan::undoing(&mut conn, &command.role).await?
     } else {
-        SetupPlan::make(&mut conn, &command.role).await?
+        let log = match command.log {
+            None => ServerLog::AsItIs,
+            Some(Log::Events) => ServerLog::Events,
+            Some(Log::Slow) => ServerLog::Slow,
+            Some(Log::Changes) => ServerLog::Changes,
+        };
+        SetupPlan::with_log(&mut conn, &command.role, log).await?
     };
     if command.step.apply || command.step.undo {
         plan.apply(&mut conn).await?;
     }
     let does = if command.step.plan { "would" } else { "done " };
     let mut lines = Vec::new();
-    for step in &plan.steps {
+    for step in plan.steps.iter().chain(&plan.settings) {
         lines.push(format!("{does}    {}\n         {}", step.does, step.sql));
     }
     lines.extend(plan.already.iter().map(|fact| format!("already  {fact}")));

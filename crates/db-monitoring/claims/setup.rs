@@ -1,7 +1,7 @@
 //! What the setup makes and takes back: the server's catalogs before and afterwards, row by row.
 
-use db_monitoring::SetupPlan;
-use db_testkit::Cluster;
+use db_monitoring::{ServerLog, SetupPlan};
+use db_testkit::{Cluster, until};
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -20,7 +20,7 @@ const STATE: &str = "SELECT line FROM ( \
       UNION ALL SELECT format('relation %s %s', oid::regclass, relacl) FROM pg_class WHERE relnamespace::regnamespace::text \
         !~ '^pg_toast' \
       UNION ALL SELECT format('function %s %s', oid::regprocedure, proacl) FROM pg_proc \
-      UNION ALL SELECT format('schema %s %s', nspname, nspacl) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp' \
+      UNION ALL SELECT format('schema %s %s', nspname, coalesce(nspacl, acldefault('n', nspowner))) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp' \
       UNION ALL SELECT format('comment %s %s %s', classoid::regclass, objoid, description) FROM pg_description WHERE objoid > 16383 \
       UNION ALL SELECT format('default %s', defaclacl) FROM pg_default_acl) AS state ORDER BY line";
 
@@ -63,28 +63,33 @@ async fn once(major: u16, loaded: bool) -> (usize, Vec<String>) {
     if loaded {
         builder = builder.setting("shared_preload_libraries", "pg_stat_statements");
     }
+    // One that somebody has set before, in the same way and in another.
+    builder = builder.setting("log_statement", "ddl");
     let cluster = builder.start().await.unwrap();
     let mut conn = AsyncPgConnection::establish(&cluster.primary_url()).await.unwrap();
     conn.batch_execute("CREATE ROLE theirs LOGIN; CREATE ROLE member LOGIN; GRANT pg_monitor TO member")
         .await
         .unwrap();
+    conn.batch_execute("ALTER SYSTEM SET log_lock_waits = off").await.unwrap();
     let (mut steps, mut differences) = (0, Vec::new());
     for role in ["watcher \"of\" all", "theirs", "member"] {
         let before = state(&mut conn).await;
         for _ in 0..2 {
-            let plan = SetupPlan::make(&mut conn, role).await.unwrap();
+            let plan = SetupPlan::with_log(&mut conn, role, ServerLog::Changes).await.unwrap();
             plan.apply(&mut conn).await.unwrap();
-            steps += plan.steps.len();
+            steps += plan.steps.len() + plan.settings.len();
             assert!(loaded || !plan.to_decide.is_empty(), "it says what a restart is needed for");
         }
-        let again = SetupPlan::make(&mut conn, role).await.unwrap();
-        differences.extend(again.steps.iter().map(|step| format!("not done: {}", step.does)));
-        if role != "member" || loaded {
-            assert_ne!(state(&mut conn).await, before, "it does something for {role}");
-        }
+        let again = SetupPlan::with_log(&mut conn, role, ServerLog::Changes).await.unwrap();
+        differences
+            .extend(again.steps.iter().chain(&again.settings).map(|step| format!("not done: {}", step.does)));
+        until("the settings are in use", async || shown(&cluster, "log_statement").await == "mod").await;
+        assert_ne!(state(&mut conn).await, before, "it does something for {role}");
         for _ in 0..2 {
             SetupPlan::undoing(&mut conn, role).await.unwrap().apply(&mut conn).await.unwrap();
         }
+        until("the settings are as they were", async || shown(&cluster, "log_statement").await == "ddl")
+            .await;
         let after = state(&mut conn).await;
         differences
             .extend(after.iter().filter(|line| !before.contains(line)).map(|line| format!("more: {line}")));
@@ -92,6 +97,14 @@ async fn once(major: u16, loaded: bool) -> (usize, Vec<String>) {
             .extend(before.iter().filter(|line| !after.contains(line)).map(|line| format!("less: {line}")));
     }
     (steps, differences)
+}
+
+/// A setting as a new session sees it.
+async fn shown(cluster: &Cluster, name: &str) -> String {
+    let mut conn = AsyncPgConnection::establish(&cluster.primary_url()).await.unwrap();
+    let line: Line =
+        sql_query(format!("SELECT current_setting('{name}') AS line")).get_result(&mut conn).await.unwrap();
+    line.line
 }
 
 async fn state(conn: &mut AsyncPgConnection) -> Vec<String> {

@@ -66,7 +66,7 @@ pub use recent::{Recent, Span};
 #[cfg(feature = "server")]
 pub use schema_look::SchemaLook;
 #[cfg(feature = "server")]
-pub use setup::{SetupPlan, SetupStep};
+pub use setup::{ServerLog, SetupPlan, SetupStep};
 #[cfg(feature = "server")]
 pub use shown::shown;
 pub use slow::SlowQuery;

@@ -1,8 +1,11 @@
 //! Makes a server ready to be watched, and takes back exactly what it did.
 //!
 //! A role that sees what it must and no more, and `pg_stat_statements` where the server has loaded it. What was done is marked
-//! where it was done, so that undoing needs no memory elsewhere. The server's settings are never changed: those that write
-//! secrets into its log are named, for a person to decide.
+//! where it was done, so that undoing needs no memory elsewhere. The server's settings are changed only where a person asks
+//! for it ([`ServerLog`]): those that write secrets into its log are named, for a person to decide.
+
+mod logging;
+mod objects;
 
 use db_core::{Error, Result};
 use diesel::sql_types::Text;
@@ -10,10 +13,17 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde::{Deserialize, Serialize};
 
+use logging::Setting;
+use objects::Objects;
+
+pub use logging::ServerLog;
+
 /// What marks our own work: the value of a setting of the role, and the comment of the extension.
 const MARK: &str = "dbctl monitor setup";
 /// The role's setting that says what was done to it.
 const ROLE_MARK: &str = "db_platform.setup";
+/// The role's setting that says how the server's settings were before.
+const LOG_MARK: &str = "db_platform.setup_log";
 
 /// One step of the setup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +57,11 @@ pub struct SetupPlan {
     pub already: Vec<String>,
     /// What is never done by itself: what it means, and the statement.
     pub to_decide: Vec<SetupStep>,
+    /// What is done to the server's settings: each by itself, because the server refuses that in a transaction.
+    pub settings: Vec<SetupStep>,
+    /// Whether settings go first: the steps forget how they were.
+    #[serde(skip)]
+    settings_first: bool,
 }
 
 #[derive(QueryableByName)]
@@ -62,11 +77,16 @@ struct State {
     role_exists: bool,
     role_is_member: bool,
     role_mark: Option<String>,
+    role_log: Option<String>,
+    uses_schema: bool,
     extension_available: bool,
     extension_schema: Option<String>,
     extension_mark: Option<String>,
     preload: Option<String>,
     settings: Vec<(String, Option<String>)>,
+    objects: Objects,
+    #[serde(skip)]
+    logging: Vec<Setting>,
 }
 
 const STATE: &str = "SELECT json_build_object('database', current_database(), \
@@ -74,6 +94,10 @@ const STATE: &str = "SELECT json_build_object('database', current_database(), \
      'role_is_member', coalesce((SELECT pg_has_role(r.oid, 'pg_monitor', 'MEMBER') FROM pg_roles r WHERE r.rolname = $1), false), \
      'role_mark', (SELECT split_part(s, '=', 2) FROM pg_roles r, unnest(r.rolconfig) s \
         WHERE r.rolname = $1 AND s LIKE 'db_platform.setup=%'), \
+     'role_log', (SELECT substr(s, strpos(s, '=') + 1) FROM pg_roles r, unnest(r.rolconfig) s \
+        WHERE r.rolname = $1 AND s LIKE 'db_platform.setup_log=%'), \
+     'uses_schema', coalesce((SELECT has_schema_privilege(r.oid, n.oid, 'USAGE') FROM pg_roles r, pg_namespace n \
+        WHERE r.rolname = $1 AND n.nspname = 'dbp'), false), \
      'extension_available', EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_stat_statements'), \
      'extension_schema', (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace \
         WHERE e.extname = 'pg_stat_statements'), \
@@ -83,7 +107,7 @@ const STATE: &str = "SELECT json_build_object('database', current_database(), \
         ('log_statement', 'log_min_duration_statement', 'log_min_duration_sample', 'log_parameter_max_length', \
         'log_parameter_max_length_on_error', 'log_min_error_statement', 'log_lock_waits', \
         'log_line_prefix', 'log_destination', 'auto_explain.log_min_duration', \
-        'auto_explain.log_parameter_max_length', 'server_version_num')))::text AS line";
+        'auto_explain.log_parameter_max_length', 'server_version_num')), 'objects', {objects})::text AS line";
 
 /// Name, whether this value writes secrets, what it writes, the statement that ends it.
 type Leak = (&'static str, fn(&str) -> bool, &'static str, &'static str);
@@ -142,7 +166,18 @@ impl SetupPlan {
     /// # Cancel safety
     /// Nothing was changed.
     pub async fn make(conn: &mut AsyncPgConnection, role: &str) -> Result<Self> {
-        Ok(plan(&State::read(conn, role).await?, role))
+        Self::with_log(conn, role, ServerLog::AsItIs).await
+    }
+
+    /// As [`SetupPlan::make`], and what is missing for the server to log that much.
+    ///
+    /// # Errors
+    /// As [`SetupPlan::make`].
+    ///
+    /// # Cancel safety
+    /// Nothing was changed.
+    pub async fn with_log(conn: &mut AsyncPgConnection, role: &str, log: ServerLog) -> Result<Self> {
+        Ok(plan(&State::read(conn, role).await?, role, log))
     }
 
     /// Finds out what an earlier setup did for `role` in this database. Changes nothing.
@@ -156,7 +191,8 @@ impl SetupPlan {
         Ok(undo(&State::read(conn, role).await?, role))
     }
 
-    /// Does all steps, in one transaction: all of them or none.
+    /// Does all steps, in one transaction: all of them or none. What is done to the server's settings is done behind
+    /// it, one by one, and put back before it; doing all again goes on where that ended.
     ///
     /// # Errors
     /// What the server refuses, such as for want of the right to make roles.
@@ -164,6 +200,9 @@ impl SetupPlan {
     /// # Cancel safety
     /// Dropping the future closes nothing: the connection is in a transaction then, and must be dropped too.
     pub async fn apply(&self, conn: &mut AsyncPgConnection) -> Result<()> {
+        if self.settings_first {
+            self.apply_settings(conn).await?;
+        }
         let steps: Vec<String> = self.steps.iter().map(|step| step.sql.clone()).collect();
         conn.transaction::<(), Error, _>(async move |conn| {
             // Nobody may wait behind us.
@@ -173,14 +212,34 @@ impl SetupPlan {
             }
             Ok(())
         })
-        .await
+        .await?;
+        if !self.settings_first {
+            self.apply_settings(conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_settings(&self, conn: &mut AsyncPgConnection) -> Result<()> {
+        for step in &self.settings {
+            conn.batch_execute(&step.sql).await?;
+        }
+        Ok(())
     }
 }
 
 impl State {
     async fn read(conn: &mut AsyncPgConnection, role: &str) -> Result<Self> {
-        let line: Line = sql_query(STATE).bind::<Text, _>(role).get_result(conn).await?;
-        serde_json::from_str(&line.line).map_err(|error| Error::Value(Box::new(error)))
+        let question = STATE.replace("{objects}", objects::STATE);
+        let line: Line = sql_query(question).bind::<Text, _>(role).get_result(conn).await?;
+        let mut state: State =
+            serde_json::from_str(&line.line).map_err(|error| Error::Value(Box::new(error)))?;
+        state.logging = logging::read(conn).await?;
+        Ok(state)
+    }
+
+    /// What an earlier setup did to the role.
+    fn done(&self) -> Vec<&str> {
+        self.role_mark.as_deref().unwrap_or("").split('+').filter(|one| !one.is_empty()).collect()
     }
 
     fn preloads(&self) -> bool {
@@ -199,10 +258,10 @@ fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn plan(state: &State, role: &str) -> SetupPlan {
+fn plan(state: &State, role: &str, log: ServerLog) -> SetupPlan {
     let name = identifier(role);
     let (mut steps, mut already, mut to_decide) = (Vec::new(), Vec::new(), Vec::new());
-    let mut done = Vec::new();
+    let (before, mut done) = (state.done(), state.done());
     if state.role_exists {
         already.push(format!("the role {role} is there"));
     } else {
@@ -221,13 +280,12 @@ fn plan(state: &State, role: &str) -> SetupPlan {
         ));
         done.push("pg_monitor");
     }
-    if !done.is_empty() && state.role_mark.is_none() {
-        steps.push(step(
-            "mark what was done, for --undo",
-            format!("ALTER ROLE {name} SET {ROLE_MARK} = '{}'", done.join("+")),
-        ));
-    }
+    let mut counted_in = state.extension_schema.as_deref().filter(|_| state.objects.counts_in_milliseconds);
     match (&state.extension_schema, state.extension_available, state.preloads()) {
+        (Some(schema), ..) if counted_in.is_none() => to_decide.push(step(
+            format!("pg_stat_statements, in {schema}, is older than its server's programs"),
+            "ALTER EXTENSION pg_stat_statements UPDATE",
+        )),
         (Some(schema), ..) => already.push(format!("{} has pg_stat_statements, in {schema}", state.database)),
         (None, false, _) => to_decide.push(step(
             "the server's programs do not bring pg_stat_statements: install them, often as postgresql-contrib",
@@ -242,6 +300,7 @@ fn plan(state: &State, role: &str) -> SetupPlan {
                 "mark what was done, for --undo",
                 format!("COMMENT ON EXTENSION pg_stat_statements IS '{MARK}'"),
             ));
+            counted_in = Some("public");
         }
         (None, true, false) => {
             let loaded = state.preload.as_deref().filter(|loaded| !loaded.is_empty());
@@ -252,9 +311,24 @@ fn plan(state: &State, role: &str) -> SetupPlan {
             ));
         }
     }
+    let made = steps.len();
+    state.objects.plan((role, state.uses_schema), counted_in, &mut steps, &mut already);
+    if steps.len() > made && !state.uses_schema {
+        done.push("schema");
+    }
+    let (settings, remembered) =
+        logging::plan(&state.logging, log, state.role_log.as_deref(), &mut already, &mut to_decide);
+    let marks = [(ROLE_MARK, (done != before).then(|| done.join("+"))), (LOG_MARK, remembered)];
+    for (mark, text) in marks.into_iter().filter_map(|(mark, text)| Some((mark, text?))) {
+        let text = text.replace('\'', "''");
+        steps
+            .push(step("mark what was done, for --undo", format!("ALTER ROLE {name} SET {mark} = '{text}'")));
+    }
     to_decide.extend(leaks(state));
-    to_decide.extend(names_no_session(state));
-    SetupPlan { steps, already, to_decide }
+    if !settings.iter().any(|step| step.sql.contains("SET log_line_prefix")) {
+        to_decide.extend(names_no_session(state));
+    }
+    SetupPlan { steps, already, to_decide, settings, settings_first: false }
 }
 
 /// Where the log does not say whose a line is. Those of CSV and JSON always do.
@@ -298,23 +372,32 @@ fn leaks(state: &State) -> Vec<SetupStep> {
 fn undo(state: &State, role: &str) -> SetupPlan {
     let name = identifier(role);
     let (mut steps, mut already) = (Vec::new(), Vec::new());
+    let settings = logging::undo(&state.logging, state.role_log.as_deref(), &mut already);
+    let done = state.done();
+    state.objects.undo(done.contains(&"schema").then_some(role), &mut steps, &mut already);
     if state.extension_mark.as_deref() == Some(MARK) {
         steps.push(step(
             format!("stop counting statements in {}", state.database),
             "DROP EXTENSION pg_stat_statements",
         ));
     }
-    let done: Vec<&str> = state.role_mark.as_deref().unwrap_or("").split('+').collect();
     if done.contains(&"role") {
         steps.push(step(format!("drop the role {role}"), format!("DROP ROLE {name}")));
-    } else if done.contains(&"pg_monitor") {
-        steps.push(step(format!("take pg_monitor from {role}"), format!("REVOKE pg_monitor FROM {name}")));
-        steps.push(step("take the mark away", format!("ALTER ROLE {name} RESET {ROLE_MARK}")));
+    } else {
+        if done.contains(&"pg_monitor") {
+            steps
+                .push(step(format!("take pg_monitor from {role}"), format!("REVOKE pg_monitor FROM {name}")));
+        }
+        for (mark, is_set) in [(ROLE_MARK, !done.is_empty()), (LOG_MARK, state.role_log.is_some())] {
+            if is_set {
+                steps.push(step("take the mark away", format!("ALTER ROLE {name} RESET {mark}")));
+            }
+        }
     }
-    if steps.is_empty() {
+    if steps.is_empty() && settings.is_empty() {
         already.push("there is nothing of an earlier setup here".to_owned());
     }
-    SetupPlan { steps, already, to_decide: Vec::new() }
+    SetupPlan { steps, already, to_decide: Vec::new(), settings, settings_first: true }
 }
 
 #[cfg(test)]
@@ -329,7 +412,7 @@ mod tests {
     #[test]
     fn a_setting_that_logs_secrets_is_named_and_never_set() {
         let state = state(&[("log_statement", "ddl"), ("log_parameter_max_length", "-1")]);
-        let plan = plan(&state, "watcher");
+        let plan = plan(&state, "watcher", ServerLog::AsItIs);
         let named: Vec<_> = plan.to_decide.iter().map(|step| step.sql.as_str()).collect();
         assert!(named.contains(&"ALTER SYSTEM SET log_statement = 'none'"), "{named:?}");
         assert!(named.contains(&"ALTER SYSTEM SET log_parameter_max_length = 0"), "{named:?}");
@@ -340,7 +423,7 @@ mod tests {
     fn bind_values_are_logged_only_where_statements_are() {
         let state = state(&[("log_statement", "none"), ("log_parameter_max_length", "-1")]);
         assert!(
-            plan(&state, "watcher")
+            plan(&state, "watcher", ServerLog::AsItIs)
                 .to_decide
                 .iter()
                 .all(|step| !step.sql.contains("log_parameter_max_length"))
@@ -371,7 +454,7 @@ mod tests {
     #[test]
     fn libraries_that_are_loaded_already_stay_loaded() {
         let state = State { preload: Some("auto_explain".to_owned()), ..state(&[]) };
-        let plan = plan(&state, "watcher");
+        let plan = plan(&state, "watcher", ServerLog::AsItIs);
         assert!(plan.to_decide[0].sql.ends_with("= auto_explain, pg_stat_statements"), "{plan:?}");
     }
 }

@@ -108,15 +108,25 @@ async fn setup_applied_and_undone_leaves_the_server_as_it_was() {
         let roles = "(SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'db_platform%')";
         let settings = "(SELECT string_agg(name || setting, ',' ORDER BY name) FROM pg_settings WHERE source <> 'session')";
         let extensions = "(SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension)";
-        (ask(&database, roles).await, ask(&database, settings).await, ask(&database, extensions).await)
+        let schema = "coalesce(to_regnamespace('dbp')::text, 'none')";
+        let (roles, settings) = (ask(&database, roles).await, ask(&database, settings).await);
+        (roles, settings, ask(&database, extensions).await, ask(&database, schema).await)
     };
     let before = state().await;
     let planned = on(&database, &["monitor", "setup", "--plan"]).await;
     assert!(planned.out.contains("CREATE ROLE"), "{}{}", planned.out, planned.err);
+    assert!(!planned.out.contains("would    log statements"), "no setting unasked: {}", planned.out);
+    let logs = on(&database, &["monitor", "setup", "--plan", "--log", "slow"]).await;
+    assert!(logs.out.contains("ALTER SYSTEM SET log_min_duration_statement"), "{}{}", logs.out, logs.err);
+    assert!(logs.out.contains("with the constants that stand in them"), "{}", logs.out);
+    assert!(!logs.out.contains("ALTER SYSTEM SET log_statement = 'mod'"), "{}", logs.out);
     assert_eq!(state().await, before, "a plan changes nothing");
     let applied = on(&database, &["monitor", "setup", "--apply"]).await;
     assert_eq!(applied.code, Some(0), "{}", applied.err);
     assert_ne!(state().await.0, before.0);
+    let counted =
+        ask(&database, "(SELECT (sum(connections) > 0)::text FROM dbp.get_connection_stats())").await;
+    assert_eq!(counted, "true");
     let undone = on(&database, &["monitor", "setup", "--undo"]).await;
     assert_eq!(undone.code, Some(0), "{}", undone.err);
     assert_eq!(state().await, before);
