@@ -4,6 +4,7 @@
 mod audit;
 mod backup_id;
 mod buffers;
+mod check;
 mod chunk;
 mod cluster;
 #[cfg(feature = "simulation")]
@@ -52,6 +53,7 @@ mod writer;
 
 pub use audit::{AuditAction, AuditEntry};
 pub use backup_id::{BackupId, InvalidBackupId};
+pub use check::checks;
 pub use chunk::{CHUNK_BYTES, ChunkId, ChunkRef, ChunkTable, Extent, InvalidChunkId, PackRef};
 pub use cluster::{Backups, Cluster, DamagedBackup};
 pub use copy::Copied;

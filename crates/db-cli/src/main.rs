@@ -15,6 +15,7 @@ mod backfill;
 mod backfill_args;
 mod backup;
 mod backup_args;
+mod backups_shown;
 mod cache;
 mod cache_args;
 mod change_args;

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
 use db_platform::monitoring::dashboard::{self, Access, Actions, Source};
+use db_platform::with_upkeep;
 use tokio::net::TcpListener;
 
 use crate::args::Options;
+use crate::backups_shown::BackupsShown;
 use crate::error::CliError;
 use crate::observe_args::Serve;
 use crate::{connect, interrupt, vars, watch};
@@ -23,8 +25,18 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
     let collector = watch::collector(options, command.all_databases, None)?;
     let found = watch::LastChecks::default();
     let checking = tokio::spawn(watch::keep_checking(watch::open(options)?, Arc::clone(&found)));
-    let last = move || found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let backups = BackupsShown::start(options, &config.direct_url)?;
+    let of_backups = backups.clone();
+    let last = move || {
+        let found = found.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let more = of_backups.as_ref().map(BackupsShown::checks).unwrap_or_default();
+        Some(Arc::new(found.iter().cloned().chain(more).collect()))
+    };
     let mut source = Source::named(name).collector(collector.clone()).checks(last);
+    source = with_upkeep(source, &config)?;
+    if let Some(backups) = &backups {
+        source = backups.on(source);
+    }
     if command.allow_actions {
         source = source.actions(Actions::new(watch::open(options)?));
     }

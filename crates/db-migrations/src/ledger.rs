@@ -141,6 +141,28 @@ impl Ledger {
         Ok(())
     }
 
+    /// The statement that reads what was applied, the newest `most` first; none where there is no record.
+    pub(crate) fn history(&self, most: usize) -> Option<String> {
+        let Ledger { diesel, ours, location, .. } = self;
+        location.diesel?;
+        let (columns, join) = match location.ours {
+            Some(_) => (
+                "o.name, o.duration_ms, o.applied_by, o.how, date_part('epoch', coalesce(o.applied_at, \
+                 d.run_on AT TIME ZONE current_setting('TimeZone')))",
+                format!("LEFT JOIN {ours} AS o ON o.version = d.version"),
+            ),
+            None => (
+                "NULL::text AS name, NULL::bigint AS duration_ms, NULL::text AS applied_by, NULL::text AS how, \
+                 date_part('epoch', d.run_on AT TIME ZONE current_setting('TimeZone'))",
+                String::new(),
+            ),
+        };
+        Some(format!(
+            "SELECT d.version, {columns} AS at FROM {diesel} AS d {join} ORDER BY at DESC NULLS LAST, d.version DESC \
+             LIMIT {most}"
+        ))
+    }
+
     /// Creates the tables where they are missing. Only under the lock: `IF NOT EXISTS` does not protect against a race.
     pub(crate) async fn create(&self, conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
         let Ledger { diesel, ours, under_way, location } = self;

@@ -9,6 +9,7 @@ mod direct;
 mod documented_lock;
 mod embed;
 mod error;
+mod history;
 mod import;
 mod layout;
 mod ledger;
@@ -34,6 +35,7 @@ mod waiting;
 
 pub use embed::Embedded;
 pub use error::MigrationError;
+pub use history::{Applied, History};
 pub use import::{Imported, import};
 pub use layout::Layout;
 pub use migrator::{Migrator, MigratorConfig, Step, Until};

@@ -12,7 +12,7 @@ pub use directory::{Kept, Period, ReportDirectory};
 
 use crate::checks::{self, Selection, Visit};
 use crate::panel::{self, Item, Look, Panel, Previous, Table};
-use crate::server::Snapshot;
+use crate::server::{Collector, Snapshot};
 use crate::{CheckResult, sections};
 
 /// What the JSON calls itself. Names in it are added, never changed.
@@ -72,6 +72,15 @@ impl Report {
     pub fn of_visit(snapshot: &Snapshot, visit: &Visit, before: Option<&Visit>) -> Self {
         let results = checks::judge(&visit.evidence(before), &Selection::default());
         Report::of(snapshot, Some(&results))
+    }
+
+    /// The same report, with what this collector has seen grow, and when that fills what there is.
+    #[must_use]
+    pub fn with_growth(mut self, collector: &Collector) -> Self {
+        let behind = self.sections.iter().position(|section| section.key == "sizes");
+        let at = behind.map_or(self.sections.len(), |at| at + 1);
+        self.sections.insert(at, sections::growth(collector));
+        self
     }
 
     /// The same report with a section more, such as the cache's or the backups'.

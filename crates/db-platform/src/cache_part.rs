@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
+use crate::cache_checks;
 use crate::cache_writes::{Recorder, Tables, Tagged, Writes};
 use crate::config::Config;
 use crate::db::Db;
@@ -161,11 +162,13 @@ impl DbCache {
                     });
                     ground.spawn(async move { relay.run(open).await });
                 }
-                let (health, measures, stops) = (starts.clone(), starts.clone(), starts);
+                let (health, measures, checks, stops) =
+                    (starts.clone(), starts.clone(), starts.clone(), starts);
                 Ok(Running::new()
                     .with_stop(move || async move { stops.stop_warming().await })
                     .with_health(move || health.health())
-                    .with_metrics(move || measures.measures()))
+                    .with_metrics(move || measures.measures())
+                    .with_checks(move || cache_checks::of(&checks)))
             },
         );
         if self.tables.declared.is_empty() {

@@ -9,6 +9,8 @@ mod alerting;
 mod backup_dial;
 mod breakers;
 #[cfg(feature = "cache")]
+mod cache_checks;
+#[cfg(feature = "cache")]
 mod cache_part;
 #[cfg(feature = "cache")]
 mod cache_writes;
@@ -35,6 +37,8 @@ mod servers;
 mod settings;
 mod timeout;
 mod transaction;
+#[cfg(all(feature = "dashboard", any(feature = "maintenance", feature = "migrations")))]
+mod upkeep_pages;
 #[cfg(feature = "cache")]
 mod warming;
 #[cfg(feature = "monitoring")]
@@ -74,6 +78,8 @@ pub use read::ReadBuilder;
 pub use servers::primary_of;
 pub use settings::{configuration_page, settings_from_env, settings_from_vars};
 pub use transaction::TransactionBuilder;
+#[cfg(all(feature = "dashboard", any(feature = "maintenance", feature = "migrations")))]
+pub use upkeep_pages::with_upkeep;
 #[cfg(feature = "cache")]
 pub use warming::CacheWarming;
 

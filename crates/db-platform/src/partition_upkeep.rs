@@ -76,6 +76,19 @@ impl Upkeep {
         Ok(report)
     }
 
+    /// Whether the settings name sets of partitions.
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn has_policy(&self) -> bool {
+        self.partitions.is_some()
+    }
+
+    /// How the sets are now; changes nothing.
+    #[cfg(feature = "dashboard")]
+    pub(crate) async fn look(&self) -> Result<Report, BoxError> {
+        let Some(partitions) = &self.partitions else { return Ok(Report::default()) };
+        Ok(partitions.status(&mut self.connect().await?).await?.into())
+    }
+
     /// Routine upkeep, now.
     pub(crate) async fn tidy(&self, routine: &Routine) -> Result<RoutineReport, BoxError> {
         Ok(routine.apply(&mut self.connect().await?).await?)

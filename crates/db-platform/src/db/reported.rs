@@ -31,10 +31,17 @@ impl Db {
         let config = CollectorConfig { one_leader: false, ..CollectorConfig::default() };
         let open = self.open_direct();
         let snapshot = Collector::new(Arc::clone(&open), config).collect_once().await;
-        let Ok((endpoint, conn)) = open(None).await else { return Report::of(&snapshot, None) };
-        match ServerSession::open(conn, endpoint).await {
-            Ok(session) => Report::of_visit(&snapshot, &Visit::to(&session).await, None),
-            Err(_) => Report::of(&snapshot, None),
+        let session = match open(None).await {
+            Ok((endpoint, conn)) => ServerSession::open(conn, endpoint).await.ok(),
+            Err(_) => None,
+        };
+        let report = match &session {
+            Some(session) => Report::of_visit(&snapshot, &Visit::to(session).await, None),
+            None => Report::of(&snapshot, None),
+        };
+        match self.collector() {
+            Some(collector) => report.with_growth(collector),
+            None => report,
         }
     }
 
@@ -99,12 +106,20 @@ mod dashboard {
                 None => source,
             };
             let source = match self.watched.collected.get() {
-                Some(collected) => {
-                    let (collector, watched) = (collected.collector.clone(), Arc::clone(&self.watched));
-                    source.collector(collector).checks(move || watched.collected.get()?.results())
-                }
+                Some(collected) => source.collector(collected.collector.clone()),
                 None => source,
             };
+            // What parts check of themselves as well.
+            let watched = Arc::clone(&self.watched);
+            let source = source.checks(move || watched.checks().map(Arc::new));
+            #[cfg(feature = "migrations")]
+            let source = crate::upkeep_pages::migrations::shown(
+                source,
+                self.direct.clone(),
+                self.ledger_schema.clone(),
+            );
+            #[cfg(feature = "maintenance")]
+            let source = crate::upkeep_pages::partitions::shown(source, &self.upkeep);
             #[cfg(feature = "cache")]
             let source = match &self.cache {
                 Some(cache) => {
