@@ -8,6 +8,7 @@ use db_testkit::claims::{Figure, Size};
 use diesel_async::AsyncPgConnection;
 use serde_json::json;
 
+use crate::advised_pages;
 use crate::cases::{self, Case};
 
 /// Between these the page is made.
@@ -17,32 +18,36 @@ const BEGIN: &str = "<!-- The rest is made by `cargo bench -p db-insight --bench
 const VERSION: u16 = 15;
 
 /// What the plans are shown with: little that differs from run to run.
-const OPTIONS: &str = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY ON, BUFFERS OFF";
+pub(crate) const OPTIONS: &str = "ANALYZE, COSTS OFF, TIMING OFF, SUMMARY ON, BUFFERS OFF";
 
 /// And those of which the expected rows are the matter.
-const WITH_ESTIMATES: &str = "ANALYZE, COSTS ON, TIMING OFF, SUMMARY ON, BUFFERS OFF";
+pub(crate) const WITH_ESTIMATES: &str = "ANALYZE, COSTS ON, TIMING OFF, SUMMARY ON, BUFFERS OFF";
 
 pub(crate) fn measure(_: Size) -> Figure {
     let made = sections();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/query-optimization.md");
     let page = std::fs::read_to_string(path).unwrap();
     let written = page.split_once(BEGIN).map_or("", |(_, behind)| behind);
-    let told = |code: &&TipCode| {
-        let heading = format!("### {code}\n");
-        written.split_once(&heading).is_some_and(|(_, section)| {
-            let section = section.split("\n### ").next().unwrap_or_default();
-            section.contains("Before") && section.contains("After")
-        })
-    };
-    let with_plans = TipCode::ALL.iter().filter(told).count();
-    let without: Vec<&str> =
-        TipCode::ALL.iter().filter(|code| !told(code)).map(|code| code.as_str()).collect();
+    let all = headings();
+    let without: Vec<&str> = all.iter().filter(|one| !has_plans(written, one)).copied().collect();
+    let with_plans = all.len() - without.len();
     let is_current = without_plans(&made) == without_plans(written);
     let value = with_plans as f64;
     let holds = is_current && without.is_empty();
-    let detail =
-        json!({ "tips": TipCode::ALL.len(), "without_plans": without, "page_is_as_made": is_current });
-    Figure { value, unit: "tips with a plan before and after", holds, detail }
+    let detail = json!({ "sections": all.len(), "without_plans": without, "page_is_as_made": is_current });
+    Figure { value, unit: "tips, advice and findings with a plan before and after", holds, detail }
+}
+
+/// What has a section: each tip, each sort of advice, and each finding of repeated statements.
+pub(crate) fn headings() -> Vec<&'static str> {
+    TipCode::ALL.iter().map(|code| code.as_str()).chain(advised_pages::headings()).collect()
+}
+
+/// Whether a page shows plans before and after under this heading.
+pub(crate) fn has_plans(page: &str, heading: &str) -> bool {
+    let section = page.split_once(&format!("### {heading}\n")).map(|(_, behind)| behind);
+    let section = section.and_then(|behind| behind.split("\n### ").next()).unwrap_or_default();
+    section.contains("Before") && section.contains("After")
 }
 
 /// The page's part, made anew.
@@ -60,6 +65,8 @@ pub(crate) fn sections() -> String {
                 page += &section(&mut conn, *code, &case).await;
             }
         }
+        drop(cluster);
+        page += &advised_pages::sections(VERSION).await;
         page
     })
 }
@@ -86,7 +93,7 @@ fn upper_first(text: &str) -> String {
 }
 
 /// In lines as wide as the page.
-fn wrapped(text: &str) -> String {
+pub(crate) fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let width = lines.last().map_or(0, |line| line.chars().count());
@@ -104,7 +111,7 @@ fn wrapped(text: &str) -> String {
 }
 
 /// At most twelve lines of a plan and the times behind it, none longer than the page.
-fn cut(plan: &str) -> String {
+pub(crate) fn cut(plan: &str) -> String {
     let short = |line: &str| line.chars().take(105).collect::<String>().trim_end().to_owned();
     let lines: Vec<String> = plan.lines().map(short).collect();
     let until = lines.iter().position(|line| line.starts_with("Planning Time")).unwrap_or(lines.len());

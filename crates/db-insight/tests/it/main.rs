@@ -1,6 +1,8 @@
 //! What the crate promises of plans and indexes, on real servers.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+#[path = "../../claims/advised_pages.rs"]
+mod advised_pages;
 #[path = "../../claims/cases.rs"]
 #[expect(dead_code, reason = "what only the measuring needs")]
 mod cases;
