@@ -39,6 +39,7 @@ pub use drops::{Drop, YOUNGEST_WINDOW_DAYS};
 pub use kind::IndexKind;
 pub use promise::{InvalidAdvice, KEPT_WITHIN, Outcome, Promised, Verdict, compare, read_advice};
 pub use statements::statements_of_server;
+pub(crate) use statements::{StatementCounts, counts_of_server};
 pub use statistics::StatisticsAdvice;
 pub use suggestion::{Migration, Suggestion};
 pub use workload::{InvalidWorkload, Query, read_workload};

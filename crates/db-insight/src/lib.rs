@@ -9,9 +9,12 @@ mod history;
 #[cfg(feature = "diesel")]
 pub mod indexes;
 #[cfg(feature = "diesel")]
+mod insights;
+#[cfg(feature = "diesel")]
 pub mod introspect;
 mod plan;
 pub mod repeats;
+mod settings;
 mod tips;
 
 #[cfg(feature = "diesel")]
@@ -19,7 +22,10 @@ pub use explain::{
     ExplainConfig, ExplainError, Refused, explain, explain_analyze, explain_text, read_catalog,
 };
 pub use history::{EVERY, Flip, PlanHistory, Seen, StoredPlan, Window};
+#[cfg(feature = "diesel")]
+pub use insights::Insights;
 pub use plan::{Actual, Estimate, Fields, Node, NotAPlan, Plan, Shape, Times, Trigger, masked};
+pub use settings::InsightConfig;
 pub use tips::{
     Catalog, ForeignKeyFacts, IndexFacts, Severity, TableFacts, Tip, TipCode, tips, tips_on_text, tips_with,
 };

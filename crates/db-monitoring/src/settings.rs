@@ -5,7 +5,7 @@ mod alerts;
 
 use std::time::Duration;
 
-use db_core::settings::{Foreign, FromSettings, Group, Limit, Reader, Setting};
+use db_core::settings::{FromSettings, Group, Limit, Reader, Setting};
 
 use crate::MonitoringConfig;
 
@@ -95,8 +95,6 @@ const HISTORY_DAYS: Setting<u32> = Setting {
     unit_required: &[],
 };
 
-const NO_INSIGHT: &str = "`DB_SLOW_QUERY_THRESHOLD`; there is no advice on queries yet";
-
 const MONITORING: Group = Group {
     title: "Monitoring",
     settings: &[
@@ -109,10 +107,7 @@ const MONITORING: Group = Group {
         &COLLECT_EVERY,
         &HISTORY_DAYS,
     ],
-    elsewhere: &[
-        Foreign::new("DB_QUERY_ANALYSIS", NO_INSIGHT),
-        Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", NO_INSIGHT),
-    ],
+    elsewhere: &[],
 };
 
 impl FromSettings for MonitoringConfig {

@@ -57,6 +57,9 @@ pub struct Config {
     /// What is watched of statements, and what is logged.
     #[cfg(feature = "monitoring")]
     pub monitoring: MonitoringConfig,
+    /// What the service looks at of plans and indexes by itself.
+    #[cfg(feature = "insight")]
+    pub insight: db_insight::InsightConfig,
     /// What people are told of the database, and when.
     #[cfg(feature = "alerts")]
     pub alerts: AlertConfig,
@@ -164,6 +167,8 @@ impl Config {
             cache,
             #[cfg(feature = "monitoring")]
             monitoring: from.get(),
+            #[cfg(feature = "insight")]
+            insight: from.get(),
             #[cfg(feature = "alerts")]
             alerts: from.get(),
             #[cfg(feature = "maintenance")]

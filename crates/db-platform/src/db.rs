@@ -80,6 +80,9 @@ pub struct Db {
     watched: Arc<crate::watched::Watched>,
     #[cfg(feature = "alerts")]
     alerts: Option<db_monitoring::alerts::Alerts>,
+    /// What was found of plans and indexes.
+    #[cfg(all(feature = "collector", feature = "insight"))]
+    insights: db_insight::Insights,
     /// The way to the primary past pools and poolers.
     #[cfg(any(feature = "migrations", feature = "report"))]
     direct: db_pool::Connector,

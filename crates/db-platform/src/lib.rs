@@ -24,6 +24,8 @@ mod db;
 mod figures;
 mod ground;
 mod health;
+#[cfg(all(feature = "collector", feature = "insight"))]
+mod insight_part;
 mod loads;
 mod lost_writes;
 mod notifications;

@@ -39,6 +39,8 @@ const NO_CACHE: &str = "build db-platform with its feature `cache`";
 const NO_UPKEEP: &str = "build db-platform with its feature `maintenance`";
 #[cfg(not(feature = "alerts"))]
 const WITHOUT_ALERTS: &str = "build db-platform with its feature `alerts`";
+#[cfg(not(feature = "insight"))]
+const WITHOUT_INSIGHT: &str = "build db-platform with its feature `insight`";
 #[cfg(not(feature = "monitoring"))]
 const WITHOUT_MONITORING: &str = "build db-platform with its feature `monitoring`";
 
@@ -84,8 +86,17 @@ const MONITORING: Group = Group {
         Foreign::new("DB_LOG_SLOW_QUERIES", WITHOUT_MONITORING),
         Foreign::new("DB_LOG_QUERIES", WITHOUT_MONITORING),
         Foreign::new("DB_TRACE_LINK", WITHOUT_MONITORING),
-        Foreign::new("DB_QUERY_ANALYSIS", WITHOUT_MONITORING),
-        Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", WITHOUT_MONITORING),
+    ],
+};
+
+/// Names that only a build with insight reads.
+#[cfg(not(feature = "insight"))]
+const INSIGHT: Group = Group {
+    title: "Insight",
+    settings: &[],
+    elsewhere: &[
+        Foreign::new("DB_QUERY_ANALYSIS", WITHOUT_INSIGHT),
+        Foreign::new("DB_ENABLE_PERFORMANCE_INSIGHTS", WITHOUT_INSIGHT),
     ],
 };
 
@@ -139,6 +150,10 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         MonitoringConfig::GROUPS,
         #[cfg(not(feature = "monitoring"))]
         &[&MONITORING],
+        #[cfg(feature = "insight")]
+        db_insight::InsightConfig::GROUPS,
+        #[cfg(not(feature = "insight"))]
+        &[&INSIGHT],
         #[cfg(feature = "alerts")]
         AlertConfig::GROUPS,
         #[cfg(not(feature = "alerts"))]

@@ -397,8 +397,10 @@ impl<'a> Selector<'a> {
         if matches!(prover, Prover::Build { .. }) {
             // Copies are packed, and have statistics of their own: like is compared with like.
             let empty: Vec<&Spec> = Vec::new();
-            for spec in pool.iter().flat_map(|choice| &choice.specs) {
-                prover.copy_table(session, self.catalog, spec.table).await;
+            for choice in &pool {
+                for spec in &choice.specs {
+                    prover.copy_table(session, self.catalog, spec.table).await;
+                }
             }
             if let Some(proof) = prover.cost_with(session, self.catalog, query, &empty).await {
                 base = proof.cost;

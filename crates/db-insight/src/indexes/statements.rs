@@ -25,6 +25,10 @@ struct Row {
     sql: String,
     #[diesel(sql_type = BigInt)]
     calls: i64,
+    #[diesel(sql_type = Double)]
+    ms: f64,
+    #[diesel(sql_type = BigInt)]
+    rows: i64,
     #[diesel(sql_type = Nullable<Double>)]
     days: Option<f64>,
 }
@@ -58,11 +62,29 @@ pub async fn statements_of_server(
     conn: &mut AsyncPgConnection,
     most: u32,
 ) -> Result<Option<Vec<Query>>, AdviceError> {
+    let found = counts_of_server(conn, most).await?;
+    Ok(found.map(|all| all.into_iter().map(|(query, _)| query).collect()))
+}
+
+/// What the server has counted of a statement since its counters were reset.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct StatementCounts {
+    pub(crate) calls: u64,
+    pub(crate) ms: f64,
+    pub(crate) rows: u64,
+}
+
+/// As [`statements_of_server`], with what was counted of each.
+pub(crate) async fn counts_of_server(
+    conn: &mut AsyncPgConnection,
+    most: u32,
+) -> Result<Option<Vec<(Query, StatementCounts)>>, AdviceError> {
     let found: Vec<Extension> = diesel::sql_query(EXTENSION).get_results(conn).await.map_err(Error::from)?;
     let Some(Extension { relation, info }) = found.into_iter().next() else { return Ok(None) };
     // Statements of the catalogue are those of tools like this one.
     let sql = format!(
         "SELECT s.queryid::text AS id, min(s.query) AS sql, sum(s.calls)::int8 AS calls, \
+            sum(s.total_exec_time)::float8 AS ms, sum(s.rows)::int8 AS rows, \
             (SELECT extract(epoch FROM now() - i.stats_reset) / 86400 FROM {info} i)::float8 AS days \
          FROM {relation} s JOIN pg_catalog.pg_database d ON d.oid = s.dbid \
          WHERE d.datname = current_database() AND s.queryid IS NOT NULL AND s.toplevel \
@@ -81,7 +103,13 @@ pub async fn statements_of_server(
         }
     };
     let a_day = |row: &Row| row.days.filter(|days| *days > 1.0 / 24.0).map(|days| row.calls as f64 / days);
-    let query =
-        |row: Row| Query { calls_per_day: a_day(&row), id: json!(row.id), sql: row.sql, params: Vec::new() };
-    Ok(Some(rows.into_iter().map(query).collect()))
+    let counted = |row: Row| {
+        let counts = StatementCounts {
+            calls: u64::try_from(row.calls).unwrap_or(0),
+            ms: row.ms,
+            rows: u64::try_from(row.rows).unwrap_or(0),
+        };
+        (Query { calls_per_day: a_day(&row), id: json!(row.id), sql: row.sql, params: Vec::new() }, counts)
+    };
+    Ok(Some(rows.into_iter().map(counted).collect()))
 }

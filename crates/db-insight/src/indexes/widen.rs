@@ -7,7 +7,7 @@ use super::candidate::Subject;
 use super::catalog::Table;
 use super::evaluate::Evaluator;
 use super::select::{Choice, share_of};
-use super::spec::Spec;
+use super::spec::{Key, Spec};
 
 impl Evaluator<'_, '_> {
     /// Whether the expressions in these indexes can be keys: the server refuses those that depend on settings.
@@ -17,8 +17,11 @@ impl Evaluator<'_, '_> {
         table: &Table,
         known: &mut HashMap<(i64, String), bool>,
     ) -> bool {
-        for key in specs.iter().flat_map(|spec| spec.keys.iter().map(move |key| (spec, key))) {
-            let (spec, key) = key;
+        let mut keys: Vec<(&Spec, &Key)> = Vec::new();
+        for spec in specs {
+            keys.extend(spec.keys.iter().map(|key| (spec, key)));
+        }
+        for (spec, key) in keys {
             // An operator class of an extension that is not there yet cannot be tried.
             let absent = key.opclass.as_deref().is_some_and(|class| class.contains("trgm"));
             if key.column.is_some() || absent {
@@ -60,7 +63,10 @@ impl Evaluator<'_, '_> {
         }
         let best = choices.iter().map(|choice| choice.saved).max_by(f64::total_cmp).unwrap_or(0.0);
         let mut wider = Vec::new();
-        for choice in choices.iter().filter(|choice| choice.saved >= 0.5 * best) {
+        for choice in &*choices {
+            if choice.saved < 0.5 * best {
+                continue;
+            }
             let [spec] = choice.specs.as_slice() else { continue };
             // The planner does not see that an expression spares its columns.
             if spec.method != "btree" || spec.has_expression() {

@@ -94,6 +94,15 @@ impl Db {
             })
             .into_iter()
             .chain(parts);
+        #[cfg(all(feature = "collector", feature = "insight"))]
+        let insights = db_insight::Insights::default();
+        #[cfg(all(feature = "collector", feature = "insight"))]
+        let parts = parts.into_iter().chain(crate::insight_part::part(
+            &insights,
+            config.insight,
+            &watched,
+            &config.monitoring,
+        ));
         #[cfg(feature = "collector")]
         let parts = super::collected::parts(&config.monitoring, &watched, look_at_pools(&watched), parts);
         #[cfg(feature = "maintenance")]
@@ -183,6 +192,8 @@ impl Db {
             watched,
             #[cfg(feature = "alerts")]
             alerts,
+            #[cfg(all(feature = "collector", feature = "insight"))]
+            insights,
             #[cfg(any(feature = "migrations", feature = "report"))]
             direct: direct_again,
             #[cfg(feature = "migrations")]

@@ -101,6 +101,21 @@ impl Db {
         advise(&mut conn, &workload, &AdviceConfig::default()).await
     }
 
+    /// What this process found by looking at plans once an hour and at indexes once a week: statements that
+    /// are run another way and got slower, and the latest advice. Only the leader of the collectors looks.
+    ///
+    /// ```no_run
+    /// # fn show(db: db_platform::Db) {
+    /// for flip in db.insights().flips() {
+    ///     println!("{}", flip.side_by_side(60));
+    /// }
+    /// # }
+    /// ```
+    #[cfg(feature = "collector")]
+    pub fn insights(&self) -> &db_insight::Insights {
+        &self.insights
+    }
+
     /// The dearest statements of this process, with numbered parameters in place of `?`.
     #[cfg(feature = "monitoring")]
     fn own_statements(&self) -> Vec<Query> {

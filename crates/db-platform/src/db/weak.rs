@@ -42,6 +42,8 @@ impl Db {
         let (monitor, watched) = (self.monitor.clone(), Arc::clone(&self.watched));
         #[cfg(feature = "alerts")]
         let alerts = self.alerts.clone();
+        #[cfg(all(feature = "collector", feature = "insight"))]
+        let insights = self.insights.clone();
         #[cfg(any(feature = "migrations", feature = "report"))]
         let direct = self.direct.clone();
         #[cfg(feature = "migrations")]
@@ -69,6 +71,8 @@ impl Db {
             watched: Arc::clone(&watched),
             #[cfg(feature = "alerts")]
             alerts: alerts.clone(),
+            #[cfg(all(feature = "collector", feature = "insight"))]
+            insights: insights.clone(),
             #[cfg(any(feature = "migrations", feature = "report"))]
             direct: direct.clone(),
             #[cfg(feature = "migrations")]

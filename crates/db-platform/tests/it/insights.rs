@@ -1,7 +1,8 @@
-//! What a service is advised of its own statements, and what its database holds.
+//! What a service is advised of its own statements and plans, and what its database holds.
 
 use std::time::Duration;
 
+use db_platform::insight::Insights;
 use db_platform::insight::introspect::TableKind;
 use db_testkit::Cluster;
 use diesel::sql_query;
@@ -40,6 +41,7 @@ async fn the_statements_that_the_server_counted_are_advised_and_the_database_is_
     let shop = db.introspect().await.unwrap();
     let visits = shop.table("public", "visits").unwrap();
     assert_eq!((visits.kind, visits.estimated_rows), (TableKind::Table, Some(100_000.0)));
+    assert!(db.insights().flips().is_empty(), "nobody has looked yet");
     let _ = db.shutdown(Duration::from_secs(5)).await;
 }
 
@@ -63,4 +65,21 @@ async fn without_counters_the_statements_of_the_process_are_advised() {
     let found: Vec<&str> = advice.suggestions.iter().map(|one| one.index.as_str()).collect();
     assert_eq!(found, ["visits USING btree (customer)"], "{:?}", advice.notes);
     let _ = db.shutdown(Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn a_look_takes_each_statement_in_once_an_hour_and_keeps_no_value() {
+    let cluster = cluster().await;
+    let mut conn = cluster.connect(0).await.unwrap();
+    let insights = Insights::default();
+    sql_query("SELECT note FROM visits WHERE customer = 4177").execute(&mut conn).await.unwrap();
+    assert!(insights.look_at_plans(&mut conn).await.unwrap() >= 1);
+    sql_query("SELECT note FROM visits WHERE customer = 4178").execute(&mut conn).await.unwrap();
+    assert_eq!(insights.look_at_plans(&mut conn).await.unwrap(), 0, "an hour is not over");
+    insights.look_at_indexes(&mut conn).await.unwrap();
+    let (_, advice) = insights.advice().unwrap();
+    assert_eq!(advice.suggestions.len(), 1, "{:?}", advice.notes);
+    let kept =
+        serde_json::to_string(&insights.history()).unwrap() + &serde_json::to_string(&*advice).unwrap();
+    assert!(kept.contains("visits") && !kept.contains("417"), "{kept}");
 }
