@@ -6,12 +6,17 @@
 
 mod advice;
 mod advised_pages;
+mod allowed;
 mod cases;
 mod flips;
 mod introspected;
 mod pages;
 mod promises;
 mod repeats;
+mod served;
+#[path = "../tests/it/shop.rs"]
+#[expect(dead_code, reason = "what only the tests need")]
+mod shop;
 mod star;
 mod tips;
 
@@ -19,7 +24,7 @@ use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, run};
 
-const CLAIMS: [Claim; 6] = [
+const CLAIMS: [Claim; 7] = [
     Claim {
         id: "insight-1",
         sentence: "Of the statements of a shop and of a star schema with pgbench's tables, 74 that an index helps \
@@ -75,6 +80,15 @@ const CLAIMS: [Claim; 6] = [
         target: "every verdict right, no difference to the catalogue",
         fails_without: "crates/db-insight/src/indexes/promise.rs: if (came - promised).abs() <= KEPT_WITHIN * promised.abs() {",
         measure: promises::measure,
+    },
+    Claim {
+        id: "insight-7",
+        sentence: "What is there in another form is not suggested; what is to be dropped can be dropped, and every \
+                   constraint, unique index, identity and order stands afterwards; and a role is told of exactly \
+                   what it may not do (PostgreSQL 15; nightly 15 to 18).",
+        target: "no suggestion too much, no rule broken, no role told the wrong thing",
+        fails_without: "crates/db-insight/src/indexes/drops.rs: && !index.clustered",
+        measure: allowed::measure,
     },
 ];
 

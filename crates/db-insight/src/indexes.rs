@@ -12,6 +12,7 @@ mod drops;
 mod evaluate;
 mod expression;
 mod kind;
+mod larger_change;
 mod plan;
 mod promise;
 mod proof;
@@ -37,6 +38,7 @@ use session::Session;
 
 pub use drops::{Drop, YOUNGEST_WINDOW_DAYS};
 pub use kind::IndexKind;
+pub use larger_change::LargerChange;
 pub use promise::{InvalidAdvice, KEPT_WITHIN, Outcome, Promised, Verdict, compare, read_advice};
 pub use statements::statements_of_server;
 pub(crate) use statements::{StatementCounts, counts_of_server};
@@ -112,6 +114,8 @@ pub struct Advice {
     pub drop: Vec<String>,
     /// Why they can be dropped.
     pub drops: Vec<Drop>,
+    /// Materialized views and partitions, where the workload shows that they would help.
+    pub larger_changes: Vec<LargerChange>,
     /// What kept the advisor from an answer, and what to do first.
     pub notes: Vec<Note>,
 }
@@ -220,6 +224,7 @@ async fn advise_in(
     let result = selector.choose(session, &mut prover, &mut advice).await;
     prover.close(session).await?;
     result?;
+    advice.larger_changes = larger_change::of_workload(catalog, &selector.read, &advice.suggestions);
     advice.drops = drops::drops(catalog, &mut advice.notes);
     advice.drop = advice.drops.iter().map(|drop| drop.index.clone()).collect();
     Ok(advice)

@@ -22,6 +22,8 @@ pub(crate) struct Catalog {
     /// Extensions that are there, with the schema that holds their operators, and those that could be had.
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) available: Vec<String>,
+    /// Whether this role may create extensions at all.
+    pub(crate) may_extend: bool,
     /// Functions that give another answer each time: no index answers what is compared with them.
     pub(crate) volatile: Vec<String>,
     /// Days since the counters of use were reset; none where nobody knows.
@@ -178,6 +180,12 @@ impl Table {
         }
     }
 
+    /// Whether a value of this column may be as long as it likes.
+    pub(crate) fn has_no_bound(&self, column: &str) -> bool {
+        let kind = self.column(column).map(|column| column.kind.as_str()).unwrap_or_default();
+        matches!(kind, "text" | "character varying" | "bytea" | "jsonb" | "numeric") || kind.ends_with("[]")
+    }
+
     pub(crate) fn width(&self, column: &str) -> f64 {
         self.column(column).and_then(|column| column.width).unwrap_or(16.0)
     }
@@ -233,8 +241,10 @@ SELECT json_build_object(
   'inserts', coalesce(pg_stat_get_tuples_inserted(r.oid), 0), 'updates', coalesce(pg_stat_get_tuples_updated(r.oid), 0),
   'hot_updates', coalesce(pg_stat_get_tuples_hot_updated(r.oid), 0),
   'columns', coalesce((SELECT json_agg(json_build_object('name', a.attname, 'kind', format_type(a.atttypid, NULL),
-      'category', t.typcategory, 'c_collation', coalesce(co.collname IN ('C', 'POSIX', 'ucs_basic')
-        OR (co.collname = 'default' AND (SELECT d.datcollate IN ('C', 'POSIX')
+      'category', t.typcategory, 'c_collation', coalesce(co.collname IN ('C', 'POSIX', 'ucs_basic', 'pg_c_utf8')
+        OR (co.collname = 'default' AND (SELECT
+          CASE coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') WHEN 'b' THEN true WHEN 'i' THEN false
+            ELSE d.datcollate IN ('C', 'POSIX') END
           FROM pg_database d WHERE d.datname = current_database())), true),
       'width', s.avg_width, 'distinct', s.n_distinct, 'correlation', s.correlation)
       ORDER BY a.attnum)
@@ -255,6 +265,7 @@ SELECT json_build_object(
   JOIN pg_namespace n ON n.oid = e.extnamespace), '{}'),
 'available', coalesce((SELECT json_agg(name) FROM pg_available_extensions
   WHERE name IN ('pg_trgm', 'btree_gist', 'btree_gin')), '[]'),
+'may_extend', has_database_privilege(current_database(), 'CREATE'),
 'volatile', coalesce((SELECT json_agg(DISTINCT proname) FROM pg_proc WHERE provolatile = 'v'), '[]'),
 'window_days', (SELECT extract(epoch FROM now() - stats_reset) / 86400 FROM pg_stat_database
   WHERE datname = current_database()),

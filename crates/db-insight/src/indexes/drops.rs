@@ -29,6 +29,8 @@ pub struct Drop {
     pub sql: String,
     /// What it takes up.
     pub bytes: u64,
+    /// What one should know: that this role may not drop it, or that statistics go with it.
+    pub notes: Vec<String>,
 }
 
 pub(crate) fn drops(catalog: &Catalog, notes: &mut Vec<super::Note>) -> Vec<Drop> {
@@ -145,5 +147,60 @@ fn drop_of(table: &Table, index: &TableIndex, kind: &'static str, why: String) -
         why,
         sql: format!("DROP INDEX CONCURRENTLY {}", index.shown),
         bytes: index.bytes as u64,
+        notes: notes(table, index, kind),
+    }
+}
+
+fn notes(table: &Table, index: &TableIndex, kind: &'static str) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !table.owned {
+        notes.push(format!("this role cannot drop it: {} belongs to {}", table.shown, table.owner));
+    }
+    // Nothing reads it, and yet ANALYZE gathers for it how often each value of the expression is there.
+    let is_column = |key: &IndexKey| table.column(key.text.trim_matches('"')).is_some();
+    if kind == "unused" && !index.keys.iter().all(is_column) {
+        notes.push(format!(
+            "the statistics of its expression go with it, and plans may depend on them: CREATE \
+             STATISTICS on the same expression of {} keeps them",
+            table.shown
+        ));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_unused_index_on_an_expression_takes_its_statistics_along() {
+        let index = |key: &str| {
+            json!({
+                "name": "i", "shown": "i", "method": "btree", "unique": false, "valid": true,
+                "constraint": false, "replica_identity": false, "clustered": false,
+                "partitioned": false, "predicate": null,
+                "keys": [{ "text": key, "opclass": "text_ops", "default_opclass": true, "collation": 100,
+                    "own_collation": true, "options": 0 }],
+                "bytes": 2e6, "scans": 0.0, "oid": 7, "building": false,
+            })
+        };
+        let table: Table = serde_json::from_value(json!({
+            "oid": 1, "schema": "public", "name": "t", "shown": "t", "kind": "r", "rows": 1e6, "pages": 1e4,
+            "visible_pages": 1e4, "root": null, "owned": true, "owner": "ann", "may_create": true,
+            "changed_since_analyze": 0.0, "inserts": 0.0, "updates": 0.0, "hot_updates": 0.0,
+            "columns": [{ "name": "Email", "kind": "text", "category": "S", "c_collation": true,
+                "width": 20.0, "distinct": -1.0, "correlation": 0.0 }],
+        }))
+        .unwrap();
+        let of = |key: &str, kind| {
+            let index: TableIndex = serde_json::from_value(index(key)).unwrap();
+            notes(&table, &index, kind).join("; ")
+        };
+        assert!(of("lower(email)", "unused").contains("CREATE STATISTICS on the same expression of t"));
+        assert_eq!(
+            (of("\"Email\"", "unused"), of("lower(email)", "duplicate")),
+            (String::new(), String::new())
+        );
     }
 }

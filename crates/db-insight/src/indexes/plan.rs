@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::expression::{Column, Expr};
+use super::larger_change::{Summary, summary};
 
 /// One scan of a table in a plan.
 #[derive(Debug, Clone)]
@@ -80,13 +81,16 @@ pub(crate) struct Reading {
     pub(crate) deletes: Vec<(String, String, f64)>,
     /// Tables that are written, and what is done.
     pub(crate) writes: Vec<(String, String, String)>,
+    /// How much it groups, if its result is groups that are the same for everybody.
+    pub(crate) summary: Option<Summary>,
 }
 
 impl Reading {
     /// Reads what `EXPLAIN (VERBOSE, FORMAT JSON)` gave.
     pub(crate) fn of(answer: &Value) -> Option<Self> {
         let plan = answer.get(0)?.get("Plan")?;
-        let mut reading = Reading { cost: number(plan, "Total Cost"), ..Reading::default() };
+        let mut reading =
+            Reading { cost: number(plan, "Total Cost"), summary: summary(plan), ..Reading::default() };
         let mut needed = BTreeMap::new();
         need(plan, &mut needed);
         let mut walker = Walker { reading: &mut reading, needed: &needed };

@@ -243,6 +243,10 @@ fn target(query: &Query, table: &Table, column: &str, rows: [f64; 2]) -> Statist
 fn noted(mut advice: StatisticsAdvice, table: &Table) -> StatisticsAdvice {
     if !table.owned {
         advice.notes.push(format!("this role cannot create it: {} belongs to {}", table.shown, table.owner));
+    } else if advice.kind == "extended" && !table.may_create {
+        advice
+            .notes
+            .push(format!("this role cannot create it: it needs CREATE on the schema {}", table.schema));
     }
     if table.changed_since_analyze > 0.1 * table.rows {
         advice.notes.push(format!(

@@ -124,6 +124,9 @@ pub(crate) fn migration(table: &Table, name: &str, up: &str, down: &str) -> Migr
     }
 }
 
+/// Where values have so many bytes on average, some may have more than an entry of a B-tree can hold.
+const LONG_VALUES: f64 = 200.0;
+
 /// What the role that asks could not do, and what the index costs writes.
 pub(crate) fn notes(spec: &Spec, table: &Table, catalog: &Catalog) -> Vec<String> {
     let mut notes = Vec::new();
@@ -143,6 +146,17 @@ pub(crate) fn notes(spec: &Spec, table: &Table, catalog: &Catalog) -> Vec<String
         notes.push(format!("each write of the table maintains it, {:.0} a day", writes / days));
     } else {
         notes.push("each write of the table maintains it; how many a day is not known yet".to_owned());
+    }
+    let may_be_long = |name: &str| table.width(name) >= LONG_VALUES && table.has_no_bound(name);
+    let columns =
+        spec.keys.iter().filter_map(|key| key.column.as_deref()).chain(spec.include.iter().map(|it| &**it));
+    if spec.method == "btree"
+        && let Some(long) = columns.into_iter().find(|name| may_be_long(name))
+    {
+        notes.push(format!(
+            "values of {long} are long: one of more than 2,700 bytes makes the build fail, and later each write of \
+             such a value; SELECT max(pg_column_size({long})) says how long they are"
+        ));
     }
     if spec.has_expression() {
         notes.push("run ANALYZE after it is there: statistics of the expression come with it".to_owned());

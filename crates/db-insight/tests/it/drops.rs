@@ -50,3 +50,19 @@ async fn what_a_constraint_replica_identity_or_cluster_stands_on_stays() -> Resu
     assert_eq!(of_kept, ["kept_b"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_role_that_may_not_drop_an_index_is_told_so() -> Result<(), TestkitError> {
+    let (_database, mut conn) = shop().await?;
+    let role = format!("looker_{}", std::process::id());
+    let found = advice(&mut conn, Prove::Model, &[]).await;
+    assert!(found.drops.iter().all(|drop| drop.notes.is_empty()));
+    conn.batch_execute(&format!("CREATE ROLE {role}; SET ROLE {role}")).await.expect("a superuser may");
+    let found = advice(&mut conn, Prove::Model, &[]).await;
+    conn.batch_execute(&format!("RESET ROLE; DROP ROLE {role}")).await.expect("it is ours");
+    assert_eq!(found.drops.len(), 3);
+    for drop in &found.drops {
+        assert!(drop.notes.iter().any(|note| note.contains("this role cannot drop it")), "{drop:?}");
+    }
+    Ok(())
+}

@@ -8,9 +8,10 @@ use db_testkit::{Cluster, TestkitError};
 use diesel::QueryableByName;
 use diesel::sql_query;
 use diesel::sql_types::Text;
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 
+use crate::served::{SERVED, UNDO};
 use crate::shop::{advice, shop};
 
 fn indexes(advice: &Advice) -> Vec<&str> {
@@ -23,52 +24,6 @@ async fn make(conn: &mut AsyncPgConnection, sql: &str) {
 
 #[tokio::test]
 async fn what_exists_in_another_form_is_not_suggested() -> Result<(), TestkitError> {
-    // The statement, and what serves it already.
-    const SERVED: &[(&str, &str)] = &[
-        (
-            "SELECT * FROM orders WHERE customer_id = 42",
-            "CREATE INDEX x ON orders (customer_id DESC NULLS LAST)",
-        ),
-        (
-            "SELECT * FROM orders WHERE customer_id = 42",
-            "CREATE INDEX x ON orders (customer_id) INCLUDE (total)",
-        ),
-        ("SELECT * FROM orders WHERE customer_id = 42", "CREATE INDEX x ON orders (customer_id, created_at)"),
-        ("SELECT * FROM orders WHERE customer_id = 42", "CREATE INDEX x ON orders USING hash (customer_id)"),
-        (
-            "SELECT * FROM orders WHERE customer_id = 42 ORDER BY created_at DESC LIMIT 10",
-            "CREATE INDEX x ON orders (customer_id, created_at DESC NULLS FIRST)",
-        ),
-        (
-            "SELECT * FROM orders ORDER BY total DESC NULLS LAST LIMIT 10",
-            "CREATE INDEX x ON orders (total ASC NULLS FIRST)",
-        ),
-        (
-            "SELECT * FROM customers WHERE email = 'User7@Example.com'",
-            "ALTER TABLE customers ADD UNIQUE (email)",
-        ),
-        (
-            "SELECT * FROM customers WHERE email = 'User7@Example.com'",
-            "CREATE INDEX x ON customers (email text_pattern_ops)",
-        ),
-        (
-            "SELECT * FROM bookings WHERE during && tstzrange('2025-02-01', '2025-02-02')",
-            "ALTER TABLE bookings ADD EXCLUDE USING gist (during WITH &&)",
-        ),
-        ("SELECT id FROM orders WHERE tags @> ARRAY['t77']", "CREATE INDEX x ON orders USING gin (tags)"),
-        (
-            "SELECT * FROM orders WHERE data @> '{\"k\": 77}'",
-            "CREATE INDEX x ON orders USING gin (data jsonb_ops)",
-        ),
-        (
-            "SELECT * FROM customers WHERE lower(email) = 'user7@example.com'",
-            "CREATE INDEX x ON customers (lower(email))",
-        ),
-        (
-            "SELECT id FROM orders WHERE status = 'pending' ORDER BY created_at LIMIT 20",
-            "CREATE INDEX x ON orders (created_at) WHERE status IN ('pending')",
-        ),
-    ];
     let (_database, mut conn) = shop().await?;
     for (sql, exists) in SERVED {
         let before = advice(&mut conn, Prove::Model, &[(sql, &[])]).await;
@@ -77,11 +32,7 @@ async fn what_exists_in_another_form_is_not_suggested() -> Result<(), TestkitErr
         make(&mut conn, "ANALYZE").await;
         let found = advice(&mut conn, Prove::Model, &[(sql, &[])]).await;
         assert_eq!(indexes(&found), Vec::<&str>::new(), "{sql}, beside {exists}");
-        let undo = "DO $$ DECLARE c record; BEGIN DROP INDEX IF EXISTS x;
-            FOR c IN SELECT conrelid::regclass AS of, conname FROM pg_constraint
-                WHERE conname IN ('customers_email_key', 'bookings_during_excl')
-            LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', c.of, c.conname); END LOOP; END $$";
-        make(&mut conn, undo).await;
+        make(&mut conn, UNDO).await;
     }
     Ok(())
 }
@@ -125,6 +76,35 @@ async fn another_collation_or_operator_class_is_another_index() -> Result<(), Te
         again.drop
     );
     Ok(())
+}
+
+#[tokio::test]
+async fn a_prefix_gets_the_operator_class_that_its_databases_collation_needs() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let mut conn = cluster.connect(0).await.unwrap();
+    // The operating system's collation is C, and yet texts are in the order of a language.
+    make(
+        &mut conn,
+        "CREATE DATABASE lingual TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C'",
+    )
+    .await;
+    let mut url = url::Url::parse(&cluster.primary_url()).unwrap();
+    url.set_path("/lingual");
+    let mut lingual = AsyncPgConnection::establish(url.as_str()).await.unwrap();
+    let table = "CREATE TABLE names (name text);
+        INSERT INTO names SELECT md5(i::text) FROM generate_series(1, 50000) i";
+    let sql = "SELECT * FROM names WHERE name LIKE 'abcd%'";
+    for (conn, wanted) in
+        [(&mut conn, "names USING btree (name)"), (&mut lingual, "names USING btree (name text_pattern_ops)")]
+    {
+        make(conn, table).await;
+        make(conn, "VACUUM ANALYZE names").await;
+        let found = advice(conn, Prove::Model, &[(sql, &[])]).await;
+        assert_eq!(indexes(&found), [wanted]);
+        make(conn, &found.suggestions[0].create).await;
+        let plan = explain_text(conn, sql, &ExplainConfig::default()).await.expect("it is planned");
+        assert!(plan.tree(&BTreeMap::new()).contains("names_name_idx"), "the index is used");
+    }
 }
 
 #[tokio::test]
@@ -210,6 +190,29 @@ async fn advice_says_what_it_costs_writes() -> Result<(), TestkitError> {
     let found = advice(&mut conn, Prove::Model, &[(sql, &[])]).await;
     let notes = &found.suggestions[0].notes;
     assert!(notes.iter().any(|note| note.contains("each write of the table maintains it")), "{notes:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_may_be_too_long_for_an_entry_is_told() -> Result<(), TestkitError> {
+    let (_database, mut conn) = shop().await?;
+    make(
+        &mut conn,
+        "CREATE TABLE pages (id int, address text, body text);
+         INSERT INTO pages SELECT i, md5(i::text), repeat(md5(i::text), 10) FROM generate_series(1, 30000) i;
+         VACUUM ANALYZE pages",
+    )
+    .await;
+    for (column, is_long) in [("address", false), ("body", true)] {
+        let sql = format!("SELECT id FROM pages WHERE {column} = 'x'");
+        let found = advice(&mut conn, Prove::Model, &[(&sql, &[])]).await;
+        let notes = found.suggestions[0].notes.join("; ");
+        assert_eq!(notes.contains("more than 2,700 bytes"), is_long, "{column}: {notes}");
+    }
+    // It is true: such a value cannot be in a B-tree.
+    make(&mut conn, "CREATE INDEX ON pages (body)").await;
+    let long = "INSERT INTO pages SELECT 0, 'x', string_agg(md5(i::text), '') FROM generate_series(1, 400) i";
+    conn.batch_execute(long).await.expect_err("it is too long");
     Ok(())
 }
 

@@ -15,10 +15,13 @@ mod indexes;
 mod introspected;
 mod introspecting;
 mod kinds_that_hurt;
+mod larger_change;
 mod page;
 #[path = "../../claims/pages.rs"]
 #[expect(dead_code, reason = "what only the measuring needs")]
 mod pages;
 mod reading;
+#[path = "../../claims/served.rs"]
+mod served;
 mod shop;
 mod times;

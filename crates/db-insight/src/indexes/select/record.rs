@@ -76,6 +76,12 @@ impl Selector<'_> {
                         "the server has no pg_trgm: install the package of its contrib modules".to_owned(),
                     );
                 }
+                if !self.catalog.may_extend {
+                    notes.push(
+                        "this role cannot create the extension pg_trgm: it needs CREATE on the database"
+                            .to_owned(),
+                    );
+                }
             }
             notes.extend(suggestion::notes(&one.spec, table, self.catalog));
             let confidence = confidence(&one.spec, one.proof, table);
