@@ -14,6 +14,7 @@ use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager as _};
 
 use crate::plan::{NotAPlan, Plan};
+use crate::tips::{Tip, tips_on_text, tips_with};
 
 pub use allowed::Refused;
 pub use read_catalog::read_catalog;
@@ -127,6 +128,25 @@ pub async fn explain_text(
         },
         other => other,
     }
+}
+
+/// As [`explain_text`], with what is wrong with the plan and the text, and what the catalogue says of it.
+///
+/// # Errors
+/// As [`explain_text`].
+pub async fn explain_with_tips(
+    conn: &mut AsyncPgConnection,
+    sql: &str,
+    config: &ExplainConfig,
+) -> Result<(Plan, Vec<Tip>), ExplainError> {
+    let plan = explain_text(conn, sql, config).await?;
+    let mut tips = tips_with(&plan, &read_catalog(conn, &plan).await?);
+    for tip in tips_on_text(sql) {
+        if tips.iter().all(|known| known.code != tip.code) {
+            tips.push(tip);
+        }
+    }
+    Ok((plan, tips))
 }
 
 fn is_syntax_error(error: &db_core::Error) -> bool {

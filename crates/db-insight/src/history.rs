@@ -1,5 +1,6 @@
 //! Plans over time: a finding when a statement is run another way *and* takes another time.
 
+mod regression;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use db_statement::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Plan, Shape};
+pub use regression::Regression;
 use stored::Statement;
 pub use stored::{Flip, Seen, StoredPlan, Window};
 
@@ -100,6 +102,28 @@ impl PlanHistory {
     #[must_use]
     pub fn seen(&self, statement: Fingerprint) -> &[Seen] {
         self.statements.get(&statement.to_string()).map_or(&[], |known| known.seen.as_slice())
+    }
+
+    /// What is kept of a statement, as JSON.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn kept(&self, statement: &str) -> Option<String> {
+        serde_json::to_string(self.statements.get(statement)?).ok()
+    }
+
+    /// Takes in what was kept of a statement, if it goes further than what is known; false if it does
+    /// not, or is not understood.
+    #[cfg(feature = "diesel")]
+    pub(crate) fn take_in(&mut self, statement: String, kept: &str) -> bool {
+        let Ok(kept) = serde_json::from_str::<Statement>(kept) else { return false };
+        let last = |one: &Statement| one.seen.last().map(|seen| seen.at);
+        if self.statements.get(&statement).is_some_and(|known| last(known) >= last(&kept)) {
+            return false;
+        }
+        if self.statements.len() >= MOST_STATEMENTS && !self.statements.contains_key(&statement) {
+            self.forget_oldest();
+        }
+        self.statements.insert(statement, kept);
+        true
     }
 
     fn forget_oldest(&mut self) {

@@ -19,11 +19,12 @@ mod tips;
 
 #[cfg(feature = "diesel")]
 pub use explain::{
-    ExplainConfig, ExplainError, Refused, explain, explain_analyze, explain_text, read_catalog,
+    ExplainConfig, ExplainError, Refused, explain, explain_analyze, explain_text, explain_with_tips,
+    read_catalog,
 };
-pub use history::{EVERY, Flip, PlanHistory, Seen, StoredPlan, Window};
+pub use history::{EVERY, Flip, PlanHistory, Regression, Seen, StoredPlan, Window};
 #[cfg(feature = "diesel")]
-pub use insights::Insights;
+pub use insights::{ExplainedStatement, Insights};
 pub use plan::{Actual, Estimate, Fields, Node, NotAPlan, Plan, Shape, Times, Trigger, masked};
 pub use settings::InsightConfig;
 pub use tips::{

@@ -1,5 +1,7 @@
 //! The settings of insight, read into [`InsightConfig`].
 
+use std::time::Duration;
+
 use db_core::settings::{FromSettings, Group, Reader, Setting};
 
 /// What a service looks at by itself.
@@ -16,13 +18,18 @@ pub struct InsightConfig {
     pub query_analysis: bool,
     /// Whether indexes are advised for them once a week.
     pub performance_insights: bool,
+    /// How long after the start the first look comes: a service that has just started has other things to do,
+    /// and a server that has just started has counted nothing.
+    pub first_look: Duration,
 }
 
 impl Default for InsightConfig {
     fn default() -> Self {
-        InsightConfig { query_analysis: true, performance_insights: true }
+        InsightConfig { query_analysis: true, performance_insights: true, first_look: FIRST_LOOK }
     }
 }
+
+const FIRST_LOOK: Duration = Duration::from_secs(300);
 
 const QUERY_ANALYSIS: Setting<bool> = Setting {
     name: "DB_QUERY_ANALYSIS",
@@ -57,6 +64,7 @@ impl FromSettings for InsightConfig {
         InsightConfig {
             query_analysis: from.read(&QUERY_ANALYSIS),
             performance_insights: from.read(&PERFORMANCE_INSIGHTS),
+            first_look: FIRST_LOOK,
         }
     }
 }

@@ -20,6 +20,9 @@ pub use catalog::{Catalog, ForeignKeyFacts, IndexFacts, TableFacts};
 pub use code::{Severity, TipCode};
 pub use text::tips_on_text;
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::plan::Plan;
@@ -59,6 +62,32 @@ pub struct Tip {
     /// What it costs, in milliseconds; 0 where nothing was measured.
     #[serde(skip)]
     pub ms: f64,
+}
+
+/// In one line: what, where, what to do, and what was seen.
+impl fmt::Display for Tip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}: {} ({})", self.code, self.node, self.fix, self.evidence)
+    }
+}
+
+impl Plan {
+    /// The plan as a tree of text, with these tips at their nodes, and below it those that have none.
+    #[must_use]
+    pub fn tree_with_tips(&self, tips: &[Tip]) -> String {
+        let line = |tip: &Tip| format!("{}: {}: {}\nfix: {}", tip.severity, tip.code, tip.evidence, tip.fix);
+        let mut notes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for tip in tips {
+            if let Some(at) = tip.at {
+                notes.entry(at).or_default().push(line(tip));
+            }
+        }
+        let mut text = self.tree(&notes);
+        for tip in tips.iter().filter(|tip| tip.at.is_none()) {
+            text += &format!("{}\n  >> {}\n", tip.node, line(tip).replace('\n', "\n     "));
+        }
+        text
+    }
 }
 
 /// What is wrong with a plan, by the plan alone; the gravest first.

@@ -24,6 +24,8 @@ mod db;
 mod figures;
 mod ground;
 mod health;
+#[cfg(all(feature = "report", feature = "insight"))]
+mod insight_panels;
 #[cfg(all(feature = "collector", feature = "insight"))]
 mod insight_part;
 mod loads;
@@ -72,6 +74,8 @@ pub use db_retry::{
 #[cfg(feature = "monitoring")]
 pub use figures::{Metrics, ServerFigures};
 pub use health::{Health, Liveness, PoolHealth, Readiness};
+#[cfg(all(feature = "report", feature = "insight"))]
+pub use insight_panels::InsightPages;
 pub use notifications::NotificationConfig;
 #[cfg(feature = "maintenance")]
 pub use partition_upkeep::partitions_of;

@@ -130,6 +130,11 @@ impl RepeatsWatch {
         lock(&self.watching.findings).iter().cloned().collect()
     }
 
+    /// The latest findings of units of work that are over, the oldest first; what still runs is not judged.
+    pub fn found(&self) -> Vec<Finding> {
+        lock(&self.watching.findings).iter().cloned().collect()
+    }
+
     /// Forgets what was found and what has run.
     pub fn clear(&self) {
         lock(&self.watching.findings).clear();

@@ -101,6 +101,7 @@ impl Db {
             &insights,
             config.insight,
             &watched,
+            &monitor,
             &config.monitoring,
         ));
         #[cfg(feature = "collector")]

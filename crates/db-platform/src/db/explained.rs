@@ -48,11 +48,8 @@ impl Db {
         let plan = db_insight::explain(&mut conn, query).await?;
         #[cfg(feature = "monitoring")]
         if let Some(text) = text {
-            let told = |tip: &db_insight::Tip| {
-                format!("{} at {}: {} ({})", tip.code, tip.node, tip.fix, tip.evidence)
-            };
             let tips = db_insight::tips(&plan);
-            self.monitor.note_tips(db_statement::fingerprint(&text), tips.iter().map(told));
+            self.monitor.note_tips(db_statement::fingerprint(&text), tips.iter().map(ToString::to_string));
         }
         Ok(plan)
     }

@@ -13,10 +13,9 @@ use crate::primary_of;
 
 impl Db {
     /// Looks at the primary once, on connections of its own past the pools, and reports what it found:
-    /// connections,
-    /// statements, indexes, vacuum, locks, sizes, transactions, replication, settings. What could not be
-    /// asked is in
-    /// the report as not known, with the reason.
+    /// connections, statements, indexes, vacuum, locks, sizes, transactions, replication, settings; with
+    /// the feature `insight` also what [`Db::insights`] knows. What could not be asked is in the report
+    /// as not known, with the reason.
     ///
     /// ```no_run
     /// # async fn show(db: db_platform::Db) {
@@ -28,6 +27,14 @@ impl Db {
     /// # Cancel safety
     /// Dropping the future closes the connections.
     pub async fn report(&self) -> Report {
+        let report = self.report_on_server().await;
+        #[cfg(feature = "insight")]
+        let report =
+            crate::InsightPages::of(&self.insights).panels().into_iter().fold(report, Report::section);
+        report
+    }
+
+    async fn report_on_server(&self) -> Report {
         let config = CollectorConfig { one_leader: false, ..CollectorConfig::default() };
         let open = self.open_direct();
         let snapshot = Collector::new(Arc::clone(&open), config).collect_once().await;
@@ -131,6 +138,8 @@ mod dashboard {
                 }
                 None => source,
             };
+            #[cfg(feature = "insight")]
+            let source = source.insight(crate::InsightPages::of(&self.insights));
             source
                 .monitor(self.monitor.clone())
                 .pools(Arc::new(move || loads(&for_loads)))

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use db_platform::insight::Insights;
 use db_platform::insight::introspect::TableKind;
-use db_testkit::Cluster;
+use db_platform::insight::repeats::{RepeatsMode, RepeatsWatch};
+use db_platform::monitoring::dashboard::{self, Access};
+use db_statement::fingerprint;
+use db_testkit::{Cluster, until};
 use diesel::sql_query;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use tower_service::Service as _;
 
 use crate::config;
 use crate::db;
@@ -82,4 +86,97 @@ async fn a_look_takes_each_statement_in_once_an_hour_and_keeps_no_value() {
     let kept =
         serde_json::to_string(&insights.history()).unwrap() + &serde_json::to_string(&*advice).unwrap();
     assert!(kept.contains("visits") && !kept.contains("417"), "{kept}");
+}
+
+/// Asks the dashboard for a page, as JSON.
+async fn page(pages: &mut axum::Router, path: &str) -> serde_json::Value {
+    let request = axum::http::Request::builder().uri(path).body(axum::body::Body::empty()).unwrap();
+    let Ok(answer) = pages.call(request).await;
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn panel<'a>(page: &'a serde_json::Value, key: &str) -> &'a serde_json::Value {
+    let panels = page["panels"].as_array().unwrap();
+    panels.iter().find(|panel| panel["key"] == key).unwrap_or_else(|| panic!("{key} in {page}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_looks_and_pages_report_and_slow_queries_say_what_it_found() {
+    let cluster = cluster().await;
+    let mut config = config(&cluster);
+    config.monitoring.enabled = true;
+    config.monitoring.metrics = true;
+    config.monitoring.slow_query_threshold = Some(Duration::from_micros(1));
+    config.monitoring.log_slow_queries = false;
+    config.monitoring.collect_every = Some(Duration::from_millis(100));
+    config.monitoring.history_days = 1;
+    // In tests nobody looks, unless that is asked for.
+    config.insight.query_analysis = true;
+    config.insight.performance_insights = true;
+    config.insight.first_look = Duration::from_secs(1);
+    let db = db_platform::Db::connect(config).await.unwrap();
+    let watch = RepeatsWatch::new(RepeatsMode::Metric);
+    db.insights().follow_repeats(&watch);
+    let text = "SELECT note FROM visits WHERE customer = 4177 AND note <> 'hunter2'";
+    let read = db.read(async move |conn: &mut diesel_async::AsyncPgConnection| {
+        Ok::<_, db_platform::Error>(sql_query(text).execute(conn).await?)
+    });
+    assert_eq!(read.await.unwrap(), 20);
+    let statement = fingerprint(text);
+    until("the leader looked", async || db.insights().advice().is_some()).await;
+    let found = db.insights().statement(statement).unwrap();
+    assert!(found.tree.starts_with("Seq Scan on visits") && found.tree.contains("  >> "), "{}", found.tree);
+
+    let slow = db.slow_queries(100).into_iter().find(|slow| slow.fingerprint == statement).unwrap();
+    assert!(slow.tips.iter().any(|tip| tip.contains("(customer)")), "{:?}", slow.tips);
+
+    let mut pages = dashboard::router(db.dashboard("shop"), Access::Layered).unwrap();
+    let of_statement = page(&mut pages, &format!("/queries/{statement}.json")).await;
+    let plan = panel(&of_statement, "plan").to_string();
+    assert!(plan.contains("Seq Scan on visits") && plan.contains(&found.query_ids[0]), "{plan}");
+    let server = of_server(&cluster, &found.query_ids[0]).await;
+    assert!(server.contains("FROM visits WHERE customer = $1 AND note <> $2"), "{server}");
+    let indexes = page(&mut pages, "/indexes.json").await;
+    let create = &panel(&indexes, "advice")["tables"]["suggestions"][0]["create"];
+    assert!(create.as_str().unwrap().contains("ON visits USING btree (customer)"), "{create}");
+    assert_eq!(panel(&indexes, "repeats")["tables"]["repeats"], serde_json::json!([]));
+
+    let report = db.report().await.to_json();
+    let sections = report["sections"].to_string();
+    for part in ["Slower than last week", "btree (customer)", "Repeated statements"] {
+        assert!(sections.contains(part), "{part} is not in {sections}");
+    }
+    for shown in [of_statement.to_string(), indexes.to_string(), sections] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    // Another process goes on where this one was.
+    let mut conn = cluster.connect(0).await.unwrap();
+    let other = Insights::default();
+    until("it is stored", async || other.restore(&mut conn).await.unwrap() > 0).await;
+    assert_eq!(other.history().seen(statement).len(), 1);
+    assert_eq!(other.restore(&mut conn).await.unwrap(), 0, "nothing is new");
+    let _ = db.shutdown(Duration::from_secs(5)).await;
+}
+
+async fn of_server(cluster: &Cluster, query_id: &str) -> String {
+    let mut conn = cluster.connect(0).await.unwrap();
+    let sql = format!("SELECT query AS line FROM pg_stat_statements WHERE queryid = {query_id} LIMIT 1");
+    sql_query(sql).get_result::<Line>(&mut conn).await.unwrap().line
+}
+
+#[derive(diesel::QueryableByName)]
+struct Line {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    line: String,
+}
+
+#[test]
+fn what_asks_for_advice_can_be_spawned() {
+    fn can(_: impl Send) {}
+    fn of(db: db_platform::Db) {
+        can(async move { db.analyze().await.map(drop) });
+    }
+    let _ = of;
 }
