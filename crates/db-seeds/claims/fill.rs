@@ -11,7 +11,10 @@ pub(crate) fn measure(size: Size) -> Figure {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (mut empty, mut differing, mut tables, mut rows) = (Vec::new(), Vec::new(), 0, 0);
-        for (name, sql) in schemas::all() {
+        let ours = schemas::all().into_iter().map(|(name, sql)| (name.to_owned(), sql));
+        let strangers = schemas::strangers();
+        let known: Vec<String> = strangers.iter().map(|(name, _)| name.clone()).collect();
+        for (name, sql) in ours.chain(strangers) {
             for seed in 0..numbers {
                 let (_database, mut client) = schemas::made(&sql).await;
                 let options = GenerateOptions { seed, ..GenerateOptions::default() };
@@ -28,13 +31,15 @@ pub(crate) fn measure(size: Size) -> Figure {
                     let others = tempfile::tempdir().unwrap();
                     let second = dump(&mut again, others.path(), &[]).await.unwrap();
                     if schemas::texts(&first.files) != schemas::texts(&second.files) {
-                        differing.push(name);
+                        differing.push(name.clone());
                     }
                 }
             }
         }
         let value = (empty.len() + differing.len()) as f64;
-        let detail = json!({ "tables": tables, "rows": rows, "empty": empty, "differing": differing });
+        let detail = json!({
+            "tables": tables, "rows": rows, "empty": empty, "differing": differing, "strangers": known,
+        });
         Figure {
             value,
             unit: "tables without a row, and schemas with other bytes",

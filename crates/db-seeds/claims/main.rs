@@ -16,7 +16,8 @@ const CLAIMS: &[Claim] = &[
     Claim {
         id: "seeds-5",
         sentence: "A schema that nobody described is filled to its last table: the reference schema and three that are made \
-                   of what is hard, with 20 numbers each (nightly 200), and the same number makes the same bytes.",
+                   of what is hard, and those by others that DB_SEEDS_SCHEMAS names, with 20 numbers each (nightly 200), \
+                   and the same number makes the same bytes.",
         target: "0 empty tables, 0 different bytes",
         fails_without: "crates/db-seeds/src/generate/rows.rs: row.repair(&conditions, draw).then_some(row.cells)",
         measure: fill::measure,
@@ -30,8 +31,9 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "seeds-5c",
-        sentence: "A subset of each schema's fullest table, with every text masked that is no key, loads into an empty schema, \
-                   and no masked value is in its files.",
+        sentence: "The rows that hang on the table which most others refer to, of three schemas and of those by others that \
+                   DB_SEEDS_SCHEMAS names, masked as proposed, load into an empty schema, and no masked value and no \
+                   copy of one is in the files.",
         target: "0 violations, 0 masked values found",
         fails_without: "crates/db-seeds/src/subset.rs: kept.follow_up(&mut reached).await?;",
         measure: subsets::measure,

@@ -24,6 +24,26 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
+/// Names a directory of schemas by others, one `.sql` file for each, as `pg_dump --schema-only` writes them.
+///
+/// They are not kept here: what somebody else wrote has an owner, and what was seen before proves less.
+pub(crate) const STRANGERS: &str = "DB_SEEDS_SCHEMAS";
+
+/// The schemas of that directory, by name.
+pub(crate) fn strangers() -> Vec<(String, Vec<String>)> {
+    let Some(dir) = std::env::var_os(STRANGERS) else { return Vec::new() };
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
+    files.sort();
+    let read = |file: &std::path::PathBuf| {
+        // psql's own commands are for psql.
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('\\')).collect();
+        (file.file_stem().unwrap().to_string_lossy().into_owned(), vec![lines.join("\n")])
+    };
+    files.iter().map(read).collect()
+}
+
 /// An empty database with these scripts run.
 pub(crate) async fn made(scripts: &[String]) -> (TestDatabase, Client) {
     let database = TestDatabase::empty().await.unwrap();
@@ -32,6 +52,8 @@ pub(crate) async fn made(scripts: &[String]) -> (TestDatabase, Client) {
     for script in scripts {
         client.batch_execute(script).await.unwrap();
     }
+    // A dump leaves a path without a schema.
+    client.batch_execute("RESET ALL").await.unwrap();
     (database, client)
 }
 
