@@ -1,4 +1,4 @@
-//! Measures what `dbctl` claims in the area `backup`.
+//! Measures what `dbctl` claims in the areas `backup` and `maintenance`.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
@@ -15,6 +15,7 @@ mod put_only;
 mod run;
 #[path = "../tests/it/server.rs"]
 mod server;
+mod upkeep;
 #[path = "../tests/it/webhook.rs"]
 mod webhook;
 
@@ -53,6 +54,16 @@ const CLAIMS: &[Claim] = &[
         target: "0 times with two backups, or without a word; 0 objects removed or overwritten",
         fails_without: "crates/db-cli/src/agent/jobs.rs: jobs.push(leased(ground, job, Some(Kind::Full)));",
         measure: several_hosts,
+    },
+    Claim {
+        id: "maintenance-6",
+        sentence: "On a database with a bloated table, a bloated B-tree, a bloated GIN index, stale statistics, dead rows, an INVALID \
+                   index, what an interrupted REINDEX left, and stale materialized views, dbctl maintain plan names each \
+                   and nothing else (beside healthy ones, an index under construction and one that waits for its leaves), \
+                   and apply mends them under four clients.",
+        target: "0 named wrongly or not mended; no statement longer than 100 ms, best of three runs",
+        fails_without: "crates/db-maintenance/src/routine/look.rs: () if built.contains(&table) =>",
+        measure: upkeep::measure,
     },
 ];
 

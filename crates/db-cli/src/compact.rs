@@ -82,6 +82,9 @@ fn shown(command: &Compact, plan: &CompactPlan) -> String {
         mb(plan.live_bytes),
         mb(plan.index_bytes)
     )];
+    if plan.repacks {
+        lines.push("by REPACK (CONCURRENTLY); with --move-rows, row by row".to_owned());
+    }
     lines.extend(plan.refusals.iter().map(|why| format!("refused: {why}")));
     lines.join("\n")
 }
@@ -92,6 +95,7 @@ fn plan_value(plan: &CompactPlan) -> serde_json::Value {
         "live_bytes": plan.live_bytes,
         "rows": plan.rows,
         "index_bytes": plan.index_bytes,
+        "repacks": plan.repacks,
         "refusals": plan.refusals,
     })
 }

@@ -19,6 +19,9 @@ pub(crate) struct Compact {
     /// max_standby_streaming_delay.
     #[arg(long)]
     cancel_standby_readers: bool,
+    /// Move rows, also where the server has REPACK (CONCURRENTLY).
+    #[arg(long)]
+    move_rows: bool,
     /// Do not look how far behind standbys are.
     #[arg(long)]
     ignore_lag: bool,
@@ -34,6 +37,7 @@ impl Compact {
     pub(crate) fn config(&self) -> CompactConfig {
         let mut config = CompactConfig {
             budget: self.budget.map(|minutes| Duration::from_secs(u64::from(minutes) * 60)),
+            repack: !self.move_rows,
             cancel_standby_readers: self.cancel_standby_readers,
             trusted_owners: self.trusted_owner.clone(),
             ..CompactConfig::default()

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use db_platform::Config;
-use db_platform::maintenance::TableName;
-use db_platform::maintenance::routine::{BloatedIndex, Routine, RoutineReport};
-use db_platform::monitoring::server::ServerSession;
-use db_platform::monitoring::{BloatKind, SchemaLook};
+use db_platform::maintenance::compact::CompactConfig;
+use db_platform::maintenance::routine::{Routine, RoutineReport};
 use serde_json::json;
 
 use crate::args::Options;
@@ -40,7 +38,9 @@ pub(crate) async fn run(command: Maintain, options: &Options) -> Result<ExitCode
                 return Ok(ExitCode::SUCCESS);
             };
             let routine = routine(&config, command.kept, budget).await?;
-            let report = routine.apply(&mut connect::connect_for_copy(&config).await?).await?;
+            let probes = connect::connect_for_copy(&config).await?;
+            let mut client = connect::connect_for_copy(&config).await?;
+            let report = routine.apply(&mut client, Some(&probes)).await?;
             say::result(options.json, &text(&report), &json!(report));
             Ok(match () {
                 () if !report.failed.is_empty() => ExitCode::FAILURE,
@@ -52,31 +52,23 @@ pub(crate) async fn run(command: Maintain, options: &Options) -> Result<ExitCode
     }
 }
 
-/// What is to be done, with the indexes that the statistics call bloated.
+/// What is to be done, with what the statistics call bloated.
 async fn routine(config: &Config, kept: Kept, budget: Duration) -> Result<Routine, CliError> {
     let (conn, _, host) = connect::connect(config).await?;
-    let session =
-        ServerSession::open(conn, host).await.map_err(|skipped| CliError::NotKnown(skipped.detail))?;
-    let look = SchemaLook::read(&session).await;
-    let bloated = match look.bloat() {
-        Ok(found) => found.iter().filter(|bloat| bloat.kind == BloatKind::Index).filter_map(|bloat| {
-            let (schema, name) = bloat.relation.split_once('.')?;
-            let bytes = i64::try_from(bloat.bytes).unwrap_or(i64::MAX);
-            Some(BloatedIndex {
-                index: TableName::new(schema, name),
-                bytes,
-                bloat_percent: bloat.bloat_percent,
-            })
-        }),
-        Err(why) => return Err(CliError::NotKnown(why.to_owned())),
+    let compact = CompactConfig {
+        repack: !kept.move_rows,
+        cancel_standby_readers: kept.cancel_standby_readers,
+        ..CompactConfig::default()
     };
-    Ok(Routine {
+    let routine = Routine {
         budget,
-        bloated: bloated.collect(),
         trusted_owners: kept.trust,
         retry_failed: kept.retry_failed,
+        cancel_standby_readers: kept.cancel_standby_readers,
+        compact,
         ..Routine::default()
-    })
+    };
+    db_platform::with_bloat(routine, conn, host).await.map_err(CliError::NotKnown)
 }
 
 fn text(report: &RoutineReport) -> String {

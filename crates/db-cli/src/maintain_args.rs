@@ -10,13 +10,13 @@ use crate::compact_args::Compact;
 
 #[derive(Subcommand)]
 pub(crate) enum Maintain {
-    /// What is due, and why: vacuum, analyze, indexes that are invalid or bloated, materialized views.
+    /// What is due, and why: vacuum, analyze, bloat, indexes that are invalid, materialized views.
     /// Changes nothing.
     ///
     /// Tables where autovacuum is late by twice its own thresholds, transaction ids near a forced vacuum,
-    /// indexes that an interrupted build left, B-trees of 8 MB or more that are 40 % bloat, and materialized
-    /// views whose tables were written to. What is left alone is said as well. Exit status 3 where something
-    /// is due.
+    /// indexes that an interrupted build left, tables and indexes of 8 MB or more that are 40 % bloat, and
+    /// materialized views whose tables were written to. What is left alone is said as well. Exit status 3
+    /// where something is due.
     Plan(Kept),
     /// Do it, one task after another, within a budget.
     ///
@@ -26,7 +26,9 @@ pub(crate) enum Maintain {
     Apply(Apply),
     /// Make a bloated table small beside the application: rows of its end move to free room at its front.
     ///
-    /// Rows move by updates that change nothing, so it is refused where somebody would see them: triggers,
+    /// On PostgreSQL 19 and later the server does it, by REPACK (CONCURRENTLY), which needs room for a second
+    /// copy and a primary key, and is refused while a session has an old snapshot: that would see the table
+    /// empty. With --move-rows, and on older servers, updates that change nothing: it is refused where somebody would see them: triggers,
     /// rules, publications. Ctrl-C ends it behind the transaction under way, with status 130; another run
     /// goes on, as after kill -9. Exit status 3 where the table did not become small. Indexes grow
     /// meanwhile: REINDEX CONCURRENTLY them.
@@ -44,6 +46,13 @@ pub(crate) struct Kept {
     /// Try again what failed before for a reason that lasts.
     #[arg(long)]
     pub(crate) retry_failed: bool,
+    /// Make bloated tables and indexes small although there are standbys: readers there of what is replaced
+    /// are cancelled after max_standby_streaming_delay.
+    #[arg(long)]
+    pub(crate) cancel_standby_readers: bool,
+    /// Compact tables by moving rows, also where the server has REPACK (CONCURRENTLY).
+    #[arg(long)]
+    pub(crate) move_rows: bool,
 }
 
 #[derive(Args)]

@@ -1,11 +1,12 @@
-//! Makes a bloated table small again beside the application: rows of its last pages move to free room at its
-//! front.
+//! Makes a bloated table small again beside the application: REPACK (CONCURRENTLY) where the server has it,
+//! and else rows of its last pages move to free room at its front.
 //!
 //! A row moves by an update that changes nothing. So it is done only where nobody would see such an update:
 //! no trigger, no rule, no publication. Then VACUUM cuts the empty end off. Each transaction takes some 50
 //! ms and waits for nobody; whatever ends it, the table is whole.
 
 mod preflight;
+mod repack;
 mod run;
 
 use std::time::Duration;
@@ -38,8 +39,12 @@ pub struct CompactConfig {
     pub passes: u32,
     /// Transactions older than this forbid it: nothing that they may see can be given back.
     pub oldest_snapshot: Duration,
-    /// Cut the end off although standbys have readers: the cut is a lock that standbys replay, and readers
-    /// of the table there are cancelled after `max_standby_streaming_delay`.
+    /// Use REPACK (CONCURRENTLY) where the server has it: PostgreSQL 19 and later. It needs room for a second
+    /// copy of the table and its indexes, and whoever had a snapshot before it ended and reads the table
+    /// only then sees it empty; moving rows needs neither.
+    pub repack: bool,
+    /// Go on although standbys have readers: the table's last step is a lock that standbys replay, and
+    /// readers of the table there are cancelled after `max_standby_streaming_delay`.
     pub cancel_standby_readers: bool,
     /// Owners whose tables a superuser may work on: it runs the functions of their indexes.
     pub trusted_owners: Vec<String>,
@@ -53,6 +58,7 @@ impl Default for CompactConfig {
             budget: None,
             passes: 6,
             oldest_snapshot: Duration::from_secs(300),
+            repack: true,
             cancel_standby_readers: false,
             trusted_owners: Vec::new(),
         }

@@ -110,6 +110,12 @@ impl MaintenanceError {
         MaintenanceError::Policy { place: place.to_string(), why: why.into() }
     }
 
+    /// Whether there was no room on the server's disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let MaintenanceError::Step { source, .. } = self else { return false };
+        source.code() == Some(&tokio_postgres::error::SqlState::DISK_FULL)
+    }
+
     /// Whether the connection is gone, so that nothing else can be done on it.
     pub fn is_disconnected(&self) -> bool {
         match self {

@@ -14,4 +14,4 @@ pub use error::{MaintenanceError, Result};
 pub use lock::Leader;
 pub use name::TableName;
 pub use session::{Check, Patience, Session};
-pub use settings::PartitionSettings;
+pub use settings::{PartitionSettings, UpkeepSettings};

@@ -21,7 +21,7 @@ mod siblings;
 mod slices;
 mod step;
 
-pub use archive::{Answer, Archive, Bytes, DirectoryArchive};
+pub use archive::{Answer, Archive, Bytes, CommandArchive, DirectoryArchive};
 pub use calendar::{Every, Span};
 pub use check::checks;
 pub use convert::{Conversion, ConversionPlan, Converted};

@@ -5,18 +5,20 @@
 //! owns it. It gives way: to whoever holds a lock, to a vacuum that is at work, and to an index that somebody
 //! builds.
 
+mod baseline;
 mod look;
+mod note;
+mod run;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::error::{MaintenanceError, Result};
-use crate::lock::Leader;
-use crate::name::{TableName, literal};
+use crate::compact::CompactConfig;
+use crate::error::Result;
+use crate::name::TableName;
 use crate::session::{Patience, Session};
 
 /// What is to be kept in order, and within which bounds.
@@ -28,7 +30,7 @@ use crate::session::{Patience, Session};
 ///
 /// let routine = Routine { budget: Duration::from_secs(1_800), ..Routine::default() };
 /// println!("{}", routine.plan(client).await?);
-/// let report = routine.apply(client).await?;
+/// let report = routine.apply(client, None).await?;
 /// assert!(report.failed.is_empty(), "{report:?}");
 /// # Ok(())
 /// # }
@@ -37,14 +39,22 @@ use crate::session::{Patience, Session};
 pub struct Routine {
     /// No task is begun after this long, and one that is at work is cancelled then.
     pub budget: Duration,
-    /// Indexes that are known to be bloated: what they are is for whoever keeps a baseline of them.
+    /// B-trees that statistics call bloated. Of other kinds of index, upkeep knows by the baseline that it
+    /// has noted when they were as they should be.
     pub bloated: Vec<BloatedIndex>,
+    /// Tables that statistics call bloated: they are compacted where nothing forbids it.
+    pub bloated_tables: Vec<BloatedTable>,
+    /// How they are compacted. Its budget and its owners are this routine's.
+    pub compact: CompactConfig,
     /// Owners of tables whose functions a superuser may run; a role that is no superuser needs none.
     pub trusted_owners: Vec<String>,
     /// How long a task waits for its lock.
     pub lock_waits: Duration,
     /// Whether what failed before for a lasting reason is tried again.
     pub retry_failed: bool,
+    /// Build bloated indexes anew although there are standbys: where the old index goes, their readers of it
+    /// are cancelled after `max_standby_streaming_delay`.
+    pub cancel_standby_readers: bool,
 }
 
 impl Default for Routine {
@@ -52,9 +62,12 @@ impl Default for Routine {
         Routine {
             budget: Duration::from_secs(3_600),
             bloated: Vec::new(),
+            bloated_tables: Vec::new(),
+            compact: CompactConfig::default(),
             trusted_owners: Vec::new(),
             lock_waits: Duration::from_secs(5),
             retry_failed: false,
+            cancel_standby_readers: false,
         }
     }
 }
@@ -78,6 +91,25 @@ pub struct BloatedIndex {
     pub bloat_percent: f64,
 }
 
+/// A table that would be smaller if its rows stood close together.
+///
+/// ```
+/// use db_maintenance::routine::BloatedTable;
+///
+/// let bloated = BloatedTable { table: "app.orders".parse()?, bytes: 1 << 30, bloat_percent: 62.0 };
+/// # let _ = bloated;
+/// # Ok::<(), db_maintenance::MaintenanceError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct BloatedTable {
+    /// The table.
+    pub table: TableName,
+    /// Its size.
+    pub bytes: i64,
+    /// How much of it could be given back.
+    pub bloat_percent: f64,
+}
+
 /// What is to be done.
 ///
 /// ```
@@ -93,6 +125,8 @@ pub enum TaskKind {
     Freeze,
     /// DROP INDEX CONCURRENTLY of what an interrupted build left.
     Drop,
+    /// The table is made small, as [`Compact`](crate::compact::Compact) does it.
+    Compact,
     /// REINDEX INDEX CONCURRENTLY.
     Reindex,
     /// VACUUM.
@@ -123,7 +157,10 @@ pub struct Task {
     pub(crate) oid: u32,
     #[serde(skip)]
     pub(crate) owner: String,
-    /// What the comment on a materialized view is to say afterwards.
+    /// The table that an index is on.
+    #[serde(skip)]
+    pub(crate) table: Option<u32>,
+    /// What is noted of a materialized view once it is refreshed.
     #[serde(skip)]
     pub(crate) mark: Option<String>,
 }
@@ -192,73 +229,30 @@ impl Routine {
 
     /// Does it, if no other maintainer is at work. A task that fails stops no other.
     ///
+    /// `probes` is a second connection to the same server, on which reads of a table are timed while it is
+    /// compacted; without one, their latency does not slow that down.
+    ///
     /// # Errors
     /// Where nothing could be planned, or the connection is lost.
     ///
     /// # Cancel safety
     /// Dropping the future may leave an index half built: the next run removes it. Close the connection.
-    pub async fn apply(&self, client: &mut Client) -> Result<RoutineReport> {
+    pub async fn apply(&self, client: &mut Client, probes: Option<&Client>) -> Result<RoutineReport> {
         let mut session = Session::pin(client, Patience::default()).await?;
-        let Some(leader) = Leader::try_become(session.client()).await? else {
-            return Ok(RoutineReport::default());
-        };
-        let done = self.lead(&mut session).await;
-        leader.resign(session.client()).await;
-        done
+        run::apply(self, &mut session, probes).await
     }
+}
 
-    async fn lead(&self, session: &mut Session<'_>) -> Result<RoutineReport> {
-        let began = Instant::now();
-        let plan = look::plan(self, session).await?;
-        let mut report = RoutineReport { is_led: true, held: plan.held, ..RoutineReport::default() };
-        for task in &plan.tasks {
-            let left = self.budget.saturating_sub(began.elapsed());
-            if left.is_zero() {
-                report.left.push(task.to_string());
-                continue;
-            }
-            let limit = format!("SET statement_timeout = {}", left.as_millis().clamp(1, 86_400_000));
-            session.client().batch_execute(&limit).await?;
-            let done = self.task(session, task).await;
-            if !session.client().is_closed() {
-                session.client().batch_execute("SET statement_timeout = 0").await?;
-            }
-            match done {
-                Ok(()) => report.done.push(task.to_string()),
-                Err(error) if error.is_disconnected() => return Err(error),
-                Err(error) => {
-                    tracing::warn!(task = task.what(), %error, "a task of upkeep failed");
-                    self.remember(session, task, &error).await?;
-                    report.failed.push(format!("{}: {error}", task.what()));
-                }
-            }
+impl RoutineReport {
+    /// What was done, in one sentence.
+    pub fn summary(&self) -> String {
+        if !self.is_led {
+            return "another maintainer is at work".to_owned();
         }
-        Ok(report)
-    }
-
-    async fn task(&self, session: &mut Session<'_>, task: &Task) -> Result<()> {
-        let (what, owner) = (task.what(), Some(task.owner.as_str()));
-        session.verify(&what, &look::still_is(task)).await?;
-        session.alone(&what, owner, &task.sql(), self.lock_waits).await?;
-        let Some(mark) = &task.mark else { return Ok(()) };
-        let sql = [format!("COMMENT ON MATERIALIZED VIEW {} IS {}", task.name.quoted(), literal(mark))];
-        session.step(&what, owner, &sql, Some(&look::still_is(task))).await
-    }
-
-    /// What must fail for a lasting reason is not tried again each night: the index says so.
-    async fn remember(&self, session: &mut Session<'_>, task: &Task, error: &MaintenanceError) -> Result<()> {
-        use db_core::{Class, Classify as _};
-        let is_lasting = error.class() == Class::Permanent && error.code().is_some();
-        if task.kind != TaskKind::Reindex || !is_lasting {
-            return Ok(());
-        }
-        let sql = [format!("COMMENT ON INDEX {} IS {}", task.name.quoted(), literal(&look::failed(error)))];
-        let noted = session.step(&task.what(), Some(&task.owner), &sql, Some(&look::still_is(task))).await;
-        match noted {
-            Err(error) if error.is_disconnected() => Err(error),
-            // It is tried again next time, which is no worse than before.
-            _ => Ok(()),
-        }
+        let mut said = vec![format!("{} tasks done", self.done.len())];
+        said.extend((!self.failed.is_empty()).then(|| format!("failed: {}", self.failed.join("; "))));
+        said.extend((!self.left.is_empty()).then(|| format!("{} left for the next run", self.left.len())));
+        said.join(", ")
     }
 }
 
@@ -268,18 +262,19 @@ impl Task {
         format!("{} {}", self.kind, self.name)
     }
 
-    /// The statement that does it.
-    pub fn sql(&self) -> String {
+    /// The statement that does it; none where it takes more than one.
+    pub fn sql(&self) -> Option<String> {
         let name = self.name.quoted();
-        match self.kind {
+        Some(match self.kind {
             // Cutting off the end of a table takes an exclusive lock, which cancels readers on standbys.
             TaskKind::Freeze => format!("VACUUM (FREEZE, ANALYZE, TRUNCATE false) {name}"),
             TaskKind::Vacuum => format!("VACUUM (ANALYZE, TRUNCATE false) {name}"),
             TaskKind::Analyze => format!("ANALYZE {name}"),
             TaskKind::Drop => format!("DROP INDEX CONCURRENTLY {name}"),
+            TaskKind::Compact => return None,
             TaskKind::Reindex => format!("REINDEX INDEX CONCURRENTLY {name}"),
             TaskKind::Refresh => format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {name}"),
-        }
+        })
     }
 }
 
@@ -288,6 +283,7 @@ impl fmt::Display for TaskKind {
         f.write_str(match self {
             TaskKind::Freeze => "freeze",
             TaskKind::Drop => "drop",
+            TaskKind::Compact => "compact",
             TaskKind::Reindex => "reindex",
             TaskKind::Vacuum => "vacuum",
             TaskKind::Analyze => "analyze",

@@ -70,11 +70,23 @@ pub struct Session<'c> {
     /// Whether that role is a superuser.
     pub is_superuser: bool,
     patience: Patience,
+    /// Who waits for longer may make the application the victim of a deadlock: it looks for one after
+    /// `deadlock_timeout`.
+    longest_wait: Duration,
 }
 
 /// A server whose client was killed notices within this time, not at the end of the statement: locks go with
 /// it.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+
+/// Of two who wait for each other, the first to look for a deadlock is cancelled: that is to be upkeep.
+const LOOK_FIRST: &str = "SET deadlock_timeout = '10ms'";
+
+/// Whoever began to wait for us after we did looks for a deadlock after we have given up.
+const SHARE_OF_DEADLOCK_TIMEOUT: f64 = 0.8;
+
+/// Since 15 a role may be granted the right to set it.
+const MAY_LOOK_FIRST: &str = "SELECT pg_catalog.has_parameter_privilege('deadlock_timeout', 'SET')";
 
 /// `row_security` off makes a query fail where a policy would be evaluated, which is somebody's SQL.
 const PIN: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; SET search_path = pg_catalog, \
@@ -102,13 +114,25 @@ impl<'c> Session<'c> {
         let row = client
             .query_one(
                 "SELECT pg_catalog.current_setting('server_version_num')::int, session_user::text, \
-                 r.rolsuper \
-                 FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user",
+                 r.rolsuper, (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = \
+                 'deadlock_timeout') FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user",
                 &[],
             )
             .await?;
-        let (version, user, is_superuser) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(Session { client, version, user, is_superuser, patience })
+        let (version, user, is_superuser): (i32, _, bool) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let deadlock_timeout: i32 = row.try_get(3)?;
+        let deadlock_timeout = Duration::from_millis(u64::from(deadlock_timeout.unsigned_abs()));
+        let may_look_first = match version {
+            _ if is_superuser => true,
+            150_000.. => client.query_one(MAY_LOOK_FIRST, &[]).await?.try_get(0)?,
+            _ => false,
+        };
+        if may_look_first {
+            client.batch_execute(LOOK_FIRST).await?;
+        }
+        let longest_wait = deadlock_timeout.mul_f64(SHARE_OF_DEADLOCK_TIMEOUT);
+        Ok(Session { client, version, user, is_superuser, patience, longest_wait })
     }
 
     /// The connection itself.
@@ -246,8 +270,8 @@ impl<'c> Session<'c> {
     }
 
     /// Runs one statement that cannot be in a transaction, as `role`, waiting for locks and snapshots for at
-    /// most
-    /// `waits`.
+    /// most `waits`, and for less where the server looks for deadlocks sooner: of an application and of
+    /// upkeep that wait for each other, it is upkeep that gives up.
     ///
     /// # Errors
     /// What the server says.
@@ -255,6 +279,17 @@ impl<'c> Session<'c> {
     /// # Cancel safety
     /// Dropping the future leaves the role set: close the connection.
     pub async fn alone(
+        &mut self,
+        what: &str,
+        role: Option<&str>,
+        statement: &str,
+        waits: Duration,
+    ) -> Result<()> {
+        self.at_length(what, role, statement, waits.min(self.longest_wait)).await
+    }
+
+    /// As [`Session::alone`], for what is in vain where it gives up: it waits as long as it is told.
+    pub(crate) async fn at_length(
         &mut self,
         what: &str,
         role: Option<&str>,

@@ -5,7 +5,7 @@ use db_cache::CacheConfig;
 use db_core::settings::{DatabaseUrls, FromSettings, InvalidSettings, LedgerSchema, Reader};
 use db_core::{DatabaseUrl, Environment};
 #[cfg(feature = "maintenance")]
-use db_maintenance::PartitionSettings;
+use db_maintenance::{PartitionSettings, UpkeepSettings};
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
@@ -66,6 +66,9 @@ pub struct Config {
     /// Which partitions are kept, and when.
     #[cfg(feature = "maintenance")]
     pub partitions: PartitionSettings,
+    /// When routine upkeep runs, and for how long.
+    #[cfg(feature = "maintenance")]
+    pub upkeep: UpkeepSettings,
     /// Who is told of what a person should look at.
     pub notifications: NotificationConfig,
 }
@@ -173,6 +176,8 @@ impl Config {
             alerts: from.get(),
             #[cfg(feature = "maintenance")]
             partitions: from.get(),
+            #[cfg(feature = "maintenance")]
+            upkeep: from.get(),
             notifications: from.get(),
         }
     }

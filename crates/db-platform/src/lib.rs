@@ -37,6 +37,8 @@ mod part_metrics;
 mod partition_upkeep;
 mod parts;
 mod read;
+#[cfg(feature = "maintenance")]
+mod routine_upkeep;
 mod servers;
 mod settings;
 mod timeout;
@@ -81,6 +83,8 @@ pub use notifications::NotificationConfig;
 pub use partition_upkeep::partitions_of;
 pub use parts::PartStatus;
 pub use read::ReadBuilder;
+#[cfg(feature = "maintenance")]
+pub use routine_upkeep::with_bloat;
 pub use servers::primary_of;
 pub use settings::{configuration_page, settings_from_env, settings_from_vars};
 pub use transaction::TransactionBuilder;

@@ -1,21 +1,26 @@
-//! Partitions of a service's database: kept at the times of the settings, and watched in between.
+//! Upkeep of a service's database: partitions and routine tasks, at the times of the settings, and watched in
+//! between.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use db_core::{Error, Part, PartCheck, Running};
-use db_maintenance::partitions::{DirectoryArchive, Partitions, Policy, Report, checks};
+use db_core::{Connect as _, Error, Part, PartCheck, Running};
+use db_maintenance::partitions::{CommandArchive, DirectoryArchive, Partitions, Policy, Report, checks};
 use db_maintenance::routine::{Routine, RoutineReport};
-use db_maintenance::{MaintenanceError, PartitionSettings};
+use db_maintenance::{MaintenanceError, PartitionSettings, UpkeepSettings};
 use db_pool::{ConnectConfig, Connector};
 use db_schedule::{BoxError, Job, Scheduler};
 use tokio_postgres::Client;
 
 use crate::config::Config;
+use crate::routine_upkeep::with_bloat;
 use crate::servers::primary_of;
 
 /// A run that hangs is cancelled after so long; the next one ends what it began.
 const LONGEST_RUN: Duration = Duration::from_secs(3_600);
+
+/// So long behind its budget routine upkeep is done with what it had begun.
+const LONGEST_END: Duration = Duration::from_secs(600);
 
 /// How long a run may go on when the service ends.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,9 +37,10 @@ const GRACE: Duration = Duration::from_secs(10);
 pub fn partitions_of(settings: &PartitionSettings) -> Result<Option<Partitions>, MaintenanceError> {
     let Some(path) = &settings.policy else { return Ok(None) };
     let partitions = Partitions::new(Policy::read(path)?)?;
-    Ok(Some(match &settings.archive_dir {
-        Some(directory) => partitions.archive(Arc::new(DirectoryArchive::new(directory))),
-        None => partitions,
+    Ok(Some(match (&settings.archive_dir, &settings.archive_commands) {
+        (Some(directory), _) => partitions.archive(Arc::new(DirectoryArchive::new(directory))),
+        (None, Some((store, read))) => partitions.archive(Arc::new(CommandArchive::new(store, read))),
+        (None, None) => partitions,
     }))
 }
 
@@ -89,9 +95,24 @@ impl Upkeep {
         Ok(partitions.status(&mut self.connect().await?).await?.into())
     }
 
-    /// Routine upkeep, now.
+    /// Routine upkeep, now, with what the statistics call bloated beside what the caller says is.
     pub(crate) async fn tidy(&self, routine: &Routine) -> Result<RoutineReport, BoxError> {
-        Ok(routine.apply(&mut self.connect().await?).await?)
+        let primary = primary_of(&self.connector).await?;
+        let conn = self.connector.connect(&primary).await?;
+        let known = with_bloat(routine.clone(), conn, primary.clone()).await;
+        let known = known.map_err(|why| format!("what is bloated is not known: {why}"))?;
+        let routine = Routine {
+            bloated: known.bloated.into_iter().chain(routine.bloated.iter().cloned()).collect(),
+            bloated_tables: known
+                .bloated_tables
+                .into_iter()
+                .chain(routine.bloated_tables.iter().cloned())
+                .collect(),
+            ..known
+        };
+        let probes = self.connector.client(&primary).await?;
+        let mut client = self.connector.client(&primary).await?;
+        Ok(routine.apply(&mut client, Some(&probes)).await?)
     }
 
     async fn connect(&self) -> Result<Client, BoxError> {
@@ -103,7 +124,7 @@ impl Upkeep {
         checks(&self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The part that keeps them at the times of the settings; none where there is nothing to keep.
+    /// The part that keeps partitions at the times of the settings; none where there is nothing to keep.
     pub(crate) fn part(&self, settings: &PartitionSettings) -> Option<Part> {
         let cron = settings.schedule.clone().filter(|_| self.partitions.is_some())?;
         let upkeep = self.clone();
@@ -127,9 +148,38 @@ impl Upkeep {
             }))
         }))
     }
+
+    /// The part that does routine upkeep at the times of the settings; none where they name none.
+    pub(crate) fn routine_part(&self, settings: &UpkeepSettings) -> Option<Part> {
+        let (cron, routine) = (settings.schedule.clone()?, settings.routine());
+        // What is at work when the budget ends is cancelled by then.
+        let longest = routine.budget.saturating_add(LONGEST_END);
+        let upkeep = self.clone();
+        Some(Part::named("upkeep").starting(move |_| async move {
+            let job = Job::new("upkeep", cron, move |run| {
+                let (upkeep, routine) = (upkeep.clone(), routine.clone());
+                async move {
+                    tokio::select! {
+                        done = upkeep.tidy(&routine) => routine_said(&done?),
+                        () = run.cancelled() => Err("it was to end before it was done".into()),
+                    }
+                }
+            });
+            let scheduler = Scheduler::builder().job(job.timeout(longest)).start();
+            let scheduler = scheduler.map_err(|error| Error::Client(Box::new(error)))?;
+            Ok(Running::new().with_stop(move || async move {
+                scheduler.stop(GRACE).await;
+            }))
+        }))
+    }
 }
 
 /// What a run says; one that leaves something to a person has failed.
 fn said(report: &Report) -> Result<String, BoxError> {
     if report.is_well() { Ok(report.summary()) } else { Err(report.summary().into()) }
+}
+
+/// As [`said`], of routine upkeep.
+fn routine_said(report: &RoutineReport) -> Result<String, BoxError> {
+    if report.failed.is_empty() { Ok(report.summary()) } else { Err(report.summary().into()) }
 }

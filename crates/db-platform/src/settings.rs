@@ -21,7 +21,7 @@ use db_core::settings::{
     DatabaseUrls, FromSettings, Group, InvalidSettings, LedgerSchema, NamedEnvironment, Reader, page,
 };
 #[cfg(feature = "maintenance")]
-use db_maintenance::PartitionSettings;
+use db_maintenance::{PartitionSettings, UpkeepSettings};
 #[cfg(feature = "monitoring")]
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
@@ -54,6 +54,11 @@ const PARTITIONS: Group = Group {
         Foreign::new("PARTITION_MAINTENANCE_SCHEDULE", NO_UPKEEP),
         Foreign::new("PARTITION_POLICY", NO_UPKEEP),
         Foreign::new("PARTITION_ARCHIVE_DIR", NO_UPKEEP),
+        Foreign::new("PARTITION_ARCHIVE_COMMAND", NO_UPKEEP),
+        Foreign::new("PARTITION_ARCHIVE_READ_COMMAND", NO_UPKEEP),
+        Foreign::new("MAINTENANCE_SCHEDULE", NO_UPKEEP),
+        Foreign::new("MAINTENANCE_BUDGET", NO_UPKEEP),
+        Foreign::new("MAINTENANCE_TRUSTED_OWNERS", NO_UPKEEP),
     ],
 };
 
@@ -166,6 +171,8 @@ pub(crate) fn groups() -> Vec<&'static Group> {
         &[&CACHE],
         #[cfg(feature = "maintenance")]
         PartitionSettings::GROUPS,
+        #[cfg(feature = "maintenance")]
+        UpkeepSettings::GROUPS,
         #[cfg(not(feature = "maintenance"))]
         &[&PARTITIONS],
     ];
@@ -309,7 +316,10 @@ mod tests {
         #[cfg(feature = "backup-import")]
         check::<ImportSettings>();
         #[cfg(feature = "maintenance")]
-        check::<PartitionSettings>();
+        {
+            check::<PartitionSettings>();
+            check::<UpkeepSettings>();
+        }
         #[cfg(feature = "cache")]
         check::<CacheConfig>();
     }

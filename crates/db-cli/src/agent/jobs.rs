@@ -24,6 +24,9 @@ use crate::hooks::Hooked;
 use crate::repository::BackupSettings;
 use crate::{audit, connect, repository, vars};
 
+/// So long behind its budget routine upkeep is done with what it had begun.
+const UPKEEP_END: Duration = Duration::from_secs(600);
+
 /// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
 /// no reason not to start.
 pub(super) struct Ground {
@@ -136,6 +139,11 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
     if let Some(cron) = &ground.config.partitions.schedule {
         jobs.push(job(ground, "partitions", cron, |ground, _| partitions(ground)));
     }
+    if let Some(cron) = &ground.config.upkeep.schedule {
+        // A run ends by its own budget.
+        let longest = ground.config.upkeep.budget.saturating_add(UPKEEP_END);
+        jobs.push(job(ground, "upkeep", cron, |ground, _| upkeep(ground)).timeout(longest));
+    }
     Ok(jobs)
 }
 
@@ -192,6 +200,18 @@ async fn partitions(ground: Arc<Ground>) -> Result<String, CliError> {
     let report = keeper.apply(&mut connect::connect_for_copy(&ground.config).await?).await?;
     let is_well = report.is_well();
     if is_well { Ok(report.summary()) } else { Err(CliError::Upkeep(report.summary())) }
+}
+
+/// As [`partitions`], of everything else.
+async fn upkeep(ground: Arc<Ground>) -> Result<String, CliError> {
+    let config = &ground.config;
+    let (conn, _, host) = connect::connect(config).await?;
+    let routine = db_platform::with_bloat(config.upkeep.routine(), conn, host).await;
+    let routine = routine.map_err(CliError::NotKnown)?;
+    let probes = connect::connect_for_copy(config).await?;
+    let mut client = connect::connect_for_copy(config).await?;
+    let report = routine.apply(&mut client, Some(&probes)).await?;
+    if report.failed.is_empty() { Ok(report.summary()) } else { Err(CliError::Upkeep(report.summary())) }
 }
 
 async fn verify(ground: Arc<Ground>) -> Result<String, CliError> {

@@ -24,6 +24,7 @@ const OURS: &[&str] = &[
     "REPORT_",
     "SEED_",
     "PARTITION",
+    "MAINTENANCE_",
 ];
 
 #[derive(QueryableByName)]

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::Compact;
+use super::{Compact, repack};
 use crate::error::{MaintenanceError, Result};
 use crate::name::identifier;
 use crate::session::{Patience, Session};
@@ -19,6 +19,8 @@ pub struct CompactPlan {
     pub rows: i64,
     /// The size of its indexes: they grow while rows move; REINDEX CONCURRENTLY makes them small again.
     pub index_bytes: i64,
+    /// Whether the server does it, by REPACK (CONCURRENTLY); else rows move.
+    pub repacks: bool,
     /// What forbids it, each with the way out; empty where it may run.
     pub refusals: Vec<String>,
 }
@@ -33,6 +35,14 @@ pub(crate) struct Target {
     pub(crate) column: String,
     pub(crate) page_bytes: i64,
     pub(crate) plan: CompactPlan,
+}
+
+impl Target {
+    /// Whether so much could be given back that moving rows pays.
+    pub(crate) fn is_worth_it(&self) -> bool {
+        self.plan.bytes as f64 > self.plan.live_bytes as f64 * NEAR_ENOUGH
+            && self.plan.bytes - self.plan.live_bytes >= 8 * self.page_bytes
+    }
 }
 
 const TABLE: &str = "SELECT c.oid, pg_catalog.pg_get_userbyid(c.relowner)::text, c.relkind::text, \
@@ -79,6 +89,9 @@ const SNAPSHOTS: &str = "SELECT 'session ' || pid || ' has had a transaction ope
     FROM pg_catalog.pg_prepared_xacts WHERE database = current_database() \
     AND prepared < clock_timestamp() - make_interval(secs => $1)";
 
+/// A table that comes so near to its live size is done.
+const NEAR_ENOUGH: f64 = 1.05;
+
 /// Of each page, so much is its header.
 const PAGE_HEADER: i64 = 24;
 
@@ -114,6 +127,7 @@ impl Compact {
     /// Looks at the table, and for everything that forbids to move its rows.
     pub(crate) async fn look(&self, session: &mut Session<'_>) -> Result<Target> {
         let what = format!("compacting {}", self.table);
+        let repacks = self.config.repack && session.version >= repack::SINCE;
         let client = session.client();
         let row = client.query_opt(TABLE, &[&self.table.schema, &self.table.name]).await?;
         let Some(row) = row else { return Err(MaintenanceError::refused(what, "there is no such table")) };
@@ -123,6 +137,9 @@ impl Compact {
         let mut refusals = Vec::new();
         match kind.as_str() {
             "r" => {}
+            "m" if !repacks => {
+                refusals.push("it is a materialized view: REFRESH makes it anew".to_owned());
+            }
             "p" => refusals.push("it is partitioned and holds nothing: compact its partitions".to_owned()),
             _ => refusals.push("it is no table".to_owned()),
         }
@@ -132,17 +149,25 @@ impl Compact {
         if kind == "r" && method != "heap" {
             refusals.push(format!("its access method {method} is not heap: rows have no place there"));
         }
-        if row.try_get(5)? {
+        if row.try_get(5)? && !repacks {
             refusals.push("row security is forced on its owner too: NO FORCE ROW LEVEL SECURITY".to_owned());
         }
         let (tuples, bytes, index_bytes): (f64, i64, i64) =
             (row.try_get(6)?, row.try_get(7)?, row.try_get(8)?);
         let (page_bytes, fillfactor, width): (i64, i64, f64) =
             (row.try_get(9)?, row.try_get(10)?, row.try_get(11)?);
-        for witness in client.query(WITNESSES, &[&oid]).await? {
-            refusals.push(format!("{}: drop or disable it first", witness.try_get::<_, String>(0)?));
+        if repacks {
+            repack::refusals(client, oid, &persistence, &mut refusals).await?;
+        } else {
+            for witness in client.query(WITNESSES, &[&oid]).await? {
+                refusals.push(format!("{}: drop or disable it first", witness.try_get::<_, String>(0)?));
+            }
         }
-        for holder in client.query(SNAPSHOTS, &[&self.config.oldest_snapshot.as_secs_f64()]).await? {
+        let oldest = match repacks {
+            true => self.config.oldest_snapshot.min(repack::OLDEST_SNAPSHOT),
+            false => self.config.oldest_snapshot,
+        };
+        for holder in client.query(SNAPSHOTS, &[&oldest.as_secs_f64()]).await? {
             refusals.push(holder.try_get(0)?);
         }
         let standbys = client
@@ -155,7 +180,7 @@ impl Compact {
             .await?;
         if standbys.try_get::<_, i64>(0)? > 0 && !self.config.cancel_standby_readers {
             refusals.push(
-                "there are standbys, where cutting the end off cancels readers of the table after \
+                "there are standbys, where its last step cancels readers of the table after \
                  max_standby_streaming_delay: allow it with --cancel-standby-readers"
                     .to_owned(),
             );
@@ -163,6 +188,7 @@ impl Compact {
         let column = client.query_opt(COLUMN, &[&oid]).await?;
         let column = match column {
             Some(row) => identifier(row.try_get(0)?),
+            None if repacks => String::new(),
             None => {
                 refusals.push("it has no column that may be set to itself".to_owned());
                 String::new()
@@ -180,6 +206,7 @@ impl Compact {
             live_bytes: (pages * page_bytes).min(bytes),
             rows: tuples.max(0.0) as i64,
             index_bytes,
+            repacks,
             refusals,
         };
         Ok(Target { name: self.table.quoted(), owner, oid, column, page_bytes, plan })

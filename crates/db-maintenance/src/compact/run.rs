@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use db_throttle::{OTHERS_EVERY, OTHERS_SQL, Pause, Reason, STANDBYS_SQL, Throttle};
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
-use super::Compact;
 use super::preflight::Target;
+use super::{Compact, repack};
 use crate::error::{MaintenanceError, Result};
 use crate::name::identifier;
 use crate::session::{Patience, Session, is_conflict, millis};
@@ -40,9 +39,6 @@ const SHRUNK: f64 = 0.99;
 
 /// Where the table's front is full, its end is cut off as far as it can be in so many attempts.
 const ATTEMPTS_WHEN_FULL: u32 = 3;
-
-/// A table that comes so near to its live size is done.
-const NEAR_ENOUGH: f64 = 1.05;
 
 /// How far compaction is.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,6 +100,9 @@ impl Compact {
         if !target.plan.refusals.is_empty() {
             let why = target.plan.refusals.join("; ");
             return Err(MaintenanceError::refused(format!("compacting {}", self.table), why));
+        }
+        if target.plan.repacks {
+            return repack::run(self, &mut session, &target, probes, stop).await;
         }
         let run = Run {
             compact: self,
@@ -197,7 +196,7 @@ impl Run<'_> {
         self.vacuum(session, &target).await?;
         let mut target = self.compact.look(session).await?;
         let (mut rows_moved, mut stopped, mut pass) = (0, None, 0);
-        while !near_enough(&target) {
+        while target.is_worth_it() {
             if pass == self.compact.config.passes {
                 stopped =
                     Some("rows of its end were locked, or came meanwhile: another run goes on".to_owned());
@@ -223,7 +222,7 @@ impl Run<'_> {
                 break;
             }
         }
-        if near_enough(&target) {
+        if !target.is_worth_it() {
             stopped = None;
         }
         Ok(Compacted {
@@ -448,21 +447,12 @@ async fn rounds(
 }
 
 /// A disk without room is no failure of the table.
-fn room(error: MaintenanceError, what: &str) -> MaintenanceError {
-    match &error {
-        MaintenanceError::Step { source, .. } if source.code() == Some(&SqlState::DISK_FULL) => {
-            MaintenanceError::refused(
-                what,
-                "the disk is full: nothing is lost, and it goes on when there is room",
-            )
-        }
-        _ => error,
+pub(super) fn room(error: MaintenanceError, what: &str) -> MaintenanceError {
+    if !error.is_disk_full() {
+        return error;
     }
-}
-
-fn near_enough(target: &Target) -> bool {
-    target.plan.bytes as f64 <= target.plan.live_bytes as f64 * NEAR_ENOUGH
-        || target.plan.bytes - target.plan.live_bytes < 8 * target.page_bytes
+    let why = "the disk is full: nothing is lost, and it goes on when there is room";
+    MaintenanceError::refused(what, why)
 }
 
 /// Waits, unless it is told to stop before.

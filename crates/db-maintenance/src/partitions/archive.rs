@@ -1,13 +1,15 @@
-//! Where rows go before their table is dropped: a hook, and a directory that implements it.
+//! Where rows go before their table is dropped: a hook, and a directory and two commands that implement it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
 
 /// Bytes as they come.
 pub type Bytes = Pin<Box<dyn Stream<Item = io::Result<Vec<u8>>> + Send>>;
@@ -91,6 +93,98 @@ impl Archive for DirectoryArchive {
                 piece.truncate(read);
                 Ok((read > 0).then_some((piece, file)))
             });
+            Ok(Box::pin(pieces) as Bytes)
+        })
+    }
+}
+
+/// An archive behind two commands of the shell, such as those of an object store's own client.
+///
+/// Both find the object's name in `$ARCHIVE_NAME`: letters, digits, `-`, `_`, `.`, `%` and `/`. What they say on
+/// standard error goes to this process's.
+///
+/// ```
+/// use db_maintenance::partitions::CommandArchive;
+///
+/// let archive = CommandArchive::new(
+///     r#"aws s3 cp - "s3://archive/$ARCHIVE_NAME""#,
+///     r#"aws s3 cp "s3://archive/$ARCHIVE_NAME" -"#,
+/// );
+/// # let _ = archive;
+/// ```
+#[derive(Debug, Clone)]
+pub struct CommandArchive {
+    store: String,
+    read: String,
+}
+
+impl CommandArchive {
+    /// An archive where `store` keeps what it reads on standard input, and ends with success only once it is
+    /// durable, and `read` writes it to standard output.
+    pub fn new(store: impl Into<String>, read: impl Into<String>) -> Self {
+        CommandArchive { store: store.into(), read: read.into() }
+    }
+}
+
+fn shell(command: &str, name: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).env("ARCHIVE_NAME", name).kill_on_drop(true);
+    shell
+}
+
+/// A command's end as an error; it has said why on standard error.
+fn succeeded(what: &str, status: ExitStatus) -> io::Result<()> {
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the command that {what} it: {status}")))
+    }
+}
+
+impl Archive for CommandArchive {
+    fn store<'a>(&'a self, name: &'a str, mut rows: Bytes) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut child = shell(&self.store, name).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+            let input = child.stdin.take();
+            let feed = async {
+                let Some(mut input) = input else { return Ok(()) };
+                while let Some(bytes) = rows.next().await {
+                    input.write_all(&bytes?).await?;
+                }
+                input.shutdown().await
+            };
+            match feed.await {
+                Ok(()) => succeeded("stores", child.wait().await?),
+                // The command ended before it had read all: how it ended says more.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    succeeded("stores", child.wait().await?)?;
+                    Err(error)
+                }
+                // It must not take a part of the rows for all of them.
+                Err(error) => {
+                    child.kill().await?;
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn read<'a>(&'a self, name: &'a str) -> Answer<'a, Bytes> {
+        Box::pin(async move {
+            let mut child = shell(&self.read, name).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+            let output = child.stdout.take();
+            let pieces =
+                futures_util::stream::try_unfold((child, output), |(mut child, output)| async move {
+                    let Some(mut output) = output else { return Ok(None) };
+                    let mut piece = vec![0; 1 << 16];
+                    let read = output.read(&mut piece).await?;
+                    if read == 0 {
+                        succeeded("reads", child.wait().await?)?;
+                        return Ok(None);
+                    }
+                    piece.truncate(read);
+                    Ok(Some((piece, (child, Some(output)))))
+                });
             Ok(Box::pin(pieces) as Bytes)
         })
     }

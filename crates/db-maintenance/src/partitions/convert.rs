@@ -190,7 +190,7 @@ impl Conversion {
         if facts.index.is_some() {
             let index = TableName::new(&self.table.schema, &names.index).quoted();
             let sql = format!("DROP INDEX CONCURRENTLY {index}");
-            session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await?;
+            session.at_length(&self.what(), Some(&table.owner), &sql, WAITS).await?;
         }
         Ok(())
     }
@@ -352,7 +352,7 @@ impl Conversion {
                         self.table.quoted(),
                         identifier(&self.names().check)
                     );
-                    session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await?;
+                    session.at_length(&self.what(), Some(&table.owner), &sql, WAITS).await?;
                     Duration::ZERO
                 }
                 Todo::Index => {

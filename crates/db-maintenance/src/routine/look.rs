@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::{Client, Row};
 
-use super::{Held, Routine, RoutinePlan, Task, TaskKind};
+use super::note::{FAILED, REFRESHED, noted};
+use super::{Held, Routine, RoutinePlan, Task, TaskKind, baseline};
+use crate::compact::{Compact, CompactConfig};
 use crate::error::{MaintenanceError, Result};
 use crate::name::{TableName, literal};
 use crate::session::{Check, Session};
@@ -15,22 +17,21 @@ const LATE: f64 = 2.0;
 /// So near to a forced vacuum against wraparound, one is due.
 const NEAR_WRAPAROUND: f64 = 0.9;
 
-/// At least so much of an index must be bloat to be worth building it anew.
-const BLOATED_PERCENT: f64 = 40.0;
+/// At least so much of a table or index must be bloat to be worth making it small.
+pub(super) const BLOATED_PERCENT: f64 = 40.0;
 
-/// Smaller indexes are not worth it.
-const BLOATED_BYTES: i64 = 8 << 20;
-
-const FAILED: &str = "[db-maintenance failed] ";
-const REFRESHED: &str = "[db-maintenance refreshed] ";
+/// Smaller ones are not worth it.
+pub(super) const BLOATED_BYTES: i64 = 8 << 20;
 
 /// The plan, in the order in which its tasks are done.
 pub(super) async fn plan(routine: &Routine, session: &mut Session<'_>) -> Result<RoutinePlan> {
     let mut plan = RoutinePlan::default();
     tables(session, &mut plan).await?;
-    invalid_indexes(routine, session, &mut plan).await?;
+    invalid_indexes(session, &mut plan).await?;
     bloated(routine, session, &mut plan).await?;
+    bloated_tables(routine, session, &mut plan).await?;
     views(session, &mut plan).await?;
+    hold_what_failed(routine, session, &mut plan).await?;
     let mut allowed: HashMap<String, Option<String>> = HashMap::new();
     let mut tasks = Vec::new();
     for task in std::mem::take(&mut plan.tasks) {
@@ -52,10 +53,12 @@ pub(super) async fn plan(routine: &Routine, session: &mut Session<'_>) -> Result
     let order = |kind: TaskKind| match kind {
         TaskKind::Freeze => 0,
         TaskKind::Drop => 1,
-        TaskKind::Reindex => 2,
-        TaskKind::Vacuum => 3,
-        TaskKind::Analyze => 4,
-        TaskKind::Refresh => 5,
+        // Compaction counts on what VACUUM has found free, and makes indexes grow.
+        TaskKind::Vacuum => 2,
+        TaskKind::Compact => 3,
+        TaskKind::Reindex => 4,
+        TaskKind::Analyze => 5,
+        TaskKind::Refresh => 6,
     };
     tasks.sort_by_key(|task| order(task.kind));
     plan.tasks = tasks;
@@ -75,15 +78,26 @@ pub(super) fn still_is(task: &Task) -> Check {
     Check { sql, otherwise: "the name means another object now, or it has another owner".to_owned() }
 }
 
-/// The comment of an index that cannot be built.
-pub(super) fn failed(error: &MaintenanceError) -> String {
-    format!("{FAILED}{error}")
+/// Who else works on this table in a way that two must not; none: nobody does.
+pub(super) async fn given_way(client: &Client, table: u32) -> Result<Option<String>> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_stat_progress_vacuum WHERE relid = $1), \
+        EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = $1), \
+        EXISTS (SELECT FROM pg_stat_progress_cluster WHERE relid = $1)";
+    let row = client.query_one(sql, &[&table]).await?;
+    let said =
+        ["a vacuum is at work on its table", "somebody builds an index on its table", "it is rewritten"];
+    for (number, why) in said.into_iter().enumerate() {
+        if row.try_get(number)? {
+            return Ok(Some(format!("{why}: the next run looks again")));
+        }
+    }
+    Ok(None)
 }
 
 /// A task about the object whose number, schema, name and owner are the row's first columns.
-fn task(row: &Row, kind: TaskKind, why: String) -> Result<Task> {
+pub(super) fn task(row: &Row, kind: TaskKind, why: String) -> Result<Task> {
     let name = TableName::new(row.try_get::<_, String>(1)?, row.try_get::<_, String>(2)?);
-    Ok(Task { kind, name, why, oid: row.try_get(0)?, owner: row.try_get(3)?, mark: None })
+    Ok(Task { kind, name, why, oid: row.try_get(0)?, owner: row.try_get(3)?, table: None, mark: None })
 }
 
 const TABLES: &str = "WITH t AS (SELECT c.oid, n.nspname::text, c.relname::text, o.rolname::text, \
@@ -144,7 +158,7 @@ async fn tables(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()>
 }
 
 const INDEXES: &str = "SELECT x.oid, n.nspname::text, x.relname::text, o.rolname::text, x.relkind::text, \
-    obj_description(x.oid, 'pg_class'), c.oid, c.relname::text FROM pg_index i JOIN pg_class x ON x.oid = \
+    c.oid, c.relname::text FROM pg_index i JOIN pg_class x ON x.oid = \
     i.indexrelid \
     JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = x.relnamespace \
     JOIN pg_roles o ON o.oid = x.relowner WHERE NOT (i.indisvalid AND i.indisready) AND x.relpersistence \
@@ -160,7 +174,7 @@ async fn builds(client: &Client) -> Result<(HashSet<u32>, bool)> {
     Ok((seen.into_iter().flatten().collect(), is_hidden))
 }
 
-async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+async fn invalid_indexes(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
     let rows = session.client().query(INDEXES, &[]).await?;
     if rows.is_empty() {
         return Ok(());
@@ -168,8 +182,7 @@ async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mu
     let (built, is_hidden) = builds(session.client()).await?;
     for row in rows {
         let (name, kind): (String, String) = (row.try_get(2)?, row.try_get(4)?);
-        let comment: Option<String> = row.try_get(5)?;
-        let (table, table_name): (u32, String) = (row.try_get(6)?, row.try_get(7)?);
+        let (table, table_name): (u32, String) = (row.try_get(5)?, row.try_get(6)?);
         let holds = match () {
             () if kind == "I" => Some("it waits for the indexes of its partitions".to_owned()),
             () if built.contains(&table) => Some("somebody builds an index on its table".to_owned()),
@@ -177,12 +190,10 @@ async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mu
                 "somebody builds an index that this role may not see: GRANT pg_read_all_stats to it"
                     .to_owned(),
             ),
-            () => comment
-                .filter(|comment| comment.starts_with(FAILED) && !routine.retry_failed)
-                .map(|comment| format!("it failed before and will again: {}", &comment[FAILED.len()..])),
+            () => None,
         };
         let leftover = name.contains("_ccnew") || name.contains("_ccold");
-        let due = match leftover {
+        let mut due = match leftover {
             true => {
                 task(&row, TaskKind::Drop, "a REINDEX CONCURRENTLY that was interrupted left it".to_owned())?
             }
@@ -191,6 +202,7 @@ async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mu
                 task(&row, TaskKind::Reindex, why)?
             }
         };
+        due.table = Some(table);
         match holds {
             Some(why) => plan.held.push(Held { name: due.name, why }),
             None => plan.tasks.push(due),
@@ -200,10 +212,11 @@ async fn invalid_indexes(routine: &Routine, session: &mut Session<'_>, plan: &mu
 }
 
 async fn bloated(routine: &Routine, session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
-    let sql = "SELECT x.oid, n.nspname::text, x.relname::text, o.rolname::text FROM pg_class x \
+    let sql = "SELECT x.oid, n.nspname::text, x.relname::text, o.rolname::text, i.indrelid FROM pg_class x \
         JOIN pg_namespace n ON n.oid = x.relnamespace JOIN pg_roles o ON o.oid = x.relowner \
         JOIN pg_index i ON i.indexrelid = x.oid AND i.indisvalid \
         WHERE n.nspname = $1::text AND x.relname = $2::text AND x.relkind = 'i'";
+    let mut due = Vec::new();
     for index in &routine.bloated {
         if index.bloat_percent < BLOATED_PERCENT || index.bytes < BLOATED_BYTES {
             continue;
@@ -212,7 +225,101 @@ async fn bloated(routine: &Routine, session: &mut Session<'_>, plan: &mut Routin
         if let Some(row) = session.client().query_opt(sql, &[&name.schema, &name.name]).await? {
             let (percent, mb) = (index.bloat_percent, index.bytes >> 20);
             let why = format!("{percent:.0} % of its {mb} MB could be given back");
-            plan.tasks.push(task(&row, TaskKind::Reindex, why)?);
+            due.push(Task { table: Some(row.try_get(4)?), ..task(&row, TaskKind::Reindex, why)? });
+        }
+    }
+    due.extend(baseline::bloated(session).await?);
+    if due.is_empty() {
+        return Ok(());
+    }
+    let standbys = !routine.cancel_standby_readers && has_standbys(session.client()).await?;
+    for task in due {
+        let why = match task.table {
+            _ if standbys => Some(
+                "there are standbys, where their readers of the old index are cancelled after \
+                 max_standby_streaming_delay: allow it with --cancel-standby-readers"
+                    .to_owned(),
+            ),
+            Some(table) => given_way(session.client(), table).await?,
+            None => None,
+        };
+        match why {
+            Some(why) => plan.held.push(Held { name: task.name, why }),
+            None => plan.tasks.push(task),
+        }
+    }
+    Ok(())
+}
+
+async fn bloated_tables(routine: &Routine, session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> {
+    for bloated in &routine.bloated_tables {
+        if bloated.bloat_percent < BLOATED_PERCENT || bloated.bytes < BLOATED_BYTES {
+            continue;
+        }
+        let config =
+            CompactConfig { trusted_owners: routine.trusted_owners.clone(), ..routine.compact.clone() };
+        let name = bloated.table.clone();
+        let target = match Compact::new(name.clone(), config).look(session).await {
+            // It went since its statistics were read.
+            Err(MaintenanceError::Refused { .. }) => continue,
+            target => target?,
+        };
+        if !target.is_worth_it() {
+            continue;
+        }
+        let (percent, mb) = (bloated.bloat_percent, bloated.bytes >> 20);
+        let why = format!("{percent:.0} % of its {mb} MB could be given back");
+        let (oid, owner) = (target.oid, target.owner);
+        match target.plan.refusals.is_empty() {
+            true => plan.tasks.push(Task {
+                kind: TaskKind::Compact,
+                name,
+                why,
+                oid,
+                owner,
+                table: Some(oid),
+                mark: None,
+            }),
+            false => {
+                plan.held.push(Held { name, why: format!("{why}, but {}", target.plan.refusals.join("; ")) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a server replays what this one does.
+async fn has_standbys(client: &Client) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_stat_replication r WHERE r.state IS DISTINCT FROM 'backup' \
+        AND NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid AND \
+        s.slot_type = 'logical'))";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}
+
+/// What failed before for a reason that lasts is said again, and not tried again.
+async fn hold_what_failed(
+    routine: &Routine,
+    session: &mut Session<'_>,
+    plan: &mut RoutinePlan,
+) -> Result<()> {
+    if routine.retry_failed || plan.tasks.is_empty() {
+        return Ok(());
+    }
+    let oids: Vec<u32> = plan.tasks.iter().map(|task| task.oid).collect();
+    let sql = "SELECT objoid, description FROM pg_description WHERE classoid = 'pg_class'::regclass \
+        AND objsubid = 0 AND objoid = ANY ($1)";
+    let rows = session.client().query(sql, &[&oids]).await?;
+    let comments: HashMap<u32, String> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?;
+    for task in std::mem::take(&mut plan.tasks) {
+        let failed = noted(comments.get(&task.oid).map(String::as_str), FAILED);
+        // What keeps the server alive is tried again whatever it said.
+        match failed.filter(|said| said.starts_with(&format!("{}: ", task.kind))) {
+            Some(said) if task.kind != TaskKind::Freeze => {
+                let why = format!("it failed before and will again ({said}): mend it, then --retry-failed");
+                plan.held.push(Held { name: task.name, why });
+            }
+            _ => plan.tasks.push(task),
         }
     }
     Ok(())
@@ -242,10 +349,7 @@ async fn views(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> 
     for row in session.client().query(VIEWS, &[]).await? {
         let (is_populated, has_key): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
         let (comment, writes): (Option<String>, i64) = (row.try_get(6)?, row.try_get(7)?);
-        let (said, known) = match comment.as_deref().and_then(|comment| comment.rsplit_once(REFRESHED)) {
-            Some((said, known)) => (said.to_owned(), known.trim().parse::<i64>().ok()),
-            None => (comment.map(|said| format!("{said}\n")).unwrap_or_default(), None),
-        };
+        let known = noted(comment.as_deref(), REFRESHED).and_then(|known| known.parse::<i64>().ok());
         let why = match known {
             Some(known) if known == writes => continue,
             Some(known) => format!(
@@ -265,7 +369,7 @@ async fn views(session: &mut Session<'_>, plan: &mut RoutinePlan) -> Result<()> 
         match holds {
             Some(why) => plan.held.push(Held { name: due.name, why: why.to_owned() }),
             None => {
-                due.mark = Some(format!("{said}{REFRESHED}{writes}"));
+                due.mark = Some(writes.to_string());
                 plan.tasks.push(due);
             }
         }

@@ -76,6 +76,18 @@ async fn a_table_that_is_written_to_is_converted_and_loses_nothing() {
         indrelid = 'orders'::regclass AND indisvalid))";
     assert_eq!(texts(&client, all).await, ["2000 ours t 1 2"]);
     client.batch_execute("INSERT INTO orders (customer) VALUES (9)").await.unwrap_err();
+    // What names an index or a constraint of the table means the whole table's.
+    let named = "SELECT string_agg(x.relname::text, ' ' ORDER BY x.relname) FROM pg_index i JOIN pg_class x \
+        ON x.oid = i.indexrelid WHERE i.indrelid = 'orders'::regclass";
+    assert_eq!(texts(&client, named).await, ["orders_customer orders_pkey"]);
+    client
+        .batch_execute(
+            "INSERT INTO orders (customer) VALUES (1) ON CONFLICT ON CONSTRAINT orders_pkey DO NOTHING; \
+             DELETE FROM orders WHERE customer = 1 AND at > now() - interval '1 minute'; \
+             DROP INDEX orders_customer; CREATE INDEX orders_customer ON orders (customer)",
+        )
+        .await
+        .unwrap();
     // It is done: nothing is done again, and upkeep goes on from its bound.
     assert!(conversion().apply(&mut client).await.unwrap().done.is_empty());
     let policy = "[[set]]\ntable = \"public.orders\"\nevery = \"month\"\nahead = \"6 months\"";
@@ -142,6 +154,24 @@ async fn what_speaks_against_a_conversion_is_said_at_once_and_nothing_is_done() 
     }
     let made = "SELECT conname::text FROM pg_constraint WHERE conname LIKE '%dbm%'";
     assert_eq!(texts(&client, made).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_unique_constraint_with_the_keys_column_is_one_of_the_whole_table() {
+    let (_database, mut client) = with(&format!(
+        "{ORDERS}; ALTER TABLE orders ADD CONSTRAINT once UNIQUE (customer, at); ALTER TABLE orders DROP \
+         CONSTRAINT orders_pkey; ALTER TABLE orders ADD CONSTRAINT both PRIMARY KEY (id, at)"
+    ))
+    .await;
+    conversion().apply(&mut client).await.unwrap();
+    let insert = "INSERT INTO public.orders (customer, at) SELECT customer, at FROM public.orders LIMIT 5";
+    client.batch_execute(&format!("{insert} ON CONFLICT ON CONSTRAINT once DO NOTHING")).await.unwrap();
+    client.batch_execute(&format!("{insert} ON CONFLICT ON CONSTRAINT both DO NOTHING")).await.unwrap_err();
+    let left = "SELECT relname::text FROM pg_class WHERE relname LIKE '%dbm%'";
+    assert_eq!(texts(&client, left).await, Vec::<String>::new());
+    let all = "SELECT count(*)::text FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype IN \
+        ('p', 'u')";
+    assert_eq!(texts(&client, all).await, ["2"]);
 }
 
 #[tokio::test]

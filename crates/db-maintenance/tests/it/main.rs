@@ -8,5 +8,7 @@ mod draining;
 mod hostile;
 mod leading;
 mod premaking;
+mod repacking;
 mod retiring;
 mod routine;
+mod sparing;

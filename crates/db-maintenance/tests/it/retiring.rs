@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_maintenance::partitions::DirectoryArchive;
+use db_maintenance::partitions::{CommandArchive, DirectoryArchive};
 
 use crate::database::{apply, at, bounds, connect, done, failed, held, texts, with};
 
@@ -70,6 +70,34 @@ async fn a_table_that_was_changed_after_it_was_archived_is_not_dropped() {
     let report = apply(&partitions, &mut client).await;
     assert!(failed(&report).contains("changed after it was archived"), "{report:?}");
     assert_eq!(texts(&client, "SELECT count(*)::text FROM day_1").await, ["3"]);
+}
+
+#[tokio::test]
+async fn rows_go_through_commands_and_are_read_back_before_their_table_goes() {
+    let (_database, mut client) = with(EVENTS).await;
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display();
+    let store = format!("mkdir -p {place}/$(dirname $ARCHIVE_NAME) && cat > \"{place}/$ARCHIVE_NAME\"");
+    let read = format!("cat \"{place}/$ARCHIVE_NAME\"");
+    let run = |store: &str, read: &str| {
+        let archive = Arc::new(CommandArchive::new(store, read));
+        at(NOW, &format!("{POLICY}archive = true\ndrop_after = \"0 days\"")).archive(archive)
+    };
+    apply(&run(&store, &read), &mut client).await;
+    // A store that fails, one that keeps a part only, and one that cannot be read back: nothing is archived.
+    for (store, read) in [("cat > /dev/null; exit 3", "cat"), ("head -c 7", "echo"), (&store, "exit 4")] {
+        let report = apply(&run(store, read), &mut client).await;
+        assert!(failed(&report).contains("archive public.day_1"), "{store}: {report:?}");
+    }
+    let report = apply(&run(&store, &read), &mut client).await;
+    assert_eq!(done(&report).iter().filter(|done| done.starts_with("archive")).count(), 2, "{report:?}");
+    let report = apply(&run(&store, "false"), &mut client).await;
+    assert!(failed(&report).contains("drop public.day_1"), "{report:?}");
+    assert_eq!(texts(&client, "SELECT count(*)::text FROM day_1").await, ["2"]);
+    let report = apply(&run(&store, &read), &mut client).await;
+    assert_eq!(failed(&report), "");
+    let left = texts(&client, "SELECT relname::text FROM pg_class WHERE relname IN ('day_1', 'day_2')").await;
+    assert_eq!(left, Vec::<String>::new());
 }
 
 #[tokio::test]

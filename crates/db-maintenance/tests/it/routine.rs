@@ -44,7 +44,7 @@ async fn what_is_planted_is_named_and_mended_and_nothing_else() {
     quiet(&client).await;
     let routine = Routine::default();
     assert_eq!(names(&routine, &mut client).await, ["refresh public.totals", "refresh public.big"]);
-    let report = routine.apply(&mut client).await.unwrap();
+    let report = routine.apply(&mut client, None).await.unwrap();
     client.batch_execute("RESET search_path").await.unwrap();
     assert!(report.failed.is_empty() && report.done.len() == 2, "{report:?}");
     assert_eq!(names(&routine, &mut client).await, Vec::<String>::new(), "they are fresh now");
@@ -63,7 +63,7 @@ async fn what_is_planted_is_named_and_mended_and_nothing_else() {
     let expected =
         ["reindex public.calm_pkey", "vacuum public.orders", "refresh public.totals", "refresh public.big"];
     assert_eq!(planted, expected);
-    let report = routine.apply(&mut client).await.unwrap();
+    let report = routine.apply(&mut client, None).await.unwrap();
     client.batch_execute("RESET search_path").await.unwrap();
     assert!(report.failed.is_empty() && report.done.len() == 4, "{report:?}");
     assert_eq!(names(&routine, &mut client).await, Vec::<String>::new());
@@ -106,7 +106,7 @@ async fn what_fails_for_a_lasting_reason_is_said_once_and_not_tried_again() {
     quiet(&client).await;
     let routine = Routine::default();
     assert_eq!(names(&routine, &mut client).await, ["reindex public.notes"]);
-    let report = routine.apply(&mut client).await.unwrap();
+    let report = routine.apply(&mut client, None).await.unwrap();
     assert!(report.failed[0].contains("could not create unique index"), "{report:?}");
     let plan = routine.plan(&mut client).await.unwrap();
     assert!(plan.held.iter().any(|held| held.why.contains("it failed before and will again")), "{plan}");
@@ -130,7 +130,7 @@ async fn views_that_cannot_be_refreshed_beside_readers_are_named_and_the_budget_
     let bloated =
         BloatedIndex { index: "public.orders_pkey".parse().unwrap(), bytes: 1 << 30, bloat_percent: 80.0 };
     let routine = Routine { budget: Duration::ZERO, bloated: vec![bloated], ..Routine::default() };
-    let report = routine.apply(&mut client).await.unwrap();
+    let report = routine.apply(&mut client, None).await.unwrap();
     let held: String = report.held.iter().map(|held| format!("{}: {}\n", held.name, held.why)).collect();
     assert!(
         held.contains("public.keyless: it has no unique index")

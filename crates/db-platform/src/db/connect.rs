@@ -109,7 +109,10 @@ impl Db {
         #[cfg(feature = "maintenance")]
         let upkeep = crate::partition_upkeep::Upkeep::of(&config)?;
         #[cfg(feature = "maintenance")]
-        let parts = parts.into_iter().chain(upkeep.part(&config.partitions));
+        let parts = parts
+            .into_iter()
+            .chain(upkeep.part(&config.partitions))
+            .chain(upkeep.routine_part(&config.upkeep));
         #[cfg(feature = "monitoring")]
         let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
         let parts = crate::commit_markers::part(&config.retry).into_iter().chain(parts);

@@ -48,7 +48,8 @@ impl Db {
     }
 
     /// All upkeep in one call, as an operator would do it: the partitions first, then what is due of vacuum,
-    /// statistics, indexes and materialized views, within `routine`'s budget.
+    /// statistics, bloat, indexes and materialized views, within `routine`'s budget. What is bloated the
+    /// server's statistics say. `MAINTENANCE_SCHEDULE` does it at its times.
     ///
     /// ```no_run
     /// # async fn tidy(db: db_platform::Db) -> db_platform::Result<()> {

@@ -72,7 +72,12 @@ const NAMES: [&str; 55] = [
 ];
 
 /// Names that came after that, in the order of the page.
-const NEWER: [&str; 124] = [
+const NEWER: [&str; 129] = [
+    "PARTITION_ARCHIVE_COMMAND",
+    "PARTITION_ARCHIVE_READ_COMMAND",
+    "MAINTENANCE_SCHEDULE",
+    "MAINTENANCE_BUDGET",
+    "MAINTENANCE_TRUSTED_OWNERS",
     "DB_COMMIT_MARKERS",
     "DB_READ_CONSISTENCY",
     "METRICS_RETENTION_DAYS",

@@ -23,6 +23,9 @@ pub(super) struct Mark {
     /// The plain table, by its number.
     pub(super) table: u32,
     pub(super) bound: String,
+    /// Its indexes, with what the partitioned table's are called until the swap.
+    #[serde(default)]
+    pub(super) indexes: Vec<(String, String)>,
 }
 
 const BEGINS: &str = "[db-maintenance convert] ";
@@ -59,6 +62,9 @@ pub(super) struct PrimaryKey {
 /// An index that the partitioned table gets as well.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
+    pub(super) name: String,
+    /// Where it is a unique constraint's: its definition.
+    pub(super) constraint: Option<String>,
     /// `UNIQUE ` or nothing.
     pub(super) unique: &'static str,
     /// From USING on.
@@ -162,7 +168,8 @@ impl Facts {
             ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(n, o) JOIN \
             pg_attribute a \
               ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.o), \
-            starts_with(d.text, d.head), substr(d.text, length(d.head) + 1) \
+            starts_with(d.text, d.head), substr(d.text, length(d.head) + 1), \
+            CASE WHEN f.contype = 'u' THEN pg_get_constraintdef(f.oid) END \
             FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid \
             JOIN pg_namespace n ON n.oid = c.relnamespace \
             LEFT JOIN pg_constraint f ON f.conindid = i.indexrelid AND f.conrelid = i.indrelid AND \
@@ -183,7 +190,7 @@ impl Facts {
                 self.primary_key = Some(PrimaryKey { name: constraint.unwrap_or(name), columns });
             } else if is_valid && is_read {
                 let unique = if is_unique { "UNIQUE " } else { "" };
-                self.indexes.push(Index { unique, rest });
+                self.indexes.push(Index { name, constraint: row.try_get(8)?, unique, rest });
             }
         }
         let sql = "SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1 \

@@ -25,7 +25,6 @@ impl Conversion {
         let (names, old) = (self.names(), self.table.quoted());
         let parent = names.parent.quoted();
         let carried = Carried::read(session.client(), table.oid, &self.table.to_string()).await?;
-        let mark = Mark { table: table.oid, bound: bound.text.clone() }.text();
         let mut sql = vec![format!(
             "CREATE TABLE {parent} (LIKE {old} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) \
              PARTITION BY RANGE ({})",
@@ -34,15 +33,28 @@ impl Conversion {
         if facts.check.is_some() {
             sql.push(format!("ALTER TABLE {parent} DROP CONSTRAINT {}", identifier(&names.check)));
         }
+        // Until the swap the names are the plain table's.
+        let mut indexes: Vec<(String, String)> = Vec::new();
+        let mut named = |name: &str| {
+            let until_then = bounded(&self.table.name, &format!("_dbm_{}", indexes.len()));
+            indexes.push((name.to_owned(), until_then.clone()));
+            identifier(&until_then)
+        };
         sql.extend(facts.primary_key.iter().map(|primary| {
-            format!("ALTER TABLE {parent} ADD PRIMARY KEY ({})", primary.widened(&self.column).join(", "))
+            format!(
+                "ALTER TABLE {parent} ADD CONSTRAINT {} PRIMARY KEY ({})",
+                named(&primary.name),
+                primary.widened(&self.column).join(", ")
+            )
         }));
-        sql.extend(
-            facts
-                .indexes
-                .iter()
-                .map(|index| format!("CREATE {}INDEX ON {parent} {}", index.unique, index.rest)),
-        );
+        sql.extend(facts.indexes.iter().map(|index| {
+            let name = named(&index.name);
+            match &index.constraint {
+                Some(definition) => format!("ALTER TABLE {parent} ADD CONSTRAINT {name} {definition}"),
+                None => format!("CREATE {}INDEX {name} ON {parent} {}", index.unique, index.rest),
+            }
+        }));
+        let mark = Mark { table: table.oid, bound: bound.text.clone(), indexes }.text();
         sql.extend(facts.foreign_keys.iter().map(|(name, definition)| {
             format!("ALTER TABLE {parent} ADD CONSTRAINT {} {definition}", identifier(name))
         }));
@@ -80,7 +92,7 @@ impl Conversion {
             // What was left by a build that was killed: nobody else builds an index of this name.
             let index = TableName::new(&self.table.schema, &names.index).quoted();
             let sql = format!("DROP INDEX CONCURRENTLY {index}");
-            session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await?;
+            session.at_length(&self.what(), Some(&table.owner), &sql, WAITS).await?;
         }
         let sql = format!(
             "CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({})",
@@ -88,7 +100,7 @@ impl Conversion {
             self.table.quoted(),
             primary.widened(&self.column).join(", ")
         );
-        session.alone(&self.what(), Some(&table.owner), &sql, WAITS).await
+        session.at_length(&self.what(), Some(&table.owner), &sql, WAITS).await
     }
 
     pub(super) async fn swap(
@@ -102,11 +114,27 @@ impl Conversion {
         let mut sql = Vec::new();
         // The validated CHECK proves it: nothing is scanned.
         sql.push(format!("ALTER TABLE {old} ALTER COLUMN {} SET NOT NULL", identifier(&self.column)));
-        if let (Some(primary), true) = (&facts.primary_key, facts.needs_index()) {
-            let (constraint, index) = (identifier(&primary.name), identifier(&names.index));
+        let schema = &self.table.schema;
+        for (number, (name, until_now)) in facts.mark.iter().flat_map(|mark| &mark.indexes).enumerate() {
+            let kept = bounded(&names.partition.name, &format!("_{number}"));
+            match &facts.primary_key {
+                Some(primary) if primary.name == *name && facts.needs_index() => sql.push(format!(
+                    "ALTER TABLE {old} DROP CONSTRAINT {}, ADD CONSTRAINT {} PRIMARY KEY USING INDEX {}",
+                    identifier(name),
+                    identifier(&kept),
+                    identifier(&names.index)
+                )),
+                _ => sql.push(format!(
+                    "ALTER INDEX IF EXISTS {} RENAME TO {}",
+                    TableName::new(schema, name).quoted(),
+                    identifier(&kept)
+                )),
+            }
+            // What names a constraint or an index of the table means the whole table's from now on.
             sql.push(format!(
-                "ALTER TABLE {old} DROP CONSTRAINT {constraint}, ADD CONSTRAINT {constraint} PRIMARY KEY \
-                 USING INDEX {index}"
+                "ALTER INDEX IF EXISTS {} RENAME TO {}",
+                TableName::new(schema, until_now).quoted(),
+                identifier(name)
             ));
         }
         let (parent, partition) = (names.parent.quoted(), names.partition.quoted());
