@@ -302,9 +302,11 @@ async fn client(url: String, number: u64, end: Arc<AtomicBool>) -> (Duration, u6
         // Knuth's linear congruential generator: the same numbers each time.
         step = step.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let id = (step >> 33) % 10_000;
+        // Of all rows that are left.
+        let left = (step >> 33) % 40_000 * 3 + 3;
         let sql = match (step >> 20) % 12 {
-            0 => format!("UPDATE swollen SET n = n + 1 WHERE id = {}", id * 3 + 3),
-            1 => format!("SELECT * FROM swollen WHERE id = {}", id * 3 + 3),
+            0 => format!("UPDATE swollen SET n = n + 1 WHERE id = {left}"),
+            1 => format!("SELECT * FROM swollen WHERE id = {left}"),
             2 => format!("UPDATE churned SET n = n + 1 WHERE id = {id}"),
             3 => format!("SELECT * FROM churned WHERE key = md5('{id}')"),
             4 => format!("SELECT * FROM totals WHERE customer = {}", id % 100),

@@ -126,7 +126,9 @@ pub(crate) enum CliError {
     Upkeep(String),
     #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
     NoChannel,
-    #[error("there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\", or PARTITION_POLICY")]
+    #[error(
+        "there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\", PARTITION_POLICY, or MAINTENANCE_SCHEDULE"
+    )]
     NoJobs,
     /// What could not be looked at, and why.
     #[error("{0}")]

@@ -29,3 +29,31 @@ async fn a_bloated_table_is_planned_and_compacted() {
     let refused = dbctl(&at, &["maintain", "compact", "public.orders"]).await;
     assert!(refused.code == Some(1) && refused.err.contains("the publication everyone"), "{}", refused.err);
 }
+
+#[tokio::test]
+async fn what_is_bloated_is_planned_with_its_figures_and_upkeep_is_a_job_of_the_agent() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    for sql in [
+        "CREATE TABLE orders (id int PRIMARY KEY, body text) WITH (autovacuum_enabled = off)",
+        "INSERT INTO orders SELECT n, repeat(md5(n::text), 3) FROM generate_series(1, 90000) AS n; \
+         DELETE FROM orders WHERE id % 4 <> 0",
+        "VACUUM (ANALYZE, TRUNCATE off) orders",
+    ] {
+        conn.batch_execute(sql).await.unwrap();
+    }
+    let at = [("DATABASE_URL", database.url()), ("MAINTENANCE_SCHEDULE", "0 2 * * *")];
+    let plan = dbctl(&at, &["maintain", "plan"]).await;
+    assert_eq!(plan.code, Some(3), "{}{}", plan.out, plan.err);
+    assert!(plan.out.contains("compact public.orders: "), "{}", plan.out);
+    // Who would see rows move keeps it from being done, and is named.
+    conn.batch_execute("CREATE PUBLICATION everyone FOR TABLE orders").await.unwrap();
+    let plan = dbctl(&at, &["maintain", "plan"]).await;
+    assert!(plan.out.contains("left alone") && plan.out.contains("the publication everyone"), "{}", plan.out);
+    conn.batch_execute("DROP PUBLICATION everyone").await.unwrap();
+    let done = dbctl(&at, &["maintain", "apply"]).await;
+    assert!(done.code == Some(0) && done.out.contains("done: compact"), "{}{}", done.out, done.err);
+    assert_eq!(dbctl(&at, &["maintain", "plan"]).await.code, Some(0));
+    let jobs = dbctl(&at, &["agent", "--plan"]).await;
+    assert!(jobs.out.contains("upkeep") && jobs.out.contains("0 2 * * *"), "{}{}", jobs.out, jobs.err);
+}

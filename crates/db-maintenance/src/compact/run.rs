@@ -37,6 +37,9 @@ const MOST_PAGES: i64 = 1_024;
 /// A pass behind which the table is larger than this share of what it was has not shrunk it.
 const SHRUNK: f64 = 0.99;
 
+/// Where its front is full, a table of at most this many times its live size is done.
+const FULL: f64 = 1.15;
+
 /// Where the table's front is full, its end is cut off as far as it can be in so many attempts.
 const ATTEMPTS_WHEN_FULL: u32 = 3;
 
@@ -198,8 +201,11 @@ impl Run<'_> {
         let (mut rows_moved, mut stopped, mut pass) = (0, None, 0);
         while target.is_worth_it() {
             if pass == self.compact.config.passes {
-                stopped =
-                    Some("rows of its end were locked, or came meanwhile: another run goes on".to_owned());
+                stopped = Some(
+                    "rows of its end were locked or came meanwhile, or somebody has had a snapshot or the \
+                     table's lock all the time: another run goes on"
+                        .to_owned(),
+                );
                 break;
             }
             pass += 1;
@@ -211,14 +217,10 @@ impl Run<'_> {
                 stopped = Some("it was told to stop, or its time was over: another run goes on".to_owned());
                 break;
             }
-            if target.plan.bytes as f64 > size as f64 * SHRUNK {
-                // Where its front is full, it is as small as its rows let it be.
-                stopped = (ended != Ended::Full).then(|| {
-                    "its end could not be cut off: rows there were locked, or somebody has had a snapshot or \
-                        the \
-                     table's lock all the time"
-                        .to_owned()
-                });
+            // Where its front is full, it is as small as its rows let it be. Else rows that were updated
+            // meanwhile went to the end that was emptied: another pass takes them.
+            let is_small = target.plan.bytes as f64 <= target.plan.live_bytes as f64 * FULL;
+            if ended == Ended::Full && is_small && target.plan.bytes as f64 > size as f64 * SHRUNK {
                 break;
             }
         }

@@ -160,13 +160,13 @@ async fn what_speaks_against_a_conversion_is_said_at_once_and_nothing_is_done() 
 async fn a_unique_constraint_with_the_keys_column_is_one_of_the_whole_table() {
     let (_database, mut client) = with(&format!(
         "{ORDERS}; ALTER TABLE orders ADD CONSTRAINT once UNIQUE (customer, at); ALTER TABLE orders DROP \
-         CONSTRAINT orders_pkey; ALTER TABLE orders ADD CONSTRAINT both PRIMARY KEY (id, at)"
+         CONSTRAINT orders_pkey; ALTER TABLE orders ADD CONSTRAINT pair PRIMARY KEY (id, at)"
     ))
     .await;
     conversion().apply(&mut client).await.unwrap();
     let insert = "INSERT INTO public.orders (customer, at) SELECT customer, at FROM public.orders LIMIT 5";
     client.batch_execute(&format!("{insert} ON CONFLICT ON CONSTRAINT once DO NOTHING")).await.unwrap();
-    client.batch_execute(&format!("{insert} ON CONFLICT ON CONSTRAINT both DO NOTHING")).await.unwrap_err();
+    client.batch_execute(&format!("{insert} ON CONFLICT ON CONSTRAINT pair DO NOTHING")).await.unwrap_err();
     let left = "SELECT relname::text FROM pg_class WHERE relname LIKE '%dbm%'";
     assert_eq!(texts(&client, left).await, Vec::<String>::new());
     let all = "SELECT count(*)::text FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype IN \

@@ -61,7 +61,7 @@ async fn what_is_planted_is_named_and_mended_and_nothing_else() {
         .unwrap();
     let planted = names(&routine, &mut client).await;
     let expected =
-        ["reindex public.calm_pkey", "vacuum public.orders", "refresh public.totals", "refresh public.big"];
+        ["vacuum public.orders", "reindex public.calm_pkey", "refresh public.totals", "refresh public.big"];
     assert_eq!(planted, expected);
     let report = routine.apply(&mut client, None).await.unwrap();
     client.batch_execute("RESET search_path").await.unwrap();

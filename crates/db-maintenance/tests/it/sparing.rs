@@ -52,7 +52,7 @@ async fn a_reader_on_a_standby_reads_on_while_upkeep_works() {
     let read = "SELECT count(*) FROM orders WHERE note = md5('3'); SELECT count(*) FROM late";
     reader.batch_execute(&format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {read}")).await.unwrap();
     // Feedback is sent with the next status.
-    let held = "SELECT (backend_xmin IS NOT NULL)::text FROM pg_stat_replication";
+    let held = "SELECT (xmin IS NOT NULL)::text FROM pg_replication_slots";
     until("the standby has sent its oldest snapshot", async || texts(&client, held).await == ["true"]).await;
     let report = apply(&bloated(), &mut client).await;
     assert!(report.done.iter().any(|done| done.starts_with("vacuum public.late")), "{report:?}");
@@ -130,7 +130,7 @@ async fn a_disk_without_room_ends_a_task_and_harms_nothing() {
     let sql = "CREATE TABLE orders (id int, note text) WITH (autovacuum_enabled = off) TABLESPACE small; \
         INSERT INTO orders SELECT n, md5(n::text) FROM generate_series(1, 60000) n; \
         CREATE INDEX orders_note ON orders (note) TABLESPACE small; \
-        CREATE TABLE filler TABLESPACE small AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 15000) n";
+        CREATE TABLE filler TABLESPACE small AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 22500) n";
     client.batch_execute(sql).await.unwrap();
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
     let routine = Routine { bloated_tables: Vec::new(), ..bloated() };
