@@ -117,8 +117,13 @@ async fn one(
             ..routine.compact.clone()
         };
         let compact = Compact::new(task.name.clone(), config);
-        let compacted = compact.run(session.client(), probes, pending(), |_| ()).await?;
-        return Ok(compacted.stopped.map_or(Ended::Done, Ended::Left));
+        return match compact.run(session.client(), probes, pending(), |_| ()).await {
+            Ok(compacted) => Ok(compacted.stopped.map_or(Ended::Done, Ended::Left)),
+            // It was not so when the plan was made.
+            Err(MaintenanceError::Refused { why, .. }) => Ok(Ended::Held(why)),
+            Err(error @ MaintenanceError::Busy { .. }) => Ok(Ended::Left(error.to_string())),
+            Err(error) => Err(error),
+        };
     };
     let mut attempt = 1;
     loop {
