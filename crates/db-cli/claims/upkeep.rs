@@ -42,17 +42,21 @@ const MADE: &str = "CREATE FUNCTION words(id int, version int) RETURNS text[] LA
     INSERT INTO halves SELECT n, md5(n::text) FROM generate_series(1, 20000) n; \
     CREATE TABLE stale (id int PRIMARY KEY, n int); INSERT INTO stale SELECT n, 1 FROM generate_series(1, \
       10000) n; \
-    CREATE TABLE dead (id int PRIMARY KEY, n int DEFAULT 0); INSERT INTO dead SELECT generate_series(1, 20000); \
+    CREATE TABLE dead (id int PRIMARY KEY, n int DEFAULT 0); INSERT INTO dead SELECT generate_series(1, \
+      20000); \
     CREATE TABLE sales (id int PRIMARY KEY, customer int); INSERT INTO sales SELECT n, n % 100 FROM \
       generate_series(1, 20000) n; \
     CREATE MATERIALIZED VIEW totals AS SELECT customer, count(*) AS n FROM sales GROUP BY 1; \
     CREATE UNIQUE INDEX ON totals (customer); \
-    CREATE MATERIALIZED VIEW great AS SELECT * FROM totals WHERE n > 100; CREATE UNIQUE INDEX ON great (customer); \
+    CREATE MATERIALIZED VIEW great AS SELECT * FROM totals WHERE n > 100; CREATE UNIQUE INDEX ON great \
+      (customer); \
     CREATE TABLE parts (id int) PARTITION BY RANGE (id); \
     CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (10); CREATE INDEX waits ON ONLY parts (id); \
-    CREATE TABLE built (id int PRIMARY KEY, n int); INSERT INTO built SELECT n, n FROM generate_series(1, 1000) n; \
+    CREATE TABLE built (id int PRIMARY KEY, n int); INSERT INTO built SELECT n, n FROM generate_series(1, \
+      1000) n; \
     DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = \
-      'public'::regnamespace LOOP EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', t); END LOOP; END $$";
+      'public'::regnamespace LOOP EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = off)', t); END \
+      LOOP; END $$";
 
 /// What is wrong afterwards; each is what its name says.
 const PLANTED: [&str; 9] = [
@@ -251,7 +255,8 @@ async fn unmended(client: &Client, before: &[i64; 3]) -> Vec<String> {
             "INVALID indexes",
         ),
         (
-            "SELECT count(*) FROM (SELECT customer, count(*) FROM sales GROUP BY 1 EXCEPT SELECT * FROM totals) d",
+            "SELECT count(*) FROM (SELECT customer, count(*) FROM sales GROUP BY 1 EXCEPT SELECT * FROM \
+            totals) d",
             "totals that are stale",
         ),
         (

@@ -127,7 +127,8 @@ pub(crate) enum CliError {
     #[error("no channel is set: set NOTIFICATION_EMAIL or NOTIFICATION_WEBHOOK")]
     NoChannel,
     #[error(
-        "there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\", PARTITION_POLICY, or MAINTENANCE_SCHEDULE"
+        "there is nothing to schedule: set BACKUP_SCHEDULE, as in \"30 2 * * *\", \
+         PARTITION_POLICY, or MAINTENANCE_SCHEDULE"
     )]
     NoJobs,
     /// What could not be looked at, and why.

@@ -26,12 +26,12 @@ pub(crate) enum Maintain {
     Apply(Apply),
     /// Make a bloated table small beside the application: rows of its end move to free room at its front.
     ///
-    /// On PostgreSQL 19 and later the server does it, by REPACK (CONCURRENTLY), which needs room for a second
-    /// copy and a primary key, and is refused while a session has an old snapshot: that would see the table
-    /// empty. With --move-rows, and on older servers, updates that change nothing: it is refused where somebody would see them: triggers,
-    /// rules, publications. Ctrl-C ends it behind the transaction under way, with status 130; another run
-    /// goes on, as after kill -9. Exit status 3 where the table did not become small. Indexes grow
-    /// meanwhile: REINDEX CONCURRENTLY them.
+    /// On PostgreSQL 19 and later the server does it, by REPACK (CONCURRENTLY). That needs room for a second
+    /// copy and a primary key, and is refused while a session has an old snapshot, which would see the table
+    /// empty. With --move-rows, and on older servers, rows move by updates that change nothing: that is
+    /// refused where somebody would see them, such as triggers, rules and publications. Ctrl-C ends it behind
+    /// the transaction under way, with status 130; another run goes on, as after kill -9. Exit status 3 where
+    /// the table did not become small. Indexes grow where rows move: REINDEX CONCURRENTLY them.
     ///
     /// Example: dbctl maintain compact public.orders --plan
     Compact(Compact),

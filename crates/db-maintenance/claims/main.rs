@@ -41,7 +41,8 @@ const CLAIMS: &[Claim] = &[
     },
     Claim {
         id: "maintenance-4",
-        sentence: "A table bloated three times over (200,000 live rows; nightly a million) is compacted under \
+        sentence: "A table bloated three times over (200,000 live rows; nightly a million) is compacted \
+        under \
             four clients \
                    on PostgreSQL 15 and 18, and 19 where PATH names it, and killed with SIGKILL four times \
                    meanwhile.",

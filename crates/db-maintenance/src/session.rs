@@ -115,7 +115,8 @@ impl<'c> Session<'c> {
             .query_one(
                 "SELECT pg_catalog.current_setting('server_version_num')::int, session_user::text, \
                  r.rolsuper, (SELECT s.setting::int FROM pg_catalog.pg_settings s WHERE s.name = \
-                 'deadlock_timeout') FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) session_user",
+                 'deadlock_timeout') FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) \
+                 session_user",
                 &[],
             )
             .await?;

@@ -42,14 +42,16 @@ const ARCHIVE: Text = Text {
 const STORE: Text = Text {
     name: "PARTITION_ARCHIVE_COMMAND",
     aliases: &[],
-    meaning: "In place of `PARTITION_ARCHIVE_DIR`: a command of the shell that keeps what it reads on standard \
+    meaning: "In place of `PARTITION_ARCHIVE_DIR`: a command of the shell that keeps what it reads on \
+      standard \
         input under the name `$ARCHIVE_NAME`, as in `aws s3 cp - \"s3://archive/$ARCHIVE_NAME\"`.",
     default: "none",
 };
 const READ: Text = Text {
     name: "PARTITION_ARCHIVE_READ_COMMAND",
     aliases: &[],
-    meaning: "The command that writes to standard output what is kept under `$ARCHIVE_NAME`: rows are read back \
+    meaning: "The command that writes to standard output what is kept under `$ARCHIVE_NAME`: rows are read \
+      back \
         before their table is dropped.",
     default: "none; needed with `PARTITION_ARCHIVE_COMMAND`",
 };

@@ -16,18 +16,23 @@ const MARK: &str = "zq";
 
 /// Puts a value that is told apart from all others into every masked column of texts that has room for it and
 /// no rule against it, and copies of one of them, within sentences, into columns that are kept.
-const PLANT: &str = "DO $$ DECLARE t record; c record; masked text; planted int8 := 0; copies int8 := 0; BEGIN \
+const PLANT: &str = "DO $$ DECLARE t record; c record; masked text; planted int8 := 0; copies int8 := 0; \
+  BEGIN \
     SET session_replication_role = replica; \
     FOR t IN SELECT DISTINCT m.table_name::regclass AS name FROM masked m LOOP \
       masked := NULL; \
-      FOR c IN SELECT m.column_name FROM masked m WHERE m.table_name::regclass = t.name AND m.mask <> 'keep' LOOP \
-        BEGIN EXECUTE format('UPDATE %s SET %I = ''zq'' || left(md5(random()::text), 10)', t.name, c.column_name); \
+      FOR c IN SELECT m.column_name FROM masked m WHERE m.table_name::regclass = t.name AND m.mask <> \
+      'keep' LOOP \
+        BEGIN EXECUTE format('UPDATE %s SET %I = ''zq'' || left(md5(random()::text), 10)', t.name, \
+        c.column_name); \
           masked := c.column_name; planted := planted + 1; \
         EXCEPTION WHEN OTHERS THEN NULL; END; \
       END LOOP; \
-      FOR c IN SELECT m.column_name FROM masked m WHERE m.table_name::regclass = t.name AND m.mask = 'keep' LOOP \
+      FOR c IN SELECT m.column_name FROM masked m WHERE m.table_name::regclass = t.name AND m.mask = \
+      'keep' LOOP \
         EXIT WHEN masked IS NULL; \
-        BEGIN EXECUTE format('UPDATE %s SET %I = ''by '' || %I || '' today''', t.name, c.column_name, masked); \
+        BEGIN EXECUTE format('UPDATE %s SET %I = ''by '' || %I || '' today''', t.name, c.column_name, \
+        masked); \
           copies := copies + 1; \
         EXCEPTION WHEN OTHERS THEN NULL; END; \
       END LOOP; END LOOP; \
@@ -42,8 +47,10 @@ const ROOT: &str = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_constra
 const COLUMN: &str = "INSERT INTO masked SELECT c.oid::regclass::text, a.attname, $3::text FROM pg_class c \
     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
     WHERE $1::text IN (c.relname, n.nspname || '.' || c.relname) AND a.attname = $2::text \
-    AND c.relkind IN ('r', 'p') AND a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND a.attgenerated = '' \
-    AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY (i.indkey)) \
+    AND c.relkind IN ('r', 'p') AND a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND a.attgenerated \
+      = '' \
+    AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY \
+      (i.indkey)) \
     AND NOT EXISTS (SELECT FROM pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid) \
     AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 

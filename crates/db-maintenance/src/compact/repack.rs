@@ -1,4 +1,4 @@
-//! REPACK (CONCURRENTLY), which PostgreSQL has since 19: the server makes a new copy beside the load, and swaps.
+//! REPACK (CONCURRENTLY), since PostgreSQL 19: the server makes a new copy beside the load, and swaps.
 //!
 //! It is no work of ours but for what it does not say before it begins: who would see the table empty, and
 //! what makes it fail at its end. The swap waits for its lock only briefly; where it does not get it, all of

@@ -100,8 +100,8 @@ impl Archive for DirectoryArchive {
 
 /// An archive behind two commands of the shell, such as those of an object store's own client.
 ///
-/// Both find the object's name in `$ARCHIVE_NAME`: letters, digits, `-`, `_`, `.`, `%` and `/`. What they say on
-/// standard error goes to this process's.
+/// Both find the object's name in `$ARCHIVE_NAME`: letters, digits, `-`, `_`, `.`, `%` and `/`. What they say
+/// on standard error goes to this process's.
 ///
 /// ```
 /// use db_maintenance::partitions::CommandArchive;

@@ -1,4 +1,4 @@
-//! The bloat of indexes of which statistics say nothing: by what a row took when the index was as it should be.
+//! The bloat of indexes of which statistics say nothing: by what a row took in better times.
 //!
 //! After Dataegret's pg_index_watch: the least that a row has ever taken is the baseline. It is noted in the
 //! index's comment, by `apply` only, and anew whenever the index was built anew.

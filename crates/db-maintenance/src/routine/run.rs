@@ -159,7 +159,8 @@ async fn one(
 /// Drops what a REINDEX left that gave way. What cannot be dropped now is named by the next plan.
 async fn leave_nothing(session: &mut Session<'_>, task: &Task) -> Result<()> {
     let (TaskKind::Reindex, Some(table)) = (task.kind, task.table) else { return Ok(()) };
-    let sql = "SELECT n.nspname::text, x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid \
+    let sql = "SELECT n.nspname::text, x.relname::text FROM pg_index i JOIN pg_class x ON x.oid = \
+      i.indexrelid \
         JOIN pg_namespace n ON n.oid = x.relnamespace WHERE i.indrelid = $1 AND NOT i.indisvalid \
         AND x.relname ~ '_cc(new|old)[0-9]*$'";
     for row in session.client().query(sql, &[&table]).await? {
@@ -191,7 +192,8 @@ async fn remember(session: &mut Session<'_>, task: &Task, error: &MaintenanceErr
 /// The sizes of a table's indexes.
 async fn indexes(session: &mut Session<'_>, table: u32) -> Result<Vec<(u32, TableName, i64)>> {
     let sql = "SELECT x.oid, n.nspname::text, x.relname::text, pg_relation_size(x.oid)::int8 \
-        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = x.relnamespace \
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_namespace n ON n.oid = \
+        x.relnamespace \
         WHERE i.indrelid = $1 AND i.indisvalid ORDER BY x.oid";
     let rows = session.client().query(sql, &[&table]).await?;
     rows.iter()

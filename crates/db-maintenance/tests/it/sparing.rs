@@ -130,7 +130,8 @@ async fn a_disk_without_room_ends_a_task_and_harms_nothing() {
     let sql = "CREATE TABLE orders (id int, note text) WITH (autovacuum_enabled = off) TABLESPACE small; \
         INSERT INTO orders SELECT n, md5(n::text) FROM generate_series(1, 60000) n; \
         CREATE INDEX orders_note ON orders (note) TABLESPACE small; \
-        CREATE TABLE filler TABLESPACE small AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 22500) n";
+        CREATE TABLE filler TABLESPACE small AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, \
+        22500) n";
     client.batch_execute(sql).await.unwrap();
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
     let routine = Routine { bloated_tables: Vec::new(), ..bloated() };
