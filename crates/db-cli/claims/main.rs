@@ -60,7 +60,7 @@ const CLAIMS: &[Claim] = &[
         sentence: "On a database with a bloated table, a bloated B-tree, a bloated GIN index, stale statistics, dead rows, an INVALID \
                    index, what an interrupted REINDEX left, and stale materialized views, dbctl maintain plan names each \
                    and nothing else (beside healthy ones, an index under construction and one that waits for its leaves), \
-                   and apply mends them under four clients.",
+                   and apply mends them in at most three runs under four clients.",
         target: "0 named wrongly or not mended; no statement longer than 100 ms, best of three runs",
         fails_without: "crates/db-maintenance/src/routine/look.rs: () if built.contains(&table) =>",
         measure: upkeep::measure,

@@ -16,6 +16,8 @@ use crate::{Figure, Size};
 const MOST: Duration = Duration::from_millis(100);
 const RUNS: usize = 3;
 const CLIENTS: u64 = 4;
+/// So many runs at most are there behind the first one for what that leaves.
+const MOST_RUNS: u32 = 2;
 /// Nobody builds an index for so long, or waits for it.
 const AT_MOST: Duration = Duration::from_secs(60);
 
@@ -92,6 +94,7 @@ pub(crate) fn measure(_: Size) -> Figure {
             "worst_statement_ms": one.worst.as_secs_f64() * 1e3,
             "statements": one.statements,
             "apply_seconds": one.took.as_secs_f64(),
+            "runs": one.runs + 1,
         })
     });
     Figure {
@@ -109,6 +112,8 @@ struct One {
     worst: Duration,
     statements: u64,
     took: Duration,
+    /// Runs behind the first one.
+    runs: u32,
 }
 
 async fn connect(url: &str) -> Client {
@@ -169,7 +174,12 @@ async fn one() -> One {
 
     let load = Load::start(url);
     let began = Instant::now();
-    let report = apply(url).await;
+    // What one run leaves, because rows came where it had made room, another one takes, as every night.
+    let mut report = apply(url).await;
+    while one.runs < MOST_RUNS && report["left"].as_array().is_some_and(|left| !left.is_empty()) {
+        report = apply(url).await;
+        one.runs += 1;
+    }
     one.took = began.elapsed();
     (one.worst, one.statements) = load.end().await;
     for word in ["failed", "left"] {

@@ -15,8 +15,9 @@ use crate::session::{Patience, Session, is_conflict, millis};
 /// Probes before the first row moves.
 const BASELINE_PROBES: u32 = 64;
 
-/// A row goes to its own page as long as that has room: so often it is asked to leave it.
-const ROUNDS: u32 = 60;
+/// A row goes to its own page as long as that has room: so often it is asked to leave it at least, and at
+/// most, where a page has room for many rows.
+const ROUNDS: (i64, i64) = (60, 150);
 
 /// A VACUUM waits so long for its lock: less than `deadlock_timeout`, after which it would cancel an
 /// autovacuum.
@@ -409,7 +410,8 @@ async fn rounds(
     let Target { name, column, .. } = target;
     let mut moved = Moved { rows: 0, full: false };
     let mut stay = None::<Vec<String>>;
-    for _ in 0..ROUNDS {
+    let row_bytes = (target.plan.live_bytes / target.plan.rows.max(1)).max(1);
+    for _ in 0..(target.page_bytes / row_bytes + 10).clamp(ROUNDS.0, ROUNDS.1) {
         let which = match &stay {
             None => format!(
                 "WITH locked AS MATERIALIZED (SELECT ctid AS place FROM ONLY {name} WHERE ctid >= \
