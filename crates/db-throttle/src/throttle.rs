@@ -15,6 +15,9 @@ const INCREASE: f64 = 0.02;
 /// What no probe is called slow for: a busy machine's scheduler takes as long.
 const NOISE: Duration = Duration::from_micros(150);
 
+/// Beside others a batch takes so many times less: a processor that runs one is theirs again when it ends.
+const BESIDE: u32 = 10;
+
 /// If probes are slow for so long at the least share, the work is not what slows them.
 const NOT_OURS: Duration = Duration::from_secs(10);
 
@@ -27,7 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How fast the work may go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThrottleConfig {
-    /// How long a batch should take. The application waits so long for a row of the batch.
+    /// How long a batch should take where nobody else works, and a tenth of it beside others, who wait so long for a
+    /// row of the batch and for a processor.
     pub batch: Duration,
     /// The fewest rows of a batch.
     pub min_rows: u32,
@@ -139,7 +143,8 @@ impl Throttle {
     /// Takes in that a batch of `rows` took so long and ended at `now`, and says how long to pause.
     pub fn batch(&mut self, rows: u32, took: Duration, now: Instant) -> Pause {
         if rows > 0 && rows >= self.rows / 2 {
-            let factor = (self.config.batch.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
+            let wanted = if self.is_alone { self.config.batch } else { self.config.batch / BESIDE };
+            let factor = (wanted.as_secs_f64() / took.as_secs_f64().max(1e-6)).clamp(0.5, 2.0);
             let wanted = (f64::from(rows) * factor) as u32;
             self.rows = wanted.clamp(self.config.min_rows.max(1), self.config.max_rows.max(1));
         }
@@ -206,12 +211,15 @@ mod tests {
     #[test]
     fn batches_grow_until_they_take_as_long_as_they_should() {
         let mut throttle = Throttle::new(ThrottleConfig::default());
-        for _ in 0..50 {
-            // 20 microseconds a row.
-            let rows = throttle.rows();
-            throttle.batch(rows, Duration::from_micros(20) * rows, Instant::now());
+        for (others, rows) in [(false, 4_000), (true, 400), (false, 4_000)] {
+            throttle.others(others);
+            for _ in 0..50 {
+                // 5 microseconds a row.
+                let rows = throttle.rows();
+                throttle.batch(rows, Duration::from_micros(5) * rows, Instant::now());
+            }
+            assert!(throttle.rows().abs_diff(rows) < rows / 20, "{}", throttle.rows());
         }
-        assert!((950..=1_050).contains(&throttle.rows()), "{}", throttle.rows());
     }
 
     #[test]
