@@ -128,7 +128,8 @@ impl fmt::Display for ConnectError {
             ConnectFailure::TooManyConnections => {
                 write!(
                     f,
-                    "{reason}; lower DB_POOL_MAX in some processes or raise max_connections on the server"
+                    "{reason}; lower DB_POOL_MAX in some processes, or raise max_connections on the server, or the \
+                     CONNECTION LIMIT of the role or the database"
                 )
             }
             ConnectFailure::NotReady => write!(f, "{reason}; the server is starting, stopping or recovering"),

@@ -140,6 +140,11 @@ pub trait Observe: Send + Sync {
         None
     }
 
+    /// The server said something beside its answer: a NOTICE, a WARNING. The message may hold values of rows.
+    fn on_notice(&self, endpoint: &Endpoint, severity: &str, message: &str) {
+        let _ = (endpoint, severity, message);
+    }
+
     /// A connection came, went or changed.
     fn on_link(&self, event: &LinkEvent<'_>) {
         let _ = event;

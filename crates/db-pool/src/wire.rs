@@ -14,6 +14,7 @@ mod labelled;
 mod labels;
 mod leftover;
 mod link;
+mod notice;
 mod parameters;
 mod request;
 mod server_error;
@@ -37,6 +38,7 @@ pub(crate) use calls::Known;
 pub(crate) use fingerprint::fingerprint;
 pub(crate) use leftover::Leftover;
 pub(crate) use link::{HandOver, Link};
+use notice::Notice;
 use request::Finished;
 pub(crate) use request::Foreign;
 pub(crate) use server_error::Stale;
@@ -147,7 +149,12 @@ impl Wire {
         session.heard(now);
         // Seldom more than one: the others alone need room that is allocated.
         let (mut finished, mut more) = (None, Vec::new());
+        let mut notices: Vec<Notice> = Vec::new();
+        let wanted = !self.observers.is_empty() && session.is_ready();
         frames.feed(bytes, session::wanted_of_server, |frame| {
+            if frame.tag == b'N' && wanted {
+                notices.extend(Notice::read(frame.body));
+            }
             let Some(request) = session.server_said(frame) else { return };
             match &finished {
                 None => finished = Some(request),
@@ -161,6 +168,9 @@ impl Wire {
             (finished, more) = (None, Vec::new());
         }
         drop(session);
+        for Notice { severity, message } in &notices {
+            self.observers.tell(|observer| observer.on_notice(&self.endpoint, severity, message));
+        }
         finished.iter().chain(&more).for_each(|request| self.report(request, now));
         if let Some(role) = role {
             self.observers.tell(|observer| {
