@@ -11,6 +11,8 @@ pub use diff::{SchemaDiff, difference};
 pub struct Schema {
     /// The tables, in the order in which they were found.
     pub tables: Vec<Table>,
+    /// Types of the database's own: in `schema.rs` those that it names, in a database all that it knows.
+    pub own_types: Vec<String>,
 }
 
 /// A table.
@@ -25,8 +27,12 @@ pub struct Table {
     pub primary_key: Vec<String>,
     /// Its columns, in order.
     pub columns: Vec<Column>,
+    /// The name of that constraint; `schema.rs` does not know it.
+    pub primary_key_name: Option<String>,
     /// Which column refers to which other table.
     pub references: Vec<Reference>,
+    /// Whether it is a view or a materialized view; `schema.rs` does not know it.
+    pub is_view: bool,
 }
 
 /// A column.
@@ -53,6 +59,8 @@ pub struct Reference {
     pub column: String,
     /// The other table's name.
     pub table: String,
+    /// The name of the constraint; `schema.rs` does not know it.
+    pub constraint: Option<String>,
 }
 
 impl Schema {

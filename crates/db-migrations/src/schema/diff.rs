@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Column, Schema, Table};
+use super::{Column, Reference, Schema, Table};
 
 /// The two files of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,34 +26,100 @@ impl SchemaDiff {
 /// `schema.rs` knows tables, columns, types, nullability, keys and joins; defaults, checks, indexes and triggers it does
 /// not, so read what was written before you run it. A renamed column is one dropped and one added.
 pub fn difference(live: &Schema, wanted: &Schema) -> SchemaDiff {
-    let (mut up, mut down) = (Vec::new(), Vec::new());
+    // What comes back last: keys, when all tables and columns are there again.
+    let (mut up, mut down, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    for name in wanted.own_types.iter().filter(|name| !live.own_types.contains(name)) {
+        let name = quoted(name);
+        up.push(format!("-- schema.rs does not know its values.\nCREATE TYPE {name} AS ENUM ();"));
+        down.push(format!("DROP TYPE {name};"));
+    }
+    let mut new = Vec::new();
     for table in &wanted.tables {
         match live.table(table.schema.as_deref(), &table.name) {
             None => {
                 up.push(create(table));
-                down.push(format!("DROP TABLE {};", full_name(table)));
+                new.push(full_name(table));
             }
+            Some(view) if view.is_view => up.extend(another_view(view, table)),
             Some(old) => change(old, table, &mut up, &mut down),
         }
     }
-    let is_new = |table: &&Table| live.table(table.schema.as_deref(), &table.name).is_none();
-    for table in wanted.tables.iter().filter(is_new) {
-        // The tables themselves are dropped on the way back, and their keys with them.
-        up.extend(foreign_keys(table, wanted));
+    if !new.is_empty() {
+        // In one statement, whichever refers to which.
+        down.push(format!("DROP TABLE {};", new.join(", ")));
     }
-    for table in
-        live.tables.iter().filter(|table| wanted.table(table.schema.as_deref(), &table.name).is_none())
-    {
-        up.push(format!("-- Every row goes with it.\nDROP TABLE {};", full_name(table)));
-        down.push(create(table));
+    for table in &wanted.tables {
+        let old = live.table(table.schema.as_deref(), &table.name);
+        if old.is_none_or(|old| !old.is_view) {
+            joins(old, table, [live, wanted], &mut up, &mut down, &mut last);
+        }
+    }
+    let is_gone =
+        |table: &&Table| !table.is_view && wanted.table(table.schema.as_deref(), &table.name).is_none();
+    let gone: Vec<&Table> = live.tables.iter().filter(is_gone).collect();
+    if !gone.is_empty() {
+        let names: Vec<String> = gone.iter().map(|table| full_name(table)).collect();
+        up.push(format!("-- Every row goes with it.\nDROP TABLE {};", names.join(", ")));
+        let keys = gone.iter().flat_map(|table| table.references.iter().map(move |one| (*table, one)));
+        last.extend(keys.filter_map(|(table, one)| foreign_key(table, one, live)));
+        down.extend(gone.iter().rev().map(|table| create(table)));
     }
     down.reverse();
+    down.extend(last);
     let text = |parts: Vec<String>| parts.into_iter().map(|part| part + "\n").collect();
     SchemaDiff { up: text(up), down: text(down) }
 }
 
+/// What is said where `schema.rs` has a view otherwise than it is.
+fn another_view(view: &Table, wanted: &Table) -> Option<String> {
+    let names = |table: &Table| table.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    (names(view) != names(wanted)).then(|| {
+        format!(
+            "-- {} is a view with other columns: write CREATE OR REPLACE VIEW by hand.",
+            full_name(wanted)
+        )
+    })
+}
+
+/// Foreign keys that came and went with `joinable!`.
+fn joins(
+    old: Option<&Table>,
+    new: &Table,
+    [live, wanted]: [&Schema; 2],
+    up: &mut Vec<String>,
+    down: &mut Vec<String>,
+    last: &mut Vec<String>,
+) {
+    let same =
+        |one: &Reference, other: &Reference| (&one.column, &one.table) == (&other.column, &other.table);
+    let before = old.map(|old| old.references.as_slice()).unwrap_or_default();
+    let name = full_name(new);
+    for one in new.references.iter().filter(|one| !before.iter().any(|other| same(one, other))) {
+        up.extend(foreign_key(new, one, wanted));
+        if old.is_some() {
+            let constraint = constraint_name(new, one);
+            down.push(format!("ALTER TABLE {name} DROP CONSTRAINT {};", quoted(&constraint)));
+        }
+    }
+    let kept = |column: &str| new.column(column).is_some();
+    let lost = before.iter().filter(|one| !new.references.iter().any(|other| same(one, other)));
+    for one in lost {
+        // With its column or the other table it goes by itself.
+        if kept(&one.column)
+            && let Some(constraint) = &one.constraint
+        {
+            up.push(format!("ALTER TABLE {name} DROP CONSTRAINT {};", quoted(constraint)));
+        }
+        last.extend(foreign_key(new, one, live));
+    }
+}
+
 fn change(old: &Table, new: &Table, up: &mut Vec<String>, down: &mut Vec<String>) {
     let name = full_name(new);
+    // A column of the key cannot become nullable: the key goes first, and comes back last.
+    let ([dropped, added], [dropped_again, added_again]) = (primary_key(old, new), primary_key(new, old));
+    up.extend(dropped);
+    down.extend(added_again);
     for column in &new.columns {
         let Some(before) = old.column(&column.name) else {
             up.push(add(&name, column));
@@ -82,6 +148,23 @@ fn change(old: &Table, new: &Table, up: &mut Vec<String>, down: &mut Vec<String>
         ));
         down.push(add(&name, column));
     }
+    up.extend(added);
+    down.extend(dropped_again);
+}
+
+/// What drops the one key and adds the other, where they differ.
+fn primary_key(old: &Table, new: &Table) -> [Option<String>; 2] {
+    if old.primary_key == new.primary_key {
+        return [None, None];
+    }
+    let name = full_name(new);
+    let constraint = old.primary_key_name.clone().unwrap_or_else(|| format!("{}_pkey", old.name));
+    let dropped = (!old.primary_key.is_empty())
+        .then(|| format!("ALTER TABLE {name} DROP CONSTRAINT {};", quoted(&constraint)));
+    let key: Vec<_> = new.primary_key.iter().map(|column| quoted(column)).collect();
+    let added =
+        (!key.is_empty()).then(|| format!("ALTER TABLE {name} ADD PRIMARY KEY ({});", key.join(", ")));
+    [dropped, added]
 }
 
 fn add(table: &str, column: &Column) -> String {
@@ -105,19 +188,20 @@ fn create(table: &Table) -> String {
     sql
 }
 
-fn foreign_keys(table: &Table, all: &Schema) -> Vec<String> {
-    let to = |name: &str| all.tables.iter().find(|other| other.name == name);
-    let references = table.references.iter().filter_map(|one| Some((&one.column, to(&one.table)?)));
-    references
-        .map(|(column, other)| {
-            format!(
-                "ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {};",
-                full_name(table),
-                quoted(column),
-                full_name(other)
-            )
-        })
-        .collect()
+fn foreign_key(table: &Table, one: &Reference, all: &Schema) -> Option<String> {
+    let other = all.tables.iter().find(|other| other.name == one.table)?;
+    Some(format!(
+        "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {};",
+        full_name(table),
+        quoted(&constraint_name(table, one)),
+        quoted(&one.column),
+        full_name(other)
+    ))
+}
+
+/// The name that it has, or that the server would choose.
+fn constraint_name(table: &Table, one: &Reference) -> String {
+    one.constraint.clone().unwrap_or_else(|| format!("{}_{}_fkey", table.name, one.column))
 }
 
 fn definition(column: &Column) -> String {

@@ -13,9 +13,14 @@ impl Schema {
     pub fn parse(text: &str) -> Result<Schema, MigrationError> {
         let mut tokens = Tokens::of(text);
         let (mut schema, mut joins, mut own_types) = (Schema::default(), Vec::new(), BTreeMap::new());
+        let mut idents = BTreeMap::new();
         while let Some(token) = tokens.next() {
             match token.as_str() {
-                "table" if tokens.take("!") => schema.tables.push(tokens.table()?),
+                "table" if tokens.take("!") => {
+                    let (ident, table, columns) = tokens.table()?;
+                    idents.insert(ident, (table.name.clone(), columns));
+                    schema.tables.push(table);
+                }
                 "joinable" if tokens.take("!") => joins.push(tokens.join()?),
                 "postgres_type" => {
                     let (name, identifier) = tokens.own_type()?;
@@ -24,13 +29,19 @@ impl Schema {
                 _ => {}
             }
         }
+        schema.own_types = own_types.values().cloned().collect();
         // Types may be named after the tables that use them.
         for column in schema.tables.iter_mut().flat_map(|table| &mut table.columns) {
             column.sql_type = sql_type(&column.sql_type, &own_types);
         }
+        // A join names tables and columns as Rust does.
+        let name_of = |word: &str| idents.get(word).map_or_else(|| word.to_owned(), |(name, _)| name.clone());
         for (child, parent, column) in joins {
-            if let Some(table) = schema.tables.iter_mut().find(|table| table.name == child) {
-                table.references.push(Reference { column, table: parent });
+            let name = name_of(&child);
+            let known = idents.get(&child).and_then(|(_, columns)| columns.get(&column).cloned());
+            if let Some(table) = schema.tables.iter_mut().find(|table| table.name == name) {
+                let column = known.unwrap_or(column);
+                table.references.push(Reference { column, table: name_of(&parent), constraint: None });
             }
         }
         Ok(schema)
@@ -125,7 +136,8 @@ impl Tokens {
     }
 
     /// `{ use …; #[…] schema.name (key, …) { column -> Type, … } }`
-    fn table(&mut self) -> Result<Table, MigrationError> {
+    /// With its name and those of its columns in Rust.
+    fn table(&mut self) -> Result<(String, Table, BTreeMap<String, String>), MigrationError> {
         self.expect("{")?;
         while self.take("use") {
             while !self.take(";") {
@@ -139,6 +151,7 @@ impl Tokens {
             table.schema =
                 Some(std::mem::replace(&mut table.name, self.word()?)).filter(|name| name != "public");
         }
+        let ident = table.name.clone();
         table.name = sql_name.unwrap_or(table.name);
         let mut key = vec!["id".to_owned()];
         if self.take("(") {
@@ -163,7 +176,7 @@ impl Tokens {
             self.take(",");
         }
         table.primary_key = key.into_iter().map(|word| renamed.get(&word).cloned().unwrap_or(word)).collect();
-        Ok(table)
+        Ok((ident, table, renamed))
     }
 
     /// `#[sql_name = "…"]`, `#[max_length = …]` and others, in any number.
@@ -304,7 +317,7 @@ diesel::allow_tables_to_appear_in_same_query!(people, posts,);
         assert_eq!(schema.tables[0].columns[2].max_length, Some(40));
         assert_eq!(
             schema.tables[1].references,
-            [Reference { column: "author".into(), table: "people".into() }]
+            [Reference { column: "author".into(), table: "people".into(), constraint: None }]
         );
     }
 

@@ -40,7 +40,7 @@ async fn the_difference_leads_to_schema_rs_and_back() {
         author int8 NOT NULL,
         PRIMARY KEY (id, part)
     );
-    ALTER TABLE posts ADD FOREIGN KEY (author) REFERENCES people;
+    ALTER TABLE posts ADD CONSTRAINT posts_author_fkey FOREIGN KEY (author) REFERENCES people;
     -- Every row goes with it.
     DROP TABLE old;
     "#);
