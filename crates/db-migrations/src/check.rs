@@ -4,12 +4,15 @@
 //! the server did: the catalogs before and after, the locks held, the rows read. It knows no rules about SQL; the
 //! rules of the static layer (feature `lint`) are overruled by what was seen.
 
+mod accepted;
+mod alterations;
 mod difference;
 mod drift;
 mod error;
 mod findings;
 mod fingerprint;
 mod gates;
+mod lawful;
 #[cfg(feature = "lint")]
 mod lint;
 mod output;
@@ -17,21 +20,26 @@ mod past;
 mod play;
 mod rehearse;
 mod report;
+mod rules;
 mod run;
 mod server;
 mod snapshot;
+mod statement_text;
 mod trace;
 
+pub use accepted::Accepted;
+pub use alterations::{Alteration, AlterationKind};
 pub use difference::{Change, Difference};
-pub use drift::{Drift, drift};
+pub use drift::{Drift, DriftConfig, drift};
 pub use error::CheckError;
-pub use findings::{Finding, Severity};
+pub use findings::{FailOn, Finding, Severity};
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "lint")]
-pub use lint::lint;
+pub use lint::{LintConfig, lint};
 pub use output::{annotations, human, markdown, sarif};
 pub use past::Past;
 pub use report::{CheckReport, FileFinding, MigrationCheck, Outcome, RoundTrip, Summary};
-pub use run::{CheckConfig, check};
+pub use rules::{Rule, rules};
+pub use run::{CheckConfig, check, check_until};
 pub use server::Databases;
-pub use trace::{Lock, Mode, Scan, StatementTrace};
+pub use trace::{Lock, Mode, Scan, StatementTrace, Written};

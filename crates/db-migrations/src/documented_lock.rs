@@ -9,6 +9,8 @@ const ACCESS_EXCLUSIVE: &str = "ACCESS EXCLUSIVE";
 const SHARE_ROW_EXCLUSIVE: &str = "SHARE ROW EXCLUSIVE";
 const SHARE: &str = "SHARE";
 const SHARE_UPDATE_EXCLUSIVE: &str = "SHARE UPDATE EXCLUSIVE";
+/// On the table and on the one that becomes its partition.
+const ATTACH: &str = "SHARE UPDATE EXCLUSIVE; ACCESS EXCLUSIVE on the partition";
 const ROW_EXCLUSIVE: &str = "ROW EXCLUSIVE";
 
 /// The strongest lock that the statement takes, where its text tells.
@@ -84,7 +86,7 @@ fn alter(mut words: Words<'_>) -> Option<&'static str> {
     let several = words.commas();
     let weak = [
         ("validate", "constraint", SHARE_UPDATE_EXCLUSIVE),
-        ("attach", "partition", SHARE_UPDATE_EXCLUSIVE),
+        ("attach", "partition", ATTACH),
         ("set", "statistics", SHARE_UPDATE_EXCLUSIVE),
         ("detach", "concurrently", SHARE_UPDATE_EXCLUSIVE),
         ("foreign", "key", SHARE_ROW_EXCLUSIVE),
@@ -117,6 +119,7 @@ mod tests {
         check("CREATE TABLE t PARTITION OF p DEFAULT", Some(ACCESS_EXCLUSIVE));
         check("UPDATE t SET a = 1", Some(ROW_EXCLUSIVE));
         check("DROP TABLE t", Some(ACCESS_EXCLUSIVE));
+        check("ALTER TABLE t ATTACH PARTITION p FOR VALUES IN (1)", Some(ATTACH));
         check("DO $$ BEGIN END $$", None);
     }
 }

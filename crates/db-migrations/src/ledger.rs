@@ -116,6 +116,12 @@ impl Ledger {
         Ok((ledger, state))
     }
 
+    /// The schema of the tables.
+    #[cfg(feature = "check")]
+    pub(crate) fn schema(&self) -> &str {
+        &self.location.schema
+    }
+
     async fn read_ours(&self, conn: &mut AsyncPgConnection, state: &mut State) -> Result<(), MigrationError> {
         let rows: Vec<OurRow> =
             sql_query(format!("SELECT version, checksum FROM {}", self.ours)).get_results(conn).await?;

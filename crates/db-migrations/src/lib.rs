@@ -4,6 +4,7 @@
 pub mod backfill;
 #[cfg(feature = "check")]
 pub mod check;
+mod codes;
 mod diesel_source;
 mod direct;
 mod documented_lock;
@@ -21,6 +22,7 @@ pub mod online_change;
 mod plan;
 mod policy;
 mod repair;
+mod row_locks;
 mod run;
 pub mod schema;
 mod segments;

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use db_core::{Connect, Endpoint};
+use db_core::{Connect, Endpoint, SqlState};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
+use crate::codes::Codes;
 use crate::direct::{Second, backend};
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, State, UnderWay};
@@ -13,8 +14,8 @@ use crate::lock;
 use crate::plan::{Plan, Planned};
 use crate::policy::{self, Accept};
 use crate::repair::DROP_EVERYTHING;
-use crate::run::{Direction, Runner};
-use crate::session::{OWN, RESET, Session};
+use crate::run::{Direction, Runner, refuse};
+use crate::session::{OWN, RESET, Session, roll_back, standard_strings};
 use crate::source::{Migrations, Version};
 use crate::status::Status;
 use crate::waiting::{EVERY, QUIET, list, runners};
@@ -107,12 +108,13 @@ pub struct Migrator {
     pub(crate) migrations: Migrations,
     pub(crate) config: MigratorConfig,
     second: Option<Second>,
+    codes: Option<Codes>,
 }
 
 impl Migrator {
     /// A runner of these migrations.
     pub fn new(migrations: Migrations, config: MigratorConfig) -> Self {
-        Migrator { migrations, config, second: None }
+        Migrator { migrations, config, second: None, codes: None }
     }
 
     /// With a way to open a second connection like the one that is migrated on: only so can a transaction-pooling proxy
@@ -120,6 +122,20 @@ impl Migrator {
     #[must_use]
     pub fn opened_by(self, connect: impl Connect + 'static, endpoint: Endpoint) -> Self {
         Migrator { second: Some(Second::new(connect, endpoint)), ..self }
+    }
+
+    /// With the SQLSTATE of the last failure on the connection, as an observer of the connection hears it. Without it the
+    /// runner knows only codes that diesel tells, and those of messages in English.
+    ///
+    /// ```
+    /// use db_migrations::{Migrations, Migrator, MigratorConfig};
+    /// # fn of(migrations: Migrations) -> Migrator {
+    /// Migrator::new(migrations, MigratorConfig::default()).with_codes(|| None)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_codes(self, last: impl Fn() -> Option<SqlState> + Send + Sync + 'static) -> Self {
+        Migrator { codes: Some(Codes::new(last)), ..self }
     }
 
     /// What [`Migrator::apply`] would run now. Reads only.
@@ -132,7 +148,9 @@ impl Migrator {
     pub async fn plan(&self, conn: &mut AsyncPgConnection) -> Result<Plan, MigrationError> {
         let (_, state) = self.ledger(conn).await?;
         policy::check(&self.migrations, &state, self.config.accept)?;
-        Ok(Plan::of(&self.migrations, &state))
+        let plan = Plan::of(&self.migrations, &state);
+        self.refuse_any(&plan, &Until::All, standard_strings(conn).await?)?;
+        Ok(plan)
     }
 
     /// Which migrations are applied, and which are not as they should be. Reads only.
@@ -212,7 +230,8 @@ impl Migrator {
         result
     }
 
-    /// Undoes the newest applied migration and applies it again, and calls `on_step` after each.
+    /// Undoes the newest applied migration and applies it again, then the repeatable ones, of which it may have dropped
+    /// something; calls `on_step` after each.
     ///
     /// # Errors
     /// As [`Migrator::undo`].
@@ -242,6 +261,12 @@ impl Migrator {
             on_step(&step);
             steps.push(step);
         }
+        // What down.sql dropped may be theirs.
+        for migration in self.migrations.repeatable() {
+            let step = runner.run(migration, Direction::Up, None).await?;
+            on_step(&step);
+            steps.push(step);
+        }
         Ok(steps)
     }
 
@@ -255,6 +280,7 @@ impl Migrator {
         let mut steps = Vec::new();
         let plan = Plan::of(&self.migrations, state);
         warn_of_order(&plan);
+        self.refuse_any(&plan, until, runner.session.standard)?;
         let undos = plan.unfinished_undo.iter().map(|version| (version, Direction::Down));
         let pending = plan
             .pending
@@ -270,6 +296,16 @@ impl Migrator {
             steps.push(step);
         }
         Ok(steps)
+    }
+
+    /// Finds what is refused before anything runs: else what comes before it would be applied alone.
+    fn refuse_any(&self, plan: &Plan, until: &Until, standard: bool) -> Result<(), MigrationError> {
+        let pending = plan.pending.iter().enumerate();
+        for (_, planned) in pending.filter(|(place, planned)| until.reaches(*place, &planned.version)) {
+            let Some(migration) = self.migrations.get(&planned.version) else { continue };
+            refuse(migration, Direction::Up, standard)?;
+        }
+        Ok(())
     }
 
     async fn undo_newest(
@@ -335,7 +371,8 @@ impl Migrator {
         match self.prepare(conn, need).await {
             Ok((session, ledger, state, pid)) => {
                 let (config, second) = (&self.config, self.second.as_ref());
-                Ok(Some((Runner { conn, config, session, ledger, second, pid }, state)))
+                let codes = self.codes.as_ref();
+                Ok(Some((Runner { conn, config, session, ledger, second, codes, pid }, state)))
             }
             Err(error) => {
                 leave(conn, None).await;
@@ -353,6 +390,8 @@ impl Migrator {
         conn.batch_execute(OWN).await?;
         if need == Need::Empty {
             let schema = quoted(self.config.ledger_schema.as_deref().unwrap_or(DEFAULT_SCHEMA));
+            // What goes with what need not be told.
+            conn.batch_execute("SET client_min_messages = warning").await?;
             conn.batch_execute(DROP_EVERYTHING).await?;
             conn.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
         }
@@ -388,7 +427,7 @@ pub(crate) enum Need {
 
 async fn leave(conn: &mut AsyncPgConnection, session: Option<&Session>) {
     // A statement that failed may have left a transaction open; a lost connection has already forgotten everything.
-    let _ = conn.batch_execute("ROLLBACK").await;
+    let _ = roll_back(conn).await;
     let _ = match session {
         Some(session) => session.clean(conn).await,
         None => conn.batch_execute(RESET).await,

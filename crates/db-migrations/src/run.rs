@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use db_core::{Error, SqlState};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
+use crate::codes::{self, Codes};
 use crate::direct::Second;
 use crate::error::MigrationError;
 use crate::ledger::{Ledger, UnderWay};
 use crate::leftovers::{self, Next};
 use crate::lock;
 use crate::migrator::{MigratorConfig, Step};
+use crate::row_locks::{LockTimeouts, rows_only};
 use crate::segments::{How, Segment, hash_of, segments};
-use crate::session::{OWN, Session};
+use crate::session::{OWN, Session, roll_back};
 use crate::session_bound::{self, Gone};
 use crate::source::Migration;
 use crate::split::Statement;
@@ -39,6 +41,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) ledger: Ledger,
     /// Who can be asked for whom it waits.
     pub(crate) second: Option<&'a Second>,
+    /// Who knows the codes of failures.
+    pub(crate) codes: Option<&'a Codes>,
     /// The backend of its connection.
     pub(crate) pid: i32,
 }
@@ -110,6 +114,7 @@ impl Runner<'_> {
     ) -> Result<(), MigrationError> {
         let most = match &segment.how {
             How::Alone(alone) if alone.patient => PATIENT_ATTEMPTS,
+            How::Together(_) if rows_only(segment) => PATIENT_ATTEMPTS,
             _ => self.config.lock_attempts.max(1),
         };
         let (started, mut attempts, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
@@ -130,11 +135,12 @@ impl Runner<'_> {
             let Err(failure) = attempt else { return Ok(()) };
             attempts += 1;
             if matches!(failure.error, Error::ConnectionLost { .. }) {
-                return Err(job.error(segment, failure));
+                return Err(job.error(segment, failure, None));
             }
-            self.conn.batch_execute("ROLLBACK").await?;
-            if !failure.is_about_locks() {
-                return Err(job.error(segment, failure));
+            let code = codes::of(self.codes, &failure.error);
+            roll_back(self.conn).await?;
+            if !matches!(code, Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK_DETECTED)) {
+                return Err(job.error(segment, failure, code));
             }
             if attempts >= most {
                 return Err(job.lock_not_free(segment, failure, attempts, started.elapsed()));
@@ -152,7 +158,12 @@ impl Runner<'_> {
     async fn together(&mut self, job: &Job<'_>, index: usize, segment: &Segment<'_>, begin: &str) -> Attempt {
         self.open(segment, self.config.lock_timeout).await?;
         self.conn.batch_execute(begin).await.map_err(before(segment))?;
+        let rows = self.config.concurrently_lock_timeout;
+        let mut timeouts = LockTimeouts::of(segment, self.config.lock_timeout, rows);
         for statement in &segment.statements {
+            if let Some(set) = timeouts.before(statement.text) {
+                self.conn.batch_execute(&set).await.map_err(at(statement))?;
+            }
             self.conn.batch_execute(statement.text).await.map_err(at(statement))?;
         }
         self.back_to_ours().await?;
@@ -252,6 +263,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A statement that may wait long for its locks is not worth many attempts.
 const PATIENT_ATTEMPTS: u32 = 3;
 
+/// Fails where a migration has a statement that no migration can have.
+pub(crate) fn refuse(
+    migration: &Migration,
+    direction: Direction,
+    standard: bool,
+) -> Result<(), MigrationError> {
+    Job::new(migration, direction, standard).map(|_| ())
+}
+
 impl<'a> Job<'a> {
     fn new(migration: &'a Migration, direction: Direction, standard: bool) -> Result<Self, MigrationError> {
         let (sql, file) = match direction {
@@ -308,9 +328,9 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn error(&self, segment: &Segment<'_>, failure: Failure) -> MigrationError {
+    fn error(&self, segment: &Segment<'_>, failure: Failure, code: Option<SqlState>) -> MigrationError {
         let (line, head) = self.place(segment, &failure);
-        let hint = hint(&failure.error);
+        let hint = hint(&failure.error, code);
         MigrationError::Sql { file: self.file.clone(), line, head, source: Box::new(failure.error), hint }
     }
 
@@ -327,18 +347,30 @@ impl<'a> Job<'a> {
     }
 }
 
-impl Failure {
-    fn is_about_locks(&self) -> bool {
-        matches!(self.error.sqlstate(), Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK_DETECTED))
-    }
-}
-
-fn hint(error: &Error) -> Option<String> {
+/// The way out, by the server's code: its messages are in any language.
+fn hint(error: &Error, code: Option<SqlState>) -> Option<String> {
+    const OUTSIDE: &str = "give the migration a metadata.toml with run_in_transaction = false";
     let report = error.report()?;
-    if report.message.starts_with("unsafe use of new value") {
-        return Some("give the migration a metadata.toml with run_in_transaction = false".to_owned());
-    }
-    report.hint.as_deref().map(|hint| hint.trim_end_matches('.').to_owned())
+    // A connection that nobody listens on tells no code: there the words must do.
+    let by_words = report.message.starts_with("unsafe use of new value").then_some("55P04");
+    let known = match code.as_ref().map(SqlState::as_str).or(by_words).unwrap_or_default() {
+        // A new value of an enum that is used before COMMIT; a statement that runs outside a transaction only.
+        "55P04" | "25001" => Some(OUTSIDE.to_owned()),
+        "2D000" => Some(format!("a block or a procedure that commits by itself runs outside a transaction: {OUTSIDE}")),
+        "55006" => Some(
+            "where the table has deferred checks to make, write SET CONSTRAINTS ALL IMMEDIATE before the statement, or \
+             COMMIT and BEGIN between the two"
+                .to_owned(),
+        ),
+        "42501" => Some(
+            "GRANT the role what it lacks; since PostgreSQL 15 only the owner of the database makes tables in public \
+             until GRANT CREATE ON SCHEMA public"
+                .to_owned(),
+        ),
+        _ => None,
+    };
+    let said = || report.hint.as_deref().map(|hint| hint.trim_end_matches('.').to_owned());
+    known.or_else(said)
 }
 
 /// What fails before the first statement is shown there: the statement did not run.

@@ -127,7 +127,10 @@ pub(crate) fn checksum(sql: &str) -> String {
 fn hash<'a>(texts: impl Iterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for text in texts {
-        hash.update(text.replace("\r\n", "\n"));
+        for (place, piece) in text.split("\r\n").enumerate() {
+            hash.update(if place == 0 { "" } else { "\n" });
+            hash.update(piece);
+        }
         hash.update([0]);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -47,6 +47,27 @@ struct Facts {
     kept: String,
 }
 
+/// Rolls back what may be open, without a word where nothing is.
+pub(crate) async fn roll_back(conn: &mut AsyncPgConnection) -> Result<(), diesel::result::Error> {
+    // Refused in a transaction that failed, which has something to roll back.
+    let _ = conn.batch_execute("SET client_min_messages = error").await;
+    conn.batch_execute("ROLLBACK").await
+}
+
+/// Whether the session begins with `standard_conforming_strings`.
+pub(crate) async fn standard_strings(conn: &mut AsyncPgConnection) -> Result<bool, MigrationError> {
+    #[derive(QueryableByName)]
+    struct Standard {
+        #[diesel(sql_type = Bool)]
+        standard: bool,
+    }
+    let asked = sql_query(
+        "SELECT pg_catalog.current_setting('standard_conforming_strings') OPERATOR(pg_catalog.=) 'on' AS standard",
+    );
+    let Standard { standard } = asked.get_result(conn).await?;
+    Ok(standard)
+}
+
 impl Session {
     pub(crate) async fn open(conn: &mut AsyncPgConnection) -> Result<Self, MigrationError> {
         conn.batch_execute(OWN).await?;

@@ -126,7 +126,7 @@ impl Migrations {
             if path.is_dir() && !name.starts_with('.') {
                 all.push(read_one(path)?);
             } else if let Some(name) = name.strip_suffix(".sql").filter(|name| name.starts_with(REPEATABLE)) {
-                let up = fs::read_to_string(&path).map_err(unreadable(&path))?;
+                let up = read_text(&path).map_err(unreadable(&path))?;
                 repeatable.push(repeat(name, path, up));
             } else if let Some(text) = text_of_sql(&path, &name)? {
                 refuse_foreign(path, &name, &text)?;
@@ -196,7 +196,7 @@ impl<'a> IntoIterator for &'a Migrations {
 fn read_one(path: PathBuf) -> Result<Migration, MigrationError> {
     let up_file = path.join("up.sql");
     let down_file = path.join("down.sql");
-    let up = fs::read_to_string(&up_file).map_err(unreadable(&up_file))?;
+    let up = read_text(&up_file).map_err(unreadable(&up_file))?;
     let down = read_if_there(&down_file)?;
     let metadata = read_if_there(&path.join("metadata.toml"))?;
     one(path, up, down, metadata.as_deref())
@@ -258,11 +258,21 @@ pub(crate) fn refuse_foreign(file: PathBuf, name: &str, text: &str) -> Result<()
 }
 
 fn read_if_there(file: &Path) -> Result<Option<String>, MigrationError> {
-    match fs::read_to_string(file) {
+    match read_text(file) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(file)(error)),
     }
+}
+
+/// A file's text; what is no UTF-8 is said with its line.
+fn read_text(file: &Path) -> std::io::Result<String> {
+    String::from_utf8(fs::read(file)?).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let reason = format!("line {line} is not UTF-8: save the file in that encoding");
+        std::io::Error::new(std::io::ErrorKind::InvalidData, reason)
+    })
 }
 
 fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> MigrationError {
@@ -346,6 +356,14 @@ mod tests {
         check_refused(&[("1_a/up.sql", ""), ("000002_b.up.sql", "")], "layout of golang-migrate");
         check_refused(&[("20240101_a.sql", "-- migrate:up")], "layout of dbmate");
         check_refused(&[("20240101_a.sql", "SELECT 1")], "dbctl migrate import");
+    }
+
+    #[test]
+    fn a_text_that_is_not_utf_8_is_told_with_its_line() {
+        let files = directory(&[("1_a/up.sql", "SELECT 1")]);
+        fs::write(files.path().join("1_a/up.sql"), b"SELECT 1;\nSELECT '\xe9t\xe9'").unwrap();
+        let told = Migrations::read(files.path()).unwrap_err().to_string();
+        assert!(told.contains("line 2 is not UTF-8"), "{told}");
     }
 
     #[test]

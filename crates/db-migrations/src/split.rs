@@ -103,6 +103,8 @@ enum Before {
     Begin,
     /// Behind `AS` or a dot a reserved word is a name.
     Naming,
+    /// A statement of a body begins here, or the body ends.
+    Statement,
     Other,
 }
 
@@ -133,11 +135,14 @@ impl Open {
             _ if self.body == 0 => self.body = usize::from(is("atomic") && self.before == Before::Begin),
             _ if self.before == Before::Naming => {}
             _ if is("case") => self.body += 1,
-            _ if is("end") => self.body -= 1,
+            // Elsewhere it is the label of a column: `SELECT 1 end`.
+            _ if is("end") && (self.body > 1 || self.before == Before::Statement) => self.body -= 1,
             _ => {}
         }
         self.before = match token {
             _ if is("begin") => Before::Begin,
+            Token::Mark(b';') => Before::Statement,
+            _ if is("atomic") && self.before == Before::Begin => Before::Statement,
             Token::Mark(b'.') => Before::Naming,
             _ if is("as") => Before::Naming,
             _ => Before::Other,
@@ -245,6 +250,13 @@ mod tests {
         let body = "CREATE OR REPLACE FUNCTION f(a int) RETURNS int BEGIN ATOMIC SELECT CASE WHEN a > 1 THEN 1 END AS end; \
                     SELECT t.case FROM t; END";
         check(&format!("{body}; SELECT 1"), &[body, "SELECT 1"]);
+        check(
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 end; SELECT CASE WHEN true THEN 2 END end; END; SELECT 1",
+            &[
+                "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 end; SELECT CASE WHEN true THEN 2 END end; END",
+                "SELECT 1",
+            ],
+        );
         check(
             "create procedure p() begin atomic ; end; SELECT 1",
             &["create procedure p() begin atomic ; end", "SELECT 1"],

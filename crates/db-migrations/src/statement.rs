@@ -72,11 +72,15 @@ pub(crate) struct Words<'a> {
     at: usize,
 }
 
+/// What tells a statement's kind stands near its beginning; an INSERT may have millions of values.
+const MOST_TOKENS: usize = 20_000;
+
 impl<'a> Words<'a> {
     pub(crate) fn of(statement: &'a str) -> Self {
         let tokens = Lexer::new(statement, false)
             .filter(|(token, _)| *token != Token::Blank)
             .filter_map(|(token, range)| Some((token, statement.get(range)?)))
+            .take(MOST_TOKENS)
             .collect();
         Words { tokens, at: 0 }
     }
@@ -170,6 +174,8 @@ const PREPARE: &str = "a prepared transaction would outlive the migration; remov
 const CHAIN: &str = "the runner begins each transaction; write COMMIT and BEGIN";
 const STDIN: &str =
     "COPY FROM STDIN needs a client that sends rows; write INSERT, or load the rows as a seed";
+const STDOUT: &str =
+    "COPY TO STDOUT needs a client that takes rows, and the runner has nowhere to put them; remove it";
 const PSQL: &str = "a line that begins with a backslash is for psql only; remove it";
 
 /// Tells what a statement asks of the runner.
@@ -189,6 +195,7 @@ pub(crate) fn kind(statement: &Statement<'_>) -> Kind {
         "rollback" if words.has("to") => Kind::Plain,
         "rollback" | "abort" => Kind::Refused(ROLLBACK),
         "copy" if words.has("from") && words.has("stdin") => Kind::Refused(STDIN),
+        "copy" if words.has("to") && words.has("stdout") => Kind::Refused(STDOUT),
         "set" => setting(&mut words),
         "reset" => Kind::Setting,
         "select" if set_config(&mut words) => Kind::Setting,
@@ -381,6 +388,7 @@ mod tests {
         assert_eq!(kind_of("ROLLBACK"), Kind::Refused(ROLLBACK));
         assert_eq!(kind_of("COMMIT AND CHAIN"), Kind::Refused(CHAIN));
         assert_eq!(kind_of("COPY t (a) FROM STDIN"), Kind::Refused(STDIN));
+        assert_eq!(kind_of("COPY (SELECT 1) TO STDOUT"), Kind::Refused(STDOUT));
         assert_eq!(kind_of("\\restrict abc"), Kind::Refused(PSQL));
     }
 }

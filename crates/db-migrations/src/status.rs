@@ -53,6 +53,8 @@ impl Status {
         entries.sort_by(|a, b| a.version.cmp(&b.version));
         let repeatable = migrations.repeatable().iter();
         entries.extend(repeatable.map(|one| entry(&one.version, Some(&one.name), Some(&one.checksum))));
+        let is_gone = |version: &&Version| version.is_repeatable() && migrations.get(version).is_none();
+        entries.extend(state.checksums.keys().filter(is_gone).map(|version| entry(version, None, None)));
         Status { entries }
     }
 }

@@ -37,6 +37,15 @@ pub enum CheckError {
         /// What the server said.
         message: String,
     },
+    /// What was to be there before the first migration could not be made.
+    #[error("the SQL that runs before the first migration is refused: {source}")]
+    Before {
+        /// What the server said.
+        source: Box<Error>,
+    },
+    /// It was told to stop.
+    #[error("stopped; the databases of the check are dropped")]
+    Stopped,
     /// Schemas are printed differently by other versions.
     #[error("the database is on PostgreSQL {live} and the check on {here}: check on the same major version")]
     OtherVersion {
@@ -77,7 +86,7 @@ impl From<diesel::result::Error> for CheckError {
 impl Classify for CheckError {
     fn class(&self) -> Class {
         match self {
-            CheckError::Server { source, .. } => source.class(),
+            CheckError::Server { source, .. } | CheckError::Before { source } => source.class(),
             CheckError::Migrations(source) => source.class(),
             CheckError::Database(source) => source.class(),
             _ => Class::Permanent,

@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use diesel::sql_types::{Array, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use serde_json::Value;
 
 use super::difference::{self, Difference};
 use super::error::CheckError;
@@ -109,18 +108,6 @@ impl Fingerprint {
     /// Where a table is lost, its columns and indexes are not listed beside it.
     pub fn diff(&self, found: &Fingerprint) -> Vec<Difference> {
         if self == found { Vec::new() } else { difference::between(self, found) }
-    }
-
-    /// The same without owners and grants, which name roles of one server.
-    pub(crate) fn without_privileges(mut self) -> Self {
-        self.objects.retain(|name, _| !name.starts_with("default privileges "));
-        for object in self.objects.values_mut() {
-            if let Ok(Value::Object(mut properties)) = serde_json::from_str(&object.definition) {
-                properties.retain(|key, _| key != "owner" && key != "grants");
-                object.definition = Value::Object(properties).to_string();
-            }
-        }
-        self
     }
 
     /// How many objects there are, columns and constraints included.

@@ -13,9 +13,15 @@ use super::trace::StatementTrace;
 pub fn human(report: &CheckReport) -> String {
     let mut text = String::new();
     for check in &report.migrations {
-        let mark = if check.passes() { "ok   " } else { "wrong" };
+        let warned = check.findings.iter().any(|finding| finding.severity == Severity::Warning);
+        let mark = match check.passes() {
+            true if warned => "warn ",
+            true => "ok   ",
+            false => "wrong",
+        };
         let _ = writeln!(text, "{mark} {}_{}: {}", check.version, check.name, verdict(check));
-        for line in &check.lost {
+        let lost = check.lost.iter().filter(|_| !check.accepts_round_trip());
+        for line in lost {
             let _ = writeln!(text, "        {line}");
         }
         if let Some(error) = check.error.as_ref().filter(|_| check.lost.is_empty()) {
@@ -27,6 +33,11 @@ pub fn human(report: &CheckReport) -> String {
             if let Some(fix) = &finding.fix {
                 let _ = writeln!(text, "            {fix}");
             }
+        }
+        for accepted in &check.accepted {
+            let line = accepted.line.map(|line| format!("up.sql:{line}: ")).unwrap_or_default();
+            let reason = if accepted.reason.is_empty() { "no reason given" } else { &accepted.reason };
+            let _ = writeln!(text, "        {line}accepted: {reason} [{}]", accepted.rule);
         }
     }
     for missing in &report.missing_for_old_code {
@@ -67,10 +78,13 @@ pub fn markdown(report: &CheckReport) -> String {
         ];
         let _ = writeln!(text, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
     }
-    let told = report.migrations.iter().filter(|check| !check.passes() || !check.findings.is_empty());
+    let told = report
+        .migrations
+        .iter()
+        .filter(|check| !check.passes() || !check.findings.is_empty() || !check.accepted.is_empty());
     for check in told {
         let _ = writeln!(text, "\n### {}_{}\n", check.version, check.name);
-        for line in &check.lost {
+        for line in check.lost.iter().filter(|_| !check.accepts_round_trip()) {
             let _ = writeln!(text, "- **error** {line} `round-trip`");
         }
         if let Some(error) = check.error.as_ref().filter(|_| check.lost.is_empty()) {
@@ -88,6 +102,11 @@ pub fn markdown(report: &CheckReport) -> String {
                 finding.message,
                 finding.rule
             );
+        }
+        for accepted in &check.accepted {
+            let place = accepted.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+            let reason = if accepted.reason.is_empty() { "no reason given" } else { &accepted.reason };
+            let _ = writeln!(text, "- accepted: {place}{reason} `{}`", accepted.rule);
         }
     }
     text
@@ -148,7 +167,7 @@ pub fn annotations(findings: &[FileFinding]) -> String {
 fn summary(report: &CheckReport) -> String {
     let counts = &report.summary;
     format!(
-        "{} checked on PostgreSQL {} in {:.1} s: {} up and {} down failed, {} without a down, {} do not come back the same, {} errors, {} warnings",
+        "{} checked on PostgreSQL {} in {:.1} s: {} up and {} down failed, {} without a down, {} do not come back the same, {} errors, {} warnings, {} accepted",
         counts.checked,
         counts.server_version,
         counts.ms / 1_000.0,
@@ -158,6 +177,7 @@ fn summary(report: &CheckReport) -> String {
         counts.differ,
         counts.errors,
         counts.warnings,
+        counts.accepted,
     )
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::error::CheckError;
-use crate::source::{Migrations, Version};
+use crate::source::{Migrations, REPEATABLE, Version};
 
 /// The migrations of a directory at an earlier point.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,15 @@ impl Past {
     pub fn at(directory: &Path, reference: &str) -> Result<Past, CheckError> {
         let commit = git(directory, &["merge-base", "HEAD", reference])?.trim().to_owned();
         let listed = git(directory, &["ls-tree", "-d", "--name-only", &commit, "./"])?;
-        let versions = listed.lines().filter_map(version_of);
+        let repeatable = git(directory, &["ls-tree", "--name-only", &commit, "./"])?;
+        let changed = git(directory, &["diff", "--relative", "--name-only", &commit, "--", "./*.sql"])?;
+        let is_same = |file: &&str| !changed.lines().any(|changed| changed == *file);
+        // A repeatable migration that changed runs again: it is new.
+        let repeatable = repeatable.lines().filter(is_same).filter_map(|file| {
+            let name = file.strip_suffix(".sql").filter(|name| name.starts_with(REPEATABLE))?;
+            Some(Version::from_stored(name.to_owned()))
+        });
+        let versions = listed.lines().filter_map(version_of).chain(repeatable);
         let changed = git(
             directory,
             &[
@@ -59,7 +67,8 @@ impl Past {
 
     /// The versions that have come since.
     pub fn new_ones(&self, migrations: &Migrations) -> Vec<String> {
-        let new = migrations.iter().filter(|migration| !self.versions.contains(&migration.version));
+        let all = migrations.iter().chain(migrations.repeatable());
+        let new = all.filter(|migration| !self.versions.contains(&migration.version));
         new.map(|migration| migration.version.to_string()).collect()
     }
 }

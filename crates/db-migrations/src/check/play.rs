@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use db_core::{Class, Classify, Error};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
+use super::alterations;
 use super::error::CheckError;
 use super::gates::{Gates, pid_of};
 use super::snapshot::Snapshot;
+use super::statement_text;
 use super::trace::{Lock, StatementTrace, head};
 use crate::segments::{How, Segment, segments};
 use crate::split::Statement;
+use crate::statement::Words;
 
 /// A statement that the server refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub(crate) async fn inside(
         played.traces.push(filled(effects, statement, elapsed, Some(while_holding)));
         before = after;
     }
+    alterations::keep_lasting(&mut played.traces, &before);
     hold_to_the_end(&mut played.traces);
     Ok(played)
 }
@@ -156,16 +160,24 @@ async fn alone(
 }
 
 fn filled(
-    effects: StatementTrace,
+    mut effects: StatementTrace,
     statement: &Statement<'_>,
     elapsed: Duration,
     while_holding: Option<Vec<Lock>>,
 ) -> StatementTrace {
+    // An emptied table gets new files, for which the server reads it: no row is written.
+    if Words::of(statement.text).take("truncate") {
+        let emptied = std::mem::take(&mut effects.rewrites);
+        effects.blocking_index_build.clear();
+        effects.scans.retain(|scan| !emptied.contains(&scan.relation));
+        effects.alterations.extend(emptied.iter().map(|name| alterations::truncated(0, name)));
+    }
     StatementTrace {
         sql_head: head(statement.text),
         line: statement.line,
         in_transaction: while_holding.is_some(),
         while_holding: while_holding.unwrap_or_default(),
+        told: statement_text::told(statement.text),
         ms: elapsed.as_secs_f64() * 1_000.0,
         ..effects
     }
@@ -189,7 +201,12 @@ pub(crate) fn failure(
     if error.class() == Class::Unavailable {
         return Err(error.into());
     }
-    let hint = error.report().and_then(|report| report.hint.clone());
+    let mut hint = error.report().and_then(|report| report.hint.clone());
+    if error.sqlstate().is_some_and(|code| code.as_str() == "42704") && hint.is_none() {
+        hint = Some(
+            "what the migrations do not make themselves, such as roles, is made by --before FILE".to_owned(),
+        );
+    }
     let hint = hint.map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
     Ok(Failure { line: statement.line, message: format!("{}: {error}{hint}", head(statement.text)) })
 }

@@ -6,7 +6,9 @@
 
 use std::time::Instant;
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::error::CheckError;
 use super::fingerprint::Fingerprint;
@@ -15,8 +17,9 @@ use super::play::{self, Failure};
 use super::report::{MigrationCheck, Outcome, RoundTrip};
 use super::server::{Databases, Scratch};
 use super::snapshot::Snapshot;
+use crate::ledger::Ledger;
 use crate::segments::Segment;
-use crate::source::Migration;
+use crate::source::{Migration, REPEATABLE};
 use crate::split::Statement;
 
 /// A database to which migrations are applied one after the other, each after a rehearsal.
@@ -29,6 +32,8 @@ pub(crate) struct Stage<'s, S> {
     schema: Schema,
     /// How many migrations were played since the catalogs were vacuumed.
     played: usize,
+    /// Where the migrations make what they make, if not where the server has it.
+    pub(crate) search_path: Option<String>,
 }
 
 /// A schema, as far as it was read.
@@ -79,13 +84,17 @@ impl<'s, S: Databases> Stage<'s, S> {
         let opened = async {
             let database = scratch.create(None).await?;
             let mut conn = scratch.connect(&database).await?;
+            // The runner makes its ledger before the first migration, which may look at it.
+            let (ledger, _) = Ledger::read(&mut conn, None).await?;
+            ledger.create(&mut conn).await?;
+            scratch.reset(&mut conn).await?;
             let schema = Schema::read(&mut conn, false).await?;
             Ok((database, conn, schema))
         }
         .await;
         match opened {
             Ok((database, conn, schema)) => {
-                Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0 })
+                Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0, search_path: None })
             }
             Err(error) => {
                 scratch.finish().await?;
@@ -118,6 +127,14 @@ impl<'s, S: Databases> Stage<'s, S> {
         let played = play::committed(conn, &segments, None).await?;
         self.reset().await?;
         Ok(played.failure)
+    }
+
+    /// Makes what the migrations expect to be there.
+    pub(crate) async fn before(&mut self, sql: &str) -> Result<(), CheckError> {
+        let made = self.conn().await?.batch_execute(sql).await;
+        made.map_err(|error| CheckError::Before { source: Box::new(error.into()) })?;
+        self.reset().await?;
+        self.look().await
     }
 
     /// Reads the schema anew, after [`Stage::apply`].
@@ -173,8 +190,9 @@ impl<'s, S: Databases> Stage<'s, S> {
     ) -> Result<Went, CheckError> {
         let known = self.schema.clone();
         let conn = self.conn().await?;
-        conn.batch_execute("BEGIN").await?;
+        // Before the transaction: reading the schema takes ACCESS SHARE on what it prints, which is not the migration's.
         let before = if full { Schema::read(conn, true).await? } else { known };
+        conn.batch_execute("BEGIN").await?;
         let origin = Snapshot::take(conn).await?;
         let mut played = play::inside(conn, up, Some(&origin)).await?;
         if played.failure.is_none() {
@@ -197,7 +215,8 @@ impl<'s, S: Databases> Stage<'s, S> {
         check.up = Outcome::Ok;
         check.statements = played.traces;
         let applied = Schema::read(conn, full).await?;
-        if let Some(down) = down {
+        let again = is_repeatable(check);
+        if down.is_some() || again {
             self.reset().await?;
             let Some(undone) = self.undo_and_redo(down, up, full).await? else {
                 // It may have failed only because it is in the up's transaction: a copy will tell.
@@ -261,6 +280,18 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         check.up = Outcome::Ok;
         check.statements = up.traces;
+        if is_repeatable(check) {
+            self.scratch.reset(&mut conn).await?;
+            let applied = Schema::read(&mut conn, true).await?;
+            let again = play::committed(&mut conn, &files.up, None).await?;
+            self.scratch.reset(&mut conn).await?;
+            let redone = match again.failure {
+                Some(failure) => Err(failure),
+                None => Ok(Schema::read(&mut conn, true).await?),
+            };
+            Undone { undone: None, redone }.note(check, &before, &applied);
+            return Ok(());
+        }
         let Ok(Some(down_segments)) = &files.down else {
             check.down = Outcome::Missing;
             return Ok(());
@@ -282,7 +313,7 @@ impl<'s, S: Databases> Stage<'s, S> {
             None => Ok(Schema::read(&mut conn, true).await?),
         };
         let worked = redone.is_ok();
-        Undone { undone, redone }.note(check, &before, &applied);
+        Undone { undone: Some(undone), redone }.note(check, &before, &applied);
         if worked {
             // What belongs to the whole server, such as a role, must be gone before the database itself gets the up.
             play::committed(&mut conn, down_segments, None).await?;
@@ -290,19 +321,22 @@ impl<'s, S: Databases> Stage<'s, S> {
         Ok(())
     }
 
-    /// Plays down and up in the open transaction; none where one of them fails.
+    /// Plays down, where there is one, and up in the open transaction; none where one of them fails.
     async fn undo_and_redo(
         &mut self,
-        down: &[Statement<'_>],
+        down: Option<&[Statement<'_>]>,
         up: &[Statement<'_>],
         full: bool,
     ) -> Result<Option<Undone>, CheckError> {
-        let conn = self.conn().await?;
-        if play::inside(conn, down, None).await?.failure.is_some() {
-            return Ok(None);
+        let mut undone = None;
+        if let Some(down) = down {
+            let conn = self.conn().await?;
+            if play::inside(conn, down, None).await?.failure.is_some() {
+                return Ok(None);
+            }
+            undone = Some(Schema::read(conn, full).await?);
+            self.reset().await?;
         }
-        let undone = Schema::read(conn, full).await?;
-        self.reset().await?;
         let conn = self.conn().await?;
         if play::inside(conn, up, None).await?.failure.is_some() {
             return Ok(None);
@@ -312,10 +346,13 @@ impl<'s, S: Databases> Stage<'s, S> {
     }
 
     pub(crate) async fn reset(&mut self) -> Result<(), CheckError> {
-        match self.conn.as_mut() {
-            Some(conn) => self.scratch.reset(conn).await,
-            None => Ok(()),
+        let Some(conn) = self.conn.as_mut() else { return Ok(()) };
+        self.scratch.reset(conn).await?;
+        if let Some(path) = &self.search_path {
+            let set = sql_query("SELECT pg_catalog.set_config('search_path', $1, false)");
+            set.bind::<Text, _>(path).execute(conn).await?;
         }
+        Ok(())
     }
 
     async fn roll_back(&mut self) -> Result<(), CheckError> {
@@ -324,37 +361,49 @@ impl<'s, S: Databases> Stage<'s, S> {
     }
 }
 
-/// The schema after a down, and after the up behind it.
+/// The schema after a down, where there is one, and after the up behind it.
 struct Undone {
-    undone: Schema,
+    undone: Option<Schema>,
     redone: Result<Schema, Failure>,
 }
 
 impl Undone {
     /// Notes what is not as it was; says false where something differs and only hashes are known.
     fn note(&self, check: &mut MigrationCheck, before: &Schema, applied: &Schema) -> bool {
-        check.down = Outcome::Ok;
+        let (again, what) = match &self.undone {
+            Some(_) => ("after up, down, up: ", "after down.sql"),
+            None => {
+                ("when it runs again: ", "when it runs again (CREATE OR REPLACE, or DROP … IF EXISTS first)")
+            }
+        };
+        check.down = if self.undone.is_some() { Outcome::Ok } else { Outcome::NotChecked };
         match (before, &self.undone) {
-            (before, undone) if before == undone => {}
-            (Schema::Full(before), Schema::Full(undone)) => check.differs("", &before.diff(undone)),
+            (_, None) => {}
+            (before, Some(undone)) if before == undone => {}
+            (Schema::Full(before), Some(Schema::Full(undone))) => check.differs("", &before.diff(undone)),
             _ => return false,
         }
         match (applied, &self.redone) {
             (_, Err(failure)) => {
-                check.lost.push(format!("up.sql fails after down.sql: {}", failure.message));
-                check.error = Some(format!("up.sql:{}: after down.sql: {}", failure.line, failure.message));
+                check.lost.push(format!("up.sql fails {what}: {}", failure.message));
+                check.error = Some(format!("up.sql:{}: {what}: {}", failure.line, failure.message));
             }
             (applied, Ok(redone)) if applied == redone => {}
             // What down left over is still there: it is not told twice.
             (Schema::Full(_), Ok(Schema::Full(_))) if !check.lost.is_empty() => {}
             (Schema::Full(applied), Ok(Schema::Full(redone))) => {
-                check.differs("after up, down, up: ", &applied.diff(redone));
+                check.differs(again, &applied.diff(redone));
             }
             _ => return false,
         }
         check.round_trip = if check.lost.is_empty() { RoundTrip::Same } else { RoundTrip::Differs };
         true
     }
+}
+
+/// Whether it has no down and runs again whenever it changes.
+fn is_repeatable(check: &MigrationCheck) -> bool {
+    check.version.starts_with(REPEATABLE)
 }
 
 /// Both files of a migration, cut into what commits together.

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::accepted::Accepted;
 use super::difference::Difference;
-use super::findings::{Finding, Severity};
+use super::findings::{FailOn, Finding, ROUND_TRIP, Severity};
 use super::trace::StatementTrace;
 use crate::source::Migration;
 
@@ -65,6 +66,8 @@ pub struct MigrationCheck {
     pub statements: Vec<StatementTrace>,
     /// What is to be looked at.
     pub findings: Vec<Finding>,
+    /// What its files accept, and why.
+    pub accepted: Vec<Accepted>,
     /// How long the migration's check took, in milliseconds.
     pub ms: f64,
 }
@@ -83,6 +86,7 @@ impl MigrationCheck {
             error: None,
             statements: Vec::new(),
             findings: Vec::new(),
+            accepted: Vec::new(),
             ms: 0.0,
         }
     }
@@ -97,10 +101,20 @@ impl MigrationCheck {
 
     /// Whether nothing in it must be repaired.
     pub fn passes(&self) -> bool {
-        self.up != Outcome::Error
-            && self.down != Outcome::Error
-            && self.round_trip != RoundTrip::Differs
-            && self.findings.iter().all(|finding| finding.severity < Severity::Error)
+        self.passes_at(FailOn::Error)
+    }
+
+    /// Whether nothing in it is as bad as that.
+    pub fn passes_at(&self, fail_on: FailOn) -> bool {
+        let ran = self.up != Outcome::Error && self.down != Outcome::Error;
+        let comes_back = self.round_trip != RoundTrip::Differs || self.accepts_round_trip();
+        fail_on == FailOn::Never
+            || ran && comes_back && !self.findings.iter().any(|finding| fail_on.fails(finding.severity))
+    }
+
+    /// Whether its files say why down.sql need not undo all of up.sql.
+    pub fn accepts_round_trip(&self) -> bool {
+        self.accepted.iter().any(|accepted| accepted.rule == ROUND_TRIP)
     }
 }
 
@@ -137,6 +151,8 @@ pub struct Summary {
     pub server_version: String,
     /// How long everything took, in milliseconds.
     pub ms: f64,
+    /// Findings that a file accepts.
+    pub accepted: usize,
     /// Whether nothing must be repaired: the exit status.
     pub passes: bool,
 }
@@ -184,7 +200,7 @@ impl CheckReport {
         all
     }
 
-    pub(crate) fn summarize(&mut self) {
+    pub(crate) fn summarize(&mut self, fail_on: FailOn) {
         let count =
             |test: fn(&MigrationCheck) -> bool| self.migrations.iter().filter(|one| test(one)).count();
         let findings = |severity: Severity| {
@@ -202,8 +218,9 @@ impl CheckReport {
             differ: count(|one| one.round_trip == RoundTrip::Differs),
             errors: findings(Severity::Error),
             warnings: findings(Severity::Warning),
-            passes: self.migrations.iter().all(MigrationCheck::passes)
-                && self.missing_for_old_code.is_empty(),
+            accepted: self.migrations.iter().map(|one| one.accepted.len()).sum(),
+            passes: self.migrations.iter().all(|one| one.passes_at(fail_on))
+                && (self.missing_for_old_code.is_empty() || fail_on == FailOn::Never),
             ..self.summary.clone()
         };
     }

@@ -7,7 +7,7 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::error::CheckError;
-use super::findings;
+use super::findings::{self, FailOn};
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
@@ -31,6 +31,10 @@ pub struct CheckConfig {
     pub stats: Option<Stats>,
     /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its locks.
     pub start_after: Option<String>,
+    /// SQL that runs before the first migration, for what they do not make themselves: roles, extensions.
+    pub before: Option<String>,
+    /// From which severity on the check fails.
+    pub fail_on: FailOn,
     /// The longest that one statement may take.
     pub statement_timeout: Duration,
 }
@@ -44,6 +48,8 @@ impl Default for CheckConfig {
             seed: None,
             stats: None,
             start_after: None,
+            before: None,
+            fail_on: FailOn::Error,
             statement_timeout: Duration::from_secs(600),
         }
     }
@@ -62,15 +68,35 @@ pub async fn check<S: Databases>(
     server: &S,
     migrations: &Migrations,
     config: &CheckConfig,
+    on_migration: impl FnMut(&MigrationCheck) + Send,
+) -> Result<CheckReport, CheckError> {
+    check_until(server, migrations, config, on_migration, std::future::pending()).await
+}
+
+/// As [`check`], until `stop` is ready: then its databases are dropped.
+///
+/// # Errors
+/// As [`check`], and [`CheckError::Stopped`].
+///
+/// # Cancel safety
+/// As [`check`]: it is `stop` that ends it without leaving anything behind.
+pub async fn check_until<S: Databases>(
+    server: &S,
+    migrations: &Migrations,
+    config: &CheckConfig,
     mut on_migration: impl FnMut(&MigrationCheck) + Send,
+    stop: impl Future<Output = ()> + Send,
 ) -> Result<CheckReport, CheckError> {
     let started = Instant::now();
     let chosen = choose(migrations, config)?;
     let mut stage = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
-    let checked = check_on(&mut stage, &chosen, config, &mut on_migration).await;
+    let checked = tokio::select! {
+        checked = check_on(&mut stage, &chosen, config, &mut on_migration) => checked,
+        () = stop => Err(CheckError::Stopped),
+    };
     stage.close().await?;
     let mut report = checked?;
-    report.summarize();
+    report.summarize(config.fail_on);
     report.summary.ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
@@ -83,6 +109,9 @@ async fn check_on<S: Databases>(
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
     report.summary.server_version = server_version(stage.conn().await?).await?;
+    if let Some(before) = &config.before {
+        stage.before(before).await?;
+    }
     let mut seeded = config.seed.is_none();
     let mut stale = false;
     for (migration, checked) in chosen {
@@ -106,7 +135,8 @@ async fn check_on<S: Databases>(
             stage.look().await?;
         }
         let mut check = stage.rehearse(migration).await?;
-        check.findings = findings::of(&check, &migration.up, config.stats.as_ref());
+        let judged = findings::of(&check, migration, config.stats.as_ref());
+        (check.findings, check.accepted) = (judged.findings, judged.accepted);
         #[cfg(feature = "lint")]
         super::lint::merge(&mut check, migration);
         if config.start_after.as_deref().is_some_and(|start| migration.version <= Version::of(start)) {
@@ -126,8 +156,8 @@ fn choose<'m>(
     migrations: &'m Migrations,
     config: &CheckConfig,
 ) -> Result<Vec<(&'m Migration, bool)>, CheckError> {
-    let known =
-        |version: &&String| !migrations.iter().any(|migration| migration.version.as_str() == **version);
+    let all = || migrations.iter().chain(migrations.repeatable());
+    let known = |version: &&String| !all().any(|migration| migration.version.as_str() == **version);
     if let Some(version) = config.only.iter().find(known) {
         return Err(CheckError::NoSuchVersion { version: version.clone() });
     }
@@ -138,8 +168,7 @@ fn choose<'m>(
                 || config.only.iter().any(|version| version == migration.version.as_str()))
     };
     // Those of the past ran before the others, even where a branch brought one with a lower version.
-    let order =
-        migrations.iter().filter(is_past).chain(migrations.iter().filter(|migration| !is_past(migration)));
+    let order = all().filter(is_past).chain(all().filter(|migration| !is_past(migration)));
     let order: Vec<&Migration> = order.collect();
     let last = order.iter().rposition(is_chosen).map_or(0, |last| last + 1);
     Ok(order.into_iter().take(last).map(|migration| (migration, is_chosen(&migration))).collect())

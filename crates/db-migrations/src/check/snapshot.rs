@@ -3,13 +3,15 @@
 //! Two of these around a statement say what the statement did. All of it can be read before COMMIT.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::alterations::{self, Column};
 use super::error::CheckError;
-use super::trace::{Lock, Mode, Scan, StatementTrace};
+use super::trace::{Lock, Mode, Scan, StatementTrace, Written};
 
 /// The relations of the database, by their object ids.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,12 @@ pub(crate) struct Relation {
     scans: i64,
     read: i64,
     estimated_rows: i64,
+    /// Rows that this transaction changed or deleted.
+    written: i64,
+    pub(crate) row_security: bool,
+    pub(crate) partition: bool,
+    /// Of tables only.
+    pub(crate) columns: Arc<[Column]>,
     pub(crate) modes: BTreeSet<Mode>,
 }
 
@@ -67,6 +75,14 @@ struct Row {
     read: i64,
     #[diesel(sql_type = BigInt)]
     estimated_rows: i64,
+    #[diesel(sql_type = BigInt)]
+    written: i64,
+    #[diesel(sql_type = Bool)]
+    row_security: bool,
+    #[diesel(sql_type = Bool)]
+    partition: bool,
+    #[diesel(sql_type = Array<Text>)]
+    columns: Vec<String>,
     #[diesel(sql_type = Array<Text>)]
     modes: Vec<String>,
 }
@@ -78,9 +94,16 @@ const COLUMNS: &str = "CASE n.nspname WHEN 'public' THEN '' ELSE pg_catalog.quot
     || pg_catalog.quote_ident(c.relname) AS name, pg_catalog.format('%I.%I', n.nspname, c.relname) AS full_name, \
     c.relkind::text AS kind, coalesce(i.indrelid, c.oid)::int8 AS of_table, c.relfilenode::int8 AS file, \
     c.reltablespace::int8 AS tablespace, pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, \
-    pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, c.reltuples::int8 AS estimated_rows";
+    pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, c.reltuples::int8 AS estimated_rows, \
+    pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS written, \
+    c.relrowsecurity AS row_security, c.relispartition AS partition, CASE WHEN c.relkind IN ('r', 'p') THEN ARRAY(\
+    SELECT pg_catalog.concat_ws(' ', a.attnum, concat(CASE WHEN a.attnotnull THEN 'n' END, \
+    CASE WHEN a.atthasdef OR a.attidentity <> '' THEN 'd' END, CASE WHEN a.atttypid = 114 THEN 'j' END, '-'), a.attname) \
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) \
+    ELSE '{}' END AS columns";
 const LOCKABLE: &str = "c.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I') \
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_'";
+    AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_' \
+    AND c.relname !~ '^__(diesel_schema|db)_migrations'";
 
 /// All relations; and those that this session has locked, with their indexes. A statement does nothing to the others.
 fn prepare() -> String {
@@ -95,7 +118,8 @@ fn prepare() -> String {
             SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
             FROM touched JOIN pg_catalog.pg_class c ON c.oid = touched.oid {joined} \
             LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE} \
-            UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, '{{}}' FROM touched \
+            UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, 0, false, false, \
+                '{{}}', '{{}}' FROM touched \
             WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid)"
     )
 }
@@ -151,6 +175,9 @@ impl Snapshot {
         let mut trace = StatementTrace::default();
         for (oid, was) in self.tables().filter(|(oid, _)| origin.relations.contains_key(oid)) {
             let Some(is) = after.relations.get(&oid) else { continue };
+            if is.written > was.written {
+                trace.written.push(Written { relation: was.name.clone(), rows: is.written - was.written });
+            }
             let read = self.read_between(after, oid);
             let new_file = was.file != is.file;
             // TRUNCATE gives a new file too, and reads nothing.
@@ -159,6 +186,8 @@ impl Snapshot {
             let built = !new_file && self.built(after, oid);
             if rewritten {
                 trace.rewrites.push(was.name.clone());
+            } else if new_file && was.kind == Kind::Table {
+                trace.alterations.push(alterations::truncated(oid, &was.name));
             }
             if built && is.modes.iter().chain(&was.modes).any(|mode| mode.stops_writers()) {
                 trace.blocking_index_build.push(was.name.clone());
@@ -179,11 +208,12 @@ impl Snapshot {
                 // A table that the statement renamed is called what it was called before.
                 let name = &self.relations.get(&relation.table).unwrap_or(relation).name;
                 let existed_before = origin.relations.contains_key(&relation.table);
-                Some(Lock { relation: name.clone(), mode, existed_before })
+                Some(Lock { relation: name.clone(), mode, existed_before, partition: relation.partition })
             })
             .collect();
         trace.locks.extend(self.dropped_under_lock(after, origin));
         trace.locks.extend(self.locked_indexes(after, origin));
+        trace.alterations.extend(alterations::between(self, after, origin));
         for list in [&mut trace.rewrites, &mut trace.blocking_index_build] {
             list.sort();
         }
@@ -209,7 +239,8 @@ impl Snapshot {
             .filter(|(oid, relation)| relation.kind != Kind::Index && origin.relations.contains_key(oid));
         let strongest = held.filter_map(|(_, relation)| {
             let mode = relation.modes.iter().max().copied().filter(|mode| mode.stops_writers())?;
-            Some(Lock { relation: relation.name.clone(), mode, existed_before: true })
+            let (relation, partition) = (relation.name.clone(), relation.partition);
+            Some(Lock { relation, mode, existed_before: true, partition })
         });
         let mut locks: Vec<_> = strongest.collect();
         locks.sort();
@@ -245,7 +276,11 @@ impl Snapshot {
     /// Whether an index of a table is new, or has a new file.
     fn built(&self, after: &Snapshot, table: i64) -> bool {
         after.indexes_of(table).any(|(oid, index)| {
-            index.file != 0 && self.relations.get(&oid).is_none_or(|before| before.file != index.file)
+            // A column that only becomes wider gets a new index with the old one's file.
+            let kept = || self.indexes_of(table).any(|(_, before)| before.file == index.file);
+            index.file != 0
+                && self.relations.get(&oid).is_none_or(|before| before.file != index.file)
+                && !kept()
         })
     }
 
@@ -261,6 +296,7 @@ impl Snapshot {
             relation: relation.name.clone(),
             mode: Mode::AccessExclusive,
             existed_before: origin.relations.contains_key(oid),
+            partition: relation.partition,
         })
         .collect()
     }
@@ -275,7 +311,12 @@ impl Snapshot {
                 let table_is_locked =
                     after.relations.get(&index.table).is_some_and(|table| !table.modes.is_empty());
                 (mode >= Mode::ShareUpdateExclusive && !table_is_locked && origin.relations.contains_key(oid))
-                    .then(|| Lock { relation: before.name.clone(), mode, existed_before: true })
+                    .then(|| Lock {
+                        relation: before.name.clone(),
+                        mode,
+                        existed_before: true,
+                        partition: before.partition,
+                    })
             })
             .collect()
     }
@@ -299,6 +340,10 @@ impl From<Row> for Relation {
             scans: row.scans,
             read: row.read,
             estimated_rows: row.estimated_rows,
+            written: row.written,
+            row_security: row.row_security,
+            partition: row.partition,
+            columns: row.columns.iter().filter_map(|one| Column::parse(one)).collect(),
             modes: row.modes.iter().filter_map(|name| Mode::from_pg_locks(name)).collect(),
         }
     }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::alterations::Alteration;
+use super::statement_text::Told;
+
 /// A table-level lock mode, the weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
@@ -79,6 +82,13 @@ pub struct Lock {
     pub mode: Mode,
     /// Whether the table was there before the migration: nobody waits for one that was not.
     pub existed_before: bool,
+    /// Whether it is a partition: it is locked with its table.
+    #[serde(skip_serializing_if = "is_false")]
+    pub partition: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A table that a statement read from end to end.
@@ -87,6 +97,15 @@ pub struct Scan {
     /// The table.
     pub relation: String,
     /// How many rows were read here.
+    pub rows: i64,
+}
+
+/// Rows of a table that a statement changed or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Written {
+    /// The table.
+    pub relation: String,
+    /// How many rows were written here.
     pub rows: i64,
 }
 
@@ -110,6 +129,13 @@ pub struct StatementTrace {
     pub scans: Vec<Scan>,
     /// The tables, there before, on which an index was built while writers had to wait.
     pub blocking_index_build: Vec<String>,
+    /// The tables, there before, of which rows were changed or deleted.
+    pub written: Vec<Written>,
+    /// What it took away, renamed or demands of what was there before: the code that runs beside it may need it.
+    pub alterations: Vec<Alteration>,
+    /// What its text tells and the catalogs do not.
+    #[serde(skip)]
+    pub(crate) told: Vec<Told>,
     /// How long it took here, in milliseconds.
     pub ms: f64,
     /// How long its locks were held here, in milliseconds: until its transaction ended.

@@ -196,7 +196,7 @@ pub(crate) fn end(facts: &Facts, column: &str) -> Result<Files, ChangeError> {
     let (table, old, column_sql) = (facts.sql(), old_of(column), quoted(column));
     let found = facts.column(&old)?;
     let up = format!(
-        "-- The values of the old type go with it.\n\
+        "-- contract: the values of the old type go with it, and no code uses them any more\n\
          {SHORT}\n\
          BEGIN;\n\
          {}{}{}ALTER TABLE {table} DROP COLUMN {};\n\

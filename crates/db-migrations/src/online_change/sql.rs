@@ -175,7 +175,11 @@ pub(crate) fn end_rename(facts: &Facts, old: &str, grants: &[String]) -> Files {
     let (schema, table) = (quoted(&facts.schema), facts.sql());
     Files {
         name: format!("end_rename_{old}_to_{}", facts.name),
-        up: format!("{SHORT}\nDROP VIEW {schema}.{};\n", quoted(old)),
+        up: format!(
+            "-- contract: no code says {} any more\n{SHORT}\nDROP VIEW {schema}.{};\n",
+            old.replace('\n', " "),
+            quoted(old)
+        ),
         down: format!("{SHORT}\nBEGIN;\n{}COMMIT;\n", view(facts, old, &table, grants)),
         then: Vec::new(),
     }

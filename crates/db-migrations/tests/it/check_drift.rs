@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use db_migrations::check::{Past, drift};
+use db_migrations::check::{DriftConfig, Past, drift};
 use db_migrations::{Migrations, Migrator, MigratorConfig};
 use db_testkit::TestDatabase;
 use diesel_async::SimpleAsyncConnection;
@@ -23,13 +23,14 @@ async fn what_was_changed_by_hand_is_told() {
         .await
         .unwrap();
     let (server, all) = (shared().await, migrations(&[PEOPLE, INDEX, PENDING]));
-    let none = drift(&server, &all, &mut conn, None).await.unwrap();
+    let none = drift(&server, &all, &mut conn, &DriftConfig::default()).await.unwrap();
     assert!(none.is_none() && none.pending == ["3"], "{none:?}");
 
     let by_hand = "DROP INDEX people_name_idx; ALTER TABLE people ALTER name SET NOT NULL; CREATE SEQUENCE numbers AS int; \
                    GRANT SELECT ON people TO pg_monitor";
     conn.batch_execute(by_hand).await.unwrap();
-    let found = drift(&server, &migrations(&[PEOPLE, INDEX]), &mut conn, None).await.unwrap();
+    let found =
+        drift(&server, &migrations(&[PEOPLE, INDEX]), &mut conn, &DriftConfig::default()).await.unwrap();
     let told: Vec<String> = found.differences.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(told.join("\n"), @r"
     lost: index public.people_name_idx: CREATE INDEX people_name_idx ON public.people USING btree (name)
@@ -38,7 +39,7 @@ async fn what_was_changed_by_hand_is_told() {
     ");
     assert!(!found.is_none());
 
-    let unknown = drift(&server, &migrations(&[PEOPLE]), &mut conn, None).await.unwrap();
+    let unknown = drift(&server, &migrations(&[PEOPLE]), &mut conn, &DriftConfig::default()).await.unwrap();
     assert_eq!(unknown.unknown, ["2"]);
 }
 

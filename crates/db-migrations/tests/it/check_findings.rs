@@ -1,6 +1,8 @@
 //! What a check says: findings from the trace and the text, what silences them, and in which shapes they come.
 
-use db_migrations::check::{CheckConfig, CheckReport, annotations, check, human, lint, markdown, sarif};
+use db_migrations::check::{
+    CheckConfig, CheckReport, LintConfig, annotations, check, human, lint, markdown, sarif,
+};
 use db_migrations::{Stats, TableStats, Version};
 use serde_json::json;
 
@@ -36,8 +38,9 @@ async fn what_was_seen_overrules_what_the_text_suggests() {
               CREATE TABLE fresh (id int);\nCREATE INDEX fresh_idx ON fresh (id);";
     let down = "DROP TABLE fresh; ALTER TABLE people ALTER visits TYPE int, ALTER name TYPE varchar(20);";
     let report = checked(&[("2_change/up.sql", up), ("2_change/down.sql", down)], only("2")).await;
-    insta::assert_snapshot!(told(&report), @"Warning 2 trace/rewrite: writes people anew under ACCESS EXCLUSIVE: readers and writers wait");
-    let read_alone: Vec<String> = lint("up.sql", up).into_iter().map(|one| one.finding.rule).collect();
+    insta::assert_snapshot!(told(&report), @"Error 2 trace/rewrite: writes people anew under ACCESS EXCLUSIVE: readers and writers wait");
+    let read_alone: Vec<String> =
+        lint("up.sql", up, LintConfig::default()).into_iter().map(|one| one.finding.rule).collect();
     assert_eq!(
         read_alone,
         ["lint/changing-column-type", "lint/changing-column-type", "lint/require-concurrent-index-creation"]
@@ -72,7 +75,8 @@ async fn work_under_an_earlier_lock_and_locks_on_several_tables_are_told() {
     let report = checked(&[orders, ("3_both/up.sql", up)], only("3")).await;
     insta::assert_snapshot!(told(&report), @r"
     Note 0 round-trip: there is no down.sql: it cannot be undone
-    Warning 2 trace/work-under-lock: works through rows while an earlier statement's ACCESS EXCLUSIVE on people is held
+    Error 2 trace/whole-table-write: changes every row of orders in one transaction: whoever writes one of them waits for its end
+    Error 2 trace/work-under-lock: works through rows while an earlier statement's ACCESS EXCLUSIVE on people is held
     Warning 3 trace/several-tables: takes ACCESS EXCLUSIVE on orders while ACCESS EXCLUSIVE on people is held: whoever uses both tables waits for all of it, or deadlocks
     ");
     let [_, update, _] = report.migrations[0].statements.as_slice() else { panic!("{report:?}") };
@@ -87,7 +91,7 @@ async fn a_comment_or_a_start_silences_findings_but_not_the_round_trip() {
     let report = checked(&files, only("2")).await;
     insta::assert_snapshot!(told(&report), @r#"
     Error 0 round-trip: down.sql does not undo up.sql: left over: index public.people_visits: CREATE INDEX people_visits ON public.people USING btree (visits); up.sql fails after down.sql: CREATE INDEX people_visits ON people (visits): relation "people_visits" already exists
-    Warning 3 trace/blocking-index-build: builds an index on people while writers wait
+    Error 3 trace/blocking-index-build: builds an index on people while writers wait
     "#);
     let report = checked(&files, CheckConfig { start_after: Some("2".to_owned()), ..only("2") }).await;
     insta::assert_snapshot!(told(&report), @r#"Error 0 round-trip: down.sql does not undo up.sql: left over: index public.people_visits: CREATE INDEX people_visits ON public.people USING btree (visits); up.sql fails after down.sql: CREATE INDEX people_visits ON people (visits): relation "people_visits" already exists"#);
