@@ -187,6 +187,7 @@ impl Command {
     pub(crate) fn ends_itself(&self) -> bool {
         match self {
             Command::Agent(_) | Command::Serve(_) | Command::Wal(Wal::Receive(_)) => true,
+            Command::Migrate(Migrate::Check(_)) => true,
             Command::Backfill(Backfill::Apply(_)) | Command::Maintain(Maintain::Compact(_)) => true,
             #[cfg(feature = "top")]
             Command::Top(_) => true,

@@ -1,11 +1,13 @@
-//! `dbctl migrate check`, `drift` and `lint`.
+//! `dbctl migrate check` and `drift`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::DatabaseUrl;
 use db_platform::core::Connect as _;
-use db_platform::migrations::check::{self, CheckConfig, CheckReport, Databases, FileFinding, Past};
+use db_platform::migrations::check::{
+    self, CheckConfig, CheckError, CheckReport, Databases, DriftConfig, FileFinding, MigrationCheck, Past,
+};
 use db_platform::migrations::schema::{Schema, difference};
 use db_platform::migrations::{Migrations, Stats};
 use db_platform::pool::{ConnectConfig, Connector};
@@ -13,14 +15,15 @@ use db_server::{Cluster, ServerSettings};
 use diesel_async::AsyncPgConnection;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::FOUND;
 use crate::args::Options;
 use crate::connect;
 use crate::error::CliError;
-use crate::migrate_args::{Check, Drift, Format, Lint};
-use crate::say;
+use crate::migrate_args::{Check, Drift, Format};
+use crate::{FOUND, INTERRUPTED, interrupt, say};
 
 pub(crate) async fn run(command: Check, options: &Options) -> Result<ExitCode, CliError> {
+    // Its databases are dropped before it ends.
+    let stop = interrupt::from_now_on();
     let migrations = Migrations::read(&command.source.dir)?;
     let past = command.from.as_deref().map(|from| Past::at(&command.source.dir, from)).transpose()?;
     let config = config(&command, &migrations, past.as_ref())?;
@@ -43,13 +46,16 @@ pub(crate) async fn run(command: Check, options: &Options) -> Result<ExitCode, C
         _ => Server { url: connect::config(options)?.direct_url, _cluster: None },
     };
     let bar = bar(migrations.iter().count());
-    let report = check::check(&server, &migrations, &config, |one| {
+    let on_one = |one: &MigrationCheck| {
         bar.set_message(one.name.clone());
         bar.inc(1);
-    })
-    .await;
+    };
+    let report = check::check_until(&server, &migrations, &config, on_one, stop).await;
     bar.finish_and_clear();
-    let report = report?;
+    let report = match report {
+        Err(CheckError::Stopped) => return Ok(ExitCode::from(INTERRUPTED)),
+        report => report?,
+    };
     // Its fields are strings and numbers, which cannot fail to become JSON.
     let value = serde_json::to_value(&report).unwrap_or_default();
     say::result(options.json, &text(&report, command.format), &value);
@@ -74,9 +80,11 @@ pub(crate) fn human(report: &CheckReport) -> String {
 }
 
 fn config(command: &Check, migrations: &Migrations, past: Option<&Past>) -> Result<CheckConfig, CliError> {
-    let plain = |version: &String| version.replace('-', "");
-    let seed =
-        command.seed.as_deref().map(|file| std::fs::read_to_string(file).map_err(CliError::file(file)));
+    let plain = |version: &String| match version.starts_with("R__") {
+        true => version.clone(),
+        false => version.replace('-', ""),
+    };
+    let seed = command.seed.as_deref().map(text_of);
     let old_schema = past.zip(command.schema_rs.as_deref()).map(|(past, file)| past.file(file));
     Ok(CheckConfig {
         only: match past {
@@ -88,11 +96,17 @@ fn config(command: &Check, migrations: &Migrations, past: Option<&Past>) -> Resu
         seed: seed.transpose()?,
         stats: command.stats.as_deref().map(sizes).transpose()?,
         start_after: command.start_after.as_ref().map(plain),
+        before: command.before.as_deref().map(text_of).transpose()?,
+        fail_on: command.fail_on.into(),
         ..CheckConfig::default()
     })
 }
 
-fn verdict(passes: bool) -> ExitCode {
+fn text_of(file: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(file).map_err(CliError::file(file))
+}
+
+pub(crate) fn verdict(passes: bool) -> ExitCode {
     if passes { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
 }
 
@@ -112,7 +126,11 @@ pub(crate) async fn drift(command: Drift, options: &Options) -> Result<ExitCode,
         }
     };
     let server = Server::throw_away(major).await?;
-    let drift = check::drift(&server, &migrations, &mut live, config.ledger_schema.as_deref()).await?;
+    let wanted = DriftConfig {
+        ledger_schema: config.ledger_schema.clone(),
+        before: command.before.as_deref().map(text_of).transpose()?,
+    };
+    let drift = check::drift(&server, &migrations, &mut live, &wanted).await?;
     let mut lines: Vec<String> = drift.differences.iter().map(ToString::to_string).collect();
     lines.extend(
         drift.unknown.iter().map(|version| format!("unknown  {version} is applied but not in the directory")),
@@ -197,20 +215,7 @@ fn text(report: &CheckReport, format: Format) -> String {
     }
 }
 
-/// `dbctl migrate lint`: reads files, and needs no database.
-pub(crate) fn lint(command: &Lint, options: &Options) -> Result<ExitCode, CliError> {
-    let mut findings = Vec::new();
-    for file in &command.files {
-        let sql = std::fs::read_to_string(file).map_err(CliError::file(file))?;
-        findings.extend(check::lint(&file.display().to_string(), &sql));
-    }
-    // Strings and numbers cannot fail to become JSON.
-    let value = serde_json::to_value(&findings).unwrap_or_default();
-    say::result(options.json, &found(&findings, command.format), &value);
-    Ok(verdict(findings.is_empty()))
-}
-
-fn found(findings: &[FileFinding], format: Format) -> String {
+pub(crate) fn found(findings: &[FileFinding], format: Format) -> String {
     let line = |one: &FileFinding| {
         let FileFinding { file, finding } = one;
         let fix = finding.fix.as_ref().map(|fix| format!("\n    {fix}")).unwrap_or_default();

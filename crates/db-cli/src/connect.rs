@@ -1,10 +1,11 @@
 //! Finds out which database is meant, and connects to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use db_platform::backup::PhysicalError;
 use db_platform::backup::session::Session;
-use db_platform::core::Connect as _;
+use db_platform::core::{Connect as _, Observe, QueryEvent, SqlState};
 use db_platform::monitoring::server::OpenConnection;
 use db_platform::pool::{ConnectConfig, Connector};
 use db_platform::{BackupDial, Config, DatabaseUrl, Endpoint};
@@ -47,9 +48,67 @@ pub(crate) fn config(options: &Options) -> Result<Config, CliError> {
 /// A connection past any pooler. With it, how it was opened.
 pub(crate) async fn connect(config: &Config) -> Result<(AsyncPgConnection, Connector, Endpoint), CliError> {
     let (connector, host) = primary(config).await?;
-    let conn = connector.connect(&host).await?;
+    let conn = open(&connector, &host).await?;
     interrupt::cancels(&connector, &host, conn.cancel_token());
     Ok((conn, connector, host))
+}
+
+/// Opens a connection; the one that looked for the primary may still count where the role may have one only.
+async fn open(connector: &Connector, host: &Endpoint) -> Result<AsyncPgConnection, CliError> {
+    let since = Instant::now();
+    loop {
+        match connector.connect(host).await {
+            Err(error)
+                if error.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS)
+                    && since.elapsed() < Duration::from_secs(1) =>
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// A connection as [`connect`] gives it, and who listens on it.
+pub(crate) struct Aloud {
+    pub(crate) conn: AsyncPgConnection,
+    pub(crate) connector: Connector,
+    pub(crate) host: Endpoint,
+    pub(crate) ear: Arc<Ear>,
+}
+
+/// The same; what the server says beside its answers goes to standard error, as `psql` shows it.
+pub(crate) async fn connect_aloud(config: &Config) -> Result<Aloud, CliError> {
+    let (connector, host) = primary(config).await?;
+    let ear = Arc::new(Ear::default());
+    let aloud = connector.clone().observed_by([Arc::clone(&ear) as Arc<dyn Observe>]);
+    let conn = open(&aloud, &host).await?;
+    interrupt::cancels(&connector, &host, conn.cancel_token());
+    Ok(Aloud { conn, connector, host, ear })
+}
+
+/// Prints NOTICE and WARNING, and keeps the code of the last failure.
+#[derive(Default)]
+pub(crate) struct Ear {
+    failed_with: Mutex<Option<SqlState>>,
+}
+
+impl Ear {
+    pub(crate) fn last_code(&self) -> Option<SqlState> {
+        *self.failed_with.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observe for Ear {
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        if event.failed {
+            *self.failed_with.lock().unwrap_or_else(PoisonError::into_inner) = event.sqlstate;
+        }
+    }
+
+    fn on_notice(&self, _: &Endpoint, severity: &str, message: &str) {
+        eprintln!("{severity}: {message}");
+    }
 }
 
 /// A bare client for COPY, which diesel-async does not have.

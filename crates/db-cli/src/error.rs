@@ -44,6 +44,8 @@ pub(crate) enum CliError {
     Url(InvalidUrl),
     #[error("{path} is not what `dbctl stats export` writes: {source}", path = path.display())]
     Stats { path: PathBuf, source: serde_json::Error },
+    #[error("there is no rule {rule}: dbctl migrate rules lists them")]
+    NoSuchRule { rule: String },
     #[error("APP_ENV is not set, and this {does}: set it to the environment that this database belongs to")]
     NoEnvironment { does: &'static str },
     #[error("that is not the database's name: this {does}, so nothing was done; or set APP_ENV")]

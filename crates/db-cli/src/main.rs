@@ -20,6 +20,7 @@ mod cache;
 mod cache_args;
 mod change_args;
 mod check;
+mod check_text;
 mod compact;
 mod compact_args;
 mod connect;

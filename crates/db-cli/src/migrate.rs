@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::FOUND;
 use crate::args::Options;
 use crate::check;
-use crate::connect;
+use crate::check_text;
+use crate::connect::{self, Aloud};
 use crate::consent;
 use crate::error::CliError;
 use crate::migrate_args::{Migrate, Source};
@@ -32,7 +33,11 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
         Migrate::Plan { source, exit_code, .. } => {
             let (migrator, mut conn) = open(&source, accept, options).await?;
             let plan = migrator.plan(&mut conn).await?;
-            say::result(json, &say::coloured(&plan.to_string()), &plan_value(&plan));
+            if json {
+                say::result(json, "", &plan_value(&plan));
+            } else {
+                say::lines(&plan);
+            }
             if exit_code && !plan.is_empty() {
                 return Ok(ExitCode::from(FOUND));
             }
@@ -94,7 +99,8 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
         }
         Migrate::Check(wanted) => return check::run(wanted, options).await,
         Migrate::Drift(wanted) => return check::drift(wanted, options).await,
-        Migrate::Lint(wanted) => return check::lint(&wanted, options),
+        Migrate::Lint(wanted) => return check_text::lint(&wanted, options),
+        Migrate::Rules { rule, markdown } => check_text::rules(rule.as_deref(), markdown, options)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -107,12 +113,12 @@ async fn open(
 ) -> Result<(Migrator, AsyncPgConnection), CliError> {
     let migrations = Migrations::read(&source.dir)?;
     let config = connect::config(options)?;
-    let (conn, connector, host) = connect::connect(&config).await?;
+    let Aloud { conn, connector, host, ear } = connect::connect_aloud(&config).await?;
     let ledger_schema = config.ledger_schema;
     let config = MigratorConfig { accept, ledger_schema, ..MigratorConfig::default() };
     let migrator = Migrator::new(migrations, config);
     // A transaction-pooling proxy is noticed only from a second connection.
-    Ok((migrator.opened_by(connector, host), conn))
+    Ok((migrator.opened_by(connector, host).with_codes(move || ear.last_code()), conn))
 }
 
 fn print_imported(json: bool, imported: &[Imported], directory: &Path) {

@@ -74,7 +74,8 @@ pub(crate) enum Migrate {
     /// Play every migration up, down and up on a real server, and say what was lost, locked, rewritten and read.
     ///
     /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of its own and
-    /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired.
+    /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired: what stops
+    /// writers, loses data or breaks the code that still runs. `-- check-ignore RULE: reason` in the file accepts a finding.
     Check(Check),
     /// Compare the database with what its applied migrations make on a throw-away server, and with schema.rs.
     ///
@@ -82,6 +83,14 @@ pub(crate) enum Migrate {
     Drift(Drift),
     /// Read files of SQL for what is dangerous, without a database. Exit status 3 where something was found.
     Lint(Lint),
+    /// List the rules of `check` and `lint`: what each finds, why it matters, and what to write instead.
+    Rules {
+        /// One rule by its name.
+        rule: Option<String>,
+        /// As the page docs/migration-rules.md.
+        #[arg(long, conflicts_with = "rule")]
+        markdown: bool,
+    },
     /// Copy the migrations of Flyway, golang-migrate, sqlx or dbmate into directories of ours; the order stays.
     ///
     /// Nothing is changed where they are. A database that has them already is told so afterwards: `dbctl migrate baseline`
@@ -157,6 +166,12 @@ pub(crate) struct Check {
     /// Up to this version judge only the round trip: what has run everywhere is not indicted for its locks.
     #[arg(long, value_name = "VERSION")]
     pub(crate) start_after: Option<String>,
+    /// SQL that runs before the first migration: roles and extensions that the migrations expect.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) before: Option<PathBuf>,
+    /// From which severity on the exit status is 3.
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub(crate) fail_on: FailOn,
     /// How the report is written.
     #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
     pub(crate) format: Format,
@@ -169,6 +184,9 @@ pub(crate) struct Drift {
     /// Compare with this schema.rs, too.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) schema_rs: Option<PathBuf>,
+    /// SQL that runs before the first migration: roles and extensions that the migrations expect.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) before: Option<PathBuf>,
     /// The major version of the server that is started: that of the database.
     #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
@@ -176,12 +194,42 @@ pub(crate) struct Drift {
 
 #[derive(clap::Args)]
 pub(crate) struct Lint {
-    /// The files of SQL.
-    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    /// Files of SQL; of a directory every file that applies something (no down.sql); `-` is standard input.
+    #[arg(required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) files: Vec<PathBuf>,
+    /// From which severity on the exit status is 3.
+    #[arg(long, value_enum, default_value_t = FailOn::Warn)]
+    pub(crate) fail_on: FailOn,
+    /// The oldest major version of the server that it must run on.
+    #[arg(long, value_name = "MAJOR", value_parser = clap::value_parser!(u16).range(11..=19))]
+    pub(crate) pg_version: Option<u16>,
+    /// The files run in a transaction that their text does not show.
+    #[arg(long)]
+    pub(crate) assume_in_transaction: bool,
     /// How the findings are written.
     #[arg(long, value_enum, default_value_t = Format::Human, conflicts_with = "json")]
     pub(crate) format: Format,
+}
+
+/// From which severity on something fails.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// What stops writers or readers, loses data, or breaks the code that still runs.
+    Error,
+    /// Everything but notes.
+    Warn,
+    /// Nothing.
+    Never,
+}
+
+impl From<FailOn> for db_platform::migrations::check::FailOn {
+    fn from(wanted: FailOn) -> Self {
+        match wanted {
+            FailOn::Error => Self::Error,
+            FailOn::Warn => Self::Warn,
+            FailOn::Never => Self::Never,
+        }
+    }
 }
 
 /// How findings are written.

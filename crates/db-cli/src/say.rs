@@ -14,6 +14,35 @@ pub(crate) fn result(json: bool, text: &str, value: &Value) {
     }
 }
 
+/// Prints something long as it is written, line by line: as one text it would stand in memory twice.
+pub(crate) fn lines(shown: &impl std::fmt::Display) {
+    use std::fmt::Write as _;
+    let mut printer = Printer { line: String::new() };
+    // It takes whatever it is given.
+    let _ = write!(printer, "{shown}");
+    println!("{}", coloured(&printer.line));
+}
+
+struct Printer {
+    line: String,
+}
+
+impl std::fmt::Write for Printer {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for piece in text.split_inclusive('\n') {
+            match piece.strip_suffix('\n') {
+                Some(end) => {
+                    self.line.push_str(end);
+                    println!("{}", coloured(&self.line));
+                    self.line.clear();
+                }
+                None => self.line.push_str(piece),
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Colours the words that a reader looks for, where standard output is a terminal and NO_COLOR is not set.
 pub(crate) fn coloured(text: &str) -> String {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -27,7 +56,10 @@ fn colour(line: &str) -> String {
     let bad = ["unknown ", "edited since", "cut off", "comes before"];
     let style = match line {
         line if bad.iter().any(|words| line.contains(words)) => AnsiColor::Red.on_default(),
-        line if line.starts_with("pending ") || line.contains("[ACCESS EXCLUSIVE") => {
+        line if line.starts_with("pending ")
+            || line.starts_with("warn ")
+            || line.contains("[ACCESS EXCLUSIVE") =>
+        {
             AnsiColor::Yellow.on_default()
         }
         line if line.starts_with("wrong ") => AnsiColor::Red.on_default(),

@@ -16,6 +16,7 @@ mod inspect;
 mod ledger;
 mod maintain;
 mod migrate;
+mod migrate_check;
 mod moving;
 mod observing;
 mod online_changes;
@@ -26,6 +27,7 @@ mod run;
 mod seeds;
 mod server;
 mod sessions;
+mod strangers;
 mod verify;
 mod webhook;
 
