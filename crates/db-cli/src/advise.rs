@@ -77,12 +77,20 @@ fn shown(advice: &Advice) -> String {
     }
     for drop in &advice.drops {
         lines.push(format!("drop {} ({}): {}\n    {};", drop.index, drop.kind, drop.why, drop.sql));
+        lines.extend(drop.notes.iter().map(|note| format!("    note: {note}")));
+    }
+    for one in &advice.larger_changes {
+        let gain = one.gain.map(|gain| format!(", {:.0} % less", gain * 100.0)).unwrap_or_default();
+        lines.push(format!("{} for {}{gain}: {}\n    {}", one.kind, one.tables.join(", "), one.why, one.how));
+        lines.extend(one.notes.iter().map(|note| format!("    note: {note}")));
     }
     for note in &advice.notes {
         let case = if note.case.is_null() { String::new() } else { format!("{}: ", note.case) };
         lines.push(format!("note: {case}{}", note.message));
     }
-    if advice.suggestions.is_empty() && advice.statistics.is_empty() && advice.drops.is_empty() {
+    let is_empty =
+        advice.suggestions.is_empty() && advice.statistics.is_empty() && advice.larger_changes.is_empty();
+    if is_empty && advice.drops.is_empty() {
         lines.push("no index would help enough, and none can go".to_owned());
     }
     lines.join("\n")

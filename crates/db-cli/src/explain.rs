@@ -1,11 +1,10 @@
 //! `dbctl explain`: a plan as a tree, with what is wrong at its nodes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::insight::{
-    Catalog, ExplainConfig, Plan, Severity, Tip, explain_text, read_catalog, tips_on_text, tips_with,
+    Catalog, ExplainConfig, Plan, Severity, Tip, explain_with_tips, read_catalog, tips_with,
 };
 use serde_json::json;
 
@@ -61,29 +60,12 @@ async fn on_database(
         parameters: command.param.clone(),
     };
     let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
-    let plan = explain_text(&mut conn, &sql, &config).await?;
-    let mut tips = tips_with(&plan, &read_catalog(&mut conn, &plan).await?);
-    for tip in tips_on_text(&sql) {
-        if tips.iter().all(|known| known.code != tip.code) {
-            tips.push(tip);
-        }
-    }
-    Ok((plan, tips))
+    Ok(explain_with_tips(&mut conn, &sql, &config).await?)
 }
 
-/// The plan as a tree with the tips at their nodes, then those that have none.
+/// The plan as a tree with the tips at their nodes, and how long it took.
 fn text(plan: &Plan, tips: &[Tip]) -> String {
-    let line = |tip: &Tip| format!("{}: {}: {}\nfix: {}", tip.severity, tip.code, tip.evidence, tip.fix);
-    let mut notes: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for tip in tips {
-        if let Some(at) = tip.at {
-            notes.entry(at).or_default().push(line(tip));
-        }
-    }
-    let mut text = plan.tree(&notes);
-    for tip in tips.iter().filter(|tip| tip.at.is_none()) {
-        text += &format!("{}\n  >> {}\n", tip.node, line(tip).replace('\n', "\n     "));
-    }
+    let mut text = plan.tree_with_tips(tips);
     if let (Some(planning), Some(execution)) = (plan.planning_ms, plan.execution_ms) {
         text += &format!("planning {planning:.1} ms, execution {execution:.1} ms\n");
     }

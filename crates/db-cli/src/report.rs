@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use db_platform::InsightPages;
+use db_platform::insight::Insights;
 use db_platform::monitoring::report::Report as ServerReport;
 use db_platform::monitoring::server::Snapshot;
 
@@ -23,7 +25,11 @@ pub(crate) async fn run(command: Report, options: &Options) -> Result<ExitCode, 
     };
     let snapshot = collector.collect_once().await;
     answered(&snapshot)?;
-    let report = ServerReport::of_visit(&snapshot, &watch::visit(&watch::open(options)?).await?, None);
+    let open = watch::open(options)?;
+    let report = ServerReport::of_visit(&snapshot, &watch::visit(&open).await?, None);
+    let insights = Insights::default();
+    watch::look(&insights, &open, true).await;
+    let report = InsightPages::of(&insights).panels().into_iter().fold(report, ServerReport::section);
     let report = match previous {
         Some(previous) => report.compared_with(&previous),
         None => report,

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
+use db_platform::insight::Insights;
 use db_platform::monitoring::dashboard::{self, Access, Actions, Source};
-use db_platform::with_upkeep;
+use db_platform::{InsightPages, with_upkeep};
 use tokio::net::TcpListener;
 
 use crate::args::Options;
@@ -32,7 +33,10 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
         let more = of_backups.as_ref().map(BackupsShown::checks).unwrap_or_default();
         Some(Arc::new(found.iter().cloned().chain(more).collect()))
     };
-    let mut source = Source::named(name).collector(collector.clone()).checks(last);
+    let insights = Insights::default();
+    let looking = tokio::spawn(watch::keep_looking(watch::open(options)?, insights.clone()));
+    let mut source =
+        Source::named(name).collector(collector.clone()).checks(last).insight(InsightPages::of(&insights));
     source = with_upkeep(source, &config)?;
     if let Some(backups) = &backups {
         source = backups.on(source);
@@ -51,6 +55,7 @@ pub(crate) async fn run(command: Serve, options: &Options) -> Result<ExitCode, C
     let served = served.await;
     collecting.abort();
     checking.abort();
+    looking.abort();
     served.map_err(|source| CliError::Listen { address, source })?;
     Ok(ExitCode::SUCCESS)
 }

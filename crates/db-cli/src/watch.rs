@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use db_platform::insight::indexes::AdviceError;
+use db_platform::insight::{EVERY, Insights};
 use db_platform::monitoring::CheckResult;
 use db_platform::monitoring::checks::{self, Selection, Visit};
 use db_platform::monitoring::server::{
@@ -39,6 +41,32 @@ pub(crate) async fn visit(open: &OpenConnection) -> Result<Visit, CliError> {
     let (endpoint, conn) = open(None).await?;
     let session = ServerSession::open(conn, endpoint).await.map_err(not_answered)?;
     Ok(Visit::to(&session).await)
+}
+
+/// Looks at the plans of the dearest statements, and asks for advice where that is wanted. What the server
+/// refuses is said, and left out: it is a part of a report, not all of it.
+pub(crate) async fn look(insights: &Insights, open: &OpenConnection, advice: bool) {
+    let looked = async {
+        let (_, mut conn) = open(None).await?;
+        insights.look_at_plans(&mut conn).await?;
+        if advice {
+            insights.look_at_indexes(&mut conn).await?;
+        }
+        Ok::<_, AdviceError>(())
+    };
+    if let Err(error) = looked.await {
+        tracing::warn!("plans and indexes could not be looked at: {error}");
+    }
+}
+
+/// Looks at plans once an hour and asks for advice once a day, for as long as it is polled.
+pub(crate) async fn keep_looking(open: OpenConnection, insights: Insights) {
+    let mut looks = tokio::time::interval(EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for hour in 0_u32.. {
+        looks.tick().await;
+        look(&insights, &open, hour % 24 == 0).await;
+    }
 }
 
 /// What the checks found last, for whoever asks.
