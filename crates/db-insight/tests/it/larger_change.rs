@@ -16,7 +16,7 @@ async fn changes(conn: &mut AsyncPgConnection, statements: &[(&str, f64)]) -> Ve
     };
     let workload: Vec<Query> = statements.iter().map(query).collect();
     let config = AdviceConfig { prove: Prove::Model, ..AdviceConfig::default() };
-    advise(conn, &workload, &config).await.expect("the server answers").larger_changes
+    advise(conn, &workload, &config).await.unwrap().larger_changes
 }
 
 async fn run(conn: &mut AsyncPgConnection, sql: &str) {
