@@ -9,15 +9,16 @@ use std::time::Duration;
 /// use db_notify::NotifyConfig;
 ///
 /// let config = NotifyConfig { repeat_after: Duration::from_secs(6 * 3600), ..NotifyConfig::default() };
-/// assert_eq!(config.burst, 5);
+/// assert_eq!(config.burst, 20);
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotifyConfig {
     /// A message with the key of one that was sent less than this ago, and no greater severity, is counted and not
     /// sent. An incident that lasts is so repeated at most this often.
     pub repeat_after: Duration,
-    /// So many messages go to a channel within [`window`](NotifyConfig::window); what is more is gathered in one. A
-    /// receiver that is flooded blocks us, and people stop reading. One in four is kept for what is critical.
+    /// So many messages go to a channel within [`window`](NotifyConfig::window); what is more is gathered in
+    /// one. A receiver that is flooded blocks us, and people stop reading. One in four is kept for what is
+    /// critical and begins. Too few, and what begins waits for up to a minute behind what has come before.
     pub burst: usize,
     /// The time in which [`burst`](NotifyConfig::burst) messages go to a channel.
     pub window: Duration,
@@ -38,7 +39,7 @@ impl Default for NotifyConfig {
     fn default() -> Self {
         NotifyConfig {
             repeat_after: Duration::from_secs(3600),
-            burst: 5,
+            burst: 20,
             window: Duration::from_secs(60),
             attempt_timeout: Duration::from_secs(15),
             deadline: Duration::from_secs(600),

@@ -14,7 +14,8 @@ use crate::message::{Message, Severity};
 /// So many incidents are remembered; the oldest are forgotten, and at worst repeated.
 const MOST_KEYS: usize = 10_000;
 
-/// One in so many of a burst is kept for what is critical: a flood of warnings must not make it wait.
+/// One in so many of a burst is kept for what is critical and begins: a flood of the rest must not make it
+/// wait.
 const KEPT_PART: usize = 4;
 
 /// What is to be done now.
@@ -113,9 +114,7 @@ impl Gate {
         while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= config.window) {
             self.sent.pop_front();
         }
-        let Some(gravest) = self.waiting.iter().map(|letter| letter.message.severity).max() else {
-            return Next::Nothing;
-        };
+        let Some(gravest) = self.waiting.iter().map(urgency).max() else { return Next::Nothing };
         let burst = config.burst.max(1);
         let kept = if gravest == Severity::Critical { 0 } else { burst / KEPT_PART };
         let left = burst.saturating_sub(kept).saturating_sub(self.sent.len());
@@ -130,10 +129,15 @@ impl Gate {
         letter.map_or(Next::Nothing, |letter| Next::Send(Box::new(letter)))
     }
 
-    /// The oldest of the gravest.
+    /// The oldest of the gravest; where something of the same incident waits since before, that.
     fn gravest(&mut self) -> Option<Letter> {
-        let by = |(_, letter): &(usize, &Letter)| std::cmp::Reverse(letter.message.severity);
-        let (at, _) = self.waiting.iter().enumerate().min_by_key(by)?;
+        let gravest = self.waiting.iter().min_by_key(|letter| std::cmp::Reverse(urgency(letter)))?;
+        let key = gravest.message.key.as_ref();
+        let is_it = |letter: &Letter| match key {
+            Some(key) => letter.message.key.as_ref() == Some(key),
+            None => std::ptr::eq(letter, gravest),
+        };
+        let at = self.waiting.iter().position(is_it)?;
         self.waiting.remove(at)
     }
 
@@ -148,6 +152,11 @@ impl Gate {
         let message = Message::digest(all.into_iter().map(|letter| (letter.id, letter.message)));
         Some(Letter { receipts, ..Letter::of(message) })
     }
+}
+
+/// How soon a letter must go. That something is over can wait for its turn, that something begins cannot.
+fn urgency(letter: &Letter) -> Severity {
+    if letter.message.is_resolved { Severity::Info } else { letter.message.severity }
 }
 
 #[cfg(test)]
@@ -248,6 +257,34 @@ mod tests {
         }
         gate.offer(about("down 5", Severity::Critical), &config, now);
         assert_eq!(gate.next(&config, now, false), Next::Later(now + 60 * SECOND));
+    }
+
+    fn over(key: &str) -> Letter {
+        Letter::of(about(key, Severity::Critical).message.resolved())
+    }
+
+    #[test]
+    fn that_something_is_over_leaves_room_for_what_begins() {
+        let config = NotifyConfig { burst: 8, ..NotifyConfig::default() };
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        for n in 0..6 {
+            gate.offer(over(&n.to_string()), &config, now);
+            assert!(matches!(gate.next(&config, now, false), Next::Send(_)), "{n} waits");
+        }
+        gate.offer(over("6"), &config, now);
+        assert_eq!(gate.next(&config, now, false), Next::Later(now + 60 * SECOND));
+        gate.offer(about("disk", Severity::Critical), &config, now);
+        let Next::Send(letter) = gate.next(&config, now, false) else { panic!("it waits") };
+        assert_eq!(letter.message.title, "disk");
+    }
+
+    #[test]
+    fn of_one_incident_nothing_overtakes() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.offer(over("disk"), &config(), now);
+        gate.offer(about("disk", Severity::Critical), &config(), now);
+        assert!(sent(&mut gate, now).is_resolved, "that it is over again was told before it was over");
+        assert!(!sent(&mut gate, now).is_resolved);
     }
 
     #[test]

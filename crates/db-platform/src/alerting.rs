@@ -50,12 +50,7 @@ pub(crate) fn of(config: &Config) -> Result<Option<Alerts>> {
             Box::pin(async move { heartbeat.beat(gravest).await })
         })
     });
-    Ok(Some(Alerts::new(config.alerts.clone(), notify(), named, beat)))
-}
-
-/// People may get more at once than of backups: what an incident says cannot wait for a minute.
-fn notify() -> NotifyConfig {
-    NotifyConfig { burst: 20, ..NotifyConfig::default() }
+    Ok(Some(Alerts::new(config.alerts.clone(), NotifyConfig::default(), named, beat)))
 }
 
 /// The part that looks.
