@@ -31,17 +31,46 @@ fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
         return None;
     }
     let upper = name.to_ascii_uppercase();
+    let letters = letters(&upper);
     let near = known.iter().filter_map(|meant| {
+        let allowed = allowed(&upper, meant);
+        // Nearly all are: without this a program spends more on it than on all else that it does to start.
+        if allowed == 0 || are_far(letters, meant, allowed) {
+            return None;
+        }
         let distance = if same_words(&upper, meant) { 1 } else { distance(&upper, meant) };
-        (distance <= allowed(&upper, meant)).then_some((distance, *meant))
+        (distance <= allowed).then_some((distance, *meant))
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, meant)| meant)
 }
 
+/// How often each letter of ASCII is in a name.
+fn letters(name: &str) -> [i8; 128] {
+    let mut counts = [0_i8; 128];
+    for letter in name.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(letter)) {
+            *count = count.saturating_add(1);
+        }
+    }
+    counts
+}
+
+/// Whether two names have so different letters that no so many steps lead from one to the other: each step
+/// puts one in, leaves one out, or does both.
+fn are_far(mut counts: [i8; 128], meant: &str, steps: usize) -> bool {
+    for letter in meant.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(letter)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+    let differ: usize = counts.iter().map(|count| usize::from(count.unsigned_abs())).sum();
+    differ > steps.saturating_mul(2)
+}
+
 /// How far off a name may be: `PGPORT` is not `DB_PORT`, and `DB_USERS` may well be `DB_USER`.
 fn allowed(name: &str, meant: &str) -> usize {
-    let first = |name: &str| name.split('_').next().map(str::to_owned);
-    match (first(name) == first(meant), meant.len()) {
+    let same = name.split('_').next() == meant.split('_').next();
+    match (same, meant.len()) {
         (true, ..8) => 1,
         (true, 8..16) => 2,
         (true, _) => 3,
@@ -128,11 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn names_of_other_letters_are_far_whatever_their_order() {
+        assert!(are_far(letters("PATH"), "DB_PORT", 1));
+        assert!(are_far(letters("ABCDEFGH"), "IJKLMNOP", 3));
+        assert!(!are_far(letters("DB_MAX_POOL"), "DB_POOL_MAX", 1));
+    }
+
+    #[test]
     fn the_distance_counts_letters_and_swaps_of_neighbours() {
         for (one, other, steps) in
             [("", "ab", 2), ("ab", "ba", 1), ("abc", "adc", 1), ("abcd", "acbd", 1), ("kitten", "sitting", 3)]
         {
             assert_eq!(distance(one, other), steps, "{one} {other}");
+            assert!(!are_far(letters(one), other, steps), "{one} {other}");
             assert_eq!(distance(other, one), steps, "{other} {one}");
         }
     }
