@@ -1,5 +1,6 @@
 //! A store with faults, for tests of what stands on one: errors before and after an effect, hangs, cut and
-//! flipped answers, throttling, late lists, ignored conditions, credentials that may only put.
+//! flipped answers, throttling, late lists, ignored conditions, credentials that may only put or that run
+//! out.
 
 use std::fmt;
 use std::ops::Range;
@@ -60,6 +61,8 @@ pub struct Faults {
     pub races: bool,
     /// Whether only puts are allowed.
     pub put_only: bool,
+    /// After so many operations the credentials have run out, as S3 says it; 0 for never.
+    pub run_out_after: u64,
 }
 
 /// How often something was asked of a [`FaultStore`].
@@ -67,6 +70,7 @@ pub struct Faults {
 pub struct Counts {
     faults: AtomicU64,
     other_than_put: AtomicU64,
+    all: AtomicU64,
 }
 
 impl Faults {
@@ -83,6 +87,7 @@ impl Faults {
         overwrites: false,
         races: false,
         put_only: false,
+        run_out_after: 0,
     };
 }
 
@@ -146,7 +151,15 @@ impl FaultStore {
         Ok(done)
     }
 
+    /// Whether the credentials are still good.
+    fn admitted(&self) -> Result<()> {
+        let before = self.counts.all.fetch_add(1, Ordering::Relaxed);
+        let (after, said) = (self.faults.run_out_after, "400 Bad Request: <Code>ExpiredToken</Code>");
+        if after == 0 || before < after { Ok(()) } else { Err(failure(said)) }
+    }
+
     fn may(&self, location: Option<&Path>) -> Result<()> {
+        self.admitted()?;
         self.counts.other_than_put.fetch_add(1, Ordering::Relaxed);
         if !self.faults.put_only {
             return Ok(());
@@ -174,6 +187,7 @@ impl ObjectStore for FaultStore {
         payload: PutPayload,
         mut opts: PutOptions,
     ) -> Result<PutResult> {
+        self.admitted()?;
         self.ahead().await?;
         let mut bytes = Bytes::from(payload);
         if self.happens(self.faults.flips_written) {

@@ -45,9 +45,18 @@ const RETAINED: [&str; 6] = [
     "worm protected",
 ];
 
+/// What S3 answers, with the status 400 of any bad request, when credentials have run out. In lower case. The
+/// other stores answer 401 or 403.
+const RUN_OUT: [&str; 3] = ["<code>expiredtoken", "<code>invalidtoken", "<code>tokenrefreshrequired"];
+
 pub(super) fn verdict(error: Error) -> Verdict {
-    if is_retained(&error) {
+    let said = all_of(&error);
+    if RETAINED.iter().any(|code| said.contains(code)) {
         return Verdict::Retained(Box::new(error));
+    }
+    // They do not come back by being tried again.
+    if RUN_OUT.iter().any(|code| said.contains(code)) {
+        return Verdict::Denied(Box::new(error));
     }
     match error {
         Error::NotFound { .. } => Verdict::Final(Fault::Missing),
@@ -68,16 +77,15 @@ pub(super) fn verdict(error: Error) -> Verdict {
     }
 }
 
-/// `object_store` has no error of its own for it: what the store answered stands in the text.
-fn is_retained(error: &Error) -> bool {
+/// What the store answered, in lower case: `object_store` has no error of its own for all of it.
+fn all_of(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
         text.push_str(&inner.to_string());
         source = inner.source();
     }
-    let text = text.to_ascii_lowercase();
-    RETAINED.iter().any(|code| text.contains(code))
+    text.to_ascii_lowercase()
 }
 
 /// The kind of the local error at the bottom, if there is one.
@@ -131,5 +139,13 @@ mod tests {
         let locked = "Access Denied because object protected by object lock.";
         assert!(matches!(verdict(denied(locked)), Verdict::Retained(_)));
         assert!(matches!(verdict(generic("409: BlobImmutableDueToPolicy")), Verdict::Retained(_)));
+    }
+
+    #[test]
+    fn credentials_that_have_run_out_are_told_at_once() {
+        let said =
+            "400 Bad Request: <Error><Code>ExpiredToken</Code><Message>The provided token has expired.";
+        assert!(matches!(verdict(generic(said)), Verdict::Denied(_)));
+        assert!(matches!(verdict(generic("400: <Code>RequestTimeout</Code>")), Verdict::Again(_)));
     }
 }

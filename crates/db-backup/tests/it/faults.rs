@@ -157,3 +157,37 @@ async fn a_backup_that_cannot_be_stored_is_not_published() {
     std::fs::remove_file(blocked).unwrap();
     assert!(repository.cluster(SYSTEM).backups().await.unwrap().whole.is_empty());
 }
+
+#[tokio::test]
+async fn credentials_that_run_out_in_a_backup_end_it_at_once_and_the_next_one_is_whole() {
+    let files = [("a", some_bytes(1, 9 << 20)), ("b", some_bytes(2, 17))];
+    for after in [2, 4, 5, 6] {
+        let inner = Arc::new(InMemory::new());
+        let (repository, keys) = made(&inner).await;
+        let expired = faulty(&inner, 1, Faults { run_out_after: after, ..Faults::NONE });
+        let began = Instant::now();
+        let taken = match Repository::open(expired, &keys).await {
+            Ok(repository) => try_take(&repository.cluster(SYSTEM), &files, None).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let Err(BackupError::Denied { .. }) = &taken else { panic!("after {after}: {taken:?}") };
+        let said = taken.unwrap_err().to_string();
+        assert!(said.contains("check the credentials"), "{said}");
+        assert!(began.elapsed() < Duration::from_secs(10), "it was tried again and again");
+
+        let cluster = repository.cluster(SYSTEM);
+        // Where only the receipt could not be written any more, the backup is there, and whole.
+        for there in cluster.backups().await.unwrap().whole {
+            assert_eq!(
+                content(&cluster, &there).await.unwrap()[0].1,
+                files[0].1,
+                "after {after}: half a backup"
+            );
+        }
+        let whole = take(&cluster, &files, None).await;
+        crate::world::archive(&cluster, 2..5).await;
+        assert_eq!(content(&cluster, &whole).await.unwrap()[0].1, files[0].1);
+        let verdict = cluster.verify(VerifyOptions::default()).await.unwrap();
+        assert!(verdict.holds(), "after {after}: {:?}", verdict.findings);
+    }
+}
