@@ -24,6 +24,7 @@ mod job_lease;
 mod keys;
 mod lease;
 pub mod logical;
+mod losses;
 mod manifest;
 mod manifest_object;
 mod opened;

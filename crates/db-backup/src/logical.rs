@@ -110,6 +110,11 @@ impl fmt::Display for Miscount {
 }
 
 impl DumpConfig {
+    /// Whether rows are counted: those of a choice of tables are not.
+    fn counts(&self) -> bool {
+        self.count_rows && self.tables.is_empty()
+    }
+
     /// The URL's database, with counts, two tables at a time.
     pub fn new(url: DatabaseUrl, work_directory: impl Into<PathBuf>) -> Self {
         DumpConfig {

@@ -24,7 +24,7 @@ use crate::manifest::{Kind, Manifest, Root, ServerFacts, Summary, Tablespace, Wa
 use crate::physical_error::PhysicalError;
 use crate::progress::{Observer, Progress};
 use crate::session::{Dial, Plain, Session};
-use crate::{Cluster, Repository, WriterOptions};
+use crate::{Cluster, Repository, WriterOptions, losses};
 use facts::Server;
 
 #[cfg(feature = "import")]
@@ -84,6 +84,9 @@ pub struct Taken {
     pub summary: Summary,
     /// What worked, but perhaps not as it was meant.
     pub warnings: Vec<String>,
+    /// What the backup before this one had and this one does not: databases, a good part of the tables, half
+    /// of the bytes. It is among the warnings as well.
+    pub lost: Vec<String>,
 }
 
 /// How long the log is waited for where nothing else was said.
@@ -138,8 +141,12 @@ pub async fn take(
     match done {
         Ok((files, content, mut warnings)) => {
             let summary = draft.publish(files, content).await?;
-            warnings.extend(shrunk(&cluster, &summary).await);
-            Ok(Taken { summary, warnings })
+            let lost = losses::since_the_last(&cluster, &summary).await;
+            for lost in &lost {
+                observer(Progress::Warning(lost.clone()));
+            }
+            warnings.extend(lost.iter().cloned());
+            Ok(Taken { summary, warnings, lost })
         }
         Err(error) => {
             // The first error is the one to tell; what is left behind is garbage that expiry collects.
@@ -211,6 +218,8 @@ async fn fill(
         observer(Progress::Warning(warning.clone()));
     }
     let (files, content) = got.intake.finish().await?;
+    let relations = losses::relations(&files, &server.names);
+    draft.summary.notes.insert(losses::RELATIONS.to_owned(), json!(relations));
     Ok((files, content, warnings))
 }
 
@@ -283,17 +292,6 @@ async fn newest_full(cluster: &Cluster) -> Result<Option<Manifest>, PhysicalErro
         Some(newest) => Ok(Some(cluster.manifest(&newest.id).await?)),
         None => Ok(None),
     }
-}
-
-/// Says where a full backup is less than half as large as the one before it: something was lost, or cleaned up.
-async fn shrunk(cluster: &Cluster, taken: &Summary) -> Option<String> {
-    // Credentials that may only put cannot look; the next verification does.
-    let backups = cluster.backups().await.ok()?;
-    let before = backups.whole.iter().rev().find(|other| other.kind == Kind::Full && other.id != taken.id)?;
-    let (now, then) = (taken.figures.plain_bytes, before.figures.plain_bytes);
-    (taken.kind == Kind::Full && now < then / 2).then(|| {
-        format!("this backup has {now} bytes, and {} had {then}: see whether something is missing", before.id)
-    })
 }
 
 fn tablespaces(found: &[(u32, String)], server: &Server) -> Vec<Tablespace> {

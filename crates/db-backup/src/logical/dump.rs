@@ -14,7 +14,7 @@ use crate::programs::{self, Programs};
 use crate::progress::{Observer, Progress};
 use crate::session::Session;
 use crate::take::server_facts;
-use crate::{ChunkWriter, Extent, Repository};
+use crate::{ChunkWriter, Extent, Repository, losses};
 
 /// How much of a file is read at a time, in bytes.
 const READ_BYTES: usize = 1 << 20;
@@ -53,9 +53,14 @@ pub async fn dump(
             draft.summary.databases = databases;
             draft.summary.label = config.label.clone();
             draft.summary.notes.insert(ROWS.to_owned(), rows);
+            draft.summary.notes.insert(losses::COUNTED.to_owned(), json!(config.counts()));
             draft.summary.notes.insert(UNSEEN.to_owned(), json!(unseen));
             draft.summary.notes.insert("tables".to_owned(), json!(config.tables));
-            Ok(draft.publish(store.files, written.content).await?)
+            let summary = draft.publish(store.files, written.content).await?;
+            for lost in losses::since_the_last(&cluster, &summary).await {
+                observer(Progress::Warning(lost));
+            }
+            Ok(summary)
         }
         Err(error) => {
             drop(store);
@@ -124,7 +129,7 @@ async fn one(
     unseen.extend(
         foreign.into_iter().map(|table| format!("{database}: the rows of the foreign table {table}")),
     );
-    let counted = config.count_rows && config.tables.is_empty();
+    let counted = config.counts();
     if !counted {
         unseen.push(format!("{database}: how many rows its tables had, which nobody counted"));
     }

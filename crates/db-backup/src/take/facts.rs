@@ -14,6 +14,8 @@ pub(crate) struct Server {
     /// Whether it keeps summaries of the log, without which no incremental backup can be taken.
     pub(crate) summarizes: bool,
     pub(crate) databases: Vec<String>,
+    /// The names of all databases by their numbers, which are the names of their directories.
+    pub(crate) names: BTreeMap<u32, String>,
     /// The names of the tablespaces.
     pub(crate) tablespaces: BTreeMap<u32, String>,
     /// Files of configuration that lie outside the data directory, where the role may know of them.
@@ -74,7 +76,9 @@ impl Server {
             summarizes: setting("summarize_wal") == "on",
             databases: names(session, "SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY 1")
                 .await?,
-            tablespaces: tablespaces(session).await?,
+            names: numbered(session, "SELECT oid::text, datname FROM pg_database WHERE NOT datistemplate")
+                .await?,
+            tablespaces: numbered(session, "SELECT oid::text, spcname FROM pg_tablespace").await?,
             outside,
             collation_mismatches: collations.mismatches,
         })
@@ -147,8 +151,8 @@ fn outside(settings: &BTreeMap<String, String>) -> Vec<String> {
     files.filter(|path| !path.is_empty() && !inside(path)).cloned().collect()
 }
 
-async fn tablespaces(session: &mut Session) -> Result<BTreeMap<u32, String>, SessionError> {
-    let rows = session.rows("SELECT oid::text, spcname FROM pg_tablespace").await?;
+async fn numbered(session: &mut Session, sql: &str) -> Result<BTreeMap<u32, String>, SessionError> {
+    let rows = session.rows(sql).await?;
     let pair = |row: Vec<Option<String>>| {
         let mut fields = row.into_iter().flatten();
         Some((fields.next()?.parse().ok()?, fields.next()?))

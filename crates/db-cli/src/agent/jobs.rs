@@ -16,6 +16,7 @@ use db_platform::schedule::{BoxError, Cron, Job, Run};
 use db_platform::{Config, DatabaseUrl, settings_from_vars};
 
 use super::figures::Figures;
+use super::tell::Warnings;
 use crate::args::Options;
 use crate::backup::{checking, rehearsal, removing, taking};
 use crate::backup_args::Take;
@@ -27,6 +28,10 @@ use crate::{audit, connect, repository, vars};
 /// So long behind its budget routine upkeep is done with what it had begun.
 const UPKEEP_END: Duration = Duration::from_secs(600);
 
+/// The names of the jobs that take backups.
+const FULL: &str = "backup";
+const INCREMENTAL: &str = "incremental";
+
 /// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
 /// no reason not to start.
 pub(super) struct Ground {
@@ -35,6 +40,8 @@ pub(super) struct Ground {
     /// This host's name.
     pub(super) host: String,
     pub(super) figures: Arc<Figures>,
+    /// What runs have found that people should look at, although they succeeded.
+    pub(super) warnings: Arc<Warnings>,
     pub(super) url: DatabaseUrl,
     /// How the server's statistics are asked for.
     pub(super) open: OpenConnection,
@@ -56,6 +63,7 @@ impl Ground {
             place: format!("{}/{}", hosts.join(","), url.database()),
             host: audit::host(),
             figures: Arc::new(Figures::default()),
+            warnings: Arc::default(),
             settings: BackupSettings::read(options)?,
             schedules: settings_from_vars(vars::all(options)?, |from| from.get())?,
             restore_command: crate::backup::restore_command(options),
@@ -117,14 +125,14 @@ pub(super) async fn all(ground: &Arc<Ground>) -> Result<Vec<Job>, CliError> {
     };
     let mut jobs = Vec::new();
     if let Some(cron) = &schedules.full {
-        let mut job = job(ground, "backup", cron, |ground, _| take(ground, false)).last_success(last);
+        let mut job = job(ground, FULL, cron, |ground, _| take(ground, false)).last_success(last);
         if let Some(age) = schedules.max_age {
             job = job.expect_within(age);
         }
         jobs.push(leased(ground, job, Some(Kind::Full)));
     }
     if let Some(cron) = &schedules.incremental {
-        let job = job(ground, "incremental", cron, |ground, _| take(ground, true));
+        let job = job(ground, INCREMENTAL, cron, |ground, _| take(ground, true));
         jobs.push(leased(ground, job, Some(Kind::Incremental)));
     }
     if let Some(cron) = &schedules.verify {
@@ -238,6 +246,7 @@ async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError
     let done = taking::once(&command, &ground.url, &ground.settings, &repository, &quiet).await?;
     let Hooked { value: taken, after } = done;
     ground.figures.taken(&taken.summary);
+    ground.warnings.note(if incremental { INCREMENTAL } else { FULL }, &taken.lost);
     let said = taking::sentence(&taken);
     // A damaged page is no success, though the backup is kept.
     if taken.summary.bad_pages.is_empty() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }

@@ -1,14 +1,29 @@
 //! What people are told of jobs: failures and what has not run for long at once, successes once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use db_platform::notify::{Message, Notifier, Severity};
 use db_platform::schedule::{Event, Observer};
 
 use super::jobs::Ground;
 use super::watch::Change;
+
+/// What runs that succeeded have found all the same, by job, until it is told.
+#[derive(Default)]
+pub(super) struct Warnings(Mutex<BTreeMap<String, Vec<String>>>);
+
+impl Warnings {
+    /// Notes what the job's run has found.
+    pub(super) fn note(&self, job: &str, found: &[String]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(job.to_owned(), found.to_vec());
+    }
+
+    fn take(&self, job: &str) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(job).unwrap_or_default()
+    }
+}
 
 /// Tells people what happens to jobs.
 pub(super) struct Tell {
@@ -19,6 +34,7 @@ pub(super) struct Tell {
     open: Mutex<BTreeSet<String>>,
     /// Whether this host tells what others see as well.
     speaks: AtomicBool,
+    warnings: Arc<Warnings>,
 }
 
 impl Tell {
@@ -29,6 +45,7 @@ impl Tell {
             host: ground.host.clone(),
             open: Mutex::new(BTreeSet::new()),
             speaks: AtomicBool::new(true),
+            warnings: Arc::clone(&ground.warnings),
         }
     }
 
@@ -86,6 +103,12 @@ impl Observer for Tell {
         match event {
             Event::Finished { outcome, .. } if outcome.is_success() => {
                 self.good(job, format!("{job} of {place} succeeded"), event.to_string());
+                let found = self.warnings.take(job);
+                if !found.is_empty() {
+                    let title = format!("{job} of {place} has less than the one before");
+                    let message = Message::new(Severity::Warning, title, found.join("\n"));
+                    self.send(message.key(format!("less:{job}")));
+                }
             }
             Event::Finished { .. } if event.is_bad() => {
                 let title = format!("{job} of {place} failed");

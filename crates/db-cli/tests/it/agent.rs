@@ -210,6 +210,42 @@ async fn a_segment_that_is_deleted_is_told_within_ten_seconds_and_its_return_too
     assert_eq!(agent.end(), Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_for_the_fourth_time_in_a_minute_is_told_as_soon_as_the_first() {
+    let (port, seen) = receiver();
+    let live = watched(port, "BACKUP_WATCH_EVERY=1s").await;
+    let agent = Agent::start(&live.path("dbctl.env"), &[]);
+    agent.until("it looks", |agent| agent.page("/metrics").contains("finding=\"gap\"")).await;
+    let segments = segments(&live.path("store"));
+    let (lost, aside) = (&segments[segments.len() - 2], live.path("aside"));
+    let told = |end: &str| titles(&seen).iter().filter(|title| title.ends_with(end)).count();
+    for time in 1..=4 {
+        for (from, to, end) in [(lost, &aside, "needs a look"), (&aside, lost, "is mended")] {
+            std::fs::rename(from, to).unwrap();
+            let began = Instant::now();
+            agent.until(end, |_| told(end) == time).await;
+            assert!(began.elapsed() < Duration::from_secs(10), "{end} {time}: {:?}", began.elapsed());
+        }
+    }
+    assert_eq!(agent.end(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_has_less_than_the_one_before_is_told() {
+    let (port, seen) = receiver();
+    let live = watched(port, "BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nBACKUP_WATCH_EVERY=never").await;
+    live.run(&(0..12).map(|n| format!("CREATE TABLE t{n} (id int);")).collect::<String>()).await;
+    live.json(&["backup", "take"]).await;
+    live.run(&(0..9).map(|n| format!("DROP TABLE t{n};")).collect::<String>()).await;
+    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "backup"]);
+    let less = |body: &Value| body["title"].as_str().unwrap().ends_with("has less than the one before");
+    agent.until("it is told", |_| seen.lock().unwrap().iter().any(less)).await;
+    let text =
+        seen.lock().unwrap().iter().find(|body| less(body)).unwrap()["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("app has 3 tables and indexes, and"), "{text}");
+    assert_eq!(agent.end(), Some(0));
+}
+
 /// A server with a backup and some segments, and a repository whose agents tell this port.
 async fn watched(port: u16, more: &str) -> Live {
     let settings = format!("NOTIFICATION_WEBHOOK=http://127.0.0.1:{port}/hook\nAPP_ENV=test\n{more}");
