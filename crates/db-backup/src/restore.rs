@@ -5,6 +5,7 @@
 //! server starts on half a restore.
 
 mod apply;
+mod collations;
 mod combine;
 mod configure;
 mod layout;
@@ -22,11 +23,12 @@ use std::path::PathBuf;
 use crate::backup_id::BackupId;
 
 pub use apply::{Restored, apply};
+pub use collations::{AtRisk, Risks, risks};
 pub use configure::{Tidied, tidy};
 pub use place::undo;
 pub use plan::{Plan, plan};
 pub use reach::{Archive, Reach, Stretch, Unreachable};
-pub use reached::{Reached, reached};
+pub use reached::{Reached, reached, reload};
 pub use target::{AmbiguousTime, Target, TimelineChoice};
 
 pub(crate) use owner::Owner;

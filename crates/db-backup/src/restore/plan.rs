@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::place::{self, Place};
 use super::reach::{Archive, Reach, Stretch};
-use super::{Existing, RestoreConfig, Target, TimelineChoice};
+use super::{Existing, RestoreConfig, Target, TimelineChoice, collations};
 use crate::Cluster;
 use crate::backup_id::BackupId;
 use crate::manifest::{Manifest, Root, Summary, WalRange};
@@ -91,6 +91,7 @@ pub async fn plan(cluster: &Cluster, config: &RestoreConfig) -> Result<Plan, Phy
     {
         warnings.push("the backup holds configuration from outside the data directory, which is not written: name a place for it".to_owned());
     }
+    warnings.extend(collations::other_library(summary.server.libc.as_deref()));
     if !summary.bad_pages.is_empty() {
         warnings.push(format!("{} pages were damaged when this backup was taken", summary.bad_pages.len()));
     }

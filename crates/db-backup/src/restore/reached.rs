@@ -70,13 +70,31 @@ pub async fn reached(
     }
 }
 
+/// Tells the server on this directory that its settings have changed, once [`tidy`](super::tidy) has taken
+/// those of the restore out. Else it has them until it is started again.
+///
+/// # Errors
+/// [`PhysicalError::Ended`] where no server runs on it, [`PhysicalError::Session`] where the role may not.
+///
+/// # Cancel safety
+/// Dropping the future may leave it told.
+pub async fn reload(directory: &Path, login: &DatabaseUrl, dial: &dyn Dial) -> Result<(), PhysicalError> {
+    let Some(endpoint) = address(directory) else {
+        return Err(PhysicalError::Ended { directory: directory.to_owned() });
+    };
+    let mut session = Session::open_for_sql(&login.clone().with_endpoint(endpoint), dial).await?;
+    session.value("SELECT pg_catalog.pg_reload_conf()").await?;
+    session.close().await;
+    Ok(())
+}
+
 /// Whether the recovery of a restored directory is still to begin or to end.
 pub(super) fn still_recovers(directory: &Path) -> bool {
     ["recovery.signal", "standby.signal"].iter().any(|name| directory.join(name).exists())
 }
 
 /// Where the server on a directory listens: at its socket, else at its address.
-fn address(directory: &Path) -> Option<Endpoint> {
+pub(super) fn address(directory: &Path) -> Option<Endpoint> {
     server_on(directory)?;
     endpoint(&fs::read_to_string(directory.join("postmaster.pid")).ok()?)
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use db_platform::BackupDial;
-use db_platform::backup::restore::{Reached, Tidied, reached, tidy};
+use db_platform::backup::PhysicalError;
+use db_platform::backup::restore::{Reached, Risks, Tidied, reached, reload, risks, tidy};
 use serde_json::json;
 
 use crate::args::Options;
@@ -15,7 +16,8 @@ use crate::{FOUND, connect, say};
 
 pub(crate) async fn run(command: &Finish, options: &Options) -> Result<ExitCode, CliError> {
     let finished = once(&command.to, command.wait, options).await?;
-    let value = json!({ "reached": finished.reached, "tidied": finished.tidied });
+    let value =
+        json!({ "reached": finished.reached, "tidied": finished.tidied, "at_risk": finished.at_risk });
     say::result(options.json, &say::coloured(&finished.text()), &value);
     Ok(if finished.holds() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
@@ -25,6 +27,8 @@ pub(super) struct Finished {
     pub(super) reached: Reached,
     /// What became of the restore's settings; none while the server waits at the target.
     pub(super) tidied: Option<Tidied>,
+    /// Indexes that another library has sorted.
+    pub(super) at_risk: Risks,
 }
 
 /// Waits for the server on a restored directory, and tidies its settings if it takes writes.
@@ -32,7 +36,17 @@ pub(super) async fn once(to: &Path, within: Duration, options: &Options) -> Resu
     let login = connect::config(options)?.direct_url;
     let reached = reached(to, &login, &BackupDial, within).await?;
     let tidied = if reached.takes_writes { Some(tidy(to)?) } else { None };
-    Ok(Finished { reached, tidied })
+    if tidied == Some(Tidied::Removed)
+        && let Err(error) = reload(to, &login, &BackupDial).await
+    {
+        tracing::info!("the server keeps the settings of the restore until it is started again: {error}");
+    }
+    let unknown = |error: PhysicalError| Risks {
+        not_looked: [("the server".to_owned(), error.to_string())].into(),
+        ..Risks::default()
+    };
+    let at_risk = risks(to, &login, &BackupDial).await.unwrap_or_else(unknown);
+    Ok(Finished { reached, tidied, at_risk })
 }
 
 impl Finished {
@@ -59,11 +73,20 @@ impl Finished {
             )),
             Some(Tidied::Nothing) | None => None,
         });
+        let Risks { indexes, not_looked } = &self.at_risk;
+        lines.extend(indexes.iter().map(|index| format!("wrong {index}")));
+        if !indexes.is_empty() {
+            let then = "ALTER DATABASE … REFRESH COLLATION VERSION, ALTER COLLATION … REFRESH VERSION";
+            lines.push(format!("once all of a database are made anew, there: {then}"));
+        }
+        lines.extend(not_looked.iter().map(|(database, why)| {
+            format!("whether indexes of {database} must be made anew is not known: {why}")
+        }));
         lines.join("\n")
     }
 
     /// Whether nothing is left to do by hand.
     pub(super) fn holds(&self) -> bool {
-        !matches!(self.tidied, Some(Tidied::Rewritten(_)))
+        !matches!(self.tidied, Some(Tidied::Rewritten(_))) && self.at_risk.indexes.is_empty()
     }
 }

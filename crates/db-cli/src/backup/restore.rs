@@ -69,6 +69,7 @@ pub(crate) async fn run(command: &Restore, options: &Options) -> Result<ExitCode
     let finished = finish::once(to, within, options).await?;
     let mut value = value;
     (value["reached"], value["tidied"]) = (json!(finished.reached), json!(finished.tidied));
+    value["at_risk"] = json!(finished.at_risk);
     say::result(options.json, &say::coloured(&finished.text()), &value);
     hooks::status(after, finished.holds())
 }

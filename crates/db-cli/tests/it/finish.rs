@@ -43,6 +43,7 @@ async fn a_restore_that_waits_says_what_was_reached_and_tidies_up_then() {
             tokio::task::yield_now().await;
         }
         assert!(settings_in(&data).contains("\nhot_standby = 'off'\n"));
+        assert!(settings_in(&data).contains("\nbgwriter_delay = '10ms'\n"));
         Restored::start(&data, "app")
     };
     let (finished, mut server): (Value, Restored) = tokio::join!(waits, starts);
@@ -53,6 +54,12 @@ async fn a_restore_that_waits_says_what_was_reached_and_tidies_up_then() {
     assert!(!data.join("pg_wal/.fetched-ahead").exists(), "what was fetched ahead is left behind");
     let left = settings_in(&data);
     assert!(!left.contains("hot_standby") && !left.contains("recovery_target"), "{left}");
+    assert!(finished["at_risk"]["indexes"].as_array().is_some_and(Vec::is_empty), "{finished}");
+    // Those that it can take without being started again, it was told of.
+    db_testkit::until("the background writer is as it was", async || {
+        server.psql("SHOW bgwriter_delay") == "200ms"
+    })
+    .await;
 
     // Started again, it has the server's own settings.
     drop(server);
