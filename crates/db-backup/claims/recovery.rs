@@ -26,7 +26,7 @@ pub(crate) fn measure(size: Size) -> Figure {
         let crash = if size == Size::Nightly { 100 } else { 5 };
         let amount = match size {
             Size::Nightly => Amount { rows: 300_000, segments: 8, pairs: 30 },
-            Size::Ci => Amount { rows: 300_000, segments: 8, pairs: 3 },
+            Size::Ci => Amount { rows: 300_000, segments: 8, pairs: 5 },
         };
         let mut random = StdRng::seed_from_u64(6);
         let local = crashes(By::Receiver, None, crash, &mut random).await;
@@ -60,7 +60,7 @@ pub(crate) fn measure(size: Size) -> Figure {
 /// backup-6b: the time until a server answers again, of 1 GB and 30 segments.
 pub(crate) fn of_a_gigabyte(size: Size) -> Figure {
     crate::runtime().block_on(async {
-        let pairs = if size == Size::Nightly { 30 } else { 3 };
+        let pairs = if size == Size::Nightly { 30 } else { 7 };
         let (ratio, detail) = against_pgbackrest(&Amount { rows: 2_200_000, segments: 30, pairs }).await;
         Figure {
             value: ratio,

@@ -11,6 +11,9 @@ use db_server::process::{Signal, Stamp};
 /// How long the log may be replayed.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
+/// A server that has not ended by then has not got the signal.
+const SIGNAL_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// A server that runs on restored data, listens on a socket in its directory only, and is stopped when it is dropped.
 ///
 /// ```no_run
@@ -102,10 +105,13 @@ impl Restored {
 
 impl Drop for Restored {
     fn drop(&mut self) {
-        if let Some(stamp) = Stamp::of(self.child.id()) {
-            stamp.signal(Signal::Quit);
+        // One that has only just been started may lose a signal, and run for ever.
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if let Some(stamp) = Stamp::of(self.child.id()) {
+                stamp.signal(Signal::Quit);
+            }
+            db_server::wait_until(SIGNAL_AGAIN_AFTER, || !matches!(self.child.try_wait(), Ok(None)));
         }
-        let _ = self.child.wait();
     }
 }
 

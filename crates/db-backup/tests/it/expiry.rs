@@ -154,3 +154,39 @@ async fn a_run_that_crashed_is_not_removed_before_its_time() {
     assert_eq!(world.cluster.expire(&expiry).await.unwrap().garbage, 1);
     assert!(!packs.exists());
 }
+
+#[tokio::test]
+async fn the_last_backup_of_a_cluster_that_is_gone_or_made_anew_is_never_removed() {
+    let world = World::new(Protection::Encrypted).await;
+    let first = take(&world.cluster, &[("a", some_bytes(1, 100))], None).await;
+    let last = take(&world.cluster, &[("a", some_bytes(2, 100))], None).await;
+    // Made anew by initdb it has another identity, and backups of its own.
+    let anew = world.repository.cluster(crate::world::SYSTEM + 1);
+    let draft = anew.begin(db_backup::Kind::Logical, Default::default(), None).await.unwrap();
+    draft.publish(Vec::new(), Default::default()).await.unwrap();
+    for cluster in [&world.cluster, &anew] {
+        for _ in 0..3 {
+            let expiry = cluster.expiry(&NOTHING).await.unwrap();
+            assert_eq!(expiry.plan.held_back, None);
+            cluster.expire_after(&expiry, TimeDelta::zero()).await.unwrap();
+        }
+        assert_eq!(cluster.backups().await.unwrap().whole.len(), 1);
+    }
+    assert_eq!(world.cluster.backups().await.unwrap().whole, [last]);
+    assert!(world.cluster.manifest(&first.id).await.is_err());
+}
+
+#[tokio::test]
+async fn less_than_the_policy_asks_for_is_no_error_and_a_backup_waits_for_no_expiry() {
+    let world = World::new(Protection::Encrypted).await;
+    let only = take(&world.cluster, &[("a", some_bytes(1, 100))], None).await;
+    let policy = RetentionPolicy { days: 365, last: 10, hourly: 24, daily: 30, weekly: 12, monthly: 12 };
+    let expiry = world.cluster.expiry(&policy).await.unwrap();
+    assert_eq!((expiry.plan.remove.len(), &expiry.plan.held_back), (0, &None));
+    let held = world.cluster.lock("expire", "another host", Duration::from_secs(600)).await.unwrap();
+    take(&world.cluster, &[("a", some_bytes(2, 100))], None).await;
+    held.release().await.unwrap();
+    let expired = world.cluster.expire_after(&expiry, TimeDelta::zero()).await.unwrap();
+    assert_eq!((expired.removed.len(), expired.marked.len()), (0, 0));
+    assert_eq!(world.cluster.backups().await.unwrap().whole[0].id, only.id);
+}

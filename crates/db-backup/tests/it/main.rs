@@ -1,6 +1,7 @@
 //! The repository, on every kind of store and under faults.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod collations;
 mod commands;
 mod copies;
 mod corruption;
@@ -20,11 +21,13 @@ mod layouts;
 mod lease;
 mod leftovers;
 mod live;
+mod losses;
 mod object_lock;
 mod pgbackrest;
 mod pushing;
 mod python;
 mod receiving;
+mod recovering;
 mod rehearsing;
 mod retention;
 mod round_trip;
