@@ -51,6 +51,14 @@ impl SegmentHeader {
         fits.then_some(header)
     }
 
+    /// Whether a page of this segment, by how it begins, is the one that belongs so many bytes behind the first.
+    pub(crate) fn is_at(&self, page: &[u8], offset: u64) -> bool {
+        let position = self.position.0.checked_add(offset);
+        at(page, 0).map(u16::from_le_bytes) == Some(self.magic)
+            && position.is_some()
+            && at(page, 8).map(u64::from_le_bytes) == position
+    }
+
     /// What keeps these bytes from being this segment of this cluster; `None` where nothing does.
     ///
     /// The pages behind the last record are zeros, or what the file held before it was reused; so only the

@@ -39,12 +39,7 @@ impl Check {
         for page in piece.chunks((header.page_bytes as usize).max(1024)) {
             let offset = self.offset;
             self.offset += page.len();
-            let magic = page.first_chunk::<2>().map(|bytes| u16::from_le_bytes(*bytes));
-            let position = page
-                .get(8..16)
-                .and_then(|bytes| bytes.first_chunk::<8>())
-                .map(|bytes| u64::from_le_bytes(*bytes));
-            if magic == Some(header.magic) && position == Some(header.position.0 + offset as u64) {
+            if header.is_at(page, offset as u64) {
                 if let Some(ended) = self.ended_at {
                     return Some(format!("it has a hole at byte {ended}"));
                 }

@@ -233,11 +233,12 @@ async fn what_goes_wrong_for_the_fourth_time_in_a_minute_is_told_as_soon_as_the_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_has_less_than_the_one_before_is_told() {
     let (port, seen) = receiver();
-    let live = watched(port, "BACKUP_SCHEDULE=@yearly\nBACKUP_JITTER=0s\nBACKUP_WATCH_EVERY=never").await;
+    let live =
+        watched(port, "BACKUP_SCHEDULE=*/10 * * * * *\nBACKUP_JITTER=0s\nBACKUP_WATCH_EVERY=never").await;
     live.run(&(0..12).map(|n| format!("CREATE TABLE t{n} (id int);")).collect::<String>()).await;
     live.json(&["backup", "take"]).await;
     live.run(&(0..9).map(|n| format!("DROP TABLE t{n};")).collect::<String>()).await;
-    let agent = Agent::start(&live.path("dbctl.env"), &["--now", "backup"]);
+    let agent = Agent::start(&live.path("dbctl.env"), &[]);
     let less = |body: &Value| body["title"].as_str().unwrap().ends_with("has less than the one before");
     agent.until("it is told", |_| seen.lock().unwrap().iter().any(less)).await;
     let text =
