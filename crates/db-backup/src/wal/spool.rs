@@ -26,6 +26,8 @@ const ASKED: &str = ".asked";
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 /// The sizes that a segment can have.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u32> = 1 << 20..=1 << 30;
+/// What the first page of a segment begins with.
+const LONG_HEADER_BYTES: usize = 40;
 /// How much of a segment is looked at in one go: whole pages, whatever their size.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -225,7 +227,7 @@ fn segment_of(name: &str) -> Option<Segment> {
 /// Whether a file that was fetched ahead is this segment of this cluster, all of it.
 fn is_whole(file: &mut File, segment: Segment, system: u64) -> bool {
     let Ok(bytes) = file.metadata().map(|about| about.len()) else { return false };
-    if all_named(file, segment, system, bytes) == Some(true) {
+    if all_named(file, segment, system, bytes) {
         return true;
     }
     let (mut piece, mut check, mut left) = (vec![0; PIECE_BYTES], Check::new(segment), bytes);
@@ -243,22 +245,21 @@ fn is_whole(file: &mut File, segment: Segment, system: u64) -> bool {
     bytes > 0
 }
 
-/// Whether each page says that it is where it should be, which is most of them: 16 bytes of each are read, because the
-/// server waits meanwhile. `None` where a file cannot be read so.
-fn all_named(file: &File, segment: Segment, system: u64, bytes: u64) -> Option<bool> {
-    let mut beginning = [0; 40];
-    file.read_exact_at(&mut beginning, 0).ok()?;
-    if SegmentHeader::unfit_beginning(segment, system, &beginning, bytes).is_some() {
-        return Some(false);
-    }
-    let header = SegmentHeader::of(&beginning)?;
+/// Whether each page says that it is where it should be, as nearly all do: no more than their beginnings are read,
+/// because the server waits meanwhile.
+fn all_named(file: &File, segment: Segment, system: u64, bytes: u64) -> bool {
+    let begins = |offset: u64| {
+        let mut begins = [0; LONG_HEADER_BYTES];
+        file.read_exact_at(&mut begins, offset).ok().map(|()| begins)
+    };
+    let Some(first) = begins(0) else { return false };
+    let Some(header) = SegmentHeader::of(&first) else { return false };
     let page_bytes = u64::from(header.page_bytes.max(1024));
-    let mut named = (0..bytes / page_bytes).map(|page| {
-        let mut begins = [0; 16];
-        file.read_exact_at(&mut begins, page * page_bytes).ok()?;
-        Some(header.is_at(&begins, page * page_bytes))
-    });
-    Some(named.all(|named| named == Some(true)))
+    SegmentHeader::unfit_beginning(segment, system, &first, bytes).is_none()
+        && (0..bytes / page_bytes).all(|page| {
+            let offset = page * page_bytes;
+            begins(offset).is_some_and(|begins| header.is_at(&begins, offset))
+        })
 }
 
 #[cfg(test)]
