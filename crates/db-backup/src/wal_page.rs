@@ -51,7 +51,8 @@ impl SegmentHeader {
         fits.then_some(header)
     }
 
-    /// Whether a page of this segment, by how it begins, is the one that belongs so many bytes behind the first.
+    /// Whether a page of this segment, by how it begins, is the one that belongs so many bytes behind the
+    /// first.
     pub(crate) fn is_at(&self, page: &[u8], offset: u64) -> bool {
         let position = self.position.0.checked_add(offset);
         at(page, 0).map(u16::from_le_bytes) == Some(self.magic)

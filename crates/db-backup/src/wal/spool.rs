@@ -245,8 +245,8 @@ fn is_whole(file: &mut File, segment: Segment, system: u64) -> bool {
     bytes > 0
 }
 
-/// Whether each page says that it is where it should be, as nearly all do: no more than their beginnings are read,
-/// because the server waits meanwhile.
+/// Whether each page says that it is where it should be, as nearly all do: no more than their beginnings are
+/// read, because the server waits meanwhile.
 fn all_named(file: &File, segment: Segment, system: u64, bytes: u64) -> bool {
     let begins = |offset: u64| {
         let mut begins = [0; LONG_HEADER_BYTES];
