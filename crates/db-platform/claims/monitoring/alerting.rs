@@ -15,8 +15,10 @@ use tokio::task::JoinHandle;
 const RAISE_AFTER: Duration = Duration::from_secs(1);
 /// A wait for ACCESS EXCLUSIVE is bad from here on.
 const LOCK_IS_BAD_AFTER: Duration = Duration::from_secs(2);
-/// A round takes at least so long: six messages each, of twenty that a channel takes in a minute.
-const ROUND: Duration = Duration::from_secs(20);
+/// A round takes at least so long: six messages each, of the fifteen that a channel takes in a minute besides critical ones.
+const ROUND: Duration = Duration::from_secs(30);
+/// More sessions than this behind one blocker are bad at once.
+const VICTIMS: usize = 5;
 /// What is not told by then is lost.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -56,7 +58,7 @@ async fn of_rounds(rounds: usize) -> (Vec<f64>, usize, Vec<String>) {
         let reader = open(&cluster, "BEGIN; SELECT FROM users").await;
         let begun = Instant::now();
         let mut waiting: Vec<JoinHandle<()>> = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..=VICTIMS {
             waiting.push(wait(&cluster, "SELECT FROM orders"));
         }
         waiting.push(wait(&cluster, "LOCK TABLE users"));
