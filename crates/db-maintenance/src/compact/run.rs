@@ -371,6 +371,10 @@ impl Run<'_> {
     async fn vacuum(&self, session: &mut Session<'_>, target: &Target) -> Result<()> {
         let what = format!("VACUUM of {}", self.compact.table);
         let sql = format!("VACUUM (ANALYZE, INDEX_CLEANUP on, TRUNCATE on) {}", self.name);
+        if session.version >= 150_000 {
+            // What was counted of the rows that moved, and is not written yet, would be written after it.
+            session.client().batch_execute("SELECT pg_catalog.pg_stat_force_next_flush()").await?;
+        }
         for _ in 0..VACUUM_ATTEMPTS {
             match session.alone(&what, Some(&target.owner), &sql, VACUUM_WAITS).await {
                 Err(error) if is_conflict(&error) => tokio::time::sleep(VACUUM_PAUSE).await,

@@ -76,7 +76,7 @@ pub(super) struct Index {
 pub(super) struct Identity {
     pub(super) column: String,
     generated: &'static str,
-    sequence: TableName,
+    pub(super) sequence: TableName,
     increment: i64,
     cache: i64,
 }
@@ -261,12 +261,13 @@ impl PrimaryKey {
 impl Identity {
     /// Gives another table's column the identity, from the next value on; the body is a text, so no name ends
     /// it.
-    pub(super) fn goes_on_at(&self, parent: &str) -> String {
+    pub(super) fn goes_on_at(&self, parent: &str, until_then: &TableName) -> String {
         let adds = format!(
-            "ALTER TABLE {parent} ALTER COLUMN {} ADD GENERATED {} AS IDENTITY (INCREMENT BY {} CACHE {} \
-             START WITH ",
+            "ALTER TABLE {parent} ALTER COLUMN {} ADD GENERATED {} AS IDENTITY (SEQUENCE NAME {} INCREMENT \
+             BY {} CACHE {} START WITH ",
             identifier(&self.column),
             self.generated,
+            until_then.quoted(),
             self.increment,
             self.cache
         );

@@ -138,11 +138,19 @@ impl Conversion {
             ));
         }
         let (parent, partition) = (names.parent.quoted(), names.partition.quoted());
-        for identity in &facts.identities {
-            sql.push(identity.goes_on_at(&parent));
+        for (number, identity) in facts.identities.iter().enumerate() {
+            let name = bounded(&self.table.name, &format!("_dbm_s{number}"));
+            let until_then = TableName::new(&identity.sequence.schema, name);
+            sql.push(identity.goes_on_at(&parent, &until_then));
             sql.push(format!(
                 "ALTER TABLE {old} ALTER COLUMN {} DROP IDENTITY",
                 identifier(&identity.column)
+            ));
+            // What calls nextval() by the sequence's name goes on working.
+            sql.push(format!(
+                "ALTER SEQUENCE {} RENAME TO {}",
+                until_then.quoted(),
+                identifier(&identity.sequence.name)
             ));
         }
         sql.push(format!("ALTER TABLE {old} RENAME TO {}", identifier(&names.partition.name)));
