@@ -92,6 +92,7 @@ async fn one(name: &str, sql: &[String], faults: &mut Vec<String>) -> serde_json
     let texts = schemas::texts(&dumped.files).concat();
     let found = texts.match_indices(MARK).filter(|(at, _)| is_planted(&texts[*at..])).count();
     faults.extend((found > 0).then(|| format!("{name}: {found} masked values")));
+    faults.extend((dumped.rows == 0).then(|| format!("{name}: no row was taken")));
     faults.extend((planted == 0).then(|| format!("{name}: nothing was planted")));
     let (_other, mut other) = schemas::made(sql).await;
     let seeds = Seeds::open(dir.path(), "part").unwrap();
