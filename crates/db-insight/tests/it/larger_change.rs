@@ -28,7 +28,7 @@ const VISITS: &str = "CREATE TABLE visits AS SELECT i AS id, i % 40 AS page, i %
     FROM generate_series(1, 200000) i;
     ALTER TABLE visits ADD PRIMARY KEY (id);
     CREATE TABLE remarks (visit int REFERENCES visits (id));
-    VACUUM ANALYZE visits";
+    ANALYZE visits";
 
 #[tokio::test]
 async fn a_result_that_is_grouped_again_and_again_gets_a_materialized_view() -> Result<(), TestkitError> {
