@@ -62,7 +62,12 @@ impl SlowText {
         let mut text = Exposition::default();
         whole::write_slow(&mut text, snapshot);
         tables::write(&mut text, snapshot);
-        SlowText { of: SlowKey::of(snapshot), text: text.into_text(), ..SlowText::default() }
+        SlowText {
+            of: SlowKey::of(snapshot),
+            text: text.into_text(),
+            #[cfg(feature = "axum")]
+            gzip: std::sync::OnceLock::new(),
+        }
     }
 
     pub(crate) fn is_of(&self, snapshot: &Snapshot) -> bool {
