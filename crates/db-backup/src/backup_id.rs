@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Kind;
 
-/// The name of a backup, such as `20261128T114200Z-full-9f1c04d2`. Names order by the time at which they
-/// began.
+/// The name of a backup, such as `20261128T114200Z-full-9f1c04d2`. Names order by the second in
+/// which they began; which of two in one second was first, a manifest tells.
 ///
 /// ```
 /// use db_backup::BackupId;

@@ -76,6 +76,11 @@ pub struct DamagedBackup {
     pub why: String,
 }
 
+/// Puts backups in the order in which they began. Their names tell seconds, behind which they are random.
+pub(crate) fn oldest_first(backups: &mut [Summary]) {
+    backups.sort_by(|one, other| (one.began, &one.id).cmp(&(other.began, &other.id)));
+}
+
 impl Cluster {
     pub(crate) fn new(inside: Arc<Inside>, system_identifier: u64) -> Self {
         Cluster { inside, system_identifier }
@@ -129,6 +134,7 @@ impl Cluster {
             }
         }
         self.add_vanished(&mut backups, &tombstones).await?;
+        [&mut backups.whole, &mut backups.expiring].into_iter().for_each(|some| oldest_first(some));
         Ok(backups)
     }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backup_id::BackupId;
-use crate::cluster::{Backups, Cluster};
+use crate::cluster::{Backups, Cluster, oldest_first};
 use crate::error::{BackupError, Result};
 use crate::manifest::Summary;
 use crate::retention::{RetentionPlan, RetentionPolicy};
@@ -182,7 +182,7 @@ impl Cluster {
     async fn all_backups(&self) -> Result<Backups> {
         let mut backups = self.backups().await?;
         backups.whole.append(&mut backups.expiring);
-        backups.whole.sort_by(|one, other| one.id.cmp(&other.id));
+        oldest_first(&mut backups.whole);
         Ok(backups)
     }
 

@@ -28,7 +28,8 @@ pub struct Health {
     pub pools: Vec<PoolHealth>,
     /// The parts that siblings attached.
     pub parts: Vec<PartStatus>,
-    /// What checks found; none where this process does not look at the server.
+    /// What checks found, on the server and of the parts themselves; none where this process does not look at
+    /// the server and no part checks itself.
     #[cfg(feature = "monitoring")]
     pub checks: Option<Vec<db_monitoring::CheckResult>>,
 }

@@ -2,12 +2,16 @@
 
 use db_backup::restore::{Risks, Target, risks};
 use db_backup::session::Plain;
+use db_testkit::skip;
 
 use crate::live::Live;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn indexes_that_another_library_has_sorted_are_named_and_no_others() {
     let live = Live::start(None, &[]).await;
+    if skip::without_icu(&mut live.connect().await).await {
+        return;
+    }
     live.run(
         "CREATE TABLE people (id int PRIMARY KEY, name text COLLATE \"de-x-icu\", plain text COLLATE \"C\")",
     )

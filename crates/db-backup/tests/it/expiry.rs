@@ -156,6 +156,17 @@ async fn a_run_that_crashed_is_not_removed_before_its_time() {
 }
 
 #[tokio::test]
+async fn backups_that_began_within_a_second_are_in_their_order() {
+    let world = World::new(Protection::Encrypted).await;
+    let mut taken = Vec::new();
+    for seed in 0..8 {
+        taken.push(take(&world.cluster, &[("a", some_bytes(seed, 100))], None).await.id);
+    }
+    let listed: Vec<_> = world.cluster.backups().await.unwrap().whole.into_iter().map(|one| one.id).collect();
+    assert_eq!(listed, taken);
+}
+
+#[tokio::test]
 async fn the_last_backup_of_a_cluster_that_is_gone_or_made_anew_is_never_removed() {
     let world = World::new(Protection::Encrypted).await;
     let first = take(&world.cluster, &[("a", some_bytes(1, 100))], None).await;
