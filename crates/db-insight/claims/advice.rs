@@ -15,14 +15,27 @@ use crate::star::{self, Compared};
 /// What the advice must save of what the search saves.
 const LEAST_SHARE: f64 = 0.95;
 
-const SETS: [(&str, &str, &str, &[&str]); 2] = [
-    (
-        "shop",
-        include_str!("advice/shop.sql"),
-        include_str!("advice/shop_cases.sql"),
-        &["dup_a", "dup_a2", "dup_c_d", "dup_id"],
-    ),
-    ("star", include_str!("advice/star.sql"), include_str!("advice/star_cases.sql"), &[]),
+/// Tables, statements on them, and the indexes that others hold already.
+struct Set {
+    name: &'static str,
+    schema: &'static str,
+    cases: &'static str,
+    drops: &'static [&'static str],
+}
+
+const SETS: [Set; 2] = [
+    Set {
+        name: "shop",
+        schema: include_str!("advice/shop.sql"),
+        cases: include_str!("advice/shop_cases.sql"),
+        drops: &["dup_a", "dup_a2", "dup_c_d", "dup_id"],
+    },
+    Set {
+        name: "star",
+        schema: include_str!("advice/star.sql"),
+        cases: include_str!("advice/star_cases.sql"),
+        drops: &[],
+    },
 ];
 
 /// A statement, and whether an index helps it.
@@ -30,7 +43,8 @@ struct Case {
     query: Query,
     /// What shows the gain where the statement's own plan does not.
     proof: Option<String>,
-    is_helped: bool,
+    /// The first version on which an index helps; none where none ever does.
+    helped_from: Option<u16>,
 }
 
 #[derive(Debug, Default)]
@@ -86,24 +100,24 @@ fn drops_are_right(score: &Score) -> bool {
 
 async fn of_server(version: u16, score: &mut Score) -> Compared {
     let cluster = Cluster::builder().version(version).start().await.unwrap();
-    for (set, schema, cases, drops) in SETS {
+    for set in SETS {
         let mut admin = cluster.connect(0).await.unwrap();
-        let name = format!("insight_{set}");
+        let name = format!("insight_{}", set.name);
         sql_query(format!("CREATE DATABASE {name}")).execute(&mut admin).await.unwrap();
         let mut url: url::Url = cluster.primary_url().parse().unwrap();
         url.set_path(&name);
         let mut conn = AsyncPgConnection::establish(url.as_str()).await.unwrap();
-        of_set(&mut conn, schema, cases, drops, score).await;
+        of_set(&mut conn, version, &set, score).await;
     }
     star::compare(&cluster, Prove::Model).await
 }
 
-async fn of_set(conn: &mut AsyncPgConnection, schema: &str, cases: &str, drops: &[&str], score: &mut Score) {
+async fn of_set(conn: &mut AsyncPgConnection, version: u16, set: &Set, score: &mut Score) {
     // VACUUM runs in no transaction, and a text of several statements is one.
-    for statement in schema.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+    for statement in set.schema.split(";\n").filter(|statement| !statement.trim().is_empty()) {
         conn.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
-    let cases: Vec<Case> = cases.split("\n-- case: ").skip(1).map(case).collect();
+    let cases: Vec<Case> = set.cases.split("\n-- case: ").skip(1).map(case).collect();
     let workload: Vec<Query> = cases.iter().map(|case| case.query.clone()).collect();
     let config = AdviceConfig { prove: Prove::Model, ..AdviceConfig::default() };
     let advice = advise(conn, &workload, &config).await.unwrap();
@@ -111,14 +125,16 @@ async fn of_set(conn: &mut AsyncPgConnection, schema: &str, cases: &str, drops: 
         let found: Vec<&Suggestion> =
             advice.suggestions.iter().filter(|one| one.case == case.query.id).collect();
         score.suggested += found.len();
-        if !case.is_helped {
+        if case.helped_from.is_none_or(|first| version < first) {
             score.controls += 1;
-            score.faults.extend(found.iter().map(|one| format!("control {}: {}", case.query.id, one.index)));
+            score.faults.extend(
+                found.iter().map(|one| format!("control {} on {version}: {}", case.query.id, one.index)),
+            );
             continue;
         }
         score.helped += 1;
         if found.is_empty() {
-            score.faults.push(format!("missed {}", case.query.id));
+            score.faults.push(format!("missed {} on {version}", case.query.id));
             continue;
         }
         let (before, after) = built(conn, case, &found).await;
@@ -126,13 +142,13 @@ async fn of_set(conn: &mut AsyncPgConnection, schema: &str, cases: &str, drops: 
             score.found += 1;
             score.good += found.len();
         } else {
-            score.faults.push(format!("useless {}: {before} and then {after}", case.query.id));
+            score.faults.push(format!("useless {} on {version}: {before} and then {after}", case.query.id));
         }
     }
     let mut dropped = advice.drop;
     dropped.sort();
-    if dropped != drops {
-        score.faults.push(format!("drops {dropped:?} and not {drops:?}"));
+    if dropped != set.drops {
+        score.faults.push(format!("drops on {version}: {dropped:?} and not {:?}", set.drops));
     }
 }
 
@@ -151,7 +167,10 @@ fn case(block: &str) -> Case {
             calls_per_day: marks.get("calls").and_then(|calls| calls.parse().ok()),
         },
         proof: marks.get("proof").map(|proof| (*proof).to_owned()),
-        is_helped: !marks.contains_key("none"),
+        helped_from: match marks.get("none") {
+            None => Some(0),
+            Some(until) => until.strip_prefix("before ").map(|first| first.parse().unwrap()),
+        },
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use db_core::{Error, SqlState};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 
 /// Asks what the last failure's code was.
 #[derive(Clone)]
@@ -17,8 +18,20 @@ impl Codes {
 }
 
 /// The code of a failure that has just come; from the error itself where nobody else knows.
-pub(crate) fn of(codes: Option<&Codes>, error: &Error) -> Option<SqlState> {
-    codes.and_then(|codes| codes.0()).or_else(|| error.sqlstate())
+///
+/// The server sends an error at once and the end of its answer after it, and observers hear of a statement at its
+/// end. So an empty query goes first, which is also answered in a transaction that failed: what comes behind
+/// that end.
+pub(crate) async fn of(
+    codes: Option<&Codes>,
+    conn: &mut AsyncPgConnection,
+    error: &Error,
+) -> Option<SqlState> {
+    let Some(codes) = codes else { return error.sqlstate() };
+    match conn.batch_execute("").await {
+        Ok(()) => codes.0().or_else(|| error.sqlstate()),
+        Err(_) => error.sqlstate(),
+    }
 }
 
 impl fmt::Debug for Codes {

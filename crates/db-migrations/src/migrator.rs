@@ -124,7 +124,8 @@ impl Migrator {
         Migrator { second: Some(Second::new(connect, endpoint)), ..self }
     }
 
-    /// With the SQLSTATE of the last failure on the connection, as an observer of the connection hears it. Without it the
+    /// With the SQLSTATE of the last failure on the connection, as an observer of the connection hears it
+    /// ([`QueryEvent::sqlstate`](db_core::QueryEvent::sqlstate)); asked behind the end of that answer. Without it the
     /// runner knows only codes that diesel tells, and those of messages in English.
     ///
     /// ```

@@ -137,7 +137,7 @@ impl Runner<'_> {
             if matches!(failure.error, Error::ConnectionLost { .. }) {
                 return Err(job.error(segment, failure, None));
             }
-            let code = codes::of(self.codes, &failure.error);
+            let code = codes::of(self.codes, self.conn, &failure.error).await;
             roll_back(self.conn).await?;
             if !matches!(code, Some(SqlState::LOCK_NOT_AVAILABLE | SqlState::DEADLOCK_DETECTED)) {
                 return Err(job.error(segment, failure, code));

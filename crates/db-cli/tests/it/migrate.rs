@@ -289,12 +289,14 @@ async fn another_tools_migrations_are_refused_by_name_and_imported() {
 
 /// Ends with the line of standard error that says it.
 async fn said(lines: &mut tokio::io::Lines<BufReader<tokio::process::ChildStderr>>, what: &str) -> String {
-    loop {
-        let line = lines.next_line().await.unwrap().unwrap_or_else(|| panic!("it ended without {what:?}"));
+    let mut heard = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
         if line.contains(what) {
             return line;
         }
+        heard.push(line);
     }
+    panic!("it ended without {what:?}: {heard:#?}");
 }
 
 #[tokio::test]
