@@ -32,6 +32,12 @@ pub struct Facts {
     ///
     /// Such a COMMIT is answered as any other, although no standby has it (a WARNING of `SyncRepWaitForLSN` goes before).
     pub waits_given_up: Option<u64>,
+    /// How many statements were sent to be run on this connection since it was opened.
+    ///
+    /// Where it is what it was before, and the connection is lost, nothing of the work has reached the server.
+    pub runs: Option<u64>,
+    /// How many statements were sent to be prepared on this connection since it was opened.
+    pub prepares: Option<u64>,
     /// The code of the FATAL error with which the server ended the session: its last words.
     pub last_words: Option<SqlState>,
     /// Whether the last error says that what the client keeps of the database is stale, and came before the statement did
@@ -51,6 +57,8 @@ impl Facts {
         failed_with: None,
         commits: None,
         waits_given_up: None,
+        runs: None,
+        prepares: None,
         last_words: None,
         stale: false,
         server: None,

@@ -7,4 +7,4 @@ mod stream;
 
 pub use batch::{Batch, BatchError};
 pub use query::Returns;
-pub use stream::{Reading, Rows, declare};
+pub use stream::{Reading, Rows, declare, declare_with};

@@ -185,8 +185,23 @@ pub async fn declare<Q>(conn: &mut AsyncPgConnection, query: Q) -> QueryResult<(
 where
     Q: AsQuery<Query: QueryFragment<Pg> + Send>,
 {
+    declare_with(conn, query, None).await
+}
+
+/// As [`declare`], in a transaction that begins with this command, such as a `SET LOCAL`.
+///
+/// # Errors
+/// As [`declare`]; the server's, where it refuses the command.
+///
+/// # Cancel safety
+/// As [`declare`].
+pub async fn declare_with<Q>(conn: &mut AsyncPgConnection, query: Q, first: Option<&str>) -> QueryResult<()>
+where
+    Q: AsQuery<Query: QueryFragment<Pg> + Send>,
+{
     let query = query.as_query();
-    AnsiTransactionManager::begin_transaction_sql(&mut *conn, BEGIN).await?;
+    let begin = first.map_or_else(|| BEGIN.to_owned(), |first| format!("{BEGIN}; {first}"));
+    AnsiTransactionManager::begin_transaction_sql(&mut *conn, &begin).await?;
     Declare(query).execute(conn).await?;
     Ok(())
 }

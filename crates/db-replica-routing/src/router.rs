@@ -194,6 +194,12 @@ impl<A> Router<A> {
         seen
     }
 
+    /// Whether a pooler lies in between that may lead each transaction to another session of the server's
+    /// ([`RouterConfig::pooled`]).
+    pub fn is_pooled(&self) -> bool {
+        self.inner.cluster.config.pooled
+    }
+
     /// What the router sees now.
     pub fn topology(&self) -> Topology {
         Topology::of(&self.inner.cluster)

@@ -16,10 +16,11 @@ use crate::deadline;
 use crate::marker::{self, Marker};
 use crate::receipt::{self, Receipt, outside_transaction};
 use crate::said::Said;
+use crate::search_path::SearchPath;
 
 /// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT that of a statement
 /// behind it may come.
-const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a ROLLBACK may take where nobody set a limit: it waits for nothing, so a server that does not answer it has stopped.
 const ROLLED_BACK: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) markers: &'a marker::Location,
     /// The schema that they are to be in.
     pub(crate) marker_schema: Option<&'a str>,
+    /// The schemas that the work runs in.
+    pub(crate) path: Option<&'a SearchPath>,
 }
 
 impl Plan<'_> {
@@ -189,7 +192,7 @@ async fn begin(
         true => Some(Marker::new(plan.markers.find(conn, plan.marker_schema).await?)),
         false => None,
     };
-    Ok((receipt::begin(conn, plan.begin).await?, marker))
+    Ok((receipt::begin(conn, plan.begin, plan.path).await?, marker))
 }
 
 /// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
@@ -257,19 +260,19 @@ fn of_answer(begun: &Facts, now: &Facts) -> Answered {
 }
 
 /// Whether two counts are known to differ: nothing follows from one that is not known.
-fn differ(one: Option<u64>, other: Option<u64>) -> bool {
+pub(crate) fn differ(one: Option<u64>, other: Option<u64>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 /// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal errors.
-fn is_doubtful(error: &Error) -> bool {
+pub(crate) fn is_doubtful(error: &Error) -> bool {
     error.sqlstate().is_none_or(|code| {
         matches!(code.category(), "08" | "58" | "XX") || matches!(code.as_str(), "57P01" | "57P02" | "57P03")
     })
 }
 
 /// Why the transaction is not the work's own any more, by what the wire has shown since BEGIN was answered.
-fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
+pub(crate) fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
     if differ(now.commits, begun.commits) {
         Some("a COMMIT went by")
     } else if now.status == Some(TransactionStatus::Idle) {
@@ -345,7 +348,7 @@ pub(crate) fn went_down() -> Error {
 }
 
 /// The class of a failure, where the server may have said more than the caller's error lets on.
-fn overruled(class: Class, said: Option<SqlState>) -> Class {
+pub(crate) fn overruled(class: Class, said: Option<SqlState>) -> Class {
     match (said.map(|code| code.class()), class) {
         (Some(said @ (Class::Conflict | Class::Unavailable)), _) => said,
         // A write that was too slow once is too slow again.

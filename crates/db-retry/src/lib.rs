@@ -17,7 +17,9 @@ mod receipt;
 mod resolve;
 mod retry;
 mod said;
+mod search_path;
 mod settings;
+mod statement;
 mod transaction;
 
 pub use backoff::{Backoff, Jitter};
@@ -32,4 +34,6 @@ pub use config::RetryConfig;
 pub use counts::{CommitCounts, RetryCounts};
 pub use deadline::time_left;
 pub use retry::Retry;
+pub use search_path::SearchPath;
 pub use settings::CircuitBreaker;
+pub use statement::Statement;

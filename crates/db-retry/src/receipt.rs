@@ -16,6 +16,7 @@ use diesel_async::{
 };
 
 use crate::begin::Begin;
+use crate::search_path::SearchPath;
 
 /// The server's timeline; fails on a standby.
 pub(crate) const TIMELINE: &str =
@@ -58,9 +59,18 @@ impl Query for Identify {
 }
 
 /// Begins a transaction, and asks for its receipt in the same flush where `begin` wants one.
-pub(crate) async fn begin(conn: &mut AsyncPgConnection, begin: Begin) -> Result<Option<Receipt>> {
+pub(crate) async fn begin(
+    conn: &mut AsyncPgConnection,
+    begin: Begin,
+    path: Option<&SearchPath>,
+) -> Result<Option<Receipt>> {
     inside_transaction(conn)?;
-    let sql = begin.sql();
+    let mut sql = begin.sql();
+    if let Some(path) = path {
+        // The server takes it back with the transaction, whatever the end of that is.
+        sql.push_str("; ");
+        sql.push_str(&path.set_local());
+    }
     if !begin.is_identified() {
         conn.batch_execute(&sql).await?;
         return Ok(None);
@@ -109,7 +119,7 @@ const ANOTHER: &str = "db-retry: another transaction is open: ";
 /// Tells diesel that a transaction is open, which it cannot see of statements that it did not make itself.
 ///
 /// Before BEGIN is sent: whoever is dropped while it is under way leaves a connection that is known to be unusable.
-fn inside_transaction(conn: &mut AsyncPgConnection) -> QueryResult<()> {
+pub(crate) fn inside_transaction(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     match status {
         TransactionManagerStatus::Valid(valid) if valid.transaction_depth().is_none() => {

@@ -16,6 +16,7 @@ use crate::counts::{CommitCounts, Counter, RetryCounts};
 use crate::deadline;
 use crate::marker;
 use crate::said::Said;
+use crate::search_path::{self, SearchPath};
 
 /// Runs operations again while their failure says that this may help.
 ///
@@ -26,6 +27,8 @@ pub struct Retry<C = ByClass> {
     config: RetryConfig,
     condition: C,
     shared: Arc<Shared>,
+    /// The schemas that all of it runs in, where they are not the session's.
+    path: Option<SearchPath>,
 }
 
 /// What all calls to one target share.
@@ -69,7 +72,7 @@ impl Shared {
 impl Retry {
     /// Retries as `config` says.
     pub fn new(config: RetryConfig) -> Self {
-        Retry { shared: Arc::new(Shared::new(&config)), config, condition: ByClass }
+        Retry { shared: Arc::new(Shared::new(&config)), config, condition: ByClass, path: None }
     }
 }
 
@@ -85,7 +88,8 @@ impl<C> Retry<C> {
     where
         C: Clone,
     {
-        Retry { config, condition: self.condition.clone(), shared: Arc::clone(&self.shared) }
+        let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
+        Retry { config, condition: self.condition.clone(), shared, path }
     }
 
     /// The same target, where `condition` alone says which failures are worth another attempt.
@@ -102,7 +106,24 @@ impl<C> Retry<C> {
 
     /// The same target, where `condition` says which failures are worth another attempt.
     pub fn judged_by<D>(&self, condition: D) -> Retry<D> {
-        Retry { config: self.config.clone(), condition, shared: Arc::clone(&self.shared) }
+        let (shared, path) = (Arc::clone(&self.shared), self.path.clone());
+        Retry { config: self.config.clone(), condition, shared, path }
+    }
+
+    /// The same target, where reads and transactions run in this `search_path`: it goes out with BEGIN, and ends with the
+    /// transaction. A read is a transaction then, and takes two round trips more, for its BEGIN and its COMMIT.
+    ///
+    /// Not in it are [`Retry::begin_at`], [`Retry::run`] and [`Retry::statement_at`], which begin no transaction.
+    pub fn in_path(&self, path: SearchPath) -> Self
+    where
+        C: Clone,
+    {
+        Retry { path: Some(path), ..self.clone() }
+    }
+
+    /// The `search_path` that reads and transactions run in, where it is not the session's.
+    pub fn path(&self) -> Option<&SearchPath> {
+        self.path.as_ref()
     }
 
     /// How often, and how far apart.
@@ -203,7 +224,7 @@ impl<C> Retry<C> {
         T: Send,
         E: Into<Error> + Send,
     {
-        Ok(self.begin_at(site, from, work).await?.0)
+        Ok(self.first_of(site, from, work, self.path()).await?.0)
     }
 
     /// As [`Retry::read_at`], for work that goes on with the connection: it is returned with the work's value.
@@ -220,10 +241,27 @@ impl<C> Retry<C> {
         T: Send,
         E: Into<Error> + Send,
     {
+        self.first_of(site, from, work, None).await
+    }
+
+    /// The first attempt that succeeds.
+    async fn first_of<A, T, E>(
+        &self,
+        site: Site,
+        from: &A,
+        work: impl Work<T, E>,
+        path: Option<&SearchPath>,
+    ) -> Result<(T, A::Conn)>
+    where
+        C: Condition<Error>,
+        A: Acquire,
+        T: Send,
+        E: Into<Error> + Send,
+    {
         let mut attempts = Attempts::start(self);
         loop {
             let (error, class) = match attempts.acquire(from, site).await {
-                Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone()).await {
+                Ok(mut conn) => match self.read_on(&attempts, from, &mut conn, work.clone(), path).await {
                     Ok(value) => {
                         attempts.came_through();
                         return Ok((value, conn));
@@ -259,6 +297,7 @@ impl<C> Retry<C> {
         from: &A,
         conn: &mut A::Conn,
         work: impl Work<T, E>,
+        path: Option<&SearchPath>,
     ) -> Result<T>
     where
         A: Acquire,
@@ -271,12 +310,17 @@ impl<C> Retry<C> {
         let gone = from.server_down(conn);
         let read = {
             // Pinned here: the future of a query is large, and each layer around it would move it once more.
-            let reading = pin!(work(conn));
+            let reading = pin!(async {
+                match path {
+                    None => work(conn).await.map_err(Into::into),
+                    Some(path) => search_path::read(from, conn, path, work).await,
+                }
+            });
             deadline::until(limit, deadline::unless(deadline::scope(inside, reading), gone)).await
         };
         let read = read.map(|answer| match answer {
             Some(result) => {
-                result.map_err(|error| error.into().in_read().with_last_words(from.facts(conn).last_words))
+                result.map_err(|error: Error| error.in_read().with_last_words(from.facts(conn).last_words))
             }
             None => Err(went_down()),
         });

@@ -80,21 +80,26 @@ impl<C> Retry<C> {
                     attempts.came_through();
                     return Ok(value);
                 }
-                Err(Failed { error, class, said, answered, .. }) => {
-                    if attempts.again_as_new(&said) {
-                        continue;
-                    }
-                    let class = attempts.judge(class, &said);
-                    if answered || (class == Class::Permanent && said.code.is_some()) {
-                        attempts.answered();
-                    }
-                    let class = judge(self.condition(), &error, class);
-                    if !attempts.again(class).await {
-                        return Err(error);
-                    }
-                }
+                Err(failed) => self.or_again(&mut attempts, failed).await?,
             }
         }
+    }
+
+    /// Waits for the next attempt after a failure; the failure's error where there is none.
+    pub(crate) async fn or_again<E>(&self, attempts: &mut Attempts<'_>, failed: Failed<E>) -> Result<(), E>
+    where
+        C: Condition<E>,
+    {
+        let Failed { error, class, said, answered, .. } = failed;
+        if attempts.again_as_new(&said) {
+            return Ok(());
+        }
+        let class = attempts.judge(class, &said);
+        if answered || (class == Class::Permanent && said.code.is_some()) {
+            attempts.answered();
+        }
+        let class = judge(self.condition(), &error, class);
+        if attempts.again(class).await { Ok(()) } else { Err(error) }
     }
 
     /// Runs `work` in a transaction, once, whatever happens.
@@ -172,6 +177,7 @@ impl<C> Retry<C> {
             limit,
             markers: self.shared().markers(),
             marker_schema: self.config().marker_schema.as_deref(),
+            path: self.path(),
         };
         let inside = deadline::earlier(limit, attempts.deadline());
         let lost = match deadline::scope(inside, attempt::run(from, &mut conn, &plan, work)).await {

@@ -21,6 +21,8 @@ pub async fn assert_passes_on<W: Acquire + EvictAll>(url: &str, wrap: impl FnOnc
         failed_with: Some(SqlState::DEADLOCK_DETECTED),
         commits: Some(7),
         waits_given_up: Some(3),
+        runs: Some(9),
+        prepares: Some(4),
         last_words: Some(SqlState::ADMIN_SHUTDOWN),
         stale: true,
         server: Some(ServerId { system: Some(1), started: Some(2) }),

@@ -52,6 +52,9 @@ pub(crate) struct Session {
     commits: u64,
     /// How often the server gave up waiting for a synchronous standby.
     waits_given_up: u64,
+    /// How many statements were sent to be run, and how many to be prepared.
+    runs: u64,
+    prepares: u64,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
     pub(crate) staleness: Staleness,
@@ -131,6 +134,8 @@ impl Session {
             failed_with: self.failed_with,
             commits: Some(self.commits),
             waits_given_up: Some(self.waits_given_up),
+            runs: Some(self.runs),
+            prepares: Some(self.prepares),
             last_words: self.last_words,
             stale: self.staleness.is_stale(),
             server: self.server,
@@ -277,6 +282,7 @@ impl Session {
                 self.caller.take_if(|_| self.lease.is_none() && statement.text.is_empty());
                 let mut request = self.take_building();
                 request.does(Kind::Run);
+                self.runs += 1;
                 (request.is_simple, request.at_work) = (true, true);
                 self.runs(&statement);
                 request.statement = Some(statement);
@@ -286,6 +292,7 @@ impl Session {
                 let Some((name, rest)) = text(frame.body) else { return self.lose_track() };
                 let statement = Statement::prepared(leading_text(rest), frame.is_cut(), &self.known);
                 self.staleness.parsed(rest);
+                self.prepares += 1;
                 let request = self.building();
                 request.does(Kind::Prepare);
                 request.statement = Some(Arc::clone(&statement));
@@ -304,6 +311,7 @@ impl Session {
                 request.binds = binds;
             }
             b'E' => {
+                self.runs += 1;
                 let bound = self.bound.clone();
                 match &bound {
                     Some(statement) => self.runs(statement),
@@ -330,6 +338,7 @@ impl Session {
             b'F' => {
                 let mut request = self.take_building();
                 request.does(Kind::Run);
+                self.runs += 1;
                 self.leftover.add(Leftover::ANYTHING);
                 self.requests.push_back(request);
             }
