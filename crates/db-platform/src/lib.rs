@@ -49,6 +49,7 @@ mod upkeep_pages;
 mod warming;
 #[cfg(feature = "monitoring")]
 mod watched;
+mod write;
 
 #[cfg(feature = "schedule")]
 pub use advisory_lease::AdvisoryLease;
@@ -92,6 +93,7 @@ pub use transaction::TransactionBuilder;
 pub use upkeep_pages::with_upkeep;
 #[cfg(feature = "cache")]
 pub use warming::CacheWarming;
+pub use write::{Returning, WriteBuilder};
 
 #[cfg(feature = "backup")]
 pub use db_backup as backup;

@@ -122,6 +122,11 @@ impl Parts {
         self.commit_hooks.iter().filter_map(make).collect()
     }
 
+    /// Whether any of them does something around COMMIT.
+    pub(crate) fn hook_commits(&self) -> bool {
+        !self.commit_hooks.is_empty()
+    }
+
     /// How each is.
     pub(crate) fn health(&self) -> Vec<PartStatus> {
         let status = |part: Seen| {

@@ -34,6 +34,7 @@ mod timeouts;
 mod transactions;
 mod warming;
 mod web;
+mod writes;
 
 use std::time::Duration;
 

@@ -1,0 +1,304 @@
+//! One statement as a write: a transaction of its own, in one round trip where nothing forbids it.
+
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use db_core::{AroundCommit, Error, Result, Site};
+use db_replica_routing::Session;
+use db_retry::{CommitHooks, Resolve, Statement};
+use diesel::deserialize::FromSqlRow;
+use diesel::pg::{Pg, PgQueryBuilder};
+use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment, QueryId};
+use diesel::query_dsl::CompatibleType;
+use diesel::result::{Error as DieselError, QueryResult};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+
+use crate::db::Db;
+
+/// The answer to a statement.
+type Answer<'c, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'c>>;
+
+/// A write of one statement that is about to run; made by [`Db::build_write`].
+///
+/// ```no_run
+/// # use db_platform::{Db, Result};
+/// # use diesel::prelude::*;
+/// # diesel::table! { todos (id) { id -> Integer, done -> Bool, } }
+/// # async fn close(db: Db) -> Result<()> {
+/// // It may be applied twice, so it runs again where its answer was lost.
+/// let done = diesel::update(todos::table.find(7)).set(todos::done.eq(true));
+/// db.build_write().idempotent().run(done).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use = "nothing runs until run or returning"]
+pub struct WriteBuilder<'a> {
+    db: &'a Db,
+    idempotent: bool,
+}
+
+impl Db {
+    /// Runs one statement that writes, on the primary, and returns how many rows it wrote.
+    ///
+    /// The verb is not `execute`, which diesel's `RunQueryDsl` gives to every value there is. It is a transaction of its own and takes one round trip, once its connection has it prepared (two for a `sql_query`, which diesel prepares each time): no BEGIN and no COMMIT go
+    /// around it. What was not sent, and what the server refused and may accept later (40001, 40P01, a standby after a
+    /// failover), runs again, and a session's reads see what it wrote, as for [`Db::transaction`].
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Result};
+    /// # use diesel::prelude::*;
+    /// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+    /// # async fn rename(db: Db) -> Result<()> {
+    /// let renamed = diesel::update(todos::table.find(7)).set(todos::title.eq("buy milk"));
+    /// assert_eq!(db.write(renamed).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Nothing identifies such a transaction. Where its answer is lost after it was sent, the outcome is unknown, also where the
+    /// same server goes on. If that must not be, mark it: with `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`] of
+    /// one statement, in three round trips, and is resolved as these are. It does as well with [`Db::with_timeout`] and [`Db::with_search_path`], where a part
+    /// or a cache must hear of each COMMIT, and where it is a command other than SELECT, INSERT, UPDATE, DELETE, MERGE,
+    /// VALUES or TABLE: `CALL` may not commit inside then. What refuses to run in a transaction, such as `VACUUM`, goes through
+    /// [`Db::primary`].
+    ///
+    /// # Errors
+    /// The server's; [`Error::CommitUnknown`] where the answer was lost and nobody can tell what became of it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future abandons the statement, which is cancelled on the server and may have been applied.
+    #[track_caller]
+    pub fn write<'a, Q>(&'a self, query: Q) -> BoxFuture<'a, Result<usize>>
+    where
+        Q: QueryFragment<Pg> + QueryId + Send + Sync + 'a,
+    {
+        self.build_write().run(query)
+    }
+
+    /// As [`Db::write`], for a statement that returns rows: `INSERT … RETURNING`.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Result};
+    /// # use diesel::prelude::*;
+    /// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+    /// # async fn add(db: Db) -> Result<()> {
+    /// let row = diesel::insert_into(todos::table).values(todos::title.eq("buy milk")).returning(todos::id);
+    /// let ids: Vec<i32> = db.write_returning(row).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Db::write`]; [`Error::CommitUnknown`] as well where it was applied and its rows could not be read as `U`.
+    ///
+    /// # Cancel safety
+    /// As [`Db::write`].
+    #[track_caller]
+    pub fn write_returning<'a, Q, U>(&'a self, query: Q) -> BoxFuture<'a, Result<Vec<U>>>
+    where
+        Q: Returning<U, Query: 'a> + 'a,
+        U: Send + 'a,
+    {
+        self.build_write().returning(query)
+    }
+
+    /// A write of one statement that differs from the default.
+    pub fn build_write(&self) -> WriteBuilder<'_> {
+        WriteBuilder { db: self, idempotent: false }
+    }
+}
+
+impl<'a> WriteBuilder<'a> {
+    /// It may be applied twice: where it cannot be found out what became of it, it runs again.
+    ///
+    /// [`Error::CommitUnknown`] is left where no attempt was answered.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Runs it, and returns how many rows it wrote.
+    ///
+    /// # Errors
+    /// As [`Db::write`].
+    ///
+    /// # Cancel safety
+    /// As [`Db::write`].
+    #[track_caller]
+    pub fn run<Q>(self, query: Q) -> BoxFuture<'a, Result<usize>>
+    where
+        Q: QueryFragment<Pg> + QueryId + Send + Sync + 'a,
+    {
+        let site = Location::caller();
+        if !self.may_stand_alone(&query) {
+            let statement = Arc::new(Counted(query));
+            return self.in_transaction(async move |conn| Ok(statement.send(conn).await?));
+        }
+        self.alone(site, Counted(query))
+    }
+
+    /// Runs it, and returns its rows.
+    ///
+    /// # Errors
+    /// As [`Db::write_returning`].
+    ///
+    /// # Cancel safety
+    /// As [`Db::write`].
+    #[track_caller]
+    pub fn returning<Q, U>(self, query: Q) -> BoxFuture<'a, Result<Vec<U>>>
+    where
+        Q: Returning<U, Query: 'a> + 'a,
+        U: Send + 'a,
+    {
+        let (site, query) = (Location::caller(), query.as_query());
+        if !self.may_stand_alone(&query) {
+            let statement = Arc::new(Read::<Q, U> { query, row: PhantomData });
+            return self.in_transaction(async move |conn| Ok(statement.send(conn).await?));
+        }
+        self.alone(site, Read::<Q, U> { query, row: PhantomData })
+    }
+
+    /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides, nothing must be
+    /// found out of it later, and it does nothing but write or read rows.
+    fn may_stand_alone(&self, statement: &impl QueryFragment<Pg>) -> bool {
+        let db = self.db;
+        let config = db.retry().config();
+        db.begin().resolve != Resolve::ByMarker
+            && !db.parts().hook_commits()
+            && db.timeout().is_none()
+            && db.retry().path().is_none()
+            && config.transaction_timeout.is_none()
+            && is_of_rows(statement)
+    }
+
+    #[track_caller]
+    fn in_transaction<T: Send + 'a>(
+        self,
+        work: impl db_core::Work<T, Error> + 'a,
+    ) -> BoxFuture<'a, Result<T>> {
+        let transaction = self.db.build_transaction();
+        if self.idempotent { transaction.idempotent().run(work) } else { transaction.run(work) }
+    }
+
+    fn alone<T: Send + 'a>(self, site: Site, statement: impl Statement<T> + 'a) -> BoxFuture<'a, Result<T>> {
+        let WriteBuilder { db, idempotent } = self;
+        let session = db.session_to_write_in();
+        if session.is_none() {
+            db.note_lost_writes(site);
+        }
+        Box::pin(async move {
+            let _counted = db.counts_write();
+            let _told = db.tells_process(session.as_ref());
+            let writer = db.writer();
+            let commit = session.as_ref().map(Session::commit);
+            let hook = commit.as_ref().map(|commit| ("session", commit as &dyn AroundCommit));
+            let around = CommitHooks::new(hook);
+            db.retry().statement_at(site, &writer, &around, idempotent, statement).await
+        })
+    }
+}
+
+/// A statement whose rows are counted.
+struct Counted<Q>(Q);
+
+impl<Q> Statement<usize> for Counted<Q>
+where
+    Q: QueryFragment<Pg> + QueryId + Send + Sync,
+{
+    fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, usize> {
+        let mut conn = conn;
+        let counted = AsyncConnectionCore::execute_returning_count(&mut conn, &self.0);
+        Box::pin(counted)
+    }
+}
+
+/// A statement whose rows are read as `U`.
+struct Read<Q: Returning<U>, U> {
+    query: Q::Query,
+    row: PhantomData<fn() -> U>,
+}
+
+impl<Q: Returning<U>, U: Send> Statement<Vec<U>> for Read<Q, U> {
+    /// It is read to the end also where a row cannot be: what goes wrong at its end would be lost else.
+    fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, Vec<U>> {
+        let mut conn = conn;
+        let answer = AsyncConnectionCore::load(&mut conn, &self.query);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            let (mut rows, mut unreadable) = (Vec::new(), None);
+            while let Some(row) = answer.try_next().await? {
+                match Q::read(&row) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => unreadable = unreadable.or(Some(error)),
+                }
+            }
+            unreadable.map_or(Ok(rows), Err)
+        })
+    }
+}
+
+/// A statement of diesel's that returns rows which are read as `U`.
+pub trait Returning<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync> {
+    /// Reads one row.
+    #[doc(hidden)]
+    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U>;
+}
+
+impl<Q, U, ST> Returning<U> for Q
+where
+    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync>,
+    Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+    U: FromSqlRow<ST, Pg>,
+{
+    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U> {
+        U::build_from_row(row).map_err(DieselError::DeserializationError)
+    }
+}
+
+/// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and others commit inside.
+fn is_of_rows(statement: &impl QueryFragment<Pg>) -> bool {
+    let mut sql = PgQueryBuilder::default();
+    // What cannot be built is refused when it is sent.
+    statement.to_sql(&mut sql, &Pg).is_ok() && begins_with_rows(&sql.finish())
+}
+
+const OF_ROWS: [&str; 8] = ["select", "insert", "update", "delete", "merge", "with", "values", "table"];
+
+fn begins_with_rows(sql: &str) -> bool {
+    // Behind a comment nobody looks: it runs in a transaction.
+    let sql = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
+    let word = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    OF_ROWS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reads_or_writes_rows_is_a_transaction_of_its_own() {
+        for sql in ["SELECT 1", "  insert into t", "(VALUES (1))", "with w AS (SELECT 1) SELECT 1", "TABLE t"]
+        {
+            assert!(begins_with_rows(sql), "{sql}");
+        }
+        for sql in [
+            "",
+            "CALL p()",
+            "DO $$$$",
+            "VACUUM",
+            "BEGIN",
+            "COMMIT",
+            "inserted",
+            "-- c\nSELECT 1",
+            "tablé",
+            "CREATE TABLE t ()",
+        ] {
+            assert!(!begins_with_rows(sql), "{sql}");
+        }
+    }
+}

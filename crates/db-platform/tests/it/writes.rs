@@ -1,0 +1,230 @@
+//! One statement as a write: one round trip, at most once, and seen by the session that made it.
+
+use std::time::Duration;
+
+use db_platform::replica_routing::ReadConsistency;
+use db_platform::retry::marker;
+use db_platform::{Class, Classify, Config, Db, Environment, Error, Freshness, Session};
+use db_testkit::{Cluster, Proxy, TestDatabase, until};
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+
+use crate::{Number, alone, config, port, port_of};
+
+diesel::table! { notes (id) { id -> Integer, text -> Text, } }
+
+const NOTES: &str = "CREATE TABLE notes (id serial PRIMARY KEY, text text NOT NULL)";
+
+async fn with_notes() -> (TestDatabase, AsyncPgConnection) {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut owner = database.connect().await.unwrap();
+    owner.batch_execute(NOTES).await.unwrap();
+    (database, owner)
+}
+
+async fn count(conn: &mut AsyncPgConnection) -> i64 {
+    sql_query("SELECT count(*) AS n FROM notes").get_result::<Number>(conn).await.unwrap().n
+}
+
+/// A handle with one connection for writes, through a proxy.
+async fn proxied(database: &TestDatabase) -> (Proxy, Db) {
+    let address = database.url().rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let proxy = Proxy::start(address).unwrap();
+    proxy.write_down();
+    // The proxy reads no encrypted bytes.
+    let url = format!("{}?sslmode=disable", proxy.through(database.url()).unwrap());
+    let mut config = Config::new(Environment::Test, url.parse().unwrap());
+    config.cache = None;
+    config.retry.resolve_timeout = Duration::from_secs(2);
+    let db = Db::connect(config).await.unwrap();
+    (proxy, db)
+}
+
+fn note(text: &str) -> diesel::query_builder::SqlQuery {
+    sql_query(format!("INSERT INTO notes (text) VALUES ('{text}')"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_tells_how_many_rows_it_wrote_or_what_it_returned() {
+    let (database, mut owner) = with_notes().await;
+    let db = alone(&database, |config| config.cache = None).await;
+    let rows = vec![notes::text.eq("one"), notes::text.eq("two")];
+    let ids: Vec<i32> = db
+        .write_returning(diesel::insert_into(notes::table).values(rows).returning(notes::id))
+        .await
+        .unwrap();
+    assert_eq!(ids, [1, 2]);
+    assert_eq!(db.write(diesel::update(notes::table).set(notes::text.eq("both"))).await.unwrap(), 2);
+    assert_eq!(db.write(diesel::delete(notes::table.find(1))).await.unwrap(), 1);
+    assert_eq!(count(&mut owner).await, 1);
+    // What is no statement of rows is a transaction: what it does inside cannot commit by itself.
+    owner
+        .batch_execute("CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN INSERT INTO notes (text) VALUES (''p''); COMMIT; END'")
+        .await
+        .unwrap();
+    let error = db.write(sql_query("CALL p()")).await.unwrap_err();
+    assert_eq!(error.sqlstate().unwrap().as_str(), "2D000");
+    assert_eq!(count(&mut owner).await, 1);
+    db.write(sql_query("CREATE TABLE other (n int)")).await.unwrap();
+    // A key that is there already is the server's own word, and nothing is left behind.
+    let twice = diesel::insert_into(notes::table).values((notes::id.eq(2), notes::text.eq("again")));
+    assert!(matches!(db.write(twice).await.unwrap_err(), Error::UniqueViolation(_)));
+    assert_eq!(count(&mut owner).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_takes_one_round_trip_and_the_sessions_question_goes_out_with_it() {
+    let (database, mut owner) = with_notes().await;
+    let (proxy, db) = proxied(&database).await;
+    let insert = |text: &str| diesel::insert_into(notes::table).values(notes::text.eq(text.to_owned()));
+    db.write(insert("prepared")).await.unwrap();
+    let _ = proxy.take_exchanges();
+    for _ in 0..10 {
+        db.write(insert("x")).await.unwrap();
+    }
+    let seen = proxy.take_exchanges();
+    assert_eq!(seen.iter().filter(|one| one.text.contains("notes")).count(), 10, "{seen:?}");
+    let is_around = |text: &str| text.contains("BEGIN") || text.contains("COMMIT");
+    assert!(!seen.iter().any(|one| is_around(&one.text)), "{seen:?}");
+    let db = db.in_session(&Session::new());
+    db.write(insert("prepared")).await.unwrap();
+    let _ = proxy.take_exchanges();
+    for _ in 0..10 {
+        db.write(insert("x")).await.unwrap();
+    }
+    let mut seen = proxy.take_exchanges();
+    // The monitor of the server asks, too.
+    seen.retain(|one| one.text.contains("notes") || one.text.starts_with("SELECT (SELECT system_identifier"));
+    let inserts: Vec<_> = seen.iter().enumerate().filter(|(_, one)| one.text.contains("notes")).collect();
+    assert_eq!(inserts.len(), 10, "{seen:?}");
+    for (at, insert) in inserts {
+        let token = &seen[at + 1];
+        assert!(token.text.contains("insert_lsn"), "{seen:?}");
+        assert!(token.began <= insert.ended, "the question waits for no answer: {seen:?}");
+    }
+    assert_eq!(count(&mut owner).await, 22);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_its_answer_is_lost_it_does_not_run_again_unless_it_may() {
+    for idempotent in [false, true] {
+        let (database, mut owner) = with_notes().await;
+        let (proxy, db) = proxied(&database).await;
+        db.write(diesel::insert_into(notes::table).values(notes::text.eq("x"))).await.unwrap();
+        // It waits on the server, so that it was sent, and its answer never passes.
+        let mut holder = database.connect().await.unwrap();
+        holder.batch_execute("BEGIN; LOCK TABLE notes IN EXCLUSIVE MODE").await.unwrap();
+        let running = tokio::spawn({
+            let db = db.clone();
+            async move {
+                let write = db.build_write();
+                if idempotent {
+                    write
+                        .idempotent()
+                        .run(diesel::insert_into(notes::table).values(notes::text.eq("x")))
+                        .await
+                } else {
+                    write.run(diesel::insert_into(notes::table).values(notes::text.eq("x"))).await
+                }
+            }
+        });
+        let waiting = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'notes'::regclass";
+        until("it waits", async || sql_query(waiting).get_result::<Number>(&mut owner).await.unwrap().n > 0)
+            .await;
+        proxy.stall();
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        until("it is applied", async || count(&mut owner).await == 2).await;
+        proxy.cut();
+        proxy.heal();
+        let outcome = running.await.unwrap();
+        let applied = count(&mut owner).await;
+        if idempotent {
+            assert_eq!(outcome.unwrap(), 1);
+            assert_eq!(applied, 3, "once for each attempt");
+        } else {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.class(), applied), (Class::Unknown, 2), "{error}");
+            assert_eq!(db.lost_commits().unknown, 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_sent_and_what_the_server_refused_runs_again() {
+    let (database, mut owner) = with_notes().await;
+    let (proxy, db) = proxied(&database).await;
+    db.write(note("first")).await.unwrap();
+    // The idle connection dies, and nobody has noticed.
+    proxy.refuse();
+    proxy.cut();
+    until("it is gone", async || proxy.counters().open == 0).await;
+    proxy.heal();
+    db.write(note("second")).await.unwrap();
+    assert_eq!(count(&mut owner).await, 2);
+    // Refused twice for a conflict, and then not.
+    owner
+        .batch_execute(
+            "CREATE SEQUENCE tries; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') < 3 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$; \
+             CREATE CONSTRAINT TRIGGER late AFTER INSERT ON notes DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .unwrap();
+    // It is refused at its end, behind the row that it returns.
+    let insert = diesel::insert_into(notes::table).values(notes::text.eq("late")).returning(notes::text);
+    let texts: Vec<String> = db.write_returning(insert).await.unwrap();
+    assert_eq!((texts.len(), count(&mut owner).await), (1, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_cannot_be_read_leave_no_doubt_that_it_was_sent() {
+    let (database, mut owner) = with_notes().await;
+    let db = alone(&database, |config| config.cache = None).await;
+    let wrong = sql_query("INSERT INTO notes (text) VALUES ('x') RETURNING text AS n");
+    let error = db.write_returning::<_, Number>(wrong).await.map(drop).unwrap_err();
+    assert_eq!((error.class(), count(&mut owner).await), (Class::Unknown, 1), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn marked_it_is_a_transaction_whose_lost_answer_is_found_out() {
+    let (database, mut owner) = with_notes().await;
+    marker::apply(&mut owner).await.unwrap();
+    let address = database.url().rsplit_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let proxy = Proxy::start(address).unwrap();
+    let mut config = Config::new(Environment::Test, proxy.through(database.url()).unwrap().parse().unwrap());
+    config.retry.commit_markers = true;
+    let db = Db::connect(config).await.unwrap();
+    proxy.cut_commits(1, db_testkit::CommitCut::Answered);
+    assert_eq!(db.write(note("marked")).await.unwrap(), 1);
+    assert_eq!((proxy.counters().commits_cut, count(&mut owner).await), (1, 1));
+    let marks = "SELECT count(*) AS n FROM db_platform_commits";
+    assert_eq!(sql_query(marks).get_result::<Number>(&mut owner).await.unwrap().n, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_and_the_process_read_it_while_the_standby_lags() {
+    for consistency in [ReadConsistency::Lag, ReadConsistency::Process] {
+        let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+        let mut settings = config(&cluster);
+        settings.router.max_lag = Duration::from_secs(3_600);
+        settings.router.consistency = consistency;
+        let db = Db::connect(settings).await.unwrap();
+        db.write(sql_query(NOTES)).await.unwrap();
+        cluster.wait_until_caught_up(1).await.unwrap();
+        let standby = port_of(&cluster.standby_urls()[0]);
+        let from_any = async || db.read_within(Freshness::Any, port).await.unwrap();
+        until("the standby answers", async || from_any().await == standby).await;
+        cluster.pause_replay(1).await.unwrap();
+        let session = db.in_session(&Session::new());
+        // The first is prepared on its way, the later ones are not.
+        for written in 1..=5 {
+            session.write(note("x")).await.unwrap();
+            let read = async |conn: &mut AsyncPgConnection| Ok::<_, diesel::result::Error>(count(conn).await);
+            assert_eq!(session.read(read).await.unwrap(), written, "{consistency:?}");
+            let others = if consistency == ReadConsistency::Process { written } else { 0 };
+            assert_eq!(db.read(read).await.unwrap(), others, "{consistency:?}");
+        }
+    }
+}
