@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
-use db_query::{Reading, Returns, Rows, declare};
+use db_query::{Reading, Returns, Rows, declare_with};
 use db_replica_routing::{Freshness, Routed};
+use db_retry::SearchPath;
 use diesel_async::AsyncPgConnection;
 
 use crate::db::Db;
@@ -62,6 +63,8 @@ where
     Q: Returns<U, Query: 'static>,
 {
     let reader = db.reader(Freshness::Default);
-    let declaring = async move |conn: &mut AsyncPgConnection| declare(conn, query).await;
+    let path = db.retry().path().map(SearchPath::set_local);
+    let declaring =
+        async move |conn: &mut AsyncPgConnection| declare_with(conn, query, path.as_deref()).await;
     Ok(db.retry().begin_at(site, &reader, declaring).await?.1.into_inner())
 }

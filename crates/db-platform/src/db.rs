@@ -19,6 +19,7 @@ mod migrated;
 mod monitored;
 #[cfg(feature = "report")]
 mod reported;
+mod tenants;
 mod ways;
 #[cfg(feature = "cache")]
 mod weak;
@@ -273,10 +274,11 @@ impl Db {
     }
 
     fn primary_at(&self, site: Site) -> impl Future<Output = Result<Connection>> + Send {
-        within(
-            self.timeout,
-            async move { Ok(self.writer().acquire_at(site).await?.into_inner().into_inner()) },
-        )
+        within(self.timeout, async move {
+            self.can_set_path()?;
+            let conn = self.writer().acquire_at(site).await?.into_inner().into_inner();
+            self.with_path_set(conn).await
+        })
     }
 
     /// How the database is, by what the monitors, pools and parts saw last. It asks no server and waits for nothing, so

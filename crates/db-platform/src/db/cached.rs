@@ -315,7 +315,10 @@ impl Db {
     }
 
     pub(crate) fn cache_or_error(&self) -> Result<&Cache> {
-        let missing = "this Db has no cache: set Config::cache, or connect it with Db::connect_with_cache";
+        let missing = match self.retry.path() {
+            None => "this Db has no cache: set Config::cache, or connect it with Db::connect_with_cache",
+            Some(_) => "a handle with a search_path has no cache: its keys do not know the tenant",
+        };
         self.cache.as_ref().map(DbCache::cache).ok_or_else(|| Error::Client(missing.into()))
     }
 

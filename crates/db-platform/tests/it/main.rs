@@ -30,6 +30,7 @@ mod retrying;
 mod search_path;
 mod sessions;
 mod stream;
+mod tenants;
 mod timeouts;
 mod transactions;
 mod warming;
