@@ -19,6 +19,7 @@ use crate::observe_args::Mcp;
 use crate::observe_args::Top;
 use crate::observe_args::{Report, Serve};
 use crate::partitions_args::Partitions;
+use crate::schema_args::SchemaPrint;
 use crate::seed_args::Seed;
 use crate::wal_args::Wal;
 
@@ -218,6 +219,13 @@ pub(crate) enum Schema {
         #[arg(long, value_name = "NAME")]
         table: Option<String>,
     },
+    /// Write diesel's schema.rs to standard output, as `diesel print-schema` of diesel's own program 2.3 does.
+    ///
+    /// It needs neither that program nor rustfmt: `dbctl schema print > src/schema.rs` behind `dbctl migrate apply`
+    /// keeps the file, `dbctl migrate drift --schema-rs src/schema.rs` compares it. Views and tables of extensions are
+    /// left out; so are tables without a primary key, which standard error names. docs/migrations.md says where it
+    /// differs from diesel's program, and why.
+    Print(SchemaPrint),
 }
 
 #[derive(Subcommand)]

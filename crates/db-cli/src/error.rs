@@ -150,6 +150,8 @@ pub(crate) enum CliError {
     NotAnswered(String),
     #[error("the database is already as {file} says: no migration is needed", file = file.display())]
     NoDifference { file: PathBuf },
+    #[error("patterns of tables need --only-tables or --except-tables beside them")]
+    PatternsOfTables,
 }
 
 impl CliError {

@@ -52,6 +52,7 @@ mod report;
 mod repository;
 mod say;
 mod schema;
+mod schema_args;
 mod seed;
 mod seed_args;
 mod serve;

@@ -1,15 +1,21 @@
-//! `dbctl schema show`: what the database holds, as text and as JSON.
+//! `dbctl schema show` and `print`: what the database holds, as text, as JSON and as diesel's `schema.rs`.
 
 use std::process::ExitCode;
 
 use db_platform::insight::introspect::{Introspection, Table, TableKind, introspect};
+use db_platform::migrations;
+use serde_json::json;
 
 use crate::args::{Options, Schema};
 use crate::error::CliError;
+use crate::schema_args::SchemaPrint;
 use crate::{connect, say};
 
 pub(crate) async fn run(command: Schema, options: &Options) -> Result<ExitCode, CliError> {
-    let Schema::Show { table } = command;
+    let table = match command {
+        Schema::Show { table } => table,
+        Schema::Print(command) => return print(command, options).await,
+    };
     let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
     let mut found = introspect(&mut conn).await?;
     if let Some(name) = table {
@@ -23,6 +29,22 @@ pub(crate) async fn run(command: Schema, options: &Options) -> Result<ExitCode, 
     }
     // Names, texts and numbers cannot fail to become JSON.
     say::result(options.json, &text(&found), &serde_json::to_value(&found).unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn print(command: SchemaPrint, options: &Options) -> Result<ExitCode, CliError> {
+    if command.are_patterns_unused() {
+        return Err(CliError::PatternsOfTables);
+    }
+    let (mut conn, ..) = connect::connect(&connect::config(options)?).await?;
+    let printed = migrations::schema::print(&mut conn, &command.config()).await?;
+    for one in &printed.left_out {
+        eprintln!("dbctl: table {} is left out: {}", one.table, one.reason);
+    }
+    let left_out: Vec<_> =
+        printed.left_out.iter().map(|one| json!({ "table": one.table, "reason": one.reason })).collect();
+    let text = printed.text.trim_end_matches('\n');
+    say::result(options.json, text, &json!({ "schema_rs": printed.text, "left_out": left_out }));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -87,6 +87,14 @@ pub enum MigrationError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A schema whose name Rust does not have, as `table!` writes it without quotes.
+    #[error(
+        "schema {schema:?} has no name in Rust, and schema.rs cannot give it one: rename it, or leave it out"
+    )]
+    Unprintable {
+        /// The schema.
+        schema: String,
+    },
     /// A `schema.rs` that cannot be read.
     #[error(
         "schema.rs, line {line}: found {found:?} where {wanted} must stand; is it as `diesel print-schema` writes it"

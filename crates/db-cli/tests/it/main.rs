@@ -24,6 +24,7 @@ mod operations;
 mod partitions;
 mod program;
 mod run;
+mod schema_print;
 mod seeds;
 mod server;
 mod sessions;

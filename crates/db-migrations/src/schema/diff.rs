@@ -1,8 +1,13 @@
 //! Writes the migration that leads from a database's tables to those of `schema.rs`, and back.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{Column, Reference, Schema, Table};
+use super::joins::{Name, name_of};
+use super::sql_name::{quoted, sql_type};
+use super::{Column, ForeignKey, Schema, Table, TableKind};
+
+mod keys;
 
 /// The two files of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,50 +29,97 @@ impl SchemaDiff {
 /// The migration from `live` to `wanted`.
 ///
 /// `schema.rs` knows tables, columns, types, nullability, keys and joins; defaults, checks, indexes and triggers it does
-/// not, so read what was written before you run it. A renamed column is one dropped and one added.
+/// not, so read what was written before you run it. A renamed column is one dropped and one added. What `schema.rs` does
+/// not have is left alone: views, partitions, tables without a primary key, and those of extensions.
 pub fn difference(live: &Schema, wanted: &Schema) -> SchemaDiff {
-    // What comes back last: keys, when all tables and columns are there again.
-    let (mut up, mut down, mut last) = (Vec::new(), Vec::new(), Vec::new());
-    for name in wanted.own_types.iter().filter(|name| !live.own_types.contains(name)) {
-        let name = quoted(name);
-        up.push(format!("-- schema.rs does not know its values.\nCREATE TYPE {name} AS ENUM ();"));
-        down.push(format!("DROP TYPE {name};"));
+    let mut script = Script::default();
+    schemas_and_types(live, wanted, &mut script);
+    let keys = keys::plan(live, wanted);
+    for (table, key) in &keys.dropped {
+        script.up.push(keys::drop(table, key));
     }
     let mut new = Vec::new();
     for table in &wanted.tables {
-        match live.table(table.schema.as_deref(), &table.name) {
+        match find(live, table) {
             None => {
-                up.push(create(table));
+                script.up.push(create(table));
                 new.push(full_name(table));
             }
-            Some(view) if view.is_view => up.extend(another_view(view, table)),
-            Some(old) => change(old, table, &mut up, &mut down),
+            Some(old) => match old.kind {
+                TableKind::View => script.up.extend(another_view(old, table)),
+                TableKind::Partition | TableKind::Kept => {}
+                TableKind::Table => change(old, table, &mut script),
+            },
         }
     }
     if !new.is_empty() {
         // In one statement, whichever refers to which.
-        down.push(format!("DROP TABLE {};", new.join(", ")));
+        script.down.push(format!("DROP TABLE {};", new.join(", ")));
     }
-    for table in &wanted.tables {
-        let old = live.table(table.schema.as_deref(), &table.name);
-        if old.is_none_or(|old| !old.is_view) {
-            joins(old, table, [live, wanted], &mut up, &mut down, &mut last);
-        }
-    }
-    let is_gone =
-        |table: &&Table| !table.is_view && wanted.table(table.schema.as_deref(), &table.name).is_none();
-    let gone: Vec<&Table> = live.tables.iter().filter(is_gone).collect();
+    let gone: Vec<&Table> =
+        live.tables.iter().filter(|table| table.is_printed() && find(wanted, table).is_none()).collect();
     if !gone.is_empty() {
         let names: Vec<String> = gone.iter().map(|table| full_name(table)).collect();
-        up.push(format!("-- Every row goes with it.\nDROP TABLE {};", names.join(", ")));
-        let keys = gone.iter().flat_map(|table| table.references.iter().map(move |one| (*table, one)));
-        last.extend(keys.filter_map(|(table, one)| foreign_key(table, one, live)));
-        down.extend(gone.iter().rev().map(|table| create(table)));
+        script.up.push(format!("-- Every row goes with it.\nDROP TABLE {};", names.join(", ")));
+        script.down.extend(gone.iter().rev().map(|table| create(table)));
     }
-    down.reverse();
-    down.extend(last);
+    for (table, reference) in &keys.added {
+        script.up.extend(keys::add(table, reference, live, wanted));
+        // With a new table it goes by itself.
+        if find(live, table).is_some() {
+            script.down.push(keys::drop_added(table, reference, live));
+        }
+    }
+    script.up.extend(keys.restored.iter().map(|(table, key)| keys::restore(table, key)));
+    script.down.extend(keys.restored.iter().map(|(table, key)| keys::drop(table, key)));
+    script.down.reverse();
+    // What comes back last: keys, when all tables and columns are there again.
+    let is_lost = |(table, key): &(&Table, &ForeignKey)| {
+        !key.is_inherited
+            && !keys.dropped.iter().any(|(other, one)| (*one, name_of(other)) == (*key, name_of(table)))
+    };
+    let lost = gone.iter().flat_map(|table| table.foreign_keys.iter().map(move |key| (*table, key)));
+    let back = keys
+        .dropped
+        .iter()
+        .copied()
+        .chain(lost.filter(is_lost))
+        .chain(keys.lost_with_a_column.iter().copied());
+    let back: Vec<_> = back.collect();
+    script.down.extend(keys::unique(&back, live, wanted));
+    script.down.extend(back.into_iter().map(|(table, key)| keys::restore(table, key)));
     let text = |parts: Vec<String>| parts.into_iter().map(|part| part + "\n").collect();
-    SchemaDiff { up: text(up), down: text(down) }
+    SchemaDiff { up: text(script.up), down: text(script.down) }
+}
+
+/// What is to be written; `down` from its end to its beginning.
+#[derive(Default)]
+struct Script {
+    up: Vec<String>,
+    down: Vec<String>,
+}
+
+fn find<'a>(schema: &'a Schema, table: &Table) -> Option<&'a Table> {
+    schema.table(table.schema.as_deref(), &table.name)
+}
+
+fn schemas_and_types(live: &Schema, wanted: &Schema, script: &mut Script) {
+    let named = wanted.tables.iter().filter_map(|table| table.schema.as_ref());
+    let named: BTreeSet<&String> = named.filter(|name| !live.schemas.contains(name)).collect();
+    for name in named.into_iter().map(|name| quoted(name)) {
+        script.up.push(format!("CREATE SCHEMA {name};"));
+        script.down.push(format!("DROP SCHEMA {name};"));
+    }
+    let new = wanted.own_types.iter().filter(|one| !live.own_types.contains(one));
+    let mut seen = BTreeSet::new();
+    for one in new {
+        let schema = one.schema.iter().map(|schema| quoted(schema) + ".").collect::<String>();
+        let name = schema + &quoted(&one.name);
+        if seen.insert(name.clone()) {
+            script.up.push(format!("-- schema.rs does not know its values.\nCREATE TYPE {name} AS ENUM ();"));
+            script.down.push(format!("DROP TYPE {name};"));
+        }
+    }
 }
 
 /// What is said where `schema.rs` has a view otherwise than it is.
@@ -81,75 +133,93 @@ fn another_view(view: &Table, wanted: &Table) -> Option<String> {
     })
 }
 
-/// Foreign keys that came and went with `joinable!`.
-fn joins(
-    old: Option<&Table>,
-    new: &Table,
-    [live, wanted]: [&Schema; 2],
-    up: &mut Vec<String>,
-    down: &mut Vec<String>,
-    last: &mut Vec<String>,
-) {
-    let same =
-        |one: &Reference, other: &Reference| (&one.column, &one.table) == (&other.column, &other.table);
-    let before = old.map(|old| old.references.as_slice()).unwrap_or_default();
-    let name = full_name(new);
-    for one in new.references.iter().filter(|one| !before.iter().any(|other| same(one, other))) {
-        up.extend(foreign_key(new, one, wanted));
-        if old.is_some() {
-            let constraint = constraint_name(new, one);
-            down.push(format!("ALTER TABLE {name} DROP CONSTRAINT {};", quoted(&constraint)));
-        }
-    }
-    let kept = |column: &str| new.column(column).is_some();
-    let lost = before.iter().filter(|one| !new.references.iter().any(|other| same(one, other)));
-    for one in lost {
-        // With its column or the other table it goes by itself.
-        if kept(&one.column)
-            && let Some(constraint) = &one.constraint
-        {
-            up.push(format!("ALTER TABLE {name} DROP CONSTRAINT {};", quoted(constraint)));
-        }
-        last.extend(foreign_key(new, one, live));
-    }
-}
-
-fn change(old: &Table, new: &Table, up: &mut Vec<String>, down: &mut Vec<String>) {
+fn change(old: &Table, new: &Table, script: &mut Script) {
     let name = full_name(new);
     // A column of the key cannot become nullable: the key goes first, and comes back last.
     let ([dropped, added], [dropped_again, added_again]) = (primary_key(old, new), primary_key(new, old));
-    up.extend(dropped);
-    down.extend(added_again);
+    script.up.extend(dropped);
+    script.down.extend(added_again);
     for column in &new.columns {
-        let Some(before) = old.column(&column.name) else {
-            up.push(add(&name, column));
-            down.push(format!("ALTER TABLE {name} DROP COLUMN {};", quoted(&column.name)));
-            continue;
-        };
-        let place = format!("ALTER TABLE {name} ALTER COLUMN {}", quoted(&column.name));
-        if (&before.sql_type, before.max_length) != (&column.sql_type, column.max_length) {
-            let to = |column: &Column| {
-                let sql_type = sql_type(column);
-                format!("{place} TYPE {sql_type} USING {}::{sql_type};", quoted(&column.name))
-            };
-            up.push(to(column));
-            down.push(to(before));
-        }
-        let null = |nullable: bool| format!("{place} {} NOT NULL;", if nullable { "DROP" } else { "SET" });
-        if before.nullable != column.nullable {
-            up.push(null(column.nullable));
-            down.push(null(before.nullable));
+        match old.column(&column.name) {
+            Some(before) => change_column(&name, before, column, script),
+            None => {
+                script.up.push(add(&name, column));
+                script.down.push(format!("ALTER TABLE {name} DROP COLUMN {};", quoted(&column.name)));
+            }
         }
     }
     for column in old.columns.iter().filter(|column| new.column(&column.name).is_none()) {
-        up.push(format!(
-            "-- Its values go with it.\nALTER TABLE {name} DROP COLUMN {};",
-            quoted(&column.name)
-        ));
-        down.push(add(&name, column));
+        let quoted = quoted(&column.name);
+        script.up.push(format!("-- Its values go with it.\nALTER TABLE {name} DROP COLUMN {quoted};"));
+        script.down.push(add(&name, column));
     }
-    up.extend(added);
-    down.extend(dropped_again);
+    script.up.extend(added);
+    script.down.extend(dropped_again);
+}
+
+fn change_column(table: &str, before: &Column, column: &Column, script: &mut Script) {
+    let place = format!("ALTER TABLE {table} ALTER COLUMN {}", quoted(&column.name));
+    if !has_type_of(before, column) {
+        let is_cast = is_cast_at_once(before, column);
+        // Neither a default nor an identity follows to every type.
+        if before.is_identity && !INTEGERS.contains(&column.sql_type.as_str()) {
+            script.up.push(format!("{place} DROP IDENTITY;"));
+            script
+                .down
+                .push(format!("-- It was an identity.\n{place} ADD GENERATED BY DEFAULT AS IDENTITY;"));
+        }
+        if let Some(default) = before.default.as_ref().filter(|_| !is_cast) {
+            script.up.push(format!("-- It was {default}.\n{place} DROP DEFAULT;"));
+            script.down.push(format!("{place} SET DEFAULT {default};"));
+        }
+        script.up.push(to_type(&place, before, column));
+        script.down.push(to_type(&place, column, before));
+    }
+    let null = |nullable: bool| format!("{place} {} NOT NULL;", if nullable { "DROP" } else { "SET" });
+    if before.is_filled_by_domain && !has_type_of(before, column) {
+        // What the domain said goes with it.
+        script.up.push(null(column.nullable));
+        script.down.push(null(true));
+    } else if before.nullable != column.nullable {
+        script.up.push(null(column.nullable));
+        script.down.push(null(before.nullable));
+    }
+}
+
+fn to_type(place: &str, from: &Column, to: &Column) -> String {
+    let (sql_type, name) = (declared(to), quoted(&to.name));
+    let is_text = |column: &Column| STRINGS.contains(&column.sql_type.as_str());
+    let by_text = if is_cast_at_once(from, to) || is_text(from) || is_text(to) { "" } else { "::text" };
+    format!("{place} TYPE {sql_type} USING {name}{by_text}::{sql_type};")
+}
+
+/// Whether a column of a database has the type that `schema.rs` says.
+fn has_type_of(live: &Column, wanted: &Column) -> bool {
+    // An extension's type is the same in whatever schema.
+    let is_same_schema = live.type_schema == wanted.type_schema || live.sql_type.starts_with("citext");
+    live.sql_type == wanted.sql_type
+        && is_same_schema
+        && live.max_length == wanted.max_length
+        && !(live.is_filled_by_domain && wanted.nullable)
+}
+
+const INTEGERS: [&str; 3] = ["int2", "int4", "int8"];
+
+const STRINGS: [&str; 3] = ["text", "varchar", "bpchar"];
+
+/// Whether the server casts the one type to the other; by way of text it casts each to each.
+fn is_cast_at_once(one: &Column, other: &Column) -> bool {
+    const KINDS: [&[&str]; 4] = [
+        &["int2", "int4", "int8", "float4", "float8", "numeric"],
+        &STRINGS,
+        &["date", "timestamp", "timestamptz"],
+        &["json", "jsonb"],
+    ];
+    if one.sql_type.ends_with("[]") != other.sql_type.ends_with("[]") {
+        return false;
+    }
+    let (one, other) = (one.sql_type.trim_end_matches("[]"), other.sql_type.trim_end_matches("[]"));
+    one == other || KINDS.iter().any(|kind| kind.contains(&one) && kind.contains(&other))
 }
 
 /// What drops the one key and adds the other, where they differ.
@@ -188,24 +258,8 @@ fn create(table: &Table) -> String {
     sql
 }
 
-fn foreign_key(table: &Table, one: &Reference, all: &Schema) -> Option<String> {
-    let other = all.tables.iter().find(|other| other.name == one.table)?;
-    Some(format!(
-        "ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {};",
-        full_name(table),
-        quoted(&constraint_name(table, one)),
-        quoted(&one.column),
-        full_name(other)
-    ))
-}
-
-/// The name that it has, or that the server would choose.
-fn constraint_name(table: &Table, one: &Reference) -> String {
-    one.constraint.clone().unwrap_or_else(|| format!("{}_{}_fkey", table.name, one.column))
-}
-
 fn definition(column: &Column) -> String {
-    let mut sql = format!("{} {}", quoted(&column.name), sql_type(column));
+    let mut sql = format!("{} {}", quoted(&column.name), declared(column));
     if !column.nullable {
         sql.push_str(" NOT NULL");
     }
@@ -215,173 +269,15 @@ fn definition(column: &Column) -> String {
     sql
 }
 
-fn sql_type(column: &Column) -> String {
-    match column.max_length {
-        Some(length) => format!("{}({length})", column.sql_type),
-        None => column.sql_type.clone(),
-    }
+/// Its type as SQL, as the database said it where it did.
+fn declared(column: &Column) -> String {
+    column.declared.clone().unwrap_or_else(|| sql_type(column))
 }
 
 fn full_name(table: &Table) -> String {
-    let schema = table.schema.iter().map(|schema| quoted(schema) + ".");
-    schema.chain([quoted(&table.name)]).collect()
+    named(name_of(table))
 }
 
-/// A name as SQL, in quotes where it needs them or might.
-fn quoted(name: &str) -> String {
-    let plain = name.starts_with(|one: char| one.is_ascii_lowercase() || one == '_')
-        && name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_');
-    if plain && !RESERVED.contains(&name) {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
+fn named((schema, name): Name<'_>) -> String {
+    schema.map(|schema| quoted(schema) + ".").unwrap_or_default() + &quoted(name)
 }
-
-/// Words that PostgreSQL takes for its own where a column's name stands.
-const RESERVED: &[&str] = &[
-    "all",
-    "analyse",
-    "analyze",
-    "and",
-    "any",
-    "array",
-    "as",
-    "asc",
-    "asymmetric",
-    "authorization",
-    "between",
-    "bigint",
-    "binary",
-    "bit",
-    "boolean",
-    "both",
-    "case",
-    "cast",
-    "char",
-    "character",
-    "check",
-    "coalesce",
-    "collate",
-    "collation",
-    "column",
-    "concurrently",
-    "constraint",
-    "create",
-    "cross",
-    "current_catalog",
-    "current_date",
-    "current_role",
-    "current_schema",
-    "current_time",
-    "current_timestamp",
-    "current_user",
-    "dec",
-    "decimal",
-    "default",
-    "deferrable",
-    "desc",
-    "distinct",
-    "do",
-    "else",
-    "end",
-    "except",
-    "exists",
-    "extract",
-    "false",
-    "fetch",
-    "float",
-    "for",
-    "foreign",
-    "freeze",
-    "from",
-    "full",
-    "grant",
-    "greatest",
-    "group",
-    "grouping",
-    "having",
-    "ilike",
-    "in",
-    "initially",
-    "inner",
-    "inout",
-    "int",
-    "integer",
-    "intersect",
-    "interval",
-    "into",
-    "is",
-    "isnull",
-    "join",
-    "lateral",
-    "leading",
-    "least",
-    "left",
-    "like",
-    "limit",
-    "localtime",
-    "localtimestamp",
-    "national",
-    "natural",
-    "nchar",
-    "none",
-    "normalize",
-    "not",
-    "notnull",
-    "null",
-    "nullif",
-    "numeric",
-    "offset",
-    "on",
-    "only",
-    "or",
-    "order",
-    "out",
-    "outer",
-    "overlaps",
-    "overlay",
-    "placing",
-    "position",
-    "precision",
-    "primary",
-    "real",
-    "references",
-    "returning",
-    "right",
-    "row",
-    "select",
-    "session_user",
-    "setof",
-    "similar",
-    "smallint",
-    "some",
-    "substring",
-    "symmetric",
-    "system_user",
-    "table",
-    "tablesample",
-    "then",
-    "time",
-    "timestamp",
-    "to",
-    "trailing",
-    "treat",
-    "trim",
-    "true",
-    "union",
-    "unique",
-    "user",
-    "using",
-    "values",
-    "varchar",
-    "variadic",
-    "verbose",
-    "when",
-    "where",
-    "window",
-    "with",
-    "xmlattributes",
-    "xmlconcat",
-    "xmlelement",
-];

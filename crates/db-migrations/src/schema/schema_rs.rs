@@ -1,9 +1,20 @@
 //! Reads diesel's `schema.rs`: the `table!` and `joinable!` macros, and the names of types of one's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{Column, Reference, Schema, Table};
+use super::sql_name::BUILT_IN;
+use super::{Column, OwnType, Reference, Schema, Table};
 use crate::error::MigrationError;
+
+/// The names of a table's columns in the database, by those in Rust.
+type Columns = BTreeMap<String, String>;
+
+/// What the modules of a file define, by module and name in Rust.
+#[derive(Default)]
+struct Defined {
+    tables: HashMap<(String, String), (usize, Columns)>,
+    own_types: HashMap<(String, String), OwnType>,
+}
 
 impl Schema {
     /// Reads the text of a `schema.rs`, as `diesel print-schema` writes it.
@@ -12,65 +23,97 @@ impl Schema {
     /// [`MigrationError::SchemaRs`] with the line that cannot be read.
     pub fn parse(text: &str) -> Result<Schema, MigrationError> {
         let mut tokens = Tokens::of(text);
-        let (mut schema, mut joins, mut own_types) = (Schema::default(), Vec::new(), BTreeMap::new());
-        let mut idents = BTreeMap::new();
+        let (mut schema, mut joins, mut defined) = (Schema::default(), Vec::new(), Defined::default());
+        let (mut modules, mut of_table) = (Vec::new(), Vec::new());
         while let Some(token) = tokens.next() {
+            let module = || modules.join("::");
             match token.as_str() {
                 "table" if tokens.take("!") => {
                     let (ident, table, columns) = tokens.table()?;
-                    idents.insert(ident, (table.name.clone(), columns));
+                    defined.tables.insert((module(), ident), (schema.tables.len(), columns));
+                    of_table.push(module());
                     schema.tables.push(table);
                 }
-                "joinable" if tokens.take("!") => joins.push(tokens.join()?),
+                "joinable" if tokens.take("!") => joins.push((module(), tokens.join()?)),
                 "postgres_type" => {
-                    let (name, identifier) = tokens.own_type()?;
-                    own_types.insert(identifier, name);
+                    let (one, identifier) = tokens.own_type()?;
+                    // Tables say super::sql_types.
+                    let module = module();
+                    let around = module.strip_suffix("sql_types").unwrap_or(&module).trim_end_matches("::");
+                    schema.own_types.push(one.clone());
+                    defined.own_types.insert((around.to_owned(), identifier), one);
                 }
+                "mod" => {
+                    let name = tokens.word()?;
+                    if tokens.take("{") {
+                        modules.push(name);
+                    }
+                }
+                "{" => modules.push(String::new()),
+                "}" => drop(modules.pop()),
                 _ => {}
             }
         }
-        schema.own_types = own_types.values().cloned().collect();
-        // Types may be named after the tables that use them.
-        for column in schema.tables.iter_mut().flat_map(|table| &mut table.columns) {
-            column.sql_type = sql_type(&column.sql_type, &own_types);
+        // Types may be defined behind the tables that use them.
+        for (table, module) in schema.tables.iter_mut().zip(&of_table) {
+            for column in &mut table.columns {
+                let diesel = std::mem::take(&mut column.sql_type);
+                (column.sql_type, column.type_schema) = sql_type(&diesel, module, &defined);
+            }
         }
-        // A join names tables and columns as Rust does.
-        let name_of = |word: &str| idents.get(word).map_or_else(|| word.to_owned(), |(name, _)| name.clone());
-        for (child, parent, column) in joins {
-            let name = name_of(&child);
-            let known = idents.get(&child).and_then(|(_, columns)| columns.get(&column).cloned());
-            if let Some(table) = schema.tables.iter_mut().find(|table| table.name == name) {
-                let column = known.unwrap_or(column);
-                table.references.push(Reference { column, table: name_of(&parent), constraint: None });
+        for (module, (child, parent, column)) in joins {
+            let find = |ident: String| defined.tables.get(&(module.clone(), ident));
+            let (Some((place, columns)), Some((other, _))) = (find(child), find(parent)) else { continue };
+            let other = schema.tables.get(*other).map(|other| (other.schema.clone(), other.name.clone()));
+            if let (Some(table), Some((schema, name))) = (schema.tables.get_mut(*place), other) {
+                let column = columns.get(&column).cloned().unwrap_or(column);
+                table.references.push(Reference { column, schema, table: name, constraint: None });
             }
         }
         Ok(schema)
     }
 }
 
-/// The server's name of a diesel type: mostly the same, in small letters.
-fn sql_type(diesel: &str, own: &BTreeMap<String, String>) -> String {
+/// The server's name of a diesel type, mostly the same in small letters, and its schema.
+fn sql_type(diesel: &str, module: &str, defined: &Defined) -> (String, Option<String>) {
     if let Some(element) = diesel.strip_prefix("Array<").and_then(|rest| rest.strip_suffix('>')) {
         let element =
             element.strip_prefix("Nullable<").and_then(|rest| rest.strip_suffix('>')).unwrap_or(element);
-        return format!("{}[]", sql_type(element, own));
+        let (name, schema) = sql_type(element, module, defined);
+        return (name + "[]", schema);
     }
-    if let Some(name) = own.get(diesel) {
-        return name.clone();
+    let own = |module: &str| defined.own_types.get(&(module.to_owned(), diesel.to_owned()));
+    if let Some(own) = own(module).or_else(|| own("")) {
+        return (own.name.clone(), own.schema.clone());
     }
-    let name = match diesel {
-        "SmallInt" => "int2",
-        "Integer" => "int4",
-        "BigInt" => "int8",
-        "Float" => "float4",
-        "Double" => "float8",
-        "Decimal" => "numeric",
-        "VarChar" | "Varchar" => "varchar",
-        "Binary" => "bytea",
-        "CChar" => "\"char\"",
-        other => return other.to_ascii_lowercase(),
+    let range = |prefix| diesel.strip_prefix(prefix).and_then(|rest: &str| rest.strip_suffix('>'));
+    let of_range = |element: &str| match element {
+        "Int4" | "Integer" => "int4".to_owned(),
+        "Int8" | "BigInt" | "Bigint" => "int8".to_owned(),
+        "Numeric" | "Decimal" => "num".to_owned(),
+        "Timestamp" => "ts".to_owned(),
+        "Timestamptz" => "tstz".to_owned(),
+        other => other.to_ascii_lowercase(),
     };
-    name.to_owned()
+    let name = match diesel {
+        "SmallInt" | "Smallint" | "SmallSerial" => "int2".to_owned(),
+        "Integer" | "Serial" => "int4".to_owned(),
+        "BigInt" | "Bigint" | "BigSerial" => "int8".to_owned(),
+        "Float" => "float4".to_owned(),
+        "Double" => "float8".to_owned(),
+        "Decimal" => "numeric".to_owned(),
+        "Binary" => "bytea".to_owned(),
+        "CChar" | "Char" => "char".to_owned(),
+        "PgLsn" => "pg_lsn".to_owned(),
+        other => match (range("Range<"), range("Multirange<")) {
+            (Some(element), _) => of_range(element) + "range",
+            (_, Some(element)) => of_range(element) + "multirange",
+            _ => other.to_ascii_lowercase(),
+        },
+    };
+    // An extension's, in whatever schema that is.
+    let schema = (name != "citext").then(|| BUILT_IN.to_owned());
+    (name, schema)
 }
 
 /// The words, marks and strings of a text in Rust, without comments.
@@ -79,26 +122,73 @@ struct Tokens {
     at: usize,
 }
 
+/// Where a string in quotes ends, with or without `r#`, that a text begins with.
+fn end_of_string(text: &str) -> Option<usize> {
+    let hashes = text.strip_prefix('r').unwrap_or(text);
+    let body = hashes.trim_start_matches('#');
+    let is_raw = hashes.len() < text.len();
+    let count = hashes.len() - body.len();
+    let inner = body.strip_prefix('"').filter(|_| is_raw || count == 0)?;
+    let before = text.len() - inner.len();
+    if is_raw {
+        let close = format!("\"{}", "#".repeat(count));
+        return Some(inner.find(&close).map_or(text.len(), |end| before + end + close.len()));
+    }
+    let mut escaped = false;
+    for (place, one) in inner.char_indices() {
+        match one {
+            '"' if !escaped => return Some(before + place + 1),
+            _ => escaped = one == '\\' && !escaped,
+        }
+    }
+    Some(text.len())
+}
+
+/// What a string in quotes says.
+fn unquoted(token: &str) -> String {
+    let raw = token.strip_prefix('r').map(|rest| rest.trim_matches('#'));
+    let inner = raw.unwrap_or(token);
+    let inner = inner.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(inner);
+    if raw.is_some() || !inner.contains('\\') {
+        return inner.to_owned();
+    }
+    let (mut text, mut rest) = (String::new(), inner.chars());
+    while let Some(one) = rest.next() {
+        match (one, one == '\\') {
+            (one, false) => text.push(one),
+            _ => text.extend(rest.next().map(|one| match one {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                other => other,
+            })),
+        }
+    }
+    text
+}
+
 impl Tokens {
     fn of(text: &str) -> Self {
-        let mut tokens = Vec::new();
-        for (number, line) in text.lines().enumerate() {
-            let mut rest = line.split("//").next().unwrap_or_default();
-            while let Some(first) = rest.chars().next() {
-                let is_word = |one: char| one.is_alphanumeric() || one == '_';
-                let end = if is_word(first) {
-                    rest.find(|one| !is_word(one)).unwrap_or(rest.len())
-                } else if first == '"' {
-                    rest.get(1..).and_then(|rest| rest.find('"')).map_or(rest.len(), |end| end + 2)
-                } else {
-                    first.len_utf8()
-                };
-                let (token, behind) = rest.split_at(end);
-                if !first.is_whitespace() {
-                    tokens.push((token.to_owned(), number + 1));
-                }
-                rest = behind;
+        let (mut tokens, mut rest, mut line) = (Vec::new(), text, 1);
+        while let Some(first) = rest.chars().next() {
+            let is_word = |one: char| one.is_alphanumeric() || one == '_';
+            let (end, is_token) = if rest.starts_with("//") {
+                (rest.find('\n').unwrap_or(rest.len()), false)
+            } else if rest.starts_with("/*") {
+                (rest.find("*/").map_or(rest.len(), |end| end + 2), false)
+            } else if let Some(end) = end_of_string(rest) {
+                (end, true)
+            } else if is_word(first) {
+                (rest.find(|one| !is_word(one)).unwrap_or(rest.len()), true)
+            } else {
+                (first.len_utf8(), !first.is_whitespace())
+            };
+            let (token, behind) = rest.split_at(end);
+            if is_token {
+                tokens.push((token.to_owned(), line));
             }
+            line += token.matches('\n').count();
+            rest = behind;
         }
         Tokens { tokens, at: 0 }
     }
@@ -153,6 +243,12 @@ impl Tokens {
         }
         let ident = table.name.clone();
         table.name = sql_name.unwrap_or(table.name);
+        // diesel's own program writes the schema here, too.
+        if let Some(name) =
+            table.schema.as_ref().and_then(|schema| table.name.strip_prefix(&format!("{schema}.")))
+        {
+            table.name = name.to_owned();
+        }
         let mut key = vec!["id".to_owned()];
         if self.take("(") {
             key = Vec::new();
@@ -172,9 +268,10 @@ impl Tokens {
             self.expect(">")?;
             let (sql_type, nullable) = self.diesel_type()?;
             let max_length = attributes.max_length;
-            table.columns.push(Column { name, sql_type, max_length, nullable, default: None });
+            table.columns.push(Column { name, sql_type, max_length, nullable, ..Column::default() });
             self.take(",");
         }
+        self.take("}");
         table.primary_key = key.into_iter().map(|word| renamed.get(&word).cloned().unwrap_or(word)).collect();
         Ok((ident, table, renamed))
     }
@@ -188,7 +285,7 @@ impl Tokens {
             if self.take("=") {
                 let value = self.next().unwrap_or_default();
                 match name.as_str() {
-                    "sql_name" => attributes.name = Some(value.trim_matches('"').to_owned()),
+                    "sql_name" => attributes.name = Some(unquoted(&value)),
                     "max_length" => attributes.max_length = value.parse().ok(),
                     _ => {}
                 }
@@ -239,17 +336,18 @@ impl Tokens {
     }
 
     /// `(name = "mood", schema = "…"))] pub struct Mood;`
-    fn own_type(&mut self) -> Result<(String, String), MigrationError> {
+    fn own_type(&mut self) -> Result<(OwnType, String), MigrationError> {
         let mut values = BTreeMap::new();
         while !self.take("struct") {
             let key = self.next().ok_or_else(|| self.unexpected("struct"))?;
             if self.take("=") {
-                values.insert(key, self.next().unwrap_or_default().trim_matches('"').to_owned());
+                values.insert(key, unquoted(&self.next().unwrap_or_default()));
             }
         }
         let identifier = self.word()?;
         let name = values.remove("name").unwrap_or_else(|| identifier.to_ascii_lowercase());
-        Ok((name, identifier))
+        let schema = values.remove("schema").filter(|schema| schema != "public");
+        Ok((OwnType { schema, name }, identifier))
     }
 }
 
@@ -317,7 +415,12 @@ diesel::allow_tables_to_appear_in_same_query!(people, posts,);
         assert_eq!(schema.tables[0].columns[2].max_length, Some(40));
         assert_eq!(
             schema.tables[1].references,
-            [Reference { column: "author".into(), table: "people".into(), constraint: None }]
+            [Reference {
+                column: "author".into(),
+                schema: Some("app".into()),
+                table: "people".into(),
+                constraint: None
+            }]
         );
     }
 

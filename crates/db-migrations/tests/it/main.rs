@@ -15,6 +15,13 @@ mod judge;
 mod locks;
 mod policies;
 mod pooler;
+mod printed;
+#[path = "../corpus/printed_cases.rs"]
+mod printed_corpus;
+#[path = "../corpus/random_schema.rs"]
+mod random_schema;
+#[path = "../corpus/round_trip.rs"]
+mod round_trip;
 mod runner;
 mod schemas;
 mod sources;

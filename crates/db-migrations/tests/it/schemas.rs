@@ -40,18 +40,18 @@ async fn the_difference_leads_to_schema_rs_and_back() {
         author int8 NOT NULL,
         PRIMARY KEY (id, part)
     );
-    ALTER TABLE posts ADD CONSTRAINT posts_author_fkey FOREIGN KEY (author) REFERENCES people;
     -- Every row goes with it.
     DROP TABLE old;
+    ALTER TABLE posts ADD CONSTRAINT posts_author_fkey FOREIGN KEY (author) REFERENCES people;
     "#);
     insta::assert_snapshot!(migration.down, @r#"
     CREATE TABLE old (
-        a int4 NOT NULL,
-        b timestamptz NOT NULL DEFAULT now(),
+        a integer NOT NULL,
+        b timestamp with time zone NOT NULL DEFAULT now(),
         PRIMARY KEY (b, a)
     );
     DROP TABLE posts;
-    ALTER TABLE people ADD COLUMN "order" int4 NOT NULL DEFAULT 7;
+    ALTER TABLE people ADD COLUMN "order" integer NOT NULL DEFAULT 7;
     ALTER TABLE people DROP COLUMN feels;
     ALTER TABLE people DROP COLUMN born;
     ALTER TABLE people ALTER COLUMN name DROP NOT NULL;
