@@ -91,7 +91,8 @@ fn one_sided_partitions(made: &Fingerprint, found: &Fingerprint) -> Vec<String> 
         let partitions = missing.filter(|(_, object)| {
             let properties: Value = serde_json::from_str(&object.definition).unwrap_or_default();
             let parent = properties.get("inherits").and_then(Value::as_str).unwrap_or_default();
-            properties.get("partition").is_some() && both(parent)
+            // The one for all other rows no upkeep makes.
+            properties.get("partition").is_some_and(|bound| bound != "DEFAULT") && both(parent)
         });
         partitions.map(|(name, _)| name.clone()).collect()
     };

@@ -43,6 +43,26 @@ async fn what_was_changed_by_hand_is_told() {
     assert_eq!(unknown.unknown, ["2"]);
 }
 
+#[tokio::test]
+async fn a_default_partition_and_what_is_rare_are_told_too() {
+    let database = TestDatabase::empty().await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    let logs = "CREATE TABLE logs (at date NOT NULL) PARTITION BY RANGE (at); CREATE OPERATOR FAMILY known USING btree";
+    let all = migrations(&[("1_logs/up.sql", logs)]);
+    Migrator::new(all.clone(), MigratorConfig::default()).apply(&mut conn, |_| ()).await.unwrap();
+    let by_hand = "CREATE TABLE logs_rest PARTITION OF logs DEFAULT; \
+                   CREATE TABLE logs_2026 PARTITION OF logs FOR VALUES FROM ('2026-01-01') TO ('2027-01-01'); \
+                   ALTER OPERATOR FAMILY known USING btree ADD OPERATOR 1 < (int, bigint); \
+                   CREATE CONVERSION odd FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8";
+    conn.batch_execute(by_hand).await.unwrap();
+    let found = drift(&shared().await, &all, &mut conn, &DriftConfig::default()).await.unwrap();
+    let told: Vec<&str> = found.differences.iter().map(|one| one.object.as_str()).collect();
+    assert_eq!(
+        told,
+        ["conversion public.odd", "operator family public.known using btree", "table public.logs_rest"]
+    );
+}
+
 #[test]
 fn the_history_says_which_migrations_are_new_and_which_were_edited() {
     let place = tempfile::tempdir().unwrap();

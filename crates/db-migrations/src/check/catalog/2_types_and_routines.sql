@@ -74,3 +74,17 @@ SELECT 'operator class', format('%s%I using %s', ns.prefix, o.opcname, am.amname
 )
 FROM pg_opclass o JOIN ns ON ns.oid = o.opcnamespace JOIN pg_am am ON am.oid = o.opcmethod
 WHERE o.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_opclass'::regclass)
+
+UNION ALL
+SELECT 'operator family', format('%s%I using %s', ns.prefix, f.opfname, am.amname), NULL, jsonb_build_object(
+    'operators', (SELECT string_agg(format('%s %s', amopstrategy, amopopr::regoperator), ', ' ORDER BY amopstrategy, amopopr::regoperator::text)
+        FROM pg_amop WHERE amopfamily = f.oid),
+    'functions', (SELECT string_agg(format('%s %s', amprocnum, amproc::regprocedure), ', ' ORDER BY amprocnum, amproc::regprocedure::text)
+        FROM pg_amproc WHERE amprocfamily = f.oid),
+    'owner', pg_get_userbyid(f.opfowner)
+)
+FROM pg_opfamily f JOIN ns ON ns.oid = f.opfnamespace JOIN pg_am am ON am.oid = f.opfmethod
+WHERE f.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_opfamily'::regclass)
+    -- One that holds a class is told by it. An empty one does nothing: the server keeps it behind a class that is dropped.
+    AND NOT EXISTS (SELECT FROM pg_opclass o WHERE o.opcfamily = f.oid)
+    AND (EXISTS (SELECT FROM pg_amop WHERE amopfamily = f.oid) OR EXISTS (SELECT FROM pg_amproc WHERE amprocfamily = f.oid))

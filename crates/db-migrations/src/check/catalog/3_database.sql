@@ -50,6 +50,23 @@ FROM pg_collation c JOIN ns ON ns.oid = c.collnamespace
 WHERE c.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_collation'::regclass)
 
 UNION ALL
+SELECT 'conversion', ns.prefix || quote_ident(c.conname), NULL, jsonb_build_object(
+    'from', pg_encoding_to_char(c.conforencoding), 'to', pg_encoding_to_char(c.contoencoding),
+    'function', c.conproc::regproc::text, 'default', CASE WHEN c.condefault THEN 'yes' END)
+FROM pg_conversion c JOIN ns ON ns.oid = c.connamespace
+WHERE c.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_conversion'::regclass)
+
+UNION ALL
+SELECT 'access method', quote_ident(a.amname), NULL, jsonb_build_object('handler', a.amhandler::text, 'type', a.amtype)
+FROM pg_am a WHERE a.oid >= 16384 AND a.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_am'::regclass)
+
+UNION ALL
+SELECT 'transform', format('for %s language %s', format_type(t.trftype, NULL), l.lanname), NULL, jsonb_build_object(
+    'from', nullif(t.trffromsql, 0)::regprocedure::text, 'to', nullif(t.trftosql, 0)::regprocedure::text)
+FROM pg_transform t JOIN pg_language l ON l.oid = t.trflang
+WHERE t.oid >= 16384 AND t.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_transform'::regclass)
+
+UNION ALL
 SELECT 'text search configuration', ns.prefix || quote_ident(c.cfgname), NULL, jsonb_build_object(
     'parser', (SELECT prsname FROM pg_ts_parser WHERE oid = c.cfgparser),
     'mapping', (SELECT string_agg(format('%s: %s', maptokentype, mapdict::regdictionary), ', ' ORDER BY maptokentype, mapseqno)
