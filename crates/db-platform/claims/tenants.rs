@@ -122,8 +122,9 @@ async fn one_tenant() -> i64 {
     for worker in 0..WORKERS {
         let (db, seen) = (db.clone(), Arc::clone(&seen));
         workers.spawn(async move {
-            for number in 0..100 {
-                let _ = call(&db, "a", &seen, number, i64::try_from(worker).unwrap()).await;
+            for number in 0..200 {
+                let running = call(&db, "a", &seen, number, i64::try_from(worker).unwrap());
+                let _ = tokio::time::timeout(limit(number), running).await;
             }
         });
     }
@@ -163,12 +164,7 @@ async fn work(db: Db, seen: Arc<Seen>, worker: u64, calls: u64) {
         let (whose, handle) = tenants.get(at).map_or(("public", &db), |(name, handle)| (*name, handle));
         let running = call(handle, whose, &seen, number, i64::try_from(worker * calls + number).unwrap());
         seen.calls.fetch_add(1, Ordering::Relaxed);
-        // A fifth is given up, somewhere between the wait for a connection and the answer to COMMIT.
-        let limit = match number % 5 {
-            0 => Duration::from_micros(rand::random_range(0..4_000)),
-            _ => Duration::from_secs(60),
-        };
-        match tokio::time::timeout(limit, running).await {
+        match tokio::time::timeout(limit(number), running).await {
             Err(_) => drop(seen.given_up.fetch_add(1, Ordering::Relaxed)),
             Ok(Ok(names)) => {
                 let others = names.iter().filter(|name| *name != whose).count();
@@ -182,6 +178,14 @@ async fn work(db: Db, seen: Arc<Seen>, worker: u64, calls: u64) {
     }
 }
 
+/// A fifth is given up, somewhere between the wait for a connection and the answer to COMMIT.
+fn limit(number: u64) -> Duration {
+    match number % 5 {
+        0 => Duration::from_micros(rand::random_range(0..4_000)),
+        _ => Duration::from_secs(60),
+    }
+}
+
 /// Writes down that a row may be there, until it is known to be.
 struct Perhaps<'a>(&'a Seen);
 
@@ -191,7 +195,7 @@ impl<'a> Perhaps<'a> {
         Perhaps(seen)
     }
 
-    fn is_sure(self) {
+    fn came_true(self) {
         self.0.perhaps.fetch_sub(1, Ordering::Relaxed);
         self.0.written.fetch_add(1, Ordering::Relaxed);
     }
@@ -212,7 +216,7 @@ async fn call(db: &Db, tenant: &str, seen: &Seen, number: u64, n: i64) -> Result
         2 => {
             let perhaps = Perhaps::of(seen);
             db.write(diesel::insert_into(marks::table).values(mark)).await?;
-            perhaps.is_sure();
+            perhaps.came_true();
             Ok(Vec::new())
         }
         3 => {
@@ -222,7 +226,7 @@ async fn call(db: &Db, tenant: &str, seen: &Seen, number: u64, n: i64) -> Result
                 Ok::<_, Error>(whose::table.select(whose::name).load::<String>(conn).await?)
             };
             let names = db.transaction(work).await?;
-            perhaps.is_sure();
+            perhaps.came_true();
             Ok(names)
         }
         4 if number % 49 == 4 => Ok(name(&mut *db.primary().await?).await?),
