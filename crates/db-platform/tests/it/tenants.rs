@@ -1,10 +1,13 @@
 //! Two tenants with a schema each on one `Db`: each sees its own tables by every verb, and no connection carries a path on.
 
+use std::io::Write;
 use std::time::Duration;
 
 use db_platform::{Batch, Class, Classify, Config, Db, Error, Freshness, Session, batch};
 use db_testkit::{Cluster, TestDatabase, until};
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::serialize::{IsNull, Output, ToSql};
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -256,6 +259,52 @@ async fn a_standby_answers_in_the_path_and_a_session_sees_what_its_tenant_wrote(
     session.write(diesel::update(whose::table).set(whose::name.eq("later"))).await.unwrap();
     assert_eq!(session.read(name).await.unwrap(), "later");
     assert_eq!(seen().await, "btrue");
+}
+
+#[derive(Debug, Clone, Copy, diesel::expression::AsExpression)]
+#[diesel(sql_type = mood::MoodType)]
+struct Good;
+
+impl ToSql<mood::MoodType, Pg> for Good {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> diesel::serialize::Result {
+        out.write_all(b"good")?;
+        Ok(IsNull::No)
+    }
+}
+
+mod mood {
+    #[derive(diesel::query_builder::QueryId, Clone, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "mood"))]
+    pub struct MoodType;
+
+    diesel::table! { use diesel::sql_types::Integer; use super::MoodType; people (id) { id -> Integer, mood -> MoodType, } }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_type_of_ones_own_is_found_by_each_tenant_where_all_share_it() {
+    use mood::people;
+    let (_database, mut owner, db) = on_one(|_| {}).await;
+    let types = "CREATE SCHEMA types; CREATE TYPE types.mood AS ENUM ('good')";
+    owner.batch_execute(types).await.unwrap();
+    for schema in ["b", "public"] {
+        let people = format!("CREATE TABLE {schema}.people (id int, mood types.mood)");
+        owner.batch_execute(&people).await.unwrap();
+    }
+    let write = async |schema: &str| {
+        let tenant = db.with_search_path([schema, "types"]).unwrap();
+        let person = diesel::insert_into(people::table).values((people::id.eq(1), people::mood.eq(Good)));
+        tenant.write(person).await
+    };
+    for schema in ["b", "public", "b"] {
+        assert_eq!(write(schema).await.unwrap(), 1, "{schema}");
+    }
+    // One of its own is another type, and what is bound as the one is refused as the other: nothing is written.
+    owner
+        .batch_execute("CREATE SCHEMA own; CREATE TYPE own.mood AS ENUM ('good'); CREATE TABLE own.people (id int, mood own.mood)")
+        .await
+        .unwrap();
+    let refused = write("own").await.unwrap_err();
+    assert_eq!(refused.sqlstate().unwrap().as_str(), "42804");
 }
 
 /// A batch in a transaction, as a tenant's writes may be.
