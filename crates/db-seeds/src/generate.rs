@@ -6,6 +6,7 @@
 mod bounds;
 pub(crate) mod catalog;
 mod cell;
+mod circle;
 pub(crate) mod column_type;
 mod document;
 pub(crate) mod dump;

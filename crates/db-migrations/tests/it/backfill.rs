@@ -160,7 +160,9 @@ async fn what_was_cut_off_goes_on_behind_its_last_batch() {
 
     let mut conn = database.connect().await.unwrap();
     let plan = count().plan(&mut conn, &config()).await.unwrap();
-    assert_eq!(plan.seen_before, Some(900));
+    // How large its batches are is up to the server's mood; none that was locked is among them.
+    let seen_before = plan.seen_before.unwrap();
+    assert!((outcome.rows_seen..=900).contains(&seen_before), "{seen_before}");
     let other = Backfill::new("users", [Fill::new("email_lower", "'other'")]);
     assert!(matches!(other.plan(&mut conn, &config()).await, Err(BackfillError::Changed { .. })));
     let end = run(&count(), &mut conn, &config()).await.unwrap();

@@ -103,6 +103,14 @@ fn add(check: &Expression, table: &Table, all: &mut [Bounds], now: i64) {
                 all[at].choose(list.into_iter().filter_map(text).collect());
             }
         }
+        Expression::Binary(operator, left, right)
+            if operator == "=" && in_one_case(left, right).is_some() =>
+        {
+            let Some((column, pattern)) = in_one_case(left, right) else { return };
+            if let Some(at) = table.column(column) {
+                all[at].patterns.push(("~".to_owned(), pattern.to_owned()));
+            }
+        }
         Expression::Binary(operator, left, right) => {
             if let Some(value) = constant(right) {
                 all_of(left, operator, &value, table, all);
@@ -126,6 +134,22 @@ fn plain_or_in_one_case(part: &Expression) -> Option<&str> {
         }
         _ => None,
     }
+}
+
+/// The column of `x = upper(x)` or `x = lower(x)`, and the pattern of texts that are as it wants them.
+fn in_one_case<'a>(left: &'a Expression, right: &'a Expression) -> Option<(&'a str, &'static str)> {
+    [(left, right), (right, left)].into_iter().find_map(|(column, call)| {
+        let (Expression::Column(name), Expression::Call(case, arguments)) = (column, call) else {
+            return None;
+        };
+        let pattern = match case.as_str() {
+            "upper" => "^[^[:lower:]]+$",
+            "lower" => "^[^[:upper:]]+$",
+            _ => return None,
+        };
+        matches!(arguments.as_slice(), [Expression::Column(of)] if of == name)
+            .then_some((name.as_str(), pattern))
+    })
 }
 
 /// The operator that says the same with its sides exchanged.
@@ -166,6 +190,23 @@ fn all_of(left: &Expression, operator: &str, value: &Worth, table: &Table, all: 
                     if let Some(number) = worth::number(value) {
                         let step = step(&column.holds);
                         bounds.narrow(operator, number, step);
+                    }
+                }
+                // `code BETWEEN 'A' AND 'Z'`: most often of one character.
+                "<=" | ">=" => {
+                    if let Worth::Text(end) = value
+                        && let (Some(first), None) = (end.chars().next(), end.chars().nth(1))
+                        && first.is_ascii_alphanumeric()
+                    {
+                        let pattern = match operator {
+                            ">=" if first.is_ascii_uppercase() => format!("^[{first}-Z]"),
+                            ">=" if first.is_ascii_lowercase() => format!("^[{first}-z]"),
+                            ">=" => format!("^[{first}-9]"),
+                            _ if first.is_ascii_uppercase() => format!("^[A-{first}]$"),
+                            _ if first.is_ascii_lowercase() => format!("^[a-{first}]$"),
+                            _ => format!("^[0-{first}]$"),
+                        };
+                        bounds.patterns.push(("~".to_owned(), pattern));
                     }
                 }
                 "=" => {

@@ -51,6 +51,8 @@ pub(crate) struct Table {
     pub(crate) references: Vec<Reference>,
     /// Its checks and those of its columns' domains, as far as they are understood.
     pub(crate) checks: Vec<Expression>,
+    /// Columns that the server generates, and from what.
+    generated: Vec<(String, Expression)>,
     /// The checks as SQL, for the server to decide.
     pub(crate) filter: Vec<String>,
     /// What a row must be to belong to each leaf of a partitioned table.
@@ -98,8 +100,8 @@ const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind 
     ORDER BY n.nspname, c.relname";
 
 const COLUMNS: &str = "SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, a.attnotnull,
-        a.attidentity <> '' OR a.atthasdef, a.attgenerated <> ''
-    FROM pg_attribute AS a WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+        a.attidentity <> '' OR a.atthasdef, a.attgenerated <> '', pg_get_expr(d.adbin, d.adrelid)
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
 
 const TYPES: &str = "SELECT t.oid, t.typname::text, t.typtype::text, t.typbasetype, t.typtypmod, t.typelem,
@@ -211,6 +213,8 @@ impl Catalog {
             let (oid, generated): (u32, bool) = (row.get(0), row.get(7));
             let Some(table) = place.get(&oid).and_then(|at| tables.get_mut(*at)) else { continue };
             if generated {
+                let from = row.get::<_, Option<String>>(8).map(|text| Expression::parse(&text));
+                table.generated.push((row.get(2), from.unwrap_or(Expression::Unknown)));
                 continue;
             }
             numbers.insert((oid, row.get(1)), table.columns.len());
@@ -225,8 +229,7 @@ impl Catalog {
             match row.get::<_, String>(1).as_str() {
                 "c" => {
                     let Some(text) = row.get::<_, Option<String>>(4) else { continue };
-                    table.checks.push(Expression::parse(&text));
-                    table.filter.push(text);
+                    table.add_check(text);
                 }
                 _ => {
                     let target: u32 = row.get(3);
@@ -298,10 +301,24 @@ impl Table {
             references: Vec::new(),
             checks: Vec::new(),
             filter: Vec::new(),
+            generated: Vec::new(),
             leaves: Vec::new(),
             spans: Vec::new(),
             spread: BTreeSet::new(),
         }
+    }
+
+    /// A check that names a generated column says something of what that one is generated from. The server cannot
+    /// be asked before it has generated it.
+    fn add_check(&mut self, text: String) {
+        let check = Expression::parse(&text);
+        let of: Vec<&(String, Expression)> =
+            self.generated.iter().filter(|(name, _)| check.columns().contains(&name.as_str())).collect();
+        if of.is_empty() {
+            self.filter.push(text);
+        }
+        let check = of.into_iter().fold(check.clone(), |check, (name, from)| check.replaced(name, from));
+        self.checks.push(check);
     }
 
     /// MATCH FULL is a rule between columns: all of them have a value, or none has.

@@ -75,29 +75,34 @@ impl Expression {
     }
 
     /// The same with another name for a column: the value of a domain becomes the column of that domain.
-    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
-        self.rename(from, to);
+    pub(crate) fn renamed(self, from: &str, to: &str) -> Self {
+        self.replaced(from, &Expression::Column(to.to_owned()))
+    }
+
+    /// The same with an expression in place of a column: of a generated one, what it is generated from.
+    pub(crate) fn replaced(mut self, column: &str, by: &Expression) -> Self {
+        self.replace(column, by);
         self
     }
 
-    fn rename(&mut self, from: &str, to: &str) {
+    fn replace(&mut self, column: &str, by: &Expression) {
         match self {
-            Expression::Column(name) if name == from => to.clone_into(name),
+            Expression::Column(name) if name == column => *self = by.clone(),
             Expression::Array(parts)
             | Expression::And(parts)
             | Expression::Or(parts)
-            | Expression::Call(_, parts) => parts.iter_mut().for_each(|part| part.rename(from, to)),
-            Expression::Not(part) | Expression::IsNull(part) => part.rename(from, to),
+            | Expression::Call(_, parts) => parts.iter_mut().for_each(|part| part.replace(column, by)),
+            Expression::Not(part) | Expression::IsNull(part) => part.replace(column, by),
             Expression::Binary(_, left, right) | Expression::Any(_, left, right, _) => {
-                left.rename(from, to);
-                right.rename(from, to);
+                left.replace(column, by);
+                right.replace(column, by);
             }
             Expression::Case(arms, otherwise) => {
                 for (condition, value) in arms {
-                    condition.rename(from, to);
-                    value.rename(from, to);
+                    condition.replace(column, by);
+                    value.replace(column, by);
                 }
-                otherwise.rename(from, to);
+                otherwise.replace(column, by);
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio_postgres::Transaction;
 
 use super::catalog::{Catalog, Table};
+use super::circle::{Circle, Promise};
 use super::column_type::ColumnType;
 use super::order::Order;
 use super::parents::Parents;
@@ -223,7 +224,7 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         if filled.rows < target {
             let because = match refused {
                 Some(said) => format!("the server refused others: {said}"),
-                None => "no other values agree with its conditions and references".to_owned(),
+                None => rows.why_short(),
             };
             filled.short = Some(because);
         }
@@ -259,32 +260,42 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
             makers.push(self.rows(*at, order, group).await?);
         }
         let mut failed = makers.iter().find_map(Rows::impossible);
-        for (place, table) in tables.iter().enumerate() {
-            for (number, reference) in table.references.iter().enumerate() {
-                let Some(other) = group.iter().position(|at| *at == reference.table) else { continue };
-                if other == place || order.late.contains(&(group[place], number)) {
-                    continue;
-                }
-                let keys: Option<Vec<Vec<String>>> =
-                    (0..count).map(|row| makers[other].promised(&reference.of, row)).collect();
-                match keys {
-                    Some(keys) => makers[place].refer(number, keys),
-                    None => {
-                        failed = Some(format!(
-                            "{} and others refer to each other in a circle",
-                            filled[place].table
-                        ));
-                    }
+        let circle = Circle { places: group, tables: &tables, late: &order.late };
+        let mut in_step = false;
+        match circle.promises(&makers, count) {
+            Ok((promises, step)) => {
+                in_step = step;
+                for Promise { of: (place, number), keys } in promises {
+                    makers[place].refer(number, keys, in_step);
                 }
             }
+            Err(place) => {
+                failed = Some(format!("{} and others refer to each other in a circle", filled[place].table));
+            }
+        }
+        let mut short = None;
+        let mut made: Vec<Vec<Cells>> = vec![Vec::new(); makers.len()];
+        for row in 0..count {
+            let rows: Vec<Option<Cells>> = makers.iter_mut().map(|maker| maker.make(row)).collect();
+            match rows.iter().position(Option::is_none) {
+                // In step nobody refers to a row that is missing in one of the tables.
+                Some(place) if in_step => short = Some(place),
+                Some(place) => {
+                    failed = Some(format!("{}: {}", filled[place].table, makers[place].why_short()))
+                }
+                None => made.iter_mut().zip(rows).for_each(|(made, row)| made.extend(row)),
+            }
+        }
+        let count = made.first().map_or(0, Vec::len) as u64;
+        if let (Some(place), 0) = (short, count) {
+            failed =
+                failed.or_else(|| Some(format!("{}: {}", filled[place].table, makers[place].why_short())));
         }
         let mut stages = Vec::new();
-        for (maker, table) in makers.iter_mut().zip(&tables) {
-            let rows: Option<Vec<Cells>> = (0..count).map(|row| maker.make(row)).collect();
-            let Some(rows) = rows else {
-                failed = Some("no values agree with its conditions and references".to_owned());
+        for ((maker, table), rows) in makers.iter().zip(&tables).zip(made) {
+            if failed.is_some() {
                 break;
-            };
+            }
             self.stages += 1;
             match Stage::new(self.transaction, table, &maker.columns(), &rows, self.stages).await? {
                 Ok(stage) => stages.push(stage),

@@ -69,6 +69,29 @@ fn of_like(pattern: &str) -> String {
     regex
 }
 
+/// The regular expression of a pattern of `SIMILAR TO`: that of a whole text, in which `%` and `_` mean what they
+/// mean in LIKE, and a dot is a dot.
+pub(crate) fn of_similar(pattern: &str) -> String {
+    let (mut regex, mut in_class) = (String::from("^(?:"), false);
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' => regex.extend(characters.next().map(|c| regex_syntax::escape(&c.to_string()))),
+            '%' if !in_class => regex.push_str(".*"),
+            '_' if !in_class => regex.push('.'),
+            '.' | '^' | '$' if !in_class => {
+                regex.push('\\');
+                regex.push(c);
+            }
+            c => {
+                in_class = (in_class || c == '[') && c != ']';
+                regex.push(c);
+            }
+        }
+    }
+    regex + ")$"
+}
+
 /// Compiled patterns are kept, because a check is asked for each row.
 fn regex(pattern: &str, any_case: bool) -> Option<Regex> {
     thread_local! {
@@ -160,6 +183,16 @@ mod tests {
         check("~", "^(draft|sent|paid)$");
         check("~", r"\yword\y");
         check("~", "^[^@]+@[^@]+$");
+    }
+
+    #[test]
+    fn what_similar_to_says_is_known() {
+        check("~", &of_similar("[0-9]{3}"));
+        check("~", &of_similar("(draft|sent)_%"));
+        assert_eq!(matches("~", "a.b", &of_similar("a.b")), Some(true));
+        assert_eq!(matches("~", "axb", &of_similar("a.b")), Some(false));
+        assert_eq!(matches("~", "xab", &of_similar("a_")), Some(false));
+        assert_eq!(matches("~", "a%", &of_similar("a\\%")), Some(true));
     }
 
     #[test]

@@ -59,8 +59,12 @@ impl Values for Row<'_> {
 }
 
 impl Row<'_> {
-    /// Makes the conditions true, as far as that is possible. Returns whether none of them is false in the end.
-    pub(crate) fn repair(&mut self, conditions: &[&Expression], draw: &mut Draw) -> bool {
+    /// Makes the conditions true, as far as that is possible. Returns one that is false in the end, if any is.
+    pub(crate) fn repair<'c>(
+        &mut self,
+        conditions: &[&'c Expression],
+        draw: &mut Draw,
+    ) -> Option<&'c Expression> {
         for _ in 0..PASSES {
             let mut all_hold = true;
             for condition in conditions {
@@ -70,14 +74,33 @@ impl Row<'_> {
                 }
             }
             if all_hold {
-                return true;
+                return None;
             }
         }
-        conditions.iter().all(|condition| condition.worth(self) != Worth::Boolean(false))
+        conditions.iter().find(|condition| condition.worth(self) == Worth::Boolean(false)).copied()
+    }
+
+    /// NULL agrees with every check: so columns of conditions that only the server can judge are NULL where they may be,
+    /// always or every other time.
+    pub(crate) fn leave_open(&mut self, conditions: &[&Expression], always: bool, draw: &mut Draw) {
+        for condition in conditions {
+            if condition.worth(self) != Worth::Unknown || !(always || draw.below(2) == 0) {
+                continue;
+            }
+            let before = self.cells.clone();
+            for at in condition.columns().into_iter().filter_map(|name| self.table.column(name)) {
+                if !self.bounds[at].not_null && !self.pinned[at] {
+                    self.cells[at] = None;
+                }
+            }
+            if conditions.iter().any(|one| one.worth(self) == Worth::Boolean(false)) {
+                self.cells = before;
+            }
+        }
     }
 
     /// Changes the row so that a condition becomes what is wanted.
-    fn make(&mut self, condition: &Expression, wanted: bool, draw: &mut Draw) {
+    pub(crate) fn make(&mut self, condition: &Expression, wanted: bool, draw: &mut Draw) {
         let is_already = Worth::Boolean(wanted);
         if condition.worth(self) == is_already {
             return;

@@ -9,6 +9,7 @@ use super::column_type::ColumnType;
 use super::expression::Expression;
 use super::parents::Parents;
 use super::repair::Row;
+use super::worth::Worth;
 use crate::draw::{self, Draw};
 
 /// How often a row is drawn anew until it agrees with everything.
@@ -35,10 +36,16 @@ pub(crate) struct Rows<'a> {
     taken: Vec<HashSet<Vec<String>>>,
     /// Columns that are another one in each row.
     alone: Vec<bool>,
+    /// Whether the server takes all rows of it or none.
+    in_circle: bool,
+    /// References in which each row takes the key of its own number.
+    in_step: Vec<usize>,
     /// References that together make a row another one, counted through in place of drawn.
     counted: Vec<usize>,
     /// Columns for which no value is known: their default, or NULL.
     left_out: Vec<bool>,
+    /// The columns of the condition that was false last.
+    unmet: Option<String>,
 }
 
 impl<'a> Rows<'a> {
@@ -73,7 +80,7 @@ impl<'a> Rows<'a> {
             let covering = table.references.iter().enumerate().filter(|(_, one)| covers(one));
             all.then(|| covering.map(|(place, _)| place).collect())
         });
-        Rows {
+        let mut rows = Rows {
             at,
             bounds: bounds::of(table, now),
             key: draw::key(seed, &format!("{}.{}", table.schema, table.name)),
@@ -82,9 +89,40 @@ impl<'a> Rows<'a> {
             first,
             taken: vec![HashSet::new(); table.uniques.len()],
             alone: alone.collect(),
+            in_circle: false,
+            in_step: Vec::new(),
             counted: counted.unwrap_or_default(),
             left_out: table.columns.iter().map(left_out).collect(),
+            unmet: None,
             table,
+        };
+        rows.leave_to_defaults(&references);
+        rows
+    }
+
+    /// Where only the server can judge a column's condition, the column's default is the best guess.
+    fn leave_to_defaults(&mut self, references: &HashSet<usize>) {
+        let cells: Cells = (0..self.table.columns.len()).map(|column| self.key_cell(column, 0)).collect();
+        let row = Row {
+            table: self.table,
+            bounds: &self.bounds,
+            pinned: vec![false; cells.len()],
+            offers: vec![None; cells.len()],
+            cells,
+            number: 0,
+            now: self.now,
+        };
+        let unclear = self.table.checks.iter().filter(|check| check.worth(&row) == Worth::Unknown);
+        let named: Vec<usize> =
+            unclear.flat_map(Expression::columns).filter_map(|name| self.table.column(name)).collect();
+        for at in named {
+            let (column, is_key) = (&self.table.columns[at], |one: &Unique| one.columns.contains(&at));
+            let free = !references.contains(&at) && !self.table.uniques.iter().any(is_key);
+            // What a default of a plain type is, conditions on other columns may well contradict.
+            self.left_out[at] |= free
+                && column.has_default
+                && column.not_null
+                && matches!(column.holds, ColumnType::Json | ColumnType::Array(_) | ColumnType::Composite(_));
         }
     }
 
@@ -103,9 +141,21 @@ impl<'a> Rows<'a> {
         Some(format!("no value is known for column {column} of type {holds}, which must have one"))
     }
 
-    /// Gives a reference the keys that it may refer to.
-    pub(crate) fn refer(&mut self, reference: usize, keys: Vec<Vec<String>>) {
+    /// Why no other row could be made.
+    pub(crate) fn why_short(&self) -> String {
+        match &self.unmet {
+            Some(columns) => format!("no values were found that the condition on ({columns}) allows"),
+            None => "no other values agree with its keys and references".to_owned(),
+        }
+    }
+
+    /// Gives a reference the keys that it may refer to; in step, each row takes the key of its own number.
+    pub(crate) fn refer(&mut self, reference: usize, keys: Vec<Vec<String>>, in_step: bool) {
         self.parents[reference] = Some(Parents::new(keys));
+        self.in_circle = true;
+        if in_step {
+            self.in_step.push(reference);
+        }
     }
 
     fn is_reference(&self, column: usize) -> bool {
@@ -140,18 +190,8 @@ impl<'a> Rows<'a> {
         each.min_by_key(|(room, _)| *room)
     }
 
-    /// The key columns of a row that is not made yet, for tables that refer to each other in a circle.
-    pub(crate) fn promised(&self, of: &[String], row: u64) -> Option<Vec<String>> {
-        of.iter()
-            .map(|name| {
-                let column = self.table.column(name)?;
-                (!self.is_reference(column)).then(|| self.key_cell(column, row)).flatten()
-            })
-            .collect()
-    }
-
     /// The value of a column that is another one in each row: a function of the row alone.
-    fn key_cell(&self, column: usize, row: u64) -> Option<String> {
+    pub(crate) fn key_cell(&self, column: usize, row: u64) -> Option<String> {
         let of = &self.table.columns[column];
         let mut draw = Draw::new(draw::key(self.key, &of.name), row);
         let (name, holds, bounds) = (of.name.as_str(), &of.holds, &self.bounds[column]);
@@ -213,7 +253,11 @@ impl<'a> Rows<'a> {
             let open = reference.columns.iter().zip(&given).filter(|(_, given)| given.is_none());
             let may_be_null = open.clone().any(|(column, _)| !self.table.columns[*column].not_null);
             let Some(parents) = &mut self.parents[place] else { continue };
+            let agrees = |key: &&Vec<String>| {
+                key.iter().zip(&given).all(|(one, given)| given.as_ref().is_none_or(|given| one == given))
+            };
             let chosen = match counted.iter().find(|(counted, _)| *counted == place) {
+                _ if self.in_step.contains(&place) => parents.at(number).filter(agrees),
                 Some((_, at)) if given.iter().all(Option::is_none) => parents.at(*at),
                 _ => parents.draw(&given, draw),
             };
@@ -258,7 +302,16 @@ impl<'a> Rows<'a> {
         }
         let mut row =
             Row { table: self.table, bounds: &self.bounds, cells, pinned, offers, number, now: self.now };
-        row.repair(&conditions, draw).then_some(row.cells)
+        match row.repair(&conditions, draw) {
+            None => {
+                row.leave_open(&conditions, self.in_circle, draw);
+                Some(row.cells)
+            }
+            Some(broken) => {
+                self.unmet = Some(broken.columns().join(", "));
+                None
+            }
+        }
     }
 
     fn own_value(&self, column: usize, number: u64, draw: &mut Draw) -> Option<String> {

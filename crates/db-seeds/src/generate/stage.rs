@@ -13,6 +13,7 @@ use tokio_postgres::Transaction;
 
 use super::catalog::Table;
 use super::rows::Cells;
+use super::token::{self, Token};
 use crate::error::{Error, Result};
 use crate::ledger::quoted;
 use crate::value::escape;
@@ -166,12 +167,22 @@ impl<'a> Stage<'a> {
             self.name
         );
         if filtered {
-            for check in &self.table.filter {
+            for check in self.table.filter.iter().filter(|check| self.can_judge(check)) {
                 _ = write!(insert, " AND ({check}) IS NOT FALSE");
             }
         }
         _ = write!(insert, " ORDER BY \"{NUMBER}\" LIMIT {most} ON CONFLICT DO NOTHING");
         insert
+    }
+
+    /// Whether the rows have all columns that a check names: one that takes its default comes later.
+    fn can_judge(&self, check: &str) -> bool {
+        let left_out =
+            |name: &String| self.table.column(name).is_some_and(|column| !self.columns.contains(&column));
+        !token::tokens(check).into_iter().flatten().any(|token| match token {
+            Token::Word(name) | Token::Name(name) => left_out(&name),
+            _ => false,
+        })
     }
 
     /// Moves at most so many rows into the table, and leaves out those that the server refuses.

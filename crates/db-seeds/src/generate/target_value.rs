@@ -87,6 +87,20 @@ impl Row<'_> {
                 }
                 _ => false,
             },
+            // One of its branches has that value: its condition is made true.
+            Expression::Case(arms, otherwise) => {
+                let agrees = |one: &Expression| {
+                    worth::binary(operator, one.worth(self), value.clone()) == Worth::Boolean(true)
+                };
+                let arm = arms.iter().find(|(_, one)| agrees(one)).map(|(condition, _)| condition);
+                let none = arm.is_none() && agrees(otherwise);
+                if let Some(condition) = arm {
+                    self.make(condition, true, draw);
+                } else if none {
+                    arms.iter().for_each(|(condition, _)| self.make(condition, false, draw));
+                }
+                arm.is_some() || none
+            }
             Expression::Binary(sign, left, right) if sign.starts_with("->") => {
                 let (Expression::Column(column), Worth::Text(key)) = (&**left, right.worth(self)) else {
                     return false;

@@ -120,7 +120,8 @@ fn all(parts: impl Iterator<Item = Worth>) -> Worth {
     worth
 }
 
-fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
+/// What `left operator right` is worth.
+pub(crate) fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
     if left == Worth::Unknown || right == Worth::Unknown {
         return Worth::Unknown;
     }
@@ -346,6 +347,8 @@ fn call(name: &str, arguments: &[Expression], row: &dyn Values) -> Worth {
         }
         ("lower", [Worth::Text(text)]) if !text.starts_with(['[', '(']) => Worth::Text(text.to_lowercase()),
         ("upper", [Worth::Text(text)]) if !text.starts_with(['[', '(']) => Worth::Text(text.to_uppercase()),
+        // `x SIMILAR TO y` is printed as `x ~ similar_to_escape(y)`.
+        ("similar_to_escape", [Worth::Text(pattern)]) => Worth::Text(pattern::of_similar(pattern)),
         ("btrim" | "trim", [Worth::Text(text)]) => Worth::Text(text.trim_matches(' ').to_owned()),
         ("ltrim", [Worth::Text(text)]) => Worth::Text(text.trim_start_matches(' ').to_owned()),
         ("rtrim", [Worth::Text(text)]) => Worth::Text(text.trim_end_matches(' ').to_owned()),

@@ -10,6 +10,7 @@ use crate::database::{connect, count, migrated};
 const TENANTS: &str = include_str!("../schemas/tenants.sql");
 const BOOKINGS: &str = include_str!("../schemas/bookings.sql");
 
+const WARDS: &str = include_str!("../schemas/wards.sql");
 const CONDITIONS: &str = include_str!("../schemas/conditions.sql");
 
 fn options() -> GenerateOptions {
@@ -69,12 +70,23 @@ async fn partitions_exclusions_circles_and_odd_types_are_filled() {
         short(&made),
         [
             "public.matrix: 25 of 100 rows: (x, y) has 25 different values",
-            "public.only_one: 1 of 100 rows: no other values agree with its conditions and references",
+            "public.only_one: 1 of 100 rows: no values were found that the condition on (id) allows",
             "public.switches: 2 of 100 rows: (on_off) has 2 different values",
         ]
     );
     assert!(count(&client, "departments WHERE head_id IS NOT NULL").await > 20);
     assert!(count(&client, "measurements_2").await > 10);
+}
+
+#[tokio::test]
+async fn generated_columns_forms_of_texts_and_circles_with_shared_keys_are_filled() {
+    let (_database, mut client) = of_schema(WARDS).await;
+    let made = generate(&mut client, options()).await;
+    let said = short(&made);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("public.buildings: 26 of 100 rows"), "a letter each: {said:?}");
+    assert!(count(&client, "departments JOIN staff ON head = number AND code = department").await > 90);
+    assert!(count(&client, "staff WHERE kind = 'doctor'").await > 10);
 }
 
 #[tokio::test]
