@@ -199,12 +199,12 @@ fn all_of(left: &Expression, operator: &str, value: &Worth, table: &Table, all: 
                         && first.is_ascii_alphanumeric()
                     {
                         let pattern = match operator {
-                            ">=" if first.is_ascii_uppercase() => format!("^[{first}-Z]"),
                             ">=" if first.is_ascii_lowercase() => format!("^[{first}-z]"),
-                            ">=" => format!("^[{first}-9]"),
-                            _ if first.is_ascii_uppercase() => format!("^[A-{first}]$"),
-                            _ if first.is_ascii_lowercase() => format!("^[a-{first}]$"),
-                            _ => format!("^[0-{first}]$"),
+                            ">=" if first.is_ascii_uppercase() => format!("^[{first}-Za-z]"),
+                            ">=" => format!("^[{first}-9A-Za-z]"),
+                            _ if first.is_ascii_lowercase() => format!("^[0-9A-Za-{first}]"),
+                            _ if first.is_ascii_uppercase() => format!("^[0-9A-{first}]"),
+                            _ => format!("^[0-{first}]"),
                         };
                         bounds.patterns.push(("~".to_owned(), pattern));
                     }

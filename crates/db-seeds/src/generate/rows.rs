@@ -201,6 +201,7 @@ impl<'a> Rows<'a> {
 
     /// Makes one row; `None` where none agrees with everything.
     pub(crate) fn make(&mut self, row: u64) -> Option<Cells> {
+        self.unmet = None;
         for attempt in 0..ATTEMPTS {
             let mut draw = Draw::new(self.key.wrapping_add(attempt.wrapping_mul(0x9e37_79b9)), row);
             let Some(cells) = self.attempt(row, attempt, &mut draw) else { continue };
