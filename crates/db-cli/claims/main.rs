@@ -1,4 +1,4 @@
-//! Measures what `dbctl` claims in the areas `backup` and `maintenance`.
+//! Measures what `dbctl` claims in the areas `backup`, `maintenance` and `migrations`.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
@@ -8,6 +8,8 @@ mod alarms;
 mod front;
 mod memory;
 mod moto;
+#[path = "../../db-monitoring/claims/pairs.rs"]
+mod pairs;
 #[path = "../../db-backup/claims/peak.rs"]
 mod peak;
 mod put_only;
@@ -16,6 +18,7 @@ mod run;
 #[path = "../tests/it/server.rs"]
 mod server;
 mod upkeep;
+mod waits;
 #[path = "../tests/it/webhook.rs"]
 mod webhook;
 
@@ -64,6 +67,23 @@ const CLAIMS: &[Claim] = &[
         target: "0 named wrongly or not mended; no statement longer than 100 ms, best of three runs",
         fails_without: "crates/db-maintenance/src/routine/look.rs: () if built.contains(&table) =>",
         measure: upkeep::measure,
+    },
+    Claim {
+        id: "migrations-12",
+        sentence: "A migration that waits ten seconds for a table, for a row, for older transactions or for another runner \
+                   says through dbctl for whom: pid, application, since when and the query without its constants; and \
+                   again every few seconds.",
+        target: "the first word at most 1.5 s after the start, at most 6 s between two, best of three runs",
+        fails_without: "crates/db-migrations/src/waiting.rs: list(&blockers)",
+        measure: waits::told,
+    },
+    Claim {
+        id: "migrations-13",
+        sentence: "A data migration of 200,000 rows, five of which others hold for a while, takes about as long as in psql \
+                   (median of 30 pairs).",
+        target: "at most 1.5 times psql's time",
+        fails_without: "crates/db-migrations/src/row_locks.rs: What::Rows if self.rows_only => self.long,",
+        measure: waits::data_migration,
     },
 ];
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use db_statement::normalize;
-use diesel::sql_types::{Double, Integer, Nullable, Text};
+use diesel::sql_types::{Bool, Double, Integer, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::Instant;
@@ -21,11 +21,24 @@ pub(crate) const QUIET: Duration = Duration::from_millis(700);
 /// Between two words.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
 
+/// From when on somebody looks: what is seen early can be said in time.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+
 /// Between two looks: the runner waits for a tenth of a second at a time.
 const LOOK: Duration = Duration::from_millis(25);
 
 /// Between two looks once it was told.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Between two looks at a statement that works and does not wait.
+const LOOK_AT_WORK: Duration = Duration::from_millis(250);
+
+/// How long a statement works before it is looked at less often.
+const AT_WORK: Duration = Duration::from_secs(2);
+
+/// What the session `$1` does. `pg_blocking_pids` is dear, so it is asked only for one that waits.
+const DOES: &str = "SELECT coalesce(state OPERATOR(pg_catalog.=) 'idle', false) AS pauses, coalesce(wait_event_type \
+    OPERATOR(pg_catalog.=) 'Lock', false) AS waits FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) $1";
 
 /// Who blocks the session `$1`: with a lock that it wants, or as one whose end CREATE INDEX CONCURRENTLY waits for.
 const BLOCKERS: &str = "SELECT a.pid, a.application_name AS application, a.usename::pg_catalog.text AS role, a.state, \
@@ -99,7 +112,7 @@ impl Waits<'_> {
     /// Tells for whom it waits, until it is dropped.
     pub(crate) async fn tell(&self) -> Infallible {
         let started = Instant::now();
-        tokio::time::sleep(QUIET).await;
+        tokio::time::sleep(FIRST_LOOK).await;
         let opened = match self.second {
             Some(second) => second.open().await.ok(),
             None => None,
@@ -107,11 +120,22 @@ impl Waits<'_> {
         // Without another connection nobody can be asked.
         let Some(mut conn) = opened else { return std::future::pending().await };
         let mut told: Option<Instant> = None;
+        let (mut blockers, mut waited) = (Vec::new(), started);
         loop {
-            let Ok(blockers) = blockers_of(&mut conn, self.pid).await else {
-                return std::future::pending().await;
-            };
-            if !blockers.is_empty() && told.is_none_or(|told| told.elapsed() >= EVERY) {
+            let Ok(does) = does(&mut conn, self.pid).await else { return std::future::pending().await };
+            if does.waits {
+                let Ok(now) = blockers_of(&mut conn, self.pid).await else {
+                    return std::future::pending().await;
+                };
+                if !now.is_empty() {
+                    (blockers, waited) = (now, Instant::now());
+                }
+            } else if !does.pauses {
+                // Between two attempts it still waits; at work it does not.
+                blockers.clear();
+            }
+            let is_due = told.map_or(started.elapsed() >= QUIET, |told| told.elapsed() >= EVERY);
+            if !blockers.is_empty() && is_due {
                 tracing::warn!(
                     "{} has waited for {:.1} s, now for {}",
                     self.what,
@@ -120,9 +144,27 @@ impl Waits<'_> {
                 );
                 told = Some(Instant::now());
             }
-            tokio::time::sleep(if told.is_some() { LOOK_AGAIN } else { LOOK }).await;
+            let pause = match told {
+                _ if blockers.is_empty() && waited.elapsed() >= AT_WORK => LOOK_AT_WORK,
+                Some(_) => LOOK_AGAIN,
+                None => LOOK,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
+}
+
+#[derive(Default, QueryableByName)]
+struct Does {
+    #[diesel(sql_type = Bool)]
+    pauses: bool,
+    #[diesel(sql_type = Bool)]
+    waits: bool,
+}
+
+async fn does(conn: &mut AsyncPgConnection, pid: i32) -> diesel::QueryResult<Does> {
+    let rows: Vec<Does> = sql_query(DOES).bind::<Integer, _>(pid).get_results(conn).await?;
+    Ok(rows.into_iter().next().unwrap_or_default())
 }
 
 async fn blockers_of(conn: &mut AsyncPgConnection, pid: i32) -> diesel::QueryResult<Vec<Blocker>> {
