@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::command::{Command, Options};
 use crate::counts::Counts;
 use crate::failure::{Failure, Result};
-use crate::{children, demo, layers, say, table, test, tidy, workspace};
+use crate::{children, demo, layers, oldest, say, table, test, tidy, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "ci",
@@ -14,8 +14,8 @@ pub(crate) const COMMAND: Command = Command {
 cargo xtask ci
 
 In this order, and the first failure ends it: fmt, clippy with warnings as errors, layers, tidy, docs with warnings as
-errors, `cargo xtask test` as on a machine without any server, the integration tests on PostgreSQL 15, and a short
-demonstration. Nothing is installed before the tests, which bring what they need themselves. Each step says how to run just
+errors, the oldest versions that the manifests allow, `cargo xtask test` as on a machine without any server, the
+integration tests on PostgreSQL 15, and a short demonstration. Nothing is installed before the tests, which bring what they need themselves. Each step says how to run just
 it again. The last lines are the steps with their times and the counts of the tests.",
     run,
 };
@@ -26,7 +26,7 @@ struct Step {
     run: fn(&mut Counts) -> Result,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "fmt", again: "cargo fmt --all", run: |_| cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
@@ -39,6 +39,11 @@ const STEPS: [Step; 8] = [
         name: "doc",
         again: "RUSTDOCFLAGS='-D warnings' cargo doc --workspace --exclude db-benches --no-deps",
         run: |_| doc(),
+    },
+    Step {
+        name: "oldest versions",
+        again: "cargo xtask oldest --keep",
+        run: |_| oldest::check(false, false),
     },
     Step {
         name: "test as a newcomer",

@@ -4,8 +4,8 @@ use lexopt::{Arg, Parser};
 
 use crate::failure::{Failure, Result};
 use crate::{
-    backup, bench, ci, demo, doctor, down, layers, migrate, prove, psql, reset, say, seed, status, test,
-    tidy, up,
+    backup, bench, ci, demo, doctor, down, layers, migrate, oldest, prove, psql, reset, say, seed, status,
+    test, tidy, up,
 };
 
 /// One command: what it is called, what it does in a line, what its help says, how it runs.
@@ -30,7 +30,7 @@ const GROUPS: [(&str, &[Command]); 4] = [
             reset::COMMAND,
         ],
     ),
-    ("before a commit", &[ci::COMMAND, layers::COMMAND, tidy::COMMAND, doctor::COMMAND]),
+    ("before a commit", &[ci::COMMAND, layers::COMMAND, tidy::COMMAND, oldest::COMMAND, doctor::COMMAND]),
     ("figures", &[prove::COMMAND, bench::COMMAND]),
 ];
 

@@ -20,6 +20,7 @@ mod interrupt;
 mod layers;
 mod migrate;
 mod newcomer;
+mod oldest;
 mod prove;
 mod psql;
 mod reset;

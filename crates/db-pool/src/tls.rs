@@ -11,13 +11,13 @@ mod verify;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use db_core::{ConnectFailure, DatabaseUrl, SslMode};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::transport::dial::Failed;
 use files::{Files, Roots, Stamps};

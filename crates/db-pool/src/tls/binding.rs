@@ -4,7 +4,7 @@
 //! instead of MD5 and SHA-1.
 
 use ring::digest::{self, Algorithm, SHA256, SHA384, SHA512};
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use rustls::pki_types::CertificateDer;
 use x509_cert::certificate::{CertificateInner, Raw};
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::ObjectIdentifier;

@@ -3,8 +3,8 @@
 use std::io;
 
 use db_core::ConnectFailure;
-use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
-use tokio_rustls::rustls::{CertificateError, Error};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{CertificateError, Error};
 
 use crate::transport::dial::Failed;
 

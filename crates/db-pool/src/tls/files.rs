@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use db_core::DatabaseUrl;
-use tokio_rustls::rustls::RootCertStore;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Which files a URL names, or else are in libpq's places.
 pub(super) struct Files {

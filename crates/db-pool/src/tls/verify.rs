@@ -9,7 +9,6 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use tokio_rustls::rustls;
 use x509_cert::der::Encode;
 
 use super::Roots;

@@ -60,12 +60,12 @@ mod encryption {
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
+    use rustls::crypto::ring;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
-    use tokio_rustls::rustls::crypto::ring;
-    use tokio_rustls::rustls::pki_types::pem::PemObject;
-    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
     use super::{PatroniUrl, TcpStream, io};
 
@@ -122,11 +122,11 @@ mod encryption {
 #[cfg(all(test, feature = "patroni-tls"))]
 mod tests {
     use super::*;
+    use rustls::ServerConfig;
+    use rustls::crypto::ring;
     use std::sync::Arc;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
-    use tokio_rustls::rustls::ServerConfig;
-    use tokio_rustls::rustls::crypto::ring;
 
     /// Answers each request over TLS with the request itself, as a body.
     async fn echo(listener: TcpListener, acceptor: TlsAcceptor) -> io::Result<()> {
