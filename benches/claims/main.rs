@@ -1,10 +1,11 @@
-//! Measures those claims of the areas `cache`, `loader` and `pool` that need a peer beside it, or the whole stack above it.
+//! Measures those claims of the areas `cache`, `loader`, `moving` and `pool` that need a peer beside it, or the whole stack above it.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 
 mod cache_hit;
 mod chain;
 mod checkout;
+mod moving;
 mod overhead;
 mod spike;
 
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use db_testkit::claims::{Claim, run};
 
-const CLAIMS: [Claim; 5] = [
+const CLAIMS: [Claim; 6] = [
     Claim {
         id: "cache-1",
         sentence: "A hit in the first tier with three tags, checked against generations, TTL and lease, takes a third of a raw moka hit and allocates nothing.",
@@ -26,6 +27,13 @@ const CLAIMS: [Claim; 5] = [
         target: "on a chain of depth 5 at least 10 times as fast where loads answer from memory, and 5 times on a real server",
         fails_without: "crates/db-loader/src/drain.rs: self.first_is_busy.store(false, Ordering::Release);",
         measure: chain::measure,
+    },
+    Claim {
+        id: "moving-1",
+        sentence: "An HTTP service that was moved here answers every request through kill -9 of a standby, SIGSTOP of each node, kill -9 of the primary, a switchover, and a frozen primary that comes back; the same service over deadpool stands beside it.",
+        target: "0 failed requests with markers, 0 acknowledged writes missing beyond what replication lost, 0 reads that miss their own write at 200 ms of lag; one run of each (10 nightly)",
+        fails_without: "crates/db-platform/src/transaction.rs: let _told = self.db.tells_process(self.session.as_ref());",
+        measure: moving::measure,
     },
     Claim {
         id: "pool-3",
