@@ -5,7 +5,7 @@ use std::panic::Location;
 
 use diesel_async::AsyncPgConnection;
 
-use crate::{Endpoint, Facts, Result, Site};
+use crate::{Endpoint, Facts, Opening, Result, Site};
 
 /// A place where connections come from.
 ///
@@ -16,7 +16,7 @@ use crate::{Endpoint, Facts, Result, Site};
 /// compile.
 ///
 /// ```
-/// use db_core::{Acquire, Endpoint, Facts, Report, Result, Site};
+/// use db_core::{Acquire, Endpoint, Facts, Opening, Report, Result, Site};
 ///
 /// struct Counted<A>(A, std::sync::atomic::AtomicU64);
 ///
@@ -35,6 +35,9 @@ use crate::{Endpoint, Facts, Result, Site};
 ///     }
 ///     fn report(&self, conn: &mut A::Conn, what: Report) {
 ///         self.0.report(conn, what);
+///     }
+///     fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool {
+///         self.0.begin_with(conn, opening)
 ///     }
 ///     fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> {
 ///         self.0.server_down(conn)
@@ -77,6 +80,16 @@ pub trait Acquire: Sync {
 
     /// Says what work on this connection ran into, which the source must know.
     fn report(&self, conn: &mut Self::Conn, what: Report);
+
+    /// Has a transaction's BEGIN travel with the next request on this connection, in the same message; false where the source
+    /// cannot do that, and the caller sends it by itself.
+    ///
+    /// From then on the connection is to be used as if the transaction was open, and no request may be queued on it before. Where the
+    /// server refuses BEGIN, the next request is answered with that error, and every other one as in a failed transaction until a
+    /// ROLLBACK: no statement runs outside. [`Facts::begin`] tells how far it has come.
+    ///
+    /// Source: the PostgreSQL manual, "Extended Query": after an error the server skips what follows up to the next Sync.
+    fn begin_with(&self, conn: &mut Self::Conn, opening: &Opening) -> bool;
 
     /// Resolves when the server at the other end is known to be gone, which the connection itself may never notice (a
     /// stopped server, a network that swallows packets): the caller may give up its answer and go elsewhere.
@@ -126,6 +139,10 @@ impl<'a, A: Acquire + ?Sized> Acquire for &'a A {
         (**self).report(conn, what);
     }
 
+    fn begin_with(&self, conn: &mut Self::Conn, opening: &Opening) -> bool {
+        (**self).begin_with(conn, opening)
+    }
+
     fn server_down(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<'a, A> {
         (**self).server_down(conn)
     }
@@ -144,7 +161,7 @@ mod forgotten {
         ($name:ident: $outcome:literal, $($method:literal)*) => {
             #[doc = concat!(
                 "```", $outcome, "\n",
-                "use db_core::{Acquire, Endpoint, Facts, Report, Result, Site};\n",
+                "use db_core::{Acquire, Endpoint, Facts, Opening, Report, Result, Site};\n",
                 "struct Wrapper<A>(A);\n",
                 "impl<A: Acquire> Acquire for Wrapper<A> {\n",
                 "type Conn = A::Conn;\n",
@@ -159,30 +176,42 @@ mod forgotten {
         "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
         "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
         "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }"
         "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
     wrapper!(WithoutAcquire: "compile_fail,E0046",
         "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
         "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
         "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }"
         "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
     wrapper!(WithoutEndpoint: "compile_fail,E0046",
         "fn acquire_at(&self, site: Site) -> impl Future<Output = Result<A::Conn>> + Send { self.0.acquire_at(site) }"
         "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
         "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }"
         "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
     wrapper!(WithoutFacts: "compile_fail,E0046",
         "fn acquire_at(&self, site: Site) -> impl Future<Output = Result<A::Conn>> + Send { self.0.acquire_at(site) }"
         "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
         "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }"
         "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
     wrapper!(WithoutReport: "compile_fail,E0046",
         "fn acquire_at(&self, site: Site) -> impl Future<Output = Result<A::Conn>> + Send { self.0.acquire_at(site) }"
         "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
         "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }"
         "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
     wrapper!(WithoutServerDown: "compile_fail,E0046",
         "fn acquire_at(&self, site: Site) -> impl Future<Output = Result<A::Conn>> + Send { self.0.acquire_at(site) }"
         "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
         "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
-        "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }");
+        "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn begin_with(&self, conn: &mut A::Conn, opening: &Opening) -> bool { self.0.begin_with(conn, opening) }");
+    wrapper!(WithoutBegin: "compile_fail,E0046",
+        "fn acquire_at(&self, site: Site) -> impl Future<Output = Result<A::Conn>> + Send { self.0.acquire_at(site) }"
+        "fn endpoint(&self) -> Option<&Endpoint> { self.0.endpoint() }"
+        "fn facts(&self, conn: &A::Conn) -> Facts { self.0.facts(conn) }"
+        "fn report(&self, conn: &mut A::Conn, what: Report) { self.0.report(conn, what); }"
+        "fn server_down(&self, conn: &A::Conn) -> impl Future<Output = ()> + Send + use<A> { self.0.server_down(conn) }");
 }

@@ -2,7 +2,9 @@
 //!
 //! `None` is "unknown": a source that does not read the wire knows little, and nobody may conclude anything from that.
 
-use crate::SqlState;
+use std::sync::Arc;
+
+use crate::{Opened, SqlState};
 
 /// What is known of one connection now.
 ///
@@ -48,6 +50,11 @@ pub struct Facts {
     /// The server that the connection leads to for as long as it is open; unknown behind a pooler, which may lead each
     /// transaction to another one.
     pub server: Option<ServerId>,
+    /// What became of the BEGIN that was to travel with the first request of the transaction.
+    pub begin: Opened,
+    /// The row that answered the question behind that BEGIN, with its values as text; none where there was no row, or it has not
+    /// come.
+    pub opened: Option<Arc<[Option<String>]>>,
 }
 
 impl Facts {
@@ -62,6 +69,8 @@ impl Facts {
         last_words: None,
         stale: false,
         server: None,
+        begin: Opened::Apart,
+        opened: None,
     };
 }
 

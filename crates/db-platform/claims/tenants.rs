@@ -4,7 +4,7 @@
 //! Every row that is written says for whom, and every read must find its own tenant's row. Beside it stands what one tenant needs whose
 //! schema is in the URL.
 //!
-//! The line to remove: `sql.push_str(&path.set_local())` in `begin` of db-retry's receipt.rs.
+//! The line to remove: `opening = opening.then(path.set_local())` in db-retry's receipt.rs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -30,9 +30,9 @@ const WORKERS: u64 = 8;
 const CONNECTIONS: usize = 4;
 
 #[derive(QueryableByName)]
-struct Number {
+pub(crate) struct Number {
     #[diesel(sql_type = BigInt)]
-    n: i64,
+    pub(crate) n: i64,
 }
 
 /// What callers saw.

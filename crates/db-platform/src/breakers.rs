@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use db_core::{Acquire, Endpoint, Facts, Report, Result, Site};
+use db_core::{Acquire, Endpoint, Facts, Opening, Report, Result, Site};
 use db_pool::Pool;
 use db_replica_routing::{Freshness, Routed, Router};
 use db_retry::{BreakerConfig, BreakerStatus, Guarded};
@@ -71,6 +71,10 @@ impl Acquire for Probes {
             Serves::Writes => self.router.writer().report(conn, what),
             Serves::Reads => self.router.reader(Freshness::Default).report(conn, what),
         }
+    }
+
+    fn begin_with(&self, conn: &mut Routed<Pool>, opening: &Opening) -> bool {
+        self.router.writer().begin_with(conn, opening)
     }
 
     /// A probe has a deadline of its own.

@@ -50,6 +50,7 @@ mod warming;
 #[cfg(feature = "monitoring")]
 mod watched;
 mod write;
+mod write_batch;
 
 #[cfg(feature = "schedule")]
 pub use advisory_lease::AdvisoryLease;

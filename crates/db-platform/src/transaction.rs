@@ -14,6 +14,9 @@ use tracing::Instrument;
 use crate::db::Db;
 use crate::timeout::{Committing, within_until_commit};
 
+/// The most statements that go out as one request: all of them are kept until the last is there.
+const MOST_AS_ONE: usize = 256;
+
 /// A transaction that is about to run; made by [`Db::build_transaction`].
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs until run or run_once"]
@@ -104,6 +107,13 @@ impl<'a, C> TransactionBuilder<'a, C> {
     /// Before COMMIT is sent it ends with [`Error::DeadlineExceeded`]; after that, it is found out what became of it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// It consists of so many statements that wait for no answer: where nothing else is to happen in it they may go out as one request.
+    pub(crate) fn batch(mut self, statements: usize) -> Self {
+        let may = (1..=MOST_AS_ONE).contains(&statements) && self.db.needs_no_begin();
+        self.begin.batch = may.then_some(statements);
         self
     }
 

@@ -107,6 +107,16 @@ impl Db {
         self.build_write().returning(query)
     }
 
+    /// Whether nothing must happen inside of a transaction besides its statements, and nothing must be found out of it later: then it
+    /// needs no BEGIN.
+    pub(crate) fn needs_no_begin(&self) -> bool {
+        self.begin().resolve != Resolve::ByMarker
+            && !self.parts().hook_commits()
+            && self.timeout().is_none()
+            && self.retry().path().is_none()
+            && self.retry().config().transaction_timeout.is_none()
+    }
+
     /// A write of one statement that differs from the default.
     pub fn build_write(&self) -> WriteBuilder<'_> {
         WriteBuilder { db: self, idempotent: false }
@@ -166,14 +176,7 @@ impl<'a> WriteBuilder<'a> {
     /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides, nothing must be
     /// found out of it later, and it does nothing but write or read rows.
     fn may_stand_alone(&self, statement: &impl QueryFragment<Pg>) -> bool {
-        let db = self.db;
-        let config = db.retry().config();
-        db.begin().resolve != Resolve::ByMarker
-            && !db.parts().hook_commits()
-            && db.timeout().is_none()
-            && db.retry().path().is_none()
-            && config.transaction_timeout.is_none()
-            && is_of_rows(statement)
+        self.db.needs_no_begin() && is_of_rows(statement)
     }
 
     #[track_caller]

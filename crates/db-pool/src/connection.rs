@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Caller, Checkout, Endpoint, Facts, Role, Site, SqlState, TransactionStatus};
+use db_core::{Caller, Checkout, Endpoint, Facts, Opened, Opening, Role, Site, SqlState, TransactionStatus};
 use deadpool::unmanaged::Object;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::OwnedSemaphorePermit;
@@ -54,7 +54,10 @@ impl Connection {
     /// It is the server's own word (ReadyForQuery), as of the last answer that has come; `None` without the wire tap.
     pub fn in_transaction(&self) -> Option<bool> {
         let wire = &self.slot.as_ref()?.wire;
-        wire.is_tapped().then(|| wire.session().status != TransactionStatus::Idle)
+        wire.is_tapped().then(|| {
+            let facts = wire.facts();
+            facts.status != Some(TransactionStatus::Idle) || facts.begin == Opened::Unsent
+        })
     }
 
     /// The server's role as it last said itself (`in_hot_standby`, PostgreSQL 14 and later); `None` without the tap.
@@ -72,6 +75,13 @@ impl Connection {
     /// What is known of it: without the wire tap only the server that it leads to.
     pub fn facts(&self) -> Facts {
         self.slot.as_ref().map_or(Facts::UNKNOWN, |slot| slot.wire.facts())
+    }
+
+    /// Has a transaction's BEGIN travel with the next request: see [`Acquire::begin_with`](db_core::Acquire::begin_with).
+    ///
+    /// False without the wire tap, where statements carry labels for the server's log, and where a transaction is open.
+    pub fn begin_with(&mut self, opening: &Opening) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.wire.begin_with(opening))
     }
 
     /// Closes the connection when it comes back.

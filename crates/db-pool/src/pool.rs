@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Report, Result, Site};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Holder, Opening, Report, Result, Site};
 use deadpool::unmanaged::Object;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -372,6 +372,10 @@ impl Acquire for Pool {
             // The pool leads to one server only, and this connection is well.
             Report::Conflict => {}
         }
+    }
+
+    fn begin_with(&self, conn: &mut Connection, opening: &Opening) -> bool {
+        conn.begin_with(opening)
     }
 
     /// A pool does not watch its server beyond its connections.

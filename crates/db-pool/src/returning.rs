@@ -201,6 +201,7 @@ async fn clean(
     unanswered: bool,
 ) -> Result<(), Unclean> {
     answer_everything(inner, slot, unanswered).await?;
+    slot.wire.forget_opening();
     let (orders, leftover) = orders(inner, slot, orphans);
     if leftover.prepared {
         slot.drop_statements(inner);

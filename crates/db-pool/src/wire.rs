@@ -15,11 +15,13 @@ mod labels;
 mod leftover;
 mod link;
 mod notice;
+mod opener;
 mod parameters;
 mod request;
 mod server_error;
 mod session;
 mod spans;
+mod splitter;
 mod staleness;
 mod tap;
 #[cfg(test)]
@@ -31,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use db_core::{Endpoint, Facts, LinkEvent, QueryEvent};
+use db_core::{Endpoint, Facts, LinkEvent, Opened, Opening, QueryEvent, TransactionStatus};
 use tokio::sync::Notify;
 
 pub(crate) use calls::Known;
@@ -56,6 +58,8 @@ pub(crate) struct Wire {
     session: Mutex<Session>,
     settled: Notify,
     lost: AtomicBool,
+    /// Whether a transaction's BEGIN is to go out with the next request.
+    opens: AtomicBool,
     /// Whether the bytes are read at all.
     tapped: bool,
     /// Whether statements may carry a label for the server's log.
@@ -73,6 +77,7 @@ impl Wire {
             session: Mutex::new(session),
             settled: Notify::new(),
             lost: AtomicBool::new(false),
+            opens: AtomicBool::new(false),
             tapped,
             labelled,
         })
@@ -90,6 +95,32 @@ impl Wire {
     pub(crate) fn facts(&self) -> Facts {
         let session = self.session();
         if self.tapped { session.facts() } else { Facts { server: session.server, ..Facts::UNKNOWN } }
+    }
+
+    /// Has BEGIN go out with the next request; false where that cannot be: the bytes pass, or another layer writes to a BEGIN what
+    /// this one would keep from it.
+    pub(crate) fn begin_with(&self, opening: &Opening) -> bool {
+        let mut session = self.session();
+        let is_idle = session.status == TransactionStatus::Idle && !session.is_broken();
+        if !self.tapped || self.labelled || !is_idle || self.is_lost() {
+            return false;
+        }
+        session.open_with(opening.clone());
+        self.opens.store(true, Ordering::Release);
+        true
+    }
+
+    /// Whether BEGIN is to go out with the next request.
+    fn has_opening(&self) -> bool {
+        self.opens.load(Ordering::Acquire)
+    }
+
+    /// All that was queued has been written: what has not begun by now never does.
+    pub(crate) fn forget_opening(&self) {
+        let mut session = self.session();
+        drop(session.send_opening());
+        session.set_opened(Opened::Apart);
+        self.opens.store(false, Ordering::Release);
     }
 
     pub(crate) fn session(&self) -> MutexGuard<'_, Session> {

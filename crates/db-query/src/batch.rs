@@ -50,6 +50,9 @@ pub trait Batch: Clone + Send {
     /// What they answer, in their order.
     type Output: Send;
 
+    /// How many there are.
+    fn statements(&self) -> usize;
+
     /// Sends them all and waits for all answers.
     ///
     /// Inside a transaction, all or none of them will have happened.
@@ -142,6 +145,10 @@ impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
 impl<S: Statement> Batch for Vec<S> {
     type Output = Vec<S::Output>;
 
+    fn statements(&self) -> usize {
+        self.len()
+    }
+
     async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
         let mut line = Line::default();
         let answers = join_all(self.into_iter().map(|statement| line.join(statement.send(conn)))).await;
@@ -152,6 +159,10 @@ impl<S: Statement> Batch for Vec<S> {
 impl<S: Statement, const N: usize> Batch for [S; N] {
     type Output = Vec<S::Output>;
 
+    fn statements(&self) -> usize {
+        N
+    }
+
     fn run(self, conn: &AsyncPgConnection) -> impl Future<Output = Result<Self::Output, BatchError>> + Send {
         Vec::from(self).run(conn)
     }
@@ -161,6 +172,10 @@ macro_rules! tuples {
     ($(($($statement:ident $number:tt),+))+) => {$(
         impl<$($statement: Statement),+> Batch for ($($statement,)+) {
             type Output = ($($statement::Output,)+);
+
+            fn statements(&self) -> usize {
+                [$($number),+].len()
+            }
 
             async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
                 let mut line = Line::default();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Report, Result, Role, Site};
+use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Opening, Report, Result, Role, Site};
 
 use crate::balance::{Set, choose};
 use crate::cluster::Cluster;
@@ -337,6 +337,10 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
             // A read has no COMMIT that matters.
             Report::CommitUnanswered => {}
         }
+    }
+
+    fn begin_with(&self, conn: &mut Routed<A>, opening: &Opening) -> bool {
+        conn.begin_with(self.cluster, opening)
     }
 
     #[expect(refining_impl_trait_reachable, reason = "a stream watches its server from a task of its own")]

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use db_core::{Acquire, Endpoint, Facts, Report};
+use db_core::{Acquire, Endpoint, Facts, Opening, Report};
 use diesel_async::AsyncPgConnection;
 
 use crate::cluster::Cluster;
@@ -49,6 +49,12 @@ impl<A: Acquire> Routed<A> {
     /// What its own source knows of it.
     pub(crate) fn facts(&self, cluster: &Cluster<A>) -> Facts {
         cluster.source(self.node(), self.purpose).facts(&self.conn)
+    }
+
+    /// Has its own source send BEGIN with the next request.
+    pub(crate) fn begin_with(&mut self, cluster: &Cluster<A>, opening: &Opening) -> bool {
+        let node = Arc::clone(self.node());
+        cluster.source(&node, self.purpose).begin_with(&mut self.conn, opening)
     }
 
     /// Tells its own source what it ran into.

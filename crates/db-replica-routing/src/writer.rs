@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Report, Result, Role, Site};
+use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Opening, Report, Result, Role, Site};
 
 use crate::cluster::{Cluster, Leader};
 use crate::node::Node;
@@ -62,6 +62,10 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
             conn.node().vitals.doubt(Instant::now());
             self.cluster.signals.raise();
         }
+    }
+
+    fn begin_with(&self, conn: &mut Routed<A>, opening: &Opening) -> bool {
+        conn.begin_with(self.cluster, opening)
     }
 
     fn server_down(&self, conn: &Routed<A>) -> impl Future<Output = ()> + Send + use<'a, A> {

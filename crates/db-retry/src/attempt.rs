@@ -5,16 +5,17 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use db_core::{
-    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Facts, Once, ServerReport, SqlState,
-    TransactionStatus,
+    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Facts, Once, Opened, ServerReport,
+    SqlState, TransactionStatus,
 };
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 
+use crate::as_one::{BatchEnd, ended_as_one};
 use crate::begin::Begin;
 use crate::deadline;
 use crate::marker::{self, Marker};
-use crate::receipt::{self, Receipt, outside_transaction};
+use crate::receipt::{self, Receipt, inside_transaction, outside_transaction};
 use crate::said::Said;
 use crate::search_path::SearchPath;
 
@@ -53,6 +54,8 @@ pub(crate) enum Ended<T, E> {
     Failed(Failed<E>),
     /// COMMIT was sent and its answer was lost.
     Lost(T, Lost),
+    /// A batch was sent as one request and its answer was lost: there is nothing to find out with.
+    LostBatch(Lost),
 }
 
 /// A failure, and what it means for the next attempt.
@@ -96,8 +99,8 @@ where
     E: From<Error> + Classify + Send,
 {
     let mut gone = pin!(from.server_down(conn));
-    let began = deadline::unless(begin(conn, plan), gone.as_mut());
-    let (mut receipt, marker) = match deadline::until(plan.limit, began).await {
+    let began = deadline::unless(begin(from, conn, plan), gone.as_mut());
+    let (begun, receipt, marker) = match deadline::until(plan.limit, began).await {
         Some(None) => return abandoned(plan).await,
         Some(Some(Ok(begun))) => begun,
         Some(Some(Err(error))) => {
@@ -109,11 +112,11 @@ where
         // Nothing has happened. Whether the server has stopped or a pooler has no place, the pool finds out.
         None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, false)),
     };
-    let begun = from.facts(conn);
-    if let Some(receipt) = &mut receipt {
-        receipt.system = begun.server.and_then(|server| server.system);
+    let worked = deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await;
+    if let Some(became) = BatchEnd::of(&begun, &from.facts(conn)) {
+        return ended_as_one(conn, plan, became, worked).await;
     }
-    let value = match deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await {
+    let value = match worked {
         Some(None) => return abandoned(plan).await,
         Some(Some(Ok(value))) => value,
         Some(Some(Err(error))) => return refused(from, conn, plan, &begun, error).await,
@@ -128,7 +131,17 @@ where
         Some(Some(Err(error))) => return refused(from, conn, plan, &begun, error.into()).await,
         None => return too_slow(plan).await,
     }
+    let receipt = receipt.or_else(|| Receipt::of(&from.facts(conn)));
     let committed = commit(conn, plan, receipt.as_ref(), marker.as_ref(), gone).await;
+    let committed = match committed {
+        // The server has not begun the transaction, and COMMIT waited for that.
+        Some(Some(Err(error))) if !is_sent(&from.facts(conn)) => {
+            return refused(from, conn, plan, &begun, Error::from(error).into()).await;
+        }
+        committed => committed,
+    };
+    // Where nothing was asked before COMMIT, BEGIN went out with it.
+    let receipt = receipt.or_else(|| Receipt::of(&from.facts(conn)));
     let (cause, unresolvable) = match committed {
         // The server may have it and may yet act on it.
         None => (went_down(), None),
@@ -183,16 +196,31 @@ where
     Ended::Lost(value, Lost { cause, receipt, marker, unresolvable })
 }
 
-/// Finds the table of the marker where there is to be one, and begins the transaction.
-async fn begin(
-    conn: &mut AsyncPgConnection,
+/// Finds the table of the marker where there is to be one, and begins the transaction: with its first request where the source
+/// can do that. What is known then of the connection goes with it.
+async fn begin<A: Acquire>(
+    from: &A,
+    conn: &mut A::Conn,
     plan: &Plan<'_>,
-) -> db_core::Result<(Option<Receipt>, Option<Marker>)> {
+) -> db_core::Result<(Facts, Option<Receipt>, Option<Marker>)> {
     let marker = match plan.begin.is_marked() {
         true => Some(Marker::new(plan.markers.find(conn, plan.marker_schema).await?)),
         false => None,
     };
-    Ok((receipt::begin(conn, plan.begin, plan.path).await?, marker))
+    inside_transaction(conn)?;
+    let opening = receipt::opening(plan.begin, plan.path);
+    if from.begin_with(conn, &opening) {
+        return Ok((from.facts(conn), None, marker));
+    }
+    let receipt = receipt::begin(conn, &opening).await?;
+    let begun = from.facts(conn);
+    let system = begun.server.and_then(|server| server.system);
+    Ok((begun, receipt.map(|receipt| Receipt { system, ..receipt }), marker))
+}
+
+/// Whether what was asked in the transaction may have reached the server: it is held back until BEGIN is answered.
+fn is_sent(now: &Facts) -> bool {
+    matches!(now.begin, Opened::Apart | Opened::Begun)
 }
 
 /// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
@@ -275,7 +303,7 @@ pub(crate) fn is_doubtful(error: &Error) -> bool {
 pub(crate) fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
     if differ(now.commits, begun.commits) {
         Some("a COMMIT went by")
-    } else if now.status == Some(TransactionStatus::Idle) {
+    } else if now.status == Some(TransactionStatus::Idle) && is_sent(now) {
         Some("a ROLLBACK or PREPARE TRANSACTION went by, and no transaction is open")
     } else {
         None

@@ -49,6 +49,13 @@ pub struct Begin {
     pub resolve: Resolve,
     /// Whether the work may be applied twice: where it cannot be found out what became of its COMMIT, it runs again.
     pub idempotent: bool,
+    /// Of so many statements it consists, all of which are sent without waiting for an answer; none where that is not so.
+    ///
+    /// Where the source of connections can do it, and all of them are prepared, they go out as one request, which is a transaction
+    /// without BEGIN and COMMIT. Then nothing identifies it, and of [`AroundCommit`](db_core::AroundCommit) only
+    /// `alongside`, behind the answer, and `after` run: it is for transactions that have no marker and nothing else to do
+    /// before COMMIT.
+    pub batch: Option<usize>,
 }
 
 impl Begin {
@@ -69,6 +76,12 @@ impl Begin {
             sql.push_str(" DEFERRABLE");
         }
         sql
+    }
+
+    /// The statements that may go out as one request: what the server is told with BEGIN it would not hear.
+    pub(crate) fn batched(&self) -> Option<usize> {
+        let is_plain = self.isolation.is_none() && !self.read_only && !self.deferrable && !self.is_marked();
+        self.batch.filter(|_| is_plain)
     }
 
     pub(crate) fn is_identified(&self) -> bool {

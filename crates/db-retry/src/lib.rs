@@ -1,6 +1,7 @@
 //! Retries what may be retried, and never what may not.
 #![doc = include_str!("../README.md")]
 
+mod as_one;
 mod attempt;
 mod attempts;
 mod backoff;

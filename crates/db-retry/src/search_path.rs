@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use db_core::{Acquire, Class, Classify, Error, Once, Result};
+use db_core::{Acquire, Class, Classify, Error, Once, Opening, Result};
 use diesel_async::SimpleAsyncConnection;
 
 use crate::attempt::ended_inside;
@@ -93,7 +93,10 @@ where
     E: Into<Error> + Send,
 {
     inside_transaction(conn)?;
-    conn.batch_execute(&format!("BEGIN READ ONLY; {}", path.set_local())).await?;
+    let opening = Opening::new("BEGIN READ ONLY").then(path.set_local());
+    if !from.begin_with(conn, &opening) {
+        conn.batch_execute(&opening.sql()).await?;
+    }
     let begun = from.facts(conn);
     let worked: Result<T> = work(conn).await.map_err(Into::into);
     if worked.as_ref().is_err_and(|error| error.class() == Class::Unavailable) {

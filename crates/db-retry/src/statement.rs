@@ -220,7 +220,7 @@ fn lost<T>(cause: Error, why: Option<&str>) -> Ended<T> {
 }
 
 /// What the caller is told of a statement whose outcome nobody knows.
-fn unknown(lost: Lost, idempotent: bool) -> Failed<Error> {
+pub(crate) fn unknown(lost: Lost, idempotent: bool) -> Failed<Error> {
     let why = lost.unresolvable.unwrap_or_else(|| {
         "nothing identifies a statement that is its own transaction (DB_COMMIT_MARKERS marks each)".to_owned()
     });

@@ -20,6 +20,7 @@ use crate::deadline;
 use crate::resolve::{Verdict, resolve};
 use crate::retry::{Retry, class_of_acquire, judge};
 use crate::said::Said;
+use crate::statement;
 
 impl<C> Retry<C> {
     /// Runs `work` in a transaction on a connection of `from`; the whole transaction runs again after a conflict, after
@@ -189,6 +190,14 @@ impl<C> Retry<C> {
                 return Err(failed);
             }
             Ended::Lost(value, lost) => (value, lost),
+            Ended::LostBatch(lost) => {
+                from.report(&mut conn, Report::CommitUnanswered);
+                drop(conn);
+                self.shared().counter().add_commit(CommitOutcome::Unknown);
+                around.after(None, CommitOutcome::Unknown).await;
+                let Failed { error, class, .. } = statement::unknown(lost, begin.idempotent);
+                return Err(Failed::ours(error.into(), class, true));
+            }
         };
         // Given back before another one is asked for: the pool may have room for one only.
         from.report(&mut conn, Report::CommitUnanswered);

@@ -1,7 +1,7 @@
 //! Fails chosen acquires, and finds by itself which ones there are to fail.
 
 use crate::error::TestkitError;
-use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Report, Result, Site};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Opening, Report, Result, Site};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -110,6 +110,10 @@ impl<A: Acquire> Acquire for Faulty<A> {
 
     fn report(&self, conn: &mut Self::Conn, what: Report) {
         self.inner.report(conn, what);
+    }
+
+    fn begin_with(&self, conn: &mut Self::Conn, opening: &Opening) -> bool {
+        self.inner.begin_with(conn, opening)
     }
 
     fn server_down(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {

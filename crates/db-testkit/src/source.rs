@@ -6,10 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Report, Result, Site};
+use db_core::{Acquire, Endpoint, Error, EvictAll, Facts, Opening, Report, Result, Site};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Begins<C> = dyn Fn(&mut C, &Opening) -> bool + Send + Sync;
 type Told<C> = dyn Fn(&mut C, Report) + Send + Sync;
 
 /// A place where connections come from, made of closures.
@@ -36,6 +37,7 @@ struct Made<C> {
     endpoint: Option<Endpoint>,
     facts: Box<dyn Fn(&C) -> Facts + Send + Sync>,
     report: Box<Told<C>>,
+    begin_with: Box<Begins<C>>,
     server_down: Box<dyn Fn() -> Answer<()> + Send + Sync>,
     evict_all: Box<dyn Fn() + Send + Sync>,
     evictions: AtomicU64,
@@ -67,6 +69,7 @@ impl<C: Send + 'static> Source<C> {
                 endpoint: None,
                 facts: Box::new(|_| Facts::UNKNOWN),
                 report: Box::new(|_, _| {}),
+                begin_with: Box::new(|_, _| false),
                 server_down: Box::new(|| Box::pin(std::future::pending())),
                 evict_all: Box::new(|| {}),
                 evictions: AtomicU64::new(0),
@@ -90,6 +93,13 @@ impl<C: Send + 'static> Source<C> {
     #[must_use]
     pub fn told(self, report: impl Fn(&mut C, Report) + Send + Sync + 'static) -> Self {
         self.change(|made| made.report = Box::new(report))
+    }
+
+    /// The same source, which does this to have a BEGIN go out with the next request; none of them does until told otherwise. Call
+    /// it before the source is cloned.
+    #[must_use]
+    pub fn beginning(self, begin_with: impl Fn(&mut C, &Opening) -> bool + Send + Sync + 'static) -> Self {
+        self.change(|made| made.begin_with = Box::new(begin_with))
     }
 
     /// The same source, whose server is down when this resolves. Call it before the source is cloned.
@@ -145,6 +155,10 @@ impl<C: DerefMut<Target = AsyncPgConnection> + Send + 'static> Acquire for Sourc
 
     fn report(&self, conn: &mut C, what: Report) {
         (self.made.report)(conn, what);
+    }
+
+    fn begin_with(&self, conn: &mut C, opening: &Opening) -> bool {
+        (self.made.begin_with)(conn, opening)
     }
 
     fn server_down(&self, _: &C) -> impl Future<Output = ()> + Send + use<C> {

@@ -3,13 +3,13 @@
 use std::panic::Location;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use db_core::{Acquire, EvictAll, Facts, Report, ServerId, SqlState, TransactionStatus};
+use db_core::{Acquire, EvictAll, Facts, Opened, Opening, Report, ServerId, SqlState, TransactionStatus};
 use tokio::sync::Notify;
 
 use crate::Source;
 
 /// Puts `wrap` around a source that knows and notes everything, and asserts that the wrapper hides none of it: the site of
-/// each acquire, the endpoint, the facts, each report, the end of the server, and the eviction of all connections.
+/// each acquire, the endpoint, the facts, each report, each BEGIN, the end of the server, and the eviction of all connections.
 ///
 /// Connections are opened to `url`.
 ///
@@ -26,12 +26,16 @@ pub async fn assert_passes_on<W: Acquire + EvictAll>(url: &str, wrap: impl FnOnc
         last_words: Some(SqlState::ADMIN_SHUTDOWN),
         stale: true,
         server: Some(ServerId { system: Some(1), started: Some(2) }),
+        begin: Opened::Begun,
+        opened: Some(Arc::new([Some("7".to_owned())])),
     };
     let (sites, told, down) =
         (Arc::new(Mutex::default()), Arc::new(Mutex::default()), Arc::new(Notify::new()));
+    let openings = Arc::new(Mutex::default());
     let source = {
         let (facts, sites, told, down) =
             (known.clone(), Arc::clone(&sites), Arc::clone(&told), Arc::clone(&down));
+        let begun = Arc::clone(&openings);
         let opening = Source::opening(url);
         let acquire = move |site: &'static Location<'static>| {
             note(&sites, site);
@@ -42,6 +46,10 @@ pub async fn assert_passes_on<W: Acquire + EvictAll>(url: &str, wrap: impl FnOnc
             .at("wrapped", 5432)
             .knowing(move |_| facts.clone())
             .told(move |_, what| note(&told, what))
+            .beginning(move |_, opening| {
+                note(&begun, opening.clone());
+                true
+            })
             .down(move || Arc::clone(&down).notified_owned())
     };
     let wrapper = wrap(source.clone());
@@ -57,6 +65,12 @@ pub async fn assert_passes_on<W: Acquire + EvictAll>(url: &str, wrap: impl FnOnc
         wrapper.report(&mut conn, what);
     }
     assert_eq!(notes(&told), reports, "a report is hidden");
+    let opening = Opening::new("BEGIN");
+    assert!(
+        wrapper.begin_with(&mut conn, &opening),
+        "whether BEGIN goes out with the next request is hidden"
+    );
+    assert_eq!(notes(&openings), [opening], "a BEGIN is hidden");
     let server_down = wrapper.server_down(&conn);
     let ((), ()) = tokio::join!(biased; server_down, async { down.notify_waiters() });
     wrapper.evict_all();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use db_platform::retry::marker;
-use db_platform::{Classify, Config, Db, Error, Resolve};
+use db_platform::{Classify, Config, Db, Error, Resolve, batch};
 use db_testkit::{TestDatabase, until};
 use diesel::sql_query;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
@@ -32,9 +32,14 @@ async fn every_transaction_that_does_not_say_otherwise_leaves_a_mark() {
     db.transaction(work).await.unwrap();
     db.build_transaction().serializable().run(work).await.unwrap();
     assert_eq!(marks(&mut conn).await, 2);
+    let statement = || batch::affected(sql_query("SELECT 1"));
+    for _ in 0..2 {
+        db.write_batch((statement(), statement())).await.unwrap();
+    }
+    assert_eq!(marks(&mut conn).await, 4, "one for each batch");
     db.build_transaction().resolve(Resolve::ByTransactionId).run(work).await.unwrap();
     db.build_transaction().read_only().run(work).await.unwrap();
-    assert_eq!(marks(&mut conn).await, 2);
+    assert_eq!(marks(&mut conn).await, 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use db_platform::replica_routing::ReadConsistency;
 use db_platform::retry::marker;
-use db_platform::{Class, Classify, Config, Db, Environment, Error, Freshness, Session};
+use db_platform::{BatchError, Class, Classify, Config, Db, Environment, Error, Freshness, Session, batch};
 use db_testkit::{Cluster, Proxy, TestDatabase, until};
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -227,4 +227,106 @@ async fn a_session_and_the_process_read_it_while_the_standby_lags() {
             assert_eq!(db.read(read).await.unwrap(), others, "{consistency:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_writes_is_one_round_trip_and_all_or_nothing() {
+    let (database, mut owner) = with_notes().await;
+    let (proxy, db) = proxied(&database).await;
+    let insert = |text: &str| {
+        batch::affected(diesel::insert_into(notes::table).values(notes::text.eq(text.to_owned())))
+    };
+    let all = |at: i32| {
+        batch::affected(diesel::insert_into(notes::table).values((notes::id.eq(at), notes::text.eq("x"))))
+    };
+    // Until they are prepared they go in a transaction of their own.
+    assert_eq!(db.write_batch((insert("a"), all(1_000))).await.unwrap(), (1, 1));
+    let _ = proxy.take_exchanges();
+    for n in 1..=10 {
+        assert_eq!(db.write_batch((insert("a"), all(1_000 + n), insert("b"))).await.unwrap(), (1, 1, 1));
+    }
+    let seen = proxy.take_exchanges();
+    assert_eq!(seen.iter().filter(|one| one.text.contains("notes")).count(), 10, "{seen:?}");
+    assert!(!seen.iter().any(|one| one.text.contains("BEGIN") || one.text.contains("COMMIT")), "{seen:?}");
+    assert_eq!(count(&mut owner).await, 32);
+
+    let failed = db.write_batch((insert("a"), all(1_000), insert("b"))).await.unwrap_err();
+    assert!(
+        matches!(failed, BatchError { statement: Some(1), error: Error::UniqueViolation(_) }),
+        "{failed:?}"
+    );
+    assert_eq!(count(&mut owner).await, 32, "none of it is applied");
+    // What cannot be prepared fails, whether others are prepared or not, and keeps nobody waiting.
+    let unknown = || batch::affected(sql_query("INSERT INTO nothing VALUES (1)"));
+    for _ in 0..2 {
+        let failed = db.write_batch((insert("a"), unknown(), insert("b"))).await.unwrap_err();
+        assert_eq!((failed.statement, failed.error.sqlstate().unwrap().as_str()), (Some(1), "42P01"));
+    }
+    let call = || batch::affected(sql_query("INSERT INTO notes (text) VALUES ('text')"));
+    assert_eq!(db.write_batch(vec![call(), call()]).await.unwrap(), [1, 1]);
+    let none: Vec<usize> = db.write_batch((0..0).map(|_: i32| call()).collect::<Vec<_>>()).await.unwrap();
+    assert!(none.is_empty());
+    assert_eq!(count(&mut owner).await, 34);
+    // The connection is as it was.
+    assert_eq!(db.write_batch((insert("a"), insert("b"))).await.unwrap(), (1, 1));
+    assert_eq!(count(&mut owner).await, 36);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_a_deferred_constraint_refuses_is_not_applied() {
+    let (database, mut owner) = with_notes().await;
+    owner
+        .batch_execute("ALTER TABLE notes ADD CONSTRAINT once UNIQUE (text) DEFERRABLE INITIALLY DEFERRED")
+        .await
+        .unwrap();
+    let (_proxy, db) = proxied(&database).await;
+    let insert = |text: &str| {
+        batch::affected(diesel::insert_into(notes::table).values(notes::text.eq(text.to_owned())))
+    };
+    db.write_batch((insert("a"), insert("b"))).await.unwrap();
+    for _ in 0..2 {
+        let failed = db.write_batch((insert("c"), insert("a"))).await.unwrap_err();
+        assert!(matches!(failed.error, Error::UniqueViolation(_)), "{failed:?}");
+    }
+    assert_eq!(count(&mut owner).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_answer_is_lost_is_unknown_unless_it_was_not_sent() {
+    let (database, mut owner) = with_notes().await;
+    let (proxy, db) = proxied(&database).await;
+    let insert = || batch::affected(diesel::insert_into(notes::table).values(notes::text.eq("x")));
+    for _ in 0..2 {
+        db.write_batch((insert(), insert())).await.unwrap();
+    }
+    // It waits on the server, so that it was sent, and its answer never passes.
+    let mut holder = database.connect().await.unwrap();
+    holder.batch_execute("BEGIN; LOCK TABLE notes IN EXCLUSIVE MODE").await.unwrap();
+    let running = tokio::spawn({
+        let db = db.clone();
+        async move { db.write_batch((insert(), insert())).await }
+    });
+    let waits = "SELECT count(*) AS n FROM pg_locks WHERE relation = 'notes'::regclass AND NOT granted";
+    until("it waits", async || sql_query(waits).get_result::<Number>(&mut owner).await.unwrap().n == 1).await;
+    proxy.cut();
+    let failed = running.await.unwrap().unwrap_err();
+    assert!(matches!(failed.error, Error::CommitUnknown(_)), "{failed:?}");
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    let rows = count(&mut owner).await;
+    assert!([4, 6].contains(&rows), "all or none: {rows}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_a_session_is_seen_by_its_reads() {
+    let (database, mut owner) = with_notes().await;
+    let insert = || batch::affected(diesel::insert_into(notes::table).values(notes::text.eq("x")));
+    let session = Session::new();
+    let db = alone(&database, |config| config.cache = None).await.in_session(&session);
+    let mut last = None;
+    for _ in 0..3 {
+        db.write_batch((insert(), insert())).await.unwrap();
+        assert_ne!(session.token(), last, "each has a token of its own");
+        last = session.token();
+    }
+    assert_eq!(count(&mut owner).await, 6);
 }

@@ -67,6 +67,11 @@ impl Incoming {
         self.bytes.is_empty()
     }
 
+    /// Where what the client is to get is added.
+    pub(super) fn unread(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
     /// Hands the client what it has not read; false where there is nothing.
     pub(super) fn hand(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let rest = self.bytes.get(self.read..).unwrap_or_default();

@@ -70,6 +70,32 @@ impl Frames {
         !matches!(self.part, Part::Header { have: 0, .. })
     }
 
+    /// The type of the message that has begun and not ended, where so much of it has come.
+    pub(crate) fn under_way(&self) -> Option<u8> {
+        match &self.part {
+            Part::Header { bytes, have, typed: true } => bytes.first().copied().filter(|_| *have > 0),
+            Part::Body { tag, .. } => Some(*tag),
+            _ => None,
+        }
+    }
+
+    /// How many of the next bytes belong to the message that has begun and not ended.
+    pub(crate) fn remainder(&self, next: &[u8]) -> usize {
+        match &self.part {
+            Part::Broken => next.len(),
+            Part::Header { have: 0, .. } => 0,
+            Part::Header { bytes: header, have, typed } => {
+                let mut header = *header;
+                let from = if *typed { 0 } else { 1 };
+                let missing = (5 - from - *have).min(next.len());
+                header[from + *have..from + *have + missing].copy_from_slice(&next[..missing]);
+                let whole = body_len(&header).filter(|_| *have + missing + from == 5);
+                whole.map_or(next.len(), |body| body.saturating_add(missing).min(next.len()))
+            }
+            Part::Body { missing, .. } => (*missing).min(next.len()),
+        }
+    }
+
     /// Takes the next bytes, and calls `each` for every message that ends in them.
     ///
     /// `keep` says how many bytes of the body are wanted of a message of this type.
@@ -158,6 +184,21 @@ fn whole_row(tag: u8, bytes: &[u8]) -> Option<(usize, &[u8])> {
 pub(crate) fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
+}
+
+/// The message that the bytes begin with, where it is there as a whole, and what follows it.
+pub(super) fn message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let length = u32::from_be_bytes(*rest.first_chunk()?);
+    let (body, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((*tag, body.get(4..)?, after))
+}
+
+/// Writes a message.
+pub(super) fn write(tag: u8, body: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(body);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use db_core::TraceLink;
 
-use super::frames::text;
+use super::frames::{message, text, write};
 use super::tokens::{Token, Tokens};
 
 /// What was sent with a label and is not answered.
@@ -197,20 +197,6 @@ fn set_for_one_statement(label: &str, out: &mut Vec<u8>) {
     write(b'P', sql.as_bytes(), out);
     write(b'B', &[0; 8], out);
     write(b'E', &[0; 5], out);
-}
-
-/// The message that the bytes begin with, where it is there as a whole, and what follows it.
-fn message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = bytes.split_first()?;
-    let length = u32::from_be_bytes(*rest.first_chunk()?);
-    let (body, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    Some((*tag, body.get(4..)?, after))
-}
-
-fn write(tag: u8, body: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap_or(u32::MAX).to_be_bytes());
-    out.extend_from_slice(body);
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
 mod label;
+mod opening;
 mod unanswered;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Caller, Facts, Role, ServerId, SqlState, TransactionStatus};
+use db_core::{Caller, Facts, Opened, Opening, Role, ServerId, SqlState, TransactionStatus};
 
 use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
@@ -55,6 +56,11 @@ pub(crate) struct Session {
     /// How many statements were sent to be run, and how many to be prepared.
     runs: u64,
     prepares: u64,
+    /// What is to go before the next request.
+    opening: Option<Opening>,
+    begin: Opened,
+    /// The row that answered the question behind BEGIN.
+    opened: Option<Arc<[Option<String>]>>,
     /// The code of the server's FATAL error.
     last_words: Option<SqlState>,
     pub(crate) staleness: Staleness,
@@ -139,6 +145,8 @@ impl Session {
             last_words: self.last_words,
             stale: self.staleness.is_stale(),
             server: self.server,
+            begin: self.begin,
+            opened: self.opened.clone(),
         }
     }
 
@@ -172,6 +180,7 @@ impl Session {
     pub(crate) fn is_clean(&self) -> bool {
         self.status == TransactionStatus::Idle
             && !self.broken
+            && self.opening.is_none()
             && self.leftover.is_empty()
             && !self.parameters.differ()
             && self.requests.iter().all(|request| request.kind == Kind::Close)
@@ -236,6 +245,7 @@ impl Session {
         self.lease = Some(lease);
         self.failed_with = None;
         self.staleness.check_out();
+        self.begin = Opened::Apart;
         self.ran = false;
     }
 
@@ -434,6 +444,8 @@ impl Session {
     }
 
     fn failed(&mut self, error: ServerError<'_>) {
+        // One of its statements could not be prepared, and will not come.
+        self.send_apart();
         if error.is_fatal {
             self.last_words = self.last_words.or(error.code);
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod adapting;
+mod beginning;
 mod connecting;
 #[cfg(feature = "tls")]
 mod encrypting;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use db_core::{
-    Acquire, CircuitOpen, Class, Classify, Endpoint, Error, EvictAll, Facts, Report, Result, Site,
+    Acquire, CircuitOpen, Class, Classify, Endpoint, Error, EvictAll, Facts, Opening, Report, Result, Site,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -165,6 +165,10 @@ impl<A: Acquire + Send + Sync + 'static> Acquire for Guarded<A> {
 
     fn report(&self, guarded: &mut Self::Conn, what: Report) {
         report(&self.shared.inner, guarded, what);
+    }
+
+    fn begin_with(&self, guarded: &mut Self::Conn, opening: &Opening) -> bool {
+        self.shared.inner.begin_with(&mut guarded.conn, opening)
     }
 
     fn server_down(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<A> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use db_core::{Acquire, Endpoint, Facts, Report, Result, Site};
+use db_core::{Acquire, Endpoint, Facts, Opening, Report, Result, Site};
 
 use super::connection::GuardedConnection;
 use super::guarded::{Guarded, admitted, report};
@@ -62,6 +62,10 @@ where
 
     fn report(&self, guarded: &mut Self::Conn, what: Report) {
         report(&self.way, guarded, what);
+    }
+
+    fn begin_with(&self, guarded: &mut Self::Conn, opening: &Opening) -> bool {
+        self.way.begin_with(&mut guarded.conn, opening)
     }
 
     fn server_down(&self, guarded: &Self::Conn) -> impl Future<Output = ()> + Send + use<'a, A, B> {
