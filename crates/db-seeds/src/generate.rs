@@ -4,14 +4,21 @@
 //! last word: where it refuses a row, the row is left out and another one is made.
 
 mod bounds;
+mod call;
 pub(crate) mod catalog;
 mod cell;
+mod choice;
 mod circle;
 pub(crate) mod column_type;
 mod document;
 pub(crate) mod dump;
 mod expression;
 mod fill;
+mod fill_circle;
+mod flat;
+mod instant;
+mod list;
+mod network;
 pub(crate) mod order;
 mod parents;
 mod parser;
@@ -19,6 +26,8 @@ mod pattern;
 mod repair;
 mod rows;
 mod stage;
+mod target_call;
+mod target_match;
 mod target_value;
 mod token;
 mod worth;

@@ -2,8 +2,10 @@
 //! values or the patterns that are allowed.
 
 use super::catalog::Table;
+use super::cell;
 use super::column_type::ColumnType;
 use super::expression::Expression;
+use super::list;
 use super::pattern;
 use super::worth::{self, Values, Worth};
 
@@ -51,7 +53,7 @@ pub(crate) fn of(table: &Table, now: i64) -> Vec<Bounds> {
                     (bounds.least, bounds.most) = (Some(-most), Some(most));
                 }
                 ColumnType::Text(most, _) => bounds.most_length = *most,
-                ColumnType::Enum(labels) => bounds.choices = Some(labels.clone()),
+                ColumnType::Enum(labels) => bounds.choices = Some(labels.to_vec()),
                 _ => {}
             }
             bounds
@@ -70,6 +72,11 @@ fn add(check: &Expression, table: &Table, all: &mut [Bounds], now: i64) {
     };
     match check {
         Expression::And(parts) => parts.iter().for_each(|part| add(part, table, all, now)),
+        Expression::Column(name) => {
+            if let Some(at) = table.column(name) {
+                all[at].choose(vec!["t".to_owned()]);
+            }
+        }
         // `x IS NULL OR x > 0` says as much about x as `x > 0` does.
         Expression::Or(parts) => {
             let mut others = parts.iter().filter(|part| !matches!(part, Expression::IsNull(_)));
@@ -100,7 +107,8 @@ fn add(check: &Expression, table: &Table, all: &mut [Bounds], now: i64) {
                 && let Some(at) = table.column(name)
                 && let Some(list) = constant(right).and_then(worth::list)
             {
-                all[at].choose(list.into_iter().filter_map(text).collect());
+                let holds = &table.columns[at].holds;
+                all[at].choose(list.iter().filter_map(|one| text(holds, one)).collect());
             }
         }
         Expression::Binary(operator, left, right)
@@ -165,12 +173,19 @@ pub(crate) fn mirrored(operator: &str) -> Option<&'static str> {
     })
 }
 
-fn text(worth: Worth) -> Option<String> {
+/// A value as a column of this type has it.
+pub(crate) fn text(holds: &ColumnType, worth: &Worth) -> Option<String> {
     match worth {
-        Worth::Text(text) => Some(text),
-        Worth::Number(number) => Some(number.to_string()),
-        Worth::Boolean(is) => Some(is.to_string()),
-        _ => None,
+        Worth::Boolean(is) => Some(if *is { "t" } else { "f" }.to_owned()),
+        worth if holds.is_moment() => worth::number(worth).map(|at| cell::written(holds, at)),
+        Worth::Date(days) => Some(cell::written(&ColumnType::Date, days * worth::DAY)),
+        Worth::Number(number) if holds.is_number() => Some(cell::numeral(holds, *number)),
+        Worth::List(list) => {
+            let of = if let ColumnType::Array(of) = holds { of } else { holds };
+            let texts: Vec<Option<String>> = list.iter().map(|one| text(of, one)).collect();
+            Some(list::text(&texts))
+        }
+        worth => worth::text_of(worth),
     }
 }
 
@@ -210,7 +225,7 @@ fn all_of(left: &Expression, operator: &str, value: &Worth, table: &Table, all: 
                     }
                 }
                 "=" => {
-                    if let Some(text) = text(value.clone()) {
+                    if let Some(text) = text(&column.holds, value) {
                         bounds.choose(vec![text]);
                     }
                 }
@@ -251,6 +266,7 @@ pub(crate) fn step(holds: &ColumnType) -> f64 {
         ColumnType::Numeric(Some((_, scale))) => 10_f64.powi(-(*scale as i32)),
         ColumnType::Date => 86_400e6,
         ColumnType::Timestamp | ColumnType::Time => 1e6,
+        ColumnType::Interval(unit) => unit.length().0,
         _ => 0.01,
     }
 }

@@ -1,6 +1,7 @@
 //! Reads from the catalog which tables there are, and what a row of each must be.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use tokio_postgres::Transaction;
 
@@ -18,6 +19,8 @@ pub(crate) struct Column {
     pub(crate) base: (u32, i32),
     pub(crate) not_null: bool,
     pub(crate) has_default: bool,
+    /// Whether it is put together from columns of its parts ([`super::flat`]).
+    pub(crate) apart: bool,
 }
 
 /// Columns whose values together come once. The numbers are those of [`Table::columns`].
@@ -41,7 +44,7 @@ pub(crate) struct Reference {
 }
 
 /// A table, and what its rows must be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     pub(crate) oid: u32,
     pub(crate) schema: String,
@@ -62,6 +65,18 @@ pub(crate) struct Table {
     pub(crate) spans: Vec<(usize, usize)>,
     /// Columns that an index over an expression wants different, or that an exclusion constraint compares.
     pub(crate) spread: BTreeSet<usize>,
+    /// Unique indexes over expressions, or over some of the rows.
+    pub(crate) partial: Vec<Partial>,
+    /// Whether one of these may be checked late: `ON CONFLICT` is refused then.
+    pub(crate) deferrable: bool,
+}
+
+/// What comes once among the rows for which a condition is true.
+#[derive(Debug, Clone)]
+pub(crate) struct Partial {
+    pub(crate) of: Vec<Expression>,
+    pub(crate) when: Option<Expression>,
+    pub(crate) nulls_equal: bool,
 }
 
 impl Table {
@@ -116,14 +131,16 @@ const DOMAIN_CHECKS: &str = "SELECT contypid, pg_get_expr(conbin, 0) FROM pg_con
     WHERE contype = 'c' AND contypid <> 0 AND conbin IS NOT NULL ORDER BY oid";
 
 /// The parts of composite types.
-const PARTS: &str = "SELECT a.attrelid, a.atttypid, a.atttypmod FROM pg_attribute AS a
+const PARTS: &str = "SELECT a.attrelid, a.atttypid, a.atttypmod, a.attname::text FROM pg_attribute AS a
     JOIN pg_class AS c ON c.oid = a.attrelid
     WHERE c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum";
 
 const CONSTRAINTS: &str = "SELECT conrelid, contype::text, conkey, confrelid,
         pg_get_expr(conbin, conrelid), confmatchtype = 'f',
         ARRAY(SELECT f.attname::text FROM unnest(confkey) WITH ORDINALITY AS k (number, place)
-            JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = k.number ORDER BY place)
+            JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = k.number ORDER BY place),
+        ARRAY(SELECT f.attname::text FROM unnest(conkey) WITH ORDINALITY AS k (number, place)
+            JOIN pg_attribute AS f ON f.attrelid = conrelid AND f.attnum = k.number ORDER BY place)
     FROM pg_constraint WHERE conrelid = ANY ($1::oid[]) AND contype IN ('c', 'f')
     ORDER BY conrelid, conname";
 
@@ -132,9 +149,10 @@ const INDEXES: &str = "SELECT i.indrelid, i.indisunique AND NOT i.indisexclusion
         i.indisprimary OR i.indnullsnotdistinct,
         ARRAY(SELECT k::int2 FROM unnest(i.indkey) WITH ORDINALITY AS u (k, place)
             WHERE place <= i.indnkeyatts ORDER BY place),
-        i.indpred IS NOT NULL,
+        pg_get_expr(i.indpred, i.indrelid),
         ARRAY(SELECT pg_get_indexdef(i.indexrelid, place, false)
-            FROM generate_series(1, i.indnkeyatts) AS place)
+            FROM generate_series(1, i.indnkeyatts) AS place), NOT i.indimmediate OR EXISTS (SELECT FROM
+            pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x') AND c.condeferrable)
     FROM pg_index AS i WHERE i.indrelid = ANY ($1::oid[]) AND (i.indisunique OR i.indisexclusion)
     ORDER BY i.indrelid, i.indexrelid";
 
@@ -163,9 +181,9 @@ struct Type {
 #[derive(Default)]
 struct Types {
     types: HashMap<u32, Type>,
-    labels: HashMap<u32, Vec<String>>,
+    labels: HashMap<u32, Arc<Vec<String>>>,
     checks: HashMap<u32, Vec<String>>,
-    parts: HashMap<u32, Vec<(u32, i32)>>,
+    parts: HashMap<u32, Vec<(u32, i32, String)>>,
 }
 
 impl Catalog {
@@ -193,13 +211,14 @@ impl Catalog {
             );
         }
         for row in query(ENUMS).await? {
-            types.labels.entry(row.get(0)).or_default().push(row.get(1));
+            Arc::make_mut(types.labels.entry(row.get(0)).or_default()).push(row.get(1));
         }
         for row in query(DOMAIN_CHECKS).await? {
             types.checks.entry(row.get(0)).or_default().push(row.get(1));
         }
         for row in query(PARTS).await? {
-            types.parts.entry(row.get(0)).or_default().push((row.get(1), row.get(2)));
+            let part = (row.get(1), row.get(2), row.get(3));
+            types.parts.entry(row.get(0)).or_default().push(part);
         }
         let mut tables: Vec<Table> = query(TABLES).await?.iter().map(Table::empty).collect();
         let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
@@ -234,7 +253,14 @@ impl Catalog {
                 _ => {
                     let target: u32 = row.get(3);
                     let columns = columns_of(oid, &row.get::<_, Vec<i16>>(2));
-                    let (Some(columns), Some(target)) = (columns, place.get(&target)) else { continue };
+                    let Some(columns) = columns else {
+                        let found = row.get::<_, Vec<i16>>(2);
+                        let known: Vec<Option<usize>> =
+                            found.iter().map(|number| numbers.get(&(oid, *number)).copied()).collect();
+                        table.leave_generated_null(&known, &row.get::<_, Vec<String>>(7));
+                        continue;
+                    };
+                    let Some(target) = place.get(&target) else { continue };
                     let reference = Reference { columns, table: *target, of: row.get(6), full: row.get(5) };
                     // Partitioned tables have a constraint for each partition that they refer to.
                     table.keep_full(&reference);
@@ -248,9 +274,20 @@ impl Catalog {
         for row in of_tables(INDEXES).await? {
             let oid: u32 = row.get(0);
             let Some(table) = place.get(&oid).and_then(|at| tables.get_mut(*at)) else { continue };
+            table.deferrable |= row.get::<_, bool>(6);
             let keys: Vec<i16> = row.get(3);
-            let (unique, partial): (bool, bool) = (row.get(1), row.get(4));
-            match columns_of(oid, &keys) {
+            let (unique, when): (bool, Option<String>) = (row.get(1), row.get(4));
+            let partial = when.is_some();
+            let columns = columns_of(oid, &keys);
+            if unique && (partial || columns.is_none()) {
+                let of = row.get::<_, Vec<String>>(5);
+                table.partial.push(Partial {
+                    of: of.iter().map(|text| table.generated_from(Expression::parse(text))).collect(),
+                    when: when.map(|text| table.generated_from(Expression::parse(&text))),
+                    nulls_equal: row.get(2),
+                });
+            }
+            match columns {
                 // A partial one holds for some of the rows only: that they differ is enough, not needed.
                 Some(columns) if unique => {
                     let found = Unique { columns, nulls_equal: row.get(2) };
@@ -290,21 +327,26 @@ impl Catalog {
 }
 
 impl Table {
+    /// A table that is not in the catalog: for the values of a domain.
+    pub(crate) fn of_one_column(name: &str, holds: ColumnType, checks: Vec<Expression>) -> Self {
+        let column = Column {
+            name: name.to_owned(),
+            holds,
+            base: (0, -1),
+            not_null: true,
+            has_default: false,
+            apart: false,
+        };
+        Table { columns: vec![column], checks, ..Table::default() }
+    }
+
     fn empty(row: &tokio_postgres::Row) -> Self {
         Table {
             oid: row.get(0),
             schema: row.get(1),
             name: row.get(2),
             partitioned: row.get(3),
-            columns: Vec::new(),
-            uniques: Vec::new(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            filter: Vec::new(),
-            generated: Vec::new(),
-            leaves: Vec::new(),
-            spans: Vec::new(),
-            spread: BTreeSet::new(),
+            ..Table::default()
         }
     }
 
@@ -312,13 +354,26 @@ impl Table {
     /// be asked before it has generated it.
     fn add_check(&mut self, text: String) {
         let check = Expression::parse(&text);
-        let of: Vec<&(String, Expression)> =
-            self.generated.iter().filter(|(name, _)| check.columns().contains(&name.as_str())).collect();
-        if of.is_empty() {
+        if !self.generated.iter().any(|(name, _)| check.columns().contains(&name.as_str())) {
             self.filter.push(text);
         }
-        let check = of.into_iter().fold(check.clone(), |check, (name, from)| check.replaced(name, from));
-        self.checks.push(check);
+        self.checks.push(self.generated_from(check));
+    }
+
+    /// The expression with what generated columns are generated from in their place.
+    fn generated_from(&self, expression: Expression) -> Expression {
+        self.generated.iter().fold(expression, |whole, (name, from)| whole.replaced(name, from))
+    }
+
+    /// A reference of which the server generates a column: a row whose generated value is NULL refers to nothing.
+    fn leave_generated_null(&mut self, columns: &[Option<usize>], numbers: &[String]) {
+        let generated = numbers.iter().zip(columns).filter(|(_, column)| column.is_none());
+        for (name, _) in generated {
+            let from = self.generated.iter().find(|(one, _)| one == name).map(|(_, from)| from.clone());
+            if let Some(from) = from.filter(|from| *from != Expression::Unknown) {
+                self.checks.push(Expression::IsNull(Box::new(from)));
+            }
+        }
     }
 
     /// MATCH FULL is a rule between columns: all of them have a value, or none has.
@@ -355,8 +410,8 @@ impl Table {
             type_of = domain.base;
         }
         let holds = types.holds(type_of, modifier, 0);
-        let has_default = row.get(6);
-        self.columns.push(Column { name, holds, base: (type_of, modifier), not_null, has_default });
+        let (base, has_default) = ((type_of, modifier), row.get(6));
+        self.columns.push(Column { name, holds, base, not_null, has_default, apart: false });
     }
 }
 
@@ -367,14 +422,24 @@ impl Types {
         };
         let within = |oid, modifier| Box::new(self.holds(oid, modifier, depth + 1));
         match found.kind.as_str() {
-            "d" if modifier < 0 => self.holds(found.base, found.modifier, depth + 1),
-            "d" => self.holds(found.base, modifier, depth + 1),
+            "d" => {
+                let modifier = if modifier < 0 { found.modifier } else { modifier };
+                let of = self.holds(found.base, modifier, depth + 1);
+                let checks = self.checks.get(&oid).into_iter().flatten();
+                let checks: Vec<Expression> = checks.map(|text| Expression::parse(text)).collect();
+                match of {
+                    ColumnType::Checked(of, more) => ColumnType::Checked(of, [more, checks].concat()),
+                    of if checks.is_empty() => of,
+                    of => ColumnType::Checked(Box::new(of), checks),
+                }
+            }
             "e" => ColumnType::Enum(self.labels.get(&oid).cloned().unwrap_or_default()),
             "r" => ColumnType::Range(within(found.range_of, -1)),
             "m" => ColumnType::Multirange(within(found.multirange_of, -1)),
             "c" => {
                 let parts = self.parts.get(&found.relation).into_iter().flatten();
-                ColumnType::Composite(parts.map(|(oid, modifier)| *within(*oid, *modifier)).collect())
+                let parts = parts.map(|(oid, modifier, name)| (name.clone(), *within(*oid, *modifier)));
+                ColumnType::Composite(parts.collect())
             }
             // Points and their like have elements too, and are no arrays.
             _ if found.category == "A" && found.element != 0 => {

@@ -4,8 +4,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta};
 use std::fmt::Write as _;
 
 use super::bounds::Bounds;
-use super::column_type::{ColumnType, Geometry};
-use super::pattern;
+use super::column_type::{ColumnType, Geometry, Unit};
+use super::{flat, list, pattern};
 use crate::draw::Draw;
 use crate::words;
 
@@ -56,7 +56,7 @@ pub(crate) fn value(wish: &Wish<'_>, draw: &mut Draw) -> Option<String> {
             let at = moment(wish, draw);
             written(wish.holds, at)
         }
-        ColumnType::Interval => format!("{} hours", 1 + draw.below(72)),
+        ColumnType::Interval(unit) => length_of_time(wish, *unit, draw),
         ColumnType::Uuid => draw.uuid().to_string(),
         ColumnType::Bytes => {
             let length = length(wish.bounds, 16, draw);
@@ -75,9 +75,9 @@ pub(crate) fn value(wish: &Wish<'_>, draw: &mut Draw) -> Option<String> {
             for _ in 0..length {
                 let wish = Wish { holds: of, bounds: &element, unique: false, ..*wish };
                 let wish = Wish { bounds: &of_type(of), ..wish };
-                parts.push(in_quotes(&value(&wish, draw)?));
+                parts.push(Some(value(&wish, draw)?));
             }
-            format!("{{{}}}", parts.join(","))
+            list::text(&parts)
         }
         ColumnType::Range(of) => range(wish, of, draw)?,
         ColumnType::Multirange(of) => format!("{{{}}}", range(wish, of, draw)?),
@@ -109,20 +109,21 @@ pub(crate) fn value(wish: &Wish<'_>, draw: &mut Draw) -> Option<String> {
         }
         ColumnType::Composite(parts) => {
             let mut texts = Vec::new();
-            for part in parts {
-                let wish = Wish { holds: part, bounds: &of_type(part), unique: false, ..*wish };
-                texts.push(in_quotes(&value(&wish, draw)?));
+            for (name, part) in parts {
+                let wish = Wish { name, holds: part, bounds: &of_type(part), unique: false, ..*wish };
+                texts.push(list::in_quotes(&value(&wish, draw)?));
             }
             format!("({})", texts.join(","))
         }
+        ColumnType::Checked(of, checks) => flat::checked(wish, of, checks, draw)?,
         ColumnType::Other(_) => return None,
     })
 }
 
 /// The bounds that a type has by itself.
-fn of_type(holds: &ColumnType) -> Bounds {
+pub(crate) fn of_type(holds: &ColumnType) -> Bounds {
     match holds {
-        ColumnType::Enum(labels) => Bounds { choices: Some(labels.clone()), ..Bounds::default() },
+        ColumnType::Enum(labels) => Bounds { choices: Some(labels.to_vec()), ..Bounds::default() },
         ColumnType::Text(most, _) => Bounds { most_length: *most, ..Bounds::default() },
         ColumnType::Integer { least, most } => {
             Bounds { least: Some(*least as f64), most: Some(*most as f64), ..Bounds::default() }
@@ -135,8 +136,14 @@ fn of_type(holds: &ColumnType) -> Bounds {
     }
 }
 
-fn in_quotes(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+/// A length of time within bounds: hours or days, where nothing says otherwise.
+fn length_of_time(wish: &Wish<'_>, unit: Unit, draw: &mut Draw) -> String {
+    let (micros, _) = unit.length();
+    let least = wish.bounds.least.unwrap_or(wish.bounds.most.map_or(micros, |most| most.min(micros)));
+    let most = wish.bounds.most.unwrap_or(least.max(0.0) + 72.0 * micros.max(3600e6));
+    let at = least + draw.unit() * (most - least).max(0.0);
+    let least_units = (least / micros).ceil();
+    written(wish.holds, (at / micros).round().max(least_units) * micros)
 }
 
 fn length(bounds: &Bounds, usual: u32, draw: &mut Draw) -> u64 {
@@ -242,17 +249,21 @@ fn moment(wish: &Wish<'_>, draw: &mut Draw) -> f64 {
 }
 
 /// A moment as text of a type, rounded to whole seconds or days.
-pub(crate) fn written(holds: &ColumnType, micros: f64) -> String {
-    let seconds = (micros / SECOND).floor();
+pub(crate) fn written(holds: &ColumnType, micros_of: f64) -> String {
+    let seconds = (micros_of / SECOND).floor();
     match holds {
         ColumnType::Time => {
             let second = (seconds.rem_euclid(86_400.0)) as u32;
             format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
         }
         ColumnType::Date => {
-            let days = (micros / DAY).floor().clamp(-700_000.0, 2_900_000.0) as i64;
+            let days = (micros_of / DAY).floor().clamp(-700_000.0, 2_900_000.0) as i64;
             let epoch = NaiveDate::default();
             epoch.checked_add_signed(TimeDelta::days(days)).unwrap_or(epoch).to_string()
+        }
+        ColumnType::Interval(unit) => {
+            let (micros, name) = unit.length();
+            format!("{} {name}", (micros_of / micros).round())
         }
         _ => {
             let at = DateTime::from_timestamp(seconds as i64, 0).unwrap_or_default();

@@ -27,7 +27,7 @@ impl Circle<'_> {
     ///
     /// # Errors
     /// The place of a table for which none can be promised.
-    pub(super) fn promises(&self, makers: &[Rows<'_>], count: u64) -> Result<(Vec<Promise>, bool), usize> {
+    pub(super) fn promises(&self, makers: &mut [Rows], count: u64) -> Result<(Vec<Promise>, bool), usize> {
         let (mut promises, mut in_step) = (Vec::new(), false);
         for place in 0..self.tables.len() {
             for (number, reference) in self.tables[place].references.iter().enumerate() {
@@ -42,9 +42,12 @@ impl Circle<'_> {
                     Some(source)
                 });
                 let sources: Option<Vec<(usize, usize)>> = sources.collect();
+                for (table, column) in sources.iter().flatten() {
+                    makers[*table].promise(*column);
+                }
                 let key = |row| {
                     let each = sources.iter().flatten();
-                    each.map(|(table, column)| makers[*table].key_cell(*column, row))
+                    each.map(|(table, column)| makers[*table].promised_cell(*column, row))
                         .collect::<Option<Vec<_>>>()
                 };
                 let keys: Option<Vec<_>> = (0..count).map(key).collect();
@@ -65,8 +68,7 @@ impl Circle<'_> {
         self.tables[place].references.iter().any(|one| one.columns.contains(&column))
     }
 
-    /// The table and the column by whose own values a column is told; none where it refers to a table outside, or to
-    /// its own.
+    /// The table and the column by whose own values, or by whose reference to a table outside, a column is told.
     fn source(&self, place: usize, column: usize) -> Option<(usize, usize)> {
         let mut way = vec![(place, column)];
         loop {
@@ -74,7 +76,8 @@ impl Circle<'_> {
             let mut next = None;
             for (number, reference) in self.tables[place].references.iter().enumerate() {
                 let Some(at) = reference.columns.iter().position(|one| *one == column) else { continue };
-                let other = self.within(place, number, reference).filter(|other| *other != place)?;
+                let other = self.within(place, number, reference).filter(|other| *other != place);
+                let Some(other) = other else { continue };
                 next = next.or(Some((other, self.tables[other].column(&reference.of[at])?)));
             }
             let Some(next) = next else { return Some((place, column)) };

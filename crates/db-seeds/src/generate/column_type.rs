@@ -1,5 +1,9 @@
 //! What a column can hold: a type of PostgreSQL, with its length and precision, below its domains.
 
+use std::sync::Arc;
+
+use super::expression::Expression;
+
 /// A type, as far as values of it can be made.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ColumnType {
@@ -17,11 +21,12 @@ pub(crate) enum ColumnType {
     Date,
     Timestamp,
     Time,
-    Interval,
+    /// A length of time, down to this unit.
+    Interval(Unit),
     Uuid,
     Bytes,
     Json,
-    Enum(Vec<String>),
+    Enum(Arc<Vec<String>>),
     Array(Box<ColumnType>),
     Range(Box<ColumnType>),
     Multirange(Box<ColumnType>),
@@ -42,9 +47,51 @@ pub(crate) enum ColumnType {
     Pairs,
     /// So many numbers in brackets (vector).
     Vector(u32),
-    Composite(Vec<ColumnType>),
+    /// The names and types of its fields.
+    Composite(Vec<(String, ColumnType)>),
+    /// A domain within another type, with its conditions on `VALUE`.
+    Checked(Box<ColumnType>, Vec<Expression>),
     /// A type that no value is known of.
     Other(String),
+}
+
+/// The least unit of a length of time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Unit {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Month,
+    Year,
+}
+
+impl Unit {
+    /// Of an interval with this modifier: the bits of the fields stand in its upper half.
+    fn of(modifier: i32) -> Self {
+        let fields = if modifier < 0 { 0x7fff } else { (modifier >> 16) & 0x7fff };
+        let units = [
+            (12, Unit::Second),
+            (11, Unit::Minute),
+            (10, Unit::Hour),
+            (3, Unit::Day),
+            (1, Unit::Month),
+            (2, Unit::Year),
+        ];
+        units.into_iter().find(|(bit, _)| fields & (1 << bit) != 0).map_or(Unit::Second, |(_, unit)| unit)
+    }
+
+    /// So many microseconds, as the server compares lengths of time, and its name.
+    pub(crate) fn length(self) -> (f64, &'static str) {
+        match self {
+            Unit::Second => (1e6, "seconds"),
+            Unit::Minute => (60e6, "minutes"),
+            Unit::Hour => (3600e6, "hours"),
+            Unit::Day => (86_400e6, "days"),
+            Unit::Month => (30.0 * 86_400e6, "months"),
+            Unit::Year => (360.0 * 86_400e6, "years"),
+        }
+    }
 }
 
 /// The geometric types.
@@ -80,7 +127,7 @@ impl ColumnType {
             "date" => ColumnType::Date,
             "timestamp" | "timestamptz" => ColumnType::Timestamp,
             "time" | "timetz" => ColumnType::Time,
-            "interval" => ColumnType::Interval,
+            "interval" => ColumnType::Interval(Unit::of(modifier)),
             "uuid" => ColumnType::Uuid,
             "bytea" => ColumnType::Bytes,
             "json" | "jsonb" => ColumnType::Json,
@@ -115,9 +162,10 @@ impl ColumnType {
         )
     }
 
-    /// Whether values of it are moments or days.
+    /// Whether values of it are moments, days or lengths of time.
     pub(crate) fn is_moment(&self) -> bool {
-        matches!(self, ColumnType::Date | ColumnType::Timestamp | ColumnType::Time)
+        use ColumnType::{Date, Interval, Time, Timestamp};
+        matches!(self, Date | Timestamp | Time | Interval(_))
     }
 
     /// The name of the type that no value is known of, if it is one or is made of one.
@@ -125,7 +173,8 @@ impl ColumnType {
         match self {
             ColumnType::Other(name) => Some(name),
             ColumnType::Array(of) | ColumnType::Range(of) | ColumnType::Multirange(of) => of.unknown(),
-            ColumnType::Composite(parts) => parts.iter().find_map(ColumnType::unknown),
+            ColumnType::Composite(parts) => parts.iter().find_map(|(_, part)| part.unknown()),
+            ColumnType::Checked(of, _) => of.unknown(),
             _ => None,
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! The server prints a condition in one normal form: each operator in parentheses, casts as `::type`, `IN` as
 //! `= ANY (ARRAY[…])`, `BETWEEN` as two comparisons. Casts are dropped, because values are compared as what they
-//! are. What the parser does not know becomes [`Expression::Unknown`], which nothing is concluded from.
+//! are; those that change a value stay. What the parser does not know becomes [`Expression::Unknown`], which nothing is concluded from.
 
 use super::parser;
+use super::worth::Worth;
 
 /// A condition, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +29,23 @@ pub(crate) enum Expression {
     Call(String, Vec<Expression>),
     /// `CASE WHEN … THEN … ELSE … END`; a form with an operand has `operand = value` for its conditions.
     Case(Vec<(Expression, Expression)>, Box<Expression>),
+    /// A day, a moment or a length of time.
+    Constant(Worth),
+    /// A field of a composite value.
+    Field(Box<Expression>, String),
+    /// `array[place]`.
+    Element(Box<Expression>, Box<Expression>),
+    Cast(Box<Expression>, Cast),
     Unknown,
+}
+
+/// A cast that changes what a value is worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cast {
+    Date,
+    Timestamp,
+    Time,
+    Integer,
 }
 
 impl Expression {
@@ -58,8 +75,13 @@ impl Expression {
                 parts.iter().for_each(|part| part.visit(look));
             }
             Expression::Call(_, parts) => parts.iter().for_each(|part| part.visit(look)),
-            Expression::Not(part) | Expression::IsNull(part) => part.visit(look),
-            Expression::Binary(_, left, right) | Expression::Any(_, left, right, _) => {
+            Expression::Not(part)
+            | Expression::IsNull(part)
+            | Expression::Field(part, _)
+            | Expression::Cast(part, _) => part.visit(look),
+            Expression::Binary(_, left, right)
+            | Expression::Element(left, right)
+            | Expression::Any(_, left, right, _) => {
                 left.visit(look);
                 right.visit(look);
             }
@@ -88,21 +110,33 @@ impl Expression {
     fn replace(&mut self, column: &str, by: &Expression) {
         match self {
             Expression::Column(name) if name == column => *self = by.clone(),
+            other => other.each_part(&mut |part| part.replace(column, by)),
+        }
+    }
+
+    /// Calls `change` with each part of it, but not with the parts of those.
+    pub(crate) fn each_part(&mut self, change: &mut impl FnMut(&mut Expression)) {
+        match self {
             Expression::Array(parts)
             | Expression::And(parts)
             | Expression::Or(parts)
-            | Expression::Call(_, parts) => parts.iter_mut().for_each(|part| part.replace(column, by)),
-            Expression::Not(part) | Expression::IsNull(part) => part.replace(column, by),
-            Expression::Binary(_, left, right) | Expression::Any(_, left, right, _) => {
-                left.replace(column, by);
-                right.replace(column, by);
+            | Expression::Call(_, parts) => parts.iter_mut().for_each(change),
+            Expression::Not(part)
+            | Expression::IsNull(part)
+            | Expression::Field(part, _)
+            | Expression::Cast(part, _) => change(part),
+            Expression::Binary(_, left, right)
+            | Expression::Element(left, right)
+            | Expression::Any(_, left, right, _) => {
+                change(left);
+                change(right);
             }
             Expression::Case(arms, otherwise) => {
                 for (condition, value) in arms {
-                    condition.replace(column, by);
-                    value.replace(column, by);
+                    change(condition);
+                    change(value);
                 }
-                otherwise.replace(column, by);
+                change(otherwise);
             }
             _ => {}
         }

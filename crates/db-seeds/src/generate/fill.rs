@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use tokio_postgres::Transaction;
 
 use super::catalog::{Catalog, Table};
-use super::circle::{Circle, Promise};
 use super::column_type::ColumnType;
 use super::order::Order;
 use super::parents::Parents;
@@ -19,7 +18,7 @@ use crate::plan::Plan;
 use crate::sequences;
 
 /// So many rows are made and sent at once; nothing else of a table is in memory but its keys.
-const BATCH: u64 = 5_000;
+pub(super) const BATCH: u64 = 5_000;
 
 /// The most keys of a table that rows of others refer to.
 const MOST_KEYS: u64 = 20_000;
@@ -28,18 +27,18 @@ const MOST_KEYS: u64 = 20_000;
 const MOST_LATE: u64 = 2_000;
 
 /// A table is given up after so many rows in a row for which no values were found.
-const MOST_MISSES: u64 = 300;
+const MOST_MISSES: u64 = 100;
 
 /// A filling that is under way.
 pub(crate) struct Fill<'a, P> {
-    transaction: &'a Transaction<'a>,
-    catalog: &'a Catalog,
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) catalog: &'a Catalog,
     plan: &'a Plan,
     anchor: i64,
     /// The session's own `search_path`, which triggers and defaults are used to.
     path: String,
-    progress: P,
-    stages: usize,
+    pub(super) progress: P,
+    pub(super) stages: usize,
 }
 
 impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
@@ -92,20 +91,20 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         self.plan.tables.iter().any(|one| one.table == name)
     }
 
-    fn wanted(&self, table: &Table) -> u64 {
+    pub(super) fn wanted(&self, table: &Table) -> u64 {
         let name = format!("{}.{}", table.schema, table.name);
         self.plan.tables.iter().find(|one| one.table == name).map_or(0, |one| one.rows)
     }
 
     /// Runs what may call the schema's own functions, with the path that they are used to.
-    async fn with_path<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn with_path<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         set_path(self.transaction, &self.path).await?;
         let done = work.await?;
         set_path(self.transaction, "pg_catalog, pg_temp").await?;
         Ok(done)
     }
 
-    async fn rows(&self, at: usize, order: &Order, circle: &[usize]) -> Result<Rows<'a>> {
+    pub(super) async fn rows(&self, at: usize, order: &Order, circle: &[usize]) -> Result<Rows> {
         let table = &self.catalog.tables[at];
         let mut parents = Vec::new();
         for (place, reference) in table.references.iter().enumerate() {
@@ -235,100 +234,6 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         let query = "SELECT count(*) FROM pg_partition_tree($1::oid::regclass) WHERE isleaf AND level > 0";
         let row = self.transaction.query_one(query, &[&table.oid]).await;
         Ok(row.map_err(Error::database("reading the catalog"))?.get::<_, i64>(0) > 0)
-    }
-
-    /// Fills tables that refer to each other in a circle without a NULL in it: by one statement, at whose end the
-    /// server checks the references.
-    async fn circle(&mut self, group: &[usize], order: &Order) -> Result<Vec<Filled>> {
-        let tables: Vec<&Table> = group.iter().map(|at| &self.catalog.tables[*at]).collect();
-        let mut filled: Vec<Filled> = tables
-            .iter()
-            .map(|table| Filled {
-                table: format!("{}.{}", table.schema, table.name),
-                wanted: self.wanted(table),
-                rows: 0,
-                short: None,
-            })
-            .collect();
-        let count =
-            filled.iter().map(|one| one.wanted).filter(|wanted| *wanted > 0).min().unwrap_or(0).min(BATCH);
-        if count == 0 {
-            return Ok(filled);
-        }
-        let mut makers = Vec::new();
-        for at in group {
-            makers.push(self.rows(*at, order, group).await?);
-        }
-        let mut failed = makers.iter().find_map(Rows::impossible);
-        let circle = Circle { places: group, tables: &tables, late: &order.late };
-        let mut in_step = false;
-        match circle.promises(&makers, count) {
-            Ok((promises, step)) => {
-                in_step = step;
-                for Promise { of: (place, number), keys } in promises {
-                    makers[place].refer(number, keys, in_step);
-                }
-            }
-            Err(place) => {
-                failed = Some(format!("{} and others refer to each other in a circle", filled[place].table));
-            }
-        }
-        let mut short = None;
-        let mut made: Vec<Vec<Cells>> = vec![Vec::new(); makers.len()];
-        for row in 0..count {
-            let rows: Vec<Option<Cells>> = makers.iter_mut().map(|maker| maker.make(row)).collect();
-            match rows.iter().position(Option::is_none) {
-                // In step nobody refers to a row that is missing in one of the tables.
-                Some(place) if in_step => short = Some(place),
-                Some(place) => {
-                    failed = Some(format!("{}: {}", filled[place].table, makers[place].why_short()))
-                }
-                None => made.iter_mut().zip(rows).for_each(|(made, row)| made.extend(row)),
-            }
-        }
-        let count = made.first().map_or(0, Vec::len) as u64;
-        if let (Some(place), 0) = (short, count) {
-            failed =
-                failed.or_else(|| Some(format!("{}: {}", filled[place].table, makers[place].why_short())));
-        }
-        let mut stages = Vec::new();
-        for ((maker, table), rows) in makers.iter().zip(&tables).zip(made) {
-            if failed.is_some() {
-                break;
-            }
-            self.stages += 1;
-            match Stage::new(self.transaction, table, &maker.columns(), &rows, self.stages).await? {
-                Ok(stage) => stages.push(stage),
-                Err(said) => failed = Some(said),
-            }
-        }
-        if failed.is_none() {
-            let inserts = stages.iter().enumerate().map(|(number, stage)| {
-                format!("i{number} AS ({} RETURNING 1)", stage.insert(0, count as usize, false, count))
-            });
-            let inserts: Vec<String> = inserts.collect();
-            let counts: Vec<String> =
-                (0..stages.len()).map(|number| format!("(SELECT count(*) FROM i{number})")).collect();
-            let statement = format!("WITH {} SELECT {}", inserts.join(", "), counts.join(", "));
-            let inserted = stage::attempt(self.transaction, self.transaction.query_one(&statement, &[]));
-            match self.with_path(inserted).await? {
-                Ok(row) => {
-                    for (number, one) in filled.iter_mut().enumerate() {
-                        one.rows = u64::try_from(row.get::<_, i64>(number)).unwrap_or_default();
-                    }
-                }
-                Err(said) => failed = Some(format!("the server refused them: {said}")),
-            }
-        }
-        for one in &mut filled {
-            if one.rows < one.wanted {
-                one.short = Some(failed.clone().unwrap_or_else(|| {
-                    format!("tables that refer to each other in a circle get {count} rows each")
-                }));
-            }
-            (self.progress)(Progress { table: &one.table, rows_done: one.rows, rows_total: one.wanted });
-        }
-        Ok(filled)
     }
 
     /// Fills in a reference that stayed NULL because its table was filled first. Where the server refuses, NULL

@@ -37,11 +37,44 @@ impl Parents {
         self.keys.push(key);
     }
 
+    /// Keeps the keys for which this is true.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Key) -> bool) {
+        self.keys.retain(keep);
+        self.by_part.clear();
+    }
+
+    /// All keys.
+    pub(crate) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
     /// Draws a key that has these values: one for each column, `None` for any.
+    #[cfg(test)]
     pub(crate) fn draw(&mut self, given: &[Option<String>], draw: &mut Draw) -> Option<&Key> {
+        let at = *self.some(given, 1, false, draw).first()?;
+        self.keys.get(at)
+    }
+
+    /// Draws the places of some keys that have these values: one for each column, `None` for any. Crowded ones are
+    /// mostly the first: rows that refer to the same few agree more often in what else they share.
+    pub(crate) fn some(
+        &mut self,
+        given: &[Option<String>],
+        most: usize,
+        crowded: bool,
+        draw: &mut Draw,
+    ) -> Vec<usize> {
+        let power = if crowded { 3 } else { 1 };
         let part: Vec<usize> = (0..given.len()).filter(|column| given[*column].is_some()).collect();
+        let mut drawn = Vec::new();
         if part.is_empty() {
-            return self.at(draw.below(self.len()));
+            for _ in 0..most {
+                let at = draw.skewed_below(self.len(), power) as usize;
+                if at < self.keys.len() && !drawn.contains(&at) {
+                    drawn.push(at);
+                }
+            }
+            return drawn;
         }
         let keys = &self.keys;
         let places = self.by_part.entry(part.clone()).or_insert_with(|| {
@@ -53,8 +86,14 @@ impl Parents {
             places
         });
         let wanted: Key = given.iter().flatten().cloned().collect();
-        let fitting = places.get(&wanted)?;
-        self.keys.get(fitting[draw.below(fitting.len() as u64) as usize])
+        let Some(fitting) = places.get(&wanted) else { return drawn };
+        for _ in 0..most.min(fitting.len() * 2) {
+            let at = fitting[draw.skewed_below(fitting.len() as u64, power) as usize];
+            if !drawn.contains(&at) {
+                drawn.push(at);
+            }
+        }
+        drawn
     }
 }
 

@@ -1,7 +1,9 @@
 //! Parses conditions as `pg_get_expr` prints them, by precedence (Pratt 1973).
 
-use super::expression::Expression;
+use super::expression::{Cast, Expression};
+use super::instant;
 use super::token::{Token, tokens};
+use super::worth::{DAY, Worth};
 
 /// The condition; `None` where it is not understood.
 pub(crate) fn parse(text: &str) -> Option<Expression> {
@@ -57,21 +59,23 @@ impl Parser {
             left = match self.peek() {
                 Some(Token::Cast) => {
                     self.at += 1;
-                    self.type_name()?;
-                    left
+                    let name = self.type_name()?;
+                    cast(left, &name)
                 }
                 Some(Token::OpenBracket) => {
                     self.at += 1;
-                    self.expression(0)?;
+                    let place = self.expression(0)?;
                     if !self.take(&Token::CloseBracket) {
                         return None;
                     }
-                    Expression::Unknown
+                    Expression::Element(Box::new(left), Box::new(place))
                 }
                 // A field of a composite value: `(address).city`.
                 Some(Token::Dot) => {
-                    self.at += 2;
-                    Expression::Unknown
+                    self.at += 1;
+                    let (Token::Word(name) | Token::Name(name)) = self.peek()?.clone() else { return None };
+                    self.at += 1;
+                    Expression::Field(Box::new(left), name)
                 }
                 Some(Token::Word(word)) if word == "or" && least <= 1 => {
                     self.at += 1;
@@ -158,7 +162,7 @@ impl Parser {
             Expression::Not(Box::new(left))
         } else if self.word("distinct") && self.word("from") {
             let right = self.expression(4)?;
-            Expression::Binary("<>".to_owned(), Box::new(left), Box::new(right))
+            Expression::Binary("is distinct from".to_owned(), Box::new(left), Box::new(right))
         } else {
             return None;
         };
@@ -335,32 +339,68 @@ impl Parser {
         }
     }
 
-    /// Passes over a type's name: `numeric(10,2)`, `character varying(20)[]`, `timestamp with time zone`.
-    fn type_name(&mut self) -> Option<()> {
-        match self.peek()? {
-            Token::Word(_) | Token::Name(_) => self.at += 1,
-            _ => return None,
-        }
+    /// A type's name: `numeric(10,2)`, `character varying(20)[]`, `timestamp with time zone`. Returns its last
+    /// word before all of that.
+    fn type_name(&mut self) -> Option<String> {
+        const FURTHER: [&str; 13] = [
+            "varying",
+            "precision",
+            "with",
+            "without",
+            "time",
+            "zone",
+            "year",
+            "month",
+            "day",
+            "hour",
+            "minute",
+            "second",
+            "to",
+        ];
+        let (Token::Word(mut name) | Token::Name(mut name)) = self.peek()?.clone() else { return None };
+        self.at += 1;
         loop {
             match self.peek() {
-                Some(Token::Dot) => self.at += 2,
-                Some(Token::Word(word))
-                    if ["varying", "precision", "with", "without", "time", "zone"]
-                        .contains(&word.as_str()) =>
-                {
+                Some(Token::Dot) => {
                     self.at += 1;
+                    let (Token::Word(next) | Token::Name(next)) = self.peek()?.clone() else { return None };
+                    self.at += 1;
+                    name = next;
                 }
+                Some(Token::Word(word)) if FURTHER.contains(&word.as_str()) => self.at += 1,
                 Some(Token::Open) => {
                     self.at += 1;
                     self.list(&Token::Close)?;
                 }
                 Some(Token::OpenBracket) if self.tokens.get(self.at + 1) == Some(&Token::CloseBracket) => {
                     self.at += 2;
+                    name.push_str("[]");
                 }
-                _ => return Some(()),
+                _ => return Some(name),
             }
         }
     }
+}
+
+/// A value as a type of that name. Most casts change nothing about what a value is worth.
+fn cast(value: Expression, name: &str) -> Expression {
+    if let Expression::Text(text) = &value {
+        let constant = match name {
+            "date" => instant::moment(text).map(|micros| Worth::Date((micros / DAY).floor())),
+            "timestamp" | "timestamptz" | "time" | "timetz" => instant::moment(text).map(Worth::Time),
+            "interval" => instant::interval(text).map(Worth::Time),
+            _ => None,
+        };
+        return constant.map_or(value, Expression::Constant);
+    }
+    let to = match name {
+        "date" => Cast::Date,
+        "timestamp" | "timestamptz" => Cast::Timestamp,
+        "time" => Cast::Time,
+        "integer" | "bigint" | "smallint" if !matches!(value, Expression::Number(_)) => Cast::Integer,
+        _ => return value,
+    };
+    Expression::Cast(Box::new(value), to)
 }
 
 #[cfg(test)]
@@ -390,8 +430,16 @@ mod tests {
         );
         check(
             "((ends_at <= (starts_at + '1 day'::interval)))",
-            "Binary('<=', Column('ends_at'), Binary('+', Column('starts_at'), Text('1 day')))",
+            "Binary('<=', Column('ends_at'), Binary('+', Column('starts_at'), Constant(Time(86400000000.0))))",
         );
+        check(
+            "((price).amount > (0)::numeric)",
+            "Binary('>', Field(Column('price'), 'amount'), Number(0.0))",
+        );
+        check("(a[1] < 2)", "Binary('<', Element(Column('a'), Number(1.0)), Number(2.0))");
+        check("((at)::date = day)", "Binary('=', Cast(Column('at'), Date), Column('day'))");
+        check("(a IS DISTINCT FROM 1)", "Binary('is distinct from', Column('a'), Number(1.0))");
+        check("(mask <> B'01'::\"bit\")", "Binary('<>', Column('mask'), Text('01'))");
         check(
             "CASE WHEN (kind = 'a'::text) THEN (x IS NOT NULL) ELSE true END",
             "Case([(Binary('=', Column('kind'), Text('a')), Not(IsNull(Column('x'))))], Boolean(true))",

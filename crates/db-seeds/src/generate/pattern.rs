@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::thread::LocalKey;
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
@@ -18,37 +20,77 @@ pub(crate) fn matches(operator: &str, text: &str, pattern: &str) -> Option<bool>
         Some(rest) => (rest, true),
         None => (operator, false),
     };
-    let (pattern, any_case) = match operator {
-        "~" => (of_postgres(pattern), false),
-        "~*" => (of_postgres(pattern), true),
-        "~~" => (of_like(pattern), false),
-        "~~*" => (of_like(pattern), true),
-        _ => return None,
-    };
-    Some(regex(&pattern, any_case)?.is_match(text) != negated)
+    let place = OPERATORS.iter().position(|one| *one == operator)?;
+    thread_local! {
+        static KNOWN: RefCell<HashMap<String, Forms<Rc<Regex>>>> = RefCell::new(HashMap::new());
+    }
+    let regex = kept(&KNOWN, pattern, place, || regex(&in_rust(operator, pattern), operator.ends_with('*')))?;
+    Some(regex.is_match(text) != negated)
 }
 
 /// A text for which `text operator pattern` is true, for `~`, `~*`, `~~` and `~~*`.
 pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option<String> {
-    let pattern = match operator {
-        "~" | "~*" => of_postgres(pattern),
-        "~~" | "~~*" => of_like(pattern),
-        _ => return None,
-    };
+    let place = OPERATORS.iter().position(|one| *one == operator)?;
     thread_local! {
-        static PARSED: RefCell<HashMap<String, Option<Hir>>> = RefCell::new(HashMap::new());
+        static PARSED: RefCell<HashMap<String, Forms<Rc<Hir>>>> = RefCell::new(HashMap::new());
     }
-    PARSED.with_borrow_mut(|parsed| {
-        let parse = || ParserBuilder::new().build().parse(&pattern).ok();
-        let hir = parsed.entry(pattern.clone()).or_insert_with(parse).as_ref()?;
-        let mut text = String::new();
-        write(hir, draw, &mut text)?;
-        Some(text)
+    let hir = kept(&PARSED, pattern, place, || {
+        ParserBuilder::new().build().parse(&in_rust(operator, pattern)).ok().map(Rc::new)
+    })?;
+    let mut text = String::new();
+    write(&hir, draw, &mut text)?;
+    Some(text)
+}
+
+/// The operators that patterns are matched by.
+const OPERATORS: [&str; 4] = ["~", "~*", "~~", "~~*"];
+
+/// What was made of a pattern for each operator; `Some(None)` where nothing could be.
+type Forms<T> = [Option<Option<T>>; 4];
+
+/// What is made of a pattern is kept, because a check is asked for each row.
+fn kept<T: Clone>(
+    known: &'static LocalKey<RefCell<HashMap<String, Forms<T>>>>,
+    pattern: &str,
+    place: usize,
+    make: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    known.with_borrow_mut(|known| {
+        if !known.contains_key(pattern) {
+            known.insert(pattern.to_owned(), Forms::default());
+        }
+        known.get_mut(pattern)?[place].get_or_insert_with(make).clone()
     })
 }
 
+fn in_rust(operator: &str, pattern: &str) -> String {
+    match operator {
+        "~" | "~*" => of_postgres(pattern),
+        _ => of_like(pattern),
+    }
+}
+
+/// The text that every match of a pattern begins with; empty where that is not one text.
+pub(crate) fn start_of(operator: &str, pattern: &str) -> String {
+    let anchored = match operator {
+        "~" => pattern.starts_with('^'),
+        _ => operator == "~~",
+    };
+    let parse = || ParserBuilder::new().build().parse(&in_rust(operator, pattern)).ok();
+    let Some(hir) = anchored.then(parse).flatten() else {
+        return String::new();
+    };
+    let HirKind::Concat(parts) = hir.kind() else { return String::new() };
+    let texts = parts.iter().skip_while(|part| matches!(part.kind(), HirKind::Look(_)));
+    let texts = texts.map_while(|part| match part.kind() {
+        HirKind::Literal(literal) => std::str::from_utf8(&literal.0).ok(),
+        _ => None,
+    });
+    texts.collect()
+}
+
 /// The syntax is PostgreSQL's; `\y`, `\m` and `\M` are the only words of it that Rust spells otherwise.
-fn of_postgres(pattern: &str) -> String {
+pub(crate) fn of_postgres(pattern: &str) -> String {
     let pattern =
         pattern.strip_prefix("(?i)").map_or_else(|| pattern.to_owned(), |rest| format!("(?i){rest}"));
     pattern.replace(r"\y", r"\b").replace(r"\m", r"\b").replace(r"\M", r"\b").replace(r"\Z", r"\z")
@@ -92,13 +134,18 @@ pub(crate) fn of_similar(pattern: &str) -> String {
     regex + ")$"
 }
 
-/// Compiled patterns are kept, because a check is asked for each row.
-fn regex(pattern: &str, any_case: bool) -> Option<Regex> {
+type Compiled = Option<Rc<Regex>>;
+
+/// A regular expression, compiled once: a copy of a `Regex` has to make its caches anew, a shared one has not.
+pub(crate) fn regex(pattern: &str, any_case: bool) -> Compiled {
     thread_local! {
-        static COMPILED: RefCell<HashMap<(String, bool), Option<Regex>>> = RefCell::new(HashMap::new());
+        static COMPILED: RefCell<HashMap<(String, bool), Compiled>> = RefCell::new(HashMap::new());
     }
     COMPILED.with_borrow_mut(|compiled| {
-        let build = || RegexBuilder::new(pattern).case_insensitive(any_case).size_limit(1 << 20).build().ok();
+        let build = || {
+            let regex = RegexBuilder::new(pattern).case_insensitive(any_case).size_limit(1 << 20).build();
+            regex.ok().map(Rc::new)
+        };
         compiled.entry((pattern.to_owned(), any_case)).or_insert_with(build).clone()
     })
 }

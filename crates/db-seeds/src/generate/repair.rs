@@ -8,13 +8,21 @@ use super::bounds::{Bounds, mirrored};
 use super::catalog::Table;
 use super::cell::{self, Wish};
 use super::column_type::ColumnType;
+use super::document;
 use super::expression::Expression;
-use super::pattern;
+use super::instant;
+use super::list;
 use super::worth::{self, Values, Worth};
 use crate::draw::Draw;
 
 /// How often all conditions are looked at again.
-const PASSES: u32 = 8;
+const PASSES: u32 = 12;
+
+/// How often one of several conditions, of which one is enough, is worked on before another one is tried.
+const TURNS: u32 = 4;
+
+/// How often the columns of a comparison are drawn anew, where nothing tells what would make it true.
+const SAMPLES: u32 = 24;
 
 /// A row that is being made. `None` is NULL.
 pub(crate) struct Row<'a> {
@@ -32,24 +40,11 @@ pub(crate) struct Row<'a> {
 impl Values for Row<'_> {
     fn value(&self, column: &str) -> Worth {
         let Some(at) = self.table.column(column) else { return Worth::Unknown };
-        let Some(text) = &self.cells[at] else { return Worth::Null };
-        match &self.table.columns[at].holds {
-            holds if holds.is_number() => text.parse().map_or(Worth::Unknown, Worth::Number),
-            ColumnType::Date => worth::moment(text).map_or(Worth::Unknown, |at| Worth::Date(at / worth::DAY)),
-            holds if holds.is_moment() => worth::moment(text).map_or(Worth::Unknown, Worth::Number),
-            ColumnType::Boolean => Worth::Boolean(text.starts_with('t')),
-            ColumnType::Array(_) => {
-                worth::list(Worth::Text(text.replace('"', ""))).map_or(Worth::Unknown, Worth::List)
-            }
-            ColumnType::Text(..)
-            | ColumnType::Enum(_)
-            | ColumnType::Uuid
-            | ColumnType::Json
-            | ColumnType::Range(_) => Worth::Text(text.clone()),
-            ColumnType::Interval => {
-                worth::number(&Worth::Text(text.clone())).map_or(Worth::Unknown, Worth::Number)
-            }
-            _ => Worth::Unknown,
+        let of = &self.table.columns[at];
+        match &self.cells[at] {
+            _ if of.apart => Worth::Unknown,
+            None => Worth::Null,
+            Some(text) => worth_of(&of.holds, text),
         }
     }
 
@@ -65,16 +60,23 @@ impl Row<'_> {
         conditions: &[&'c Expression],
         draw: &mut Draw,
     ) -> Option<&'c Expression> {
-        for _ in 0..PASSES {
-            let mut all_hold = true;
+        for pass in 0..PASSES {
+            let (mut all_hold, before) = (true, self.cells.clone());
             for condition in conditions {
                 if condition.worth(self) == Worth::Boolean(false) {
                     all_hold = false;
                     self.make(condition, true, draw);
+                    if pass % 4 == 3 && condition.worth(self) == Worth::Boolean(false) {
+                        self.redraw(condition, draw);
+                    }
                 }
             }
             if all_hold {
                 return None;
+            }
+            // What is given alone makes it false: nothing here changes that.
+            if pass % 4 == 3 && before == self.cells {
+                break;
             }
         }
         conditions.iter().find(|condition| condition.worth(self) == Worth::Boolean(false)).copied()
@@ -115,39 +117,50 @@ impl Row<'_> {
                 if let (true, [Expression::Column(column), with]) = (wanted, arguments.as_slice())
                     && let Worth::Text(start) = with.worth(self)
                 {
-                    self.replace_start(column, &start);
+                    self.begin_with(column, &start, draw);
                 }
             }
             Expression::Column(name) => self.assign(name, if wanted { "t" } else { "f" }.to_owned()),
-            Expression::Case(arms, otherwise) => {
-                let taken = arms.iter().find(|(condition, _)| condition.worth(self) == Worth::Boolean(true));
-                let value = taken.map_or(&**otherwise, |(_, value)| value);
-                match value {
-                    Expression::Boolean(is) if *is != wanted => {
-                        let other = arms.iter().find(|(_, value)| *value == Expression::Boolean(wanted));
-                        match (taken, other) {
-                            (_, Some((condition, _))) => self.make(condition, true, draw),
-                            (Some((condition, _)), None) => self.make(condition, false, draw),
-                            (None, None) => {}
-                        }
-                    }
-                    value => self.make(value, wanted, draw),
-                }
-            }
+            Expression::Cast(part, _) => self.make(part, wanted, draw),
+            Expression::Case(arms, otherwise) => self.make_case(arms, otherwise, wanted, draw),
             Expression::Any(operator, left, right, all) => {
-                let Some(list) = worth::list(right.worth(self)) else { return };
-                match (operator.as_str(), wanted != *all) {
-                    ("=", true) if !list.is_empty() => {
-                        let chosen = list[draw.below(list.len() as u64) as usize].clone();
-                        self.set(left, "=", &chosen, draw);
-                    }
-                    _ => self.redraw(left, draw),
-                }
+                self.make_any(operator, (left, right), *all, wanted, draw);
             }
             Expression::Binary(operator, left, right) => {
                 self.make_binary(operator, left, right, wanted, draw)
             }
             _ => {}
+        }
+    }
+
+    /// The branch that is taken becomes what is wanted, or another one is taken that is or becomes it.
+    fn make_case(
+        &mut self,
+        arms: &[(Expression, Expression)],
+        otherwise: &Expression,
+        wanted: bool,
+        draw: &mut Draw,
+    ) {
+        let taken = arms.iter().find(|(condition, _)| condition.worth(self) == Worth::Boolean(true));
+        let value = taken.map_or(otherwise, |(_, value)| value);
+        let is_fixed = |value: &Expression| matches!(value, Expression::Boolean(_) | Expression::Null);
+        if !is_fixed(value) && draw.below(2) == 0 {
+            self.make(value, wanted, draw);
+            return;
+        }
+        let possible = |value: &Expression| !is_fixed(value) || *value == Expression::Boolean(wanted);
+        let others: Vec<&(Expression, Expression)> =
+            arms.iter().filter(|(_, value)| possible(value)).collect();
+        let count = others.len() + usize::from(possible(otherwise));
+        match others.get(draw.below(count as u64) as usize) {
+            Some((condition, value)) => {
+                self.make(condition, true, draw);
+                self.make(value, wanted, draw);
+            }
+            None => {
+                arms.iter().for_each(|(condition, _)| self.make(condition, false, draw));
+                self.make(otherwise, wanted, draw);
+            }
         }
     }
 
@@ -157,16 +170,26 @@ impl Row<'_> {
         for turn in 0..parts.len() {
             let part = &parts[(first + turn) % parts.len()];
             let before = self.cells.clone();
-            self.make(part, wanted, draw);
-            match part.worth(self) {
-                Worth::Boolean(is) if is == wanted => return,
-                Worth::Unknown => return,
-                _ => self.cells = before,
+            for _ in 0..TURNS {
+                self.make(part, wanted, draw);
+                match part.worth(self) {
+                    Worth::Boolean(is) if is == wanted => return,
+                    Worth::Unknown => return,
+                    _ => {}
+                }
             }
+            self.cells = before;
         }
     }
 
-    fn make_null(&mut self, part: &Expression, wanted: bool, draw: &mut Draw) {
+    pub(crate) fn make_null(&mut self, part: &Expression, wanted: bool, draw: &mut Draw) {
+        if let (Expression::Call(name, arguments), true) = (part, wanted)
+            && let ("nullif", [one, other]) = (name.as_str(), arguments.as_slice())
+        {
+            let value = other.worth(self);
+            _ = self.set(one, "=", &value, draw);
+            return;
+        }
         for name in part.columns() {
             let Some(at) = self.table.column(name) else { continue };
             if wanted && !self.bounds[at].not_null {
@@ -194,19 +217,16 @@ impl Row<'_> {
             "<=" => ">",
             ">" => "<=",
             ">=" => "<",
+            "is distinct from" => {
+                self.make_distinct(left, right, wanted, draw);
+                return;
+            }
             other => {
                 self.make_match(other, left, right, wanted, draw);
                 return;
             }
         };
         let operator = if wanted { operator } else { opposite };
-        if let Expression::Call(name, arguments) = left
-            && name.starts_with("num_")
-            && let Some(count) = worth::number(&right.worth(self))
-        {
-            self.count_nulls(name == "num_nonnulls", operator, count, arguments, draw);
-            return;
-        }
         // `(a IS NULL) = (b IS NULL)`
         if is_condition(right) {
             let (first, second) = if draw.below(2) == 0 { (left, right) } else { (right, left) };
@@ -224,10 +244,50 @@ impl Row<'_> {
                 // A comparison with NULL is not false: both sides need a value only where that is asked for.
                 continue;
             }
-            if value != Worth::Unknown && self.set(side, operator, &value, draw) {
+            let before = self.cells.clone();
+            if value != Worth::Unknown && self.set(side, operator, &value, draw) && before != self.cells {
                 return;
             }
         }
+        self.sample(&[left, right], draw, |row| worth::binary(operator, left.worth(row), right.worth(row)));
+    }
+
+    /// `a IS DISTINCT FROM b`: they differ, or one of them is NULL and the other is not.
+    fn make_distinct(&mut self, left: &Expression, right: &Expression, wanted: bool, draw: &mut Draw) {
+        let nulls = [left.worth(self) == Worth::Null, right.worth(self) == Worth::Null];
+        match (wanted, nulls) {
+            (true, [true, true]) => {
+                let side = if draw.below(2) == 0 { left } else { right };
+                self.make_null(side, false, draw);
+            }
+            (false, [true, false]) => self.make_null(right, true, draw),
+            (false, [false, true]) => self.make_null(left, true, draw),
+            (_, [false, false]) => {
+                self.make_binary(if wanted { "<>" } else { "=" }, left, right, true, draw);
+            }
+            _ => {}
+        }
+    }
+
+    /// Draws the columns of some parts anew until something is true; else nothing is changed.
+    pub(crate) fn sample(
+        &mut self,
+        parts: &[&Expression],
+        draw: &mut Draw,
+        is: impl Fn(&Self) -> Worth,
+    ) -> bool {
+        let before = self.cells.clone();
+        for _ in 0..SAMPLES {
+            parts.iter().for_each(|part| self.redraw(part, draw));
+            if is(self) == Worth::Boolean(true) {
+                return true;
+            }
+            if self.cells == before {
+                return false;
+            }
+        }
+        self.cells = before;
+        false
     }
 
     fn make_match(
@@ -238,38 +298,33 @@ impl Row<'_> {
         wanted: bool,
         draw: &mut Draw,
     ) {
-        let positive = !operator.starts_with('!');
-        match (left, right.worth(self)) {
-            (Expression::Column(name), Worth::Text(key)) if operator == "?" => {
-                let value = wanted.then(|| serde_json::Value::from(draw.below(100)));
-                self.change_document(name, &key, value);
+        let value = right.worth(self);
+        if value == Worth::Unknown || value == Worth::Null {
+            return;
+        }
+        let done = match operator {
+            "?" | "?&" | "?|" => self.make_keys(operator, left, &value, wanted, draw),
+            "<@" | "@>" | "&&" if self.is_document(left) || self.is_document(right) => {
+                wanted && self.make_contain(operator, left, right)
             }
-            (Expression::Column(name), list) if matches!(operator, "<@" | "@>" | "&&") && wanted => {
-                // All of the list is in it, and it is in the list.
-                if let Some(list) = worth::list(list) {
-                    let one = (operator == "<@" && !list.is_empty())
-                        .then(|| draw.below(list.len() as u64) as usize);
-                    let texts = list.iter().enumerate().filter(|(at, _)| one.is_none_or(|one| one == *at));
-                    let texts = texts.filter_map(|(_, one)| match one {
-                        Worth::Text(text) => Some(format!("\"{text}\"")),
-                        Worth::Number(number) => Some(number.to_string()),
-                        _ => None,
-                    });
-                    self.assign(name, format!("{{{}}}", texts.collect::<Vec<_>>().join(",")));
-                }
+            "<@" | "@>" | "&&" => self.make_lists(operator, left, &value, wanted, draw),
+            "<<" | "<<=" | ">>" | ">>=" => wanted && self.make_network(operator, left, right, draw),
+            "~" | "~*" | "~~" | "~~*" | "!~" | "!~*" | "!~~" | "!~~*" => {
+                let positive = !operator.starts_with('!');
+                wanted == positive && self.match_text(left, operator.trim_start_matches('!'), &value, draw)
             }
-            (Expression::Column(name), Worth::Text(with)) if wanted == positive => {
-                let operator = operator.trim_start_matches('!');
-                if let Some(text) = pattern::text_for(operator, &with, draw) {
-                    self.assign(name, text);
-                }
-            }
-            _ => self.redraw(left, draw),
+            _ => false,
+        };
+        if !done {
+            self.sample(&[left], draw, |row| {
+                let worth = worth::binary(operator, left.worth(row), right.worth(row));
+                if wanted { worth } else { worth::not(worth) }
+            });
         }
     }
 
     /// Makes so many of the columns NULL, or not NULL, that the count is what is asked for.
-    fn count_nulls(
+    pub(crate) fn count_nulls(
         &mut self,
         of_values: bool,
         operator: &str,
@@ -298,7 +353,7 @@ impl Row<'_> {
     }
 
     /// Draws other values for the columns of a part.
-    fn redraw(&mut self, part: &Expression, draw: &mut Draw) {
+    pub(crate) fn redraw(&mut self, part: &Expression, draw: &mut Draw) {
         for name in part.columns() {
             match self.table.column(name) {
                 Some(at) if self.pinned[at] && self.cells[at].is_none() => {
@@ -313,6 +368,9 @@ impl Row<'_> {
 
     pub(crate) fn draw_within(&mut self, at: usize, bounds: &Bounds, draw: &mut Draw) -> bool {
         let column = &self.table.columns[at];
+        if column.apart {
+            return false;
+        }
         let wish = Wish {
             name: &column.name,
             holds: &column.holds,
@@ -331,12 +389,52 @@ impl Row<'_> {
     }
 }
 
+/// What the text of a type is worth in conditions.
+pub(crate) fn worth_of(holds: &ColumnType, text: &str) -> Worth {
+    match holds {
+        holds if holds.is_number() => text.parse().map_or(Worth::Unknown, Worth::Number),
+        ColumnType::Date => {
+            instant::moment(text).map_or(Worth::Unknown, |at| Worth::Date((at / worth::DAY).floor()))
+        }
+        ColumnType::Timestamp | ColumnType::Time => instant::moment(text).map_or(Worth::Unknown, Worth::Time),
+        ColumnType::Interval(_) => instant::interval(text).map_or(Worth::Unknown, Worth::Time),
+        ColumnType::Boolean => Worth::Boolean(text.starts_with('t')),
+        ColumnType::Array(of) => match list::elements(text) {
+            Some(parts) => {
+                let each =
+                    parts.iter().map(|part| part.as_ref().map_or(Worth::Null, |part| worth_of(of, part)));
+                Worth::List(each.collect())
+            }
+            None => Worth::Unknown,
+        },
+        ColumnType::Enum(labels) => match labels.iter().position(|label| label == text) {
+            Some(at) => Worth::Label(labels.clone(), at),
+            None => Worth::Unknown,
+        },
+        ColumnType::Json => {
+            document::of(&Worth::Text(text.to_owned())).map_or(Worth::Unknown, Worth::Document)
+        }
+        ColumnType::Bytes => Worth::Bytes(text.len().saturating_sub(2) / 2),
+        ColumnType::Checked(of, _) => worth_of(of, text),
+        ColumnType::Text(..)
+        | ColumnType::Uuid
+        | ColumnType::Inet
+        | ColumnType::Cidr
+        | ColumnType::MacAddress(_)
+        | ColumnType::Bits(..)
+        | ColumnType::Range(_) => Worth::Text(text.to_owned()),
+        _ => Worth::Unknown,
+    }
+}
+
 /// Whether a part of a condition is one itself.
 fn is_condition(part: &Expression) -> bool {
     match part {
         Expression::IsNull(_) | Expression::Not(_) | Expression::And(_) | Expression::Or(_) => true,
         Expression::Binary(operator, ..) => {
-            matches!(operator.as_str(), "=" | "<>" | "<" | "<=" | ">" | ">=" | "~" | "~~")
+            const OPERATORS: [&str; 12] =
+                ["=", "<>", "<", "<=", ">", ">=", "~", "~~", "?", "?&", "@>", "is distinct from"];
+            OPERATORS.contains(&operator.as_str())
         }
         Expression::Any(..) => true,
         _ => false,

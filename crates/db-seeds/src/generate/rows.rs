@@ -1,63 +1,80 @@
 //! Makes the rows of one table: values that agree with its keys, references, checks and partitions.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::bounds::{self, Bounds};
-use super::catalog::{Table, Unique};
+use super::catalog::{Partial, Table, Unique};
 use super::cell::{self, Wish};
+use super::choice::Choice;
 use super::column_type::ColumnType;
 use super::expression::Expression;
+use super::flat::{self, Whole};
 use super::parents::Parents;
 use super::repair::Row;
-use super::worth::Worth;
+use super::worth::{self, Worth};
 use crate::draw::{self, Draw};
 
 /// How often a row is drawn anew until it agrees with everything.
-const ATTEMPTS: u64 = 60;
+const ATTEMPTS: u64 = 40;
 
 /// The share of NULLs in columns that may be NULL.
-const NULLS: f64 = 0.1;
+pub(crate) const NULLS: f64 = 0.1;
 
 /// A row: a text for each column, `None` for NULL.
 pub(crate) type Cells = Vec<Option<String>>;
 
 /// Makes rows of one table.
-pub(crate) struct Rows<'a> {
-    table: &'a Table,
-    /// The place of the table, which its references to itself have.
-    at: usize,
+pub(crate) struct Rows {
+    /// The table, with a column for each part of composite values and of ranges.
+    table: Arc<Table>,
+    wholes: Vec<Whole>,
     bounds: Vec<Bounds>,
     key: u64,
     now: i64,
-    /// The keys of each reference; `None` for those that stay NULL for now.
-    parents: Vec<Option<Parents>>,
+    /// The keys that references to other tables may take.
+    choice: Choice,
+    /// The keys of each reference of the table to itself.
+    own: Vec<Option<Parents>>,
     /// The first number of each column that counts.
     first: Vec<i64>,
     taken: Vec<HashSet<Vec<String>>>,
+    taken_of_some: Vec<HashSet<Vec<String>>>,
     /// Columns that are another one in each row.
     alone: Vec<bool>,
+    /// Columns whose value is promised to other tables of a circle: the row alone tells it.
+    promised: Vec<bool>,
+    /// Columns that references to other tables tell.
+    told: Vec<bool>,
     /// Whether the server takes all rows of it or none.
     in_circle: bool,
-    /// References in which each row takes the key of its own number.
-    in_step: Vec<usize>,
-    /// References that together make a row another one, counted through in place of drawn.
-    counted: Vec<usize>,
     /// Columns for which no value is known: their default, or NULL.
     left_out: Vec<bool>,
     /// The columns of the condition that was false last.
     unmet: Option<String>,
 }
 
-impl<'a> Rows<'a> {
+impl Rows {
     pub(crate) fn new(
-        (table, at): (&'a Table, usize),
+        (table, at): (&Table, usize),
         (seed, now): (u64, i64),
-        parents: Vec<Option<Parents>>,
+        mut parents: Vec<Option<Parents>>,
         first: Vec<i64>,
     ) -> Self {
-        let references: HashSet<usize> =
-            table.references.iter().flat_map(|one| one.columns.iter().copied()).collect();
-        let alone = (0..table.columns.len()).map(|column| {
+        let (table, wholes) = flat::flat(table);
+        let count = table.columns.len();
+        let mut told = vec![false; count];
+        for (reference, parents) in table.references.iter().zip(&parents) {
+            if reference.table != at && parents.is_some() {
+                reference.columns.iter().for_each(|column| told[*column] = true);
+            }
+        }
+        let references: HashSet<usize> = (0..count)
+            .filter(|column| {
+                told[*column] || !table.columns[*column].not_null && is_reference(&table, *column)
+            })
+            .collect();
+        let alone = (0..count).map(|column| {
             let by_itself = table.uniques.iter().any(|unique| unique.columns == [column]);
             // Of several columns one that is no reference is enough, and the last is the most likely to count.
             let last = |unique: &Unique| {
@@ -72,30 +89,27 @@ impl<'a> Rows<'a> {
                 && (by_itself || table.spread.contains(&column) || table.uniques.iter().any(last))
         });
         let left_out = |column: &super::catalog::Column| column.holds.unknown().is_some();
-        let counted = table.uniques.iter().find_map(|unique| {
-            let all = unique.columns.iter().all(|column| references.contains(column));
-            let covers = |one: &super::catalog::Reference| {
-                one.table != at && one.columns.iter().any(|column| unique.columns.contains(column))
-            };
-            let covering = table.references.iter().enumerate().filter(|(_, one)| covers(one));
-            all.then(|| covering.map(|(place, _)| place).collect())
-        });
+        let own = table.references.iter().zip(&mut parents);
+        let own = own.map(|(one, parents)| if one.table == at { parents.take() } else { None }).collect();
         let mut rows = Rows {
-            at,
-            bounds: bounds::of(table, now),
+            bounds: bounds::of(&table, now),
             key: draw::key(seed, &format!("{}.{}", table.schema, table.name)),
             now,
-            parents,
+            choice: Choice::new(&table, at, parents, now),
+            own,
             first,
             taken: vec![HashSet::new(); table.uniques.len()],
+            taken_of_some: vec![HashSet::new(); table.partial.len()],
             alone: alone.collect(),
+            promised: vec![false; count],
+            told,
             in_circle: false,
-            in_step: Vec::new(),
-            counted: counted.unwrap_or_default(),
             left_out: table.columns.iter().map(left_out).collect(),
             unmet: None,
-            table,
+            table: Arc::new(table),
+            wholes,
         };
+        rows.first.resize(count, 0);
         rows.leave_to_defaults(&references);
         rows
     }
@@ -103,8 +117,9 @@ impl<'a> Rows<'a> {
     /// Where only the server can judge a column's condition, the column's default is the best guess.
     fn leave_to_defaults(&mut self, references: &HashSet<usize>) {
         let cells: Cells = (0..self.table.columns.len()).map(|column| self.key_cell(column, 0)).collect();
+        let table = self.table.clone();
         let row = Row {
-            table: self.table,
+            table: &table,
             bounds: &self.bounds,
             pinned: vec![false; cells.len()],
             offers: vec![None; cells.len()],
@@ -112,12 +127,12 @@ impl<'a> Rows<'a> {
             number: 0,
             now: self.now,
         };
-        let unclear = self.table.checks.iter().filter(|check| check.worth(&row) == Worth::Unknown);
+        let unclear = table.checks.iter().filter(|check| check.worth(&row) == Worth::Unknown);
         let named: Vec<usize> =
-            unclear.flat_map(Expression::columns).filter_map(|name| self.table.column(name)).collect();
+            unclear.flat_map(Expression::columns).filter_map(|name| table.column(name)).collect();
         for at in named {
-            let (column, is_key) = (&self.table.columns[at], |one: &Unique| one.columns.contains(&at));
-            let free = !references.contains(&at) && !self.table.uniques.iter().any(is_key);
+            let (column, is_key) = (&table.columns[at], |one: &Unique| one.columns.contains(&at));
+            let free = !references.contains(&at) && !table.uniques.iter().any(is_key);
             // What a default of a plain type is, conditions on other columns may well contradict.
             self.left_out[at] |= free
                 && column.has_default
@@ -126,15 +141,21 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// How many columns the table has by itself.
+    fn real(&self) -> usize {
+        let parts = self.wholes.iter().map(|whole| whole.parts().len()).sum::<usize>();
+        self.table.columns.len() - parts
+    }
+
     /// The columns that rows have a value for.
     pub(crate) fn columns(&self) -> Vec<usize> {
-        (0..self.table.columns.len()).filter(|at| !self.left_out[*at]).collect()
+        (0..self.real()).filter(|at| !self.left_out[*at]).collect()
     }
 
     /// The name of a type that no value is known of, where a column of it must have one.
     pub(crate) fn impossible(&self) -> Option<String> {
         let unknown = |(at, column): (usize, &super::catalog::Column)| {
-            let must = column.not_null && !column.has_default && !self.is_reference(at);
+            let must = column.not_null && !column.has_default && !is_reference(&self.table, at);
             column.holds.unknown().filter(|_| must).map(|name| (column.name.clone(), name.to_owned()))
         };
         let (column, holds) = self.table.columns.iter().enumerate().find_map(unknown)?;
@@ -151,15 +172,21 @@ impl<'a> Rows<'a> {
 
     /// Gives a reference the keys that it may refer to; in step, each row takes the key of its own number.
     pub(crate) fn refer(&mut self, reference: usize, keys: Vec<Vec<String>>, in_step: bool) {
-        self.parents[reference] = Some(Parents::new(keys));
+        let table = self.table.clone();
+        self.choice.refer(&table, reference, keys, in_step);
         self.in_circle = true;
-        if in_step {
-            self.in_step.push(reference);
-        }
     }
 
-    fn is_reference(&self, column: usize) -> bool {
-        self.table.references.iter().any(|one| one.columns.contains(&column))
+    /// Promises that the row alone tells a column: by a value of its own, or by the key of its number that it refers to.
+    pub(crate) fn promise(&mut self, column: usize) {
+        self.promised[column] = true;
+        let table = self.table.clone();
+        self.choice.promise(&table, column);
+    }
+
+    /// What is promised.
+    pub(crate) fn promised_cell(&self, column: usize, row: u64) -> Option<String> {
+        self.choice.promised(&self.table, column, row).or_else(|| self.key_cell(column, row))
     }
 
     /// The most rows that the unique constraints leave room for, and the columns of the one that does.
@@ -168,10 +195,7 @@ impl<'a> Rows<'a> {
             let mut room: u64 = 1;
             for &column in &unique.columns {
                 let bounds = &self.bounds[column];
-                let reference = self.table.references.iter().zip(&self.parents).find_map(|(one, parents)| {
-                    let counts = one.table != self.at && one.columns.contains(&column);
-                    counts.then(|| parents.as_ref().map(Parents::len)).flatten()
-                });
+                let reference = self.choice.room(&self.table, column);
                 let values = match (&self.table.columns[column].holds, &bounds.choices, reference) {
                     (_, _, Some(keys)) => keys,
                     (_, Some(choices), _) => choices.len() as u64,
@@ -202,107 +226,92 @@ impl<'a> Rows<'a> {
     /// Makes one row; `None` where none agrees with everything.
     pub(crate) fn make(&mut self, row: u64) -> Option<Cells> {
         self.unmet = None;
+        let table = self.table.clone();
         for attempt in 0..ATTEMPTS {
             let mut draw = Draw::new(self.key.wrapping_add(attempt.wrapping_mul(0x9e37_79b9)), row);
-            let Some(cells) = self.attempt(row, attempt, &mut draw) else { continue };
-            let keys: Option<Vec<Option<Vec<String>>>> = self
-                .table
-                .uniques
-                .iter()
-                .zip(&self.taken)
-                .map(|(unique, taken)| {
-                    let key = key_of(unique, &cells);
-                    (!key.as_ref().is_some_and(|key| taken.contains(key))).then_some(key)
-                })
-                .collect();
-            let Some(keys) = keys else { continue };
-            for (taken, key) in self.taken.iter_mut().zip(keys) {
-                taken.extend(key);
+            let Some(mut cells) = self.attempt(&table, row, attempt, &mut draw) else { continue };
+            for whole in &self.wholes {
+                whole.put_together(table.columns[whole.column].not_null, &mut cells);
             }
-            for (reference, parents) in self.table.references.iter().zip(&mut self.parents) {
-                if reference.table == self.at
-                    && let Some(parents) = parents
-                {
-                    let key = reference
-                        .of
-                        .iter()
-                        .map(|name| self.table.column(name).and_then(|column| cells[column].clone()));
+            let keys: Vec<_> = table.uniques.iter().map(|unique| key_of(unique, &cells)).collect();
+            let some: Vec<_> = match table.partial.is_empty() {
+                true => Vec::new(),
+                false => {
+                    let row = self.row(&table, std::mem::take(&mut cells), row);
+                    let keys = table.partial.iter().map(|partial| key_of_some(partial, &row)).collect();
+                    cells = row.cells;
+                    keys
+                }
+            };
+            let is_taken = |(key, taken): (&Option<Vec<String>>, &HashSet<Vec<String>>)| {
+                key.as_ref().is_some_and(|key| taken.contains(key))
+            };
+            if keys.iter().zip(&self.taken).any(is_taken)
+                || some.iter().zip(&self.taken_of_some).any(is_taken)
+            {
+                continue;
+            }
+            self.taken.iter_mut().zip(keys).for_each(|(taken, key)| taken.extend(key));
+            self.taken_of_some.iter_mut().zip(some).for_each(|(taken, key)| taken.extend(key));
+            for (reference, parents) in table.references.iter().zip(&mut self.own) {
+                if let Some(parents) = parents {
+                    let of = reference.of.iter();
+                    let key = of.map(|name| table.column(name).and_then(|column| cells[column].clone()));
                     if let Some(key) = key.collect() {
                         parents.push(key);
                     }
                 }
             }
+            cells.truncate(self.real());
             return Some(cells);
         }
         None
     }
 
-    fn attempt(&mut self, number: u64, attempt: u64, draw: &mut Draw) -> Option<Cells> {
-        let count = self.table.columns.len();
-        let mut cells: Cells = vec![None; count];
-        let (mut pinned, mut offers) = (vec![false; count], vec![None; count]);
-        let counted = self.counted_through(number, attempt);
-        let mut references: Vec<usize> = (0..self.table.references.len()).collect();
-        references.sort_by_key(|place| std::cmp::Reverse(self.table.references[*place].columns.len()));
-        for &place in &references {
-            let reference = &self.table.references[place];
-            reference.columns.iter().for_each(|column| pinned[*column] = true);
-            if reference.table == self.at {
+    fn row<'r>(&'r self, table: &'r Table, cells: Cells, number: u64) -> Row<'r> {
+        let count = cells.len();
+        let (pinned, offers) = (vec![false; count], vec![None; count]);
+        Row { table, bounds: &self.bounds, cells, pinned, offers, number, now: self.now }
+    }
+
+    fn attempt(&mut self, table: &Table, number: u64, attempt: u64, draw: &mut Draw) -> Option<Cells> {
+        let count = table.columns.len();
+        let (mut cells, mut offers): (Cells, Cells) = (vec![None; count], vec![None; count]);
+        let mut pinned = self.told.clone();
+        // Every other time what makes the row another one may change too.
+        let firm = attempt.is_multiple_of(2);
+        self.choice.choose(table, (number, attempt), &mut cells, &mut offers, draw)?;
+        for column in 0..count {
+            let of = &table.columns[column];
+            if cells[column].is_some() || self.left_out[column] || of.apart {
                 continue;
             }
-            let given: Cells = reference.columns.iter().map(|column| cells[*column].clone()).collect();
-            let open = reference.columns.iter().zip(&given).filter(|(_, given)| given.is_none());
-            let may_be_null = open.clone().any(|(column, _)| !self.table.columns[*column].not_null);
-            let Some(parents) = &mut self.parents[place] else { continue };
-            let agrees = |key: &&Vec<String>| {
-                key.iter().zip(&given).all(|(one, given)| given.as_ref().is_none_or(|given| one == given))
-            };
-            let chosen = match counted.iter().find(|(counted, _)| *counted == place) {
-                _ if self.in_step.contains(&place) => parents.at(number).filter(agrees),
-                Some((_, at)) if given.iter().all(Option::is_none) => parents.at(*at),
-                _ => parents.draw(&given, draw),
-            };
-            let Some(chosen) = chosen else {
-                // Without a key to refer to, NULL is the only way.
-                if may_be_null {
+            if is_reference(table, column) {
+                pinned[column] = true;
+                if !of.not_null {
                     continue;
                 }
-                return None;
-            };
-            let stays_null = may_be_null && draw.unit() < NULLS;
-            for (column, value) in reference.columns.iter().zip(chosen) {
-                offers[*column] = Some(value.clone());
-                let leave = stays_null && (reference.full || !self.table.columns[*column].not_null);
-                if !leave {
-                    cells[*column] = Some(value.clone());
-                }
+                // A reference that stays NULL by another column of it tells nothing about this one.
+                pinned[column] = self.promised[column];
             }
+            cells[column] = self.own_value(table, column, (number, attempt), draw);
+            let unique = self.alone[column] && table.uniques.iter().any(|one| one.columns == [column]);
+            pinned[column] |= unique && (self.promised[column] || firm);
         }
-        for column in 0..count {
-            if cells[column].is_some()
-                || self.left_out[column]
-                || (pinned[column] && self.is_reference(column))
-            {
-                continue;
-            }
-            cells[column] = self.own_value(column, number, draw);
-            pinned[column] |=
-                self.alone[column] && self.table.uniques.iter().any(|one| one.columns == [column]);
-        }
-        for &(begins, ends) in &self.table.spans {
-            if let Some((from, to)) = cell::span(&self.table.columns[begins].holds, number, self.now, draw) {
+        self.draw_wholes(table, number, &mut cells, draw);
+        for &(begins, ends) in &table.spans {
+            if let Some((from, to)) = cell::span(&table.columns[begins].holds, number, self.now, draw) {
                 (cells[begins], cells[ends]) = (Some(from), Some(to));
-                (pinned[begins], pinned[ends]) = (true, true);
+                (pinned[begins], pinned[ends]) = (firm, firm);
             }
         }
-        self.refer_to_itself(&references, number, &mut cells, &mut offers, draw)?;
-        let mut conditions: Vec<&Expression> = self.table.checks.iter().collect();
-        let leaves = &self.table.leaves;
+        self.refer_to_itself(table, number, (&mut cells, &mut offers, &mut pinned), draw)?;
+        let mut conditions: Vec<&Expression> = table.checks.iter().collect();
+        let leaves = &table.leaves;
         if !leaves.is_empty() {
             conditions.push(&leaves[draw.below(leaves.len() as u64) as usize]);
         }
-        let mut row =
-            Row { table: self.table, bounds: &self.bounds, cells, pinned, offers, number, now: self.now };
+        let mut row = Row { table, bounds: &self.bounds, cells, pinned, offers, number, now: self.now };
         match row.repair(&conditions, draw) {
             None => {
                 row.leave_open(&conditions, self.in_circle, draw);
@@ -315,40 +324,74 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn own_value(&self, column: usize, number: u64, draw: &mut Draw) -> Option<String> {
-        let of = &self.table.columns[column];
-        if self.alone[column] {
-            return self.key_cell(column, number);
+    /// Parts of a value are NULL together. Ranges begin in a slot of the row's own, so that they do not overlap.
+    fn draw_wholes(&self, table: &Table, number: u64, cells: &mut Cells, draw: &mut Draw) {
+        for whole in &self.wholes {
+            let of = &table.columns[whole.column];
+            if !of.not_null && !self.bounds[whole.column].not_null && draw.unit() < NULLS {
+                whole.parts().into_iter().for_each(|part| cells[part] = None);
+                continue;
+            }
+            if let Some((lower, upper)) = whole.ends() {
+                let span = cell::span(&table.columns[lower].holds, number, self.now, draw);
+                let Some((from, to)) = span else { continue };
+                let open = !self.bounds[upper].not_null && draw.unit() < NULLS;
+                (cells[lower], cells[upper]) = (Some(from), (!open).then_some(to));
+            }
         }
-        let bounds = &self.bounds[column];
-        if !bounds.not_null && draw.unit() < NULLS {
+    }
+
+    fn own_value(
+        &self,
+        table: &Table,
+        column: usize,
+        (number, attempt): (u64, u64),
+        draw: &mut Draw,
+    ) -> Option<String> {
+        let of = &table.columns[column];
+        let (name, holds, bounds) = (of.name.as_str(), &of.holds, &self.bounds[column]);
+        let (row, first) = (number, self.first[column]);
+        if self.alone[column] {
+            if attempt == 0 || self.promised[column] {
+                return self.key_cell(column, number);
+            }
+            // What was taken is not tried again. Numbers without an end are never taken.
+            let ends = bounds.choices.is_some() || bounds.most.is_some_and(|most| most < 1e9);
+            let row = if ends { number.wrapping_add(attempt * 7_919) } else { number };
+            let wish = Wish { name, holds, bounds, row, unique: true, first, now: self.now };
+            return cell::value(&wish, draw);
+        }
+        let is_part = column >= self.real();
+        if !is_part && !bounds.not_null && draw.unit() < NULLS {
             return None;
         }
-        let (name, holds) = (of.name.as_str(), &of.holds);
-        let wish = Wish { name, holds, bounds, row: number, unique: false, first: 0, now: self.now };
+        let wish = Wish { name, holds, bounds, row, unique: false, first: 0, now: self.now };
         cell::value(&wish, draw)
     }
 
     /// Fills references of the table to itself: to a row before, or to the row itself where NULL is not allowed.
     fn refer_to_itself(
         &mut self,
-        references: &[usize],
+        table: &Table,
         number: u64,
-        cells: &mut Cells,
-        offers: &mut Cells,
+        (cells, offers, pinned): (&mut Cells, &mut Cells, &mut [bool]),
         draw: &mut Draw,
     ) -> Option<()> {
-        for &place in references {
-            let reference = &self.table.references[place];
-            if reference.table != self.at {
-                continue;
-            }
-            let given: Cells = reference.columns.iter().map(|column| cells[*column].clone()).collect();
-            let must = reference.columns.iter().all(|column| self.table.columns[*column].not_null);
-            let Some(parents) = &mut self.parents[place] else { continue };
-            let of: Vec<Option<usize>> = reference.of.iter().map(|name| self.table.column(name)).collect();
+        for (reference, parents) in table.references.iter().zip(&mut self.own) {
+            let Some(parents) = parents else { continue };
+            let must = reference.columns.iter().all(|column| table.columns[*column].not_null);
+            // What may still change does not bind: a key brings its own.
+            let given = reference.columns.iter().map(|column| {
+                let bound = pinned[*column] || must || draw.below(2) == 0;
+                cells[*column].clone().filter(|_| bound)
+            });
+            let given: Cells = given.collect();
+            let of: Vec<Option<usize>> = reference.of.iter().map(|name| table.column(name)).collect();
             let own = || of.iter().map(|column| column.and_then(|column| cells[column].clone())).collect();
-            let mut chosen: Option<Vec<String>> = parents.draw(&given, draw).cloned();
+            let crowded = draw.below(2) == 0;
+            let found = parents.some(&given, 1, crowded, draw).first().and_then(|at| parents.at(*at as u64));
+            let found: Option<Vec<String>> = found.cloned();
+            let mut chosen = found.clone();
             // The first of a tree has no parent.
             if !must && (number == 0 || draw.unit() < 2.0 * NULLS) {
                 chosen = None;
@@ -360,38 +403,27 @@ impl<'a> Rows<'a> {
                     for (column, value) in reference.columns.iter().zip(chosen) {
                         offers[*column] = Some(value.clone());
                         cells[*column] = Some(value);
+                        pinned[*column] = true;
                     }
                 }
                 None if must => return None,
-                None => {}
+                // Where a condition wants one after all, it is one that agrees with what is given.
+                None => {
+                    let bound = |column: &usize| pinned[*column] || !table.columns[*column].not_null;
+                    if let Some(found) = found.filter(|_| reference.columns.iter().all(bound)) {
+                        for (column, value) in reference.columns.iter().zip(found) {
+                            offers[*column] = Some(value);
+                        }
+                    }
+                }
             }
         }
         Some(())
     }
+}
 
-    /// Which key each counted reference takes in this row: all combinations, each once, in a scattered order.
-    fn counted_through(&self, row: u64, attempt: u64) -> Vec<(usize, u64)> {
-        /// Prime, and larger than any product of keys that is counted through to its end.
-        const SCATTER: u128 = 0xffff_ffff_ffff_ffc5;
-        let lengths =
-            self.counted.iter().map(|place| (*place, self.parents[*place].as_ref().map_or(0, Parents::len)));
-        let lengths: Vec<(usize, u64)> = lengths.collect();
-        let total: u128 =
-            lengths.iter().fold(1_u128, |total, (_, length)| total.saturating_mul(u128::from(*length)));
-        if total == 0 {
-            return Vec::new();
-        }
-        let place = u128::from(row) + u128::from(attempt) * 104_729;
-        let mut place = (place % total) * (SCATTER % total) % total;
-        lengths
-            .into_iter()
-            .map(|(reference, length)| {
-                let at = place % u128::from(length);
-                place /= u128::from(length);
-                (reference, at as u64)
-            })
-            .collect()
-    }
+fn is_reference(table: &Table, column: usize) -> bool {
+    table.references.iter().any(|one| one.columns.contains(&column))
 }
 
 /// The values that must come once; `None` where a NULL makes the row another one anyway.
@@ -402,4 +434,17 @@ fn key_of(unique: &Unique, cells: &Cells) -> Option<Vec<String>> {
         true => Some(values.map(|value| value.unwrap_or_else(|| "\0".to_owned())).collect()),
         false => values.collect(),
     }
+}
+
+/// The same for an index over expressions, or over some of the rows; `None` also where only the server can tell.
+fn key_of_some(partial: &Partial, row: &Row<'_>) -> Option<Vec<String>> {
+    if partial.when.as_ref().is_some_and(|when| when.worth(row) != Worth::Boolean(true)) {
+        return None;
+    }
+    let values = partial.of.iter().map(|of| match of.worth(row) {
+        Worth::Null if partial.nulls_equal => Some("\0".to_owned()),
+        Worth::Null | Worth::Unknown => None,
+        known => worth::text_of(&known).or_else(|| Some(format!("{known:?}"))),
+    });
+    values.collect()
 }

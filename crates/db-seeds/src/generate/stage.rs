@@ -4,6 +4,7 @@
 //! from there by INSERT … SELECT: rows that a check or a unique index would refuse are left out, and where that is
 //! not enough, the half that holds the refused row is found by halving.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::pin::pin;
@@ -157,22 +158,53 @@ impl<'a> Stage<'a> {
         Ok(copied.map(|_| Stage { table, columns: columns.to_vec(), name, rows: rows.len() }))
     }
 
-    /// The statement that moves the rows of a range into the table.
-    pub(crate) fn insert(&self, from: usize, to: usize, filtered: bool, most: u64) -> String {
+    /// The statement that moves the rows of a range into the table, those that the checks allow.
+    fn insert(&self, from: usize, to: usize, most: u64) -> String {
+        let mut allowed = String::new();
+        for check in self.table.filter.iter().filter(|check| self.can_judge(check)) {
+            _ = write!(allowed, " AND ({check}) IS NOT FALSE");
+        }
+        self.moving(from, to, &allowed, most)
+    }
+
+    fn moving(&self, from: usize, to: usize, only: &str, most: u64) -> String {
         let names = names(self.table, &self.columns);
-        let mut insert = format!(
+        let most = if most == u64::MAX { String::new() } else { format!(" LIMIT {most}") };
+        format!(
             "INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {} WHERE \"{NUMBER}\" >= \
-             {from} AND \"{NUMBER}\" < {to}",
+             {from} AND \"{NUMBER}\" < {to}{only} ORDER BY \"{NUMBER}\"{most}{}",
             self.table.sql(),
-            self.name
-        );
-        if filtered {
-            for check in self.table.filter.iter().filter(|check| self.can_judge(check)) {
-                _ = write!(insert, " AND ({check}) IS NOT FALSE");
+            self.name,
+            if self.table.deferrable { "" } else { " ON CONFLICT DO NOTHING" }
+        )
+    }
+
+    /// The statement that moves the rows of a range into the table, but for some.
+    pub(crate) fn insert_all_but(&self, from: usize, to: usize, left_out: &BTreeSet<i64>) -> String {
+        let numbers: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+        let but = match numbers.is_empty() {
+            true => String::new(),
+            false => format!(" AND \"{NUMBER}\" NOT IN ({})", numbers.join(", ")),
+        };
+        self.moving(from, to, &but, u64::MAX)
+    }
+
+    /// The numbers of the rows for which a check is false, as the server computes it.
+    pub(crate) async fn refused(&self, transaction: &Transaction<'_>) -> Result<Vec<i64>> {
+        let mut refused = Vec::new();
+        for check in self.table.filter.iter().filter(|check| self.can_judge(check)) {
+            let query = format!("SELECT \"{NUMBER}\" FROM {} WHERE ({check}) IS FALSE", self.name);
+            if let Ok(rows) = attempt(transaction, transaction.query(&query, &[])).await? {
+                refused.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
             }
         }
-        _ = write!(insert, " ORDER BY \"{NUMBER}\" LIMIT {most} ON CONFLICT DO NOTHING");
-        insert
+        for at in self.columns.iter().filter(|at| self.table.columns[**at].not_null) {
+            let column = quoted(&self.table.columns[*at].name);
+            let query = format!("SELECT \"{NUMBER}\" FROM {} WHERE {column} IS NULL", self.name);
+            let rows = transaction.query(&query, &[]).await.map_err(Error::database("looking for NULLs"))?;
+            refused.extend(rows.iter().map(|row| row.get::<_, i64>(0)));
+        }
+        Ok(refused)
     }
 
     /// Whether the rows have all columns that a check names: one that takes its default comes later.
@@ -194,7 +226,7 @@ impl<'a> Stage<'a> {
             if room == 0 {
                 break;
             }
-            let insert = self.insert(from, to, true, room);
+            let insert = self.insert(from, to, room);
             match attempt(transaction, transaction.execute(&insert, &[])).await? {
                 Ok(rows) => outcome.rows += rows,
                 Err(refused) => {

@@ -66,6 +66,11 @@ pub(crate) fn tokens(text: &str) -> Option<Vec<Token>> {
                 at += 1;
                 found.push(Token::Text(quoted(&characters, &mut at, '\'', true)?));
             }
+            // A string of bits.
+            'B' | 'b' if next == Some('\'') => {
+                at += 1;
+                found.push(Token::Text(quoted(&characters, &mut at, '\'', false)?));
+            }
             '"' => found.push(Token::Name(quoted(&characters, &mut at, '"', false)?)),
             c if c.is_ascii_digit() || c == '.' => {
                 let begun = at;

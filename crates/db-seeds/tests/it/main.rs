@@ -3,6 +3,7 @@
 
 mod database;
 mod generating;
+mod kinds;
 mod loading;
 mod refusing;
 mod subsetting;
