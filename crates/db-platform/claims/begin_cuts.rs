@@ -4,7 +4,7 @@
 //! Each transaction writes one row in each of two tables; half of them fail on purpose after the first. Where a row stands
 //! alone, or one of a transaction that failed on purpose is there, a statement ran outside.
 //!
-//! The line to remove: `Stage::Sent { .. } => break` in db-pool's opener.rs, behind which what the client pipelines waits.
+//! The line to remove: `Stage::Sent { .. } | Stage::AsOne(_) => break` in db-pool's opener.rs, behind which what the client pipelines waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,11 +64,13 @@ pub(crate) fn measure(size: Size) -> Figure {
         for worker in 0..WORKERS {
             workers.spawn(work(db.clone(), Arc::clone(&seen), worker, calls / WORKERS));
         }
-        let sabotage = tokio::spawn(sabotage(database.connect().await.unwrap(), Arc::clone(&proxy), Arc::clone(&seen)));
+        let own = count(&mut owner, "SELECT pg_backend_pid()::bigint AS n").await;
+        let sabotage = tokio::spawn(sabotage(
+            own,database.connect().await.unwrap(), Arc::clone(&proxy), Arc::clone(&seen)));
         while workers.join_next().await.map(Result::unwrap).is_some() {}
         sabotage.abort();
         proxy.heal();
-        db.shutdown(Duration::from_secs(10)).await;
+        let _ = db.shutdown(Duration::from_secs(10)).await;
         let alone = count(&mut owner, "SELECT count(*) AS n FROM one FULL JOIN other USING (n) WHERE one IS NULL OR other IS NULL").await;
         let doomed = count(&mut owner, "SELECT count(*) AS n FROM one NATURAL FULL JOIN other WHERE doomed").await;
         let rows = count(&mut owner, "SELECT count(*) AS n FROM one").await;
@@ -146,30 +148,34 @@ async fn call(db: &Db, n: i64) -> Result<()> {
     db.transaction(work).await
 }
 
-/// Cancels what runs, ends sessions, and cuts connections after a few bytes, which are those of BEGIN more often than not.
-async fn sabotage(mut owner: AsyncPgConnection, proxy: Arc<Proxy>, seen: Arc<Seen>) {
-    let others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
-                  AND backend_type = 'client backend'";
+/// Cancels whatever runs, again and again, so that BEGIN is met too; now and then it ends a session, or cuts connections after a
+/// few bytes, which are those of BEGIN more often than not.
+async fn sabotage(spared: i64, mut owner: AsyncPgConnection, proxy: Arc<Proxy>, seen: Arc<Seen>) {
+    let others = format!(
+        "FROM pg_stat_activity WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), {spared}) \
+         AND backend_type = 'client backend'"
+    );
+    let cancel = format!(
+        "SELECT count(pg_cancel_backend(pid)) AS n FROM (SELECT pid {others}) AS s, generate_series(1, 20)"
+    );
+    let end = format!("SELECT count(pg_terminate_backend(pid)) AS n FROM (SELECT pid {others} LIMIT 1) AS s");
     loop {
-        tokio::time::sleep(Duration::from_micros(rand::random_range(200..3_000))).await;
-        match rand::random_range(0..20) {
+        match rand::random_range(0..200) {
             0 => {
                 let direction = if rand::random() { Direction::ToServer } else { Direction::ToClient };
                 proxy.cut_after(direction, rand::random_range(0..1_500));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                proxy.heal();
                 seen.cuts.fetch_add(1, Ordering::Relaxed);
             }
             1 => {
-                let end = format!(
-                    "SELECT count(pg_terminate_backend(pid)) AS n FROM (SELECT pid {others} AND state <> 'idle' LIMIT 1) AS s"
-                );
-                let _ = sql_query(end).execute(&mut owner).await;
+                let _ = sql_query(&end).execute(&mut owner).await;
                 seen.cuts.fetch_add(1, Ordering::Relaxed);
             }
-            2 => proxy.heal(),
+            // In between, transactions come through.
+            2..60 => tokio::time::sleep(Duration::from_micros(rand::random_range(0..4_000))).await,
             _ => {
-                let cancel =
-                    format!("SELECT count(pg_cancel_backend(pid)) AS n {others} AND state = 'active'");
-                let _ = sql_query(cancel).execute(&mut owner).await;
+                let _ = sql_query(&cancel).execute(&mut owner).await;
                 seen.cancels.fetch_add(1, Ordering::Relaxed);
             }
         }

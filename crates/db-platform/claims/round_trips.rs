@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use db_platform::{Config, Db, Environment, batch};
+use db_platform::{Config, Db, Environment, Error, batch};
 use db_testkit::claims::{Figure, Size};
 use db_testkit::{Direction, Exchange, Proxy, TestDatabase};
 use diesel::prelude::*;
@@ -86,9 +86,7 @@ async fn insert(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
 /// One statement as a transaction, or three as a batch.
 async fn ours(db: &Db, statements: usize) {
     match statements {
-        1 => {
-            db.transaction(async |conn| db_platform::Result::Ok(insert(conn).await?)).await.map(drop).unwrap()
-        }
+        1 => db.transaction(async |conn| Ok::<_, Error>(insert(conn).await?)).await.map(drop).unwrap(),
         _ => {
             let one = batch::affected(diesel::insert_into(notes::table).values(notes::text.eq("x")));
             db.write_batch((one.clone(), one.clone(), one)).await.map(drop).unwrap();
@@ -111,7 +109,7 @@ async fn of_transaction(place: &Place, statements: usize) -> usize {
         for _ in 0..statements {
             insert(conn).await?;
         }
-        db_platform::Result::Ok(())
+        Ok::<_, Error>(())
     };
     place.db.transaction(work).await.unwrap();
     let _ = place.proxy.take_exchanges();

@@ -3,6 +3,7 @@
 //! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
 //! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
 
+mod facts;
 mod label;
 mod opening;
 mod unanswered;
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use db_core::{Caller, Facts, Opened, Opening, Role, ServerId, SqlState, TransactionStatus};
+use db_core::{Caller, Opened, Opening, Role, ServerId, SqlState, TransactionStatus};
 
 use super::catalog::Version;
 use super::frames::{Frame, Frames, text};
@@ -128,26 +129,6 @@ impl Session {
     /// Requests that were written and not answered, and that do more than close a statement.
     pub(crate) fn unanswered(&self) -> usize {
         self.requests.iter().filter(|request| request.kind > Kind::Close).count()
-    }
-
-    /// What whoever tries work again must know.
-    pub(crate) fn facts(&self) -> Facts {
-        if self.broken {
-            return Facts { server: self.server, ..Facts::UNKNOWN };
-        }
-        Facts {
-            status: Some(self.status),
-            failed_with: self.failed_with,
-            commits: Some(self.commits),
-            waits_given_up: Some(self.waits_given_up),
-            runs: Some(self.runs),
-            prepares: Some(self.prepares),
-            last_words: self.last_words,
-            stale: self.staleness.is_stale(),
-            server: self.server,
-            begin: self.begin,
-            opened: self.opened.clone(),
-        }
     }
 
     /// The server has said something.
