@@ -13,13 +13,16 @@ use std::time::Duration;
 use db_platform::{Config, Db, Environment, Error, Result};
 use db_testkit::claims::{Figure, Size};
 use db_testkit::{Direction, Proxy, TestDatabase};
+use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::BigInt;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::tenants::Number;
+
+diesel::table! { one (n) { n -> BigInt, doomed -> Bool, } }
+diesel::table! { other (n) { n -> BigInt, doomed -> Bool, } }
 
 const WORKERS: u64 = 8;
 /// A call that takes longer waits for ever.
@@ -116,18 +119,16 @@ async fn work(db: Db, seen: Arc<Seen>, worker: u64, calls: u64) {
 
 /// Writes a row in each table, one behind the other or without waiting, as prepared statements or as text.
 async fn call(db: &Db, n: i64) -> Result<()> {
-    let (doomed, pipelined, simple) = (n % 2 == 1, n % 3 == 0, n % 5 == 0);
+    let (doomed, pipelined, simple) = (n % 2 == 1, n % 3 != 0, n % 5 == 0);
     let work = async move |conn: &mut AsyncPgConnection| {
         let sql = |table: &str| format!("INSERT INTO {table} VALUES ({n}, {doomed})");
         match (pipelined, simple) {
             (true, _) => {
                 let (mut first, mut second) = (&*conn, &*conn);
-                let one = sql_query("INSERT INTO one VALUES ($1, $2)")
-                    .bind::<BigInt, _>(n)
-                    .bind::<diesel::sql_types::Bool, _>(doomed);
-                let other = sql_query("INSERT INTO other VALUES ($1, $2)")
-                    .bind::<BigInt, _>(n)
-                    .bind::<diesel::sql_types::Bool, _>(doomed);
+                // The connection has them prepared: both are sent before BEGIN is answered.
+                let one = diesel::insert_into(one::table).values((one::n.eq(n), one::doomed.eq(doomed)));
+                let other =
+                    diesel::insert_into(other::table).values((other::n.eq(n), other::doomed.eq(doomed)));
                 let (one, other) = tokio::join!(biased; one.execute(&mut first), other.execute(&mut second));
                 // What a service does that does not look at each answer.
                 if rand::random_bool(0.5) {
@@ -156,7 +157,7 @@ async fn sabotage(spared: i64, mut owner: AsyncPgConnection, proxy: Arc<Proxy>, 
          AND backend_type = 'client backend'"
     );
     let cancel = format!(
-        "SELECT count(pg_cancel_backend(pid)) AS n FROM (SELECT pid {others}) AS s, generate_series(1, 20)"
+        "SELECT count(pg_cancel_backend(pid)) AS n FROM (SELECT pid {others}) AS s, generate_series(1, 50)"
     );
     let end = format!("SELECT count(pg_terminate_backend(pid)) AS n FROM (SELECT pid {others} LIMIT 1) AS s");
     loop {
@@ -173,7 +174,7 @@ async fn sabotage(spared: i64, mut owner: AsyncPgConnection, proxy: Arc<Proxy>, 
                 seen.cuts.fetch_add(1, Ordering::Relaxed);
             }
             // In between, transactions come through.
-            2..60 => tokio::time::sleep(Duration::from_micros(rand::random_range(0..4_000))).await,
+            2..30 => tokio::time::sleep(Duration::from_micros(rand::random_range(0..4_000))).await,
             _ => {
                 let _ = sql_query(&cancel).execute(&mut owner).await;
                 seen.cancels.fetch_add(1, Ordering::Relaxed);

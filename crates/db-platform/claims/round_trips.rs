@@ -36,6 +36,7 @@ pub(crate) fn measure(size: Size) -> Figure {
         }
         let batch = of_batch(&place).await;
         let exact = trips.iter().all(|(statements, trips)| *trips == statements + 1) && batch == 1;
+        let (near, near_sure) = pairs_of(&mut place, pairs, 1).await;
         for direction in [Direction::ToServer, Direction::ToClient] {
             place.proxy.delay(direction, ONE_WAY, Duration::ZERO);
         }
@@ -48,6 +49,7 @@ pub(crate) fn measure(size: Size) -> Figure {
             detail: json!({
                 "round_trips_of_transactions": trips.iter().map(|(n, trips)| json!({ "statements": n, "trips": trips })).collect::<Vec<_>>(),
                 "round_trips_of_a_write_batch_of_three": batch,
+                "one_statement_on_loopback": near, "one_statement_on_loopback_95": near_sure,
                 "one_statement": one, "one_statement_95": one_sure,
                 "write_batch_of_three": three, "write_batch_of_three_95": three_sure, "pairs": pairs,
             }),
