@@ -62,7 +62,7 @@ impl Db {
     ///
     /// Nothing identifies such a transaction. Where its answer is lost after it was sent, the outcome is unknown, also where the
     /// same server goes on. If that must not be, mark it: with `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`] of
-    /// one statement, in three round trips, and is resolved as these are. It does as well with [`Db::with_timeout`] and [`Db::with_search_path`], where a part
+    /// one statement, in two round trips, and is resolved as these are. It does as well with [`Db::with_timeout`] and [`Db::with_search_path`], where a part
     /// or a cache must hear of each COMMIT, and where it is a command other than SELECT, INSERT, UPDATE, DELETE, MERGE,
     /// VALUES or TABLE: `CALL` may not commit inside then. What refuses to run in a transaction, such as `VACUUM`, goes through
     /// [`Db::primary`].

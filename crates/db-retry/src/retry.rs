@@ -111,7 +111,7 @@ impl<C> Retry<C> {
     }
 
     /// The same target, where reads and transactions run in this `search_path`: it goes out with BEGIN, and ends with the
-    /// transaction. A read is a transaction then, and takes two round trips more, for its BEGIN and its COMMIT.
+    /// transaction. A read is a transaction then, and takes one round trip more, for its COMMIT.
     ///
     /// Not in it are [`Retry::begin_at`], [`Retry::run`] and [`Retry::statement_at`], which begin no transaction.
     pub fn in_path(&self, path: SearchPath) -> Self
