@@ -6,12 +6,15 @@
 
 mod accepted;
 mod alterations;
+mod base;
 mod difference;
 mod drift;
 mod error;
 mod findings;
 mod fingerprint;
 mod gates;
+mod halves;
+mod known_schema;
 mod lawful;
 #[cfg(feature = "lint")]
 mod lint;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use diesel::sql_types::{Array, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
@@ -20,7 +20,7 @@ const PARTS: [&str; 3] = [
 ];
 
 /// What decides how the server prints names, constants and definitions.
-const PRINTING: [(&str, &str); 9] = [
+const PRINTING: [(&str, &str); 10] = [
     ("search_path", "pg_catalog"),
     ("role", "none"),
     ("timezone", "UTC"),
@@ -30,6 +30,8 @@ const PRINTING: [(&str, &str); 9] = [
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
     ("jit", "off"),
+    // With parameters the server would plan anew five times.
+    ("plan_cache_mode", "force_generic_plan"),
 ];
 
 /// A database's schema at one moment.
@@ -57,7 +59,12 @@ struct Row {
     parent: Option<String>,
     #[diesel(sql_type = Text)]
     definition: String,
+    #[diesel(sql_type = BigInt)]
+    of: i64,
 }
+
+/// An object with the table, view or sequence that it belongs to, 0 where it belongs to none.
+pub(crate) type Placed = (i64, String, Object);
 
 #[derive(QueryableByName)]
 struct Printing {
@@ -65,8 +72,6 @@ struct Printing {
     name: String,
     #[diesel(sql_type = Text)]
     before: String,
-    #[diesel(sql_type = Bool)]
-    prepared: bool,
 }
 
 impl Fingerprint {
@@ -80,27 +85,9 @@ impl Fingerprint {
     /// # Cancel safety
     /// A dropped future may leave the session with other settings for printing (`search_path` among them).
     pub async fn of(conn: &mut AsyncPgConnection) -> Result<Fingerprint, CheckError> {
-        let before = print_plainly(conn).await?;
-        let rows: Vec<Row> = sql_query("EXECUTE db_migrations_fingerprint").get_results(conn).await?;
-        print_as(conn, before).await?;
-        let objects = rows
-            .into_iter()
-            .map(|row| (row.object, Object { parent: row.parent, definition: row.definition }))
-            .collect();
-        Ok(Fingerprint { objects })
-    }
-
-    /// A hash of the same: two are equal where the fingerprints are. Ten times cheaper, since nothing is sent.
-    pub(crate) async fn hash_of(conn: &mut AsyncPgConnection) -> Result<String, CheckError> {
-        #[derive(QueryableByName)]
-        struct Hash {
-            #[diesel(sql_type = Text)]
-            hash: String,
-        }
-        let before = print_plainly(conn).await?;
-        let Hash { hash } = sql_query("EXECUTE db_migrations_hash").get_result(conn).await?;
-        print_as(conn, before).await?;
-        Ok(hash)
+        prepared(conn).await?;
+        let rows = rows(conn, "EXECUTE db_migrations_fingerprint").await?;
+        Ok(Fingerprint { objects: rows.into_iter().map(|(_, object, rest)| (object, rest)).collect() })
     }
 
     /// What it would take to get from here to there: what is lost, what is left over, what has changed.
@@ -121,12 +108,57 @@ impl Fingerprint {
     }
 }
 
-/// Sets what decides how the server prints, and says what was set before; prepares the queries where they are not yet.
+/// What one of the prepared statements reads, printed plainly.
+pub(crate) async fn rows(conn: &mut AsyncPgConnection, execute: &str) -> Result<Vec<Placed>, CheckError> {
+    let before = print_plainly(conn).await?;
+    let rows: Vec<Row> = sql_query(execute).get_results(conn).await?;
+    print_as(conn, before).await?;
+    Ok(rows.into_iter().map(placed).collect())
+}
+
+fn placed(row: Row) -> Placed {
+    (row.of, row.object, Object { parent: row.parent, definition: row.definition })
+}
+
+/// The same in a session that prints plainly already ([`plainly`]).
+pub(crate) async fn rows_printed(
+    conn: &mut AsyncPgConnection,
+    execute: &str,
+) -> Result<Vec<Placed>, CheckError> {
+    let rows: Vec<Row> = sql_query(execute).get_results(conn).await?;
+    Ok(rows.into_iter().map(placed).collect())
+}
+
+/// What makes a session print plainly.
+pub(crate) fn plainly() -> String {
+    let each = PRINTING.iter().map(|(name, value)| format!("SET {name} = '{value}'"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// Prepares the queries where they are not yet: a migration may have removed them.
+pub(crate) async fn prepared(conn: &mut AsyncPgConnection) -> Result<(), CheckError> {
+    #[derive(QueryableByName)]
+    struct Prepared {
+        #[diesel(sql_type = Bool)]
+        prepared: bool,
+    }
+    let asked = sql_query(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrations_fingerprint') AS prepared",
+    );
+    let Prepared { prepared } = asked.get_result(conn).await?;
+    if !prepared {
+        let before = print_plainly(conn).await?;
+        conn.batch_execute(&prepare()).await?;
+        print_as(conn, before).await?;
+    }
+    Ok(())
+}
+
+/// Sets what decides how the server prints, and says what was set before.
 async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, CheckError> {
     let (names, values): (Vec<_>, Vec<_>) = PRINTING.iter().copied().unzip();
     let before: Vec<Printing> = sql_query(
-        "SELECT name, before, prepared FROM (SELECT name, value, current_setting(name) AS before, EXISTS (\
-            SELECT FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrations_fingerprint') AS prepared \
+        "SELECT name, before FROM (SELECT name, value, current_setting(name) AS before \
             FROM unnest($1, $2) setting(name, value) OFFSET 0) settings \
          WHERE set_config(name, value, false) IS NOT NULL",
     )
@@ -134,9 +166,6 @@ async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, Ch
     .bind::<Array<Text>, _>(values)
     .get_results(conn)
     .await?;
-    if !before.iter().any(|setting| setting.prepared) {
-        conn.batch_execute(&prepare()).await?;
-    }
     Ok(before)
 }
 
@@ -152,13 +181,28 @@ async fn print_as(conn: &mut AsyncPgConnection, before: Vec<Printing>) -> Result
 }
 
 fn prepare() -> String {
-    let ground = include_str!("catalog/0_ground.sql");
-    let parts = PARTS.join("\nUNION ALL\n");
+    let ground = |only: &str| include_str!("catalog/0_ground.sql").replace("/* only these */", only);
     let object = "kind || ' ' || name AS object, parent, jsonb_strip_nulls(definition)::text AS definition";
-    let all = format!("SELECT {object} FROM ({parts}) objects (kind, name, parent, definition)");
+    let [relations, rest @ ..] = PARTS;
+    let relations =
+        format!("SELECT {object}, of::int8 FROM ({relations}) objects (kind, name, parent, definition, of)");
+    let rest = rest.join("\nUNION ALL\n");
+    let rest =
+        format!("SELECT {object}, 0::int8 AS of FROM ({rest}) objects (kind, name, parent, definition)");
+    let (all, some) = (ground(""), ground(ONLY).replace("/* and these */", WANTED));
     format!(
-        "PREPARE db_migrations_fingerprint AS {ground} {all}; PREPARE db_migrations_hash AS {ground} \
-         SELECT md5(coalesce(string_agg(concat_ws('|', object, parent, definition), '\n' \
-         ORDER BY object COLLATE \"C\", definition COLLATE \"C\"), '')) AS hash FROM ({all}) objects"
+        "PREPARE db_migrations_fingerprint AS {all} {relations} UNION ALL {rest}; \
+         PREPARE db_migrations_some (oid[]) AS {some} {relations}; PREPARE db_migrations_rest AS {all} {rest}; \
+         PREPARE db_migrations_marks AS {}",
+        include_str!("catalog/marks.sql")
     )
 }
+
+/// Some relations with their indexes, and what is printed with their names: views on them, and what refers to them.
+const ONLY: &str = "AND EXISTS (SELECT FROM wanted WHERE c.oid = wanted.oid)";
+
+/// What [`ONLY`] goes by.
+const WANTED: &str = "named AS MATERIALIZED (SELECT unnest($1) AS oid UNION SELECT r.ev_class FROM pg_depend d \
+    JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) \
+    AND d.classid = 'pg_rewrite'::regclass UNION SELECT conrelid FROM pg_constraint WHERE confrelid = ANY ($1)), \
+    wanted AS MATERIALIZED (SELECT oid FROM named UNION SELECT indexrelid FROM pg_index JOIN named ON named.oid = indrelid), ";

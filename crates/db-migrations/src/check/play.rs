@@ -27,6 +27,8 @@ pub(crate) struct Failure {
 pub(crate) struct Played {
     pub(crate) traces: Vec<StatementTrace>,
     pub(crate) failure: Option<Failure>,
+    /// What there was at its end, where it was traced and nothing failed.
+    pub(crate) end: Option<Snapshot>,
 }
 
 /// Cuts a file into what commits together.
@@ -52,19 +54,23 @@ pub(crate) fn one_transaction<'a>(segments: &[Segment<'a>]) -> Option<Vec<Statem
 pub(crate) async fn inside(
     conn: &mut AsyncPgConnection,
     statements: &[Statement<'_>],
-    origin: Option<&Snapshot>,
+) -> Result<Option<Failure>, CheckError> {
+    for statement in statements {
+        if let Err(error) = conn.batch_execute(statement.text).await {
+            return Ok(Some(failure(statement, error)?));
+        }
+    }
+    Ok(None)
+}
+
+/// The same, and traces each: `before` is what there is now, `origin` what there was at first.
+pub(crate) async fn traced(
+    conn: &mut AsyncPgConnection,
+    statements: &[Statement<'_>],
+    mut before: Snapshot,
+    origin: &Snapshot,
 ) -> Result<Played, CheckError> {
     let mut played = Played::default();
-    let Some(origin) = origin else {
-        for statement in statements {
-            if let Err(error) = conn.batch_execute(statement.text).await {
-                played.failure = Some(failure(statement, error)?);
-                break;
-            }
-        }
-        return Ok(played);
-    };
-    let mut before = Snapshot::take(conn).await?;
     for statement in statements {
         let while_holding = before.strong_locks(origin);
         let started = Instant::now();
@@ -80,6 +86,7 @@ pub(crate) async fn inside(
     }
     alterations::keep_lasting(&mut played.traces, &before);
     hold_to_the_end(&mut played.traces);
+    played.end = played.failure.is_none().then_some(before);
     Ok(played)
 }
 
@@ -98,7 +105,9 @@ pub(crate) async fn committed(
         let played = match (&segment.how, origin, &mut gates) {
             (How::Together(begin), ..) => together(conn, begin, segment, origin).await?,
             (How::Alone(_), Some(origin), Some(gates)) => alone(conn, segment, origin, gates).await?,
-            (How::Alone(_), ..) => inside(conn, &segment.statements, None).await?,
+            (How::Alone(_), ..) => {
+                Played { failure: inside(conn, &segment.statements).await?, ..Played::default() }
+            }
         };
         all.traces.extend(played.traces);
         if played.failure.is_some() {
@@ -117,7 +126,13 @@ async fn together(
     origin: Option<&Snapshot>,
 ) -> Result<Played, CheckError> {
     conn.batch_execute(begin).await?;
-    let mut played = inside(conn, &segment.statements, origin).await?;
+    let mut played = match origin {
+        Some(origin) => {
+            let before = Snapshot::take(conn).await?;
+            traced(conn, &segment.statements, before, origin).await?
+        }
+        None => Played { failure: inside(conn, &segment.statements).await?, ..Played::default() },
+    };
     if let (None, Some(last)) = (&played.failure, segment.statements.last())
         && let Err(error) = conn.batch_execute("COMMIT").await
     {

@@ -10,9 +10,11 @@ use diesel::sql_query;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::base::Base;
 use super::error::CheckError;
-use super::fingerprint::Fingerprint;
+use super::fingerprint::{plainly, prepared};
 use super::gates::Gates;
+use super::known_schema::KnownSchema;
 use super::play::{self, Failure};
 use super::report::{MigrationCheck, Outcome, RoundTrip};
 use super::server::{Databases, Scratch};
@@ -29,44 +31,27 @@ pub(crate) struct Stage<'s, S> {
     /// None while the database is being copied, which nobody may be connected to then.
     conn: Option<AsyncPgConnection>,
     /// The schema as it is now.
-    schema: Schema,
+    schema: KnownSchema,
+    /// What the last migration left, where it is known.
+    origin: Option<Snapshot>,
     /// How many migrations were played since the catalogs were vacuumed.
     played: usize,
+    /// Whether a migration may remove what is prepared.
+    pub(super) forgets: bool,
     /// Where the migrations make what they make, if not where the server has it.
     pub(crate) search_path: Option<String>,
-}
-
-/// A schema, as far as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Schema {
-    /// Enough to see that nothing differs.
-    Hash(String),
-    /// Enough to say what differs.
-    Full(Fingerprint),
-}
-
-impl Schema {
-    async fn read(conn: &mut AsyncPgConnection, full: bool) -> Result<Self, CheckError> {
-        if full {
-            Ok(Schema::Full(Fingerprint::of(conn).await?))
-        } else {
-            Ok(Schema::Hash(Fingerprint::hash_of(conn).await?))
-        }
-    }
 }
 
 /// What came of playing a migration in one transaction.
 enum Went {
     /// It was played, and is applied if it can be.
     Done,
-    /// Something differs: to say what, it must be played again with the schemas read in full.
-    Differs,
     /// Only a copy can tell.
     NeedsCopy,
 }
 
 /// What is rolled back stays in the catalogs as dead rows, which the next fingerprint reads.
-const VACUUM_EVERY: usize = 24;
+const VACUUM_EVERY: usize = 60;
 const VACUUM: &str = "VACUUM (ANALYZE) pg_class, pg_attribute, pg_attrdef, pg_constraint, pg_depend, pg_index, pg_type, \
     pg_proc, pg_trigger, pg_description, pg_rewrite, pg_shdepend, pg_namespace, pg_enum, pg_sequence, pg_policy";
 
@@ -88,19 +73,39 @@ impl<'s, S: Databases> Stage<'s, S> {
             let (ledger, _) = Ledger::read(&mut conn, None).await?;
             ledger.create(&mut conn).await?;
             scratch.reset(&mut conn).await?;
-            let schema = Schema::read(&mut conn, false).await?;
+            let schema = KnownSchema::read(&mut conn).await?;
             Ok((database, conn, schema))
         }
         .await;
         match opened {
             Ok((database, conn, schema)) => {
-                Ok(Stage { scratch, database, conn: Some(conn), schema, played: 0, search_path: None })
+                let (conn, origin, search_path) = (Some(conn), None, None);
+                Ok(Stage { scratch, database, conn, schema, origin, played: 0, forgets: true, search_path })
             }
             Err(error) => {
                 scratch.finish().await?;
                 Err(error)
             }
         }
+    }
+
+    /// Begins with a copy of a base, if there is one.
+    pub(super) async fn begin_at(&mut self, base: &Base) -> Result<bool, CheckError> {
+        if !self.scratch.has_base(base).await? {
+            return Ok(false);
+        }
+        let database = self.scratch.create(Some(&base.name())).await?;
+        self.conn = None;
+        let empty = std::mem::replace(&mut self.database, database);
+        self.scratch.drop(&empty).await?;
+        self.look().await?;
+        Ok(true)
+    }
+
+    /// Keeps what there is now as a base.
+    pub(super) async fn keep(&mut self, base: &Base) -> Result<(), CheckError> {
+        self.conn = None;
+        self.scratch.keep_base(base, &self.database).await
     }
 
     /// Drops everything that the check has made.
@@ -139,8 +144,14 @@ impl<'s, S: Databases> Stage<'s, S> {
 
     /// Reads the schema anew, after [`Stage::apply`].
     pub(crate) async fn look(&mut self) -> Result<(), CheckError> {
-        self.schema = Schema::read(self.conn().await?, false).await?;
+        self.origin = None;
+        self.schema = KnownSchema::read(self.conn().await?).await?;
         Ok(())
+    }
+
+    /// Forgets how large the tables were, after rows came in.
+    pub(crate) fn forget_sizes(&mut self) {
+        self.origin = None;
     }
 
     /// Plays a migration up, down and up; it is applied afterwards, if it can be.
@@ -158,21 +169,36 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         self.played += 1;
         if self.played.is_multiple_of(VACUUM_EVERY) {
-            self.conn().await?.batch_execute(VACUUM).await?;
+            self.tidy_up().await?;
         }
         check.ms = started.elapsed().as_secs_f64() * 1_000.0;
         Ok(check)
     }
 
+    /// Cleans the catalogs, and reads all of the schema once: what was read by differences must be the same.
+    async fn tidy_up(&mut self) -> Result<(), CheckError> {
+        self.conn().await?.batch_execute(VACUUM).await?;
+        let known = self.schema.clone();
+        let origin = self.origin.take();
+        self.look().await?;
+        if known.is_same(&self.schema) {
+            self.origin = origin;
+        } else {
+            let differs = known.diff(&self.schema);
+            let said = "the schema was not read rightly by its differences, which is an error of the check";
+            if cfg!(debug_assertions) {
+                return Err(CheckError::Answer(format!("{said}: {differs:?}")));
+            }
+            tracing::warn!(?differs, "{said}");
+        }
+        Ok(())
+    }
+
     async fn play(&mut self, migration: &Migration, files: &Files<'_>) -> Result<MigrationCheck, CheckError> {
         if let Some((up, down)) = files.in_one_transaction() {
-            for full in [false, true] {
-                let mut check = MigrationCheck::new(migration);
-                match self.in_one_transaction(&mut check, &up, down.as_deref(), full).await? {
-                    Went::Done => return Ok(check),
-                    Went::Differs => {}
-                    Went::NeedsCopy => break,
-                }
+            let mut check = MigrationCheck::new(migration);
+            if let Went::Done = self.in_one_transaction(&mut check, &up, down.as_deref()).await? {
+                return Ok(check);
             }
         }
         let mut check = MigrationCheck::new(migration);
@@ -186,23 +212,23 @@ impl<'s, S: Databases> Stage<'s, S> {
         check: &mut MigrationCheck,
         up: &[Statement<'_>],
         down: Option<&[Statement<'_>]>,
-        full: bool,
     ) -> Result<Went, CheckError> {
-        let known = self.schema.clone();
+        let (before, origin) = (self.schema.clone(), self.origin.take());
         let conn = self.conn().await?;
-        // Before the transaction: reading the schema takes ACCESS SHARE on what it prints, which is not the migration's.
-        let before = if full { Schema::read(conn, true).await? } else { known };
         conn.batch_execute("BEGIN").await?;
-        let origin = Snapshot::take(conn).await?;
-        let mut played = play::inside(conn, up, Some(&origin)).await?;
-        if played.failure.is_none() {
-            conn.batch_execute("SAVEPOINT up").await?;
-        }
+        let origin = match origin {
+            Some(origin) => origin.later(conn).await?,
+            None => Snapshot::take(conn).await?,
+        };
+        let mut played = play::traced(conn, up, origin.clone(), &origin).await?;
         // What a COMMIT would check is checked now.
+        let kept = format!("SAVEPOINT up; SET CONSTRAINTS ALL IMMEDIATE; {}", self.plainly());
         if let (None, Some(last)) = (&played.failure, up.last())
-            && let Err(error) = conn.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await
+            && let Err(error) = self.conn().await?.batch_execute(&kept).await
         {
             played.failure = Some(play::failure(last, error)?);
+        } else if up.is_empty() {
+            self.conn().await?.batch_execute(&kept).await?;
         }
         if let Some(failure) = &played.failure {
             self.roll_back().await?;
@@ -214,32 +240,26 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         check.up = Outcome::Ok;
         check.statements = played.traces;
-        let applied = Schema::read(conn, full).await?;
+        let applied = self.next(&before).await?;
         let again = is_repeatable(check);
         if down.is_some() || again {
-            self.reset().await?;
-            let Some(undone) = self.undo_and_redo(down, up, full).await? else {
+            let Some(undone) = self.undo_and_redo(down, up, &before).await? else {
                 // It may have failed only because it is in the up's transaction: a copy will tell.
                 self.roll_back().await?;
                 return Ok(Went::NeedsCopy);
             };
-            if !undone.note(check, &before, &applied) {
-                self.roll_back().await?;
-                return Ok(Went::Differs);
-            }
-            self.conn().await?.batch_execute("ROLLBACK TO SAVEPOINT up").await?;
+            undone.note(check, &before, &applied);
         } else {
             check.down = Outcome::Missing;
         }
-        if self.conn().await?.batch_execute("COMMIT").await.is_err() {
+        let ends = format!("ROLLBACK TO SAVEPOINT up; COMMIT; {}", self.scratch.resetting());
+        if self.conn().await?.batch_execute(&ends).await.is_err() {
             self.roll_back().await?;
             return Ok(Went::NeedsCopy);
         }
-        self.reset().await?;
-        match applied {
-            Schema::Hash(_) => self.schema = applied,
-            Schema::Full(_) => self.look().await?,
-        }
+        self.find_own_objects().await?;
+        self.origin = played.end.filter(|_| applied.has_old_names);
+        self.schema = applied;
         Ok(Went::Done)
     }
 
@@ -271,7 +291,7 @@ impl<'s, S: Databases> Stage<'s, S> {
         let mut gates =
             Gates { first: self.scratch.connect(copy).await?, second: self.scratch.connect(copy).await? };
         // A copy lacks the settings of the database itself, so it is compared with itself.
-        let before = Schema::read(&mut conn, true).await?;
+        let before = KnownSchema::read(&mut conn).await?;
         let origin = Snapshot::take(&mut conn).await?;
         let up = play::committed(&mut conn, &files.up, Some((&origin, &mut gates))).await?;
         if let Some(failure) = &up.failure {
@@ -282,12 +302,12 @@ impl<'s, S: Databases> Stage<'s, S> {
         check.statements = up.traces;
         if is_repeatable(check) {
             self.scratch.reset(&mut conn).await?;
-            let applied = Schema::read(&mut conn, true).await?;
+            let applied = KnownSchema::read(&mut conn).await?;
             let again = play::committed(&mut conn, &files.up, None).await?;
             self.scratch.reset(&mut conn).await?;
             let redone = match again.failure {
                 Some(failure) => Err(failure),
-                None => Ok(Schema::read(&mut conn, true).await?),
+                None => Ok(KnownSchema::read(&mut conn).await?),
             };
             Undone { undone: None, redone }.note(check, &before, &applied);
             return Ok(());
@@ -297,7 +317,7 @@ impl<'s, S: Databases> Stage<'s, S> {
             return Ok(());
         };
         self.scratch.reset(&mut conn).await?;
-        let applied = Schema::read(&mut conn, true).await?;
+        let applied = KnownSchema::read(&mut conn).await?;
         let down = play::committed(&mut conn, down_segments, None).await?;
         if let Some(failure) = &down.failure {
             failed(check, "down.sql", failure);
@@ -305,12 +325,12 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         check.down = Outcome::Ok;
         self.scratch.reset(&mut conn).await?;
-        let undone = Schema::read(&mut conn, true).await?;
+        let undone = KnownSchema::read(&mut conn).await?;
         let again = play::committed(&mut conn, &files.up, None).await?;
         self.scratch.reset(&mut conn).await?;
         let redone = match again.failure {
             Some(failure) => Err(failure),
-            None => Ok(Schema::read(&mut conn, true).await?),
+            None => Ok(KnownSchema::read(&mut conn).await?),
         };
         let worked = redone.is_ok();
         Undone { undone: Some(undone), redone }.note(check, &before, &applied);
@@ -326,29 +346,51 @@ impl<'s, S: Databases> Stage<'s, S> {
         &mut self,
         down: Option<&[Statement<'_>]>,
         up: &[Statement<'_>],
-        full: bool,
+        before: &KnownSchema,
     ) -> Result<Option<Undone>, CheckError> {
         let mut undone = None;
         if let Some(down) = down {
-            let conn = self.conn().await?;
-            if play::inside(conn, down, None).await?.failure.is_some() {
+            self.reset().await?;
+            if play::inside(self.conn().await?, down).await?.is_some() {
                 return Ok(None);
             }
-            undone = Some(Schema::read(conn, full).await?);
-            self.reset().await?;
+            let plainly = self.plainly();
+            self.conn().await?.batch_execute(&plainly).await?;
+            undone = Some(self.next(before).await?);
         }
-        let conn = self.conn().await?;
-        if play::inside(conn, up, None).await?.failure.is_some() {
+        self.reset().await?;
+        if play::inside(self.conn().await?, up).await?.is_some() {
             return Ok(None);
         }
-        let redone = Ok(Schema::read(conn, full).await?);
+        let plainly = self.plainly();
+        self.conn().await?.batch_execute(&plainly).await?;
+        let redone = Ok(self.next(before).await?);
         Ok(Some(Undone { undone, redone }))
+    }
+
+    /// Reads what differs from a schema, in a session that prints plainly.
+    async fn next(&mut self, before: &KnownSchema) -> Result<KnownSchema, CheckError> {
+        let forgets = self.forgets;
+        let conn = self.conn().await?;
+        if forgets {
+            prepared(conn).await?;
+        }
+        before.next(conn).await
+    }
+
+    /// Undoes what a file has set, and makes the session print plainly.
+    fn plainly(&self) -> String {
+        format!("{}; {}", self.scratch.resetting(), plainly())
     }
 
     pub(crate) async fn reset(&mut self) -> Result<(), CheckError> {
         let Some(conn) = self.conn.as_mut() else { return Ok(()) };
         self.scratch.reset(conn).await?;
-        if let Some(path) = &self.search_path {
+        self.find_own_objects().await
+    }
+
+    async fn find_own_objects(&mut self) -> Result<(), CheckError> {
+        if let (Some(conn), Some(path)) = (self.conn.as_mut(), &self.search_path) {
             let set = sql_query("SELECT pg_catalog.set_config('search_path', $1, false)");
             set.bind::<Text, _>(path).execute(conn).await?;
         }
@@ -363,13 +405,13 @@ impl<'s, S: Databases> Stage<'s, S> {
 
 /// The schema after a down, where there is one, and after the up behind it.
 struct Undone {
-    undone: Option<Schema>,
-    redone: Result<Schema, Failure>,
+    undone: Option<KnownSchema>,
+    redone: Result<KnownSchema, Failure>,
 }
 
 impl Undone {
-    /// Notes what is not as it was; says false where something differs and only hashes are known.
-    fn note(&self, check: &mut MigrationCheck, before: &Schema, applied: &Schema) -> bool {
+    /// Notes what is not as it was.
+    fn note(&self, check: &mut MigrationCheck, before: &KnownSchema, applied: &KnownSchema) {
         let (again, what) = match &self.undone {
             Some(_) => ("after up, down, up: ", "after down.sql"),
             None => {
@@ -377,27 +419,19 @@ impl Undone {
             }
         };
         check.down = if self.undone.is_some() { Outcome::Ok } else { Outcome::NotChecked };
-        match (before, &self.undone) {
-            (_, None) => {}
-            (before, Some(undone)) if before == undone => {}
-            (Schema::Full(before), Some(Schema::Full(undone))) => check.differs("", &before.diff(undone)),
-            _ => return false,
+        if let Some(undone) = &self.undone {
+            check.differs("", &before.diff(undone));
         }
-        match (applied, &self.redone) {
-            (_, Err(failure)) => {
+        match &self.redone {
+            Err(failure) => {
                 check.lost.push(format!("up.sql fails {what}: {}", failure.message));
                 check.error = Some(format!("up.sql:{}: {what}: {}", failure.line, failure.message));
             }
-            (applied, Ok(redone)) if applied == redone => {}
             // What down left over is still there: it is not told twice.
-            (Schema::Full(_), Ok(Schema::Full(_))) if !check.lost.is_empty() => {}
-            (Schema::Full(applied), Ok(Schema::Full(redone))) => {
-                check.differs(again, &applied.diff(redone));
-            }
-            _ => return false,
+            Ok(_) if !check.lost.is_empty() => {}
+            Ok(redone) => check.differs(again, &applied.diff(redone)),
         }
         check.round_trip = if check.lost.is_empty() { RoundTrip::Same } else { RoundTrip::Differs };
-        true
     }
 }
 

@@ -1,13 +1,16 @@
 //! Checks migrations one after the other, on a server that may be thrown away.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::base::Base;
 use super::error::CheckError;
 use super::findings::{self, FailOn};
+use super::halves;
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
@@ -37,6 +40,9 @@ pub struct CheckConfig {
     pub fail_on: FailOn,
     /// The longest that one statement may take.
     pub statement_timeout: Duration,
+    /// Keeps a database with what is applied unchecked, `db_migrations_base_` and a hash of it, for the next check that begins
+    /// there: of use on a server that stays. The three that were used last are kept.
+    pub keep_base: bool,
 }
 
 impl Default for CheckConfig {
@@ -51,6 +57,7 @@ impl Default for CheckConfig {
             before: None,
             fail_on: FailOn::Error,
             statement_timeout: Duration::from_secs(600),
+            keep_base: false,
         }
     }
 }
@@ -89,66 +96,109 @@ pub async fn check_until<S: Databases>(
 ) -> Result<CheckReport, CheckError> {
     let started = Instant::now();
     let chosen = choose(migrations, config)?;
-    let mut stage = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
-    let checked = tokio::select! {
-        checked = check_on(&mut stage, &chosen, config, &mut on_migration) => checked,
-        () = stop => Err(CheckError::Stopped),
+    let mut on_migration: &mut (dyn FnMut(&MigrationCheck) + Send) = &mut on_migration;
+    let mut report = match halves::of(&chosen, config) {
+        Some(middle) => halves::check(server, &chosen, config, middle, &mut on_migration, stop).await?,
+        None => {
+            let mut stage = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
+            let all = 0..chosen.len();
+            let checked = tokio::select! {
+                checked = check_on(&mut stage, &chosen, config, 0, all, &mut on_migration) => checked,
+                () = stop => Err(CheckError::Stopped),
+            };
+            stage.close().await?;
+            checked?
+        }
     };
-    stage.close().await?;
-    let mut report = checked?;
     report.summarize(config.fail_on);
     report.summary.ms = started.elapsed().as_secs_f64() * 1_000.0;
     Ok(report)
 }
 
-async fn check_on<S: Databases>(
+/// Checks the chosen ones that are in the range, on a database that has those before `from`; the others between are applied.
+pub(super) async fn check_on<S: Databases>(
     stage: &mut Stage<'_, S>,
     chosen: &[(&Migration, bool)],
     config: &CheckConfig,
-    on_migration: &mut (impl FnMut(&MigrationCheck) + Send),
+    from: usize,
+    range: Range<usize>,
+    on_migration: &mut (dyn FnMut(&MigrationCheck) + Send),
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
     report.summary.server_version = server_version(stage.conn().await?).await?;
-    if let Some(before) = &config.before {
-        stage.before(before).await?;
+    stage.forgets = chosen.iter().any(|(migration, _)| may_forget(migration));
+    let base = Base::of(chosen, config, &report.summary.server_version);
+    let mut start = from;
+    match base {
+        _ if from > 0 => {}
+        Some(base) if stage.begin_at(&base).await? => {
+            start = base.migrations;
+            report.summary.applied_unchecked = start;
+        }
+        _ => {
+            if let Some(before) = &config.before {
+                stage.before(before).await?;
+            }
+        }
     }
-    let mut seeded = config.seed.is_none();
+    let mut seeded = config.seed.is_none() || from > 0;
     let mut stale = false;
-    for (migration, checked) in chosen {
-        if !checked {
+    for (place, (migration, checked)) in chosen.iter().enumerate().take(range.end).skip(start) {
+        if let (true, false, Some(seed)) = (*checked, seeded, &config.seed) {
+            stage.conn().await?.batch_execute(&format!("{seed}\n;ANALYZE")).await?;
+            stage.reset().await?;
+            stage.forget_sizes();
+            seeded = true;
+        }
+        if !checked || place < range.start {
             stale = true;
-            report.summary.applied_unchecked += 1;
-            if let Some(failure) = stage.apply(migration).await? {
+            report.summary.applied_unchecked += usize::from(!checked);
+            if let (Some(failure), false) = (stage.apply(migration).await?, *checked) {
                 let mut check = MigrationCheck::new(migration);
                 check.up = Outcome::Error;
                 check.error = Some(format!("up.sql:{}: {}", failure.line, failure.message));
                 report.migrations.push(check);
             }
+            if let Some(base) = base.filter(|base| place + 1 == base.migrations)
+                && report.migrations.is_empty()
+            {
+                stage.keep(&base).await?;
+            }
             continue;
-        }
-        if let (false, Some(seed)) = (seeded, &config.seed) {
-            stage.conn().await?.batch_execute(&format!("{seed}\n;ANALYZE")).await?;
-            stage.reset().await?;
-            seeded = true;
         }
         if std::mem::take(&mut stale) {
             stage.look().await?;
         }
-        let mut check = stage.rehearse(migration).await?;
-        let judged = findings::of(&check, migration, config.stats.as_ref());
-        (check.findings, check.accepted) = (judged.findings, judged.accepted);
-        #[cfg(feature = "lint")]
-        super::lint::merge(&mut check, migration);
-        if config.start_after.as_deref().is_some_and(|start| migration.version <= Version::of(start)) {
-            check.findings.retain(|finding| finding.rule == "round-trip");
-        }
+        let check = judged(stage.rehearse(migration).await?, migration, config);
         on_migration(&check);
         report.migrations.push(check);
     }
-    if let Some(old_schema) = &config.old_schema {
+    if let (Some(old_schema), true) = (&config.old_schema, range.end == chosen.len()) {
         report.missing_for_old_code = missing_for_old_code(stage.conn().await?, old_schema, chosen).await?;
     }
     Ok(report)
+}
+
+/// Whether a migration may remove prepared statements.
+fn may_forget(migration: &Migration) -> bool {
+    let texts = [Some(&migration.up), migration.down.as_ref()];
+    texts
+        .into_iter()
+        .flatten()
+        .map(|sql| sql.to_ascii_lowercase())
+        .any(|sql| sql.contains("deallocate") || sql.contains("discard"))
+}
+
+/// With the findings about what was seen.
+fn judged(mut check: MigrationCheck, migration: &Migration, config: &CheckConfig) -> MigrationCheck {
+    let judged = findings::of(&check, migration, config.stats.as_ref());
+    (check.findings, check.accepted) = (judged.findings, judged.accepted);
+    #[cfg(feature = "lint")]
+    super::lint::merge(&mut check, migration);
+    if config.start_after.as_deref().is_some_and(|start| migration.version <= Version::of(start)) {
+        check.findings.retain(|finding| finding.rule == "round-trip");
+    }
+    check
 }
 
 /// The migrations up to the last one that is to be checked, and whether each is.

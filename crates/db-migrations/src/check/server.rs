@@ -7,6 +7,7 @@ use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
+use super::base::{self, Base};
 use super::error::CheckError;
 
 /// A server on which a check may make databases.
@@ -73,6 +74,49 @@ impl<'s, S: Databases> Scratch<'s, S> {
         Ok(name)
     }
 
+    /// Whether there is such a base; it counts as used now.
+    pub(super) async fn has_base(&mut self, base: &Base) -> Result<bool, CheckError> {
+        #[derive(QueryableByName)]
+        struct There {
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            there: bool,
+        }
+        let asked =
+            sql_query("SELECT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = $1) AS there");
+        let There { there } = asked.bind::<Text, _>(base.name()).get_result(&mut self.admin).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let used = format!("COMMENT ON DATABASE {} IS 'used at {now:012}'", base.name());
+        // Where somebody is about to drop it, what it holds is applied.
+        Ok(there && self.admin.batch_execute(&used).await.is_ok())
+    }
+
+    /// Keeps a copy of a database as a base, and drops those that were not used for longest.
+    pub(super) async fn keep_base(&mut self, base: &Base, database: &str) -> Result<(), CheckError> {
+        #[derive(QueryableByName)]
+        struct Old {
+            #[diesel(sql_type = Text)]
+            name: String,
+        }
+        self.wait_until_left(database).await?;
+        let create = format!("CREATE DATABASE {} ALLOW_CONNECTIONS false TEMPLATE {database}", base.name());
+        // Another check may have made the same one meanwhile.
+        let _ = self.admin.batch_execute(&create).await;
+        self.has_base(base).await?;
+        let old: Vec<Old> = sql_query(format!(
+            "SELECT datname::text AS name FROM pg_catalog.pg_database WHERE datname ~ '^{}' \
+             ORDER BY pg_catalog.shobj_description(oid, 'pg_database') DESC NULLS LAST OFFSET {}",
+            base::PREFIX,
+            base::KEPT
+        ))
+        .get_results(&mut self.admin)
+        .await?;
+        for Old { name } in old {
+            // One that somebody copies just now stays until the next time.
+            let _ = self.admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn drop(&mut self, name: &str) -> Result<(), CheckError> {
         let dropped = self.admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         dropped.map_err(|error| CheckError::server("drop a database of the check")(error.into()))
@@ -88,8 +132,12 @@ impl<'s, S: Databases> Scratch<'s, S> {
 
     /// Undoes what a file has set in the session; inside a transaction too.
     pub(crate) async fn reset(&self, conn: &mut AsyncPgConnection) -> Result<(), CheckError> {
-        let timeout = format!("{SESSION}; SET statement_timeout = {}", self.statement_timeout.as_millis());
-        Ok(conn.batch_execute(&timeout).await?)
+        Ok(conn.batch_execute(&self.resetting()).await?)
+    }
+
+    /// What [`Scratch::reset`] runs.
+    pub(super) fn resetting(&self) -> String {
+        format!("{SESSION}; SET statement_timeout = {}", self.statement_timeout.as_millis())
     }
 
     /// Drops every database of this check, also after an error.

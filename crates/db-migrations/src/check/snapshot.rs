@@ -87,6 +87,18 @@ struct Row {
     modes: Vec<String>,
 }
 
+#[derive(QueryableByName)]
+struct CountRow {
+    #[diesel(sql_type = BigInt)]
+    oid: i64,
+    #[diesel(sql_type = BigInt)]
+    scans: i64,
+    #[diesel(sql_type = BigInt)]
+    read: i64,
+    #[diesel(sql_type = BigInt)]
+    written: i64,
+}
+
 /// The locks of this session by relation, and a relation's row with them.
 const HELD: &str = "SELECT relation AS oid, pg_catalog.array_agg(mode) AS modes FROM pg_catalog.pg_locks \
     WHERE locktype = 'relation' AND pid = pg_catalog.pg_backend_pid() AND granted GROUP BY relation";
@@ -120,7 +132,11 @@ fn prepare() -> String {
             LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE} \
             UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, 0, false, false, \
                 '{{}}', '{{}}' FROM touched \
-            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid)"
+            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid); \
+         PREPARE db_migrations_counted AS SELECT oid, scans, read, written FROM (SELECT c.oid::int8, \
+                pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, \
+                pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS written \
+            FROM pg_catalog.pg_class c WHERE c.oid >= 16384) counted WHERE (scans, read, written) <> (0, 0, 0)"
     )
 }
 
@@ -144,6 +160,22 @@ impl Snapshot {
         }
         let rows: Vec<Row> = sql_query("EXECUTE db_migrations_snapshot").get_results(conn).await?;
         Ok(Snapshot::default().with(rows))
+    }
+
+    /// The same relations in the next transaction of this session, which has no locks yet. What the session read is told from a
+    /// moment on that the server chooses, so it is asked again.
+    pub(crate) async fn later(mut self, conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
+        for relation in self.relations.values_mut() {
+            relation.modes.clear();
+            (relation.scans, relation.read, relation.written) = (0, 0, 0);
+        }
+        let rows: Vec<CountRow> = sql_query("EXECUTE db_migrations_counted").get_results(conn).await?;
+        for row in rows {
+            if let Some(relation) = self.relations.get_mut(&row.oid) {
+                (relation.scans, relation.read, relation.written) = (row.scans, row.read, row.written);
+            }
+        }
+        Ok(self)
     }
 
     /// What this session sees after one more statement of the same transaction.

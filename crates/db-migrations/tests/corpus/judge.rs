@@ -44,8 +44,9 @@ pub(crate) async fn right(server: &impl Databases) -> Judgement {
 /// Statements whose locks, rewrites, reads or index builds are not those expected.
 pub(crate) async fn locks(server: &impl Databases) -> Judgement {
     judge(server, &cases::read(LOCKS, "locks"), |case, found, report| {
-        let newest = report.summary.server_version.starts_with("18");
-        let (expected, seen) = (expected(case, newest), seen(case, found));
+        let major = report.summary.server_version.split(|letter: char| !letter.is_ascii_digit()).next();
+        let major = major.and_then(|major| major.parse().ok()).unwrap_or_default();
+        let (expected, seen) = (expected(case, major), seen(case, found));
         let right = expected == seen && found.up == Outcome::Ok;
         (!right).then(|| format!("expected {expected}\n  found    {seen} {:?}", found.error))
     })
@@ -68,10 +69,10 @@ async fn judge(
 }
 
 /// What is known of a version; `locks 18` is of 18 and newer.
-fn expected(case: &Case, newest: bool) -> String {
+fn expected(case: &Case, major: u16) -> String {
     let list = |heading: &str| -> BTreeSet<String> {
-        let own = format!("{heading} 18");
-        let heading = if newest && case.has(&own) { &own } else { heading };
+        let own = (15..=major).rev().map(|major| format!("{heading} {major}")).find(|own| case.has(own));
+        let heading = own.as_deref().unwrap_or(heading);
         case.part(heading).split(", ").filter(|item| !item.is_empty()).map(str::to_owned).collect()
     };
     shown(["locks", "rewrites", "scans", "builds"].map(list))

@@ -591,3 +591,319 @@ DO $$ BEGIN ALTER TABLE people ALTER visits TYPE bigint; END $$;
 --! up
 CREATE TABLE fresh (id int, n int); CREATE INDEX ON fresh (n); ALTER TABLE fresh ALTER n TYPE bigint;
 --! locks:
+
+--! case: nothing of a table
+--! up
+SELECT 1; SET LOCAL work_mem = '64MB'; SELECT now(), current_user;
+--! locks:
+
+--! case: drop a default
+--! up
+ALTER TABLE people ALTER visits DROP DEFAULT;
+--! locks: people AccessExclusive
+
+--! case: a generated column becomes a plain one
+--! before
+ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (id * 2) STORED;
+--! up
+ALTER TABLE orders ALTER twice DROP EXPRESSION;
+--! locks: orders AccessExclusive
+
+--! case: compression of a column
+--! up
+ALTER TABLE people ALTER email SET COMPRESSION pglz;
+--! locks: people AccessExclusive
+
+--! case: estimate of a column
+--! up
+ALTER TABLE people ALTER email SET (n_distinct = 5);
+--! locks: people ShareUpdateExclusive
+
+--! case: autovacuum of a table
+--! up
+ALTER TABLE people SET (autovacuum_enabled = off); ALTER TABLE people RESET (autovacuum_enabled);
+--! locks: people ShareUpdateExclusive
+
+--! case: cluster on nothing
+--! up
+ALTER TABLE orders SET WITHOUT CLUSTER;
+--! locks: orders ShareUpdateExclusive
+
+--! case: logged again
+--! before
+CREATE UNLOGGED TABLE notes AS SELECT n FROM generate_series(1, 300) n; ANALYZE notes;
+--! up
+ALTER TABLE notes SET LOGGED;
+--! locks: notes AccessExclusive
+--! rewrites: notes
+--! scans: notes
+
+--! case: several changes at once
+--! up
+ALTER TABLE people ADD COLUMN a int, ADD COLUMN b int DEFAULT 5, DROP COLUMN data;
+--! locks: people AccessExclusive
+
+--! case: rename a constraint
+--! up
+ALTER TABLE people RENAME CONSTRAINT people_price_check TO price_is_positive;
+--! locks: people AccessExclusive
+
+--! case: inherit
+--! before
+CREATE TABLE forebear (id int, order_id int);
+--! up
+ALTER TABLE lines INHERIT forebear;
+--! locks: lines AccessExclusive, forebear ShareUpdateExclusive
+
+--! case: inherit no more
+--! before
+CREATE TABLE forebear (id int, order_id int); ALTER TABLE lines INHERIT forebear;
+--! up
+ALTER TABLE lines NO INHERIT forebear;
+--! locks: lines AccessExclusive, forebear AccessShare
+
+--! case: a table that inherits
+--! up
+CREATE TABLE more_orders () INHERITS (orders);
+--! locks: orders ShareUpdateExclusive
+
+--! case: row security for the owner too
+--! up
+ALTER TABLE people FORCE ROW LEVEL SECURITY;
+--! locks: people AccessExclusive
+
+--! case: change a policy
+--! before
+CREATE POLICY own ON people USING (age > 1);
+--! up
+ALTER POLICY own ON people USING (age > 2);
+--! locks: people AccessExclusive
+
+--! case: drop a policy
+--! before
+CREATE POLICY own ON people USING (age > 1);
+--! up
+DROP POLICY own ON people;
+--! locks: people AccessExclusive
+
+--! case: a rule
+--! up
+CREATE RULE quiet AS ON DELETE TO late DO INSTEAD NOTHING;
+--! locks: late AccessExclusive
+
+--! case: rename a trigger
+--! up
+ALTER TRIGGER people_touch ON people RENAME TO people_touched;
+--! locks: people AccessExclusive
+
+--! case: a trigger fires always
+--! up
+ALTER TABLE people ENABLE ALWAYS TRIGGER people_touch;
+--! locks: people ShareRowExclusive
+
+--! case: drop a function with its triggers
+--! up
+DROP FUNCTION touch() CASCADE;
+--! locks: people AccessExclusive
+
+--! case: rename a view
+--! up
+ALTER VIEW names RENAME TO labels;
+--! locks: names AccessExclusive
+
+--! case: drop a view
+--! up
+DROP VIEW names;
+--! locks: names AccessExclusive
+
+--! case: comment on a view and on an index
+--! up
+COMMENT ON VIEW names IS 'names'; COMMENT ON INDEX orders_total_idx IS 'sums';
+--! locks: names ShareUpdateExclusive, orders_total_idx ShareUpdateExclusive
+
+--! case: create a materialized view
+--! up
+CREATE MATERIALIZED VIEW sums AS SELECT sum(total) AS total FROM orders;
+--! locks: orders AccessShare
+--! scans: orders
+
+--! case: create a materialized view without data
+--! up
+CREATE MATERIALIZED VIEW sums AS SELECT sum(total) AS total FROM orders WITH NO DATA;
+--! locks: orders AccessShare
+
+--! case: an index on a materialized view
+--! up
+CREATE INDEX totals_total_idx ON totals (total);
+--! locks: totals Share
+--! scans: totals
+--! builds: totals
+
+--! case: rename a materialized view
+--! up
+ALTER MATERIALIZED VIEW totals RENAME TO sums;
+--! locks: totals AccessExclusive
+
+--! case: drop a materialized view
+--! up
+DROP MATERIALIZED VIEW totals;
+--! locks: totals AccessExclusive
+
+--! case: a partial index on an expression
+--! up
+CREATE INDEX people_lower_idx ON people (lower(name)) WHERE age > 5;
+--! locks: people Share
+--! scans: people
+--! builds: people
+
+--! case: fillfactor of an index
+--! up
+ALTER INDEX orders_total_idx SET (fillfactor = 70);
+--! locks: orders_total_idx ShareUpdateExclusive
+
+--! case: reindex one index concurrently
+--! up
+REINDEX INDEX CONCURRENTLY orders_total_idx;
+--! locks: orders ShareUpdateExclusive
+--! scans: orders
+
+--! case: drop statistics
+--! before
+CREATE STATISTICS people_place ON age, visits FROM people;
+--! up
+DROP STATISTICS people_place;
+--! locks: people ShareUpdateExclusive
+
+--! case: a check on a domain that a column has
+--! before
+ALTER TABLE people ALTER email TYPE short;
+--! up
+ALTER DOMAIN short ADD CONSTRAINT not_empty CHECK (VALUE <> '');
+--! locks: people Share
+--! scans: people
+
+--! case: a check on a domain that is not valid
+--! before
+ALTER TABLE people ALTER email TYPE short;
+--! up
+ALTER DOMAIN short ADD CONSTRAINT not_empty CHECK (VALUE <> '') NOT VALID;
+--! locks:
+
+--! case: read all rows
+--! up
+SELECT count(*) FROM people;
+--! locks: people AccessShare
+--! scans: people
+
+--! case: read through a view
+--! up
+SELECT count(*) FROM names;
+--! locks: names AccessShare, people AccessShare
+--! scans: people
+
+--! case: what a query would do
+--! up
+EXPLAIN SELECT * FROM people JOIN orders ON orders.person = people.id;
+--! locks: people AccessShare, orders AccessShare
+
+--! case: lock one row
+--! up
+SELECT name FROM people WHERE id = 7 FOR UPDATE;
+--! locks: people RowShare
+
+--! case: fill a table from another
+--! up
+INSERT INTO late SELECT id FROM orders WHERE total > 1990;
+--! locks: late RowExclusive, people RowShare, orders AccessShare
+
+--! case: update by what another table says
+--! up
+UPDATE lines SET id = (SELECT sum(total) FROM orders);
+--! locks: lines RowExclusive, orders AccessShare
+--! scans: lines, orders
+
+--! case: delete all rows
+--! up
+DELETE FROM late;
+--! locks: late RowExclusive
+--! scans: late
+
+--! case: copy to a file
+--! up
+COPY orders TO '/dev/null';
+--! locks: orders AccessShare
+--! scans: orders
+
+--! case: access share by hand
+--! up
+LOCK TABLE people IN ACCESS SHARE MODE;
+--! locks: people AccessShare
+
+--! case: share by hand
+--! up
+LOCK TABLE people IN SHARE MODE; LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE;
+--! locks: people Share, orders ShareRowExclusive
+
+--! case: row exclusive by hand
+--! up
+LOCK TABLE people IN ROW EXCLUSIVE MODE; LOCK TABLE orders IN ROW SHARE MODE;
+--! locks: people RowExclusive, orders RowShare
+
+--! case: a function whose body is parsed
+--! up
+CREATE FUNCTION grown() RETURNS bigint BEGIN ATOMIC SELECT count(*) FROM people WHERE age > 17; END;
+--! locks: people AccessShare
+
+--! case: a sequence of a column
+--! up
+CREATE SEQUENCE people_age_seq OWNED BY people.age;
+--! locks: people AccessShare
+
+--! case: a publication
+--! up
+CREATE PUBLICATION {s}_all FOR TABLE people;
+--! locks: people ShareUpdateExclusive
+
+--! case: a column of a partitioned table
+--! up
+ALTER TABLE days ADD COLUMN note text;
+--! locks: days AccessExclusive, days_1 AccessExclusive, days_2 AccessExclusive
+
+--! case: a check on a partitioned table
+--! up
+ALTER TABLE days ADD CONSTRAINT days_n_check CHECK (n > 0);
+--! locks: days AccessExclusive, days_1 AccessExclusive, days_2 AccessExclusive
+--! scans: days_1, days_2
+
+--! case: a trigger on a partitioned table
+--! up
+CREATE TRIGGER days_touch BEFORE UPDATE ON days FOR EACH ROW EXECUTE FUNCTION touch();
+--! locks: days ShareRowExclusive, days_1 ShareRowExclusive, days_2 ShareRowExclusive
+
+--! case: empty a partitioned table
+--! up
+TRUNCATE days;
+--! locks: days AccessExclusive, days_1 AccessExclusive, days_2 AccessExclusive
+
+--! case: empty a table and what refers to it
+--! up
+TRUNCATE orders CASCADE;
+--! locks: orders AccessExclusive, lines AccessExclusive
+
+--! case: drop a partition
+--! up
+DROP TABLE days_1;
+--! locks: days AccessExclusive, days_1 AccessExclusive
+
+--! case: attach beside a default partition
+--! before
+CREATE TABLE days_rest PARTITION OF days DEFAULT;
+--! up
+ALTER TABLE days ATTACH PARTITION days_4 FOR VALUES FROM ('2026-04-01') TO ('2026-05-01');
+--! locks: days ShareUpdateExclusive, days_4 AccessExclusive, days_rest AccessExclusive
+--! scans: days_rest
+
+--! case: drop a table with what depends on it
+--! up
+DROP TABLE orders CASCADE;
+--! locks: orders AccessExclusive, lines AccessExclusive, totals AccessExclusive

@@ -31,5 +31,5 @@ async fn what_is_right_is_not_reported() {
 
 #[tokio::test]
 async fn locks_rewrites_and_scans_are_seen_as_they_are() {
-    all_right(&judge::locks(&shared().await).await, 60);
+    all_right(&judge::locks(&shared().await).await, 120);
 }

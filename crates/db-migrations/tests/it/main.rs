@@ -4,6 +4,7 @@
 mod backfill;
 #[path = "../corpus/cases.rs"]
 mod cases;
+mod check_bases;
 mod check_corpus;
 mod check_drift;
 mod check_findings;

@@ -5,7 +5,7 @@ WITH ns AS (
     WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND nspname !~ '^pg_(toast_)?temp_'
 ), member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
-), rel AS MATERIALIZED (
+), /* and these */ rel AS MATERIALIZED (
     SELECT c.*, ns.nspname, ns.prefix || quote_ident(c.relname) AS name,
         CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
             WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
@@ -13,7 +13,7 @@ WITH ns AS (
     FROM pg_class c JOIN ns ON ns.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c', 'i', 'I')
         AND c.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass)
-        AND NOT (c.relkind IN ('r', 'i') AND c.relname ~ '^__(diesel_schema|db)_migrations')
+        AND NOT (c.relkind IN ('r', 'i') AND c.relname ~ '^__(diesel_schema|db)_migrations') /* only these */
 ), typ AS MATERIALIZED (
     SELECT t.*, ns.prefix || quote_ident(t.typname) AS name
     FROM pg_type t JOIN ns ON ns.oid = t.typnamespace

@@ -33,7 +33,7 @@ SELECT rel.kind, rel.name, NULL::text AS parent, jsonb_build_object(
         FROM aclexplode(coalesce(rel.relacl, acldefault(CASE rel.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", rel.relowner)))
         WHERE rel.relkind <> 'c'),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid AND objsubid = 0)
-) AS definition
+) AS definition, rel.oid
 FROM rel WHERE rel.relkind NOT IN ('i', 'I')
 
 UNION ALL
@@ -56,7 +56,7 @@ SELECT 'column', rel.name || '.' || quote_ident(a.attname), rel.kind || ' ' || r
         FROM aclexplode(a.attacl)),
     'comment', (SELECT description FROM extra
         WHERE classoid = 'pg_class'::regclass AND objoid = a.attrelid AND objsubid = a.attnum)
-)
+), rel.oid
 FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -69,7 +69,7 @@ SELECT 'constraint', format('%I on %s', con.conname, rel.name), rel.kind || ' ' 
     'disabled triggers', (SELECT string_agg(tgenabled::text, '' ORDER BY tgenabled) FROM pg_trigger
         WHERE tgconstraint = con.oid AND tgisinternal AND tgenabled <> 'O'),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_constraint'::regclass AND objoid = con.oid)
-)
+), rel.oid
 FROM rel JOIN pg_constraint con ON con.conrelid = rel.oid
 WHERE con.contype IN ('c', 'f', 'p', 'u', 'x') AND NOT (con.contype = 'f' AND con.conparentid <> 0)
 
@@ -79,7 +79,7 @@ UNION ALL
 SELECT 'not null constraint', format('%s.%I', rel.name, a.attname), format('column %s.%I', rel.name, a.attname), jsonb_build_object(
     'valid', CASE WHEN NOT con.convalidated THEN 'no' END,
     'inherits', CASE WHEN con.connoinherit THEN 'no' END
-)
+), rel.oid
 FROM rel JOIN pg_constraint con ON con.conrelid = rel.oid AND con.contype = 'n' AND (NOT con.convalidated OR con.connoinherit)
 JOIN pg_attribute a ON a.attrelid = rel.oid AND a.attnum = con.conkey[1]
 
@@ -95,7 +95,7 @@ SELECT 'index', rel.name,
     'statistics targets', (SELECT string_agg(format('%s: %s', attnum, attstattarget), ', ' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = rel.oid AND coalesce(attstattarget, -1) <> -1),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid)
-)
+), tab.oid
 FROM rel JOIN pg_index i ON i.indexrelid = rel.oid JOIN rel tab ON tab.oid = i.indrelid
 LEFT JOIN pg_constraint con ON con.conindid = rel.oid AND con.contype IN ('p', 'u', 'x')
 WHERE rel.relkind IN ('i', 'I')
@@ -105,7 +105,7 @@ SELECT 'trigger', format('%I on %s', tg.tgname, rel.name), rel.kind || ' ' || re
     'definition', pg_get_triggerdef(tg.oid),
     'enabled', CASE tg.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_trigger'::regclass AND objoid = tg.oid)
-)
+), rel.oid
 FROM rel JOIN pg_trigger tg ON tg.tgrelid = rel.oid AND NOT tg.tgisinternal
 
 UNION ALL
@@ -116,7 +116,7 @@ SELECT 'policy', format('%I on %s', pol.polname, rel.name), rel.kind || ' ' || r
     'using', pg_get_expr(pol.polqual, pol.polrelid),
     'with check', pg_get_expr(pol.polwithcheck, pol.polrelid),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_policy'::regclass AND objoid = pol.oid)
-)
+), rel.oid
 FROM rel JOIN pg_policy pol ON pol.polrelid = rel.oid
 
 UNION ALL
@@ -124,7 +124,7 @@ SELECT 'rule', format('%I on %s', ru.rulename, rel.name), rel.kind || ' ' || rel
     'definition', pg_get_ruledef(ru.oid),
     'enabled', nullif(ru.ev_enabled, 'O'),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_rewrite'::regclass AND objoid = ru.oid)
-)
+), rel.oid
 FROM rel JOIN pg_rewrite ru ON ru.ev_class = rel.oid AND ru.rulename <> '_RETURN'
 
 UNION ALL
@@ -133,5 +133,5 @@ SELECT 'statistics', ns.prefix || quote_ident(s.stxname), rel.kind || ' ' || rel
     'target', nullif(s.stxstattarget, -1),
     'owner', pg_get_userbyid(s.stxowner),
     'comment', (SELECT description FROM extra WHERE classoid = 'pg_statistic_ext'::regclass AND objoid = s.oid)
-)
+), rel.oid
 FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace JOIN rel ON rel.oid = s.stxrelid
