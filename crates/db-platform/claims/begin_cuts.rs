@@ -132,7 +132,8 @@ async fn call(db: &Db, n: i64) -> Result<()> {
                 let (one, other) = tokio::join!(biased; one.execute(&mut first), other.execute(&mut second));
                 // What a service does that does not look at each answer.
                 if rand::random_bool(0.5) {
-                    (one?, other?);
+                    one?;
+                    other?;
                 }
             }
             (false, true) => {
