@@ -3,6 +3,7 @@
 //! Values are made from types, names and conditions, references from the keys that are there. The server has the
 //! last word: where it refuses a row, the row is left out and another one is made.
 
+mod apart;
 mod bounds;
 mod call;
 pub(crate) mod catalog;
@@ -16,6 +17,7 @@ mod expression;
 mod fill;
 mod fill_circle;
 mod flat;
+mod implied;
 mod instant;
 mod list;
 mod network;

@@ -7,6 +7,7 @@ use tokio_postgres::Transaction;
 
 use super::column_type::ColumnType;
 use super::expression::Expression;
+use super::implied;
 use super::token;
 use crate::error::{Error, Result};
 
@@ -41,6 +42,8 @@ pub(crate) struct Reference {
     pub(crate) of: Vec<String>,
     /// Whether all of its columns are NULL or none is (MATCH FULL).
     pub(crate) full: bool,
+    /// Further columns, and those of the same name there: both refer to the same keys, so that they mostly agree.
+    pub(crate) implied: Vec<(usize, String)>,
 }
 
 /// A table, and what its rows must be.
@@ -67,8 +70,19 @@ pub(crate) struct Table {
     pub(crate) spread: BTreeSet<usize>,
     /// Unique indexes over expressions, or over some of the rows.
     pub(crate) partial: Vec<Partial>,
+    /// Exclusion constraints: what is compared, and by which operators.
+    pub(crate) exclusions: Vec<Exclusion>,
+    /// Whether triggers of the schema's own judge its rows.
+    pub(crate) triggers: bool,
     /// Whether one of these may be checked late: `ON CONFLICT` is refused then.
     pub(crate) deferrable: bool,
+}
+
+/// What no two rows, of those for which a condition is true, may have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Exclusion {
+    pub(crate) of: Vec<(Expression, String)>,
+    pub(crate) when: Option<Expression>,
 }
 
 /// What comes once among the rows for which a condition is true.
@@ -105,7 +119,8 @@ pub(crate) struct Catalog {
 }
 
 /// Tables that somebody's rows belong in. Partitions are filled through their root.
-const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p'
+const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p',
+        EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 4 <> 0)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
         AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND n.nspname <> 'dbp'
@@ -152,7 +167,9 @@ const INDEXES: &str = "SELECT i.indrelid, i.indisunique AND NOT i.indisexclusion
         pg_get_expr(i.indpred, i.indrelid),
         ARRAY(SELECT pg_get_indexdef(i.indexrelid, place, false)
             FROM generate_series(1, i.indnkeyatts) AS place), NOT i.indimmediate OR EXISTS (SELECT FROM
-            pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x') AND c.condeferrable)
+            pg_constraint AS c WHERE c.conindid = i.indexrelid AND c.contype IN ('u', 'p', 'x') AND c.condeferrable),
+        ARRAY(SELECT o.oprname::text FROM pg_constraint AS c, unnest(c.conexclop) WITH ORDINALITY AS u (oid, place)
+            JOIN pg_operator AS o ON o.oid = u.oid WHERE c.conindid = i.indexrelid AND c.contype = 'x' ORDER BY place)
     FROM pg_index AS i WHERE i.indrelid = ANY ($1::oid[]) AND (i.indisunique OR i.indisexclusion)
     ORDER BY i.indrelid, i.indexrelid";
 
@@ -261,7 +278,8 @@ impl Catalog {
                         continue;
                     };
                     let Some(target) = place.get(&target) else { continue };
-                    let reference = Reference { columns, table: *target, of: row.get(6), full: row.get(5) };
+                    let (of, full, implied) = (row.get(6), row.get(5), Vec::new());
+                    let reference = Reference { columns, table: *target, of, full, implied };
                     // Partitioned tables have a constraint for each partition that they refer to.
                     table.keep_full(&reference);
                     let same = |one: &Reference| one.columns == reference.columns && one.table == *target;
@@ -278,6 +296,9 @@ impl Catalog {
             let keys: Vec<i16> = row.get(3);
             let (unique, when): (bool, Option<String>) = (row.get(1), row.get(4));
             let partial = when.is_some();
+            if !unique {
+                table.add_exclusion(&row.get::<_, Vec<String>>(5), row.get(7), when.as_deref());
+            }
             let columns = columns_of(oid, &keys);
             if unique && (partial || columns.is_none()) {
                 let of = row.get::<_, Vec<String>>(5);
@@ -322,7 +343,9 @@ impl Catalog {
                 tables[*at].leaves.push(Expression::parse(&text));
             }
         }
-        Ok(Catalog { tables })
+        let mut catalog = Catalog { tables };
+        implied::imply(&mut catalog);
+        Ok(catalog)
     }
 }
 
@@ -346,6 +369,7 @@ impl Table {
             schema: row.get(1),
             name: row.get(2),
             partitioned: row.get(3),
+            triggers: row.get(4),
             ..Table::default()
         }
     }
@@ -358,6 +382,13 @@ impl Table {
             self.filter.push(text);
         }
         self.checks.push(self.generated_from(check));
+    }
+
+    fn add_exclusion(&mut self, of: &[String], operators: Vec<String>, when: Option<&str>) {
+        let parsed = |text: &str| self.generated_from(Expression::parse(text));
+        let of = of.iter().map(|text| parsed(text)).zip(operators).collect();
+        let exclusion = Exclusion { of, when: when.map(parsed) };
+        self.exclusions.push(exclusion);
     }
 
     /// The expression with what generated columns are generated from in their place.

@@ -116,7 +116,7 @@ impl Choice {
     /// Keys that agree with no key of another reference, which must have one, are never taken.
     fn leave_out_lonely(&mut self, table: &Table) {
         /// Keys that are left out may make others lonely.
-        const ROUNDS: u32 = 4;
+        const ROUNDS: u32 = 100;
         for _ in 0..ROUNDS {
             let mut changed = false;
             for (other, of) in table.references.iter().enumerate() {
@@ -248,11 +248,16 @@ impl Choice {
     fn step(&mut self, depth: usize, search: &mut Search<'_>, draw: &mut Draw) -> bool {
         let Some(&(place, _)) = self.order.get(depth) else { return true };
         let (table, reference) = (search.table, &search.table.references[place]);
-        let given: Cells = reference.columns.iter().map(|column| search.cells[*column].clone()).collect();
+        let Some(parents) = &mut self.parents[place] else { return self.step(depth + 1, search, draw) };
+        // Every other time what is implied agrees too, where the keys bring it along.
+        let implied = search.crowded && parents.at(0).is_some_and(|key| key.len() > reference.columns.len());
+        let more: &[(usize, String)] = if implied { &reference.implied } else { &[] };
+        let columns: Vec<usize> =
+            reference.columns.iter().copied().chain(more.iter().map(|(column, _)| *column)).collect();
+        let given: Cells = columns.iter().map(|column| search.cells[*column].clone()).collect();
         let open = || reference.columns.iter().zip(&given).filter(|(_, given)| given.is_none());
         let may_be_null = open().any(|(column, _)| !table.columns[*column].not_null);
         let stays_null = may_be_null && draw.unit() < NULLS;
-        let Some(parents) = &mut self.parents[place] else { return self.step(depth + 1, search, draw) };
         let counted = search.counted.iter().find(|(counted, _)| *counted == place);
         let candidates: Vec<usize> = match counted {
             _ if self.in_step.contains(&place) => vec![(search.number % parents.len().max(1)) as usize],
@@ -269,17 +274,21 @@ impl Choice {
             if key.iter().zip(&given).any(|(one, given)| given.as_ref().is_some_and(|given| one != given)) {
                 continue;
             }
-            for (column, value) in reference.columns.iter().zip(&key) {
-                search.offers[*column] = Some(value.clone());
-                let leave = stays_null && (reference.full || !table.columns[*column].not_null);
-                if !leave {
+            for (at, (column, value)) in columns.iter().zip(&key).enumerate() {
+                let own = at < reference.columns.len();
+                if own {
+                    search.offers[*column] = Some(value.clone());
+                }
+                let leave = stays_null && (!own || reference.full || !table.columns[*column].not_null);
+                // The empty text stands for NULL, which implies nothing.
+                if !leave && (own || !value.is_empty()) {
                     search.cells[*column] = Some(value.clone());
                 }
             }
             if self.may_hold(depth, search) && self.step(depth + 1, search, draw) {
                 return true;
             }
-            for (column, given) in reference.columns.iter().zip(&given) {
+            for (column, given) in columns.iter().zip(&given) {
                 search.cells[*column].clone_from(given);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::Transaction;
 
-use super::catalog::{Catalog, Table};
+use super::catalog::{Catalog, Reference, Table};
 use super::column_type::ColumnType;
 use super::order::Order;
 use super::parents::Parents;
@@ -27,7 +27,10 @@ const MOST_KEYS: u64 = 20_000;
 const MOST_LATE: u64 = 2_000;
 
 /// A table is given up after so many rows in a row for which no values were found.
-const MOST_MISSES: u64 = 100;
+const MOST_MISSES: u64 = 50;
+
+/// And after so many in all, or as many as rows are wanted.
+const MOST_MISSES_IN_ALL: u64 = 200;
 
 /// A filling that is under way.
 pub(crate) struct Fill<'a, P> {
@@ -113,7 +116,7 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
             } else if reference.table == at || circle.contains(&reference.table) {
                 Some(Parents::default())
             } else {
-                Some(Parents::new(self.keys(reference.table, &reference.of).await?))
+                Some(Parents::new(self.keys(reference).await?))
             });
         }
         let mut first = Vec::new();
@@ -129,20 +132,24 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         Ok(Rows::new((table, at), (self.plan.seed, self.anchor), parents, first))
     }
 
-    /// The keys that a table has.
-    async fn keys(&self, at: usize, of: &[String]) -> Result<Vec<Vec<String>>> {
-        let columns: Vec<String> = of.iter().map(|name| format!("{}::text", quoted(name))).collect();
-        let given: Vec<String> = of.iter().map(|name| format!("{} IS NOT NULL", quoted(name))).collect();
-        let places: Vec<String> = (1..=of.len()).map(|place| place.to_string()).collect();
+    /// The keys that a reference may take, each with the values of the columns that are implied.
+    async fn keys(&self, reference: &Reference) -> Result<Vec<Vec<String>>> {
+        let columns = reference.of.iter().map(|name| format!("{}::text", quoted(name)));
+        let implied =
+            reference.implied.iter().map(|(_, name)| format!("coalesce({}::text, '')", quoted(name)));
+        let columns: Vec<String> = columns.chain(implied).collect();
+        let given: Vec<String> =
+            reference.of.iter().map(|name| format!("{} IS NOT NULL", quoted(name))).collect();
+        let places: Vec<String> = (1..=columns.len()).map(|place| place.to_string()).collect();
         let query = format!(
             "SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {MOST_KEYS}",
             columns.join(", "),
-            self.catalog.tables[at].sql(),
+            self.catalog.tables[reference.table].sql(),
             given.join(" AND "),
             places.join(", "),
         );
         let rows = self.transaction.query(&query, &[]).await.map_err(Error::database("reading keys"))?;
-        Ok(rows.iter().map(|row| (0..of.len()).map(|place| row.get(place)).collect()).collect())
+        Ok(rows.iter().map(|row| (0..columns.len()).map(|place| row.get(place)).collect()).collect())
     }
 
     /// The number behind the greatest that a column has.
@@ -178,7 +185,8 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
             target = room;
             filled.short = Some(format!("({}) has {room} different values", columns.join(", ")));
         }
-        let (mut next, mut staged, mut barren) = (0, false, 0);
+        let (mut next, mut staged, mut barren, mut missed) = (0, false, 0, 0);
+        let most_missed = target.max(MOST_MISSES_IN_ALL);
         let mut refused = None;
         let most = target.saturating_mul(4).saturating_add(1_000);
         while filled.rows < target && next < most && barren < 4 {
@@ -186,10 +194,14 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
             let room = target - filled.rows;
             // Where the server refuses some, a few more are offered.
             let offered = if staged { room.saturating_mul(3).max(60) } else { room }.min(BATCH);
-            while (batch.len() as u64) < offered && next < most && misses < MOST_MISSES {
+            while (batch.len() as u64) < offered
+                && next < most
+                && misses < MOST_MISSES
+                && missed < most_missed
+            {
                 match rows.make(next) {
                     Some(cells) => (batch.push(cells), misses = 0).1,
-                    None => misses += 1,
+                    None => (misses, missed) = (misses + 1, missed + 1),
                 }
                 next += 1;
             }

@@ -3,8 +3,11 @@
 //! So what a condition says of `(price).amount` or of `lower(period)` is said of a column, and bounds, search and
 //! draws know no other kind. The whole is put together when the row is done.
 
+use std::collections::HashSet;
+
+use super::apart::Apart;
 use super::bounds::{self, Bounds};
-use super::catalog::{Column, Partial, Table};
+use super::catalog::{Column, Exclusion, Partial, Table};
 use super::cell::Wish;
 use super::column_type::ColumnType;
 use super::expression::Expression;
@@ -92,7 +95,7 @@ impl Whole {
 }
 
 /// The table with a column for each part, behind its own columns, and how the parts are put together.
-pub(crate) fn flat(table: &Table) -> (Table, Vec<Whole>) {
+pub(crate) fn flat(table: &Table) -> (Table, Vec<Whole>, Vec<Apart>) {
     let mut flat = table.clone();
     let mut wholes = Vec::new();
     for column in 0..table.columns.len() {
@@ -117,7 +120,25 @@ pub(crate) fn flat(table: &Table) -> (Table, Vec<Whole>) {
         let partial: Vec<Partial> = partial.collect();
         (flat.checks, flat.leaves, flat.partial) = (checks, leaves, partial);
     }
-    (flat, wholes)
+    let tell = Tell { table: &flat, wholes: &wholes };
+    let apart = flat.exclusions.iter().filter_map(|one| tell.apart(one)).collect();
+    (flat, wholes, apart)
+}
+
+/// The columns that some condition, of a check or of an index, wants to know to be NULL.
+pub(crate) fn open_ends(table: &Table) -> HashSet<usize> {
+    let mut found = HashSet::new();
+    let partial = table.partial.iter().filter_map(|one| one.when.as_ref());
+    for condition in table.checks.iter().chain(partial) {
+        condition.visit(&mut |part| {
+            if let Expression::IsNull(of) = part
+                && let Expression::Column(name) = &**of
+            {
+                found.extend(table.column(name));
+            }
+        });
+    }
+    found
 }
 
 fn comes_apart(holds: &ColumnType) -> bool {
@@ -261,6 +282,19 @@ impl Tell<'_> {
         }
     }
 
+    /// An exclusion constraint by `=` and one `&&` between ranges; others are left to the server.
+    fn apart(&self, exclusion: &Exclusion) -> Option<Apart> {
+        let (mut equal, mut ends) = (Vec::new(), None);
+        for (of, operator) in &exclusion.of {
+            match operator.as_str() {
+                "=" => equal.push(self.of_parts(of.clone())),
+                "&&" if ends.is_none() => ends = Some(self.ends(of)?),
+                _ => return None,
+            }
+        }
+        Some(Apart::new(equal, ends?, exclusion.when.clone().map(|when| self.of_parts(when))))
+    }
+
     /// `a <@ b`, `a @> b` and `a && b`, where one of them is a range that is taken apart.
     fn between_ranges(&self, operator: &str, left: &Expression, right: &Expression) -> Option<Expression> {
         if !matches!(operator, "<@" | "@>" | "&&")
@@ -309,7 +343,7 @@ pub(crate) fn checked(
     /// How often it is drawn anew.
     const ATTEMPTS: u32 = 20;
     let checks = checks.iter().map(|check| check.clone().renamed("VALUE", wish.name)).collect();
-    let (table, wholes) = flat(&Table::of_one_column(wish.name, of.clone(), checks));
+    let (table, wholes, _) = flat(&Table::of_one_column(wish.name, of.clone(), checks));
     let bounds: Vec<Bounds> = bounds::of(&table, wish.now);
     let conditions: Vec<&Expression> = table.checks.iter().collect();
     let count = table.columns.len();

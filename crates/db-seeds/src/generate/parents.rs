@@ -64,7 +64,7 @@ impl Parents {
         crowded: bool,
         draw: &mut Draw,
     ) -> Vec<usize> {
-        let power = if crowded { 3 } else { 1 };
+        let power = if crowded { 4 } else { 1 };
         let part: Vec<usize> = (0..given.len()).filter(|column| given[*column].is_some()).collect();
         let mut drawn = Vec::new();
         if part.is_empty() {

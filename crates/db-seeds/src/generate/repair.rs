@@ -61,19 +61,17 @@ impl Row<'_> {
         draw: &mut Draw,
     ) -> Option<&'c Expression> {
         for pass in 0..PASSES {
-            let (mut all_hold, before) = (true, self.cells.clone());
+            let mut before = None;
             for condition in conditions {
                 if condition.worth(self) == Worth::Boolean(false) {
-                    all_hold = false;
+                    before.get_or_insert_with(|| self.cells.clone());
                     self.make(condition, true, draw);
                     if pass % 4 == 3 && condition.worth(self) == Worth::Boolean(false) {
                         self.redraw(condition, draw);
                     }
                 }
             }
-            if all_hold {
-                return None;
-            }
+            let before = before?;
             // What is given alone makes it false: nothing here changes that.
             if pass % 4 == 3 && before == self.cells {
                 break;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::apart::{Apart, Place};
 use super::bounds::{self, Bounds};
 use super::catalog::{Partial, Table, Unique};
 use super::cell::{self, Wish};
@@ -40,6 +41,8 @@ pub(crate) struct Rows {
     first: Vec<i64>,
     taken: Vec<HashSet<Vec<String>>>,
     taken_of_some: Vec<HashSet<Vec<String>>>,
+    /// What exclusion constraints have taken.
+    apart: Vec<Apart>,
     /// Columns that are another one in each row.
     alone: Vec<bool>,
     /// Columns whose value is promised to other tables of a circle: the row alone tells it.
@@ -48,6 +51,8 @@ pub(crate) struct Rows {
     told: Vec<bool>,
     /// Whether the server takes all rows of it or none.
     in_circle: bool,
+    /// Ends of ranges that conditions ask to be missing: others are always there, for what has no end leaves no room.
+    open_ends: HashSet<usize>,
     /// Columns for which no value is known: their default, or NULL.
     left_out: Vec<bool>,
     /// The columns of the condition that was false last.
@@ -61,7 +66,7 @@ impl Rows {
         mut parents: Vec<Option<Parents>>,
         first: Vec<i64>,
     ) -> Self {
-        let (table, wholes) = flat::flat(table);
+        let (table, wholes, apart) = flat::flat(table);
         let count = table.columns.len();
         let mut told = vec![false; count];
         for (reference, parents) in table.references.iter().zip(&parents) {
@@ -104,10 +109,12 @@ impl Rows {
             promised: vec![false; count],
             told,
             in_circle: false,
+            open_ends: flat::open_ends(&table),
             left_out: table.columns.iter().map(left_out).collect(),
             unmet: None,
             table: Arc::new(table),
             wholes,
+            apart,
         };
         rows.first.resize(count, 0);
         rows.leave_to_defaults(&references);
@@ -234,22 +241,27 @@ impl Rows {
                 whole.put_together(table.columns[whole.column].not_null, &mut cells);
             }
             let keys: Vec<_> = table.uniques.iter().map(|unique| key_of(unique, &cells)).collect();
-            let some: Vec<_> = match table.partial.is_empty() {
-                true => Vec::new(),
-                false => {
-                    let row = self.row(&table, std::mem::take(&mut cells), row);
-                    let keys = table.partial.iter().map(|partial| key_of_some(partial, &row)).collect();
-                    cells = row.cells;
-                    keys
-                }
-            };
+            let (mut some, mut places) = (Vec::new(), Vec::new());
+            if !table.partial.is_empty() || !self.apart.is_empty() {
+                let row = self.row(&table, std::mem::take(&mut cells), row);
+                some = table.partial.iter().map(|partial| key_of_some(partial, &row)).collect();
+                places = self.apart.iter().map(|apart| apart.place(&row)).collect();
+                cells = row.cells;
+            }
             let is_taken = |(key, taken): (&Option<Vec<String>>, &HashSet<Vec<String>>)| {
                 key.as_ref().is_some_and(|key| taken.contains(key))
             };
+            let overlaps = |(place, apart): (&Option<Place>, &Apart)| {
+                place.as_ref().is_some_and(|place| !apart.is_free(place))
+            };
             if keys.iter().zip(&self.taken).any(is_taken)
                 || some.iter().zip(&self.taken_of_some).any(is_taken)
+                || places.iter().zip(&self.apart).any(overlaps)
             {
                 continue;
+            }
+            for (apart, place) in self.apart.iter_mut().zip(places) {
+                place.into_iter().for_each(|place| apart.take(place));
             }
             self.taken.iter_mut().zip(keys).for_each(|(taken, key)| taken.extend(key));
             self.taken_of_some.iter_mut().zip(some).for_each(|(taken, key)| taken.extend(key));
@@ -298,9 +310,9 @@ impl Rows {
             let unique = self.alone[column] && table.uniques.iter().any(|one| one.columns == [column]);
             pinned[column] |= unique && (self.promised[column] || firm);
         }
-        self.draw_wholes(table, number, &mut cells, draw);
+        self.draw_wholes(table, (number, attempt), &mut cells, draw);
         for &(begins, ends) in &table.spans {
-            if let Some((from, to)) = cell::span(&table.columns[begins].holds, number, self.now, draw) {
+            if let Some((from, to)) = self.span(&table.columns[begins].holds, number, attempt, draw) {
                 (cells[begins], cells[ends]) = (Some(from), Some(to));
                 (pinned[begins], pinned[ends]) = (firm, firm);
             }
@@ -325,7 +337,7 @@ impl Rows {
     }
 
     /// Parts of a value are NULL together. Ranges begin in a slot of the row's own, so that they do not overlap.
-    fn draw_wholes(&self, table: &Table, number: u64, cells: &mut Cells, draw: &mut Draw) {
+    fn draw_wholes(&self, table: &Table, (number, attempt): (u64, u64), cells: &mut Cells, draw: &mut Draw) {
         for whole in &self.wholes {
             let of = &table.columns[whole.column];
             if !of.not_null && !self.bounds[whole.column].not_null && draw.unit() < NULLS {
@@ -333,12 +345,24 @@ impl Rows {
                 continue;
             }
             if let Some((lower, upper)) = whole.ends() {
-                let span = cell::span(&table.columns[lower].holds, number, self.now, draw);
+                let span = self.span(&table.columns[lower].holds, number, attempt, draw);
                 let Some((from, to)) = span else { continue };
-                let open = !self.bounds[upper].not_null && draw.unit() < NULLS;
+                let open = self.open_ends.contains(&upper) && draw.unit() < NULLS;
                 (cells[lower], cells[upper]) = (Some(from), (!open).then_some(to));
             }
         }
+    }
+
+    /// Where a range begins and ends. One that met others is tried behind one of them, or elsewhere.
+    fn span(&self, of: &ColumnType, number: u64, attempt: u64, draw: &mut Draw) -> Option<(String, String)> {
+        let one = draw.below(self.apart.len() as u64) as usize;
+        let end = self.apart.get(one).filter(|_| attempt % 2 == 1).and_then(|apart| apart.an_end(draw));
+        if let Some(end) = end {
+            let text = |at: f64| if of.is_moment() { cell::written(of, at) } else { cell::numeral(of, at) };
+            let length = if of.is_moment() { worth::DAY } else { 10.0 };
+            return Some((text(end), text(end + length)));
+        }
+        cell::span(of, number + attempt * 37, self.now, draw)
     }
 
     fn own_value(

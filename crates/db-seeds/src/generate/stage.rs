@@ -2,7 +2,7 @@
 //!
 //! Most tables take all rows by COPY. Where one row is refused, the rows go into a table without constraints, and
 //! from there by INSERT … SELECT: rows that a check or a unique index would refuse are left out, and where that is
-//! not enough, the half that holds the refused row is found by halving.
+//! not enough, each row goes by itself, in a loop on the server.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -219,6 +219,51 @@ impl<'a> Stage<'a> {
 
     /// Moves at most so many rows into the table, and leaves out those that the server refuses.
     pub(crate) async fn move_rows(&self, transaction: &Transaction<'_>, most: u64) -> Result<Outcome> {
+        let insert = self.insert(0, self.rows, most);
+        if let Ok(rows) = attempt(transaction, transaction.execute(&insert, &[])).await? {
+            return Ok(Outcome { rows, refused: None });
+        }
+        match attempt(transaction, self.move_each(transaction, most)).await? {
+            Ok(outcome) => Ok(outcome),
+            // A server may be without plpgsql.
+            Err(_) => self.move_halves(transaction, most).await,
+        }
+    }
+
+    /// Moves row by row, on the server: each has a subtransaction of its own, and none a way over the network.
+    async fn move_each(
+        &self,
+        transaction: &Transaction<'_>,
+        most: u64,
+    ) -> std::result::Result<Outcome, tokio_postgres::Error> {
+        let insert = self.insert(0, self.rows, most).replacen(
+            &format!("\"{NUMBER}\" >= 0 AND \"{NUMBER}\" < {}", self.rows),
+            &format!("\"{NUMBER}\" = db_seeds_at"),
+            1,
+        );
+        // Names that no column has.
+        let block = format!(
+            "DO LANGUAGE plpgsql $db_seeds$ DECLARE db_seeds_all bigint := 0; db_seeds_one bigint; \
+             db_seeds_said text := ''; db_seeds_which text; BEGIN FOR db_seeds_at IN 0..{last} LOOP BEGIN \
+             {insert}; GET DIAGNOSTICS db_seeds_one = ROW_COUNT; db_seeds_all := db_seeds_all + db_seeds_one; \
+             EXIT WHEN db_seeds_all >= {most}; EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS \
+             db_seeds_which = CONSTRAINT_NAME; db_seeds_said := SQLERRM || CASE WHEN db_seeds_which <> '' THEN \
+             ' (constraint ' || db_seeds_which || ')' ELSE '' END; END; END LOOP; PERFORM \
+             pg_catalog.set_config('db_seeds.loaded', db_seeds_all::text, true), \
+             pg_catalog.set_config('db_seeds.said', db_seeds_said, true); END $db_seeds$",
+            last = self.rows.saturating_sub(1),
+        );
+        transaction.batch_execute(&block).await?;
+        let told = "SELECT pg_catalog.current_setting('db_seeds.loaded')::int8, \
+                    pg_catalog.current_setting('db_seeds.said')";
+        let row = transaction.query_one(told, &[]).await?;
+        let said: String = row.get(1);
+        let rows = u64::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+        Ok(Outcome { rows, refused: (!said.is_empty()).then_some(said) })
+    }
+
+    /// Moves half by half where a row is refused, down to that row.
+    async fn move_halves(&self, transaction: &Transaction<'_>, most: u64) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let (mut open, mut refusals) = (vec![(0, self.rows)], 0);
         while let Some((from, to)) = open.pop() {

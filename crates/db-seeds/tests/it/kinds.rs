@@ -68,3 +68,9 @@ async fn elements_bits_networks_and_partial_indexes_are_met() {
     let (_database, client) = filled(include_str!("../schemas/kinds/sets.sql")).await;
     assert!(is(&client, "count(*) > 5 FROM owners WHERE is_owner").await);
 }
+
+#[tokio::test]
+async fn what_triggers_refuse_is_made_another_way() {
+    let (_database, client) = filled(include_str!("../schemas/kinds/triggers.sql")).await;
+    assert!(is(&client, "count(DISTINCT course) > 10 FROM enrolments").await);
+}

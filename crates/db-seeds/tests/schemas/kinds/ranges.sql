@@ -23,3 +23,8 @@ CREATE TABLE stays (
     CONSTRAINT alone EXCLUDE USING gist (guest WITH =, held WITH &&) DEFERRABLE INITIALLY DEFERRED
 );
 CREATE UNIQUE INDEX one_open ON stays (guest) WHERE upper_inf(held);
+CREATE TABLE terms (
+    year integer NOT NULL CHECK (year BETWEEN 1990 AND 2060), kind char(1) NOT NULL CHECK (kind IN ('a', 'b', 'c')),
+    span daterange NOT NULL, PRIMARY KEY (year, kind), EXCLUDE USING gist (span WITH &&),
+    CHECK (upper(span) - lower(span) BETWEEN 56 AND 140), CHECK (EXTRACT(year FROM lower(span)) = year)
+);
