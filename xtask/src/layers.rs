@@ -8,7 +8,7 @@ use std::process::Command as Process;
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
 use crate::workspace::Package;
-use crate::{children, described, say, workspace};
+use crate::{children, circles, described, say, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "layers",
@@ -20,7 +20,8 @@ Reads `cargo metadata` and fails when a crate depends on a sibling against docs/
 leaves (db-server, db-statement, db-notify, db-schedule, db-throttle) on none, the ring on db-core and the leaves (in the ring's own tests
 db-testkit besides), db-platform on ground and ring, db-cli on db-platform, db-core and the leaves, db-testkit on db-core and
 db-server, xtask on db-server; nobody on db-benches. Also fails when db-core or db-loader without features pulls a database driver, and
-when a setting is described outside its own crate's src/settings.rs.",
+when a setting is described outside its own crate's src/settings.rs, and when three or more files of a crate use each other all the
+way round.",
     run,
 };
 
@@ -52,6 +53,9 @@ pub(crate) fn check_workspace() -> Result {
     let packages = workspace::read()?.packages;
     let mut findings = findings(&packages);
     findings.extend(bare_are_bare()?);
+    for package in &packages {
+        findings.extend(circles::findings(&package.name)?);
+    }
     findings.extend(described::findings()?);
     if findings.is_empty() {
         say::note(&format!("layers: {} crates, each knows only whom it may", packages.len()));

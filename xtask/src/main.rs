@@ -7,6 +7,7 @@ mod backup;
 mod bench;
 mod children;
 mod ci;
+mod circles;
 mod claims_page;
 mod command;
 mod counts;

@@ -18,6 +18,7 @@ mod finding;
 mod hold;
 #[cfg(feature = "import")]
 pub mod import;
+mod inside;
 mod instance;
 #[cfg(feature = "schedule")]
 mod job_lease;

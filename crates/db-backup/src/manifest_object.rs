@@ -8,10 +8,10 @@ use crate::backup_id::BackupId;
 use crate::chunk::CHUNK_BYTES;
 use crate::container::{Container, Packer};
 use crate::error::{BackupError, Result};
+use crate::inside::Inside;
 use crate::keys::KeyRing;
 use crate::manifest::{MANIFEST_FORMAT, Manifest, Summary};
 use crate::opened::{Unpacker, Whole, open_frame};
-use crate::repository::Inside;
 use crate::seal::{HEADER_BYTES, LENGTH_BYTES, Sealer};
 use crate::settings::Compression;
 

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use crate::buffers::Buffers;
 use crate::chunk::{ChunkRef, ChunkTable, Extent, PackRef};
 use crate::error::{BackupError, Result};
+use crate::inside::Inside;
 use crate::opened::{Index, Unpacker};
-use crate::repository::Inside;
 use crate::seal::{FOOTER_BYTES, HEADER_BYTES};
 
 /// How many opened chunks are kept.

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::chunk::{hex, unhex};
 use crate::cluster::Cluster;
 use crate::error::{BackupError, Result};
+use crate::inside::Inside;
 use crate::keys::{KeyId, KeyRing, Keys, Protection, RecoveryKey, WriterKey};
 use crate::seal::random;
 use crate::store::{Put, Store};
@@ -41,13 +42,6 @@ const FORMAT_MAC: &str = "db-backup 2026-11-28 format";
 #[derive(Clone)]
 pub struct Repository {
     pub(crate) inside: Arc<Inside>,
-}
-
-pub(crate) struct Inside {
-    pub(crate) store: Store,
-    pub(crate) ring: KeyRing,
-    /// Whether it was opened by a writer's key, so that nothing may be read.
-    pub(crate) writes_only: bool,
 }
 
 /// What `format.json` says. Nothing of it is secret, and its MAC keeps it from being changed.

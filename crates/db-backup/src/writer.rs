@@ -20,7 +20,7 @@ use crate::buffers::Buffers;
 use crate::chunk::{CHUNK_BYTES, ChunkId, ChunkTable, Extent};
 use crate::container::{Frame, Packer};
 use crate::error::{BackupError, Result};
-use crate::repository::Inside;
+use crate::inside::Inside;
 use crate::settings::Compression;
 
 /// A file of at least this size begins a chunk of its own, so that its chunks are the same in the next backup

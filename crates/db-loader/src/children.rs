@@ -23,7 +23,9 @@ use diesel::sql_types::{Array, BigInt, HasSqlType, SingleValue};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::ahead::Ahead;
+use crate::any_fetch::{Answer, AnyFetch};
 use crate::config::LoaderConfig;
+use crate::connections::Connections;
 use crate::counts::LoadCounts;
 use crate::error::LoadError;
 use crate::found::Found;
@@ -31,7 +33,7 @@ use crate::lateral::{Lateral, Starts, Within};
 use crate::lend::Lent;
 use crate::loader::Loader;
 use crate::page::{From, Order, Page, PageOf};
-use crate::query::{Answer, AnyFetch, Connections, Query};
+use crate::query::Query;
 use crate::scope::Scope;
 use crate::sort_key::SortKey;
 

@@ -14,8 +14,8 @@ use db_core::{Error, Result, Site, Work, foreign};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::connections::Connections;
 use crate::nesting::{self, Resource, Running};
-use crate::query::Connections;
 
 /// Lends `conn` to loaders: [`Query::within`](crate::Query::within) takes the first value, and [`Loan::run`]
 /// runs the work that uses them.

@@ -3,10 +3,14 @@
 
 #[cfg(feature = "diesel")]
 mod ahead;
+#[cfg(feature = "diesel")]
+mod any_fetch;
 mod batch;
 #[cfg(feature = "diesel")]
 mod children;
 mod config;
+#[cfg(feature = "diesel")]
+mod connections;
 mod counts;
 mod drain;
 mod drive;
@@ -46,13 +50,15 @@ pub use ahead::Ahead;
 #[cfg(feature = "diesel")]
 pub use children::{Children, Top};
 #[cfg(feature = "diesel")]
+pub use connections::Connections;
+#[cfg(feature = "diesel")]
 pub use lateral::Within;
 #[cfg(feature = "diesel")]
 pub use lend::{Lent, Loan, lend};
 #[cfg(feature = "diesel")]
 pub use page::{Order, Page, PageOf};
 #[cfg(feature = "diesel")]
-pub use query::{Connections, Fetch, Query};
+pub use query::{Fetch, Query};
 #[cfg(feature = "diesel")]
 pub use sort_key::SortKey;
 #[cfg(feature = "diesel")]

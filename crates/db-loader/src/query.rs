@@ -1,19 +1,19 @@
 //! One statement for many keys, and where it runs: on a pool's connections, or on a transaction's own.
 
 use std::fmt;
-use std::future::Future;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use db_core::{Acquire, Error, Result, Site, Work};
+use db_core::{Error, Result, Site};
 use diesel_async::AsyncPgConnection;
 
 use crate::ahead::{Ahead, Behind};
+use crate::any_fetch::{Answer, AnyFetch};
 use crate::batch::Batch;
 use crate::config::LoaderConfig;
+use crate::connections::Connections;
 use crate::counts::{Counters, LoadCounts};
 use crate::found::Found;
 use crate::lend::Lent;
@@ -55,27 +55,6 @@ mod sealed {
         Fut: Future<Output = R>,
     {
         type Fut = Fut;
-    }
-}
-
-/// Where batches run: a source of connections is one, and a service's own may retry and route.
-pub trait Connections: Send + Sync + 'static {
-    /// Runs `work` on a connection, and again on another one where that helps, on behalf of the code at `site`: where the
-    /// query was declared.
-    ///
-    /// # Errors
-    /// The work's own, and that no connection was to be had.
-    fn run<T: Send + 'static>(
-        &self,
-        site: Site,
-        work: impl Work<T, Error> + 'static,
-    ) -> impl Future<Output = Result<T>> + Send;
-}
-
-impl<A: Acquire + Send + 'static> Connections for A {
-    async fn run<T: Send + 'static>(&self, site: Site, work: impl Work<T, Error> + 'static) -> Result<T> {
-        let mut conn = self.acquire_at(site).await?;
-        work(&mut conn).await
     }
 }
 
@@ -195,13 +174,6 @@ impl<K, V> fmt::Debug for Query<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Query").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// A statement whose type does not matter.
-pub(crate) trait AnyFetch<K, V>: Send + Sync {
-    fn fetch<'c>(&'c self, conn: &'c mut AsyncPgConnection, keys: Vec<K>) -> Answer<'c, Result<Found<K, V>>>;
 }
 
 struct Closure<F, R, E> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use db_core::{Result, Site};
 use diesel_async::AsyncPgConnection;
 
+use crate::any_fetch::AnyFetch;
 use crate::found::Found;
 use crate::nesting::{self, Running};
-use crate::query::AnyFetch;
 
 /// The statement of a [`Query`](crate::Query) or of [`Children`](crate::Children): it loads many keys at once, on the
 /// connection that it is given. Cheap to clone.

@@ -5,6 +5,7 @@
 //! no trigger, no rule, no publication. Then VACUUM cuts the empty end off. Each transaction takes some 50
 //! ms and waits for nobody; whatever ends it, the table is whole.
 
+mod disk;
 mod preflight;
 mod repack;
 mod run;

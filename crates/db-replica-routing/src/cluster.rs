@@ -21,7 +21,7 @@ use crate::node::Node;
 use crate::nodes::{Nodes, Places};
 use crate::pace::{self, Demand};
 use crate::positions::Positions;
-use crate::router::Purpose;
+use crate::purpose::Purpose;
 use crate::seen::Seen;
 use crate::signals::Signals;
 use crate::token::Token;

@@ -30,6 +30,7 @@ mod pace;
 mod patroni;
 mod positions;
 mod probe;
+mod purpose;
 mod reader;
 mod routed;
 mod router;
@@ -56,9 +57,10 @@ pub use freshness::Freshness;
 pub use layer::{OnError, PassOn, SessionLayer, SessionService};
 #[cfg(feature = "patroni")]
 pub use patroni::{InvalidPatroniUrl, PatroniUrl};
+pub use purpose::Purpose;
 pub use reader::Reader;
 pub use routed::Routed;
-pub use router::{Purpose, Router};
+pub use router::Router;
 pub use session::Session;
 pub use session_commit::SessionCommit;
 #[cfg(feature = "redis")]

@@ -19,8 +19,8 @@ use crate::config::Fallback;
 use crate::counts::Reason;
 use crate::freshness::Freshness;
 use crate::node::Node;
+use crate::purpose::Purpose;
 use crate::routed::{Routed, UnderWay};
-use crate::router::Purpose;
 use crate::rule::Rule;
 use crate::token::Token;
 

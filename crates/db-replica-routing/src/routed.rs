@@ -9,7 +9,7 @@ use diesel_async::AsyncPgConnection;
 
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::router::Purpose;
+use crate::purpose::Purpose;
 
 /// A connection, and the node that it leads to.
 pub struct Routed<A: Acquire> {

@@ -18,22 +18,13 @@ use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::pace;
 use crate::probe::Manner;
+use crate::purpose::Purpose;
 use crate::reader::Reader;
 use crate::seen::Seen;
 use crate::session::Session;
 use crate::signals::Signals;
 use crate::topology::Topology;
 use crate::writer::Writer;
-
-/// What the connections of a source are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Purpose {
-    /// Whatever the node's role allows: reads while it is a standby, writes once it is the primary. Sessions
-    /// open plain: those of a standby become the writer's when it is promoted, without a new login.
-    Plain,
-    /// Reads on the primary, where no standby may answer: sessions must refuse writes, as a standby's do.
-    ReadOnly,
-}
 
 /// Sends writes to the node that takes them, and reads to standbys that are alive and fresh enough.
 ///

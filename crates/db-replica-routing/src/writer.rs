@@ -12,8 +12,8 @@ use db_core::{Acquire, Class, Classify, Endpoint, Error, Facts, Opening, Report,
 
 use crate::cluster::{Cluster, Leader};
 use crate::node::Node;
+use crate::purpose::Purpose;
 use crate::routed::{Routed, UnderWay};
-use crate::router::Purpose;
 
 /// A place where connections for writes come from; each acquire goes to the node that takes writes then.
 pub struct Writer<'a, A> {

@@ -6,9 +6,10 @@ use db_core::{Class, Classify, CommitOutcome, Error, Evidence, Facts, Opened, Se
 use diesel_async::AsyncPgConnection;
 use tokio::time::Instant;
 
-use crate::attempt::{Ended, Failed, GRACE, Lost, Plan, differ, overruled, went_down};
 use crate::deadline;
-use crate::receipt::outside_transaction;
+use crate::diesel_state::outside_transaction;
+use crate::ended::{Ended, Failed, Lost, differ, overruled, went_down};
+use crate::plan::{GRACE, Plan};
 use crate::said::Said;
 
 /// How a batch ended that went out as one request.

@@ -4,87 +4,21 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use db_core::{
-    Acquire, AroundCommit, Class, Classify, CommitOutcome, Error, Facts, Once, Opened, ServerReport,
-    SqlState, TransactionStatus,
-};
+use db_core::{Acquire, Class, Classify, CommitOutcome, Error, Facts, Once, ServerReport};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 
 use crate::as_one::{BatchEnd, ended_as_one};
-use crate::begin::Begin;
 use crate::deadline;
+use crate::diesel_state::{inside_transaction, outside_transaction};
+use crate::ended::{Ended, Failed, Lost, differ, ended_inside, is_doubtful, is_sent, overruled, went_down};
 use crate::marker::{self, Marker};
-use crate::receipt::{self, Receipt, inside_transaction, outside_transaction};
+use crate::plan::{GRACE, Plan};
+use crate::receipt::{self, Receipt};
 use crate::said::Said;
-use crate::search_path::SearchPath;
-
-/// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT that of a statement
-/// behind it may come.
-pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// How long a ROLLBACK may take where nobody set a limit: it waits for nothing, so a server that does not answer it has stopped.
 const ROLLED_BACK: Duration = Duration::from_secs(5);
-
-/// How an attempt is to be made.
-pub(crate) struct Plan<'a> {
-    pub(crate) begin: Begin,
-    pub(crate) around: &'a dyn AroundCommit,
-    pub(crate) started: Instant,
-    /// When it must have ended.
-    pub(crate) limit: Option<Instant>,
-    /// Where marker rows are.
-    pub(crate) markers: &'a marker::Location,
-    /// The schema that they are to be in.
-    pub(crate) marker_schema: Option<&'a str>,
-    /// The schemas that the work runs in.
-    pub(crate) path: Option<&'a SearchPath>,
-}
-
-impl Plan<'_> {
-    fn too_late(&self) -> Error {
-        Error::DeadlineExceeded { waited: self.started.elapsed() }
-    }
-}
-
-/// How an attempt ended.
-pub(crate) enum Ended<T, E> {
-    Committed(T),
-    /// Nothing is left of it.
-    Failed(Failed<E>),
-    /// COMMIT was sent and its answer was lost.
-    Lost(T, Lost),
-    /// A batch was sent as one request and its answer was lost: there is nothing to find out with.
-    LostBatch(Lost),
-}
-
-/// A failure, and what it means for the next attempt.
-pub(crate) struct Failed<E> {
-    pub(crate) error: E,
-    pub(crate) class: Class,
-    /// What the server said of it, where that is known.
-    pub(crate) said: Said,
-    /// Whether the server at the other end went away.
-    pub(crate) gone: bool,
-    /// Whether it was there, and another attempt would meet with the same.
-    pub(crate) answered: bool,
-}
-
-impl<E> Failed<E> {
-    /// A failure of ours, of which the server has said nothing.
-    pub(crate) fn ours(error: E, class: Class, gone: bool) -> Self {
-        Failed { error, class, said: Said::default(), gone, answered: false }
-    }
-}
-
-/// A COMMIT whose answer was lost, and what there is to find out its outcome with.
-pub(crate) struct Lost {
-    pub(crate) cause: Error,
-    pub(crate) receipt: Option<Receipt>,
-    pub(crate) marker: Option<Marker>,
-    /// Why nobody needs to be asked: what there is to know is known, and it is not enough.
-    pub(crate) unresolvable: Option<String>,
-}
 
 /// Runs `work` in a transaction.
 pub(crate) async fn run<A, T, E>(
@@ -218,11 +152,6 @@ async fn begin<A: Acquire>(
     Ok((begun, receipt.map(|receipt| Receipt { system, ..receipt }), marker))
 }
 
-/// Whether what was asked in the transaction may have reached the server: it is held back until BEGIN is answered.
-fn is_sent(now: &Facts) -> bool {
-    matches!(now.begin, Opened::Apart | Opened::Begun)
-}
-
 /// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
 /// where no answer came in time.
 ///
@@ -287,29 +216,6 @@ fn of_answer(begun: &Facts, now: &Facts) -> Answered {
     }
 }
 
-/// Whether two counts are known to differ: nothing follows from one that is not known.
-pub(crate) fn differ(one: Option<u64>, other: Option<u64>) -> bool {
-    one.zip(other).is_some_and(|(one, other)| one != other)
-}
-
-/// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal errors.
-pub(crate) fn is_doubtful(error: &Error) -> bool {
-    error.sqlstate().is_none_or(|code| {
-        matches!(code.category(), "08" | "58" | "XX") || matches!(code.as_str(), "57P01" | "57P02" | "57P03")
-    })
-}
-
-/// Why the transaction is not the work's own any more, by what the wire has shown since BEGIN was answered.
-pub(crate) fn ended_inside(begun: &Facts, now: &Facts) -> Option<&'static str> {
-    if differ(now.commits, begun.commits) {
-        Some("a COMMIT went by")
-    } else if now.status == Some(TransactionStatus::Idle) && is_sent(now) {
-        Some("a ROLLBACK or PREPARE TRANSACTION went by, and no transaction is open")
-    } else {
-        None
-    }
-}
-
 /// Ends what goes on in the place of the transaction. What of the work was committed nobody knows, so it is not run again.
 async fn disowned<T, E: From<Error>>(
     conn: &mut AsyncPgConnection,
@@ -370,21 +276,6 @@ async fn abandoned<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     Ended::Failed(Failed::ours(error.into(), class, true))
 }
 
-/// The server was seen to be gone by somebody else: this connection may never notice.
-pub(crate) fn went_down() -> Error {
-    Error::ConnectionLost { reason: "its server went down".to_owned() }
-}
-
-/// The class of a failure, where the server may have said more than the caller's error lets on.
-pub(crate) fn overruled(class: Class, said: Option<SqlState>) -> Class {
-    match (said.map(|code| code.class()), class) {
-        (Some(said @ (Class::Conflict | Class::Unavailable)), _) => said,
-        // A write that was too slow once is too slow again.
-        (_, Class::Overloaded) => Class::Permanent,
-        (_, class) => class,
-    }
-}
-
 /// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken, and its pool
 /// closes it.
 async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
@@ -406,6 +297,8 @@ async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use db_core::TransactionStatus;
+
     use super::*;
 
     #[test]

@@ -6,14 +6,11 @@
 //! no orderly restart. Whose history it is, the system identifier says.
 
 use db_core::{Error, Facts, Opening, Result, SqlState};
-use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
+use diesel::result::{OptionalExtension, QueryResult};
 use diesel::sql_types::Text;
-use diesel_async::{
-    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
-};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::begin::Begin;
 use crate::search_path::SearchPath;
@@ -144,22 +141,3 @@ impl Receipt {
 
 /// What the guard's error quotes.
 const ANOTHER: &str = "db-retry: another transaction is open: ";
-
-/// Tells diesel that a transaction is open, which it cannot see of statements that it did not make itself.
-///
-/// Before BEGIN is sent: whoever is dropped while it is under way leaves a connection that is known to be unusable.
-pub(crate) fn inside_transaction(conn: &mut AsyncPgConnection) -> QueryResult<()> {
-    let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
-    match status {
-        TransactionManagerStatus::Valid(valid) if valid.transaction_depth().is_none() => {
-            valid.change_transaction_depth(TransactionDepthChange::IncreaseDepth)
-        }
-        TransactionManagerStatus::Valid(_) => Err(DieselError::AlreadyInTransaction),
-        TransactionManagerStatus::InError => Err(DieselError::BrokenTransactionManager),
-    }
-}
-
-/// Tells diesel that the transaction is over.
-pub(crate) fn outside_transaction(conn: &mut AsyncPgConnection) {
-    *AnsiTransactionManager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
-}

@@ -19,9 +19,9 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::Instant;
 
-use crate::attempt::Lost;
 use crate::backoff::{Backoff, Jitter};
 use crate::deadline;
+use crate::ended::Lost;
 use crate::receipt::{INCARNATION, Receipt, TIMELINE};
 
 /// How long a transaction that is still open may take to notice that its client is gone, or to commit.

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use db_core::{Acquire, Class, Classify, Error, Facts, Report, Result, Site, SqlState, Work};
 use tokio::time::Instant;
 
-use crate::attempt::went_down;
 use crate::attempts::Attempts;
 use crate::budget::{Budget, BudgetStatus};
 use crate::condition::{ByClass, Condition, If};
 use crate::config::RetryConfig;
 use crate::counts::{CommitCounts, Counter, RetryCounts};
 use crate::deadline;
+use crate::ended::went_down;
 use crate::marker;
+use crate::read_in_path::read_in_path;
 use crate::said::Said;
-use crate::search_path::{self, SearchPath};
+use crate::search_path::SearchPath;
 
 /// Runs operations again while their failure says that this may help.
 ///
@@ -313,7 +314,7 @@ impl<C> Retry<C> {
             let reading = pin!(async {
                 match path {
                     None => work(conn).await.map_err(Into::into),
-                    Some(path) => search_path::read(from, conn, path, work).await,
+                    Some(path) => read_in_path(from, conn, path, work).await,
                 }
             });
             deadline::until(limit, deadline::unless(deadline::scope(inside, reading), gone)).await

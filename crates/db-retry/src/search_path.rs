@@ -6,11 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use db_core::{Acquire, Class, Classify, Error, Once, Opening, Result};
-use diesel_async::SimpleAsyncConnection;
-
-use crate::attempt::ended_inside;
-use crate::receipt::{inside_transaction, outside_transaction};
+use db_core::{Error, Result};
 
 /// The longest name of a schema that a server tells from others, in bytes: of a longer one it drops the end.
 const LONGEST_NAME: usize = 63;
@@ -77,40 +73,6 @@ impl fmt::Display for SearchPath {
 impl fmt::Debug for SearchPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SearchPath").field(&self.quoted).finish()
-    }
-}
-
-/// Runs a read in a read-only transaction that has the path: the server has said so before the work begins.
-pub(crate) async fn read<A, T, E>(
-    from: &A,
-    conn: &mut A::Conn,
-    path: &SearchPath,
-    work: impl Once<T, E>,
-) -> Result<T>
-where
-    A: Acquire,
-    T: Send,
-    E: Into<Error> + Send,
-{
-    inside_transaction(conn)?;
-    let opening = Opening::new("BEGIN READ ONLY").then(path.set_local());
-    if !from.begin_with(conn, &opening) {
-        conn.batch_execute(&opening.sql()).await?;
-    }
-    let begun = from.facts(conn);
-    let worked: Result<T> = work(conn).await.map_err(Into::into);
-    if worked.as_ref().is_err_and(|error| error.class() == Class::Unavailable) {
-        // The pool finds out what is left of the connection.
-        return worked;
-    }
-    let ended = ended_inside(&begun, &from.facts(conn));
-    conn.batch_execute("COMMIT").await?;
-    outside_transaction(conn);
-    match ended {
-        None => worked,
-        Some(reason) => {
-            Err(Error::TransactionEnded { reason: format!("{reason}, and with it the search_path {path}") })
-        }
     }
 }
 

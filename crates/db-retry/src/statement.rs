@@ -13,10 +13,11 @@ use db_core::{
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 
-use crate::attempt::{Failed, GRACE, Lost, differ, is_doubtful, overruled, went_down};
 use crate::attempts::Attempts;
 use crate::condition::Condition;
 use crate::deadline;
+use crate::ended::{Failed, Lost, differ, is_doubtful, overruled, went_down};
+use crate::plan::GRACE;
 use crate::retry::{Retry, class_of_acquire};
 use crate::said::Said;
 

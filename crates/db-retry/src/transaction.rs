@@ -12,11 +12,13 @@ use db_core::{
 };
 use tokio::time::Instant;
 
-use crate::attempt::{self, Ended, Failed, Plan};
+use crate::attempt;
 use crate::attempts::Attempts;
 use crate::begin::Begin;
 use crate::condition::Condition;
 use crate::deadline;
+use crate::ended::{Ended, Failed};
+use crate::plan::Plan;
 use crate::resolve::{Verdict, resolve};
 use crate::retry::{Retry, class_of_acquire, judge};
 use crate::said::Said;

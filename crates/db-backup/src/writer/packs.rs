@@ -11,7 +11,7 @@ use super::{Packed, Pool, UnderWay, WriterStatistics, Written};
 use crate::chunk::{ChunkId, ChunkRef, ChunkTable, PackRef};
 use crate::container::{Container, Frame};
 use crate::error::{BackupError, Result};
-use crate::repository::Inside;
+use crate::inside::Inside;
 use crate::store::Put;
 
 pub(super) struct Packs {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::disk::room;
 use super::preflight::Target;
-use super::run::room;
 use super::{Compact, Compacted};
 use crate::error::{MaintenanceError, Result};
 use crate::session::{Session, is_conflict, millis};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use db_throttle::{OTHERS_EVERY, OTHERS_SQL, Pause, Reason, STANDBYS_SQL, Throttle};
 use tokio_postgres::Client;
 
+use super::disk::room;
 use super::preflight::Target;
 use super::{Compact, repack};
 use crate::error::{MaintenanceError, Result};
@@ -452,15 +453,6 @@ async fn rounds(
         stay = Some(places);
     }
     Ok(Moved { rows: 0, full: true })
-}
-
-/// A disk without room is no failure of the table.
-pub(super) fn room(error: MaintenanceError, what: &str) -> MaintenanceError {
-    if !error.is_disk_full() {
-        return error;
-    }
-    let why = "the disk is full: nothing is lost, and it goes on when there is room";
-    MaintenanceError::refused(what, why)
 }
 
 /// Waits, unless it is told to stop before.

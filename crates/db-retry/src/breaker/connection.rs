@@ -7,7 +7,6 @@ use std::time::Duration;
 use db_core::Acquire;
 use diesel_async::AsyncPgConnection;
 
-use super::guarded::Guard;
 use super::machine::Admission;
 use super::window::Call;
 
@@ -37,6 +36,12 @@ impl<A: Acquire> DerefMut for GuardedConnection<A> {
     fn deref_mut(&mut self) -> &mut AsyncPgConnection {
         &mut self.conn
     }
+}
+
+/// What a visit needs of a breaker, whatever is behind that.
+pub(super) trait Guard: Send + Sync {
+    fn record(self: Arc<Self>, admission: Admission, call: Call, cause: &dyn Fn() -> Arc<str>);
+    fn is_slow(&self, started: Duration) -> bool;
 }
 
 /// One call, from being let through until its connection is given back.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::config::BreakerConfig;
-use super::connection::{GuardedConnection, Visit};
+use super::connection::{Guard, GuardedConnection, Visit};
 use super::machine::{Admission, BreakerState, Machine, Refusal};
 use super::probe;
 use super::window::Call;
@@ -74,12 +74,6 @@ pub(super) struct Shared<A> {
     started: Instant,
     slow_after: Option<Duration>,
     watch: Option<Watch>,
-}
-
-/// What a visit needs of a breaker, whatever is behind that.
-pub(super) trait Guard: Send + Sync {
-    fn record(self: Arc<Self>, admission: Admission, call: Call, cause: &dyn Fn() -> Arc<str>);
-    fn is_slow(&self, started: Duration) -> bool;
 }
 
 impl<A> Clone for Guarded<A> {

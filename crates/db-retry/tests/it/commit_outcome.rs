@@ -18,6 +18,7 @@ const BEGINS: [Begin; 2] = [
         deferrable: false,
         resolve: Resolve::ByTransactionId,
         idempotent: false,
+        batch: None,
     },
     Begin {
         isolation: None,
@@ -25,6 +26,7 @@ const BEGINS: [Begin; 2] = [
         deferrable: false,
         resolve: Resolve::ByMarker,
         idempotent: false,
+        batch: None,
     },
 ];
 
