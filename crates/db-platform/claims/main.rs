@@ -15,6 +15,7 @@ mod interruptions;
 mod lost_commits;
 mod median;
 mod monitoring;
+mod oldest;
 mod round_trips;
 mod routing;
 mod schema_changes;
@@ -309,6 +310,13 @@ const CLAIMS: &[Claim] = &[
         target: "0 leaks in 5,000 calls (100,000 nightly); at most one connection more than one tenant with its schema in the URL needs",
         fails_without: "crates/db-retry/src/receipt.rs: opening = opening.then(path.set_local());",
         measure: tenants::measure,
+    },
+    Claim {
+        id: "moving-4",
+        sentence: "db-pool and db-platform compile with the oldest versions that the manifests allow (nightly: and pass their tests), and a service with rustls 0.23.12 gets a resolver's answer.",
+        target: "0 failures",
+        fails_without: "crates/db-pool/Cargo.toml: rustls = { workspace = true, optional = true }",
+        measure: oldest::measure,
     },
 ];
 
