@@ -330,7 +330,7 @@ impl<'a> Job<'a> {
 
     fn error(&self, segment: &Segment<'_>, failure: Failure, code: Option<SqlState>) -> MigrationError {
         let (line, head) = self.place(segment, &failure);
-        let hint = hint(&failure.error, code);
+        let hint = held_already(self, code.as_ref()).or_else(|| hint(&failure.error, code));
         MigrationError::Sql { file: self.file.clone(), line, head, source: Box::new(failure.error), hint }
     }
 
@@ -345,6 +345,21 @@ impl<'a> Job<'a> {
         let source = Box::new(failure.error);
         MigrationError::LockNotFree { file: self.file.clone(), line, head, attempts, waited, source }
     }
+}
+
+/// What it makes is there: most likely somebody else made it, and the ledger does not know.
+fn held_already(job: &Job<'_>, code: Option<&SqlState>) -> Option<String> {
+    // A schema, a table, a column, a function, and whatever else has a name.
+    const IS_THERE: [&str; 5] = ["42P06", "42P07", "42701", "42723", "42710"];
+    let is_there = code.is_some_and(|code| IS_THERE.contains(&code.as_str()));
+    let is_once = job.direction == Direction::Up && !job.migration.version.is_repeatable();
+    (is_there && is_once).then(|| {
+        format!(
+            "where the database was made by hand or by another tool and holds what the migrations up to this one make, \
+             record that once: `dbctl migrate baseline {}`",
+            job.migration.version
+        )
+    })
 }
 
 /// The way out, by the server's code: its messages are in any language.

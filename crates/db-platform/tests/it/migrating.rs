@@ -54,3 +54,20 @@ async fn a_ledger_in_a_schema_of_its_own_is_used_where_it_is_named() {
     let refused = nowhere.migrate(&MIGRATIONS).await.unwrap_err();
     assert!(matches!(refused, MigrationError::NoLedgerSchema { .. }), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_made_by_hand_is_told_how_to_record_what_it_holds() {
+    let database = TestDatabase::empty().await.unwrap();
+    let db = alone(&database, |_| {}).await;
+    db.migrate(&MIGRATIONS).await.unwrap();
+    let mut conn = database.connect().await.unwrap();
+    let forget = "DROP TABLE __diesel_schema_migrations, __db_migrations, __db_migrations_under_way";
+    conn.batch_execute(forget).await.unwrap();
+    let refused = db.migrate(&MIGRATIONS).await.unwrap_err().to_string();
+    assert!(refused.contains("already exists") && refused.contains("dbctl migrate baseline"), "{refused}");
+    // The version that it names is one that the command takes.
+    let version = refused.rsplit("baseline ").next().unwrap().trim_end_matches(['`', '.']).to_owned();
+    let set = MIGRATIONS.read().unwrap();
+    let newest = set.iter().map(|one| one.version.to_string()).find(|known| *known == version);
+    assert_eq!(newest.as_deref(), Some(&*version), "{refused}");
+}
