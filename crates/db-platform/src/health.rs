@@ -115,6 +115,8 @@ impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.condition)?;
         match &self.primary {
+            // It has not been asked often enough to have a mean.
+            Ok(elapsed) if elapsed.is_zero() => writeln!(f, "the primary answers")?,
             Ok(elapsed) => writeln!(f, "the primary answers in {elapsed:.1?}")?,
             Err(error) => writeln!(f, "primary: {error}")?,
         }

@@ -13,7 +13,6 @@ impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Session, Self::Rejection> {
-        let session = parts.extensions.get::<Session>().cloned();
-        session.ok_or((StatusCode::INTERNAL_SERVER_ERROR, "this route lacks the SessionLayer"))
+        crate::layer::session_of(parts)
     }
 }

@@ -3,6 +3,9 @@
 //! The client keeps it, so any process may serve the next request. It is no secret and needs no signature: a
 //! forged one costs a read from the primary.
 
+#[cfg(feature = "axum-07")]
+mod extract_07;
+
 use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll};
@@ -210,6 +213,13 @@ impl Carrier {
             Carrier::Cookie { .. } => drop(headers.append(name, value)),
         }
     }
+}
+
+/// The session that the layer opened for a request, for extractors.
+#[cfg(any(feature = "axum", feature = "axum-07"))]
+pub(crate) fn session_of(parts: &http::request::Parts) -> Result<Session, (http::StatusCode, &'static str)> {
+    let session = parts.extensions.get::<Session>().cloned();
+    session.ok_or((http::StatusCode::INTERNAL_SERVER_ERROR, "this route lacks the SessionLayer"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! What the router sees, as a printable value.
 
+#[cfg(feature = "serde")]
+mod json;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -173,7 +176,11 @@ impl fmt::Display for NodeStatus {
             }
             (Some(Role::Primary), _) if self.fenced => f.write_str(" old primary, fenced")?,
             (Some(Role::Primary), _) => f.write_str(" primary")?,
-            (Some(Role::Standby), Some(lag)) => write!(f, " standby, {lag:?} behind")?,
+            // The clocks and the probes know no less than that.
+            (Some(Role::Standby), Some(lag)) if lag < Duration::from_millis(1) => {
+                f.write_str(" standby, up to date")?
+            }
+            (Some(Role::Standby), Some(lag)) => write!(f, " standby, {lag:.1?} behind")?,
             (Some(Role::Standby), None) => f.write_str(" standby, lag unknown")?,
         }
         if self.servers > 1 {

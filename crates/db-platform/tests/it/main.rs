@@ -3,6 +3,7 @@
 
 mod advisory_lease;
 mod alerting;
+mod axum_07;
 mod batch;
 mod brought;
 mod cached;

@@ -203,3 +203,20 @@ async fn a_primary_that_refuses_the_login_is_an_error_whoever_else_answers() {
     let refused = Db::connect(wrong).await.unwrap_err();
     assert!(matches!(refused, Error::Connect { .. }), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_of_the_servers_is_json_and_a_line_each() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let db = db(&cluster).await;
+    let is_caught_up = async || db.topology().nodes[1].lag == Some(Duration::ZERO);
+    until("the standby is up to date", is_caught_up).await;
+    let topology = db.topology();
+    let json = serde_json::to_value(&topology).unwrap();
+    assert_eq!(json["writer"], topology.writer.as_ref().unwrap().to_string());
+    let (primary, standby) = (&json["nodes"][0], &json["nodes"][1]);
+    assert_eq!((&primary["role"], &standby["role"]), (&"primary".into(), &"standby".into()), "{json}");
+    assert_eq!((&standby["lag_seconds"], &standby["up"]), (&0.0.into(), &true.into()), "{json}");
+    assert!(primary["latency_seconds"].is_f64() && json["last_failover_seconds"].is_null(), "{json}");
+    let text = topology.to_string();
+    assert!(text.contains("standby, up to date, 0 reads"), "{text}");
+}
