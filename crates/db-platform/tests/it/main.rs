@@ -24,6 +24,7 @@ mod migrating;
 mod monitoring;
 mod outcomes;
 mod parts;
+mod pooled;
 mod reads;
 mod repeats;
 mod reporting;
