@@ -178,7 +178,7 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// Writes go in a transaction: `db.transaction(async |conn| (…, …).run(conn).await)`, see [`Batch::run`].
+    /// Writes go in [`Db::write_batch`]; in a transaction with others, `(…, …).run(conn).await`, see [`Batch::run`].
     ///
     /// # Errors
     /// The first statement's that failed, and which one it was.

@@ -13,6 +13,8 @@
 
 mod answers;
 mod batch;
+#[cfg(test)]
+mod model;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -22,13 +22,15 @@ pub(super) struct Buffers {
     pub(super) out: Outgoing,
     pub(super) come: Incoming,
     from_server: Splitter,
+    /// Whether something was written that is not flushed, besides what the client writes and flushes.
+    is_unflushed: bool,
     /// Whether the server's next byte is the first of a message.
     pub(super) is_aligned: bool,
 }
 
 impl Buffers {
     pub(super) fn are_empty(&self) -> bool {
-        self.out.bytes.is_empty() && self.come.is_empty()
+        self.out.bytes.is_empty() && self.come.is_empty() && !self.is_unflushed
     }
 }
 
@@ -84,7 +86,8 @@ impl Opener {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.stream.come.hand(buf) {
-            if let Poll::Ready(Err(error)) = self.stream.out.poll_into(stream, cx) {
+            // What could not be written or flushed is when the stream takes more: that wakes this task.
+            if let Poll::Ready(Err(error)) = self.poll_out(stream, cx) {
                 return Poll::Ready(Err(error));
             }
             if !self.is_active() {
@@ -112,19 +115,24 @@ impl Opener {
             self.go_on(&mut session, ahead, false);
             wire.opens.store(session.is_opening(), Ordering::Release);
             drop(session);
-            ready!(self.stream.out.poll_into(stream, cx))?;
-            return Pin::new(stream).poll_flush(cx);
+            return self.poll_out(stream, cx);
         }
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what is on its way to the server.
+    /// Writes what is on its way to the server, and flushes it where the client will not.
     pub(in crate::wire) fn poll_out<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.out.poll_into(stream, cx)
+        self.stream.is_unflushed |= !self.stream.out.bytes.is_empty();
+        ready!(self.stream.out.poll_into(stream, cx))?;
+        if self.stream.is_unflushed {
+            ready!(Pin::new(stream).poll_flush(cx))?;
+            self.stream.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn take_in(&mut self, wire: &Wire, server: &Frames, mut bytes: &[u8], cx: &mut Context<'_>) {
@@ -173,7 +181,7 @@ impl Opener {
 }
 
 /// How many requests end in these messages.
-fn requests_in(mut messages: &[u8]) -> usize {
+pub(super) fn requests_in(mut messages: &[u8]) -> usize {
     let mut count = 0;
     while let Some((tag, _, after)) = message(messages) {
         count += usize::from(matches!(tag, b'S' | b'Q' | b'F'));
