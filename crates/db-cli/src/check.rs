@@ -24,7 +24,7 @@ use crate::{FOUND, INTERRUPTED, interrupt, say};
 pub(crate) async fn run(command: Check, options: &Options) -> Result<ExitCode, CliError> {
     // Its databases are dropped before it ends.
     let stop = interrupt::from_now_on();
-    let migrations = Migrations::read(&command.source.dir)?;
+    let migrations = command.source.migrations()?;
     let past = command.from.as_deref().map(|from| Past::at(&command.source.dir, from)).transpose()?;
     let config = config(&command, &migrations, past.as_ref())?;
     if let Some(past) = &past {
@@ -98,6 +98,7 @@ fn config(command: &Check, migrations: &Migrations, past: Option<&Past>) -> Resu
         start_after: command.start_after.as_ref().map(plain),
         before: command.before.as_deref().map(text_of).transpose()?,
         fail_on: command.fail_on.into(),
+        keep_base: command.keep_base,
         ..CheckConfig::default()
     })
 }
@@ -112,7 +113,7 @@ pub(crate) fn verdict(passes: bool) -> ExitCode {
 
 /// `dbctl migrate drift`.
 pub(crate) async fn drift(command: Drift, options: &Options) -> Result<ExitCode, CliError> {
-    let migrations = Migrations::read(&command.source.dir)?;
+    let migrations = command.source.migrations()?;
     let config = connect::config(options)?;
     let (mut live, ..) = connect::connect(&config).await?;
     let schema = match &command.schema_rs {

@@ -9,6 +9,7 @@ use db_platform::core::settings::InvalidSettings;
 use db_platform::notify::InvalidChannel;
 use db_platform::schedule::{InvalidCron, SchedulerError};
 use db_platform::{cache, insight, maintenance, migrations, seeds};
+use serde_json::{Value, json};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -167,6 +168,27 @@ impl CliError {
             CliError::NoSuchCheck { .. } => 2,
             _ => 1,
         }
+    }
+
+    /// The error as a value, for --json: its text, and what programs look for as fields.
+    pub(crate) fn value(&self) -> Value {
+        match self {
+            CliError::Migration(error) => CliError::of_migration(error),
+            other => json!({ "error": other.to_string() }),
+        }
+    }
+
+    /// An error of a migration as a value: beside its text the file, the line, the statement, the code and the way out.
+    pub(crate) fn of_migration(error: &migrations::MigrationError) -> Value {
+        let mut value = json!({ "error": error.to_string() });
+        if let Some(place) = error.place() {
+            value["file"] = place.file.display().to_string().into();
+            value["line"] = place.line.into();
+            value["statement"] = place.statement.into();
+            value["sqlstate"] = place.sqlstate.map(|code| code.as_str().to_owned()).into();
+            value["hint"] = place.hint.into();
+        }
+        value
     }
 
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -110,7 +110,14 @@ fn main() -> ExitCode {
         tokio::select! {
             result = &mut command => match result {
                 Ok(code) => code,
-                Err(error) => fail(&error, failed.unwrap_or(error.status()), json),
+                Err(error) => {
+                    let status = failed.unwrap_or(error.status());
+                    if json {
+                        eprintln!("{}", error.value());
+                        return ExitCode::from(status);
+                    }
+                    fail(&error, status, false)
+                }
             },
             () = interrupt::interrupted(), if !ends_itself => {
                 // The server would run the statement to its end: it is told to stop, and what it says is awaited.

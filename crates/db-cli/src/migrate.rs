@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use db_platform::migrations::{
-    Accept, Imported, Migrations, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step, Until,
+    Accept, Imported, MigrationError, Migrator, MigratorConfig, Plan, Planned, Repaired, Status, Step, Until,
     Version, import,
 };
 use diesel_async::AsyncPgConnection;
@@ -17,7 +17,7 @@ use crate::check_text;
 use crate::connect::{self, Aloud};
 use crate::consent;
 use crate::error::CliError;
-use crate::migrate_args::{Migrate, Source};
+use crate::migrate_args::{Locks, Migrate, Source};
 use crate::new_migration::{self, Contents};
 use crate::progress::Progress;
 use crate::say;
@@ -27,11 +27,11 @@ const RESETS: &str = "drops everything in the database";
 const UNDOES: &str = "runs down.sql, which drops columns and tables with their data";
 
 pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode, CliError> {
-    let accept = command.accepted();
+    let wanted = (command.accepted(), command.locks());
     let json = options.json;
     match command {
         Migrate::Plan { source, exit_code, .. } => {
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             let plan = migrator.plan(&mut conn).await?;
             if json {
                 say::result(json, "", &plan_value(&plan));
@@ -43,9 +43,15 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
             }
         }
         Migrate::Status(source) => {
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             let status = migrator.status(&mut conn).await?;
             say::result(json, &say::coloured(&status.to_string()), &status_value(&status));
+        }
+        Migrate::Validate { source, .. } => {
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
+            let found = migrator.validate(&mut conn).await?;
+            print_found(json, &found);
+            return Ok(check::verdict(found.is_empty()));
         }
         Migrate::Apply { source, to, steps, .. } => {
             let until = match (to, steps) {
@@ -53,33 +59,33 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
                 (None, Some(steps)) => Until::Steps(steps as usize),
                 (None, None) => Until::All,
             };
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             let mut progress = Progress::of(names(&migrator, &mut conn).await);
             let steps = migrator.apply_until(&mut conn, &until, |step| progress.done(step)).await;
             progress.finish();
             print_steps(json, &steps?);
         }
-        Migrate::Undo { source, count } => {
+        Migrate::Undo { source, count, .. } => {
             consent::environment(&connect::config(options)?, UNDOES).await?;
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             print_steps(json, &migrator.undo(&mut conn, count as usize, Progress::tell).await?);
         }
         Migrate::Redo(source) => {
             consent::environment(&connect::config(options)?, UNDOES).await?;
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             print_steps(json, &migrator.redo(&mut conn, Progress::tell).await?);
         }
         Migrate::Reset { source, .. } => {
             let environment = consent::environment(&connect::config(options)?, RESETS).await?;
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             print_steps(json, &migrator.reset(&mut conn, Some(environment), Progress::tell).await?);
         }
         Migrate::Repair { source, versions } => {
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             print_repaired(json, &migrator.repair(&mut conn, &versions).await?);
         }
         Migrate::Baseline { source, version } => {
-            let (migrator, mut conn) = open(&source, accept, options).await?;
+            let (migrator, mut conn) = open(&source, wanted, options).await?;
             print_repaired(json, &migrator.baseline(&mut conn, &version).await?);
         }
         Migrate::Import { from, source } => print_imported(json, &import(&from, &source.dir)?, &source.dir),
@@ -108,17 +114,27 @@ pub(crate) async fn run(command: Migrate, options: &Options) -> Result<ExitCode,
 /// The runner of a directory's migrations, and the connection that it runs them on.
 async fn open(
     source: &Source,
-    accept: Accept,
+    (accept, locks): (Accept, Locks),
     options: &Options,
 ) -> Result<(Migrator, AsyncPgConnection), CliError> {
-    let migrations = Migrations::read(&source.dir)?;
+    let migrations = source.migrations()?;
     let config = connect::config(options)?;
     let Aloud { conn, connector, host, ear } = connect::connect_aloud(&config).await?;
     let ledger_schema = config.ledger_schema;
-    let config = MigratorConfig { accept, ledger_schema, ..MigratorConfig::default() };
-    let migrator = Migrator::new(migrations, config);
+    let config = locks.over(MigratorConfig { accept, ledger_schema, ..MigratorConfig::default() });
+    let migrator = Migrator::new(migrations, config).with_progress(|progress| eprintln!("{progress}"));
     // A transaction-pooling proxy is noticed only from a second connection.
     Ok((migrator.opened_by(connector, host).with_codes(move || ear.last_code()), conn))
+}
+
+fn print_found(json: bool, found: &[MigrationError]) {
+    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let text = if lines.is_empty() { "nothing is wrong".to_owned() } else { lines.join("\n") };
+    say::result(
+        json,
+        &text,
+        &json!({ "findings": found.iter().map(CliError::of_migration).collect::<Vec<_>>() }),
+    );
 }
 
 fn print_imported(json: bool, imported: &[Imported], directory: &Path) {

@@ -1,9 +1,10 @@
 //! The command line of `dbctl migrate`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum, ValueHint};
-use db_platform::migrations::Accept;
+use db_platform::migrations::{Accept, MigrationError, Migrations, MigratorConfig};
 
 use crate::change_args::{Contract, Expand};
 
@@ -31,9 +32,21 @@ pub(crate) enum Migrate {
         steps: Option<u32>,
         #[command(flatten)]
         policy: Policy,
+        #[command(flatten)]
+        locks: Locks,
     },
     /// Print which migrations are applied, and which are not as they should be.
     Status(Source),
+    /// Look at every file and at what is applied of them, and print all that is wrong; changes nothing.
+    ///
+    /// What `plan` and `apply` would refuse is named, and so is what a down.sql cannot have. What is pending is not wrong. Exit
+    /// status 3 where something is.
+    Validate {
+        #[command(flatten)]
+        source: Source,
+        #[command(flatten)]
+        policy: Policy,
+    },
     /// Undo the newest applied migrations; APP_ENV must say where this is, else a person at a terminal is
     /// asked.
     Undo {
@@ -42,6 +55,8 @@ pub(crate) enum Migrate {
         /// How many.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         count: u32,
+        #[command(flatten)]
+        locks: Locks,
     },
     /// Undo the newest applied migration and apply it again; APP_ENV must say where this is, else a person is
     /// asked.
@@ -139,6 +154,50 @@ pub(crate) struct Source {
     /// The directory of migrations, in diesel's layout.
     #[arg(long, default_value = "migrations", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
+    /// What stands for `${NAME}` in the files; without any, `${…}` is text like any other.
+    #[arg(long = "placeholder", value_name = "NAME=VALUE", value_parser = placeholder)]
+    placeholders: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the directory, with values in the place of placeholders where there are some.
+    pub(crate) fn migrations(&self) -> Result<Migrations, MigrationError> {
+        let migrations = Migrations::read(&self.dir)?;
+        match self.placeholders.is_empty() {
+            true => Ok(migrations),
+            false => migrations.with_placeholders(&self.placeholders.iter().cloned().collect()),
+        }
+    }
+}
+
+fn placeholder(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| "write NAME=VALUE, as in owner=app".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// How long and how often locks are waited for.
+#[derive(clap::Args, Clone, Copy, Default)]
+pub(crate) struct Locks {
+    /// How many milliseconds a statement waits for a table before everything is given back and tried again: so long may
+    /// traffic on the table stop, 100 by default.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
+    lock_timeout: Option<u32>,
+    /// How often a transaction is tried whose tables are not free: 600 times by default, for about nine minutes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    lock_attempts: Option<u32>,
+}
+
+impl Locks {
+    /// A configuration with what is asked for.
+    pub(crate) fn over(self, config: MigratorConfig) -> MigratorConfig {
+        let timeout = self.lock_timeout.map(|milliseconds| Duration::from_millis(u64::from(milliseconds)));
+        MigratorConfig {
+            lock_timeout: timeout.unwrap_or(config.lock_timeout),
+            lock_attempts: self.lock_attempts.unwrap_or(config.lock_attempts),
+            ..config
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -169,6 +228,10 @@ pub(crate) struct Check {
     /// SQL that runs before the first migration: roles and extensions that the migrations expect.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) before: Option<PathBuf>,
+    /// Keep what is applied unchecked as a database on the server of --database-url or --url-file, and begin there the next time;
+    /// the three that were used last stay.
+    #[arg(long)]
+    pub(crate) keep_base: bool,
     /// From which severity on the exit status is 3.
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     pub(crate) fail_on: FailOn,
@@ -261,6 +324,8 @@ enum Finding {
     OutOfOrder,
     /// Applied migrations that are not in the directory.
     Unknown,
+    /// Of those the ones that are newer than everything in the directory: an old release restarts beside a new one.
+    Newer,
 }
 
 impl Policy {
@@ -269,6 +334,7 @@ impl Policy {
             edited: self.accept.contains(&Finding::Edited),
             out_of_order: self.accept.contains(&Finding::OutOfOrder),
             unknown: self.accept.contains(&Finding::Unknown),
+            newer: self.accept.contains(&Finding::Newer),
         }
     }
 }
@@ -276,8 +342,17 @@ impl Policy {
 impl Migrate {
     pub(crate) fn accepted(&self) -> Accept {
         match self {
-            Migrate::Plan { policy, .. } | Migrate::Apply { policy, .. } => policy.accepted(),
+            Migrate::Plan { policy, .. }
+            | Migrate::Apply { policy, .. }
+            | Migrate::Validate { policy, .. } => policy.accepted(),
             _ => Accept::default(),
+        }
+    }
+
+    pub(crate) fn locks(&self) -> Locks {
+        match self {
+            Migrate::Apply { locks, .. } | Migrate::Undo { locks, .. } => *locks,
+            _ => Locks::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use db_core::{Class, Classify, Environment, Error};
+use db_core::{Class, Classify, Environment, Error, SqlState};
 
 use crate::layout::Layout;
 use crate::source::Version;
@@ -81,6 +81,19 @@ pub enum MigrationError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file has a placeholder that nobody gave a value.
+    #[error(
+        "{file}:{line}: the placeholder ${{{name}}} has no value: give it one with `--placeholder {name}=VALUE`",
+        file = file.display()
+    )]
+    Placeholder {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// Its name.
+        name: String,
+    },
     /// A foreign migration source could not be read, or holds a migration that is no SQL.
     #[error("the migration source cannot be used: {reason}")]
     Source {
@@ -131,7 +144,8 @@ pub enum MigrationError {
     /// A migration is applied that is not among the files.
     #[error(
         "migration {version} is applied but not in the directory: deploy or undo from the branch that has \
-         it, forget it with `dbctl migrate repair {version}`, or let it be with `--accept unknown`; if it is \
+         it, forget it with `dbctl migrate repair {version}`, or let it be with `--accept unknown`, or `--accept newer` \
+         where an old release restarts beside a new one; if it is \
          another service's, keep a ledger for each with `--ledger-schema`"
     )]
     Unknown {
@@ -320,6 +334,61 @@ pub enum MigrationError {
     /// The database could not be asked.
     #[error(transparent)]
     Database(#[from] Error),
+}
+
+/// Where a migration failed, for programs: what stands in [`MigrationError`]'s text, as fields.
+///
+/// ```
+/// # fn of(error: &db_migrations::MigrationError) {
+/// if let Some(place) = error.place() {
+///     println!("{}:{}", place.file.display(), place.line);
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line that the server points at, else the statement's first.
+    pub line: usize,
+    /// How the statement begins.
+    pub statement: String,
+    /// The server's code, where it said no.
+    pub sqlstate: Option<SqlState>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl MigrationError {
+    /// Where it is, if it is about a statement of a file.
+    pub fn place(&self) -> Option<Place> {
+        let place = |file: &PathBuf, line: usize, head: &str| Place {
+            file: file.clone(),
+            line,
+            statement: head.to_owned(),
+            sqlstate: None,
+            hint: None,
+        };
+        match self {
+            MigrationError::Refused { file, line, head, why } => {
+                Some(Place { hint: Some((*why).to_owned()), ..place(file, *line, head) })
+            }
+            MigrationError::Sql { file, line, head, source, hint } => {
+                Some(Place { sqlstate: source.sqlstate(), hint: hint.clone(), ..place(file, *line, head) })
+            }
+            MigrationError::LockNotFree { file, line, head, .. } => Some(Place {
+                sqlstate: Some(SqlState::LOCK_NOT_AVAILABLE),
+                hint: Some(
+                    "end the session that holds the lock, or try again when there is less traffic".to_owned(),
+                ),
+                ..place(file, *line, head)
+            }),
+            MigrationError::TemporaryGone { file, line, table } => Some(place(file, *line, table)),
+            MigrationError::Placeholder { file, line, name } => Some(place(file, *line, name)),
+            _ => None,
+        }
+    }
 }
 
 impl From<diesel::result::Error> for MigrationError {

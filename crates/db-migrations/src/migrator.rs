@@ -1,5 +1,6 @@
 //! Applies, undoes and redoes migrations, under the lock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use db_core::{Connect, Endpoint, SqlState};
@@ -12,54 +13,14 @@ use crate::ledger::{Ledger, State, UnderWay};
 use crate::location::{DEFAULT_SCHEMA, quoted};
 use crate::lock;
 use crate::plan::{Plan, Planned};
-use crate::policy::{self, Accept};
+use crate::policy::{self, MigratorConfig};
+use crate::progress::Progress;
 use crate::repair::DROP_EVERYTHING;
 use crate::run::{Direction, Runner, refuse};
 use crate::session::{OWN, RESET, Session, roll_back, standard_strings};
 use crate::source::{Migrations, Version};
 use crate::status::Status;
-use crate::waiting::{EVERY, QUIET, list, runners};
-
-/// How the runner behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigratorConfig {
-    /// The longest to wait for another runner to finish.
-    pub lock_patience: Duration,
-    /// The longest that a statement waits for a table's lock before everything is rolled back and tried again.
-    ///
-    /// Whoever wants the table meanwhile queues behind the waiting statement: this is how long traffic stops.
-    pub lock_timeout: Duration,
-    /// The longest pause between two attempts; the first ones are shorter. At most 0.9 s is sensible: a lock that has
-    /// become free should be taken at once.
-    pub lock_pause: Duration,
-    /// How often a transaction is tried whose locks are not free. The default goes on for about nine minutes.
-    pub lock_attempts: u32,
-    /// The longest that CREATE INDEX CONCURRENTLY and its like wait for older transactions to end. Nobody queues behind
-    /// them.
-    pub concurrently_lock_timeout: Duration,
-    /// What is let be that would otherwise be an error.
-    pub accept: Accept,
-    /// The schema of the ledger, the tables that say what is applied. None: the one that has a ledger, and
-    /// `public` for a new one.
-    ///
-    /// Name it where several schemas of a database are migrated by themselves, as with a schema for each
-    /// tenant: to choose between them would be a guess. The schema must exist.
-    pub ledger_schema: Option<String>,
-}
-
-impl Default for MigratorConfig {
-    fn default() -> Self {
-        MigratorConfig {
-            lock_patience: Duration::from_secs(300),
-            lock_timeout: Duration::from_millis(100),
-            lock_pause: Duration::from_millis(800),
-            lock_attempts: 600,
-            concurrently_lock_timeout: Duration::from_secs(600),
-            accept: Accept::default(),
-            ledger_schema: None,
-        }
-    }
-}
+use crate::waiting::{EVERY, OnProgress, QUIET, list, runners};
 
 /// One migration that was applied or undone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,12 +70,13 @@ pub struct Migrator {
     pub(crate) config: MigratorConfig,
     second: Option<Second>,
     codes: Option<Codes>,
+    progress: Option<OnProgress>,
 }
 
 impl Migrator {
     /// A runner of these migrations.
     pub fn new(migrations: Migrations, config: MigratorConfig) -> Self {
-        Migrator { migrations, config, second: None, codes: None }
+        Migrator { migrations, config, second: None, codes: None, progress: None }
     }
 
     /// With a way to open a second connection like the one that is migrated on: only so can a transaction-pooling proxy
@@ -139,6 +101,13 @@ impl Migrator {
         Migrator { codes: Some(Codes::new(last)), ..self }
     }
 
+    /// With somebody who hears how far a statement is that runs for more than five seconds, every ten seconds: what the server's
+    /// `pg_stat_progress_…` views tell. Needs [`Migrator::opened_by`], since the session is busy.
+    #[must_use]
+    pub fn with_progress(self, hear: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        Migrator { progress: Some(OnProgress(Arc::new(hear))), ..self }
+    }
+
     /// What [`Migrator::apply`] would run now. Reads only.
     ///
     /// # Errors
@@ -152,6 +121,38 @@ impl Migrator {
         let plan = Plan::of(&self.migrations, &state);
         self.refuse_any(&plan, &Until::All, standard_strings(conn).await?)?;
         Ok(plan)
+    }
+
+    /// Everything that is wrong with the files, or with what is applied of them; what is pending is not. Reads only.
+    ///
+    /// Where [`Migrator::plan`] stops at the first finding and looks at what is pending, this looks at every file, its
+    /// down.sql too.
+    ///
+    /// ```no_run
+    /// # async fn of(migrator: &db_migrations::Migrator, conn: &mut diesel_async::AsyncPgConnection)
+    /// #     -> Result<(), db_migrations::MigrationError> {
+    /// for finding in migrator.validate(conn).await? {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`MigrationError::Database`], and where it is not clear where the ledger is, as [`Migrator::plan`].
+    pub async fn validate(
+        &self,
+        conn: &mut AsyncPgConnection,
+    ) -> Result<Vec<MigrationError>, MigrationError> {
+        let (_, state) = self.ledger(conn).await?;
+        let standard = standard_strings(conn).await?;
+        let mut found = policy::findings(&self.migrations, &state, self.config.accept);
+        for migration in self.migrations.iter().chain(self.migrations.repeatable()) {
+            let down = migration.down.as_ref().map(|_| Direction::Down);
+            let both = [Some(Direction::Up), down].into_iter().flatten();
+            found.extend(both.filter_map(|direction| refuse(migration, direction, standard).err()));
+        }
+        Ok(found)
     }
 
     /// Which migrations are applied, and which are not as they should be. Reads only.
@@ -372,8 +373,8 @@ impl Migrator {
         match self.prepare(conn, need).await {
             Ok((session, ledger, state, pid)) => {
                 let (config, second) = (&self.config, self.second.as_ref());
-                let codes = self.codes.as_ref();
-                Ok(Some((Runner { conn, config, session, ledger, second, codes, pid }, state)))
+                let (codes, progress) = (self.codes.as_ref(), self.progress.as_ref());
+                Ok(Some((Runner { conn, config, session, ledger, second, codes, progress, pid }, state)))
             }
             Err(error) => {
                 leave(conn, None).await;

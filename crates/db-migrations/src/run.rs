@@ -16,7 +16,8 @@ use crate::error::MigrationError;
 use crate::ledger::{Ledger, UnderWay};
 use crate::leftovers::{self, Next};
 use crate::lock;
-use crate::migrator::{MigratorConfig, Step};
+use crate::migrator::Step;
+use crate::policy::MigratorConfig;
 use crate::row_locks::{LockTimeouts, rows_only};
 use crate::segments::{How, Segment, hash_of, segments};
 use crate::session::{OWN, Session, roll_back};
@@ -24,7 +25,7 @@ use crate::session_bound::{self, Gone};
 use crate::source::Migration;
 use crate::split::Statement;
 use crate::statement::{Alone, What};
-use crate::waiting::Waits;
+use crate::waiting::{OnProgress, Waits};
 
 /// Which way a migration runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) second: Option<&'a Second>,
     /// Who knows the codes of failures.
     pub(crate) codes: Option<&'a Codes>,
+    /// Who is told how far a long statement is.
+    pub(crate) progress: Option<&'a OnProgress>,
     /// The backend of its connection.
     pub(crate) pid: i32,
 }
@@ -118,7 +121,8 @@ impl Runner<'_> {
             _ => self.config.lock_attempts.max(1),
         };
         let (started, mut attempts, mut pause) = (Instant::now(), 0, FIRST_PAUSE);
-        let waits = Waits { second: self.second, pid: self.pid, what: job.where_begins(segment) };
+        let (what, progress) = (job.where_begins(segment), self.progress);
+        let waits = Waits { second: self.second, pid: self.pid, what, progress };
         let mut telling = pin!(waits.tell());
         loop {
             let run = async {
@@ -328,9 +332,13 @@ impl<'a> Job<'a> {
         })
     }
 
-    fn error(&self, segment: &Segment<'_>, failure: Failure, code: Option<SqlState>) -> MigrationError {
+    fn error(&self, segment: &Segment<'_>, mut failure: Failure, code: Option<SqlState>) -> MigrationError {
         let (line, head) = self.place(segment, &failure);
         let hint = held_already(self, code.as_ref()).or_else(|| hint(&failure.error, code));
+        // Whoever reads the error goes by its code; diesel does not tell it.
+        if let (Error::Server(report), Some(code)) = (&mut failure.error, code) {
+            report.code = Some(code);
+        }
         MigrationError::Sql { file: self.file.clone(), line, head, source: Box::new(failure.error), hint }
     }
 

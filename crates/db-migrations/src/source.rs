@@ -101,8 +101,8 @@ impl Migration {
 /// All migrations of a directory, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrations {
-    all: Vec<Migration>,
-    repeatable: Vec<Migration>,
+    pub(crate) all: Vec<Migration>,
+    pub(crate) repeatable: Vec<Migration>,
 }
 
 #[derive(Deserialize)]

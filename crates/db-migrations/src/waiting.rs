@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db_statement::normalize;
@@ -14,6 +15,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::Instant;
 
 use crate::direct::Second;
+use crate::progress::{self, Progress};
 
 /// Whoever waits shorter need not know.
 pub(crate) const QUIET: Duration = Duration::from_millis(700);
@@ -35,6 +37,10 @@ const LOOK_AT_WORK: Duration = Duration::from_millis(250);
 
 /// How long a statement works before it is looked at less often.
 const AT_WORK: Duration = Duration::from_secs(2);
+
+/// From when on it is told how far a statement is, and how often.
+const REPORT_FROM: Duration = Duration::from_secs(5);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// What the session `$1` does. `pg_blocking_pids` is dear, so it is asked only for one that waits.
 const DOES: &str = "SELECT coalesce(state OPERATOR(pg_catalog.=) 'idle', false) AS pauses, coalesce(wait_event_type \
@@ -106,6 +112,18 @@ pub(crate) struct Waits<'a> {
     pub(crate) pid: i32,
     /// What its statement is, as people know it.
     pub(crate) what: String,
+    /// Who is told how far a long statement is.
+    pub(crate) progress: Option<&'a OnProgress>,
+}
+
+/// Hears how far a long statement is.
+#[derive(Clone)]
+pub(crate) struct OnProgress(pub(crate) Arc<dyn Fn(&Progress) + Send + Sync>);
+
+impl fmt::Debug for OnProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnProgress")
+    }
 }
 
 impl Waits<'_> {
@@ -119,7 +137,7 @@ impl Waits<'_> {
         };
         // Without another connection nobody can be asked.
         let Some(mut conn) = opened else { return std::future::pending().await };
-        let mut told: Option<Instant> = None;
+        let (mut told, mut reported) = (None::<Instant>, None::<Instant>);
         let (mut blockers, mut waited) = (Vec::new(), started);
         loop {
             let Ok(does) = does(&mut conn, self.pid).await else { return std::future::pending().await };
@@ -143,6 +161,18 @@ impl Waits<'_> {
                     list(&blockers)
                 );
                 told = Some(Instant::now());
+            }
+            if let Some(on_progress) = self.progress
+                && !does.waits
+                && !does.pauses
+                && reported.map_or(started.elapsed() >= REPORT_FROM, |last| last.elapsed() >= REPORT_EVERY)
+            {
+                let place = (self.what.as_str(), started.elapsed().as_secs_f64());
+                let Ok(progress) = progress::of(&mut conn, self.pid, place).await else {
+                    return std::future::pending().await;
+                };
+                (on_progress.0)(&progress);
+                reported = Some(Instant::now());
             }
             let pause = match told {
                 _ if blockers.is_empty() && waited.elapsed() >= AT_WORK => LOOK_AT_WORK,

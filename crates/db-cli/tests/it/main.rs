@@ -7,6 +7,7 @@ mod backfill;
 mod backup;
 mod cache;
 mod consent;
+mod deploys;
 mod drill;
 mod encrypted;
 mod explain;

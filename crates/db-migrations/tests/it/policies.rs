@@ -66,7 +66,7 @@ async fn an_unknown_applied_version_is_refused_until_it_is_forgotten_or_accepted
     migrator(&[PEOPLE, NEXT]).apply(&mut conn, |_| ()).await.unwrap();
     let error = refused(&mut conn, &migrator(&[PEOPLE])).await;
     assert!(matches!(error, MigrationError::Unknown { .. }), "{error:?}");
-    insta::assert_snapshot!(error, @"migration 3 is applied but not in the directory: deploy or undo from the branch that has it, forget it with `dbctl migrate repair 3`, or let it be with `--accept unknown`; if it is another service's, keep a ledger for each with `--ledger-schema`");
+    insta::assert_snapshot!(error, @"migration 3 is applied but not in the directory: deploy or undo from the branch that has it, forget it with `dbctl migrate repair 3`, or let it be with `--accept unknown`, or `--accept newer` where an old release restarts beside a new one; if it is another service's, keep a ledger for each with `--ledger-schema`");
     let undo = migrator(&[PEOPLE]).undo(&mut conn, 1, |_| ()).await;
     assert!(matches!(undo, Err(MigrationError::Unknown { .. })), "{undo:?}");
     let accept = Accept { unknown: true, ..Accept::default() };
