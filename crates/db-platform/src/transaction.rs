@@ -111,9 +111,9 @@ impl<'a, C> TransactionBuilder<'a, C> {
     }
 
     /// It consists of so many statements that wait for no answer: where nothing else is to happen in it they may go out as one request.
-    pub(crate) fn batch(mut self, statements: usize) -> Self {
-        let may = (1..=MOST_AS_ONE).contains(&statements) && self.db.needs_no_begin();
-        self.begin.batch = may.then_some(statements);
+    pub(crate) fn batch(mut self, statements: Option<usize>) -> Self {
+        let few = statements.filter(|statements| (1..=MOST_AS_ONE).contains(statements));
+        self.begin.batch = few.filter(|_| self.db.needs_no_begin());
         self
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use db_core::Error;
 use db_query::{Batch, BatchError};
+use diesel::result::Error as DieselError;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 
@@ -38,7 +40,7 @@ impl Db {
     /// applied all the same: ask for [`batch::maybe_row`](crate::batch::maybe_row).
     ///
     /// # Errors
-    /// The first statement's that failed, and which one it was; [`Error::CommitUnknown`](crate::Error::CommitUnknown) where the
+    /// The first statement's that failed, and which one it was; [`Error::CommitUnknown`] where the
     /// answer was lost and nobody can tell what became of it.
     ///
     /// # Cancel safety
@@ -48,19 +50,36 @@ impl Db {
         &'a self,
         batch: B,
     ) -> BoxFuture<'a, Result<B::Output, BatchError>> {
-        let statements = batch.statements();
         let failed = Arc::new(Mutex::new(None));
         let at = Arc::clone(&failed);
-        let transaction = self.build_transaction().batch(statements);
+        let transaction = self.build_transaction().batch(batch.sent_at_once());
         let running = transaction.run(async move |conn: &mut AsyncPgConnection| {
-            let ran = batch.run(conn).await;
-            ran.inspect_err(|error| *at.lock().unwrap_or_else(PoisonError::into_inner) = error.statement)
+            match batch.run(conn).await {
+                Ok(answers) => Ok(Ok(answers)),
+                // The server has applied what cannot be read, and the batch commits, however it was sent.
+                Err(error) if is_unreadable(&error.error) => Ok(Err(error)),
+                Err(error) => {
+                    *at.lock().unwrap_or_else(PoisonError::into_inner) = error.statement;
+                    Err(error)
+                }
+            }
         });
         Box::pin(async move {
             running.await.map_err(|error| {
                 let failed = *failed.lock().unwrap_or_else(PoisonError::into_inner);
                 BatchError::of_last_attempt(failed, error.into())
-            })
+            })?
         })
+    }
+}
+
+/// Whether an answer came and could not be read as it was to be. What could not be sent is another matter.
+fn is_unreadable(error: &Error) -> bool {
+    match error {
+        Error::NotFound => true,
+        Error::Client(source) => {
+            matches!(source.downcast_ref::<DieselError>(), Some(DieselError::DeserializationError(_)))
+        }
+        _ => false,
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use db_core::{Result, TransactionStatus};
 use deadpool::unmanaged::Object;
 use diesel_async::SimpleAsyncConnection;
+use futures_util::FutureExt;
 
 use crate::adaptive::Question;
 use crate::closing::Closing;
@@ -122,6 +123,10 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
 /// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is left alone.
 pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, why: Closing) {
     why.log(&inner.endpoint);
+    if slot.wire.has_opening() {
+        // A batch of which not all has come is held: behind the empty request it goes out, and the link can end.
+        drop(slot.conn.batch_execute("").now_or_never());
+    }
     let is_busy = slot.is_in_the_middle() || slot.to_cancel().is_some();
     let may_be_cancelled = is_busy && slot.may_be_cancelled && slot.wire.is_tapped() && !slot.wire.is_lost();
     let slot = Object::take(slot);

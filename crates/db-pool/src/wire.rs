@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use db_core::{Endpoint, Facts, LinkEvent, Opened, Opening, QueryEvent, TransactionStatus};
+use db_core::{Endpoint, Facts, LinkEvent, Opened, Opening, QueryEvent};
 use tokio::sync::Notify;
 
 pub(crate) use calls::Known;
@@ -101,8 +101,7 @@ impl Wire {
     /// this one would keep from it.
     pub(crate) fn begin_with(&self, opening: &Opening) -> bool {
         let mut session = self.session();
-        let is_idle = session.status == TransactionStatus::Idle && !session.is_broken();
-        if !self.tapped || self.labelled || !is_idle || self.is_lost() {
+        if !self.tapped || self.labelled || !session.may_begin() || self.is_lost() {
             return false;
         }
         session.open_with(opening.clone());
@@ -111,7 +110,7 @@ impl Wire {
     }
 
     /// Whether BEGIN is to go out with the next request.
-    fn has_opening(&self) -> bool {
+    pub(crate) fn has_opening(&self) -> bool {
         self.opens.load(Ordering::Acquire)
     }
 

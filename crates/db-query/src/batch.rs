@@ -16,7 +16,7 @@ use db_core::{Class, Classify, Error, SqlState};
 use diesel::pg::Pg;
 use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
@@ -27,6 +27,9 @@ use crate::query::{self, Returns};
 pub trait Statement: Clone + Send {
     /// What it answers.
     type Output: Send;
+
+    /// Whether those behind it wait for its answer: it binds a value of a type that the database itself defines.
+    fn holds_up(&self) -> bool;
 
     /// Makes it ready to be sent.
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Self::Output>;
@@ -50,8 +53,8 @@ pub trait Batch: Clone + Send {
     /// What they answer, in their order.
     type Output: Send;
 
-    /// How many there are.
-    fn statements(&self) -> usize;
+    /// How many there are, where all of them are sent at once; none where one waits for the answer of another.
+    fn sent_at_once(&self) -> Option<usize>;
 
     /// Sends them all and waits for all answers.
     ///
@@ -110,6 +113,10 @@ impl<Q: Clone, U> Clone for Rows<Q, U> {
 impl<Q: Returns<U>, U: Send + 'static> Statement for Rows<Q, U> {
     type Output = Vec<U>;
 
+    fn holds_up(&self) -> bool {
+        query::binds_own_type(&self.query.clone().as_query())
+    }
+
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Vec<U>> {
         let query = self.query.as_query();
         let holds_up = query::binds_own_type(&query);
@@ -120,6 +127,10 @@ impl<Q: Returns<U>, U: Send + 'static> Statement for Rows<Q, U> {
 impl<U: Send + 'static, R: Statement<Output = Vec<U>>> Statement for Row<R> {
     type Output = U;
 
+    fn holds_up(&self) -> bool {
+        self.0.holds_up()
+    }
+
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, U> {
         self.0.send(conn).map(|rows| rows?.into_iter().next().ok_or(DieselError::NotFound))
     }
@@ -128,6 +139,10 @@ impl<U: Send + 'static, R: Statement<Output = Vec<U>>> Statement for Row<R> {
 impl<U: Send + 'static, R: Statement<Output = U>> Statement for MaybeRow<R> {
     type Output = Option<U>;
 
+    fn holds_up(&self) -> bool {
+        self.0.holds_up()
+    }
+
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Option<U>> {
         self.0.send(conn).map(OptionalExtension::optional)
     }
@@ -135,6 +150,10 @@ impl<U: Send + 'static, R: Statement<Output = U>> Statement for MaybeRow<R> {
 
 impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
     type Output = usize;
+
+    fn holds_up(&self) -> bool {
+        query::binds_own_type(&self.0)
+    }
 
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, usize> {
         let (mut conn, holds_up) = (conn, query::binds_own_type(&self.0));
@@ -145,22 +164,28 @@ impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
 impl<S: Statement> Batch for Vec<S> {
     type Output = Vec<S::Output>;
 
-    fn statements(&self) -> usize {
-        self.len()
+    fn sent_at_once(&self) -> Option<usize> {
+        at_once(self.iter().map(Statement::holds_up))
     }
 
     async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
         let mut line = Line::default();
-        let answers = join_all(self.into_iter().map(|statement| line.join(statement.send(conn)))).await;
-        answers.into_iter().enumerate().map(|(number, answer)| of(number, answer)).collect()
+        let sending = self.into_iter().map(|statement| line.join(conn, statement.send(conn)));
+        let (answers, mut failures) = (join_all(sending).await, Failures::default());
+        let answers: Vec<_> = answers
+            .into_iter()
+            .enumerate()
+            .filter_map(|(number, answer)| failures.of(number, answer))
+            .collect();
+        failures.none(Some(answers))
     }
 }
 
 impl<S: Statement, const N: usize> Batch for [S; N] {
     type Output = Vec<S::Output>;
 
-    fn statements(&self) -> usize {
-        N
+    fn sent_at_once(&self) -> Option<usize> {
+        at_once(self.iter().map(Statement::holds_up))
     }
 
     fn run(self, conn: &AsyncPgConnection) -> impl Future<Output = Result<Self::Output, BatchError>> + Send {
@@ -173,16 +198,18 @@ macro_rules! tuples {
         impl<$($statement: Statement),+> Batch for ($($statement,)+) {
             type Output = ($($statement::Output,)+);
 
-            fn statements(&self) -> usize {
-                [$($number),+].len()
+            fn sent_at_once(&self) -> Option<usize> {
+                at_once([$(self.$number.holds_up()),+].into_iter())
             }
 
             async fn run(self, conn: &AsyncPgConnection) -> Result<Self::Output, BatchError> {
                 let mut line = Line::default();
-                let statements = ($(line.join(self.$number.send(conn)),)+);
+                let statements = ($(line.join(conn, self.$number.send(conn)),)+);
                 // In their order: the first poll of each sends it.
                 let answers = tokio::join!(biased; $(statements.$number),+);
-                Ok(($(of($number, answers.$number)?,)+))
+                let mut failures = Failures::default();
+                let answers = ($(failures.of($number, answers.$number),)+);
+                failures.none((|| Some(($(answers.$number?,)+)))())
             }
         }
     )+};
@@ -209,8 +236,20 @@ struct Line {
 }
 
 impl Line {
-    fn join<'c, T: Send + 'c>(&mut self, statement: Sending<'c, T>) -> BoxFuture<'c, QueryResult<T>> {
+    fn join<'c, T: Send + 'c>(
+        &mut self,
+        conn: &'c AsyncPgConnection,
+        statement: Sending<'c, T>,
+    ) -> BoxFuture<'c, QueryResult<T>> {
         let Sending { answer, holds_up } = statement;
+        let answer = Box::pin(async move {
+            let answer = answer.await;
+            if answer.as_ref().is_err_and(|error| About::of(error) == About::Sending) {
+                // It was not sent, and a connection that sends a batch as one would wait for it.
+                let _ = (&mut &*conn).batch_execute("").await;
+            }
+            answer
+        });
         let before = self.holding_up;
         self.holding_up += usize::from(holds_up);
         if self.holding_up == 0 {
@@ -227,8 +266,64 @@ impl Line {
     }
 }
 
-fn of<T>(statement: usize, answer: QueryResult<T>) -> Result<T, BatchError> {
-    answer.map_err(|error| BatchError { statement: Some(statement), error: error.into() })
+/// How many statements there are, where only the last may hold others up.
+fn at_once(mut hold_up: impl ExactSizeIterator<Item = bool> + DoubleEndedIterator) -> Option<usize> {
+    let count = hold_up.len();
+    hold_up.next_back();
+    (!hold_up.any(|holds_up| holds_up)).then_some(count)
+}
+
+/// What an error is about, the graver first.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    /// The server has refused the statement, or is gone.
+    Server,
+    /// The client could not send it.
+    Sending,
+    /// Its answer came and could not be read.
+    Reading,
+}
+
+impl About {
+    fn of(error: &DieselError) -> Self {
+        match error {
+            DieselError::DatabaseError(..) | DieselError::BrokenTransactionManager => About::Server,
+            DieselError::DeserializationError(_) | DieselError::NotFound => About::Reading,
+            _ => About::Sending,
+        }
+    }
+}
+
+/// The gravest of the errors among the answers, and whose it is: what follows from it is no news.
+#[derive(Default)]
+struct Failures {
+    first: Option<(usize, DieselError)>,
+}
+
+impl Failures {
+    fn of<T>(&mut self, statement: usize, answer: QueryResult<T>) -> Option<T> {
+        match answer {
+            Ok(value) => return Some(value),
+            Err(error) => {
+                let known = self.first.as_ref().map(|(_, known)| About::of(known));
+                if known.is_none_or(|known| About::of(&error) < known) {
+                    self.first = Some((statement, error));
+                }
+            }
+        }
+        None
+    }
+
+    /// All answers, if none is an error.
+    fn none<T>(self, answers: Option<T>) -> Result<T, BatchError> {
+        match (self.first, answers) {
+            (None, Some(answers)) => Ok(answers),
+            (Some((statement, error)), _) => {
+                Err(BatchError { statement: Some(statement), error: error.into() })
+            }
+            (None, None) => Err(BatchError { statement: None, error: Error::NotFound }),
+        }
+    }
 }
 
 /// Why a batch did not succeed, and which of its statements was at fault.
@@ -255,7 +350,8 @@ impl BatchError {
     /// to run one.
     pub fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
         // After a deadline nobody knows whether the last attempt came so far.
-        let of_a_statement = !error.is_before_work() && !matches!(error, Error::DeadlineExceeded { .. });
+        let of_a_statement = !error.is_before_work()
+            && !matches!(error, Error::DeadlineExceeded { .. } | Error::CommitUnknown(_));
         BatchError { statement: failed.filter(|_| of_a_statement), error }
     }
 }

@@ -59,5 +59,16 @@ where
 {
     let mut conn = conn;
     let answer = AsyncConnectionCore::load(&mut conn, query);
-    Box::pin(async move { answer.await?.and_then(|row| async move { Q::read(&row) }).try_collect().await })
+    Box::pin(async move {
+        let mut answer = answer.await?;
+        let (mut rows, mut unreadable) = (Vec::new(), None);
+        // To the end also where a row cannot be read: what the server says there would be lost else.
+        while let Some(row) = answer.try_next().await? {
+            match Q::read(&row) {
+                Ok(row) => rows.push(row),
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
+        }
+        unreadable.map_or(Ok(rows), Err)
+    })
 }

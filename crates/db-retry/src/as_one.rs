@@ -85,8 +85,17 @@ where
             let why = "it has committed on the primary, and the standby may not have it";
             lost(Error::from_report(ServerReport::new(message, None)), why)
         }
-        (BatchEnd::Unanswered(facts), _) => {
-            lost(went_down().with_last_words(facts.last_words), NOTHING_IDENTIFIES)
+        (BatchEnd::Unanswered(facts), worked) => {
+            // An error that leaves it open whether it was applied is the cause; without one the link is gone.
+            let said = worked.and_then(Result::err).and_then(|error| Said::of(&error, &facts).code);
+            let cause = match said {
+                Some(code) => {
+                    let message = "the server's answer does not tell whether the batch was applied";
+                    Error::from_report(ServerReport::new(message, Some((code, Evidence::Server))))
+                }
+                None => went_down().with_last_words(facts.last_words),
+            };
+            lost(cause, NOTHING_IDENTIFIES)
         }
         (BatchEnd::Committed, None) => lost(went_down(), NOTHING_IDENTIFIES),
     }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use db_core::{Acquire, Class, Classify, CommitOutcome, Error, Facts, Once, ServerReport};
+use db_core::{Acquire, Class, Classify, CommitOutcome, Error, Facts, Once, Opened, ServerReport};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::time::Instant;
 
@@ -46,6 +46,10 @@ where
         // Nothing has happened. Whether the server has stopped or a pooler has no place, the pool finds out.
         None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, false)),
     };
+    if begun.begin == Opened::Unsent && plan.begin.batched().is_some() {
+        // Whoever is dropped from here on has written, as far as the session knows; it is asked when the answer is there.
+        drop(plan.around.alongside(conn));
+    }
     let worked = deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await;
     if let Some(became) = BatchEnd::of(&begun, &from.facts(conn)) {
         return ended_as_one(conn, plan, became, worked).await;

@@ -31,6 +31,13 @@ where
         return worked;
     }
     let ended = ended_inside(&begun, &from.facts(conn));
+    if worked.is_err() && ended.is_none() {
+        // Its own error counts, also where BEGIN was refused and ROLLBACK is what is left to do.
+        if conn.batch_execute("ROLLBACK").await.is_ok() {
+            outside_transaction(conn);
+        }
+        return worked;
+    }
     conn.batch_execute("COMMIT").await?;
     outside_transaction(conn);
     match ended {

@@ -330,3 +330,82 @@ async fn a_batch_in_a_session_is_seen_by_its_reads() {
     }
     assert_eq!(count(&mut owner).await, 6);
 }
+
+#[derive(Clone, Copy, diesel::sql_types::SqlType, diesel::query_builder::QueryId)]
+#[diesel(postgres_type(name = "mood"))]
+pub struct Mood;
+
+/// A value of a type that the database itself defines: a connection looks it up first.
+#[derive(Debug, Clone, Copy, diesel::expression::AsExpression)]
+#[diesel(sql_type = Mood)]
+struct Glad;
+
+impl diesel::serialize::ToSql<Mood, diesel::pg::Pg> for Glad {
+    fn to_sql<'b>(
+        &'b self,
+        out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+    ) -> diesel::serialize::Result {
+        std::io::Write::write_all(out, b"glad")?;
+        Ok(diesel::serialize::IsNull::No)
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::Mood;
+
+    moods (id) { id -> Integer, mood -> Mood, }
+}
+
+#[derive(Clone, AsChangeset)]
+#[diesel(table_name = notes)]
+struct Change {
+    text: Option<String>,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_which_one_waits_or_is_never_sent_keeps_nobody_waiting() {
+    let (database, mut owner) = with_notes().await;
+    owner
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('glad'); CREATE TABLE moods (id serial PRIMARY KEY, mood mood)",
+        )
+        .await
+        .unwrap();
+    let (_proxy, db) = proxied(&database).await;
+    let glad = || batch::affected(diesel::insert_into(moods::table).values(moods::mood.eq(Glad)));
+    let insert = || batch::affected(diesel::insert_into(notes::table).values(notes::text.eq("x")));
+    let nothing = || batch::affected(diesel::update(notes::table.find(1)).set(Change { text: None }));
+    for _ in 0..3 {
+        assert_eq!(db.write_batch((glad(), insert(), glad())).await.unwrap(), (1, 1, 1));
+        assert_eq!(db.write_batch(vec![glad(), glad()]).await.unwrap(), [1, 1]);
+        assert_eq!(db.write_batch((insert(), glad())).await.unwrap(), (1, 1));
+    }
+    let rows = count(&mut owner).await;
+    for _ in 0..2 {
+        let failed = db.write_batch((insert(), nothing(), insert())).await.unwrap_err();
+        assert!(matches!(failed, BatchError { statement: Some(1), error: Error::Client(_) }), "{failed:?}");
+        assert_eq!(count(&mut owner).await, rows, "none of it is applied");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_answer_cannot_be_read_is_applied_however_it_was_sent() {
+    let (database, mut owner) = with_notes().await;
+    let (_proxy, db) = proxied(&database).await;
+    let insert = |id: i32| {
+        batch::affected(diesel::insert_into(notes::table).values((notes::id.eq(id), notes::text.eq("x"))))
+    };
+    let missing = || batch::row::<String>(notes::table.select(notes::text).filter(notes::id.eq(-1)));
+    for round in 1..=3 {
+        let failed = db.write_batch((missing(), insert(round))).await;
+        let failed: BatchError = failed.map(|(_, _): (String, usize)| ()).unwrap_err();
+        assert!(matches!(failed, BatchError { statement: Some(0), error: Error::NotFound }), "{failed:?}");
+        assert_eq!(count(&mut owner).await, i64::from(round), "round {round}");
+        // What the server says is graver: nothing is applied then.
+        let failed = db.write_batch((missing(), insert(round))).await;
+        let failed: BatchError = failed.map(|(_, _): (String, usize)| ()).unwrap_err();
+        assert!(matches!(failed.error, Error::UniqueViolation(_)), "{failed:?}");
+        assert_eq!(count(&mut owner).await, i64::from(round));
+    }
+}

@@ -91,7 +91,11 @@ impl Opener {
 
     /// Deals with the messages that are held, as far as the stage allows; so many requests are unanswered.
     fn go_on(&mut self, session: &mut Session, mut ahead: usize, mut midway: bool) {
-        let held = std::mem::take(&mut self.held);
+        if self.held.len() >= stream::MOST_HELD {
+            // Too much to keep until the last statement is there.
+            session.send_apart();
+        }
+        let mut held = std::mem::take(&mut self.held);
         let mut rest = &held[..];
         while let Some((tag, body, after)) = message(rest) {
             let whole = &rest[..rest.len() - after.len()];
@@ -109,8 +113,7 @@ impl Opener {
                             let count = batch::write_as_one(&rest[..rest.len() - after.len()], out);
                             drop(session.send_opening());
                             session.set_opened(Opened::AsOne);
-                            self.stream.is_aligned = false;
-                            self.stage = Stage::AsOne(Batch::of(count, ahead));
+                            self.stage = Stage::AsOne(Batch::of(count, self.stream.awaited(ahead)));
                             rest = after;
                         }
                         Collected::Other => session.send_apart(),
@@ -140,8 +143,9 @@ impl Opener {
                                 write(b'S', &[], out);
                             }
                             let first = if held { First::Held } else { First::Partly };
-                            self.stream.is_aligned = false;
-                            self.stage = Stage::Sent { answers: Answers::to(&opening, ahead, held), first };
+                            session.begins_behind(ahead);
+                            let answers = Answers::to(&opening, self.stream.awaited(ahead), held);
+                            self.stage = Stage::Sent { answers, first };
                             continue;
                         }
                     }
@@ -164,7 +168,9 @@ impl Opener {
             }
             rest = after;
         }
-        self.held.extend_from_slice(rest);
+        let done = held.len() - rest.len();
+        drop(held.drain(..done));
+        self.held = held;
         if matches!(self.stage, Stage::Passing) && !session.is_opening() {
             self.stream.out.bytes.append(&mut self.held);
         }
@@ -187,6 +193,8 @@ impl Opener {
             (b'Q', Query::RollsBack) => write(b'C', b"ROLLBACK\0", come),
             (b'Q', Query::RollsBackFirst) | (b'X', _) => self.stream.out.bytes.extend_from_slice(whole),
             (b'Q' | b'S' | b'F', _) => write(b'E', FAILED, come),
+            // The server still has the statement: it is rid of all of them when the connection comes back.
+            (b'C', _) => return session.keeps_statements(),
             // What belongs to a request is answered with its Sync.
             _ => return,
         }

@@ -60,6 +60,8 @@ pub(crate) struct Session {
     /// What is to go before the next request.
     opening: Option<Opening>,
     begin: Opened,
+    /// So many requests that were sent before BEGIN have not ended.
+    before_begin: usize,
     /// The row that answered the question behind BEGIN.
     opened: Option<Arc<[Option<String>]>>,
     /// The code of the server's FATAL error.
@@ -227,6 +229,7 @@ impl Session {
         self.failed_with = None;
         self.staleness.check_out();
         self.begin = Opened::Apart;
+        self.before_begin = 0;
         self.ran = false;
     }
 
@@ -392,7 +395,9 @@ impl Session {
 
     fn ready_for_query(&mut self, body: &[u8]) -> Option<Finished> {
         let before = self.status;
+        let is_old = self.was_before_begin() && self.begin == Opened::Begun;
         self.status = match body {
+            _ if is_old => before,
             b"I" => TransactionStatus::Idle,
             b"T" => TransactionStatus::Open,
             b"E" => TransactionStatus::Failed,

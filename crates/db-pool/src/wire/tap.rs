@@ -54,7 +54,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tap<S> {
             this.wire.received(&mut this.server, came);
             if let Some(opener) = this.opener.as_mut().filter(|_| this.wire.has_opening()) {
                 // What cannot be written now is by the next write.
-                if let Poll::Ready(Err(error)) = opener.poll_let_go(&mut this.inner, &this.wire, cx) {
+                if let Poll::Ready(Err(error)) =
+                    opener.poll_let_go(&mut this.inner, &this.wire, &this.server, cx)
+                {
                     return Poll::Ready(Err(error));
                 }
             }

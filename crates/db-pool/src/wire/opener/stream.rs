@@ -25,10 +25,18 @@ pub(super) struct Buffers {
     /// Whether something was written that is not flushed, besides what the client writes and flushes.
     is_unflushed: bool,
     /// Whether the server's next byte is the first of a message.
-    pub(super) is_aligned: bool,
+    is_aligned: bool,
+    /// Whether that message, of which a part has come, is a ReadyForQuery: it ends one of the requests that are not answered.
+    is_ready_under_way: bool,
 }
 
 impl Buffers {
+    /// Looks from here on at what comes; how many ReadyForQuery will come before the next request's, of so many requests.
+    pub(super) fn awaited(&mut self, unanswered: usize) -> usize {
+        self.is_aligned = false;
+        unanswered.saturating_sub(usize::from(self.is_ready_under_way))
+    }
+
     pub(super) fn are_empty(&self) -> bool {
         self.out.bytes.is_empty() && self.come.is_empty() && !self.is_unflushed
     }
@@ -46,8 +54,11 @@ impl Opener {
     ) -> Poll<io::Result<usize>> {
         ready!(self.stream.out.poll_into(stream, cx))?;
         if self.is_full() {
-            // The server's next answer wakes it: the same task reads.
-            return Poll::Pending;
+            // The server's next answer wakes it: the same task reads. It must have got what it is to answer.
+            return match Pin::new(stream).poll_flush(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            };
         }
         if !self.is_active() {
             let before = client.remainder(bytes);
@@ -55,8 +66,7 @@ impl Opener {
                 return Pin::new(stream).poll_write(cx, bytes);
             }
             self.stream.out.bytes.extend_from_slice(&bytes[..before]);
-            self.stream.is_aligned = false;
-        } else if matches!(self.stage, Stage::Passing) && !self.stream.come.is_empty() {
+        } else if wire.has_opening() && !self.stream.come.is_empty() {
             // How many answers are yet to come is known once these are read.
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -64,9 +74,8 @@ impl Opener {
         let waiting = requests_in(&self.held);
         let mut session = wire.session();
         let before = self.stream.out.bytes.len();
-        // Of the request that is answered next, the end may be on its way already.
-        let on_its_way = usize::from(server.under_way() == Some(b'Z'));
-        let ahead = session.requests.len().saturating_sub(on_its_way + waiting);
+        self.stream.is_ready_under_way = server.under_way() == Some(b'Z');
+        let ahead = session.requests.len().saturating_sub(waiting);
         self.client_said(&mut session, &bytes[before..], ahead);
         if !session.is_opening() {
             wire.opens.store(false, Ordering::Release);
@@ -107,10 +116,12 @@ impl Opener {
         &mut self,
         stream: &mut S,
         wire: &Wire,
+        server: &Frames,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         let mut session = wire.session();
         if self.batch_is_off(&session) && self.stream.come.is_empty() {
+            self.stream.is_ready_under_way = server.under_way() == Some(b'Z');
             let ahead = session.requests.len().saturating_sub(requests_in(&self.held));
             self.go_on(&mut session, ahead, false);
             wire.opens.store(session.is_opening(), Ordering::Release);

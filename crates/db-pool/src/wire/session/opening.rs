@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use db_core::{Opened, Opening, TransactionStatus};
 
+use super::super::request::Kind;
 use super::Session;
 
 impl Session {
@@ -36,6 +37,31 @@ impl Session {
         let opening = self.opening.take()?;
         self.begin = Opened::Unanswered;
         Some(opening)
+    }
+
+    /// Of so many requests before it the end is yet to come: what they say of the transaction is about another one.
+    pub(in crate::wire) fn begins_behind(&mut self, requests: usize) {
+        self.before_begin = requests;
+    }
+
+    /// Whether the request that has ended now was sent before BEGIN.
+    pub(super) fn was_before_begin(&mut self) -> bool {
+        let was = self.before_begin > 0;
+        self.before_begin = self.before_begin.saturating_sub(1);
+        was
+    }
+
+    /// A statement was to be closed and was not.
+    pub(in crate::wire) fn keeps_statements(&mut self) {
+        self.leftover.prepared = true;
+    }
+
+    /// Whether the connection may begin a transaction with its next request: nothing but the end of a statement is awaited.
+    pub(in crate::wire) fn may_begin(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && !self.broken
+            && self.requests.iter().all(|request| request.kind == Kind::Close)
+            && !matches!(self.begin, Opened::Unanswered | Opened::AsOne | Opened::Refused)
     }
 
     /// How far it has come.
