@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use db_core::{Caller, Endpoint, Measure, Observe, Part, QueryEvent, Running, TraceLink};
+use db_core::{Caller, Endpoint, Measure, Observe, OwnStatement, Part, QueryEvent, Running, TraceLink};
 use db_statement::Fingerprint;
 use tracing::Span;
 
@@ -188,12 +188,19 @@ impl Observe for Watching {
             return;
         }
         let config = &self.config;
-        let slow = config.slow_query_threshold.is_some_and(|threshold| event.elapsed >= threshold);
-        let is_told = slow || event.failed || config.log_queries || self.has_instruments();
+        // What we ask along with the service's statements waits when these wait: whoever looks for a slow one is not to
+        // find ours. They are counted as they were.
+        let own = OwnStatement::of(event.statement);
+        let is_shown = own != Some(OwnStatement::Question);
+        let slow =
+            is_shown && config.slow_query_threshold.is_some_and(|threshold| event.elapsed >= threshold);
+        let is_logged = is_shown && config.log_queries;
+        let is_told = slow || event.failed || is_logged || self.has_instruments();
         if !config.metrics && !is_told {
             return;
         }
-        let statement = self.statements.with(event.statement, |statement| {
+        let text = if own == Some(OwnStatement::Commit) { "COMMIT" } else { event.statement };
+        let statement = self.statements.with(text, |statement| {
             if config.metrics {
                 statement.record(event, &self.clock);
             }
@@ -209,7 +216,7 @@ impl Observe for Watching {
         }
         if slow && config.log_slow_queries {
             log::slow(&statement, event);
-        } else if config.log_queries {
+        } else if is_logged {
             log::ended(&statement, event);
         }
         #[cfg(feature = "otel")]

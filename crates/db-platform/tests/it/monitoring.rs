@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use db_platform::core::WorkScope;
 use db_platform::monitoring::StatementStats;
-use db_platform::{Db, Error, batch};
+use db_platform::replica_routing::ReadConsistency;
+use db_platform::retry::marker;
+use db_platform::{Db, Error, Resolve, batch};
 use db_testkit::{TestDatabase, until};
 use diesel::prelude::*;
 use diesel::sql_query;
@@ -187,4 +189,34 @@ async fn a_pool_under_pressure_is_warned_of_once() {
     drop(held);
     waits.await.unwrap().unwrap();
     assert_eq!(log.count("a pool is under pressure"), 1);
+}
+
+/// They travel with the caller's statements and wait when these do: with a server that is slow they would fill the list.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_statement_of_ours_is_among_the_slow_ones() {
+    let (database, db) = service(|config| {
+        config.monitoring.slow_query_threshold = Some(Duration::from_nanos(1));
+        config.retry.commit_markers = true;
+        config.router.consistency = ReadConsistency::Process;
+    })
+    .await;
+    database.connect().await.unwrap().batch_execute(marker::TABLE).await.unwrap();
+    let renames = async |conn: &mut AsyncPgConnection| {
+        diesel::update(users::table.find(1)).set(users::name.eq("hunter2")).execute(conn).await?;
+        Ok::<_, Error>(())
+    };
+    let counts = async |conn: &mut AsyncPgConnection| users::table.count().get_result::<i64>(conn).await;
+    let reads = async |conn: &mut AsyncPgConnection| Ok::<_, Error>(counts(conn).await?);
+    for _ in 0..3 {
+        db.transaction(renames).await.unwrap();
+        db.session().transaction(renames).await.unwrap();
+        db.build_transaction().resolve(Resolve::ByTransactionId).run(renames).await.unwrap();
+        db.build_transaction().serializable().read_only().run(reads).await.unwrap();
+        db.for_tenant("public").unwrap().read(counts).await.unwrap();
+    }
+    let mut slow: Vec<String> = db.slow_queries(100).iter().map(|slow| slow.text.to_string()).collect();
+    slow.retain(|text| !text.starts_with("begin"));
+    slow.sort();
+    let own = ["commit", "select count(*) from users", "update users set name = ? where (users.id = ?)"];
+    assert_eq!(slow, own);
 }
