@@ -4,16 +4,17 @@
 //! last word: where it refuses a row, the row is left out and another one is made.
 
 mod apart;
-mod bounds;
+pub(crate) mod bounds;
 mod call;
 pub(crate) mod catalog;
-mod cell;
+pub(crate) mod cell;
 mod choice;
 mod circle;
 pub(crate) mod column_type;
+mod computed;
 mod document;
 pub(crate) mod dump;
-mod expression;
+pub(crate) mod expression;
 mod fill;
 mod fill_circle;
 mod flat;
@@ -25,14 +26,14 @@ pub(crate) mod order;
 mod parents;
 mod parser;
 mod pattern;
-mod repair;
+pub(crate) mod repair;
 mod rows;
 mod stage;
 mod target_call;
 mod target_match;
 mod target_value;
 mod token;
-mod worth;
+pub(crate) mod worth;
 
 use std::collections::BTreeMap;
 use std::fmt;

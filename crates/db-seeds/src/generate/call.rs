@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::document;
 use super::expression::Expression;
-use super::instant::{part_of, truncated};
+use super::instant::{self, part_of, truncated};
 use super::network;
 use super::pattern;
 use super::worth::{Values, Worth, binary, equal, number, text_of};
@@ -234,7 +234,7 @@ fn of_others(name: &str, worths: &[Worth]) -> Option<Worth> {
             Worth::Number(document.as_array()?.len() as f64)
         }
         ("jsonb_exists", [document, key]) => binary("?", document.clone(), key.clone()),
-        ("similarity", _) => return None,
+        ("to_char", [of, Worth::Text(form)]) => Worth::Text(instant::in_form(of, form)?),
         ("date_part" | "extract", [Worth::Text(field), of]) => part_of(field, of),
         ("date_trunc", [Worth::Text(field), of, ..]) => truncated(field, of),
         _ => return None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_postgres::Transaction;
 
 use super::column_type::ColumnType;
+use super::computed::{self, Computed};
 use super::expression::Expression;
 use super::implied;
 use super::token;
@@ -72,6 +73,8 @@ pub(crate) struct Table {
     pub(crate) partial: Vec<Partial>,
     /// Exclusion constraints: what is compared, and by which operators.
     pub(crate) exclusions: Vec<Exclusion>,
+    /// What checks want columns to be computed by.
+    pub(crate) computed: Vec<Computed>,
     /// Whether triggers of the schema's own judge its rows.
     pub(crate) triggers: bool,
     /// Whether one of these may be checked late: `ON CONFLICT` is refused then.
@@ -379,6 +382,7 @@ impl Table {
     fn add_check(&mut self, text: String) {
         let check = Expression::parse(&text);
         if !self.generated.iter().any(|(name, _)| check.columns().contains(&name.as_str())) {
+            self.computed.extend(computed::of_check(&text));
             self.filter.push(text);
         }
         self.checks.push(self.generated_from(check));

@@ -29,6 +29,9 @@ const MOST_LATE: u64 = 2_000;
 /// A table is given up after so many rows in a row for which no values were found.
 const MOST_MISSES: u64 = 50;
 
+/// So many rows more than are wanted may be refused.
+const MOST_REFUSED: u64 = 8_000;
+
 /// And after so many in all, or as many as rows are wanted.
 const MOST_MISSES_IN_ALL: u64 = 200;
 
@@ -188,12 +191,13 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         let (mut next, mut staged, mut barren, mut missed) = (0, false, 0, 0);
         let most_missed = target.max(MOST_MISSES_IN_ALL);
         let mut refused = None;
-        let most = target.saturating_mul(4).saturating_add(1_000);
+        let most = target.saturating_mul(4).saturating_add(MOST_REFUSED);
+        let mut times = 3;
         while filled.rows < target && next < most && barren < 4 {
             let (mut batch, mut misses): (Vec<Cells>, u64) = (Vec::new(), 0);
             let room = target - filled.rows;
             // Where the server refuses some, a few more are offered.
-            let offered = if staged { room.saturating_mul(3).max(60) } else { room }.min(BATCH);
+            let offered = if staged { room.saturating_mul(times).max(60) } else { room }.min(BATCH);
             while (batch.len() as u64) < offered
                 && next < most
                 && misses < MOST_MISSES
@@ -221,12 +225,18 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
                 self.stages += 1;
                 match Stage::new(self.transaction, table, &columns, &batch, self.stages).await? {
                     Ok(stage) => {
+                        let computed = batch.first().map(|cells| rows.computed(cells)).unwrap_or_default();
+                        self.with_path(stage.compute(self.transaction, &computed)).await?;
                         let outcome = self.with_path(stage.move_rows(self.transaction, room)).await?;
                         loaded = outcome.rows;
                         refused = outcome.refused.or(refused);
                     }
                     Err(said) => refused = Some(said),
                 }
+            }
+            // Where few are taken, many are offered.
+            if staged && loaded * 10 < batch.len() as u64 {
+                times = (times * 4).min(200);
             }
             barren = if loaded == 0 { barren + 1 } else { 0 };
             filled.rows += loaded;

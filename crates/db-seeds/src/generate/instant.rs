@@ -88,6 +88,39 @@ pub(crate) fn part_of(field: &str, of: &Worth) -> Worth {
     })
 }
 
+/// A moment as `to_char` writes it, for forms of numbers; `None` for others.
+pub(crate) fn in_form(of: &Worth, form: &str) -> Option<String> {
+    let at = DateTime::from_timestamp_micros(number(of)? as i64)?;
+    let parts = [
+        ("YYYY", format!("{:04}", at.year())),
+        ("IYYY", format!("{:04}", at.iso_week().year())),
+        ("HH24", format!("{:02}", at.hour())),
+        ("DDD", format!("{:03}", at.ordinal())),
+        ("YY", format!("{:02}", at.year().rem_euclid(100))),
+        ("MM", format!("{:02}", at.month())),
+        ("DD", format!("{:02}", at.day())),
+        ("IW", format!("{:02}", at.iso_week().week())),
+        ("MI", format!("{:02}", at.minute())),
+        ("SS", format!("{:02}", at.second())),
+        ("Q", format!("{}", at.month0() / 3 + 1)),
+    ];
+    let (mut text, mut rest) = (String::new(), form);
+    while let Some(c) = rest.chars().next() {
+        match parts.iter().find(|(name, _)| rest.starts_with(name)) {
+            Some((name, part)) => {
+                text += part;
+                rest = &rest[name.len()..];
+            }
+            None if c.is_alphabetic() => return None,
+            None => {
+                text.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Some(text)
+}
+
 /// The moment at which a field began.
 pub(crate) fn truncated(field: &str, of: &Worth) -> Worth {
     let Some(at) = number(of).and_then(|micros| DateTime::from_timestamp_micros(micros as i64)) else {

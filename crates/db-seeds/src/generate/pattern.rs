@@ -20,6 +20,11 @@ pub(crate) fn matches(operator: &str, text: &str, pattern: &str) -> Option<bool>
         Some(rest) => (rest, true),
         None => (operator, false),
     };
+    if let Some((ahead, rest)) = looks_ahead(operator, pattern) {
+        let all = ahead.iter().map(|(with, is)| Some(matches(operator, text, with)? == *is));
+        let all = all.chain([matches(operator, text, &rest)]).collect::<Option<Vec<bool>>>()?;
+        return Some(all.into_iter().all(|is| is) != negated);
+    }
     let place = OPERATORS.iter().position(|one| *one == operator)?;
     thread_local! {
         static KNOWN: RefCell<HashMap<String, Forms<Rc<Regex>>>> = RefCell::new(HashMap::new());
@@ -30,6 +35,15 @@ pub(crate) fn matches(operator: &str, text: &str, pattern: &str) -> Option<bool>
 
 /// A text for which `text operator pattern` is true, for `~`, `~*`, `~~` and `~~*`.
 pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option<String> {
+    if let Some((ahead, rest)) = looks_ahead(operator, pattern) {
+        let mut text = String::new();
+        for (with, is) in &ahead {
+            if *is {
+                text += &text_for(operator, with.trim_start_matches('^').trim_start_matches(".*"), draw)?;
+            }
+        }
+        return Some(text + &text_for(operator, &rest, draw)?);
+    }
     let place = OPERATORS.iter().position(|one| *one == operator)?;
     thread_local! {
         static PARSED: RefCell<HashMap<String, Forms<Rc<Hir>>>> = RefCell::new(HashMap::new());
@@ -40,6 +54,33 @@ pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option
     let mut text = String::new();
     write(&hir, draw, &mut text)?;
     Some(text)
+}
+
+/// What a pattern that begins with `^(?=…)` or `^(?!…)` wants ahead, and the rest of it: our syntax knows neither.
+fn looks_ahead(operator: &str, pattern: &str) -> Option<(Vec<(String, bool)>, String)> {
+    let mut rest =
+        pattern.strip_prefix('^').filter(|rest| operator.starts_with("~") && rest.starts_with("(?"))?;
+    let mut ahead = Vec::new();
+    while let Some(inner) = rest.strip_prefix("(?=").or_else(|| rest.strip_prefix("(?!")) {
+        let mut depth = 1;
+        let (mut escaped, mut in_class) = (false, false);
+        let end = inner.char_indices().find(|(_, c)| {
+            let plain = !escaped;
+            escaped = plain && *c == '\\';
+            match c {
+                '[' if plain => in_class = true,
+                ']' if plain => in_class = false,
+                '(' if plain && !in_class => depth += 1,
+                ')' if plain && !in_class => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        });
+        let (end, _) = end?;
+        ahead.push((format!("^{}", &inner[..end]), rest.starts_with("(?=")));
+        rest = &inner[end + 1..];
+    }
+    (!ahead.is_empty()).then(|| (ahead, format!("^{rest}")))
 }
 
 /// The operators that patterns are matched by.
@@ -230,6 +271,7 @@ mod tests {
         check("~", "^(draft|sent|paid)$");
         check("~", r"\yword\y");
         check("~", "^[^@]+@[^@]+$");
+        check("~", "^(?=.*[A-Z])(?=.*[0-9]).{8,}$");
     }
 
     #[test]

@@ -169,6 +169,19 @@ impl Rows {
         Some(format!("no value is known for column {column} of type {holds}, which must have one"))
     }
 
+    /// The columns that only the server can compute, with the SQL that does, as a row shows.
+    pub(crate) fn computed(&self, cells: &Cells) -> Vec<(String, String)> {
+        let table = self.table.clone();
+        let mut cells = cells.clone();
+        cells.resize(table.columns.len(), None);
+        let row = self.row(&table, cells, 0);
+        let unknown = table.computed.iter().filter(|one| {
+            let free = table.column(&one.column).is_some_and(|at| !is_reference(&table, at));
+            free && one.by.worth(&row) == Worth::Unknown
+        });
+        unknown.map(|one| (one.column.clone(), one.sql.clone())).collect()
+    }
+
     /// Why no other row could be made.
     pub(crate) fn why_short(&self) -> String {
         match &self.unmet {

@@ -158,6 +158,19 @@ impl<'a> Stage<'a> {
         Ok(copied.map(|_| Stage { table, columns: columns.to_vec(), name, rows: rows.len() }))
     }
 
+    /// Has the server compute columns. Where it refuses, they stay as they are.
+    pub(crate) async fn compute(
+        &self,
+        transaction: &Transaction<'_>,
+        computed: &[(String, String)],
+    ) -> Result<()> {
+        for (column, sql) in computed {
+            let update = format!("UPDATE {} SET {} = ({sql})", self.name, quoted(column));
+            _ = attempt(transaction, transaction.execute(&update, &[])).await?;
+        }
+        Ok(())
+    }
+
     /// The statement that moves the rows of a range into the table, those that the checks allow.
     fn insert(&self, from: usize, to: usize, most: u64) -> String {
         let mut allowed = String::new();

@@ -10,6 +10,9 @@ use super::worth::{self, DAY, Worth};
 use crate::draw::Draw;
 use crate::words;
 
+/// How often a text is drawn until a part of it is what is wanted.
+const TRIES: u32 = 24;
+
 impl Row<'_> {
     pub(crate) fn set_call(
         &mut self,
@@ -95,7 +98,7 @@ impl Row<'_> {
             }
             _ => false,
         };
-        done || (operator == "=" && self.replace_part(call, name, arguments, value))
+        done || (operator == "=" && self.replace_part(call, name, arguments, value, draw))
     }
 
     fn is_range(&self, column: &str) -> bool {
@@ -205,6 +208,7 @@ impl Row<'_> {
         name: &str,
         arguments: &[Expression],
         value: &Worth,
+        draw: &mut Draw,
     ) -> bool {
         let Some(mut wanted) = worth::text_of(value) else { return false };
         let mut first = arguments.first();
@@ -263,6 +267,14 @@ impl Row<'_> {
                     return true;
                 }
                 possible = possible.or(Some(text));
+            }
+        }
+        // One of the patterns that are left may begin or end as is wanted.
+        let bounds = self.bounds[at].clone();
+        for _ in 0..TRIES {
+            self.draw_within(at, &bounds, draw);
+            if is(self) && self.cells[at].as_deref().is_some_and(|text| bounds.allows(text)) {
+                return true;
             }
         }
         let found = possible.is_some();

@@ -187,6 +187,7 @@ pub(crate) fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
         },
         "-" if matches!(left, Worth::Document(_)) => Worth::Unknown,
         "+" | "-" if is_time(&left) || is_time(&right) => times(operator, &left, &right),
+        "%" if long_rest(&left, &right).is_some() => long_rest(&left, &right).unwrap_or(Worth::Unknown),
         "+" | "-" | "*" | "/" | "%" | "^" => match (number(&left), number(&right)) {
             (Some(of_left), Some(of_right)) => {
                 let found = match operator {
@@ -238,6 +239,20 @@ pub(crate) fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
             _ => Worth::Unknown,
         },
     }
+}
+
+/// The rest of a number of more digits than a binary number has room for: check digits of accounts are computed so.
+fn long_rest(left: &Worth, right: &Worth) -> Option<Worth> {
+    let (Worth::Text(digits), Worth::Number(by)) = (left, right) else { return None };
+    let is_long = digits.len() > 15 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_long || by.fract() != 0.0 || !(1.0..1e15).contains(by) {
+        return None;
+    }
+    let by = *by as u64;
+    let rest = digits
+        .bytes()
+        .fold(0, |rest, byte| ((u128::from(rest) * 10 + u128::from(byte - b'0')) % u128::from(by)) as u64);
+    Some(Worth::Number(rest as f64))
 }
 
 fn is_time(worth: &Worth) -> bool {

@@ -74,3 +74,9 @@ async fn what_triggers_refuse_is_made_another_way() {
     let (_database, client) = filled(include_str!("../schemas/kinds/triggers.sql")).await;
     assert!(is(&client, "count(DISTINCT course) > 10 FROM enrolments").await);
 }
+
+#[tokio::test]
+async fn what_functions_compute_or_judge_is_met() {
+    let (_database, client) = filled(include_str!("../schemas/kinds/functions.sql")).await;
+    assert!(is(&client, "bool_and(slug = slug_of(title)) FROM articles").await);
+}
