@@ -24,14 +24,19 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// Names a directory of schemas by others, one `.sql` file for each, as `pg_dump --schema-only` writes them.
+/// Names a directory of further schemas by others, one `.sql` file for each, as `pg_dump --schema-only` writes them.
 ///
-/// They are not kept here: what somebody else wrote has an owner, and what was seen before proves less.
+/// What is not kept here has an owner, or was not seen before, which proves more.
 pub(crate) const STRANGERS: &str = "DB_SEEDS_SCHEMAS";
 
-/// The schemas of that directory, by name.
+/// The schemas of `strangers`, and of that directory, by name.
 pub(crate) fn strangers() -> Vec<(String, Vec<String>)> {
-    let Some(dir) = std::env::var_os(STRANGERS) else { return Vec::new() };
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("claims/strangers");
+    let dirs = std::iter::once(own).chain(std::env::var_os(STRANGERS).map(Into::into));
+    dirs.flat_map(|dir| of_directory(&dir)).collect()
+}
+
+fn of_directory(dir: &Path) -> Vec<(String, Vec<String>)> {
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
     files.sort();

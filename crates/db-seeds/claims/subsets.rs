@@ -43,12 +43,12 @@ const ROOT: &str = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_constra
     AND f.contype = 'f' JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT \
     c.relispartition AND n.nspname NOT LIKE 'pg\\_%' GROUP BY c.oid ORDER BY count(*) DESC, 1 LIMIT 1";
 
-/// A column of texts that is no key, of no constraint, and not generated.
+/// A column of texts, or of a domain over them, that is no key, of no constraint, and not generated.
 const COLUMN: &str = "INSERT INTO masked SELECT c.oid::regclass::text, a.attname, $3::text FROM pg_class c \
     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid \
     WHERE $1::text IN (c.relname, n.nspname || '.' || c.relname) AND a.attname = $2::text \
-    AND c.relkind IN ('r', 'p') AND a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND a.attgenerated \
-      = '' \
+    AND c.relkind IN ('r', 'p') AND (SELECT coalesce(nullif(d.typbasetype, 0), d.oid) FROM pg_type d \
+      WHERE d.oid = a.atttypid) IN ('text'::regtype, 'varchar'::regtype) AND a.attgenerated = '' \
     AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY \
       (i.indkey)) \
     AND NOT EXISTS (SELECT FROM pg_constraint k WHERE a.attnum = ANY (k.conkey) AND k.conrelid = c.oid) \
@@ -61,7 +61,9 @@ pub(crate) fn measure(_: Size) -> Figure {
         // Of those that are made of what is hard, one has no table that others refer to.
         let ours = ours.filter(|(name, _)| name != "conditions");
         let (mut faults, mut shown, mut rows) = (Vec::new(), Vec::new(), 0);
-        for (name, sql) in ours.chain(schemas::strangers()) {
+        // A set's files are for tables on the search_path: the university's stand in five schemas.
+        let strangers = schemas::strangers().into_iter().filter(|(name, _)| name != "university");
+        for (name, sql) in ours.chain(strangers) {
             eprintln!("seeds-5c: {name}");
             let seen = one(&name, &sql, &mut faults).await;
             rows += seen["rows"].as_u64().unwrap_or_default();

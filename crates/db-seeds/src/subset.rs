@@ -3,6 +3,7 @@
 //! From the rows of the roots the rows that refer to them are followed down (unless that is not wanted), and from all
 //! of these the rows that they refer to are followed up, until nothing is added. All is read in one snapshot.
 
+mod allowed;
 mod copies;
 mod mask;
 mod masks;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+use self::allowed::Allowed;
 use self::copies::Copies;
 pub use self::masks::Masks;
 use crate::error::{Error, Result};
@@ -92,17 +94,37 @@ impl Subset {
         let reached: BTreeSet<usize> =
             rows.iter().filter(|(_, rows)| !rows.is_empty()).map(|(at, _)| *at).collect();
         let plan = self.masks.plan(catalog, &reached)?;
+        let allowed = Allowed::new(catalog, self.masks.secret());
         let mut copies = Copies::default();
         for (at, rows) in rows.iter_mut() {
-            for (column, mask) in plan.of_table(*at) {
-                let of = &catalog.tables[*at].columns[column];
-                for row in rows.iter_mut() {
-                    if let Some(value) = &row[column] {
-                        let masked = self.masks.masked(mask, value, of, &catalog.tables[*at])?;
-                        if let Some(masked) = &masked {
-                            copies.note(value, masked);
+            let table = &catalog.tables[*at];
+            let masked: Vec<usize> = plan.of_table(*at).map(|(column, _)| column).collect();
+            if masked.is_empty() {
+                continue;
+            }
+            for row in rows.iter_mut() {
+                let before = row.clone();
+                for (column, followed) in plan.of_table(*at) {
+                    let Some(value) = &before[column] else { continue };
+                    let of = &table.columns[column];
+                    row[column] = match self.masks.masked(&followed.mask, value, of, table)? {
+                        Some(masked) => {
+                            let refused = || Error::Mask {
+                                place: place(table, &of.name),
+                                why: "has a mask whose values its conditions refuse".to_owned(),
+                            };
+                            Some(allowed.value(followed.of, value, masked).ok_or_else(refused)?)
                         }
-                        row[column] = masked;
+                        None => None,
+                    };
+                }
+                allowed.mend(*at, &masked, &before, row).map_err(|columns| Error::Mask {
+                    place: format!("{}.{}", table.schema, table.name),
+                    why: format!("has masks that break the condition on ({columns})"),
+                })?;
+                for column in &masked {
+                    if let (Some(value), Some(masked)) = (&before[*column], &row[*column]) {
+                        copies.note(value, masked);
                     }
                 }
             }
@@ -114,7 +136,8 @@ impl Subset {
                 for (column, cell) in row.iter_mut().enumerate() {
                     if let (false, Some(value)) = (masked.contains(&column), &cell) {
                         let holds = &catalog.tables[*at].columns[column].holds;
-                        if let Some(replaced) = replacer.replaced(value, holds) {
+                        let is_code = || allowed.is_code(*at, column);
+                        if let Some(replaced) = replacer.replaced(value, holds, is_code) {
                             *cell = Some(replaced);
                         }
                     }

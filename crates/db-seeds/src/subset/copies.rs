@@ -55,8 +55,13 @@ fn escaped(text: &str) -> String {
 }
 
 impl Replacer {
-    /// The value with every copy replaced; `None` where it has none.
-    pub(crate) fn replaced(&self, value: &str, holds: &ColumnType) -> Option<String> {
+    /// The value with every copy replaced; `None` where it has none. A short text that is a code is no copy.
+    pub(crate) fn replaced(
+        &self,
+        value: &str,
+        holds: &ColumnType,
+        is_code: impl Fn() -> bool,
+    ) -> Option<String> {
         // A number that looks like another is none of its copies.
         let texts = matches!(
             holds,
@@ -73,11 +78,14 @@ impl Replacer {
         if !texts {
             return None;
         }
+        let most = if let ColumnType::Text(Some(most), _) = holds { *most as usize } else { usize::MAX };
+        let fitting = |text: String| text.chars().take(most).collect();
         if let (Some(masked), ColumnType::Text(..) | ColumnType::Uuid) = (self.whole.get(value), holds) {
-            return Some(masked.clone());
+            let is_short = value.chars().count() < SHORTEST_WITHIN;
+            return (!is_short || !is_code()).then(|| fitting(masked.clone()));
         }
         let within = self.within.as_ref()?;
-        within.is_match(value).then(|| within.replace_all(value, &self.by))
+        within.is_match(value).then(|| fitting(within.replace_all(value, &self.by)))
     }
 }
 
@@ -94,7 +102,7 @@ mod tests {
         let replacer = copies.replacer();
         let text = ColumnType::Text(None, false);
         let check = |value: &str, holds: &ColumnType, replaced: Option<&str>| {
-            assert_eq!(replacer.replaced(value, holds).as_deref(), replaced, "{value}");
+            assert_eq!(replacer.replaced(value, holds, || false).as_deref(), replaced, "{value}");
         };
         check("de", &text, Some("fr"));
         check("order", &text, None);
@@ -102,5 +110,8 @@ mod tests {
         check(r#"{"by": "Ada \"B\" Byron"}"#, &ColumnType::Json, Some(r#"{"by": "Mei Sato"}"#));
         check("{ada@home.org,b}", &ColumnType::Array(Box::new(text.clone())), Some("{x@example.com,b}"));
         check("12", &ColumnType::Float, None);
+        assert_eq!(replacer.replaced("de", &text, || true), None, "a code");
+        let short = ColumnType::Text(Some(6), false);
+        assert_eq!(replacer.replaced("ada@home.org", &short, || true).as_deref(), Some("x@exam"));
     }
 }

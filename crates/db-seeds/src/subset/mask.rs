@@ -74,7 +74,7 @@ impl Secret {
         }
     }
 
-    fn draw(&self, value: &str) -> Draw {
+    pub(crate) fn draw(&self, value: &str) -> Draw {
         let digest = self.digest(value);
         let number =
             |at: usize| digest[at..at + 8].iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
@@ -137,7 +137,7 @@ impl Secret {
 }
 
 /// Each letter becomes a letter, each digit a digit. The first digit of a number stays one that is not 0.
-fn in_format(value: &str, draw: &mut Draw) -> String {
+pub(crate) fn in_format(value: &str, draw: &mut Draw) -> String {
     let mut leading = true;
     value
         .chars()

@@ -32,11 +32,18 @@ pub struct Masks {
     secret: Secret,
 }
 
-/// The masks of a subset's columns, those that keep left out.
-pub(crate) struct MaskPlan(BTreeMap<(usize, usize), Mask>);
+/// The masks of a subset's columns, those that keep left out, each with the key that the column refers to, or itself.
+pub(crate) struct MaskPlan(BTreeMap<(usize, usize), Followed>);
+
+/// A mask, and the column that it is for: of a column that refers to a masked one, that one.
+#[derive(Clone)]
+pub(crate) struct Followed {
+    pub(crate) mask: Mask,
+    pub(crate) of: (usize, usize),
+}
 
 impl MaskPlan {
-    pub(crate) fn of_table(&self, at: usize) -> impl Iterator<Item = (usize, &Mask)> {
+    pub(crate) fn of_table(&self, at: usize) -> impl Iterator<Item = (usize, &Followed)> {
         self.0.range((at, 0)..=(at, usize::MAX)).map(|((_, column), mask)| (*column, mask))
     }
 }
@@ -113,7 +120,7 @@ impl Masks {
             }
         }
         let mut unknown = String::new();
-        let mut masks: BTreeMap<(usize, usize), Mask> = BTreeMap::new();
+        let mut masks: BTreeMap<(usize, usize), Followed> = BTreeMap::new();
         for &at in tables {
             let table = &catalog.tables[at];
             let named = self.tables.iter().find(|(name, _)| is_named(table, name)).map(|(_, masks)| masks);
@@ -131,7 +138,7 @@ impl Masks {
                     let why = format!("is in {} and is no column that is filled", self.file.display());
                     return Err(Error::Mask { place: place(table, column), why });
                 };
-                masks.insert((at, number), mask.clone());
+                masks.insert((at, number), Followed { mask: mask.clone(), of: (at, number) });
             }
         }
         if !unknown.is_empty() {
@@ -140,14 +147,18 @@ impl Masks {
             return Err(Error::Mask { place: self.file.display().to_string(), why });
         }
         follow_references(catalog, tables, &mut masks)?;
-        masks.retain(|_, mask| *mask != Mask::Keep);
-        for ((at, column), mask) in &masks {
+        masks.retain(|_, followed| followed.mask != Mask::Keep);
+        for ((at, column), followed) in &masks {
             let table = &catalog.tables[*at];
-            if let Some(why) = refusal(mask, table, *column) {
+            if let Some(why) = refusal(&followed.mask, table, *column) {
                 return Err(Error::Mask { place: place(table, &table.columns[*column].name), why });
             }
         }
         Ok(MaskPlan(masks))
+    }
+
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// The masked value of a column, as long as the column allows.
@@ -159,7 +170,11 @@ impl Masks {
         table: &Table,
     ) -> Result<Option<String>> {
         let number = table.column(&column.name);
-        let unique = table.uniques.iter().any(|unique| number.is_some_and(|at| unique.columns.contains(&at)));
+        let unique = table.uniques.iter().any(|unique| number.is_some_and(|at| unique.columns.contains(&at)))
+            || table
+                .partial
+                .iter()
+                .any(|one| one.of.iter().any(|of| of.columns().contains(&column.name.as_str())));
         let masked = self.secret.masked(mask, value, unique);
         if masked.is_none() && *mask != Mask::Null {
             let why = "has a value that its mask cannot be applied to".to_owned();
@@ -186,8 +201,11 @@ fn proposed_for(table: &Table, column: usize) -> &'static str {
     let of = &table.columns[column];
     let name = of.name.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
-    let is_key = table.uniques.iter().any(|unique| unique.columns.contains(&column))
-        || table.references.iter().any(|reference| reference.columns.contains(&column));
+    // What refers to a key is masked as the key is.
+    if table.references.iter().any(|reference| reference.columns.contains(&column)) {
+        return "keep";
+    }
+    let is_key = table.uniques.iter().any(|unique| unique.columns.contains(&column));
     match &of.holds {
         ColumnType::Text(..) if has(&["email", "mail"]) => "email",
         ColumnType::Text(..) if has(&["first_name", "given"]) => "given_name",
@@ -220,7 +238,7 @@ fn proposed_for(table: &Table, column: usize) -> &'static str {
 fn follow_references(
     catalog: &Catalog,
     tables: &BTreeSet<usize>,
-    masks: &mut BTreeMap<(usize, usize), Mask>,
+    masks: &mut BTreeMap<(usize, usize), Followed>,
 ) -> Result<()> {
     // Chains of references are as long as there are tables, at most.
     for _ in 0..=tables.len() {
@@ -231,10 +249,13 @@ fn follow_references(
                 for (column, of) in reference.columns.iter().zip(&reference.of) {
                     let of = other.column(of).and_then(|of| masks.get(&(reference.table, of))).cloned();
                     let (Some(of), Some(own)) = (of, masks.get(&(at, *column)).cloned()) else { continue };
-                    if of == own || own == Mask::Null {
+                    if own.mask == Mask::Null
+                        || of.of == own.of
+                        || of.mask == Mask::Keep && own.mask == Mask::Keep
+                    {
                         continue;
                     }
-                    if own != Mask::Keep {
+                    if own.mask != Mask::Keep && own.mask != of.mask {
                         let table = &catalog.tables[at];
                         let why =
                             format!("refers to {}.{}, which has another mask", other.schema, other.name);
