@@ -26,7 +26,8 @@ pub(crate) struct Whole {
 enum MadeOf {
     One(usize),
     Fields(Vec<MadeOf>),
-    Ends(usize, usize),
+    /// The lower and the upper end; `true` for a multirange, of one range.
+    Ends(usize, usize, bool),
 }
 
 impl MadeOf {
@@ -34,7 +35,7 @@ impl MadeOf {
         match self {
             MadeOf::One(column) => found.push(*column),
             MadeOf::Fields(parts) => parts.iter().for_each(|part| part.columns(found)),
-            MadeOf::Ends(lower, upper) => found.extend([*lower, *upper]),
+            MadeOf::Ends(lower, upper, _) => found.extend([*lower, *upper]),
         }
     }
 
@@ -42,14 +43,15 @@ impl MadeOf {
     fn text(&self, cells: &[Option<String>]) -> Option<String> {
         match self {
             MadeOf::One(column) => cells[*column].clone(),
-            MadeOf::Ends(lower, upper) => {
+            MadeOf::Ends(lower, upper, many) => {
                 let (lower, upper) = (cells[*lower].as_deref(), cells[*upper].as_deref());
                 if lower.is_none() && upper.is_none() {
                     return None;
                 }
                 let quoted = |end: Option<&str>| end.map(list::in_quotes).unwrap_or_default();
                 let open = if lower.is_some() { '[' } else { '(' };
-                Some(format!("{open}{},{})", quoted(lower), quoted(upper)))
+                let range = format!("{open}{},{})", quoted(lower), quoted(upper));
+                Some(if *many { format!("{{{range}}}") } else { range })
             }
             MadeOf::Fields(parts) => {
                 let texts: Vec<Option<String>> = parts.iter().map(|part| part.text(cells)).collect();
@@ -66,6 +68,7 @@ impl MadeOf {
     fn empty(&self) -> String {
         match self {
             MadeOf::Fields(parts) => format!("({})", ",".repeat(parts.len().saturating_sub(1))),
+            MadeOf::Ends(_, _, true) => "{(,)}".to_owned(),
             _ => "(,)".to_owned(),
         }
     }
@@ -82,7 +85,7 @@ impl Whole {
     /// The columns of its lower and its upper end, where it is a range.
     pub(crate) fn ends(&self) -> Option<(usize, usize)> {
         match self.made_of {
-            MadeOf::Ends(lower, upper) => Some((lower, upper)),
+            MadeOf::Ends(lower, upper, _) => Some((lower, upper)),
             _ => None,
         }
     }
@@ -144,7 +147,7 @@ pub(crate) fn open_ends(table: &Table) -> HashSet<usize> {
 fn comes_apart(holds: &ColumnType) -> bool {
     match holds {
         ColumnType::Composite(_) => holds.unknown().is_none(),
-        ColumnType::Range(of) => of.is_number() || of.is_moment(),
+        ColumnType::Range(of) | ColumnType::Multirange(of) => of.is_number() || of.is_moment(),
         _ => false,
     }
 }
@@ -163,9 +166,10 @@ fn take_apart(name: &str, holds: &ColumnType, flat: &mut Table) -> MadeOf {
             let each = parts.iter().map(|(part, holds)| take_apart(&format!("{name}.{part}"), holds, flat));
             MadeOf::Fields(each.collect())
         }
-        ColumnType::Range(of) if comes_apart(holds) => {
+        ColumnType::Range(of) | ColumnType::Multirange(of) if comes_apart(holds) => {
+            let many = matches!(holds, ColumnType::Multirange(_));
             let (lower, upper) = (format!("{name}.lower"), format!("{name}.upper"));
-            let ends = MadeOf::Ends(add(flat, &lower, of), add(flat, &upper, of));
+            let ends = MadeOf::Ends(add(flat, &lower, of), add(flat, &upper, of), many);
             let end = |name| Box::new(Expression::Column(name));
             flat.checks.push(Expression::Binary("<".to_owned(), end(lower), end(upper)));
             ends
@@ -264,12 +268,18 @@ impl Tell<'_> {
             return Some((Some(self.column(lower)), Some(self.column(upper))));
         }
         match of {
-            Expression::Call(name, parts) if name.ends_with("range") && parts.len() >= 2 => {
+            Expression::Call(name, parts)
+                if name.ends_with("range") && !name.ends_with("multirange") && parts.len() >= 2 =>
+            {
                 let end =
                     |part: &Expression| (*part != Expression::Null).then(|| self.of_parts(part.clone()));
                 Some((end(&parts[0]), end(&parts[1])))
             }
+            Expression::Call(name, parts) if name.ends_with("multirange") && parts.len() == 1 => {
+                self.ends(&parts[0])
+            }
             Expression::Text(text) => {
+                let text = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
                 let inner = text.strip_prefix(['[', '('])?.strip_suffix([']', ')'])?;
                 let (lower, upper) = inner.split_once(',')?;
                 let end = |text: &str| {

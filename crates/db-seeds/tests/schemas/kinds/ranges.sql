@@ -28,3 +28,7 @@ CREATE TABLE terms (
     span daterange NOT NULL, PRIMARY KEY (year, kind), EXCLUDE USING gist (span WITH &&),
     CHECK (upper(span) - lower(span) BETWEEN 56 AND 140), CHECK (EXTRACT(year FROM lower(span)) = year)
 );
+CREATE TABLE openings (
+    id integer PRIMARY KEY, minutes int4multirange NOT NULL, days datemultirange,
+    CHECK (minutes <@ int4multirange(int4range(0, 1440)) AND NOT isempty(minutes) AND upper(days) - lower(days) >= 30)
+);
