@@ -6,6 +6,7 @@
 mod facts;
 mod label;
 mod opening;
+mod statements;
 mod unanswered;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -198,28 +199,9 @@ impl Session {
         self.parameters.role()
     }
 
-    /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
-    pub(crate) fn being_prepared(&self) -> Vec<Box<str>> {
-        let names = self.requests.iter().flat_map(|request| request.names.iter());
-        names.filter(|name| !name.is_empty()).cloned().collect()
-    }
-
-    /// Statements that are prepared by name.
-    pub(crate) fn prepared(&self) -> impl Iterator<Item = &Arc<Statement>> {
-        self.prepared.iter().filter(|(name, _)| !name.is_empty()).map(|(_, statement)| statement)
-    }
-
-    pub(crate) fn last_statement(&self) -> Option<&Arc<Statement>> {
-        self.last.as_ref()
-    }
-
     /// Whether anything ran since it was checked out.
     pub(crate) fn has_run(&self) -> bool {
         self.ran
-    }
-
-    pub(crate) fn has_prepared(&self, name: &str) -> bool {
-        self.prepared.contains_key(name)
     }
 
     /// From now on it belongs to whoever has the lease.
