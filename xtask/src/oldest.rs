@@ -32,8 +32,8 @@ A dependency that fails here is declared with too old a version: raise it in Car
 /// The crates that a service takes first.
 const CRATES: [&str; 4] = ["--package", "db-pool", "--package", "db-platform"];
 
-/// Older than what db-pool compiles with, and seen in a service.
-const TOO_OLD: &str = "0.23.12";
+/// Older than what db-pool compiles with, and seen in services' lock files.
+const TOO_OLD: [&str; 2] = ["0.23.12", "0.23.20"];
 
 fn run(mut options: Options) -> Result {
     let (mut test, mut keep) = (false, false);
@@ -52,8 +52,11 @@ pub(crate) fn check(test: bool, keep: bool) -> Result {
     let copy = Copy::make(&workspace::read()?.target.join("oldest"))?;
     copy.resolve()?;
     copy.compile(test)?;
-    let outcome =
-        refused(&copy.directory.join("pinned")).and_then(|()| raised(&copy.directory.join("locked")));
+    let service = copy.directory.join("service");
+    let outcome = TOO_OLD.iter().try_for_each(|rustls| {
+        refused(&service, rustls)?;
+        raised(&service, rustls)
+    });
     if !keep {
         fs::remove_dir_all(&copy.directory)?;
     }
@@ -118,37 +121,37 @@ fn of_crates_only(manifest: &str) -> String {
 }
 
 /// A service that pins an older rustls is told which one is needed, before anything is compiled.
-fn refused(service: &Path) -> Result {
-    write_service(service, &format!("\"={TOO_OLD}\""), true)?;
+fn refused(service: &Path, rustls: &str) -> Result {
+    write_service(service, &format!("\"={rustls}\""), true)?;
     let output = cargo_at(service, &["generate-lockfile"]).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let tells = said.contains("failed to select a version for `rustls`")
         && said.contains("required by package `db-pool")
         && said.contains("versions that meet the requirements `^0.23.");
     if output.status.success() || !tells {
-        return Err(Failure::said(format!("rustls ={TOO_OLD} beside db-pool got no clear answer:\n{said}")));
+        return Err(Failure::said(format!("rustls ={rustls} beside db-pool got no clear answer:\n{said}")));
     }
     let needed = said.lines().find(|line| line.starts_with("versions that meet")).unwrap_or_default();
     say::note(&format!(
-        "beside rustls ={TOO_OLD}, cargo says: {}",
+        "beside rustls ={rustls}, cargo says: {}",
         needed.split(" are:").next().unwrap_or_default()
     ));
     Ok(())
 }
 
 /// A service whose lock file has an older rustls gets a newer one with db-pool.
-fn raised(service: &Path) -> Result {
+fn raised(service: &Path, rustls: &str) -> Result {
     write_service(service, "\"0.23\"", false)?;
     children::run_aside(&mut cargo_at(service, &["generate-lockfile", "--quiet"]))?;
-    children::run_aside(&mut cargo_at(service, &["update", "--quiet", "rustls", "--precise", TOO_OLD]))?;
+    children::run_aside(&mut cargo_at(service, &["update", "--quiet", "rustls", "--precise", rustls]))?;
     write_service(service, "\"0.23\"", true)?;
     children::run_aside(&mut cargo_at(service, &["update", "--quiet", "--workspace"]))?;
     let lock = fs::read_to_string(service.join("Cargo.lock"))?;
     let locked = version_of("rustls", &lock);
-    if locked.is_none_or(|version| version == TOO_OLD) {
+    if locked.is_none_or(|version| version == rustls) {
         return Err(Failure::said(format!("db-pool left rustls at {locked:?} in a service's lock file")));
     }
-    say::note(&format!("a lock file with rustls {TOO_OLD} gets {}", locked.unwrap_or_default()));
+    say::note(&format!("a lock file with rustls {rustls} gets {}", locked.unwrap_or_default()));
     Ok(())
 }
 
