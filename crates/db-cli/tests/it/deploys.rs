@@ -155,3 +155,24 @@ async fn how_far_a_long_statement_is_is_told() {
         applied.err
     );
 }
+
+#[tokio::test]
+async fn a_plan_names_both_locks_of_attach_partition() {
+    let database = TestDatabase::empty().await.unwrap();
+    let parts = "CREATE TABLE days (at date NOT NULL) PARTITION BY RANGE (at); CREATE TABLE days_1 (at date NOT NULL)";
+    let attach = "ALTER TABLE days ATTACH PARTITION days_1 FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')";
+    let release = Release::new(&database, &[("1_parts/up.sql", parts), ("2_attach/up.sql", attach)]);
+    let applied = release.runs(&["apply", "--to", "1"]).await;
+    assert_eq!(applied.code, Some(0), "{}", applied.err);
+    let planned = release.runs(&["plan"]).await.out;
+    assert!(planned.contains("[SHARE UPDATE EXCLUSIVE; ACCESS EXCLUSIVE on the partition]"), "{planned}");
+    // And that is what the server takes.
+    let mut conn = database.connect().await.unwrap();
+    conn.batch_execute("BEGIN").await.unwrap();
+    conn.batch_execute(attach).await.unwrap();
+    let held = "(SELECT string_agg(relation::regclass || ' ' || mode, ', ' ORDER BY 1) FROM (SELECT DISTINCT ON (relation) \
+                relation, mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('days'::regclass, 'days_1'::regclass) \
+                AND mode LIKE '%Exclusive%' ORDER BY relation, mode) AS held)";
+    let held = ask_on(&mut conn, held).await;
+    assert_eq!(held, "days ShareUpdateExclusiveLock, days_1 AccessExclusiveLock");
+}
