@@ -6,6 +6,7 @@
 mod alarms;
 #[path = "../../db-backup/tests/it/front.rs"]
 mod front;
+mod large_sets;
 mod memory;
 mod moto;
 #[path = "../../db-monitoring/claims/pairs.rs"]
@@ -84,6 +85,14 @@ const CLAIMS: &[Claim] = &[
         target: "at most 1.5 times psql's time",
         fails_without: "crates/db-migrations/src/row_locks.rs: What::Rows if self.rows_only => self.long,",
         measure: waits::data_migration,
+    },
+    Claim {
+        id: "migrations-14",
+        sentence: "dbctl plans, applies and validates a set of 100 MB, be it of a million statements or of a thousand files, in \
+                   at most 300 MB of memory, and resets 6,000 tables on a server with room for few locks.",
+        target: "300 MB; reset, or an error that says what to set",
+        fails_without: "crates/db-migrations/src/plan.rs: statements.shrink_to_fit();",
+        measure: large_sets::measure,
     },
 ];
 

@@ -41,7 +41,7 @@ pub struct PlannedStatement {
     /// How it begins.
     pub head: String,
     /// Which part of the migration it belongs to, from 0: a part commits as one.
-    pub part: usize,
+    pub part: u32,
     /// Whether it runs in a transaction.
     pub in_transaction: bool,
     /// The strongest lock that it takes on what exists, as far as its text tells.
@@ -93,17 +93,19 @@ fn planned(migration: &Migration, state: &State) -> Planned {
         segment.statements.iter().map(move |statement| PlannedStatement {
             line: statement.line,
             head: statement.head(),
-            part,
+            part: u32::try_from(part).unwrap_or(u32::MAX),
             in_transaction: matches!(segment.how, How::Together(_)),
             lock: crate::documented_lock::of(statement.text),
         })
     });
+    let mut statements: Vec<_> = statements.collect();
+    statements.shrink_to_fit();
     Planned {
         version: migration.version.clone(),
         name: migration.name.clone(),
         run_in_transaction: migration.run_in_transaction,
         parts_done: cut_off.map_or(0, |cut_off| cut_off.done),
-        statements: statements.collect(),
+        statements,
     }
 }
 

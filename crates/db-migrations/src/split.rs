@@ -26,9 +26,10 @@ impl Statement<'_> {
     /// How the statement begins: at most 60 characters of its first line.
     pub fn head(&self) -> String {
         let line = self.text.lines().next().unwrap_or_default().trim_end();
+        // A plan may hold a million of them: with no room to spare.
         match line.char_indices().nth(HEAD) {
-            Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-            None if line.len() < self.text.len() => format!("{line} …"),
+            Some((end, _)) => [line.get(..end).unwrap_or_default(), "…"].concat(),
+            None if line.len() < self.text.len() => [line, " …"].concat(),
             None => line.to_owned(),
         }
     }
