@@ -33,7 +33,7 @@ pub(crate) fn measure(size: Size) -> Figure {
                     schemas::filled(&mut again, options).await;
                     let others = tempfile::tempdir().unwrap();
                     let second = dump(&mut again, others.path(), &[]).await.unwrap();
-                    if schemas::texts(&first.files) != schemas::texts(&second.files) {
+                    if without_clock(&first.files) != without_clock(&second.files) {
                         differing.push(name.clone());
                     }
                 }
@@ -50,4 +50,11 @@ pub(crate) fn measure(size: Size) -> Figure {
             detail,
         }
     })
+}
+
+/// The files without moments of the clock: those that triggers of the schema's own wrote when a row was changed. They
+/// have parts of seconds; what is made has none.
+fn without_clock(files: &[std::path::PathBuf]) -> Vec<String> {
+    let moment = regex::Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+").unwrap();
+    schemas::texts(files).iter().map(|text| moment.replace_all(text, "now").into_owned()).collect()
 }
