@@ -17,8 +17,9 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 use self::allowed::Allowed;
 use self::copies::Copies;
 pub use self::masks::Masks;
+use self::masks::place;
 use crate::error::{Error, Result};
-use crate::generate::catalog::{Catalog, Reference, Table};
+use crate::generate::catalog::{Catalog, Reference};
 use crate::generate::dump::{Dumped, Writer};
 use crate::generate::order::Order;
 use crate::generate::{is_named, own_path, restore_path};
@@ -296,11 +297,6 @@ fn split_root(root: &str) -> (&str, &str) {
         Some(at) => (root[..at].trim(), root[at + " where ".len()..].trim()),
         None => (root, "true"),
     }
-}
-
-/// A row's values for a mask's error: the table and the column, never a value.
-pub(crate) fn place(table: &Table, column: &str) -> String {
-    format!("{}.{}.{column}", table.schema, table.name)
 }
 
 #[cfg(test)]

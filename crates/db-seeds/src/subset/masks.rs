@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use tokio_postgres::Client;
 
 use super::mask::{Mask, Secret};
-use super::place;
 use crate::error::{Error, Place, Result};
 use crate::generate::catalog::{Catalog, Column, Table};
 use crate::generate::column_type::ColumnType;
@@ -293,4 +292,9 @@ fn refusal(mask: &Mask, table: &Table, column: usize) -> Option<String> {
     }
     let collides = matches!(mask, Mask::Fixed(_) | Mask::Number | Mask::Format | Mask::Date);
     (unique && collides).then(|| "is unique, and its mask makes the same of different values".to_owned())
+}
+
+/// The table and the column, for a mask's error: never a value.
+pub(super) fn place(table: &Table, column: &str) -> String {
+    format!("{}.{}.{column}", table.schema, table.name)
 }
