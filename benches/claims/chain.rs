@@ -1,7 +1,7 @@
 //! loader-5: a chain of loads. At CI size 40 pairs of each, at full size 200.
 //!
-//! It holds where the whole 95 % interval of the ratio is beyond the target: on a machine that others use too, a median alone may
-//! be luck.
+//! It holds where the whole 95 % interval of the ratio is beyond the target: on a machine that others use
+//! too, a median alone may be luck.
 
 use db_benches::loader::{CALLERS, DEPTH, chain_in_memory, chain_on_a_server};
 use db_benches::pairs::Compared;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 const LEAST_IN_MEMORY: f64 = 10.0;
 const LEAST_ON_A_SERVER: f64 = 5.0;
 
-/// The line whose removal this must notice: the one in db-loader's `drain.rs` that says that the first caller has asked for all it
-/// needs. Without it a batch stays open for a millisecond.
+/// The line whose removal this must notice: the one in db-loader's `drain.rs` that says that the first caller
+/// has asked for all it needs. Without it a batch stays open for a millisecond.
 pub(crate) fn measure(size: Size) -> Figure {
     let pairs = if size == Size::Nightly { 200 } else { 40 };
     let (memory, server) = (chain_in_memory(pairs), chain_on_a_server(pairs));

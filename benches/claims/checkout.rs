@@ -1,7 +1,7 @@
 //! pool-4: get and return. At CI size 60 pairs and 30 runs of the waits, at full size 300 and 100.
 //!
-//! The line whose removal this must notice: `self.take_fresh(started, site)` in db-pool's `Pool::get_at`, without which each
-//! caller sets an alarm.
+//! The line whose removal this must notice: `self.take_fresh(started, site)` in db-pool's `Pool::get_at`,
+//! without which each caller sets an alarm.
 
 use db_benches::checkout::{alone, crowded};
 use db_benches::peers::Peer;

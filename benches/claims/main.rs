@@ -1,4 +1,5 @@
-//! Measures those claims of the areas `cache`, `loader`, `moving` and `pool` that need a peer beside it, or the whole stack above it.
+//! Measures those claims of the areas `cache`, `loader`, `moving` and `pool` that need a peer beside it, or
+//! the whole stack above it.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 

@@ -1,7 +1,9 @@
-//! moving-1: a small HTTP service over `Db` beside the same one over deadpool, through every fault of a cluster.
+//! moving-1: a small HTTP service over `Db` beside the same one over deadpool, through every fault of a
+//! cluster.
 //!
-//! Both have the same URL with three hosts, the same clients and the same faults at the same moment. Each client writes an item
-//! and reads it again at once; what it is told is compared with what the cluster holds afterwards. Standbys are 200 ms late.
+//! Both have the same URL with three hosts, the same clients and the same faults at the same moment. Each
+//! client writes an item and reads it again at once; what it is told is compared with what the cluster holds
+//! afterwards. Standbys are 200 ms late.
 //!
 //! The line to remove makes reads go by lag alone, as if nobody had asked for `process`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
@@ -31,7 +33,8 @@ const LATE: &str = "200ms";
 const FAULT: Duration = Duration::from_secs(2);
 /// So many acknowledged writes show that a service works.
 const WORKS: usize = 60;
-/// How long a service is given to work again. The one that is compared with may take longer, and fails meanwhile.
+/// How long a service is given to work again. The one that is compared with may take longer, and fails
+/// meanwhile.
 const RECOVERS: Duration = Duration::from_secs(20);
 const CONNECTIONS: usize = 8;
 /// The items have no key, so that what is written twice is there twice.
@@ -50,7 +53,8 @@ enum Fault {
     PrimaryKilled,
     /// The primary is shut down in order, and the standby is promoted that has all of it.
     Switchover,
-    /// SIGSTOP of the primary, promotion, and SIGCONT: the old one comes back and believes that nothing happened.
+    /// SIGSTOP of the primary, promotion, and SIGCONT: the old one comes back and believes that nothing
+    /// happened.
     FrozenAndReplaced,
 }
 
@@ -158,7 +162,8 @@ async fn run(fault: Fault) -> (Side, Side) {
     (ours, original)
 }
 
-/// Says when the promotion began, where there was one: what the old primary acknowledges from then on, it should not have.
+/// Says when the promotion began, where there was one: what the old primary acknowledges from then on, it
+/// should not have.
 async fn strike(fault: Fault, cluster: &Cluster) -> Option<Instant> {
     match fault {
         Fault::StandbyKilled => {

@@ -1,7 +1,8 @@
-//! pool-5: the tap and the whole of `Db::read`. At CI size 1,200 pairs of 20 statements and 60 of 200,000 rows, at full size four times as many.
+//! pool-5: the tap and the whole of `Db::read`. At CI size 1,200 pairs of 20 statements and 60 of 200,000
+//! rows, at full size four times as many.
 //!
-//! The line whose removal this must notice: `whole_row` in db-pool's `Frames::feed`, without which each row is looked at by
-//! itself.
+//! The line whose removal this must notice: `whole_row` in db-pool's `Frames::feed`, without which each row
+//! is looked at by itself.
 
 use db_benches::pairs::Compared;
 use db_benches::{statement, tap};

@@ -1,7 +1,8 @@
-//! pool-3: a sudden crowd. At CI size three runs of 10 spikes, at full size of 100; the best run counts: its median time, and the most
-//! connections that any of its spikes opened.
+//! pool-3: a sudden crowd. At CI size three runs of 10 spikes, at full size of 100; the best run counts: its
+//! median time, and the most connections that any of its spikes opened.
 //!
-//! The line whose removal this must notice: the bound `OPENING_AT_ONCE` on attempts in db-pool's `Upkeep::open_missing`.
+//! The line whose removal this must notice: the bound `OPENING_AT_ONCE` on attempts in db-pool's
+//! `Upkeep::open_missing`.
 
 use db_benches::pairs::median;
 use db_benches::spike::{IDEAL_MILLIS, measure_ours};

@@ -36,8 +36,8 @@ async fn one_by_one(pool: &impl Source) -> Took {
     Took::of(ROUNDS, rounds).await
 }
 
-/// 64 tasks on 4 connections, each letting the others run once while it holds one; in nanoseconds for one get and
-/// return.
+/// 64 tasks on 4 connections, each letting the others run once while it holds one; in nanoseconds for one get
+/// and return.
 pub fn crowded(peer: Peer, pairs: usize) -> Compared {
     on_two_threads(async |url| {
         let ours = peers::ours(url, CONNECTIONS, CONNECTIONS).await;

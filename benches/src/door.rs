@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 /// A port whose connections lead to a server.
 ///
-/// Unlike db-testkit's `Proxy`, which delays bytes, it delays only the opening: what runs on a connection is as quick
-/// as without it.
+/// Unlike db-testkit's `Proxy`, which delays bytes, it delays only the opening: what runs on a connection is
+/// as quick as without it.
 #[derive(Debug)]
 pub struct Door {
     address: SocketAddr,

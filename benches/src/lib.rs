@@ -1,4 +1,5 @@
-//! Measures ours and other people's pools and drivers side by side; the targets `bench` and `claims` print the figures.
+//! Measures ours and other people's pools and drivers side by side; the targets `bench` and `claims` print
+//! the figures.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]

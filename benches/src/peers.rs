@@ -1,5 +1,5 @@
-//! The pools that are compared, each opened as its own documentation says, with the checks on get switched off that
-//! ours does not make either.
+//! The pools that are compared, each opened as its own documentation says, with the checks on get switched
+//! off that ours does not make either.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -117,8 +117,8 @@ pub async fn bb8(url: &str, min: usize, max: usize) -> Bb8 {
     pool
 }
 
-/// sqlx's pool, with `min` connections already open. It asks each connection for a sign of life when it comes back,
-/// which cannot be switched off.
+/// sqlx's pool, with `min` connections already open. It asks each connection for a sign of life when it comes
+/// back, which cannot be switched off.
 pub async fn sqlx(url: &str, min: usize, max: usize) -> PgPool {
     let options =
         PgPoolOptions::new().max_connections(u32::try_from(max).unwrap()).test_before_acquire(false);

@@ -1,4 +1,5 @@
-//! Ours and what applications write by hand, over the same real clusters: reads on standbys, and writes across a failover.
+//! Ours and what applications write by hand, over the same real clusters: reads on standbys, and writes
+//! across a failover.
 
 pub mod decision;
 pub mod failover;

@@ -207,7 +207,8 @@ async fn cold(bench: &Bench, id: u64, side: Side, loads: &Arc<AtomicU64>) {
     }
 }
 
-/// Invalidating what so many entries have in common, against a set of their names, read and unlinked; in microseconds.
+/// Invalidating what so many entries have in common, against a set of their names, read and unlinked; in
+/// microseconds.
 pub fn invalidation(entries: u64) -> Medians {
     const CALLS: u64 = 200;
     two_threads().block_on(async {
@@ -273,7 +274,8 @@ async fn by_name(client: &MultiplexedConnection, entries: u64) -> f64 {
     started.elapsed().as_secs_f64() * 1e6
 }
 
-/// A transaction of one UPDATE with its mark and its bump, against one without, on a server that flushes its log.
+/// A transaction of one UPDATE with its mark and its bump, against one without, on a server that flushes its
+/// log.
 pub fn commits(pairs: usize) -> Compared {
     const COMMITS: u32 = 20;
     const SETUP: &str = "CREATE TABLE pages (id int PRIMARY KEY, n int); \

@@ -37,8 +37,9 @@ fn run<T>(runtime: &Runtime, measure: impl AsyncFnOnce(&str) -> T) -> T {
 
 /// Keeps this thread, and every session that the server opens, on one processor, until it is dropped.
 ///
-/// A client and a server that take turns are up to three times slower on two processors than on one, and where the
-/// system puts which session is a matter of luck that lasts: it would decide every comparison of two connections.
+/// A client and a server that take turns are up to three times slower on two processors than on one, and
+/// where the system puts which session is a matter of luck that lasts: it would decide every comparison of
+/// two connections.
 #[derive(Debug)]
 pub struct OnOneProcessor {
     before: CpuSet,

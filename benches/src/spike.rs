@@ -1,7 +1,7 @@
 //! A sudden crowd: 50 callers at once meet a pool with 5 warm connections, and opening another takes 150 ms.
 //!
-//! HikariCP's spike test. Each caller runs a statement of 2 ms, so five connections serve everyone within 20 ms: every
-//! connection that is opened comes too late to be of use.
+//! HikariCP's spike test. Each caller runs a statement of 2 ms, so five connections serve everyone within 20
+//! ms: every connection that is opened comes too late to be of use.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,8 @@ pub fn measure_ours(runs: usize) -> Vec<Spike> {
 }
 
 async fn one<S: Source>(pool: S, door: &Door) -> Spike {
-    // On a machine that is busy a pool may have had to try more than once: what counts is what the crowd adds.
+    // On a machine that is busy a pool may have had to try more than once: what counts is what the crowd
+    // adds.
     let before = door.came();
     door.delay(CONNECT);
     let started = Instant::now();

@@ -50,7 +50,8 @@ fn run(mut options: Options) -> Result {
             text.push('\n');
         });
         let found = objects(&text)?;
-        // A crate that has nothing for this area says nothing; one that breaks before it said anything is a failure.
+        // A crate that has nothing for this area says nothing; one that breaks before it said anything is a
+        // failure.
         if found.is_empty() {
             ended?;
         }

@@ -73,7 +73,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program, passes both of its streams on to standard error line by line, and shows each line to `read`.
+/// Runs a program, passes both of its streams on to standard error line by line, and shows each line to
+/// `read`.
 pub(crate) fn watch(command: &mut Command, mut read: impl FnMut(&str) + Send) -> Result {
     let mut child = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))?;
     let (out, err) = (child.stdout.take(), child.stderr.take());

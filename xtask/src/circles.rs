@@ -1,7 +1,8 @@
 //! Circles of files: files of one crate that use each other all the way round.
 //!
-//! Two files that are one idea may know each other. More of them are one file in pieces: what two of them share belongs below both.
-//! The strongly connected components are found by Tarjan's algorithm ("Depth-first search and linear graph algorithms", 1972).
+//! Two files that are one idea may know each other. More of them are one file in pieces: what two of them
+//! share belongs below both. The strongly connected components are found by Tarjan's algorithm ("Depth-first
+//! search and linear graph algorithms", 1972).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::Path;
 use crate::failure::Result;
 use crate::workspace;
 
-/// The circles that there are still, each a crate and its files: none may be added, and what was taken out stays out.
+/// The circles that there are still, each a crate and its files: none may be added, and what was taken out
+/// stays out.
 const KNOWN: &[(&str, &[&str])] = &[
     (
         "db-cache",

@@ -40,8 +40,8 @@ pub(crate) struct Wishes {
     pub(crate) compare_cache: bool,
 }
 
-/// What the cache is compared on: two thousand users, and what belongs to them. The thirty of `dev` are written to as often
-/// as anybody reads about them.
+/// What the cache is compared on: two thousand users, and what belongs to them. The thirty of `dev` are
+/// written to as often as anybody reads about them.
 const GENERATED: [&str; 3] = ["staging", "--scale", "0.1"];
 
 fn run(mut options: Options) -> Result {

@@ -20,7 +20,8 @@ pub(crate) fn running() -> Result<DevState> {
     })
 }
 
-/// Aims a program at the database that DATABASE_URL names, else at the development cluster and at nothing else.
+/// Aims a program at the database that DATABASE_URL names, else at the development cluster and at nothing
+/// else.
 ///
 /// Only of the development cluster is it known that its data may go: APP_ENV says so. Of another database its
 /// owner must.

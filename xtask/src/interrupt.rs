@@ -1,7 +1,7 @@
 //! Ctrl-C, SIGTERM and SIGHUP: ends every child in its order, leaves nothing, exits with 130.
 //!
-//! Children run in process groups of their own, so a terminal's Ctrl-C reaches only this process. The load is ended
-//! first and the servers after it: the other way round the load would report errors that are none.
+//! Children run in process groups of their own, so a terminal's Ctrl-C reaches only this process. The load is
+//! ended first and the servers after it: the other way round the load would report errors that are none.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

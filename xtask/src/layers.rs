@@ -1,7 +1,7 @@
 //! `layers`: fails when a crate depends on a sibling that it must not know.
 //!
-//! The rule is one ground, one ring, one roof: `db-core` and the leaves beside it know nobody, the ring knows the ground, and
-//! only `db-platform` knows several of the ring.
+//! The rule is one ground, one ring, one roof: `db-core` and the leaves beside it know nobody, the ring knows
+//! the ground, and only `db-platform` knows several of the ring.
 
 use std::process::Command as Process;
 

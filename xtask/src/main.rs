@@ -1,7 +1,7 @@
 //! The contributor's commands: `cargo xtask` prints them.
 //!
-//! This program is thin: it starts the heavy ones as child processes, and ends them when it is told to end. Results go
-//! to standard output, progress to standard error.
+//! This program is thin: it starts the heavy ones as child processes, and ends them when it is told to end.
+//! Results go to standard output, progress to standard error.
 
 mod backup;
 mod bench;
@@ -32,6 +32,7 @@ mod table;
 mod test;
 mod tidy;
 mod up;
+mod width;
 mod workspace;
 
 use std::process::ExitCode;

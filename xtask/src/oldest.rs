@@ -1,7 +1,8 @@
-//! `oldest`: the oldest versions that our manifests allow compile, and a service that holds older ones is told so.
+//! `oldest`: the oldest versions that our manifests allow compile, and a service that holds older ones is
+//! told so.
 //!
-//! Direct dependencies are resolved to the oldest version that a manifest names, everything below them to the newest. What a
-//! crate of somebody else's claims of its own dependencies is not ours to check.
+//! Direct dependencies are resolved to the oldest version that a manifest names, everything below them to the
+//! newest. What a crate of somebody else's claims of its own dependencies is not ours to check.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -113,7 +113,8 @@ fn measure(package: &str, ids: &[&str], nightly: bool, json: bool, kept: &Path) 
         let id = figure["claim"].as_str().unwrap_or("unnamed");
         fs::write(kept.join(format!("{id}.json")), format!("{record:#}\n"))?;
     }
-    // A claim that does not hold may make its program end unsuccessfully; the figures say so better than its status.
+    // A claim that does not hold may make its program end unsuccessfully; the figures say so better than its
+    // status.
     let reason = ended.err().map_or_else(|| "its program printed none".to_owned(), |error| error.to_string());
     figures.extend(silent(ids, &figures, &reason));
     Ok(figures)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
-use crate::{children, say, workspace};
+use crate::{children, say, width, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "tidy",
@@ -16,7 +16,8 @@ cargo xtask tidy
 
 Every .rs file opens with a //! sentence and has at most 500 lines; no mod.rs; nothing is called utils, common, helpers,
 manager or types; lints are expected with a reason, never allowed; no blanks at the ends of lines, no tabs in .rs files;
-links between markdown files lead somewhere; the line that a claim fails without is there. It looks at what git knows
+comments and
+prose are at most 110 characters wide; links between markdown files lead somewhere; the line that a claim fails without is there. It looks at what git knows
 or would add.",
     run,
 };
@@ -100,6 +101,9 @@ fn look(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> 
     if !TEXTS.contains(&extension) {
         return findings;
     }
+    for (line, width) in width::too_wide(path, text) {
+        find(line, format!("{width} characters, at most {}", width::WIDEST));
+    }
     let mut fenced = false;
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
@@ -130,7 +134,8 @@ fn look(path: &str, text: &str, exists: &dyn Fn(&Path) -> bool) -> Vec<Finding> 
     findings
 }
 
-/// The lines that claims fail without and that are not there; `read` gives the text of a file, by its path from the root.
+/// The lines that claims fail without and that are not there; `read` gives the text of a file, by its path
+/// from the root.
 fn gone(path: &str, text: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {

@@ -1,7 +1,9 @@
-//! The writer goes and its standby is promoted, again and again, while ours and a peer write to the same two servers.
+//! The writer goes and its standby is promoted, again and again, while ours and a peer write to the same two
+//! servers.
 //!
-//! The peer is what there is in Rust without a library: a deadpool whose URL names both servers and asks for the one that
-//! takes writes (`target_session_attrs=read-write`), and callers that give up after a second and try again after 10 ms.
+//! The peer is what there is in Rust without a library: a deadpool whose URL names both servers and asks for
+//! the one that takes writes (`target_session_attrs=read-write`), and callers that give up after a second and
+//! try again after 10 ms.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -58,7 +60,8 @@ pub struct Failover {
     pub ours: Seen,
     /// What it was to the peer.
     pub peer: Seen,
-    /// From the command to promote until the server itself says that it takes writes, in milliseconds: nobody can be faster.
+    /// From the command to promote until the server itself says that it takes writes, in milliseconds: nobody
+    /// can be faster.
     pub ideal_millis: f64,
 }
 

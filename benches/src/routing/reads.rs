@@ -1,4 +1,5 @@
-//! A read that occupies a connection and no processor, through ours and through what applications write by hand.
+//! A read that occupies a connection and no processor, through ours and through what applications write by
+//! hand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,8 @@
-//! Reads a second with one, two and three standbys, when more callers want to read than there are connections.
+//! Reads a second with one, two and three standbys, when more callers want to read than there are
+//! connections.
 //!
-//! On one machine more servers have no more processors, so the read occupies only a connection: it sleeps for 5 ms. What is
-//! measured is whether every connection of every standby is kept busy.
+//! On one machine more servers have no more processors, so the read occupies only a connection: it sleeps for
+//! 5 ms. What is measured is whether every connection of every standby is kept busy.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

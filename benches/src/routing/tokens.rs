@@ -1,6 +1,7 @@
 //! Which share of reads standbys answer when sessions must see their own writes, and how that is seen to.
 //!
-//! Sessions of every policy run at the same time on the same servers. Who answered a read is what the server itself says.
+//! Sessions of every policy run at the same time on the same servers. Who answered a read is what the server
+//! itself says.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! backup-4: random corruptions of a repository's objects, each noticed by verification and by reading, and each kind
-//! of them by a rehearsal.
+//! backup-4: random corruptions of a repository's objects, each noticed by verification and by reading, and
+//! each kind of them by a rehearsal.
 //!
 //! It fails without the receipts, from which a manifest that vanished is known.
 

@@ -36,7 +36,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     })
 }
 
-/// The seconds of the script. The failure of either of the two is one of it, which is more than most of them have.
+/// The seconds of the script. The failure of either of the two is one of it, which is more than most of them
+/// have.
 fn dump(live: &Live) -> f64 {
     let programs = db_server::find(None, &|_| ()).unwrap().bin;
     let out = File::create(live.home.path().join("dump.gz")).unwrap();

@@ -1,5 +1,5 @@
-//! A disk that is really full, below the repository and below the spool: archiving falls behind, says why, and
-//! catches up when there is room again.
+//! A disk that is really full, below the repository and below the spool: archiving falls behind, says why,
+//! and catches up when there is room again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

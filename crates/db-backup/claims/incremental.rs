@@ -39,7 +39,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     })
 }
 
-/// How many pages the log says were changed since this position. A backup has waited until the server has summed that up.
+/// How many pages the log says were changed since this position. A backup has waited until the server has
+/// summed that up.
 async fn pages_changed(live: &Live, position: &str) -> f64 {
     let sql = format!(
         "SELECT count(DISTINCT (relfilenode, relforknumber, relblocknumber))::text AS t FROM pg_available_wal_summaries() AS s, \

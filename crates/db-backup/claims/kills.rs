@@ -1,8 +1,8 @@
-//! backup-3: kill -9 of a backup, an archive_command, a restore, an expiry and a copy at random points, and what
-//! comes after it.
+//! backup-3: kill -9 of a backup, an archive_command, a restore, an expiry and a copy at random points, and
+//! what comes after it.
 //!
-//! It fails where a restore that did not finish is not told from a directory that somebody uses, and where segments are not
-//! stored in their order.
+//! It fails where a restore that did not finish is not told from a directory that somebody uses, and where
+//! segments are not stored in their order.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -23,7 +23,8 @@ use crate::live::Live;
 use crate::world::files_below;
 use crate::{Figure, Size, commands, runtime};
 
-/// The word that makes this program the one that gets killed: then what it does, the store, the key, and an argument.
+/// The word that makes this program the one that gets killed: then what it does, the store, the key, and an
+/// argument.
 pub(crate) const CHILD: &str = "killed-child";
 
 /// What is killed, in turns.
@@ -152,8 +153,9 @@ impl Tally {
         self.problems.push(what);
     }
 
-    /// Starts a child and kills it: after a part of the time that it takes as a whole, or, where that would hit nothing but
-    /// its beginning and its end, once a part of what it does to the files in `watched` is done.
+    /// Starts a child and kills it: after a part of the time that it takes as a whole, or, where that would
+    /// hit nothing but its beginning and its end, once a part of what it does to the files in `watched` is
+    /// done.
     pub(crate) async fn kill(
         &mut self,
         kind: usize,
@@ -310,8 +312,8 @@ async fn first_push(live: &Live, tally: &mut Tally) -> Whole {
     whole
 }
 
-/// Kills a push of several segments. Were the server lost in that moment, what is archived must lead to its own end; and the
-/// server goes on with what is missing.
+/// Kills a push of several segments. Were the server lost in that moment, what is archived must lead to its
+/// own end; and the server goes on with what is missing.
 async fn kill_push(live: &Live, pushed: &mut Whole, random: &mut StdRng, tally: &mut Tally) {
     let segment = ready(live).await;
     let store = live.home.path().join("store");

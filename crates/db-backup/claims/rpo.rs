@@ -1,8 +1,8 @@
-//! What a crash of the server loses of a load: with a receiver to a local repository and to an object store, with a
-//! synchronous one, and with archive_command alone.
+//! What a crash of the server loses of a load: with a receiver to a local repository and to an object store,
+//! with a synchronous one, and with archive_command alone.
 //!
-//! Two things are measured. Of each commit, how long after its answer the server knew it to be in the repository. And
-//! of each kill -9, how old the oldest commit was that the restored server lacks.
+//! Two things are measured. Of each commit, how long after its answer the server knew it to be in the
+//! repository. And of each kill -9, how old the oldest commit was that the restored server lacks.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -127,8 +127,8 @@ async fn crash(
         By::Push(_) => None,
         _ => Some(receiving(live, by == By::SynchronousReceiver).await),
     };
-    // The server's checkpointer begins during recovery and sleeps then until the next checkpoint: before that nothing
-    // switches to another segment at archive_timeout.
+    // The server's checkpointer begins during recovery and sleeps then until the next checkpoint: before that
+    // nothing switches to another segment at archive_timeout.
     live.run("CHECKPOINT").await;
     let mut load = Load::default();
     for _ in 0..WRITERS {

@@ -87,7 +87,8 @@ async fn ours_stored(live: &Live) -> u64 {
     live.cluster().await.backups().await.unwrap().whole.pop().unwrap().figures.stored_bytes
 }
 
-/// Fills the server with so many rows, 360 bytes each with their indexes; how many bytes all its databases have then.
+/// Fills the server with so many rows, 360 bytes each with their indexes; how many bytes all its databases
+/// have then.
 pub(crate) async fn fill(live: &Live, rows: usize) -> u64 {
     live.run(&DATA.replace("{rows}", &rows.to_string())).await;
     live.run("VACUUM (FREEZE, ANALYZE)").await;
@@ -95,7 +96,8 @@ pub(crate) async fn fill(live: &Live, rows: usize) -> u64 {
     live.text("SELECT sum(pg_database_size(oid))::text AS t FROM pg_database").await.parse().unwrap()
 }
 
-/// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best of three.
+/// How many segments a second the server's archiver gets rid of, with our command and with theirs: the best
+/// of three.
 async fn push_rates(live: &Live, peer: &PgBackRest) -> (f64, f64) {
     let ours = push_command(&live.home.path().join("store"), &live.keys, &live.home.path().join("spool"));
     let theirs = format!("{} --archive-async archive-push %p", peer.command());

@@ -56,7 +56,8 @@ async fn conforms(place: &str) -> Result<(), String> {
         tokio::spawn(async move { conformance::conforms(&store).await.map_err(|error| error.to_string()) });
     suite.await.map_err(|error| error.to_string())??;
     let home = home();
-    // Not in the suite's own repository, and where it is a directory, in one that the server's account may write to.
+    // Not in the suite's own repository, and where it is a directory, in one that the server's account may
+    // write to.
     let place = match place.contains('+') {
         true => PathBuf::from(format!("{place},server")),
         false => home.path().join("store"),

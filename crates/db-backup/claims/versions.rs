@@ -83,7 +83,8 @@ async fn version(major: u16) -> Result<(), String> {
     if rehearsal.holds() { Ok(()) } else { Err(format!("{:?} {:?}", rehearsal.problems, rehearsal.checks)) }
 }
 
-/// A version that is too old for physical backups says so before anything is written, and is dumped and restored.
+/// A version that is too old for physical backups says so before anything is written, and is dumped and
+/// restored.
 async fn dumped(major: u16) -> Result<(), String> {
     let live = Live::start(Some(major), &[("archive_mode", "off")]).await;
     create(&live).await;

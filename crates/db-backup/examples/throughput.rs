@@ -1,4 +1,5 @@
-//! Writes and reads a stream through a repository: `throughput DIRECTORY FILE [LEVEL]`. Prints seconds and peak memory.
+//! Writes and reads a stream through a repository: `throughput DIRECTORY FILE [LEVEL]`. Prints seconds and
+//! peak memory.
 #![expect(clippy::print_stdout, reason = "it is a program, and this is its answer")]
 
 use std::io::Read;

@@ -1,8 +1,10 @@
-//! Buffers of one chunk that are used again, so that memory does not depend on how an allocator keeps what is freed.
+//! Buffers of one chunk that are used again, so that memory does not depend on how an allocator keeps what is
+//! freed.
 //!
-//! An allocator keeps what threads free for these threads, and so may hold several times what is in use at once. How many
-//! buffers there are is bounded by who takes them: a writer, a reader and a verification have a fixed number of chunks under
-//! way. A new buffer has room for the largest chunk, packed or not; what is not written is not in memory.
+//! An allocator keeps what threads free for these threads, and so may hold several times what is in use at
+//! once. How many buffers there are is bounded by who takes them: a writer, a reader and a verification have
+//! a fixed number of chunks under way. A new buffer has room for the largest chunk, packed or not; what is
+//! not written is not in memory.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +26,8 @@ pub(crate) struct Buffers {
     room_bytes: usize,
 }
 
-/// What is used again from one file of the log to the next. Larger buffers are apart, or all would grow to be as large.
+/// What is used again from one file of the log to the next. Larger buffers are apart, or all would grow to be
+/// as large.
 #[derive(Debug)]
 pub(crate) struct LogBuffers {
     pub(crate) objects: Buffers,

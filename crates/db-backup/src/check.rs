@@ -7,8 +7,8 @@ use db_core::{CheckStatus, PartCheck};
 
 use crate::Backups;
 
-/// How the backups of `cluster` are for monitoring, also what is well: the age of the newest one against `max_age`
-/// (`BACKUP_MAX_AGE`), and whether each can be read.
+/// How the backups of `cluster` are for monitoring, also what is well: the age of the newest one against
+/// `max_age` (`BACKUP_MAX_AGE`), and whether each can be read.
 ///
 /// ```
 /// use db_core::CheckStatus;

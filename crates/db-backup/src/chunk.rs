@@ -54,7 +54,8 @@ pub struct PackRef {
     pub path: String,
     /// How many bytes it has, so that a truncated one is known by its size.
     pub bytes: u64,
-    /// How many chunks it holds. 0 where the manifest does not say, as those of before 2026-11-28: then its index says.
+    /// How many chunks it holds. 0 where the manifest does not say, as those of before 2026-11-28: then its
+    /// index says.
     #[serde(default)]
     pub frames: u32,
 }

@@ -194,7 +194,8 @@ impl Cluster {
     pub(crate) async fn store_time(&self) -> Result<DateTime<Utc>> {
         let path = self.path(&format!("clock/{}", hex(&random::<8>()?)));
         self.store().put_if_absent(&path, Bytes::from_static(b"now")).await?;
-        // From a list, as the times that it is compared with: other answers of a store are cut to whole seconds.
+        // From a list, as the times that it is compared with: other answers of a store are cut to whole
+        // seconds.
         let listed = self.store().list(&self.path("clock")).await?;
         let there = listed.into_iter().find(|object| object.path == path);
         let there = there.ok_or_else(|| BackupError::missing(&path))?;

@@ -56,8 +56,9 @@ impl Packer {
         Ok(Packer { zstd })
     }
 
-    /// For pages of a server's files. At level 3 they are searched by one hash table in place of two, for matches of at
-    /// least 6 bytes in place of 5: shorter ones are mostly numbers that are alike by chance, and cost more than they save.
+    /// For pages of a server's files. At level 3 they are searched by one hash table in place of two, for
+    /// matches of at least 6 bytes in place of 5: shorter ones are mostly numbers that are alike by chance,
+    /// and cost more than they save.
     pub(crate) fn of_pages(compression: Compression) -> Result<Self> {
         let mut packer = Packer::new(compression)?;
         if let (Compression::Zstd(3), Some(zstd)) = (compression, &mut packer.zstd) {
@@ -78,7 +79,8 @@ impl Packer {
         self.pack_into(id, plain, Vec::new())
     }
 
-    /// Packs into this buffer, so that it can be used again. No more of it is touched than the packed bytes need.
+    /// Packs into this buffer, so that it can be used again. No more of it is touched than the packed bytes
+    /// need.
     pub(crate) fn pack_into(&mut self, id: ChunkId, plain: &[u8], mut packed: Vec<u8>) -> Result<Frame> {
         packed.clear();
         packed.reserve_exact(1 + zstd::zstd_safe::compress_bound(plain.len()) + TAG_BYTES);

@@ -95,9 +95,9 @@ impl Cluster {
         Ok(())
     }
 
-    /// Copies the files of the write-ahead log that the other repository lacks, the oldest first, and at last what a
-    /// receiver has stored of segments that are not whole. What rehearsals saw of this repository is not copied: it says
-    /// nothing of the other one.
+    /// Copies the files of the write-ahead log that the other repository lacks, the oldest first, and at last
+    /// what a receiver has stored of segments that are not whole. What rehearsals saw of this repository is
+    /// not copied: it says nothing of the other one.
     ///
     /// # Errors
     /// One is damaged or in dispute, or an operation of a store failed.

@@ -189,8 +189,8 @@ impl BackupError {
         BackupError::Io { action: action.into(), source }
     }
 
-    /// Whether what is stored cannot be read as what was written: verification reports it, and never retries. A
-    /// format that is too new counts, because a flipped bit can claim one.
+    /// Whether what is stored cannot be read as what was written: verification reports it, and never retries.
+    /// A format that is too new counts, because a flipped bit can claim one.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,

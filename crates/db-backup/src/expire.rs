@@ -2,8 +2,8 @@
 //! enough.
 //!
 //! Only what can be read and authenticated is a reason to remove anything. An object that somebody overwrote
-//! makes expiry stop and say so; it never makes it remove more. What the store itself keeps, by a lock or a retention
-//! policy, is left for a later expiry, and is no failure.
+//! makes expiry stop and say so; it never makes it remove more. What the store itself keeps, by a lock or a
+//! retention policy, is left for a later expiry, and is no failure.
 
 mod leftovers;
 

@@ -1,9 +1,10 @@
-//! Reads repositories of pgBackRest and brings their backups and their log into ours, so that teams can move over.
+//! Reads repositories of pgBackRest and brings their backups and their log into ours, so that teams can move
+//! over.
 //!
-//! Versions 2.45 to 2.60 are read: full, differential and incremental backups, bundles and block incremental ones,
-//! compressed or not, encrypted or not. Each becomes a full backup of ours that has everything; what it shares with the
-//! one that it was relative to is stored once. Every byte is held against the SHA-1 that pgBackRest noted. Nothing is
-//! ever written to their repository.
+//! Versions 2.45 to 2.60 are read: full, differential and incremental backups, bundles and block incremental
+//! ones, compressed or not, encrypted or not. Each becomes a full backup of ours that has everything; what it
+//! shares with the one that it was relative to is stored once. Every byte is held against the SHA-1 that
+//! pgBackRest noted. Nothing is ever written to their repository.
 //!
 //! ```no_run
 //! use db_backup::import::{self, ImportConfig, Passphrase, Source};

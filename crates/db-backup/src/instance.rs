@@ -1,6 +1,7 @@
 //! A server on restored data: started for a while, reached by its own account alone, and gone with its value.
 //!
-//! It listens on a socket in a directory that nobody else may enter, and asks the kernel who is there (`peer`).
+//! It listens on a socket in a directory that nobody else may enter, and asks the kernel who is there
+//! (`peer`).
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -76,10 +77,12 @@ impl Instance {
         })
     }
 
-    /// Waits until it takes writes. While it replays it may let nobody in, though its pid file calls it a standby.
+    /// Waits until it takes writes. While it replays it may let nobody in, though its pid file calls it a
+    /// standby.
     ///
     /// # Errors
-    /// [`PhysicalError::Program`] where it ended before, with the end of its log; [`PhysicalError::NotReady`].
+    /// [`PhysicalError::Program`] where it ended before, with the end of its log;
+    /// [`PhysicalError::NotReady`].
     pub(crate) async fn ready(&mut self, within: Duration) -> Result<(), PhysicalError> {
         let began = Instant::now();
         loop {

@@ -23,8 +23,8 @@ const EARLY: TimeDelta = TimeDelta::seconds(30);
 
 /// Lets one of many hosts run a job on a repository.
 ///
-/// A backup job also asks whether the backup of a due time was taken already, so that two agents take one backup, however
-/// late the second one comes.
+/// A backup job also asks whether the backup of a due time was taken already, so that two agents take one
+/// backup, however late the second one comes.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -114,7 +114,8 @@ impl Hold for Held {
         Box::pin(async move {
             let Some(lease) = self.lease.take() else { return };
             let left = AT_LEAST.saturating_sub(self.taken.elapsed());
-            // Not awaited: the job is done, and only the next host is to wait. At the end of the process the lease runs out.
+            // Not awaited: the job is done, and only the next host is to wait. At the end of the process the
+            // lease runs out.
             tokio::spawn(async move {
                 tokio::time::sleep(left).await;
                 if let Err(error) = lease.release().await {

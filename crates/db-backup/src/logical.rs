@@ -1,7 +1,8 @@
 //! Logical backups: dumps by pg_dump, in the same repository as the physical ones, and restored selectively.
 //!
-//! pg_dump does not compress: its own containers notice no flipped bit, and its gzip is slower than all the rest. Chunks are
-//! compressed, sealed and hashed here. Rows are counted in the dump's own snapshot, so that a restore can be compared.
+//! pg_dump does not compress: its own containers notice no flipped bit, and its gzip is slower than all the
+//! rest. Chunks are compressed, sealed and hashed here. Rows are counted in the dump's own snapshot, so that
+//! a restore can be compared.
 
 mod counts;
 mod dump;

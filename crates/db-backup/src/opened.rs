@@ -1,7 +1,7 @@
 //! Opens objects: first the index, then frames, each by itself or all of them.
 //!
-//! The index is sealed as the frame behind the last one, so that it opens says how many there are. Its rows say where each
-//! frame lies; together they must cover the whole object, so nothing in it escapes.
+//! The index is sealed as the frame behind the last one, so that it opens says how many there are. Its rows
+//! say where each frame lies; together they must cover the whole object, so nothing in it escapes.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -70,8 +70,8 @@ impl Index {
         u64::from(frames) * ROW_BYTES + (LENGTH_BYTES + TAG_BYTES + FOOTER_BYTES + 8) as u64
     }
 
-    /// From the beginning of an object of so many bytes, its header, and from its end, its index. Of 0 frames means that
-    /// it is not known of how many.
+    /// From the beginning of an object of so many bytes, its header, and from its end, its index. Of 0 frames
+    /// means that it is not known of how many.
     pub(crate) fn new(
         ring: &KeyRing,
         path: &str,
@@ -128,7 +128,8 @@ impl Index {
         Ok(row.1..row.1 + LENGTH_BYTES as u64 + u64::from(row.2))
     }
 
-    /// Opens a frame in place, its length in front, and appends its plain bytes, which are checked against their hash.
+    /// Opens a frame in place, its length in front, and appends its plain bytes, which are checked against
+    /// their hash.
     pub(crate) fn open(
         &self,
         frame: usize,

@@ -1,8 +1,8 @@
 //! Reads the files of a backup: fetches, opens, unpacks and checks chunks ahead of the caller, within bounded
 //! memory.
 //!
-//! A chunk is fetched by itself, into a buffer that is used again. Of a pack only the header and the index are read
-//! besides, once: what somebody changed there is damage too, although no chunk needs it.
+//! A chunk is fetched by itself, into a buffer that is used again. Of a pack only the header and the index
+//! are read besides, once: what somebody changed there is damage too, although no chunk needs it.
 
 use std::collections::VecDeque;
 use std::ops::Range;

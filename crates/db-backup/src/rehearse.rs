@@ -1,7 +1,9 @@
-//! Rehearses a restore: into a throw-away server, to the end of the log, with checks, and with its times measured.
+//! Rehearses a restore: into a throw-away server, to the end of the log, with checks, and with its times
+//! measured.
 //!
-//! A backup that was never restored is a hope. Whatever keeps the rehearsal from its end is a problem in its verdict, and
-//! the verdict is recorded in the repository, so that "never rehearsed" and "last one failed" can be told from "fine".
+//! A backup that was never restored is a hope. Whatever keeps the rehearsal from its end is a problem in its
+//! verdict, and the verdict is recorded in the repository, so that "never rehearsed" and "last one failed"
+//! can be told from "fine".
 
 mod checks;
 mod dump;
@@ -84,7 +86,8 @@ pub struct Rehearsal {
     pub rto_seconds: Option<f64>,
     /// The newest commit in it.
     pub newest_commit: Option<DateTime<Utc>>,
-    /// How much older than the rehearsal's beginning that commit is, in seconds: the RPO where the load never pauses.
+    /// How much older than the rehearsal's beginning that commit is, in seconds: the RPO where the load never
+    /// pauses.
     pub rpo_seconds: Option<f64>,
     /// The position that was reached.
     pub reached: Option<String>,

@@ -107,7 +107,8 @@ impl Repository {
     /// # Errors
     /// There is none, the key is another one, what is there was changed, or an operation of the store failed.
     pub async fn open(store: Store, keys: &Keys) -> Result<Self> {
-        // What was flipped on the way looks like another key, or like damage: it is read anew before it is believed.
+        // What was flipped on the way looks like another key, or like damage: it is read anew before it is
+        // believed.
         for _ in 0..2 {
             match Repository::open_once(store.clone(), keys).await {
                 Err(BackupError::WrongKey | BackupError::Damaged { .. } | BackupError::TooNew { .. }) => {}

@@ -1,8 +1,8 @@
 //! Restores a physical backup: what will be done, doing it, and undoing it.
 //!
-//! First a plan, which touches nothing and refuses what would end short; then the files, of which only those chunks are
-//! fetched that are not there yet; then the settings that make the server replay the log; `pg_control` last, so that no
-//! server starts on half a restore.
+//! First a plan, which touches nothing and refuses what would end short; then the files, of which only those
+//! chunks are fetched that are not there yet; then the settings that make the server replay the log;
+//! `pg_control` last, so that no server starts on half a restore.
 
 mod apply;
 mod collations;
@@ -72,7 +72,8 @@ pub struct RestoreConfig {
     pub action: Action,
     /// Where configuration goes that lay outside the data directory; `None` leaves what is there.
     pub config_directory: Option<PathBuf>,
-    /// The directory of PostgreSQL's programs, for incremental backups; `None` looks for those of the backup's version.
+    /// The directory of PostgreSQL's programs, for incremental backups; `None` looks for those of the
+    /// backup's version.
     pub programs: Option<PathBuf>,
     /// How many chunks are fetched and written at a time.
     pub workers: usize,
@@ -94,7 +95,8 @@ pub enum Existing {
     /// The restore is refused.
     #[default]
     Refuse,
-    /// It is moved aside, and [`undo`] brings it back. What it has in common with the backup is copied from it.
+    /// It is moved aside, and [`undo`] brings it back. What it has in common with the backup is copied from
+    /// it.
     KeepAside,
     /// It is overwritten: only what differs is fetched, and nothing can be undone.
     Overwrite,

@@ -1,7 +1,7 @@
 //! A session in replication mode: SQL by the simple protocol, BASE_BACKUP and START_REPLICATION.
 //!
-//! Source: the PostgreSQL manual, "Streaming Replication Protocol". A walsender with a database runs plain SQL too, so
-//! a backup needs one login and one role: LOGIN and REPLICATION.
+//! Source: the PostgreSQL manual, "Streaming Replication Protocol". A walsender with a database runs plain
+//! SQL too, so a backup needs one login and one role: LOGIN and REPLICATION.
 
 mod dial;
 mod error;
@@ -52,8 +52,8 @@ pub(crate) type Rows = Vec<Vec<Option<String>>>;
 impl Session {
     /// Opens a session with the first server of the URL, through `dial`.
     ///
-    /// `statement_timeout`, `idle_session_timeout` and the like are switched off for this session before its first
-    /// statement: a role's or a database's setting would otherwise end a long backup in its midst.
+    /// `statement_timeout`, `idle_session_timeout` and the like are switched off for this session before its
+    /// first statement: a role's or a database's setting would otherwise end a long backup in its midst.
     ///
     /// # Errors
     /// [`SessionError::Connect`] where nothing answers within 30 s, [`SessionError::Server`] where the server

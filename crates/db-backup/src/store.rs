@@ -135,8 +135,8 @@ impl Store {
         self
     }
 
-    /// The same where the bucket locks each object for so long after it was written (its default retention). Expiry
-    /// then keeps what is locked, instead of asking in vain.
+    /// The same where the bucket locks each object for so long after it was written (its default retention).
+    /// Expiry then keeps what is locked, instead of asking in vain.
     pub fn with_object_lock(mut self, lasts: TimeDelta) -> Self {
         self.object_lock = lasts;
         self
@@ -170,7 +170,8 @@ impl Store {
         }
     }
 
-    /// Whether what is there is what was to be written. A bit that flips on the way must not make it another's.
+    /// Whether what is there is what was to be written. A bit that flips on the way must not make it
+    /// another's.
     async fn is_there_already(&self, path: &str, bytes: &Bytes) -> Result<Put> {
         for _ in 0..READS_BEFORE_BELIEVED {
             match self.get(path).await {
@@ -225,7 +226,8 @@ impl Store {
         self.read_part(path, range, Vec::new()).await.map(|(bytes, _)| bytes.into())
     }
 
-    /// The same in a buffer that is used again, and how many bytes the whole object has. The range must not be empty.
+    /// The same in a buffer that is used again, and how many bytes the whole object has. The range must not
+    /// be empty.
     pub(crate) async fn read_part(
         &self,
         path: &str,

@@ -1,6 +1,7 @@
 //! Takes a physical backup: BASE_BACKUP is read, cut into chunks and stored in one pass, with no local copy.
 //!
-//! The backup exists once its manifest does, and that is written only when the log that it needs is in the repository.
+//! The backup exists once its manifest does, and that is written only when the log that it needs is in the
+//! repository.
 
 mod checksum;
 mod configuration;
@@ -36,8 +37,8 @@ pub(crate) const SERVER_MANIFEST: &str = "backup_manifest";
 /// How a backup is taken.
 #[derive(Clone)]
 pub struct TakeConfig {
-    /// The server: a primary or a standby. The role needs LOGIN and REPLICATION, and pg_hba.conf a line for it and the
-    /// URL's database.
+    /// The server: a primary or a standby. The role needs LOGIN and REPLICATION, and pg_hba.conf a line for
+    /// it and the URL's database.
     pub url: DatabaseUrl,
     /// How its bytes get here; [`Plain`] by default.
     pub dial: Arc<dyn Dial>,
@@ -49,23 +50,23 @@ pub struct TakeConfig {
     pub pinned: bool,
     /// How hard it is compressed, and by how many threads.
     pub writer: WriterOptions,
-    /// The most that the server sends in a second, in KiB. Without it a backup takes what the disk gives, and the
-    /// server's own readers feel it.
+    /// The most that the server sends in a second, in KiB. Without it a backup takes what the disk gives, and
+    /// the server's own readers feel it.
     pub max_rate_kib: Option<NonZeroU32>,
     /// Whether the server spreads the checkpoint in front over time instead of writing at full speed.
     pub spread_checkpoint: bool,
     /// Where the log comes from that makes the backup consistent.
     pub wal: WalSource,
-    /// Whether chunks of the newest backup are used again. It saves space and time; but a pack that is lost is then lost
-    /// to several backups.
+    /// Whether chunks of the newest backup are used again. It saves space and time; but a pack that is lost
+    /// is then lost to several backups.
     pub reuse: bool,
 }
 
 /// Where the log comes from that makes a backup consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalSource {
-    /// From the archive where the server has one, else along with the backup; always along from a standby, because an
-    /// idle primary may not finish the last segment for hours.
+    /// From the archive where the server has one, else along with the backup; always along from a standby,
+    /// because an idle primary may not finish the last segment for hours.
     Auto,
     /// From the archive: the backup is published when all of it is there, and fails where that takes longer.
     Archive {
@@ -79,8 +80,8 @@ pub enum WalSource {
 /// What was taken.
 #[derive(Debug, Clone)]
 pub struct Taken {
-    /// The backup as it was published. Where its `bad_pages` are not empty, a page was damaged when it was read: the
-    /// backup is kept, and the exit status should tell.
+    /// The backup as it was published. Where its `bad_pages` are not empty, a page was damaged when it was
+    /// read: the backup is kept, and the exit status should tell.
     pub summary: Summary,
     /// What worked, but perhaps not as it was meant.
     pub warnings: Vec<String>,
@@ -113,8 +114,8 @@ impl TakeConfig {
 /// Takes a backup and publishes it.
 ///
 /// # Errors
-/// [`PhysicalError`]; nothing is published then. What was written is removed where the credentials allow it, else by the
-/// next expiry.
+/// [`PhysicalError`]; nothing is published then. What was written is removed where the credentials allow it,
+/// else by the next expiry.
 ///
 /// # Cancel safety
 /// Dropping the future publishes nothing; what was written is garbage that the next expiry collects.

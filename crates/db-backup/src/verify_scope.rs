@@ -1,4 +1,5 @@
-//! Of which objects a verification reads the contents: all, a random share, or what came since the last one that held.
+//! Of which objects a verification reads the contents: all, a random share, or what came since the last one
+//! that held.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,10 +26,12 @@ pub enum VerifyScope {
     /// Of all.
     #[default]
     All,
-    /// Of so many per cent, which are chosen anew each time: 10 % every day have read nearly everything after a month.
+    /// Of so many per cent, which are chosen anew each time: 10 % every day have read nearly everything after
+    /// a month.
     Sample(u8),
-    /// Of what was written since the last verification of all or of what was new; of all once damage was found. It is the
-    /// audit log that knows, so a host that may only add can make it read less: read everything now and then.
+    /// Of what was written since the last verification of all or of what was new; of all once damage was
+    /// found. It is the audit log that knows, so a host that may only add can make it read less: read
+    /// everything now and then.
     New,
 }
 
@@ -80,8 +83,8 @@ impl Verdict {
     }
 }
 
-/// Since when objects are new: the beginning of the last verification that left nothing out. Once one has found damage,
-/// everything is read again until nothing is damaged.
+/// Since when objects are new: the beginning of the last verification that left nothing out. Once one has
+/// found damage, everything is read again until nothing is damaged.
 pub(crate) fn new_since(log: &[AuditEntry], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let verified = log.iter().filter(|entry| entry.action == AuditAction::Verify);
     let mut verified: Vec<(DateTime<Utc>, &AuditEntry)> =

@@ -56,8 +56,8 @@ impl Cluster {
         self.put_wal_of(name, Plain::Bytes(bytes), compression, &Arc::default(), |_| Ok(()), now).await
     }
 
-    /// The same for a file of this host, of which one chunk is in memory at a time. `check` sees its pieces; `turn` is awaited
-    /// before it is stored, and where it fails nothing is.
+    /// The same for a file of this host, of which one chunk is in memory at a time. `check` sees its pieces;
+    /// `turn` is awaited before it is stored, and where it fails nothing is.
     pub(crate) async fn put_wal_file<E: From<BackupError> + Send + 'static>(
         &self,
         name: WalName,
@@ -128,8 +128,8 @@ impl Cluster {
         Ok(read.await?.map(Bytes::from))
     }
 
-    /// The same piece by piece: `each` gets what it fills, how many bytes there will be, and the next of them. After
-    /// damage on the way all of it comes once more, to what is made anew.
+    /// The same piece by piece: `each` gets what it fills, how many bytes there will be, and the next of
+    /// them. After damage on the way all of it comes once more, to what is made anew.
     pub(crate) async fn read_wal<T: Send + 'static>(
         &self,
         name: WalName,

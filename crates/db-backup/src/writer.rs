@@ -39,10 +39,11 @@ const OWN_CHUNK_BYTES: u64 = 1 << 20;
 pub struct WriterOptions {
     /// How chunks are compressed.
     pub compression: Compression,
-    /// How many threads hash and compress, at least 1. Each takes from 7 to 10 MiB, by how far the data shrink.
+    /// How many threads hash and compress, at least 1. Each takes from 7 to 10 MiB, by how far the data
+    /// shrink.
     pub workers: usize,
-    /// How large a pack is at most, in bytes, from 5 to 64 MiB. Two are in memory, so little more than 8 MiB keeps a
-    /// whole backup below 64 MiB; at a distance where a request takes long, larger ones are faster.
+    /// How large a pack is at most, in bytes, from 5 to 64 MiB. Two are in memory, so little more than 8 MiB
+    /// keeps a whole backup below 64 MiB; at a distance where a request takes long, larger ones are faster.
     pub pack_bytes: usize,
 }
 

@@ -1,6 +1,7 @@
 //! cache-8: a million envelopes, damaged, cut, or of another key or schema. The CI size is the full size.
 //!
-//! It fails without the comparison of the checksum in `Envelope::decode`, and without that of the fingerprint.
+//! It fails without the comparison of the checksum in `Envelope::decode`, and without that of the
+//! fingerprint.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

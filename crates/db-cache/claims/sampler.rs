@@ -1,4 +1,5 @@
-//! cache-12b: the sampler finds planted stale values as often as it says it looks, and takes nothing else for stale.
+//! cache-12b: the sampler finds planted stale values as often as it says it looks, and takes nothing else for
+//! stale.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;

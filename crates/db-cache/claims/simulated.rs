@@ -1,4 +1,5 @@
-//! cache-9: the deterministic simulation. The CI size is the full size: 10,000 seeds, and 18 mutants in up to 1,000 each.
+//! cache-9: the deterministic simulation. The CI size is the full size: 10,000 seeds, and 18 mutants in up to
+//! 1,000 each.
 //!
 //! It fails without any of the guards that `Mutant` names: that is what the mutants show.
 

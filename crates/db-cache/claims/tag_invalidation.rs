@@ -69,7 +69,8 @@ async fn run(entries: u64) -> Figure {
         let found = said.split(',').find_map(|pair| pair.strip_prefix(field)?.strip_prefix('='));
         found.map_or(0.0, |number| number.parse().unwrap())
     };
-    // The feed's reader, which each change wakes, calls a script too: changes tell how many of ours there were.
+    // The feed's reader, which each change wakes, calls a script too: changes tell how many of ours there
+    // were.
     let scripts = number("xadd", "calls") / CALLS as f64;
     let script_us = number("evalsha", "usec_per_call");
     let swept: f64 = ["del", "unlink", "scan", "keys"].iter().map(|command| number(command, "calls")).sum();

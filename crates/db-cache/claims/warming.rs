@@ -1,4 +1,5 @@
-//! cache-2c: a service that starts again is as warm as it was, by its saved hot keys and within the configured rate.
+//! cache-2c: a service that starts again is as warm as it was, by its saved hot keys and within the
+//! configured rate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

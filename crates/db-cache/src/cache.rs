@@ -180,9 +180,9 @@ impl Cache {
 
     /// The value of a key: from the first tier, from the second, or loaded; none where there is none.
     ///
-    /// The load runs in a task of its own, so it goes on when the caller is dropped, and others that wait for it have its
-    /// value all the same. It is called again, with [`LoadFrom::Primary`], where it read on a standby that was too far
-    /// behind.
+    /// The load runs in a task of its own, so it goes on when the caller is dropped, and others that wait for
+    /// it have its value all the same. It is called again, with [`LoadFrom::Primary`], where it read on a
+    /// standby that was too far behind.
     ///
     /// # Errors
     /// What the load failed with, if there is nothing that may be served instead.
@@ -224,12 +224,13 @@ impl Cache {
 
     /// Drops every entry that was made from one of these, however many there are.
     ///
-    /// For writes that were committed elsewhere. A transaction touches its tags instead: [`Cache::transaction`].
+    /// For writes that were committed elsewhere. A transaction touches its tags instead:
+    /// [`Cache::transaction`].
     ///
     /// # Errors
-    /// None: where the second tier does not answer it is told as soon as it does, and this process forgets them at once.
-    /// While an outage begins it returns when that has been told, or has been silent as long as for
-    /// [`Unmarked::Commit`](crate::Unmarked::Commit).
+    /// None: where the second tier does not answer it is told as soon as it does, and this process forgets
+    /// them at once. While an outage begins it returns when that has been told, or has been silent as long as
+    /// for [`Unmarked::Commit`](crate::Unmarked::Commit).
     pub async fn invalidate(&self, tags: &[Tag]) {
         let slots: Vec<Slot> = tags.iter().map(Tag::slot).collect();
         self.shared.bump_and_tell(None, &slots, None).await;
@@ -247,10 +248,11 @@ impl Cache {
         self.shared.renew_epoch(NewEpoch::Always).await;
     }
 
-    /// The database has this history now: after a failover, to be awaited before the new writer's first read is served.
+    /// The database has this history now: after a failover, to be awaited before the new writer's first read
+    /// is served.
     ///
-    /// Whatever was loaded before may hold commits that the failover has lost: this process drops it at once, and the
-    /// others when they read next, if the second tier can be told.
+    /// Whatever was loaded before may hold commits that the failover has lost: this process drops it at once,
+    /// and the others when they read next, if the second tier can be told.
     pub async fn set_history(&self, history: History) {
         self.shared.set_history(history).await;
     }

@@ -20,7 +20,8 @@ pub trait Clock: fmt::Debug + Send + Sync {
 /// The clock that a cache reads.
 pub type SharedClock = Arc<dyn Clock>;
 
-/// The kernel's coarse monotonic clock: five nanoseconds to read, one timer tick (1 to 10 ms) behind at worst.
+/// The kernel's coarse monotonic clock: five nanoseconds to read, one timer tick (1 to 10 ms) behind at
+/// worst.
 ///
 /// ```
 /// use db_cache::{Clock, CoarseClock};

@@ -1,7 +1,8 @@
 //! How values become bytes.
 //!
-//! postcard is the fastest and the smallest, and reads old bytes as wrong values without noticing: it is only safe
-//! behind the fingerprint of the envelope. It cannot decode `serde_json::Value`, which MessagePack with names can.
+//! postcard is the fastest and the smallest, and reads old bytes as wrong values without noticing: it is only
+//! safe behind the fingerprint of the envelope. It cannot decode `serde_json::Value`, which MessagePack with
+//! names can.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,7 +1,7 @@
 //! What every second tier must do, as a suite that runs on each of them: in memory, on Redis, on Valkey.
 //!
-//! It panics where a tier does something else. Keys and slots are random, so it may run on a tier that is in use, but
-//! for the epoch, which it renews.
+//! It panics where a tier does something else. Keys and slots are random, so it may run on a tier that is in
+//! use, but for the epoch, which it renews.
 #![expect(clippy::expect_used, reason = "the suite tells by a panic what a tier does wrong")]
 
 mod epoch;

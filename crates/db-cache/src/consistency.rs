@@ -1,7 +1,8 @@
 //! How consistent a cache is at least, by the exact binomial bound of Clopper and Pearson.
 //!
-//! Source: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial", 1934.
-//! Where nothing was found it is the rule of three: at most about 3 of as many as were looked at.
+//! Source: Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the
+//! Binomial", 1934. Where nothing was found it is the rule of three: at most about 3 of as many as were
+//! looked at.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! Whether the second tier has been there all the time: one that comes back is not trusted at once.
 //!
-//! A commit of which the tier could not be told is answered when it has been silent for long enough that every other
-//! process has noticed, too. So a process that has not heard from the tier for a while must wait when it hears from it
-//! again: until the others have told what they changed meanwhile, and where a relay runs, until that has caught up.
+//! A commit of which the tier could not be told is answered when it has been silent for long enough that
+//! every other process has noticed, too. So a process that has not heard from the tier for a while must wait
+//! when it hears from it again: until the others have told what they changed meanwhile, and where a relay
+//! runs, until that has caught up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -101,7 +102,8 @@ impl Contact {
         true
     }
 
-    /// Whether the feed's word that nothing is missing counts: all that was changed while the tier was away is in it.
+    /// Whether the feed's word that nothing is missing counts: all that was changed while the tier was away
+    /// is in it.
     pub(crate) fn is_complete(&self, now: Moment) -> bool {
         self.is_steady(now) && !self.awaits_relay.load(Ordering::Acquire)
     }

@@ -58,13 +58,15 @@ pub(crate) struct Entry<V> {
 /// before it.
 #[repr(C)]
 pub(crate) struct Head {
-    /// [`Knowledge::changes`] when the stamps were last compared and found to be what the table says; 0 is never.
+    /// [`Knowledge::changes`] when the stamps were last compared and found to be what the table says; 0 is
+    /// never.
     pub(crate) compared: AtomicU64,
     /// Until then it is fresh and nobody loads it anew; [`Origin::fresh_until`] at the latest.
     pub(crate) early_from: Moment,
     /// Whether the stamps are the second tier's; else they are what this process knew while it was down.
     pub(crate) is_confirmed: bool,
-    /// How often it was asked for, one hit in [`ASKS_EVERY`](crate::cache::ASKS_EVERY), with half of what its predecessor had.
+    /// How often it was asked for, one hit in [`ASKS_EVERY`](crate::cache::ASKS_EVERY), with half of what its
+    /// predecessor had.
     pub(crate) asks: AtomicU32,
     pub(crate) key: KeyBytes,
 }
@@ -98,7 +100,8 @@ impl<V> Entry<V> {
     /// Whether nothing that it was made from has changed, as far as this process knows.
     #[inline]
     pub(crate) fn is_valid(&self, knowledge: &Knowledge) -> bool {
-        // Taken before the words: what changes from here on makes it another number, and they are compared again.
+        // Taken before the words: what changes from here on makes it another number, and they are compared
+        // again.
         let changes = knowledge.changes();
         self.head.compared.load(Ordering::Relaxed) == changes
             || self.head.compare(&self.origin, knowledge, changes)
@@ -127,7 +130,8 @@ impl<V> Cached<V> {
         Cached { entry, state: State::Stale }
     }
 
-    /// Whether its time was over, and the database could not be asked or is being asked. It is not known to be wrong.
+    /// Whether its time was over, and the database could not be asked or is being asked. It is not known to
+    /// be wrong.
     pub fn is_stale(this: &Self) -> bool {
         this.state == State::Stale
     }

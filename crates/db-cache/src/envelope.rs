@@ -1,7 +1,7 @@
 //! What the second tier keeps of an entry: the value, and all that tells whether it may be served.
 //!
-//! The checksum is looked at first, then the key and the schema, and only then is the value decoded: what was damaged,
-//! what belongs to another key and what an older program wrote is a miss with a name.
+//! The checksum is looked at first, then the key and the schema, and only then is the value decoded: what was
+//! damaged, what belongs to another key and what an older program wrote is a miss with a name.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The task that keeps the first tier's table: it reads the feed, tells the second tier what it has not heard of, and closes
-//! the breaker when that answers.
+//! The task that keeps the first tier's table: it reads the feed, tells the second tier what it has not heard
+//! of, and closes the breaker when that answers.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -110,7 +110,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells the second tier what it has not heard of; then it is asked again. False where it did not take it.
+    /// Tells the second tier what it has not heard of; then it is asked again. False where it did not take
+    /// it.
     async fn catch_up(&self) -> bool {
         if !self.tier.is_open() && self.unheard.is_empty(self.clock.now()) {
             return true;

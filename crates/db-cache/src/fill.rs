@@ -1,7 +1,7 @@
 //! A load from its lease to its store, in a task that no caller can cancel.
 //!
-//! The order is the protocol's: the lease, the generations, then the snapshot. A store that comes late carries old
-//! generations, and is never valid.
+//! The order is the protocol's: the lease, the generations, then the snapshot. A store that comes late
+//! carries old generations, and is never valid.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! One load for many keys, in a task that no caller can cancel: a lease for each key, one look, one load, and a store for
-//! each.
+//! One load for many keys, in a task that no caller can cancel: a lease for each key, one look, one load, and
+//! a store for each.
 //!
-//! The order is that of a single load: the leases, the generations, then the snapshot. Keys that another process loads are
-//! waited for apart, so that the others need not, and no two processes wait for each other.
+//! The order is that of a single load: the leases, the generations, then the snapshot. Keys that another
+//! process loads are waited for apart, so that the others need not, and no two processes wait for each other.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -439,7 +439,8 @@ where
     loading.iter().map(|key| &key.leg.key).map(one).collect()
 }
 
-/// What all of them came to, in any order. A few are under way at a time, so that none waits long in the queue of others.
+/// What all of them came to, in any order. A few are under way at a time, so that none waits long in the
+/// queue of others.
 async fn all_of<T>(requests: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     stream::iter(requests).buffer_unordered(AT_ONCE).collect().await
 }

@@ -1,7 +1,8 @@
 //! The fingerprint of a value's type: what serde asks for when it reads one, as a number.
 //!
-//! postcard reads bytes of another type as wrong values without noticing, so a changed field must change the number by
-//! itself. A type that refuses every sample (one that parses a text of its own) is followed up to there, and its name counts.
+//! postcard reads bytes of another type as wrong values without noticing, so a changed field must change the
+//! number by itself. A type that refuses every sample (one that parses a text of its own) is followed up to
+//! there, and its name counts.
 
 mod tracer;
 

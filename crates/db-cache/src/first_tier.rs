@@ -73,7 +73,8 @@ impl FirstTier {
         entry
     }
 
-    /// What a new entry begins with: half of what was noted with the one before, so that what was hot long ago cools down.
+    /// What a new entry begins with: half of what was noted with the one before, so that what was hot long
+    /// ago cools down.
     pub(crate) fn asks_of_predecessor(&self, id: &KeyId) -> AtomicU32 {
         let held = self.map.get(&id.place());
         let head = held.as_ref().map(|held| held.parts().0).filter(|head| head.key == *id.key());

@@ -1,13 +1,15 @@
-//! The generation of a tag: a random number that a load takes before its snapshot and that every hit compares.
+//! The generation of a tag: a random number that a load takes before its snapshot and that every hit
+//! compares.
 //!
-//! Generations are random and never counted up, so a second tier that was flushed, evicted one or went back in time
-//! makes entries invalid instead of making old ones valid again.
+//! Generations are random and never counted up, so a second tier that was flushed, evicted one or went back
+//! in time makes entries invalid instead of making old ones valid again.
 
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
 
-/// What a tag's entries must have been loaded under to be valid. Random; never zero, and its two highest bits are zero.
+/// What a tag's entries must have been loaded under to be valid. Random; never zero, and its two highest bits
+/// are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Generation(u64);
 

@@ -1,7 +1,7 @@
 //! A second tier behind a small time budget and a breaker: whatever it does, no read waits long for it.
 //!
-//! After three operations in a row that found nobody, reads go past it at once. The feed's task, which keeps asking,
-//! closes the breaker: no caller is the guinea pig.
+//! After three operations in a row that found nobody, reads go past it at once. The feed's task, which keeps
+//! asking, closes the breaker: no caller is the guinea pig.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

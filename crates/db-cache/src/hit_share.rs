@@ -1,15 +1,18 @@
-//! How often the second tier has what the first has not: where it seldom has, a read does not look there before it loads.
+//! How often the second tier has what the first has not: where it seldom has, a read does not look there
+//! before it loads.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The share of the last looks that found a fresh entry, in parts of [`WHOLE`]. Each look weighs a sixty-fourth.
+/// The share of the last looks that found a fresh entry, in parts of [`WHOLE`]. Each look weighs a
+/// sixty-fourth.
 #[derive(Debug)]
 pub(crate) struct HitShare(AtomicU32);
 
 const WHOLE: u32 = 1 << 16;
 const WEIGHT: u32 = 64;
 
-/// A look that finds nothing costs a round trip, and a lease that was not needed costs one that nobody waits for.
+/// A look that finds nothing costs a round trip, and a lease that was not needed costs one that nobody waits
+/// for.
 const SELDOM: u32 = WHOLE / 8;
 
 impl Default for HitShare {

@@ -1,8 +1,8 @@
 //! The hot keys of a service, kept in the second tier so that the next run can warm its cache.
 //!
-//! A key's weight is what its loads would cost a second without a cache: how often it is asked for, times what one load
-//! takes. The list is bounded in keys and in bytes, and each process adds its own to what the others have saved, whose
-//! weight halves each time, so that what nobody asks for any more is displaced.
+//! A key's weight is what its loads would cost a second without a cache: how often it is asked for, times
+//! what one load takes. The list is bounded in keys and in bytes, and each process adds its own to what the
+//! others have saved, whose weight halves each time, so that what nobody asks for any more is displaced.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -48,9 +48,10 @@ const WITHIN: Duration = Duration::from_secs(1);
 const LEAST_COST: Duration = Duration::from_micros(100);
 
 impl Cache {
-    /// Saves the keys of the first tier that are dearest to be without, for [`Cache::saved_keys`] of the next run: how many
-    /// there are now in the second tier. With [`CacheConfig::warming`](crate::CacheConfig::warming) it is done every
-    /// 30 seconds. Keys with a scope are left out.
+    /// Saves the keys of the first tier that are dearest to be without, for [`Cache::saved_keys`] of the next
+    /// run: how many there are now in the second tier. With
+    /// [`CacheConfig::warming`](crate::CacheConfig::warming) it is done every 30 seconds. Keys with a scope
+    /// are left out.
     ///
     /// # Errors
     /// Where the second tier does not answer. Without one nothing is saved, and that is no error.

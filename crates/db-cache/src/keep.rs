@@ -153,8 +153,8 @@ impl Shared {
         (!self.accepts(from, read_at)).then_some(Unkept::ReadElsewhere)
     }
 
-    /// Whether a standby that answered a load had replayed what its value's own tags ask for. Only the value tells these
-    /// tags, so nobody could ask for it before.
+    /// Whether a standby that answered a load had replayed what its value's own tags ask for. Only the value
+    /// tells these tags, so nobody could ask for it before.
     pub(crate) async fn standby_has_tags_of_value<V>(
         &self,
         plan: &Plan<V>,

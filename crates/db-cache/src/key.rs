@@ -1,7 +1,7 @@
 //! Keys: bytes that no two keys share, and that an entry carries to prove whose it is.
 //!
-//! A key's bytes hold the keyspace's name, the scope and the key, each with its length, so two keys that spell alike
-//! differ. What goes to the second tier holds the installation and the schema besides.
+//! A key's bytes hold the keyspace's name, the scope and the key, each with its length, so two keys that
+//! spell alike differ. What goes to the second tier holds the installation and the schema besides.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -33,7 +33,8 @@ pub struct Key<K: 'static, V: 'static> {
     pub(crate) wishes: Wishes,
 }
 
-/// What a call wants to have different from its keyspace's policy: most want nothing, and carry nothing about.
+/// What a call wants to have different from its keyspace's policy: most want nothing, and carry nothing
+/// about.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wishes(Option<Arc<Wanted>>);
 

@@ -13,8 +13,8 @@ use crate::mode::{Mode, SessionToken};
 use crate::scope::Scope;
 use crate::tag::Tag;
 
-/// Keys of one [`Keyspace`], each once, and what the call wants to have different from the keyspace's policy. It holds for
-/// all of them.
+/// Keys of one [`Keyspace`], each once, and what the call wants to have different from the keyspace's policy.
+/// It holds for all of them.
 ///
 /// ```
 /// use db_cache::{Keyspace, Mode};

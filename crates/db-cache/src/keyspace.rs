@@ -1,4 +1,5 @@
-//! A family of entries: the types of key and value, how they are encoded, and the policy that a call may override.
+//! A family of entries: the types of key and value, how they are encoded, and the policy that a call may
+//! override.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,7 +1,7 @@
 //! What is counted for each keyspace, so that its hit rate is known.
 //!
-//! A keyspace is a `static` that any number of caches may use: it has a number in the process, and each cache has counters
-//! by number.
+//! A keyspace is a `static` that any number of caches may use: it has a number in the process, and each cache
+//! has counters by number.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

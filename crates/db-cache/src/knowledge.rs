@@ -1,8 +1,9 @@
-//! What one process knows of the slots: a word for each, kept by the feed, that every hit in the first tier compares.
+//! What one process knows of the slots: a word for each, kept by the feed, that every hit in the first tier
+//! compares.
 //!
-//! A word is a generation, "unknown" or "in doubt". What a read of the second tier told enters only where the word is
-//! still "unknown" since before that read was sent: a word that the feed has written since is newer, and a reset makes
-//! every "unknown" a different one.
+//! A word is a generation, "unknown" or "in doubt". What a read of the second tier told enters only where the
+//! word is still "unknown" since before that read was sent: a word that the feed has written since is newer,
+//! and a reset makes every "unknown" a different one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,7 +51,8 @@ pub(crate) enum Verdict {
     OtherRun,
     /// The database has moved on: it needs a fresh one.
     HistoryBehind(History),
-    /// It is of a database that this process does not know: a failover it has not seen, or another installation.
+    /// It is of a database that this process does not know: a failover it has not seen, or another
+    /// installation.
     HistoryAhead,
 }
 
@@ -199,7 +201,8 @@ impl Knowledge {
             word.store(UNKNOWN | next, Ordering::Release);
         }
         self.has_changed();
-        // Only reads that are sent from now on may fill the table: they are answered later than the feed starts.
+        // Only reads that are sent from now on may fill the table: they are answered later than the feed
+        // starts.
         self.incarnation.store(next, Ordering::Release);
     }
 

@@ -9,7 +9,8 @@ use crate::tag::Tag;
 /// Which server may answer a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadFrom {
-    /// The primary: a transaction that touches the entry is in doubt, or nobody knows what a standby must have replayed.
+    /// The primary: a transaction that touches the entry is in doubt, or nobody knows what a standby must
+    /// have replayed.
     Primary,
     /// Any server that has replayed up to here.
     Replayed(Floor),
@@ -18,12 +19,13 @@ pub enum LoadFrom {
 /// Where a load read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadAt {
-    /// On the primary, in a snapshot taken after the load was asked for. The position is what the primary's log was at
-    /// during the load, where it was asked.
+    /// On the primary, in a snapshot taken after the load was asked for. The position is what the primary's
+    /// log was at during the load, where it was asked.
     Primary(Option<Position>),
     /// On a standby, in a snapshot taken when it had replayed up to here or further.
     Standby(Position),
-    /// In a snapshot that may be older than the load, or nobody knows where: the value is served and not kept.
+    /// In a snapshot that may be older than the load, or nobody knows where: the value is served and not
+    /// kept.
     Elsewhere,
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::load::ReadAt;
 use crate::scope::Scope;
 
-/// What a load of many keys came to. A key that is in neither map has no value, which is remembered for the keyspace's
-/// `negative_ttl`.
+/// What a load of many keys came to. A key that is in neither map has no value, which is remembered for the
+/// keyspace's `negative_ttl`.
 ///
 /// ```
 /// use db_cache::{LoadedMany, ReadAt};

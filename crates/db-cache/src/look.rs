@@ -81,7 +81,8 @@ impl Shared {
         Look { token, seen }
     }
 
-    /// The slots that the key names, and those that the last entry here had besides: its value may have told them.
+    /// The slots that the key names, and those that the last entry here had besides: its value may have told
+    /// them.
     pub(crate) fn slots_to_ask<'a, V: Send + Sync + 'static>(&self, plan: &'a Plan<V>) -> Cow<'a, [Slot]> {
         if plan.tags_of_value.is_some()
             && let Some(entry) = self.first.get::<V>(&plan.id)
@@ -95,8 +96,8 @@ impl Shared {
         Cow::Borrowed(&plan.slots)
     }
 
-    /// The epoch, if this process may trust what was read under it, asked for at `asked`. An epoch of another run is
-    /// renewed.
+    /// The epoch, if this process may trust what was read under it, asked for at `asked`. An epoch of another
+    /// run is renewed.
     pub(crate) async fn trusted(&self, asked: Moment, snapshot: &Snapshot) -> Option<EpochRecord> {
         let now = self.clock.now();
         self.contact.answered(now);
@@ -131,7 +132,8 @@ impl Shared {
         (has_caught_up && self.contact.is_steady(now)) || self.mutant == Mutant::NoQuarantine
     }
 
-    /// Whether the relay is no further behind than it may be. One that is ahead was heard by another server's clock.
+    /// Whether the relay is no further behind than it may be. One that is ahead was heard by another server's
+    /// clock.
     pub(crate) fn is_relayed(&self, relayed: Option<TierTime>, now: TierTime) -> bool {
         self.config.relay_within.is_none_or(|within| {
             relayed.is_some_and(|relayed| relayed <= now && now.since(relayed) <= within)
@@ -175,7 +177,8 @@ impl Shared {
         }
     }
 
-    /// The token with more slots, read later than the entry: an entry that passes by them was valid when it was read.
+    /// The token with more slots, read later than the entry: an entry that passes by them was valid when it
+    /// was read.
     async fn with_more_slots(&self, token: &Token, more: &[Slot]) -> Result<Option<Token>, TierError> {
         let snapshot = self.tier.ask(|tier| tier.read(&[], more)).await?;
         if snapshot.run != token.run || snapshot.epoch != Some(token.epoch) {

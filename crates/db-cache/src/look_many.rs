@@ -62,7 +62,8 @@ impl Shared {
             .collect()
     }
 
-    /// As [`Shared::look_many`], with tokens that can be loaded under: what is absent is made, what is overdue is settled.
+    /// As [`Shared::look_many`], with tokens that can be loaded under: what is absent is made, what is
+    /// overdue is settled.
     pub(crate) async fn look_and_open_many<V>(&self, plans: &[Arc<Plan<V>>]) -> Vec<Look<V>>
     where
         V: DeserializeOwned + Send + Sync + 'static,
@@ -92,8 +93,8 @@ impl Shared {
         self.config.tier_budget.saturating_mul(times.saturating_add(1))
     }
 
-    /// The token with what the entries are stamped with besides, read later than the entries; the same where the tier has
-    /// changed in between.
+    /// The token with what the entries are stamped with besides, read later than the entries; the same where
+    /// the tier has changed in between.
     async fn with_slots_of(
         &self,
         token: &Token,

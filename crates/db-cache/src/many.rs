@@ -1,7 +1,7 @@
 //! A read of many keys: the first tier, one look at the second for the rest, and one load for what both lack.
 //!
-//! Each key keeps a load of its own that others may wait for, whether they ask for one key or for many, so no key is
-//! loaded twice at a time.
+//! Each key keeps a load of its own that others may wait for, whether they ask for one key or for many, so no
+//! key is loaded twice at a time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -32,12 +32,13 @@ use crate::stats::{Miss, Unkept, add_one};
 pub type Answers<K, V, E> = HashMap<K, Result<Option<Cached<V>>, CacheError<E>>>;
 
 impl Cache {
-    /// The values of many keys: from the first tier, from the second in one round trip, or from one load for all that are
-    /// missing. Every key is in the answer.
+    /// The values of many keys: from the first tier, from the second in one round trip, or from one load for
+    /// all that are missing. Every key is in the answer.
     ///
-    /// `load` gets the keys that neither tier has and that nobody else is loading, and runs in a task of its own. It is
-    /// called again for the keys whose value it read on a standby that was too far behind, and for those that other
-    /// processes were loading and did not bring. It may ask a standby only where each of its keys may; else the primary.
+    /// `load` gets the keys that neither tier has and that nobody else is loading, and runs in a task of its
+    /// own. It is called again for the keys whose value it read on a standby that was too far behind, and for
+    /// those that other processes were loading and did not bring. It may ask a standby only where each of its
+    /// keys may; else the primary.
     ///
     /// ```
     /// use db_cache::{Cache, CacheConfig, Keyspace, LoadedMany, ReadAt};

@@ -26,8 +26,9 @@ pub struct SessionToken {
     pub feed: Option<Cursor>,
     /// The primary's position after its last write.
     pub position: Option<Position>,
-    /// Whether the second tier has not heard of the write: the session's reads then ask the primary. After a fenced transaction,
-    /// or one with [`Unmarked::RollBack`](crate::Unmarked::RollBack), others may read older than it until the tier has.
+    /// Whether the second tier has not heard of the write: the session's reads then ask the primary. After a
+    /// fenced transaction, or one with [`Unmarked::RollBack`](crate::Unmarked::RollBack), others may read
+    /// older than it until the tier has.
     pub untold: bool,
 }
 

@@ -72,7 +72,8 @@ pub struct MemberStatus {
 }
 
 impl Operator {
-    /// The second tier of this installation ([`CacheConfig::installation`](crate::CacheConfig::installation)).
+    /// The second tier of this installation
+    /// ([`CacheConfig::installation`](crate::CacheConfig::installation)).
     pub fn new(tier: Arc<dyn SecondTier>, installation: impl Into<String>) -> Self {
         Operator { tier, installation: installation.into(), random: Arc::new(Random::from_entropy()) }
     }
@@ -112,8 +113,8 @@ impl Operator {
         self.bump(tags.iter().map(Tag::slot).collect()).await
     }
 
-    /// Drops the entry of one key, in all processes: the key as it prints, of a keyspace whose keys are numbers, texts or
-    /// UUIDs, without a scope. Entries that share its place go as well.
+    /// Drops the entry of one key, in all processes: the key as it prints, of a keyspace whose keys are
+    /// numbers, texts or UUIDs, without a scope. Entries that share its place go as well.
     ///
     /// # Errors
     /// As [`Operator::invalidate`].
@@ -130,8 +131,8 @@ impl Operator {
         within(self.tier.epoch(fresh, NewEpoch::Always)).await.map(drop)
     }
 
-    /// Asks every process that has declared how its keyspaces are warmed to do so, from the saved keys. They look for that
-    /// every ten seconds; [`TierStatus::processes`] tells how far they are.
+    /// Asks every process that has declared how its keyspaces are warmed to do so, from the saved keys. They
+    /// look for that every ten seconds; [`TierStatus::processes`] tells how far they are.
     ///
     /// # Errors
     /// As [`Operator::invalidate`].

@@ -62,8 +62,8 @@ impl Shared {
         Box::pin(self.load_with_others(plan, load, began, known, None)).await
     }
 
-    /// Whether a read asks for the lease and looks in one round trip: where the second tier seldom has what the
-    /// first has not, and nobody may be served what has expired meanwhile.
+    /// Whether a read asks for the lease and looks in one round trip: where the second tier seldom has what
+    /// the first has not, and nobody may be served what has expired meanwhile.
     fn may_load_unlooked<V>(&self, plan: &Plan<V>) -> bool {
         let may_be_old = matches!(plan.mode, Mode::Ttl | Mode::Bounded(_));
         may_be_old && plan.policy.stale_while_revalidate.is_zero() && self.second_tier_share.is_small()
@@ -136,8 +136,8 @@ impl Shared {
                 Wait::Stale(stale) if may_have(&stale.found, stale.as_of) => {
                     return Ok(self.serve_stale(&stale));
                 }
-                // A load that has begun before this call may not know what was committed before it. What the call's own
-                // flight has found is good for it, also where the first tier has had it for long.
+                // A load that has begun before this call may not know what was committed before it. What the
+                // call's own flight has found is good for it, also where the first tier has had it for long.
                 Wait::Landed(Landed::Instead(found, as_of) | Landed::Found(found, as_of))
                     if may_have(&found, as_of) =>
                 {
@@ -191,8 +191,8 @@ impl Shared {
         !window.is_zero() && self.clock.now() < stale.fresh_until.after(window)
     }
 
-    /// Whether a caller may have the value of a load that had begun before the call: what was committed in between, and is
-    /// known here, must not be missing.
+    /// Whether a caller may have the value of a load that had begun before the call: what was committed in
+    /// between, and is known here, must not be missing.
     pub(crate) fn may_share<V>(
         &self,
         plan: &Plan<V>,

@@ -1,4 +1,5 @@
-//! What a read past the first tier works with: all that its key, its keyspace and its call say, resolved once.
+//! What a read past the first tier works with: all that its key, its keyspace and its call say, resolved
+//! once.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A position in the log of one cluster on one timeline, and which positions say something of each other.
 //!
-//! Positions of two timelines say nothing of each other: after a failover "replayed at least this" means nothing,
-//! so the answer is "unknown", and an unknown position is never covered.
+//! Positions of two timelines say nothing of each other: after a failover "replayed at least this" means
+//! nothing, so the answer is "unknown", and an unknown position is never covered.
 
 use db_core::Lsn;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,8 @@ impl Position {
         Lsn(self.lsn)
     }
 
-    /// Whether a server that has replayed up to here shows what was committed at `other`. A different history is no.
+    /// Whether a server that has replayed up to here shows what was committed at `other`. A different history
+    /// is no.
     pub fn covers(self, other: Position) -> bool {
         self.history == other.history && self.lsn >= other.lsn
     }
@@ -85,9 +86,9 @@ impl Floor {
 
     /// The floor after a commit at `commit`; none where the position of that commit is not known.
     ///
-    /// A later timeline takes over: whatever survived the switch lies before the new commit. An earlier timeline, and
-    /// another cluster, make it unknown. What is unknown stays so: a commit of unknown position may lie behind this one,
-    /// whose word came late.
+    /// A later timeline takes over: whatever survived the switch lies before the new commit. An earlier
+    /// timeline, and another cluster, make it unknown. What is unknown stays so: a commit of unknown position
+    /// may lie behind this one, whose word came late.
     #[must_use]
     pub fn raised_to(self, commit: Option<Position>) -> Floor {
         let Some(commit) = commit else { return Floor::Unknown };
@@ -101,8 +102,8 @@ impl Floor {
         }
     }
 
-    /// The floor that a load from the primary teaches: it began after the generation was read, and the primary's log
-    /// was at `primary` after that, so every commit that led to the generation lies before.
+    /// The floor that a load from the primary teaches: it began after the generation was read, and the
+    /// primary's log was at `primary` after that, so every commit that led to the generation lies before.
     #[must_use]
     pub fn learned(self, primary: Position) -> Floor {
         match self {

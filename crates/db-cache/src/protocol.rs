@@ -46,7 +46,8 @@ impl Record {
 }
 
 impl Records {
-    /// Nothing yet. The feed begins at `birth`, which no other feed has, so that a reader of another one is told.
+    /// Nothing yet. The feed begins at `birth`, which no other feed has, so that a reader of another one is
+    /// told.
     pub(crate) fn new(run: Run, birth: FeedId, log_limit: usize) -> Self {
         Records {
             run,
@@ -284,7 +285,8 @@ impl Records {
         self
     }
 
-    /// The relay has caught up to `as_of`. What another server's clock said, which is ahead of this one's, counts for nothing.
+    /// The relay has caught up to `as_of`. What another server's clock said, which is ahead of this one's,
+    /// counts for nothing.
     pub(crate) fn relay_to(&mut self, as_of: TierTime, now: TierTime) {
         if as_of <= now {
             self.relayed = Some(as_of);

@@ -1,5 +1,5 @@
-//! What the second tier keeps beside the entries: a record of each slot, one of the whole cache, and the clock and the
-//! feed by which both are ordered.
+//! What the second tier keeps beside the entries: a record of each slot, one of the whole cache, and the
+//! clock and the feed by which both are ordered.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::position::{Floor, History};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct TierTime(pub u64);
 
-/// The place of one change in the feed: the tier's time in milliseconds, or later, and a number. It only grows within one
-/// [`Run`].
+/// The place of one change in the feed: the tier's time in milliseconds, or later, and a number. It only
+/// grows within one [`Run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct FeedId(pub u64, pub u64);
 
-/// Which run of which server answers: it changes when the server restarts and when another one takes over, and with it
-/// everything that was written last may be gone.
+/// Which run of which server answers: it changes when the server restarts and when another one takes over,
+/// and with it everything that was written last may be gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Run(pub u64);
 
@@ -31,8 +31,8 @@ pub struct SlotRecord {
     pub floor: Floor,
     /// When the last transaction that is in doubt ends to be so; none where none is.
     ///
-    /// A doubt whose time is over is still a doubt, until [`open`](crate::SecondTier::open) settles it with a fresh
-    /// generation.
+    /// A doubt whose time is over is still a doubt, until [`open`](crate::SecondTier::open) settles it with a
+    /// fresh generation.
     pub doubt: Option<TierTime>,
     /// Where in the feed it changed last.
     pub changed: FeedId,
@@ -45,7 +45,8 @@ pub struct EpochRecord {
     pub generation: Generation,
     /// The history of the database that the entries come from; none where nobody has told it yet.
     pub history: Option<History>,
-    /// The run of the second tier that made it. Under another run nothing is trusted until there is a new epoch.
+    /// The run of the second tier that made it. Under another run nothing is trusted until there is a new
+    /// epoch.
     pub run: Run,
     /// Where in the feed it changed: a slot's floor that is older counts as unknown.
     pub changed: FeedId,

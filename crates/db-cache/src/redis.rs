@@ -1,7 +1,7 @@
 //! The second tier on Redis 7 or later, or on Valkey.
 //!
-//! A read is one pipeline on a connection that all callers share; what changes a record is a script, so it is atomic. The
-//! run of the server is learned when a connection opens and holds for all that it answers.
+//! A read is one pipeline on a connection that all callers share; what changes a record is a script, so it is
+//! atomic. The run of the server is learned when a connection opens and holds for all that it answers.
 
 mod address;
 mod clock;
@@ -50,8 +50,9 @@ use crate::tier_error::TierError;
 
 /// A second tier on one Redis or Valkey: alone, with replicas, or one shard of a cluster.
 ///
-/// It takes two connections: one that all callers share, and one that waits for changes. What it holds without an end of
-/// life is bounded: a record for each [`Slot`] and the last 8,192 parts of the feed, at most about 20 MB.
+/// It takes two connections: one that all callers share, and one that waits for changes. What it holds
+/// without an end of life is bounded: a record for each [`Slot`] and the last 8,192 parts of the feed, at
+/// most about 20 MB.
 pub struct RedisTier {
     names: Names,
     scripts: Scripts,
@@ -123,7 +124,8 @@ impl RedisTier {
         read(&mut answers, &connection).map_err(|error| connection.noticed(error))
     }
 
-    /// The same for a pipeline that calls scripts: with their text, where the server does not know one of them yet.
+    /// The same for a pipeline that calls scripts: with their text, where the server does not know one of
+    /// them yet.
     ///
     /// The scripts that it knew have run then, and run again: each may.
     async fn run<T>(

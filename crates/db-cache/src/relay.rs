@@ -1,9 +1,9 @@
-//! Bumps what was committed, whoever committed it: after a crash between COMMIT and the bump, while the second tier was away,
-//! and by programs that know no cache.
+//! Bumps what was committed, whoever committed it: after a crash between COMMIT and the bump, while the
+//! second tier was away, and by programs that know no cache.
 //!
-//! A transaction says what it touched in a message in the log, or in a row of an outbox where the server does not decode its
-//! log. One process at a time reads that, bumps, and only then lets go of it. Where something may have been missed the whole
-//! cache gets a fresh epoch: a relay is never silent about a gap.
+//! A transaction says what it touched in a message in the log, or in a row of an outbox where the server does
+//! not decode its log. One process at a time reads that, bumps, and only then lets go of it. Where something
+//! may have been missed the whole cache gets a fresh epoch: a relay is never silent about a gap.
 
 mod catalog;
 mod decoding;
@@ -37,11 +37,13 @@ pub use verdict::{Accident, Way};
 /// How a relay reads commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// The name of its schema, its publication, its messages and its slot. Two installations on one cluster take two names.
+    /// The name of its schema, its publication, its messages and its slot. Two installations on one cluster
+    /// take two names.
     ///
     /// Lower-case letters, digits and `_`, as PostgreSQL wants a slot's name.
     pub name: String,
-    /// Whether it makes what it needs in the database where that is missing; else run [`RelayConfig::install_sql`] before.
+    /// Whether it makes what it needs in the database where that is missing; else run
+    /// [`RelayConfig::install_sql`] before.
     pub installs: bool,
     /// How often the leader looks where there is nothing to do. It is how late a write from outside is seen.
     pub interval: Duration,
@@ -83,7 +85,8 @@ pub enum RelayError {
     NotInstalled(String),
 }
 
-/// Opens a connection to the primary, past any pooler: the lock by which one process leads is held by a session.
+/// Opens a connection to the primary, past any pooler: the lock by which one process leads is held by a
+/// session.
 pub type OpenConnection =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<AsyncPgConnection>> + Send>> + Send + Sync>;
 
@@ -143,7 +146,8 @@ impl Relay {
         &self.config
     }
 
-    /// The statement by which a transaction says that it touched these slots; none where the database is not prepared.
+    /// The statement by which a transaction says that it touched these slots; none where the database is not
+    /// prepared.
     pub fn sql(&self, message: &Message) -> Option<String> {
         self.shared.lock().is_installed.then(|| self.config.sql(message))
     }

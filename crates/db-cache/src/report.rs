@@ -1,4 +1,5 @@
-//! What each process tells of its cache in the second tier, so that an operator sees all of them, and what it is asked for.
+//! What each process tells of its cache in the second tier, so that an operator sees all of them, and what it
+//! is asked for.
 //!
 //! A report is an entry that lives for a minute. A cache whose installation has no name reports nothing.
 

@@ -1,8 +1,9 @@
-//! Reads one of so many hits again from the primary, in the background, and tells stale values from those that changed.
+//! Reads one of so many hits again from the primary, in the background, and tells stale values from those
+//! that changed.
 //!
-//! A value that differs is wrong for good where the cache still takes it for valid after it was read again: whatever was
-//! committed before that read had marked its tags by then, and a mark or a fresh generation would show. Where the value has
-//! been invalidated, its age is how long before the hit that happened.
+//! A value that differs is wrong for good where the cache still takes it for valid after it was read again:
+//! whatever was committed before that read had marked its tags by then, and a mark or a fresh generation
+//! would show. Where the value has been invalidated, its age is how long before the hit that happened.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -51,10 +52,11 @@ pub struct Samples {
     pub behind: u64,
     /// Of these, those whose value was older than their mode allows, or that nothing would have dropped.
     pub wrong: u64,
-    /// Hits that were chosen and not compared: their load failed or found no room, or a transaction was in doubt.
+    /// Hits that were chosen and not compared: their load failed or found no room, or a transaction was in
+    /// doubt.
     pub undecided: u64,
-    /// The age of the oldest value that was behind or wrong: how long before the hit it was invalidated at least; of one that
-    /// nothing would have dropped, how long ago it was loaded.
+    /// The age of the oldest value that was behind or wrong: how long before the hit it was invalidated at
+    /// least; of one that nothing would have dropped, how long ago it was loaded.
     pub oldest: Duration,
     /// The age of the last one.
     pub last_age: Duration,

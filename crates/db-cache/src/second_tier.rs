@@ -1,7 +1,8 @@
-//! The second tier as the cache sees it: entries that any process may read, and the records that say which are valid.
+//! The second tier as the cache sees it: entries that any process may read, and the records that say which
+//! are valid.
 //!
-//! Every operation that changes a slot or the epoch is atomic and appends to the feed, in one order for all. Two
-//! implementations exist, and the conformance suite runs on both.
+//! Every operation that changes a slot or the epoch is atomic and appends to the feed, in one order for all.
+//! Two implementations exist, and the conformance suite runs on both.
 
 use std::fmt;
 use std::pin::Pin;
@@ -24,15 +25,17 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TierError>> + Sen
 pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// Reads entries, slots and the epoch in one round trip. What is absent is none.
     ///
-    /// Each of them is as it was at some moment of the read: an entry that passes by the slots was valid then. A tier that
-    /// takes no marks must not answer: what it holds may be older than what was committed.
+    /// Each of them is as it was at some moment of the read: an entry that passes by the slots was valid
+    /// then. A tier that takes no marks must not answer: what it holds may be older than what was committed.
     fn read<'a>(&'a self, entries: &'a [EntryKey], slots: &'a [Slot]) -> Answer<'a, Snapshot>;
 
-    /// Reads slots as [`SecondTier::read`] does, and makes those that are absent, and settles those whose doubt is over:
-    /// both get the generation that comes with them, and an unknown floor. Makes the epoch of `epoch` where there is none.
+    /// Reads slots as [`SecondTier::read`] does, and makes those that are absent, and settles those whose
+    /// doubt is over: both get the generation that comes with them, and an unknown floor. Makes the epoch of
+    /// `epoch` where there is none.
     fn open<'a>(&'a self, fresh: &'a Fresh, epoch: Generation) -> Answer<'a, Snapshot>;
 
-    /// Keeps an entry for `keep`; the slots in `learned` whose generation is still the same learn their floor.
+    /// Keeps an entry for `keep`; the slots in `learned` whose generation is still the same learn their
+    /// floor.
     fn store<'a>(&'a self, store: &'a Store) -> Answer<'a, ()>;
 
     /// Takes the load lease of a key, or renews it where `holder` has it already.
@@ -41,11 +44,12 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
     /// Gives the lease back, if `holder` still has it.
     fn release<'a>(&'a self, key: &'a EntryKey, holder: Holder) -> Answer<'a, ()>;
 
-    /// Marks slots in doubt for at most `keep`: a transaction of `writer` that touches them is about to commit. As with the
-    /// next two, the answer is where in the feed the change stands.
+    /// Marks slots in doubt for at most `keep`: a transaction of `writer` that touches them is about to
+    /// commit. As with the next two, the answer is where in the feed the change stands.
     fn mark<'a>(&'a self, writer: Writer, fresh: &'a Fresh, keep: Duration) -> Answer<'a, Cursor>;
 
-    /// Gives slots the generations that come with them and ends the doubts of `writer`: its transaction has committed.
+    /// Gives slots the generations that come with them and ends the doubts of `writer`: its transaction has
+    /// committed.
     ///
     /// `position` is the primary's position after COMMIT, if it is known.
     fn bump<'a>(
@@ -55,15 +59,19 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
         position: Option<Position>,
     ) -> Answer<'a, Cursor>;
 
-    /// Ends the doubts of `writer`: its transaction has not committed. Generations stay, and entries with them.
+    /// Ends the doubts of `writer`: its transaction has not committed. Generations stay, and entries with
+    /// them.
     fn abort<'a>(&'a self, writer: Writer, slots: &'a [Slot]) -> Answer<'a, Cursor>;
 
-    /// Gives the whole cache a fresh generation, if `when` says so, and answers with the epoch that holds then.
+    /// Gives the whole cache a fresh generation, if `when` says so, and answers with the epoch that holds
+    /// then.
     fn epoch<'a>(&'a self, fresh: Generation, when: NewEpoch) -> Answer<'a, EpochRecord>;
 
-    /// The changes after `after`; waits for the first one for at most `wait`. Without `after` it tells where the feed ends.
+    /// The changes after `after`; waits for the first one for at most `wait`. Without `after` it tells where
+    /// the feed ends.
     ///
-    /// A `member` that passes itself says that it has applied everything up to `after`, and stays a member for `keep`.
+    /// A `member` that passes itself says that it has applied everything up to `after`, and stays a member
+    /// for `keep`.
     fn feed<'a>(
         &'a self,
         after: Option<Cursor>,
@@ -73,13 +81,15 @@ pub trait SecondTier: fmt::Debug + Send + Sync + 'static {
 
     /// The members that read the feed, and up to where each has applied it.
     ///
-    /// A tier may lose its members only together with its epoch: they must not be evicted one without the other.
+    /// A tier may lose its members only together with its epoch: they must not be evicted one without the
+    /// other.
     fn members(&self) -> Answer<'_, Vec<(Member, FeedId)>>;
 
     /// The relay says that everything that was committed before `as_of` has been bumped.
     ///
-    /// `as_of` is what the tier's own clock said before the relay looked: what is committed while it looks is not yet bumped.
-    /// A tier whose clock is behind `as_of` does not believe it: that was the clock of a server that it has replaced.
+    /// `as_of` is what the tier's own clock said before the relay looked: what is committed while it looks is
+    /// not yet bumped. A tier whose clock is behind `as_of` does not believe it: that was the clock of a
+    /// server that it has replaced.
     fn relayed(&self, as_of: TierTime) -> Answer<'_, ()>;
 
     /// How full it is.
@@ -101,7 +111,8 @@ pub struct Snapshot {
     pub epoch: Option<EpochRecord>,
     /// Which run of which server answered.
     pub run: Run,
-    /// What the tier's clock said. Where entries were read it may be ahead, by less than the read took and 250 ms of drift.
+    /// What the tier's clock said. Where entries were read it may be ahead, by less than the read took and
+    /// 250 ms of drift.
     pub now: TierTime,
     /// Where the feed ended: a slot that changed no later has not changed since this answer.
     pub tail: FeedId,
@@ -214,7 +225,8 @@ impl Fresh {
 }
 
 impl Snapshot {
-    /// Whether the tier has been the same for that long, so that it knows every member which has registered since.
+    /// Whether the tier has been the same for that long, so that it knows every member which has registered
+    /// since.
     pub(crate) fn keeps_members_for(&self, time: Duration) -> bool {
         self.epoch
             .is_some_and(|epoch| epoch.run == self.run && self.now.since(TierTime(epoch.changed.0)) >= time)

@@ -1,5 +1,5 @@
-//! A deterministic simulation: a second tier, a database with a standby, processes and what goes wrong with each of them,
-//! on virtual time, all of it following from a seed.
+//! A deterministic simulation: a second tier, a database with a standby, processes and what goes wrong with
+//! each of them, on virtual time, all of it following from a seed.
 
 mod checker;
 mod database;

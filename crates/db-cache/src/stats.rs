@@ -27,7 +27,8 @@ pub enum Miss {
     OtherSchema,
     /// The second tier did not answer.
     TierDown,
-    /// The second tier is not trusted: its epoch is of another run or another history, or the relay is behind.
+    /// The second tier is not trusted: its epoch is of another run or another history, or the relay is
+    /// behind.
     Distrusted,
 }
 
@@ -106,7 +107,8 @@ pub struct CacheStats {
     pub second_tier: Usage,
     /// What the reads of each keyspace came to, by name.
     pub keyspaces: Vec<KeyspaceStats>,
-    /// What reading hits again came to, where [`CacheConfig::sample`](crate::CacheConfig::sample) asks for that.
+    /// What reading hits again came to, where [`CacheConfig::sample`](crate::CacheConfig::sample) asks for
+    /// that.
     pub samples: Samples,
 }
 

@@ -1,8 +1,8 @@
 //! Tags, which say what an entry was made from, and the slots that hold their generations.
 //!
-//! Tags are hashed to a fixed number of slots, so memory is bounded whatever is tagged. Two tags in one slot cost a
-//! miss, never a stale value. Tables have a range of slots of their own, so that writes to single rows never drop a
-//! whole table's entries by an accident of hashing.
+//! Tags are hashed to a fixed number of slots, so memory is bounded whatever is tagged. Two tags in one slot
+//! cost a miss, never a stale value. Tables have a range of slots of their own, so that writes to single rows
+//! never drop a whole table's entries by an accident of hashing.
 
 use std::borrow::Cow;
 use std::str::FromStr;

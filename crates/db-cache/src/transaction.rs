@@ -1,7 +1,7 @@
 //! What a transaction does to the cache: mark before COMMIT, bump after it, and nothing where it rolls back.
 //!
-//! An outcome that nobody knows leaves the mark: the doubt ends with a fresh generation, by the relay or by time. It is
-//! never guessed.
+//! An outcome that nobody knows leaves the mark: the doubt ends with a fresh generation, by the relay or by
+//! time. It is never guessed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::stats::add_one;
 use crate::tag::{Slot, Tag};
 use crate::tier_error::{TierError, TierFailure};
 
-/// What one transaction touches. Make one for each transaction; each attempt at it begins with [`CacheTransaction::clear`].
+/// What one transaction touches. Make one for each transaction; each attempt at it begins with
+/// [`CacheTransaction::clear`].
 ///
 /// ```
 /// use db_cache::{Cache, CacheConfig, Tag};
@@ -80,8 +81,8 @@ impl Cache {
         CacheTransaction { cache: self.clone(), state: Mutex::default(), fenced: false }
     }
 
-    /// A transaction whose COMMIT waits until no first tier serves what it touches: once it has committed, no read in any
-    /// process and in any mode but [`Ttl`](crate::Mode::Ttl) answers with an older value.
+    /// A transaction whose COMMIT waits until no first tier serves what it touches: once it has committed, no
+    /// read in any process and in any mode but [`Ttl`](crate::Mode::Ttl) answers with an older value.
     pub fn fenced_transaction(&self) -> CacheTransaction {
         CacheTransaction { cache: self.clone(), state: Mutex::default(), fenced: true }
     }
@@ -114,8 +115,8 @@ impl CacheTransaction {
     /// To be called inside the transaction, right before COMMIT is sent: marks what it touches as in doubt.
     ///
     /// # Errors
-    /// [`NotMarked`] where the second tier does not take it and [`Unmarked::RollBack`] is chosen, or the transaction is
-    /// fenced.
+    /// [`NotMarked`] where the second tier does not take it and [`Unmarked::RollBack`] is chosen, or the
+    /// transaction is fenced.
     ///
     /// # Cancel safety
     /// A mark that was sent ends by itself, with a fresh generation.
@@ -161,11 +162,11 @@ impl CacheTransaction {
 
     /// The transaction has committed; `position` is the primary's position after COMMIT, where it was asked.
     ///
-    /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it is told as soon
-    /// as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns once the tier knows: its mark may be
-    /// lost, and others may reach the tier that this process does not reach. It waits for that as long as
-    /// [`CacheConfig::told_within`](crate::CacheConfig::told_within) says; where that was not enough the token is
-    /// [`untold`](SessionToken::untold).
+    /// It returns once the second tier knows, or has been silent for so long that nobody trusts it: then it
+    /// is told as soon as it answers. A fenced transaction, and any with [`Unmarked::RollBack`], returns once
+    /// the tier knows: its mark may be lost, and others may reach the tier that this process does not reach.
+    /// It waits for that as long as [`CacheConfig::told_within`](crate::CacheConfig::told_within) says; where
+    /// that was not enough the token is [`untold`](SessionToken::untold).
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait; the tier is told all the same.
@@ -249,8 +250,8 @@ impl Shared {
         }
     }
 
-    /// The same. Where the second tier did not take it, this returns when it has, or when it is known not to be there: nobody
-    /// who is answered reads older after that.
+    /// The same. Where the second tier did not take it, this returns when it has, or when it is known not to
+    /// be there: nobody who is answered reads older after that.
     pub(crate) async fn bump_and_tell(
         &self,
         writer: Option<Writer>,
@@ -294,17 +295,18 @@ impl Shared {
         })
     }
 
-    /// Nobody will say what became of a transaction: this process bumps what it touched once it must be over, in case the
-    /// mark did not come through.
+    /// Nobody will say what became of a transaction: this process bumps what it touched once it must be over,
+    /// in case the mark did not come through.
     fn in_doubt_for_good(&self, slots: &[Slot]) {
         self.knowledge.changed_unheard(slots);
         self.unheard.remember_later(self.clock.now().after(self.config.doubt), slots);
     }
 
-    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that cannot be told,
-    /// and where the mark on one of `marked` is gone meanwhile.
+    /// Waits until every first tier has applied the feed up to `at`, or has lost its lease. False where that
+    /// cannot be told, and where the mark on one of `marked` is gone meanwhile.
     async fn fence(&self, at: Cursor, marked: &[Slot]) -> bool {
-        // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for that long.
+        // A member that hangs is one for as long as a lease lasts, and a tier that is new is not believed for
+        // that long.
         let until = self.clock.now().after(self.config.longest_lease.saturating_mul(2)).after(FENCE_MARGIN);
         let mut pause = FIRST_FENCE_PAUSE;
         loop {

@@ -87,8 +87,8 @@ impl Unheard {
         }
     }
 
-    /// Takes what is to be told, one at a time: the slots, and whether everything is to be dropped. What comes of it is
-    /// said by [`Unheard::told`] or [`Unheard::not_told`].
+    /// Takes what is to be told, one at a time: the slots, and whether everything is to be dropped. What
+    /// comes of it is said by [`Unheard::told`] or [`Unheard::not_told`].
     pub(crate) fn take(&self, now: Moment) -> (Vec<Slot>, bool) {
         let mut state = self.state();
         let (due, later): (Vec<_>, Vec<_>) =

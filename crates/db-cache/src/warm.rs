@@ -90,8 +90,8 @@ impl Cache {
     /// Brings keys into the first tier: from the second where they are valid there, else by `load`, as
     /// [`Cache::get_many_with`] does. `progress` is called after each batch, within this task.
     ///
-    /// A key that fails does not end it. It goes on at most at the configured rate, from the first key to the last: begin
-    /// with the dearest.
+    /// A key that fails does not end it. It goes on at most at the configured rate, from the first key to the
+    /// last: begin with the dearest.
     ///
     /// # Errors
     /// None: what failed is counted.

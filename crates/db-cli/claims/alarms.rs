@@ -1,4 +1,5 @@
-//! backup-4b: how long it takes until people are told that something is wrong with the archive, through the agent.
+//! backup-4b: how long it takes until people are told that something is wrong with the archive, through the
+//! agent.
 
 use std::path::Path;
 use std::sync::Mutex;

@@ -1,4 +1,5 @@
-//! migrations-14: how much memory `dbctl migrate plan` and `apply` have at most, as the kernel counts, on a set of 100 MB.
+//! migrations-14: how much memory `dbctl migrate plan` and `apply` have at most, as the kernel counts, on a
+//! set of 100 MB.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,8 +15,8 @@ use crate::run::{ask_on, program};
 const MOST_MB: f64 = 300.0;
 const SET_BYTES: usize = 100_000_000;
 
-/// How a set is cut: so many migrations, so many bytes in each statement, and what is run on it. A million statements take minutes
-/// to apply.
+/// How a set is cut: so many migrations, so many bytes in each statement, and what is run on it. A million
+/// statements take minutes to apply.
 const SHAPES: [(&str, usize, usize, &[&str]); 2] = [
     ("a million statements in 40 files", 40, 100, &["plan", "status", "validate"]),
     ("a thousand files", 1_000, 5_000, &["plan", "apply", "status", "validate"]),

@@ -1,5 +1,5 @@
-//! A host whose credentials may only put: it archives and takes backups, and whatever it runs removes and overwrites
-//! nothing.
+//! A host whose credentials may only put: it archives and takes backups, and whatever it runs removes and
+//! overwrites nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub(crate) struct Seen {
     pub(crate) detail: Value,
 }
 
-/// The host's files of settings: with the key of a writer, with the repository's own, and with that and the right to
-/// read; and what each may do to the store.
+/// The host's files of settings: with the key of a writer, with the repository's own, and with that and the
+/// right to read; and what each may do to the store.
 const HOSTS: [(&str, &[&str]); 3] =
     [("writer.env", &["PUT"]), ("stolen-key.env", &["PUT"]), ("reader.env", &["PUT", "GET", "HEAD"])];
 

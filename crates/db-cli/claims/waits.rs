@@ -1,4 +1,5 @@
-//! migrations-12 and 13: whether a runner that waits says for whom, and what locks of rows cost a data migration.
+//! migrations-12 and 13: whether a runner that waits says for whom, and what locks of rows cost a data
+//! migration.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -213,7 +214,8 @@ pub(crate) fn data_migration(_: Size) -> Figure {
     Figure { value: ratio.median, unit: "times psql's time", holds: ratio.median <= MOST, detail }
 }
 
-/// How long a program takes to update all rows, of which five are held by others for a while, one after the other.
+/// How long a program takes to update all rows, of which five are held by others for a while, one after the
+/// other.
 async fn timed(database: &TestDatabase, mut command: Command) -> f64 {
     let mut conn = database.connect().await.unwrap();
     conn.batch_execute(&format!(

@@ -12,9 +12,9 @@ use crate::migrate_args::Source;
 pub(crate) enum Advise {
     /// Which indexes would help a workload, and which help nobody.
     ///
-    /// Plans each statement on the database, and runs none. With --json it prints {"suggestions": [{"case", "index",
-    /// "create", "gain", "confidence", …}], "drop": ["index_name", …]}. A gain is proven by HypoPG where the database has it;
-    /// else it is by the planner's formulas, and less sure.
+    /// Plans each statement on the database, and runs none. With --json it prints {"suggestions": [{"case",
+    /// "index", "create", "gain", "confidence", …}], "drop": ["index_name", …]}. A gain is proven by HypoPG
+    /// where the database has it; else it is by the planner's formulas, and less sure.
     Indexes(Indexes),
     /// Write the migrations of accepted advice, and check them as `dbctl migrate check` does.
     ///
@@ -63,8 +63,9 @@ pub(crate) struct Compare {
 
 #[derive(Args)]
 pub(crate) struct Indexes {
-    /// The workload: [{"id", "sql", "params": ["42", "'paid'"], "calls_per_day"}]. Parameters are as SQL writes them; all
-    /// but sql may be absent. Without it, the statements that pg_stat_statements has as the dearest.
+    /// The workload: [{"id", "sql", "params": ["42", "'paid'"], "calls_per_day"}]. Parameters are as SQL
+    /// writes them; all but sql may be absent. Without it, the statements that pg_stat_statements has as the
+    /// dearest.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) workload: Option<PathBuf>,
     /// How many statements are taken from pg_stat_statements.

@@ -1,4 +1,5 @@
-//! `dbctl agent`: jobs at their times, metrics on a port of its own, messages to people, an end in good order.
+//! `dbctl agent`: jobs at their times, metrics on a port of its own, messages to people, an end in good
+//! order.
 
 mod figures;
 mod jobs;

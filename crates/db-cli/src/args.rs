@@ -25,7 +25,8 @@ use crate::wal_args::Wal;
 
 /// Operates a PostgreSQL database: backups, migrations, seeds, sizes, and the cache before it.
 ///
-/// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all variables.
+/// The database is the one that DATABASE_DIRECT_URL or DATABASE_URL names; docs/configuration.md lists all
+/// variables.
 #[derive(Parser)]
 #[command(name = "dbctl", version, after_help = EXIT_STATUS, after_long_help = EXIT_STATUS)]
 pub(crate) struct Args {
@@ -43,10 +44,12 @@ pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done; 1 failed or refused; 
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Read the database's URL from this file in place of the environment; keeps the password off the command line.
+    /// Read the database's URL from this file in place of the environment; keeps the password off the command
+    /// line.
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "database_url")]
     pub(crate) url_file: Option<PathBuf>,
-    /// Settings that the environment leaves out: lines of NAME=value. For archive_command, restore_command and cron.
+    /// Settings that the environment leaves out: lines of NAME=value. For archive_command, restore_command
+    /// and cron.
     #[arg(long, global = true, value_name = "FILE", env = "DBCTL_SETTINGS", value_hint = ValueHint::FilePath)]
     pub(crate) settings: Option<PathBuf>,
     /// The database's URL, in place of the environment. Without a password: others see the command line.
@@ -71,8 +74,8 @@ pub(crate) enum Command {
     Backfill(Backfill),
     /// Fill the database: with a set of seeds, or with rows made for its schema; refused in production.
     ///
-    /// `dbctl seed NAME` is short for `dbctl seed apply NAME`. APP_ENV must say that this is not production; where it is
-    /// not set, a person at a terminal is asked.
+    /// `dbctl seed NAME` is short for `dbctl seed apply NAME`. APP_ENV must say that this is not production;
+    /// where it is not set, a person at a terminal is asked.
     Seed(Seed),
     /// Keep tables in partitions: made ahead of time, taken out when their rows have outlived their use.
     #[command(subcommand)]
@@ -86,11 +89,12 @@ pub(crate) enum Command {
     /// Archive the write-ahead log, get it back, and see whether it is whole.
     #[command(subcommand)]
     Wal(Wal),
-    /// Run what is due: backups, verification, rehearsals, expiry, partitions, at the times that the settings name.
+    /// Run what is due: backups, verification, rehearsals, expiry, partitions, at the times that the settings
+    /// name.
     ///
-    /// BACKUP_SCHEDULE and the others are cron expressions in BACKUP_TIME_ZONE. Of several agents one takes a backup; the
-    /// others say why they wait. SIGTERM ends it in good order. Successes, failures and what has not run for too long go to
-    /// NOTIFICATION_EMAIL and NOTIFICATION_WEBHOOK.
+    /// BACKUP_SCHEDULE and the others are cron expressions in BACKUP_TIME_ZONE. Of several agents one takes a
+    /// backup; the others say why they wait. SIGTERM ends it in good order. Successes, failures and what has
+    /// not run for too long go to NOTIFICATION_EMAIL and NOTIFICATION_WEBHOOK.
     Agent(Agent),
     /// What people are told of the database: try it, and see what is open.
     #[command(subcommand)]
@@ -100,13 +104,14 @@ pub(crate) enum Command {
     Notify(Notify),
     /// Which server takes writes, and how the others are doing.
     ///
-    /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a service does. Exit
-    /// status 3 where no server takes writes, one does not answer, or an old primary is still up.
+    /// Asks every server that DATABASE_URL, DATABASE_NODES, DATABASE_READ_URLS and PATRONI_URL name, as a
+    /// service does. Exit status 3 where no server takes writes, one does not answer, or an old primary is
+    /// still up.
     Topology,
     /// The cache's second tier: how it is, dropping what it holds, warming, and how right it is.
     ///
-    /// The tier is the one that REDIS_URL names, and the entries those of CACHE_INSTALLATION: both as the services have
-    /// them, or those of another environment are meant.
+    /// The tier is the one that REDIS_URL names, and the entries those of CACHE_INSTALLATION: both as the
+    /// services have them, or those of another environment are meant.
     #[command(subcommand)]
     Cache(Cache),
     /// What is known of a database's sizes.
@@ -114,23 +119,25 @@ pub(crate) enum Command {
     Stats(Stats),
     /// Why a query is slow: its plan as a tree, with what is wrong at each node and what to do.
     ///
-    /// Reads a stored plan without a database, or explains a statement on the one that DATABASE_URL names. With --json it
-    /// prints {"tips": [{"code", "severity": "info|warning|critical", "node", "evidence", "fix"}]}. No value of a row or of
-    /// the statement is printed.
+    /// Reads a stored plan without a database, or explains a statement on the one that DATABASE_URL names.
+    /// With --json it prints {"tips": [{"code", "severity": "info|warning|critical", "node", "evidence",
+    /// "fix"}]}. No value of a row or of the statement is printed.
     Explain(Explain),
     /// Report on the server: connections, statements, indexes, vacuum, locks, sizes, replication, settings.
     ///
-    /// It only reads, on connections of its own that give up soon. With --json it prints the same as --format json.
+    /// It only reads, on connections of its own that give up soon. With --json it prints the same as --format
+    /// json.
     Report(Report),
     /// Serve pages about the server: its load, statements, locks, tables, indexes, replication.
     ///
-    /// For services that do not mount the pages themselves. They are on this machine only unless --listen says otherwise, and
-    /// nobody sees anything without the token: DASHBOARD_TOKEN or --token-file.
+    /// For services that do not mount the pages themselves. They are on this machine only unless --listen
+    /// says otherwise, and nobody sees anything without the token: DASHBOARD_TOKEN or --token-file.
     Serve(Serve),
     /// Watch the server's sessions: those that run, those that wait, and those that block others.
     #[cfg(feature = "top")]
     Top(Top),
-    /// Answer an agent's questions about the server by the Model Context Protocol, on standard input and output.
+    /// Answer an agent's questions about the server by the Model Context Protocol, on standard input and
+    /// output.
     ///
     /// Its tools only look: in a read-only transaction, with a timeout, and without values of statements.
     #[cfg(feature = "mcp")]
@@ -140,24 +147,25 @@ pub(crate) enum Command {
     Advise(Advise),
     /// What is wrong with the server and what to do about it: 46 checks, each with its figures and its fix.
     ///
-    /// Looks at connections, locks, statements, indexes, tables, vacuum, replication and settings, read-only and with short
-    /// timeouts. What the role may not see, or the server does not have, is skipped and never ok. With --json it prints
-    /// [{"id", "title", "status": "ok|warn|critical|skipped", "reason", "server", "subject", "evidence", "summary", "fix",
-    /// "sql"}]. docs/checks.md describes each check.
+    /// Looks at connections, locks, statements, indexes, tables, vacuum, replication and settings, read-only
+    /// and with short timeouts. What the role may not see, or the server does not have, is skipped and never
+    /// ok. With --json it prints [{"id", "title", "status": "ok|warn|critical|skipped", "reason", "server",
+    /// "subject", "evidence", "summary", "fix", "sql"}]. docs/checks.md describes each check.
     Check(CheckServer),
     /// Who waits for whose lock, as a tree: those at the roots block others and wait for nobody.
     ///
-    /// With --json it prints the roots, each with "pid" or "prepared_transaction", "waits_for", "blocked_by", "victims" and
-    /// "blocks", which holds those that wait for it.
+    /// With --json it prints the roots, each with "pid" or "prepared_transaction", "waits_for", "blocked_by",
+    /// "victims" and "blocks", which holds those that wait for it.
     Locks,
     /// The statements that take most of the server's time, by pg_stat_statements. Texts have no constants.
     ///
-    /// With --json it prints [{"query_id", "share_percent", "total_ms", "calls", "mean_ms", "max_ms", "rows", "statement"}].
+    /// With --json it prints [{"query_id", "share_percent", "total_ms", "calls", "mean_ms", "max_ms", "rows",
+    /// "statement"}].
     Slow(Slow),
     /// How much of each table and B-tree could be given back: an estimate that reads only statistics.
     ///
-    /// Relations under 100 pages are left out, and what fillfactor keeps free is not bloat. With --json it prints
-    /// [{"relation", "kind": "table|index", "bytes", "bloat_percent"}].
+    /// Relations under 100 pages are left out, and what fillfactor keeps free is not bloat. With --json it
+    /// prints [{"relation", "kind": "table|index", "bytes", "bloat_percent"}].
     Bloat(Bloat),
     /// Make a server ready to be watched.
     #[command(subcommand, alias = "monitoring")]
@@ -199,8 +207,8 @@ impl Command {
 
 #[derive(clap::Args)]
 pub(crate) struct Repeats {
-    /// The traces: [{"id", "events": [{"t_ms", "scope", "task", "conn", "db", "sql", "binds", "callsite", "rows",
-    /// "error", "tx"}]}]. Fields of an event may be absent or null.
+    /// The traces: [{"id", "events": [{"t_ms", "scope", "task", "conn", "db", "sql", "binds", "callsite",
+    /// "rows", "error", "tx"}]}]. Fields of an event may be absent or null.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) trace: PathBuf,
     /// End with exit status 3 where something is repeated.
@@ -219,18 +227,20 @@ pub(crate) enum Schema {
         #[arg(long, value_name = "NAME")]
         table: Option<String>,
     },
-    /// Write diesel's schema.rs to standard output, as `diesel print-schema` of diesel's own program 2.3 does.
+    /// Write diesel's schema.rs to standard output, as `diesel print-schema` of diesel's own program 2.3
+    /// does.
     ///
-    /// It needs neither that program nor rustfmt: `dbctl schema print > src/schema.rs` behind `dbctl migrate apply`
-    /// keeps the file, `dbctl migrate drift --schema-rs src/schema.rs` compares it. Views and tables of extensions are
-    /// left out; so are tables without a primary key, which standard error names. docs/migrations.md says where it
-    /// differs from diesel's program, and why.
+    /// It needs neither that program nor rustfmt: `dbctl schema print > src/schema.rs` behind
+    /// `dbctl migrate apply` keeps the file, `dbctl migrate drift --schema-rs src/schema.rs` compares it.
+    /// Views and tables of extensions are left out; so are tables without a primary key, which standard error
+    /// names. docs/migrations.md says where it differs from diesel's program, and why.
     Print(SchemaPrint),
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Stats {
-    /// Print the sizes of all tables as JSON: what `migrate check --stats` reads. No data, no names but those of tables.
+    /// Print the sizes of all tables as JSON: what `migrate check --stats` reads. No data, no names but those
+    /// of tables.
     Export {
         /// Write to this file in place of standard output.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

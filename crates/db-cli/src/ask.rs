@@ -26,7 +26,8 @@ async fn yes(question: &str) -> bool {
     text(&format!("{question} Type yes: ")).await == "yes"
 }
 
-/// A line from the terminal. It is read on a thread that nobody waits for at the end, so that Ctrl-C ends the command.
+/// A line from the terminal. It is read on a thread that nobody waits for at the end, so that Ctrl-C ends the
+/// command.
 pub(crate) async fn line() -> String {
     let (said, heard) = oneshot::channel();
     std::thread::spawn(move || {

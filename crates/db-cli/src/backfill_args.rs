@@ -41,8 +41,8 @@ pub(crate) struct What {
     /// Keep its progress under this name, in place of TABLE.COLUMN.
     #[arg(long)]
     name: Option<String>,
-    /// How long a batch should take where nobody else works. Beside an application it takes a tenth of that: it waits
-    /// so long for a row of it.
+    /// How long a batch should take where nobody else works. Beside an application it takes a tenth of that:
+    /// it waits so long for a row of it.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     batch_ms: u32,
     /// The most rows of a batch.

@@ -45,17 +45,19 @@ pub(crate) enum Backup {
     Info(Info),
     /// Read everything back and compare it with its checksums; exit status 3 where something is wrong.
     Verify(Verify),
-    /// Restore into a throw-away server, look at what is in it, and measure how long that took; exit status 3 where it is not
-    /// what it should be.
+    /// Restore into a throw-away server, look at what is in it, and measure how long that took; exit status 3
+    /// where it is not what it should be.
     Rehearse(Rehearse),
     /// Restore a backup into a directory, up to a moment.
     #[command(after_help = RESTORE_HELP)]
     Restore(Box<Restore>),
-    /// Say which point a restored server has reached, and take the settings of the restore out once it takes writes.
+    /// Say which point a restored server has reached, and take the settings of the restore out once it takes
+    /// writes.
     ///
-    /// Run it on the server's machine once the server was started. It is logged in to with the user, the password and the
-    /// database of DATABASE_DIRECT_URL or DATABASE_URL, at the address that its own directory names. Exit status 3 where
-    /// ALTER SYSTEM was used before, and settings are left to be reset by hand.
+    /// Run it on the server's machine once the server was started. It is logged in to with the user, the
+    /// password and the database of DATABASE_DIRECT_URL or DATABASE_URL, at the address that its own
+    /// directory names. Exit status 3 where ALTER SYSTEM was used before, and settings are left to be reset
+    /// by hand.
     Finish(Finish),
     /// Remove what the retention policy does not keep; prints the plan, and asks.
     Expire(Expire),
@@ -126,7 +128,8 @@ pub(crate) struct Take {
     /// Let the server spread the checkpoint in front over time.
     #[arg(long)]
     pub(crate) spread_checkpoint: bool,
-    /// Use the chunks again that the newest full backup has: less space, and one fault may hurt several backups.
+    /// Use the chunks again that the newest full backup has: less space, and one fault may hurt several
+    /// backups.
     #[arg(long)]
     pub(crate) reuse: bool,
 }
@@ -241,8 +244,8 @@ pub(crate) struct Restore {
     /// What the server runs to get the log, with %f and %p; this program without one.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) restore_command: Option<String>,
-    /// Then wait for so long until somebody has started the server and it has reached the target, say which point that is,
-    /// and take the settings of the restore out, as `dbctl backup finish` does.
+    /// Then wait for so long until somebody has started the server and it has reached the target, say which
+    /// point that is, and take the settings of the restore out, as `dbctl backup finish` does.
     #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with_all = ["into", "undo", "plan"])]
     pub(crate) wait: Option<std::time::Duration>,
     /// Print what would be fetched, replayed and replaced; touch nothing.
@@ -331,8 +334,8 @@ pub(crate) struct Copy {
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// pgBackRest's configuration; without it PGBACKREST_CONFIG, or /etc/pgbackrest/pgbackrest.conf where there is one and no
-    /// PGBACKREST_REPO1_PATH. Settings that are set win over it.
+    /// pgBackRest's configuration; without it PGBACKREST_CONFIG, or /etc/pgbackrest/pgbackrest.conf where
+    /// there is one and no PGBACKREST_REPO1_PATH. Settings that are set win over it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "from")]
     pub(crate) config: Option<PathBuf>,
     /// Which of its repositories.

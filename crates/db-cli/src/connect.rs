@@ -151,7 +151,8 @@ pub(crate) fn for_collector(config: &Config) -> OpenConnection {
     })
 }
 
-/// The primary, and how to connect to it without a statement timeout: what an operator starts may take its time.
+/// The primary, and how to connect to it without a statement timeout: what an operator starts may take its
+/// time.
 async fn primary(config: &Config) -> Result<(Connector, Endpoint), CliError> {
     let options = ConnectConfig {
         statement_timeout: None,

@@ -156,8 +156,8 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// The exit status: 3 damage, 4 a gap in the log, 5 somebody else has the lock, 6 the store, 7 an unsafe target; 1 for all
-    /// else.
+    /// The exit status: 3 damage, 4 a gap in the log, 5 somebody else has the lock, 6 the store, 7 an unsafe
+    /// target; 1 for all else.
     pub(crate) fn status(&self) -> u8 {
         match self {
             CliError::Backup(error) => of_backup(error),
@@ -178,7 +178,8 @@ impl CliError {
         }
     }
 
-    /// An error of a migration as a value: beside its text the file, the line, the statement, the code and the way out.
+    /// An error of a migration as a value: beside its text the file, the line, the statement, the code and
+    /// the way out.
     pub(crate) fn of_migration(error: &migrations::MigrationError) -> Value {
         let mut value = json!({ "error": error.to_string() });
         if let Some(place) = error.place() {

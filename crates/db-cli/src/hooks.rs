@@ -1,7 +1,7 @@
 //! The operator's own commands before and after a backup, a restore, an expiry and a rehearsal.
 //!
-//! The shell runs them, as it runs archive_command. They get a few harmless variables of the environment and what names the
-//! outcome, and no setting: no secret. What they print goes to standard error.
+//! The shell runs them, as it runs archive_command. They get a few harmless variables of the environment and
+//! what names the outcome, and no setting: no secret. What they print goes to standard error.
 
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;

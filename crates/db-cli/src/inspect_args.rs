@@ -26,8 +26,8 @@ pub(crate) struct CheckServer {
     /// Not these checks.
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub(crate) skip: Vec<String>,
-    /// Look twice, so far apart, and judge what was counted in between: deadlocks, spills, cache hits, rollbacks.
-    /// Without it those checks are skipped. At least 5s, as in 30s or 5m.
+    /// Look twice, so far apart, and judge what was counted in between: deadlocks, spills, cache hits,
+    /// rollbacks. Without it those checks are skipped. At least 5s, as in 30s or 5m.
     #[arg(long, value_name = "DURATION", value_parser = window)]
     pub(crate) window: Option<Duration>,
     /// How many cores the server has, which it does not tell: for the check of its load.
@@ -57,11 +57,12 @@ pub(crate) struct Bloat {
 
 #[derive(Subcommand)]
 pub(crate) enum Monitor {
-    /// Make the server ready to be watched: a role that sees what it needs and no more, pg_stat_statements, and the views
-    /// dbp.slow_queries, dbp.get_slow_queries(ms) and dbp.get_connection_stats().
+    /// Make the server ready to be watched: a role that sees what it needs and no more, pg_stat_statements,
+    /// and the views dbp.slow_queries, dbp.get_slow_queries(ms) and dbp.get_connection_stats().
     ///
-    /// The plan says what would be done, what a person has to decide, and which of the server's settings would write secrets
-    /// into its log: it changes those only with --log. What --apply did, --undo takes back, and nothing else.
+    /// The plan says what would be done, what a person has to decide, and which of the server's settings
+    /// would write secrets into its log: it changes those only with --log. What --apply did, --undo takes
+    /// back, and nothing else.
     Setup(Setup),
 }
 
@@ -83,8 +84,8 @@ pub(crate) struct SetupStep {
 pub(crate) struct Setup {
     #[command(flatten)]
     pub(crate) step: SetupStep,
-    /// The role that watches. It is made if it is not there, without a password and without the right to log in: give it
-    /// both, or grant it to the role that your service has.
+    /// The role that watches. It is made if it is not there, without a password and without the right to log
+    /// in: give it both, or grant it to the role that your service has.
     #[arg(long, default_value = "db_platform_monitor", value_name = "ROLE")]
     pub(crate) role: String,
     /// What the server is to log besides. Left out, its settings stay as they are.

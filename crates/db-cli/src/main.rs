@@ -120,7 +120,8 @@ fn main() -> ExitCode {
                 }
             },
             () = interrupt::interrupted(), if !ends_itself => {
-                // The server would run the statement to its end: it is told to stop, and what it says is awaited.
+                // The server would run the statement to its end: it is told to stop, and what it says is
+                // awaited.
                 if interrupt::cancel_statement().await {
                     let _ = tokio::time::timeout(interrupt::PATIENCE, command).await;
                 }

@@ -39,8 +39,8 @@ pub(crate) enum Migrate {
     Status(Source),
     /// Look at every file and at what is applied of them, and print all that is wrong; changes nothing.
     ///
-    /// What `plan` and `apply` would refuse is named, and so is what a down.sql cannot have. What is pending is not wrong. Exit
-    /// status 3 where something is.
+    /// What `plan` and `apply` would refuse is named, and so is what a down.sql cannot have. What is pending
+    /// is not wrong. Exit status 3 where something is.
     Validate {
         #[command(flatten)]
         source: Source,
@@ -72,25 +72,29 @@ pub(crate) enum Migrate {
         #[arg(long, required = true)]
         yes: bool,
     },
-    /// Accept what `plan` complains of: edited migrations as they are now, and forget versions that have no file.
+    /// Accept what `plan` complains of: edited migrations as they are now, and forget versions that have no
+    /// file.
     Repair {
         #[command(flatten)]
         source: Source,
         /// The versions; without any, every edited one is accepted and none is forgotten.
         versions: Vec<String>,
     },
-    /// Record every migration up to VERSION as applied without running it: for a database that is older than them.
+    /// Record every migration up to VERSION as applied without running it: for a database that is older than
+    /// them.
     Baseline {
         #[command(flatten)]
         source: Source,
         /// The newest version that the database has already.
         version: String,
     },
-    /// Play every migration up, down and up on a real server, and say what was lost, locked, rewritten and read.
+    /// Play every migration up, down and up on a real server, and say what was lost, locked, rewritten and
+    /// read.
     ///
-    /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of its own and
-    /// drops them. One bad migration does not stop the others. Exit status 3 where something must be repaired: what stops
-    /// writers, loses data or breaks the code that still runs. `-- check-ignore RULE: reason` in the file accepts a finding.
+    /// Starts a throw-away server, unless --database-url or --url-file names one; there it makes databases of
+    /// its own and drops them. One bad migration does not stop the others. Exit status 3 where something must
+    /// be repaired: what stops writers, loses data or breaks the code that still runs.
+    /// `-- check-ignore RULE: reason` in the file accepts a finding.
     Check(Check),
     /// Compare the database with what its applied migrations make on a throw-away server, and with schema.rs.
     ///
@@ -106,10 +110,11 @@ pub(crate) enum Migrate {
         #[arg(long, conflicts_with = "rule")]
         markdown: bool,
     },
-    /// Copy the migrations of Flyway, golang-migrate, sqlx or dbmate into directories of ours; the order stays.
+    /// Copy the migrations of Flyway, golang-migrate, sqlx or dbmate into directories of ours; the order
+    /// stays.
     ///
-    /// Nothing is changed where they are. A database that has them already is told so afterwards: `dbctl migrate baseline`
-    /// with the newest version.
+    /// Nothing is changed where they are. A database that has them already is told so afterwards:
+    /// `dbctl migrate baseline` with the newest version.
     Import {
         /// The directory of the other tool's migrations.
         #[arg(value_name = "FROM", value_hint = ValueHint::DirPath)]
@@ -142,8 +147,9 @@ pub(crate) enum Migrate {
         /// Write what leads from the database to this schema.rs, and back.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         diff_schema: Option<PathBuf>,
-        /// Write the table that DB_COMMIT_MARKERS needs: transactions leave a row there, so that it is known also after a
-        /// failover whether they committed. It is made in the schema of DB_MARKER_SCHEMA, else in public.
+        /// Write the table that DB_COMMIT_MARKERS needs: transactions leave a row there, so that it is known
+        /// also after a failover whether they committed. It is made in the schema of DB_MARKER_SCHEMA, else
+        /// in public.
         #[arg(long, conflicts_with = "diff_schema")]
         commit_markers: bool,
     },
@@ -179,11 +185,12 @@ fn placeholder(text: &str) -> Result<(String, String), String> {
 /// How long and how often locks are waited for.
 #[derive(clap::Args, Clone, Copy, Default)]
 pub(crate) struct Locks {
-    /// How many milliseconds a statement waits for a table before everything is given back and tried again: so long may
-    /// traffic on the table stop, 100 by default.
+    /// How many milliseconds a statement waits for a table before everything is given back and tried again:
+    /// so long may traffic on the table stop, 100 by default.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..))]
     lock_timeout: Option<u32>,
-    /// How often a transaction is tried whose tables are not free: 600 times by default, for about nine minutes.
+    /// How often a transaction is tried whose tables are not free: 600 times by default, for about nine
+    /// minutes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     lock_attempts: Option<u32>,
 }
@@ -207,7 +214,8 @@ pub(crate) struct Check {
     /// Check these versions only; those before them are applied unchecked.
     #[arg(long, value_name = "VERSION", value_delimiter = ',', num_args = 1..)]
     pub(crate) only: Vec<String>,
-    /// Check what has come since the merge base with this branch or commit, on top of what was there; needs git.
+    /// Check what has come since the merge base with this branch or commit, on top of what was there; needs
+    /// git.
     #[arg(long, value_name = "REF", conflicts_with = "only")]
     pub(crate) from: Option<String>,
     /// The schema.rs of the service: what stood in it at --from must still be there, since old code runs on.
@@ -216,10 +224,12 @@ pub(crate) struct Check {
     /// The major version of the server that is started; by default the one that is installed.
     #[arg(long, value_parser = clap::value_parser!(u16).range(14..=19))]
     pub(crate) pg: Option<u16>,
-    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
+    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock
+    /// and read.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) seed: Option<PathBuf>,
-    /// The sizes of production's tables, as `dbctl stats export` writes them: what the locks would mean there.
+    /// The sizes of production's tables, as `dbctl stats export` writes them: what the locks would mean
+    /// there.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) stats: Option<PathBuf>,
     /// Up to this version judge only the round trip: what has run everywhere is not indicted for its locks.
@@ -228,8 +238,8 @@ pub(crate) struct Check {
     /// SQL that runs before the first migration: roles and extensions that the migrations expect.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) before: Option<PathBuf>,
-    /// Keep what is applied unchecked as a database on the server of --database-url or --url-file, and begin there the next time;
-    /// the three that were used last stay.
+    /// Keep what is applied unchecked as a database on the server of --database-url or --url-file, and begin
+    /// there the next time; the three that were used last stay.
     #[arg(long)]
     pub(crate) keep_base: bool,
     /// From which severity on the exit status is 3.
@@ -324,7 +334,8 @@ enum Finding {
     OutOfOrder,
     /// Applied migrations that are not in the directory.
     Unknown,
-    /// Of those the ones that are newer than everything in the directory: an old release restarts beside a new one.
+    /// Of those the ones that are newer than everything in the directory: an old release restarts beside a
+    /// new one.
     Newer,
 }
 

@@ -49,7 +49,8 @@ impl BackupSettings {
             retention: from.get(),
             hooks: from.get(),
         })?;
-        // The cloud's client reads the process's environment, and these may stand in the file of settings only.
+        // The cloud's client reads the process's environment, and these may stand in the file of settings
+        // only.
         let cloud = match settings.store.provider {
             Provider::Local => "none",
             Provider::S3 => "aws_",

@@ -5,10 +5,12 @@ use db_platform::migrations::schema::{ColumnOrder, Docs, PrintConfig, SameQuery}
 
 #[derive(clap::Args)]
 pub(crate) struct SchemaPrint {
-    /// The schema, in a module of its name. Default: the schema that search_path leads to first, without a module.
+    /// The schema, in a module of its name. Default: the schema that search_path leads to first, without a
+    /// module.
     #[arg(short, long, value_name = "NAME")]
     schema: Option<String>,
-    /// Patterns of tables' names, as PostgreSQL's ~ has them: 'users' is part of the name, '^users$' all of it.
+    /// Patterns of tables' names, as PostgreSQL's ~ has them: 'users' is part of the name, '^users$' all of
+    /// it.
     #[arg(value_name = "PATTERN")]
     tables: Vec<String>,
     /// Write no table but those of the patterns.
@@ -35,7 +37,8 @@ pub(crate) struct SchemaPrint {
     /// What every table imports, such as diesel::sql_types::*; may be given several times, or with commas.
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     import_types: Vec<String>,
-    /// What each type of sql_types derives beside diesel::sql_types::SqlType; may be given several times, or with commas.
+    /// What each type of sql_types derives beside diesel::sql_types::SqlType; may be given several times, or
+    /// with commas.
     #[arg(
         long,
         value_name = "TRAIT",

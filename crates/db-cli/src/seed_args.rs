@@ -19,21 +19,23 @@ pub(crate) enum SeedCommand {
     Apply(Apply),
     /// Make rows for every table of a schema that nobody described.
     ///
-    /// Types, keys, references, checks, exclusions and partitions are read from the catalog, and rows are made that keep to
-    /// them; the server has the last word. All is one transaction. The same number and the same schema make the same rows.
-    /// A table that cannot be filled is named with the reason, and ends the command with status 3.
+    /// Types, keys, references, checks, exclusions and partitions are read from the catalog, and rows are
+    /// made that keep to them; the server has the last word. All is one transaction. The same number and the
+    /// same schema make the same rows. A table that cannot be filled is named with the reason, and ends the
+    /// command with status 3.
     ///
     /// Example: dbctl seed generate --rows users=1000 --rows orders=5000
     Generate(Generate),
     /// Write a part of a database, closed under its references, with masks on the values of people.
     ///
-    /// From the rows of the roots, the rows that refer to them are followed down, and from all of these the rows that they
-    /// refer to are followed up. MASKS says for each table and column what becomes of it; a column that it does not name ends
-    /// the command, so that no new column is taken along unseen. Copies of masked values in other columns, texts and documents
-    /// are replaced too. SEED_MASK_KEY is the secret of the masks: the same key masks a value alike in every run.
+    /// From the rows of the roots, the rows that refer to them are followed down, and from all of these the
+    /// rows that they refer to are followed up. MASKS says for each table and column what becomes of it; a
+    /// column that it does not name ends the command, so that no new column is taken along unseen. Copies of
+    /// masked values in other columns, texts and documents are replaced too. SEED_MASK_KEY is the secret of
+    /// the masks: the same key masks a value alike in every run.
     ///
-    /// Masks: keep, null, email, name, given_name, family_name, format, text, hash, uuid, number, date, json, or
-    /// { fixed = "value" }. Write a first file with --write-masks, which proposes one for each column.
+    /// Masks: keep, null, email, name, given_name, family_name, format, text, hash, uuid, number, date, json,
+    /// or { fixed = "value" }. Write a first file with --write-masks, which proposes one for each column.
     ///
     /// Example: dbctl seed subset --root 'orders WHERE id < 100' --mask masks.toml --into seeds/sample
     Subset(Subset),

@@ -12,7 +12,8 @@ use crate::connect;
 use crate::error::CliError;
 use crate::{FOUND, say};
 
-/// How long to wait for what each node says the second time: lag is measured against what the primary said before.
+/// How long to wait for what each node says the second time: lag is measured against what the primary said
+/// before.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, CliError> {

@@ -1,4 +1,5 @@
-//! How far a backup or a restore is: a bar with rate and time left on a terminal, a line now and then elsewhere.
+//! How far a backup or a restore is: a bar with rate and time left on a terminal, a line now and then
+//! elsewhere.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};

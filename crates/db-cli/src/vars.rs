@@ -1,7 +1,7 @@
 //! Names and values of settings: the process's environment, and a file of them where one is given.
 //!
-//! archive_command and restore_command run with the server's environment, and cron with nearly none, so a program that they
-//! start is given a file.
+//! archive_command and restore_command run with the server's environment, and cron with nearly none, so a
+//! program that they start is given a file.
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,8 @@ pub(crate) fn all(options: &Options) -> Result<HashMap<String, String>, CliError
     Ok(vars)
 }
 
-/// What a file says: a line `NAME=value` for each, with or without quotes; `#` begins a line that says nothing.
+/// What a file says: a line `NAME=value` for each, with or without quotes; `#` begins a line that says
+/// nothing.
 pub(crate) fn of_file(file: &Path) -> Result<HashMap<String, String>, CliError> {
     let text = std::fs::read_to_string(file).map_err(CliError::file(file))?;
     let mode = std::fs::metadata(file).map_err(CliError::file(file))?.permissions().mode();

@@ -34,10 +34,12 @@ pub(crate) enum Wal {
     /// Get a file of the write-ahead log out of the repository: the server's restore_command.
     #[command(after_help = FETCH_HELP)]
     Fetch(Fetch),
-    /// Receive the log as the server writes it, so that a crash of the server loses milliseconds; until SIGTERM.
+    /// Receive the log as the server writes it, so that a crash of the server loses milliseconds; until
+    /// SIGTERM.
     #[command(after_help = RECEIVE_HELP)]
     Receive(Receive),
-    /// Whether the archive is whole, and how far it is behind the server; exit status 4 where somebody must look.
+    /// Whether the archive is whole, and how far it is behind the server; exit status 4 where somebody must
+    /// look.
     Status(Status),
 }
 

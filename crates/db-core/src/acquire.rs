@@ -9,11 +9,11 @@ use crate::{Endpoint, Facts, Opening, Result, Site};
 
 /// A place where connections come from.
 ///
-/// A pool is one; a circuit breaker and a router's readers wrap one. Code that needs a connection takes an `impl Acquire`
-/// and does not know which.
+/// A pool is one; a circuit breaker and a router's readers wrap one. Code that needs a connection takes an
+/// `impl Acquire` and does not know which.
 ///
-/// A wrapper must pass everything on, so nothing that matters has a default: a wrapper that forgets a method does not
-/// compile.
+/// A wrapper must pass everything on, so nothing that matters has a default: a wrapper that forgets a method
+/// does not compile.
 ///
 /// ```
 /// use db_core::{Acquire, Endpoint, Facts, Opening, Report, Result, Site};
@@ -81,18 +81,21 @@ pub trait Acquire: Sync {
     /// Says what work on this connection ran into, which the source must know.
     fn report(&self, conn: &mut Self::Conn, what: Report);
 
-    /// Has a transaction's BEGIN travel with the next request on this connection, in the same message; false where the source
-    /// cannot do that, and the caller sends it by itself.
+    /// Has a transaction's BEGIN travel with the next request on this connection, in the same message; false
+    /// where the source cannot do that, and the caller sends it by itself.
     ///
-    /// From then on the connection is to be used as if the transaction was open, and no request may be queued on it before. Where the
-    /// server refuses BEGIN, the next request is answered with that error, and every other one as in a failed transaction until a
-    /// ROLLBACK: no statement runs outside. [`Facts::begin`] tells how far it has come.
+    /// From then on the connection is to be used as if the transaction was open, and no request may be queued
+    /// on it before. Where the server refuses BEGIN, the next request is answered with that error, and every
+    /// other one as in a failed transaction until a ROLLBACK: no statement runs outside. [`Facts::begin`]
+    /// tells how far it has come.
     ///
-    /// Source: the PostgreSQL manual, "Extended Query": after an error the server skips what follows up to the next Sync.
+    /// Source: the PostgreSQL manual, "Extended Query": after an error the server skips what follows up to
+    /// the next Sync.
     fn begin_with(&self, conn: &mut Self::Conn, opening: &Opening) -> bool;
 
-    /// Resolves when the server at the other end is known to be gone, which the connection itself may never notice (a
-    /// stopped server, a network that swallows packets): the caller may give up its answer and go elsewhere.
+    /// Resolves when the server at the other end is known to be gone, which the connection itself may never
+    /// notice (a stopped server, a network that swallows packets): the caller may give up its answer and go
+    /// elsewhere.
     ///
     /// A source that does not watch its server answers [`std::future::pending`].
     fn server_down(&self, conn: &Self::Conn) -> impl Future<Output = ()> + Send + use<Self>;
@@ -101,22 +104,22 @@ pub trait Acquire: Sync {
 /// What work on a connection ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Report {
-    /// The server at the other end went away or changed its role: neither this connection nor, for now, another one to that
-    /// server should be handed out.
+    /// The server at the other end went away or changed its role: neither this connection nor, for now,
+    /// another one to that server should be handed out.
     ServerGone,
-    /// What the server does besides cancelled the work (40001 on a standby, where replay was in the way): the next acquire
-    /// should lead to another server. This connection is well.
+    /// What the server does besides cancelled the work (40001 on a standby, where replay was in the way): the
+    /// next acquire should lead to another server. This connection is well.
     Conflict,
-    /// COMMIT was sent and its answer has not come: the connection is closed when it comes back, and nothing is cancelled on
-    /// it. A cancel would end the server's wait for its synchronous standby, and with that the guarantee which the caller
-    /// asks for.
+    /// COMMIT was sent and its answer has not come: the connection is closed when it comes back, and nothing
+    /// is cancelled on it. A cancel would end the server's wait for its synchronous standby, and with that
+    /// the guarantee which the caller asks for.
     CommitUnanswered,
 }
 
 /// A source that can close all of its connections at once.
 pub trait EvictAll {
-    /// The server's role changed, or the name leads elsewhere: connections that lie idle are closed now, and those in use
-    /// when they come back.
+    /// The server's role changed, or the name leads elsewhere: connections that lie idle are closed now, and
+    /// those in use when they come back.
     fn evict_all(&self);
 }
 

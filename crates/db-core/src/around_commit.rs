@@ -20,9 +20,9 @@ pub enum CommitOutcome {
 
 /// What must happen around a COMMIT: a read-your-writes token, a cache's mark and bump.
 ///
-/// One value for each transaction, whose state it holds. The retry layer calls it once per attempt, on the connection of
-/// the transaction. No method has a default: several hooks are called as one, and a wrapper that forgot to pass one on would
-/// lose it without a word.
+/// One value for each transaction, whose state it holds. The retry layer calls it once per attempt, on the
+/// connection of the transaction. No method has a default: several hooks are called as one, and a wrapper
+/// that forgot to pass one on would lose it without a word.
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -64,20 +64,21 @@ pub trait AroundCommit: Send + Sync {
         conn: &'a mut AsyncPgConnection,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 
-    /// SQL that travels in COMMIT's own message, inside the transaction and right before its end: it costs no round trip.
+    /// SQL that travels in COMMIT's own message, inside the transaction and right before its end: it costs no
+    /// round trip.
     ///
-    /// Several statements are separated by semicolons. They must not end the transaction, and their rows are not read. One
-    /// that fails fails the COMMIT, and the transaction is rolled back.
+    /// Several statements are separated by semicolons. They must not end the transaction, and their rows are
+    /// not read. One that fails fails the COMMIT, and the transaction is rolled back.
     fn sql(&self) -> Option<Cow<'_, str>>;
 
-    /// Runs along with COMMIT: what it sends first goes out in the same flush, right behind COMMIT, and the server
-    /// runs it after COMMIT, outside the transaction. It costs no round trip.
+    /// Runs along with COMMIT: what it sends first goes out in the same flush, right behind COMMIT, and the
+    /// server runs it after COMMIT, outside the transaction. It costs no round trip.
     ///
-    /// Use `&mut &*conn` where diesel wants a `&mut` connection. Its first statement must be one that the connection
-    /// has prepared before (a query type with a static id, or `batch_execute`), or it takes a round trip to prepare.
-    /// It also runs where COMMIT fails: whatever it learns counts only once [`AroundCommit::after`] says
-    /// [`CommitOutcome::Committed`], and its own failure must be no error. Where the answer was lost it is dropped
-    /// half-way, and `after` may have to ask again.
+    /// Use `&mut &*conn` where diesel wants a `&mut` connection. Its first statement must be one that the
+    /// connection has prepared before (a query type with a static id, or `batch_execute`), or it takes a
+    /// round trip to prepare. It also runs where COMMIT fails: whatever it learns counts only once
+    /// [`AroundCommit::after`] says [`CommitOutcome::Committed`], and its own failure must be no error. Where
+    /// the answer was lost it is dropped half-way, and `after` may have to ask again.
     fn alongside<'a>(
         &'a self,
         conn: &'a AsyncPgConnection,
@@ -85,8 +86,8 @@ pub trait AroundCommit: Send + Sync {
 
     /// Runs after the outcome is known.
     ///
-    /// The connection is that of the transaction. Where the answer to COMMIT was lost it is the one on which the outcome was found out, or
-    /// none, and it is outside of any transaction.
+    /// The connection is that of the transaction. Where the answer to COMMIT was lost it is the one on which
+    /// the outcome was found out, or none, and it is outside of any transaction.
     fn after<'a>(
         &'a self,
         conn: Option<&'a mut AsyncPgConnection>,

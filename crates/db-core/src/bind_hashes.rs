@@ -1,4 +1,5 @@
-//! Hashes of the values that a statement ran with: they tell whether two executions had the same, and nothing else.
+//! Hashes of the values that a statement ran with: they tell whether two executions had the same, and nothing
+//! else.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -6,7 +7,8 @@ use std::sync::OnceLock;
 /// How many parameters are told apart; the others share one hash.
 const APART: usize = 6;
 
-/// A hash of each parameter of one execution, with a key that each process draws anew. The values are not in it.
+/// A hash of each parameter of one execution, with a key that each process draws anew. The values are not in
+/// it.
 ///
 /// ```
 /// use db_core::BindHashes;

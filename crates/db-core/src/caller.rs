@@ -1,4 +1,5 @@
-//! Who a statement runs for: the checkout of a connection, and the code, the span and the unit of work behind it.
+//! Who a statement runs for: the checkout of a connection, and the code, the span and the unit of work behind
+//! it.
 
 use std::panic::Location;
 
@@ -11,8 +12,8 @@ pub type Site = &'static Location<'static>;
 
 /// Whoever checked a connection out, as it was at that moment.
 ///
-/// One caller has a connection at a time, so what runs on it meanwhile runs for that caller: also what is answered after
-/// the caller has gone.
+/// One caller has a connection at a time, so what runs on it meanwhile runs for that caller: also what is
+/// answered after the caller has gone.
 ///
 /// ```
 /// use std::panic::Location;

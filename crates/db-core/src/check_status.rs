@@ -51,8 +51,9 @@ impl fmt::Display for CheckStatus {
     }
 }
 
-/// What a part of the platform found out about itself: a cache's slot that holds back the log, a partition that will be
-/// missing, a backup that is too old. Monitoring shows it beside its own checks, and alerts go by it.
+/// What a part of the platform found out about itself: a cache's slot that holds back the log, a partition
+/// that will be missing, a backup that is too old. Monitoring shows it beside its own checks, and alerts go
+/// by it.
 ///
 /// ```
 /// use db_core::{CheckStatus, PartCheck};
@@ -72,7 +73,8 @@ pub struct PartCheck {
     pub title: &'static str,
     /// The verdict.
     pub status: CheckStatus,
-    /// What it is about, where a check can find several things: a slot, a table. Stable from one look to the next.
+    /// What it is about, where a check can find several things: a slot, a table. Stable from one look to the
+    /// next.
     pub subject: Option<String>,
     /// Name, value and unit (as UCUM writes it: `s`, `By`, `%`) of what the verdict stands on.
     pub figures: Vec<(&'static str, f64, &'static str)>,

@@ -1,8 +1,8 @@
 //! What a failure means for the caller: retry it, wait, look elsewhere, or give up.
 //!
-//! Retry, circuit breaker, routing, HTTP mapping and metric labels read the class and nothing else, so that a new
-//! error variant cannot be forgotten in one of them. The case people get wrong is [`Class::Unknown`]: it is not a
-//! kind of `Unavailable`, because running the work again could apply it twice.
+//! Retry, circuit breaker, routing, HTTP mapping and metric labels read the class and nothing else, so that a
+//! new error variant cannot be forgotten in one of them. The case people get wrong is [`Class::Unknown`]: it
+//! is not a kind of `Unavailable`, because running the work again could apply it twice.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub enum Class {
     Conflict,
     /// The server or the connection is gone, and nothing was committed: another connection may serve.
     Unavailable,
-    /// There is too much to do: again, within the deadline and the retry budget, and later rather than sooner.
+    /// There is too much to do: again, within the deadline and the retry budget, and later rather than
+    /// sooner.
     Overloaded,
     /// A COMMIT whose outcome nobody saw. Never run again blindly.
     Unknown,
@@ -53,10 +54,11 @@ pub trait Classify {
     /// The class of this failure.
     fn class(&self) -> Class;
 
-    /// The server's code for it, where it is known. [`Error`](crate::Error) knows; a service's own type need not.
+    /// The server's code for it, where it is known. [`Error`](crate::Error) knows; a service's own type need
+    /// not.
     ///
-    /// A retry looks at it for what the class does not tell: a lock that was not to be had, a statement that somebody
-    /// cancelled.
+    /// A retry looks at it for what the class does not tell: a lock that was not to be had, a statement that
+    /// somebody cancelled.
     fn code(&self) -> Option<SqlState> {
         None
     }

@@ -6,7 +6,8 @@ use crate::{Endpoint, Result};
 
 /// Opens one connection to an [`Endpoint`], with login, start-up options and a deadline over all of it.
 ///
-/// Implemented by `db-pool`; used by whoever needs a connection of its own: routing monitors, collectors, migrations.
+/// Implemented by `db-pool`; used by whoever needs a connection of its own: routing monitors, collectors,
+/// migrations.
 pub trait Connect: Send + Sync {
     /// Opens a connection.
     ///

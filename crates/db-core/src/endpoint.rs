@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// One place where a server listens: a host name or address and a port, or a Unix socket directory and a port.
+/// One place where a server listens: a host name or address and a port, or a Unix socket directory and a
+/// port.
 ///
 /// Cheap to clone: it labels every event and every error.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

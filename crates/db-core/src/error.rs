@@ -1,7 +1,7 @@
 //! The platform's error: one `match` tells a caller what to do.
 //!
-//! Display says what, where and how long; it never carries a password, a bind value or row data. The class says
-//! whether to try again. A variant is a decision that a caller can take, not a layer that failed.
+//! Display says what, where and how long; it never carries a password, a bind value or row data. The class
+//! says whether to try again. A variant is a decision that a caller can take, not a layer that failed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -127,7 +127,8 @@ pub enum Error {
         /// What the connection said when it went.
         reason: String,
     },
-    /// The transaction was not the work's own any more when it was to end: something inside the work ended it.
+    /// The transaction was not the work's own any more when it was to end: something inside the work ended
+    /// it.
     ///
     /// What the work did before may be committed, so it is not run again.
     #[error(
@@ -138,7 +139,8 @@ pub enum Error {
         /// What was seen of it.
         reason: String,
     },
-    /// COMMIT was sent and its answer was lost: the server may have committed, or not, and could not be asked.
+    /// COMMIT was sent and its answer was lost: the server may have committed, or not, and could not be
+    /// asked.
     #[error(transparent)]
     CommitUnknown(Box<UnknownCommit>),
     /// A query that must find a row found none.
@@ -188,8 +190,8 @@ impl Error {
         self.report().and_then(|report| report.code)
     }
 
-    /// Whether it came up before the caller's work began, while a connection was looked for: no statement of the work's has
-    /// run in that attempt.
+    /// Whether it came up before the caller's work began, while a connection was looked for: no statement of
+    /// the work's has run in that attempt.
     pub fn is_before_work(&self) -> bool {
         match self {
             Error::PoolTimeout { .. }
@@ -225,8 +227,8 @@ impl Error {
         }
     }
 
-    /// Whether the caller has waited for a connection for as long as it was willing to, or is turned away so that it need
-    /// not wait: looking for one again would only multiply its wait.
+    /// Whether the caller has waited for a connection for as long as it was willing to, or is turned away so
+    /// that it need not wait: looking for one again would only multiply its wait.
     pub fn ends_the_wait(&self) -> bool {
         match self {
             Error::PoolTimeout { .. } | Error::CircuitOpen(_) | Error::NoServer { .. } => true,
@@ -235,7 +237,8 @@ impl Error {
         }
     }
 
-    /// The same failure as that of a read: a write in it is refused wherever it goes, so no other server would help.
+    /// The same failure as that of a read: a write in it is refused wherever it goes, so no other server
+    /// would help.
     pub fn in_read(self) -> Error {
         match self {
             Error::ReadOnly(report) => Error::WriteInRead(report),
@@ -243,7 +246,8 @@ impl Error {
         }
     }
 
-    /// The same failure with the server's last words: the code of the FATAL error with which it ended the session.
+    /// The same failure with the server's last words: the code of the FATAL error with which it ended the
+    /// session.
     ///
     /// A client library often learns no more than that the connection is closed.
     pub fn with_last_words(self, last_words: Option<SqlState>) -> Error {

@@ -1,6 +1,8 @@
-//! What a source of connections knows of one of them: the server's own word on the transaction, and which server it is.
+//! What a source of connections knows of one of them: the server's own word on the transaction, and which
+//! server it is.
 //!
-//! `None` is "unknown": a source that does not read the wire knows little, and nobody may conclude anything from that.
+//! `None` is "unknown": a source that does not read the wire knows little, and nobody may conclude anything
+//! from that.
 
 use std::sync::Arc;
 
@@ -8,7 +10,8 @@ use crate::{Opened, SqlState};
 
 /// What is known of one connection now.
 ///
-/// A wrapper passes on the value of what it wraps, whole. A source that knows nothing answers [`Facts::UNKNOWN`].
+/// A wrapper passes on the value of what it wraps, whole. A source that knows nothing answers
+/// [`Facts::UNKNOWN`].
 ///
 /// ```
 /// use db_core::{Facts, TransactionStatus};
@@ -30,30 +33,34 @@ pub struct Facts {
     ///
     /// Two values that differ mean that a transaction committed in between, whoever sent its COMMIT.
     pub commits: Option<u64>,
-    /// How often the server has given up waiting for a synchronous standby on this connection since it was opened.
+    /// How often the server has given up waiting for a synchronous standby on this connection since it was
+    /// opened.
     ///
-    /// Such a COMMIT is answered as any other, although no standby has it (a WARNING of `SyncRepWaitForLSN` goes before).
+    /// Such a COMMIT is answered as any other, although no standby has it (a WARNING of `SyncRepWaitForLSN`
+    /// goes before).
     pub waits_given_up: Option<u64>,
     /// How many statements were sent to be run on this connection since it was opened.
     ///
-    /// Where it is what it was before, and the connection is lost, nothing of the work has reached the server.
+    /// Where it is what it was before, and the connection is lost, nothing of the work has reached the
+    /// server.
     pub runs: Option<u64>,
     /// How many statements were sent to be prepared on this connection since it was opened.
     pub prepares: Option<u64>,
     /// The code of the FATAL error with which the server ended the session: its last words.
     pub last_words: Option<SqlState>,
-    /// Whether the last error says that what the client keeps of the database is stale, and came before the statement did
-    /// anything: a statement was prepared before its table changed, or a type was looked up that has been made anew.
+    /// Whether the last error says that what the client keeps of the database is stale, and came before the
+    /// statement did anything: a statement was prepared before its table changed, or a type was looked up
+    /// that has been made anew.
     ///
     /// The same work succeeds on a new connection, and on any of this source's once this one has gone back.
     pub stale: bool,
-    /// The server that the connection leads to for as long as it is open; unknown behind a pooler, which may lead each
-    /// transaction to another one.
+    /// The server that the connection leads to for as long as it is open; unknown behind a pooler, which may
+    /// lead each transaction to another one.
     pub server: Option<ServerId>,
     /// What became of the BEGIN that was to travel with the first request of the transaction.
     pub begin: Opened,
-    /// The row that answered the question behind that BEGIN, with its values as text; none where there was no row, or it has not
-    /// come.
+    /// The row that answered the question behind that BEGIN, with its values as text; none where there was no
+    /// row, or it has not come.
     pub opened: Option<Arc<[Option<String>]>>,
 }
 
@@ -97,8 +104,8 @@ pub enum TransactionStatus {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ServerId {
-    /// The cluster's system identifier (`pg_control_system()`), where the role may ask for it. A physical standby has that
-    /// of its primary.
+    /// The cluster's system identifier (`pg_control_system()`), where the role may ask for it. A physical
+    /// standby has that of its primary.
     pub system: Option<u64>,
     /// When the server was started (`pg_postmaster_start_time()`), in microseconds since 1970.
     pub started: Option<i64>,

@@ -1,7 +1,7 @@
 //! Calls code that is not ours (an observer, a hook, a password source) so that a panic in it stays its own.
 //!
-//! `None` means that it panicked. The caller says so, once, and goes on without it. What such code has shared with us must not
-//! be relied on afterwards: each of our seams gives it values of its own.
+//! `None` means that it panicked. The caller says so, once, and goes on without it. What such code has shared
+//! with us must not be relied on afterwards: each of our seams gives it values of its own.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,8 @@
 //! Makes the platform's error from diesel's.
 //!
 //! diesel keeps no code. On a connection that came through the wire tap the code was noted as it went by
-//! ([`ErrorFields`]) and is exact. Otherwise diesel's eight kinds name some codes, and the server's English messages
-//! some more; the report says which it was ([`Evidence`]).
+//! ([`ErrorFields`]) and is exact. Otherwise diesel's eight kinds name some codes, and the server's English
+//! messages some more; the report says which it was ([`Evidence`]).
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 

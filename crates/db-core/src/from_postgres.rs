@@ -1,4 +1,5 @@
-//! Makes the platform's words from tokio-postgres's: its configuration from a URL, and our errors from its errors.
+//! Makes the platform's words from tokio-postgres's: its configuration from a URL, and our errors from its
+//! errors.
 
 use std::error::Error as _;
 use std::io;
@@ -14,8 +15,9 @@ use crate::{
 impl DatabaseUrl {
     /// The configuration that connects to `endpoint` with this URL's user, password, database and options.
     ///
-    /// It asks for encryption as [`sslmode_to`](DatabaseUrl::sslmode_to) says, so that a client that cannot encrypt
-    /// refuses a server on another machine. tokio-postgres redacts the password in the `Debug` of its configuration.
+    /// It asks for encryption as [`sslmode_to`](DatabaseUrl::sslmode_to) says, so that a client that cannot
+    /// encrypt refuses a server on another machine. tokio-postgres redacts the password in the `Debug` of its
+    /// configuration.
     pub fn postgres_config(&self, endpoint: &Endpoint) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         match endpoint.socket_dir() {

@@ -1,7 +1,7 @@
 //! What a connection tells whoever watches: statements that ran, and links that came and went.
 //!
-//! Observers are called where the bytes are read, in the connection's own task. They must not block, should not
-//! allocate, and must not panic.
+//! Observers are called where the bytes are read, in the connection's own task. They must not block, should
+//! not allocate, and must not panic.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,8 @@ pub struct QueryEvent<'a> {
     pub sqlstate: Option<SqlState>,
     /// Whether it was cancelled: by request, by `statement_timeout`, or because its caller went away.
     pub cancelled: bool,
-    /// Hashes of its parameters, where an observer [wants](Observe::wants_binds) them and the instrument can see them.
+    /// Hashes of its parameters, where an observer [wants](Observe::wants_binds) them and the instrument can
+    /// see them.
     pub binds: Option<BindHashes>,
     /// The span that [`Observe::open_span`] made for it; it is closed when all observers were told.
     pub span: Option<&'a Span>,
@@ -116,25 +117,28 @@ pub trait Observe: Send + Sync {
         false
     }
 
-    /// Whether [`open_span`](Observe::open_span) would make a span now. It is asked whenever something is sent.
+    /// Whether [`open_span`](Observe::open_span) would make a span now. It is asked whenever something is
+    /// sent.
     fn wants_spans(&self) -> bool {
         false
     }
 
-    /// A statement was sent for a caller: makes the span that lasts until it has ended. It must be quick, as `on_query`.
+    /// A statement was sent for a caller: makes the span that lasts until it has ended. It must be quick, as
+    /// `on_query`.
     fn open_span(&self, statement: &str, endpoint: &Endpoint, caller: &Caller) -> Option<Span> {
         let _ = (statement, endpoint, caller);
         None
     }
 
-    /// Whether [`trace_link`](Observe::trace_link) may ever name a span. It is asked once for each connection.
+    /// Whether [`trace_link`](Observe::trace_link) may ever name a span. It is asked once for each
+    /// connection.
     fn wants_trace_links(&self) -> bool {
         false
     }
 
     /// What the server's log is to call the span of a caller that has just checked a connection out, in the
-    /// caller's own task. It travels with the first statement of a transaction, and ends with it; none leaves no
-    /// trace.
+    /// caller's own task. It travels with the first statement of a transaction, and ends with it; none leaves
+    /// no trace.
     fn trace_link(&self, caller: &Caller) -> Option<TraceLink> {
         let _ = caller;
         None

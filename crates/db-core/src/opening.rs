@@ -30,15 +30,17 @@ impl Opening {
         self
     }
 
-    /// With a query behind all statements, of at most one row, which is then in [`Facts::opened`](crate::Facts::opened).
+    /// With a query behind all statements, of at most one row, which is then in
+    /// [`Facts::opened`](crate::Facts::opened).
     #[must_use]
     pub fn asking(mut self, query: impl Into<Cow<'static, str>>) -> Self {
         self.question = Some(query.into());
         self
     }
 
-    /// For a transaction of exactly so many statements, all of which are sent without waiting for an answer: where the connection has all of
-    /// them prepared, they go out as one request, which is a transaction without BEGIN and COMMIT. [`Opened`] tells which it was.
+    /// For a transaction of exactly so many statements, all of which are sent without waiting for an answer:
+    /// where the connection has all of them prepared, they go out as one request, which is a transaction
+    /// without BEGIN and COMMIT. [`Opened`] tells which it was.
     ///
     /// Source: the PostgreSQL manual, "Pipelining": what is between two Syncs is one transaction.
     #[must_use]

@@ -1,4 +1,5 @@
-//! Recognises what our crates send along with a caller's statements, so that nobody reads it as the service's own.
+//! Recognises what our crates send along with a caller's statements, so that nobody reads it as the service's
+//! own.
 
 /// What a statement of ours is.
 ///

@@ -1,7 +1,7 @@
 //! How a sibling attaches to the platform: what it wants to see, to do around each COMMIT, and to run beside.
 //!
-//! A crate of the ring makes a [`Part`], and the umbrella takes it in; neither knows the other. The code of a part is
-//! foreign code to its host: a panic in one of its hooks is caught, said, and changes no outcome.
+//! A crate of the ring makes a [`Part`], and the umbrella takes it in; neither knows the other. The code of a
+//! part is foreign code to its host: a panic in one of its hooks is caught, said, and changes no outcome.
 
 use std::fmt;
 use std::pin::Pin;
@@ -49,11 +49,11 @@ pub struct Part {
     pub observe: Option<Arc<dyn Observe>>,
     /// Makes the hook of each transaction.
     pub around_commit: Option<MakeAroundCommit>,
-    /// Runs on each connection of a pool when it was opened, and again when its session was reset. It counts towards
-    /// `connect_timeout`.
+    /// Runs on each connection of a pool when it was opened, and again when its session was reset. It counts
+    /// towards `connect_timeout`.
     pub on_connect: Option<ConnectionHook>,
-    /// Runs on each connection right before a caller gets it: a round trip a checkout, if it asks the server. It counts
-    /// towards `acquire_timeout`.
+    /// Runs on each connection right before a caller gets it: a round trip a checkout, if it asks the server.
+    /// It counts towards `acquire_timeout`.
     pub on_checkout: Option<ConnectionHook>,
     /// Starts what runs beside, after the servers are known and before the first caller.
     pub start: Option<Start>,
@@ -119,7 +119,8 @@ impl fmt::Debug for Part {
     }
 }
 
-/// A part that runs: how it is, what it reports, how it ends. Each is called from any thread and must not block.
+/// A part that runs: how it is, what it reports, how it ends. Each is called from any thread and must not
+/// block.
 #[non_exhaustive]
 pub struct Running {
     /// How it is now.
@@ -128,7 +129,8 @@ pub struct Running {
     pub metrics: Box<dyn Fn() -> Vec<Measure> + Send + Sync>,
     /// What it checked of itself, as it was when it last looked.
     pub checks: Box<dyn Fn() -> Vec<PartCheck> + Send + Sync>,
-    /// Ends it in good order: the pools are still there. It is given up when the grace of the shutdown is over.
+    /// Ends it in good order: the pools are still there. It is given up when the grace of the shutdown is
+    /// over.
     pub stop: Box<dyn FnOnce() -> Answer<'static, ()> + Send>,
 }
 
@@ -150,8 +152,8 @@ impl Running {
         self
     }
 
-    /// The same part, which reports this: every name from the start, also while its figure is zero. An exporter learns the
-    /// names once, and asks all parts once for each name.
+    /// The same part, which reports this: every name from the start, also while its figure is zero. An
+    /// exporter learns the names once, and asks all parts once for each name.
     #[must_use]
     pub fn with_metrics(mut self, metrics: impl Fn() -> Vec<Measure> + Send + Sync + 'static) -> Self {
         self.metrics = Box::new(metrics);
@@ -218,8 +220,8 @@ pub trait Host: Send + Sync {
     /// Opens a connection of the part's own; none stands for the primary past any pooler.
     fn connect<'a>(&'a self, to: Option<&'a Endpoint>) -> Answer<'a, Result<AsyncPgConnection>>;
 
-    /// Opens a connection of the part's own to the primary past any pooler, in the database of the URL or in this one of the
-    /// same server, and says where that is.
+    /// Opens a connection of the part's own to the primary past any pooler, in the database of the URL or in
+    /// this one of the same server, and says where that is.
     fn connect_in<'a>(
         &'a self,
         database: Option<&'a str>,
@@ -267,8 +269,8 @@ impl Ground {
         self.host.connect(Some(to)).await
     }
 
-    /// Opens a connection of the part's own to the primary, past any pooler, in another database of the same server; none is
-    /// that of the URL. It also says where the primary is now. No pool counts it.
+    /// Opens a connection of the part's own to the primary, past any pooler, in another database of the same
+    /// server; none is that of the URL. It also says where the primary is now. No pool counts it.
     ///
     /// # Errors
     /// As [`Ground::connect_direct`].
@@ -279,9 +281,11 @@ impl Ground {
         self.host.connect_in(database).await
     }
 
-    /// Runs a job beside, until it ends or the platform shuts down: after the part's `stop`, what still runs is dropped.
+    /// Runs a job beside, until it ends or the platform shuts down: after the part's `stop`, what still runs
+    /// is dropped.
     ///
-    /// A job that panics ends, is logged with the part's name, and makes the part's health [`Down`](crate::Condition).
+    /// A job that panics ends, is logged with the part's name, and makes the part's health
+    /// [`Down`](crate::Condition).
     pub fn spawn(&self, job: impl Future<Output = ()> + Send + 'static) {
         self.host.spawn(Box::pin(job));
     }

@@ -1,8 +1,9 @@
 //! Remembers which SQLSTATE each recent error of a server carried.
 //!
-//! diesel keeps everything that an error said except its code. Whoever reads the wire sees the whole error before
-//! diesel does, and notes the code here under a hash of all the rest; the conversion from diesel's error finds it
-//! again by that hash, in whichever task it runs (docs/decisions/0007). Nothing of the error's text is kept.
+//! diesel keeps everything that an error said except its code. Whoever reads the wire sees the whole error
+//! before diesel does, and notes the code here under a hash of all the rest; the conversion from diesel's
+//! error finds it again by that hash, in whichever task it runs (docs/decisions/0007). Nothing of the error's
+//! text is kept.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -35,8 +36,8 @@ pub struct ErrorFields<'a> {
 impl ErrorFields<'_> {
     /// Notes that an error which said this carried `code`.
     ///
-    /// Called by whoever reads the wire, before the error reaches the client library. The last 4,096 different errors
-    /// of the process, at least, are remembered.
+    /// Called by whoever reads the wire, before the error reaches the client library. The last 4,096
+    /// different errors of the process, at least, are remembered.
     pub fn note(&self, code: SqlState) {
         RECENT.note(self, code);
     }

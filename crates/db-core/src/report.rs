@@ -17,8 +17,8 @@ pub enum Evidence {
 
 /// What the server said about an error.
 ///
-/// `Display` prints the message and the code. The detail often quotes the row ("Key (email)=(a@b.c) already exists"),
-/// so neither `Display` nor `Debug` prints it: ask for it where it may be shown.
+/// `Display` prints the message and the code. The detail often quotes the row ("Key (email)=(a@b.c) already
+/// exists"), so neither `Display` nor `Debug` prints it: ask for it where it may be shown.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ServerReport {

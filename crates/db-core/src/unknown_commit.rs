@@ -10,8 +10,8 @@ use crate::Error;
 pub struct UnknownCommit {
     /// How its answer was lost.
     pub cause: Error,
-    /// The transaction's id on the server that ran it (`pg_current_xact_id()`), where it was known before COMMIT was
-    /// sent: what an operator may look for.
+    /// The transaction's id on the server that ran it (`pg_current_xact_id()`), where it was known before
+    /// COMMIT was sent: what an operator may look for.
     pub transaction: Option<u64>,
     /// Why the outcome could not be found out.
     pub unresolved: String,

@@ -1,8 +1,8 @@
 //! What a caller runs on a connection: an `async |conn| …` closure, cloned for each attempt.
 //!
-//! `AsyncFn` and `AsyncFnMut` bounds fail under `tokio::spawn` as soon as the closure captures a reference (rustc
-//! issues 138494, 139475, 151398, 154523). `AsyncFnOnce` with `Clone` works, and means the right thing: a closure
-//! that would leak a failed attempt's effect through a captured `&mut` does not compile.
+//! `AsyncFn` and `AsyncFnMut` bounds fail under `tokio::spawn` as soon as the closure captures a reference
+//! (rustc issues 138494, 139475, 151398, 154523). `AsyncFnOnce` with `Clone` works, and means the right
+//! thing: a closure that would leak a failed attempt's effect through a captured `&mut` does not compile.
 
 use diesel_async::AsyncPgConnection;
 

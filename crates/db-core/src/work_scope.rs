@@ -17,8 +17,8 @@ thread_local! {
 
 /// The name of a unit of a service's work: a route, a job, a consumer. Cheap to clone.
 ///
-/// Whatever checks a connection out inside it is attributed to it. Keep the names few: `GET /orders/{id}`, never
-/// `GET /orders/17`. A spawned task is outside; [`carry`](WorkScope::carry) takes it along.
+/// Whatever checks a connection out inside it is attributed to it. Keep the names few: `GET /orders/{id}`,
+/// never `GET /orders/17`. A spawned task is outside; [`carry`](WorkScope::carry) takes it along.
 ///
 /// ```
 /// use db_core::WorkScope;
@@ -53,8 +53,8 @@ impl WorkScope {
         &self.name
     }
 
-    /// Which unit of work it is: every [`run`](WorkScope::run) is another one, also of the same name, and what is
-    /// [carried](WorkScope::carry) belongs to the one that carries it.
+    /// Which unit of work it is: every [`run`](WorkScope::run) is another one, also of the same name, and
+    /// what is [carried](WorkScope::carry) belongs to the one that carries it.
     ///
     /// ```
     /// use db_core::WorkScope;

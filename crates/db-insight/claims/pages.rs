@@ -124,8 +124,8 @@ pub(crate) fn cut(plan: &str) -> String {
     shown.join("\n")
 }
 
-/// The page without its plans: a plan that is made on a busy machine may have another worker or another row, and is
-/// as good an example. What tips say, and the statements, must be what they are now.
+/// The page without its plans: a plan that is made on a busy machine may have another worker or another row,
+/// and is as good an example. What tips say, and the statements, must be what they are now.
 fn without_plans(text: &str) -> Vec<String> {
     let (mut kept, mut behind_sql, mut in_plan) = (Vec::new(), false, false);
     for line in text.lines() {

@@ -56,10 +56,11 @@ pub struct ExplainConfig {
     pub analyze: bool,
     /// With `analyze`, run also what writes or locks rows.
     ///
-    /// The rollback undoes the rows. What remains: numbers taken from sequences, locks on rows until the rollback, bloat,
-    /// and whatever functions and triggers do outside the database.
+    /// The rollback undoes the rows. What remains: numbers taken from sequences, locks on rows until the
+    /// rollback, bloat, and whatever functions and triggers do outside the database.
     pub writes_too: bool,
-    /// The values of `$1`, `$2` and so on, as text. Without them the plan is the generic one, which fits any values.
+    /// The values of `$1`, `$2` and so on, as text. Without them the plan is the generic one, which fits any
+    /// values.
     pub parameters: Vec<String>,
 }
 
@@ -87,10 +88,12 @@ where
     Ok(load(conn, Explained { query, options: "FORMAT JSON, SETTINGS" }).await?.parse()?)
 }
 
-/// The plan of a diesel query that only reads, measured: it runs in a read-only transaction that is rolled back.
+/// The plan of a diesel query that only reads, measured: it runs in a read-only transaction that is rolled
+/// back.
 ///
 /// # Errors
-/// [`Refused`] if the query writes, locks rows or calls what acts outside the transaction; else as [`explain`].
+/// [`Refused`] if the query writes, locks rows or calls what acts outside the transaction; else as
+/// [`explain`].
 pub async fn explain_analyze<Q>(conn: &mut AsyncPgConnection, query: Q) -> Result<Plan, ExplainError>
 where
     Q: QueryFragment<Pg> + Send,
@@ -111,8 +114,8 @@ const ANALYZE: &str = "ANALYZE, BUFFERS, SETTINGS, FORMAT JSON";
 /// Without [`parameters`](ExplainConfig::parameters) it is the plan for any values, on every version.
 ///
 /// # Errors
-/// [`Refused`] if the text has several statements, none that has a plan, or, with `analyze`, one that writes, unless that
-/// was asked for; else what the server says.
+/// [`Refused`] if the text has several statements, none that has a plan, or, with `analyze`, one that writes,
+/// unless that was asked for; else what the server says.
 pub async fn explain_text(
     conn: &mut AsyncPgConnection,
     sql: &str,

@@ -27,9 +27,9 @@ const MOST_STATEMENTS: usize = 2_000;
 
 /// The plans of statements over time.
 ///
-/// A change of the plan alone is no finding, nor is a change of the time alone. Nor is a plan that depends on the
-/// parameter: it brings other numbers of rows, or comes back to a way that the statement was run before, as fast as then.
-/// An index that is renamed and a partition that is new change no plan's [`Shape`].
+/// A change of the plan alone is no finding, nor is a change of the time alone. Nor is a plan that depends on
+/// the parameter: it brings other numbers of rows, or comes back to a way that the statement was run before,
+/// as fast as then. An index that is renamed and a partition that is new change no plan's [`Shape`].
 ///
 /// What is kept holds no constant of a statement; it can be stored as JSON by serde.
 ///
@@ -65,7 +65,8 @@ impl PlanHistory {
         last.is_none_or(|last| now.duration_since(last.at).is_ok_and(|since| since >= EVERY))
     }
 
-    /// Takes in the statement's plan and what its executions cost since it was last looked at; says if it flipped.
+    /// Takes in the statement's plan and what its executions cost since it was last looked at; says if it
+    /// flipped.
     ///
     /// Nothing is taken in before it is due, nor from a window without executions.
     pub fn record(

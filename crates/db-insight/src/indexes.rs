@@ -1,8 +1,10 @@
-//! Advises indexes for a workload: what would help each statement, proven or by a stated model; and which help nobody.
+//! Advises indexes for a workload: what would help each statement, proven or by a stated model; and which
+//! help nobody.
 //!
-//! The server plans each statement, and its plan says what is read, what holds for it, how it is sorted and joined. From that
-//! come candidates, and for each what it would cost: by HypoPG where the database has it, by really building it on a
-//! copy where that is asked for ([`Prove::Build`]), else by the planner's formulas. Nothing is run but EXPLAIN.
+//! The server plans each statement, and its plan says what is read, what holds for it, how it is sorted and
+//! joined. From that come candidates, and for each what it would cost: by HypoPG where the database has it,
+//! by really building it on a copy where that is asked for ([`Prove::Build`]), else by the planner's
+//! formulas. Nothing is run but EXPLAIN.
 
 mod candidate;
 mod catalog;
@@ -54,7 +56,8 @@ pub enum Prove {
     Auto,
     /// By the model alone: the planner's formulas, and its estimates of rows.
     Model,
-    /// By building it on temporary copies of the tables, with all rows: it reads them and needs room for them.
+    /// By building it on temporary copies of the tables, with all rows: it reads them and needs room for
+    /// them.
     ///
     /// It locks nothing that a writer needs, and leaves nothing behind. It is no way on a standby.
     Build,
@@ -80,8 +83,8 @@ pub struct AdviceConfig {
     pub prove: Prove,
     /// The greatest table, in bytes, that [`Prove::Build`] copies.
     pub largest_copy: u64,
-    /// How long [`Prove::Build`] may build. What is not proven by then is advised by the model, and a note says which
-    /// statements those are.
+    /// How long [`Prove::Build`] may build. What is not proven by then is advised by the model, and a note
+    /// says which statements those are.
     pub build_within: Duration,
     /// Whether a sample of the tables, about 30,000 rows of each, is read to see where the planner's
     /// expectations are wrong: that is how statistics are advised.
@@ -126,7 +129,8 @@ pub struct Advice {
 pub struct Note {
     /// The statement, if it is about one.
     pub case: Value,
-    /// A word for programs: `not_analysed`, `invalid_index`, `not_planned`, `young_statistics`, `not_proven`, `rewrite`, …
+    /// A word for programs: `not_analysed`, `invalid_index`, `not_planned`, `young_statistics`, `not_proven`,
+    /// `rewrite`, …
     pub code: &'static str,
     /// For people.
     pub message: String,
@@ -171,7 +175,8 @@ pub enum AdviceError {
 ///
 /// # Errors
 ///
-/// [`AdviceError`] where the database does not answer. A statement that the server does not plan is a note, no error.
+/// [`AdviceError`] where the database does not answer. A statement that the server does not plan is a note,
+/// no error.
 pub async fn advise(
     conn: &mut AsyncPgConnection,
     workload: &[Query],

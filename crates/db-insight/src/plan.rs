@@ -115,7 +115,8 @@ impl Plan {
         shape::of(self)
     }
 
-    /// The plan as a tree of text, a node a line with its rows and its own time, and `notes` below their nodes.
+    /// The plan as a tree of text, a node a line with its rows and its own time, and `notes` below their
+    /// nodes.
     #[must_use]
     pub fn tree(&self, notes: &BTreeMap<usize, Vec<String>>) -> String {
         tree::tree(self, notes)

@@ -1,8 +1,9 @@
 //! Finds statements that a unit of work repeats: N+1 queries, loops of writes, duplicates.
 //!
-//! Executions of one statement count together if they ran in one scope, on one database, from one line of code, for one
-//! tenant, and no more than [`LONGEST_GAP_MS`] apart. Five of them with different values are a loop that one statement
-//! should replace. Not counted: what steers the session, batches, pages, retries, polls, and what is in no scope.
+//! Executions of one statement count together if they ran in one scope, on one database, from one line of
+//! code, for one tenant, and no more than [`LONGEST_GAP_MS`] apart. Five of them with different values are a
+//! loop that one statement should replace. Not counted: what steers the session, batches, pages, retries,
+//! polls, and what is in no scope.
 
 mod shape;
 mod trace;
@@ -296,7 +297,8 @@ fn without_retries(run: &[Seen]) -> Vec<&Seen> {
         .collect()
 }
 
-/// Whether they are the pages of one list: all but the last are full, and only the cursor or the offset moves.
+/// Whether they are the pages of one list: all but the last are full, and only the cursor or the offset
+/// moves.
 fn are_pages(shape: &Shape, run: &[&Seen]) -> bool {
     if !shape.pages {
         return false;

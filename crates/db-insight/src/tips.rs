@@ -49,8 +49,8 @@ pub struct Tip {
     pub code: TipCode,
     /// How much it matters here.
     pub severity: Severity,
-    /// The node, as PostgreSQL's text format names it, such as `Seq Scan on big`; of what is no node, its name:
-    /// `Planning`, `JIT`, `Trigger for constraint …`, or `Statement` of what its text alone says.
+    /// The node, as PostgreSQL's text format names it, such as `Seq Scan on big`; of what is no node, its
+    /// name: `Planning`, `JIT`, `Trigger for constraint …`, or `Statement` of what its text alone says.
     pub node: String,
     /// What was seen, in numbers. No value of a row or of the statement is in it.
     pub evidence: String,

@@ -12,8 +12,8 @@ use crate::statement::Statement;
 ///
 /// It has a whole batch at once, so that it can look for all keys in process, then for the others with one
 /// multi-get, and run the statement once for the rest. It also chooses the connection: what may be kept
-/// depends on which server answers, and when. It may run the statement in a task of its own, which goes on when the
-/// batch is given up.
+/// depends on which server answers, and when. It may run the statement in a task of its own, which goes on
+/// when the batch is given up.
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -47,8 +47,8 @@ use crate::statement::Statement;
 /// }
 /// ```
 pub trait Ahead<K, V>: Send + Sync + 'static {
-    /// Answers `keys`, which are distinct and at least one: from what it knows, and the rest with `statement`. A key that
-    /// the answer does not know does not exist.
+    /// Answers `keys`, which are distinct and at least one: from what it knows, and the rest with
+    /// `statement`. A key that the answer does not know does not exist.
     ///
     /// # Errors
     /// That the rest could not be loaded. A cache that fails is no error: then all keys are the rest.

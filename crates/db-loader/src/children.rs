@@ -108,8 +108,8 @@ where
         Top { loader: self.query.on(connections) }
     }
 
-    /// A loader whose batches `cache` answers; see [`Query::behind`]. Its keys are pages: the first ten and the first
-    /// twenty children of a parent are two entries.
+    /// A loader whose batches `cache` answers; see [`Query::behind`]. Its keys are pages: the first ten and
+    /// the first twenty children of a parent are two entries.
     pub fn behind(&self, cache: impl Ahead<PageOf<P, A>, Arc<[V]>>) -> Top<P, V, A> {
         Top { loader: self.query.behind(cache) }
     }

@@ -57,8 +57,8 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// What a batch function failed with. What another loader says of itself stays that, through however many loaders and
-    /// caches.
+    /// What a batch function failed with. What another loader says of itself stays that, through however many
+    /// loaders and caches.
     pub(crate) fn of_batch(error: Arc<Error>) -> Self {
         of_loader(&error).unwrap_or(LoadError::Failed(error))
     }

@@ -73,8 +73,8 @@ where
         Loader { queue: self.queue.remembering(self.queue.memo.version.clone()) }
     }
 
-    /// As [`Loader::scope`], and forgets by itself whenever `version` has gone up: a number that goes up with each write
-    /// which the request makes, such as a count of its commits.
+    /// As [`Loader::scope`], and forgets by itself whenever `version` has gone up: a number that goes up with
+    /// each write which the request makes, such as a count of its commits.
     ///
     /// It is asked at each [`get`](Loader::get), so it must be quick.
     ///

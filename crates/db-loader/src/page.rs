@@ -26,8 +26,8 @@ pub struct Page<A> {
     pub(crate) from: From<A>,
 }
 
-/// A page of one parent's children: what a loader of [`Children`](crate::Children) is asked for, and what a cache in
-/// front of it knows an entry by (feature `serde`).
+/// A page of one parent's children: what a loader of [`Children`](crate::Children) is asked for, and what a
+/// cache in front of it knows an entry by (feature `serde`).
 ///
 /// ```
 /// use db_loader::PageOf;

@@ -94,7 +94,8 @@ where
     K: Eq + Hash + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// A query of this name, with the defaults of [`LoaderConfig`]. Leak reports name the line that calls this.
+    /// A query of this name, with the defaults of [`LoaderConfig`]. Leak reports name the line that calls
+    /// this.
     #[track_caller]
     pub fn new<R, E>(name: &'static str, fetch: impl Fetch<K, R, E>) -> Self
     where

@@ -11,8 +11,8 @@ use crate::any_fetch::AnyFetch;
 use crate::found::Found;
 use crate::nesting::{self, Running};
 
-/// The statement of a [`Query`](crate::Query) or of [`Children`](crate::Children): it loads many keys at once, on the
-/// connection that it is given. Cheap to clone.
+/// The statement of a [`Query`](crate::Query) or of [`Children`](crate::Children): it loads many keys at
+/// once, on the connection that it is given. Cheap to clone.
 ///
 /// ```no_run
 /// use db_core::{Acquire, Result};

@@ -1,7 +1,7 @@
 //! One leader: a session's advisory lock that is tried and never waited for.
 //!
-//! A maintainer that waited inside `pg_advisory_lock()` would hold a snapshot, and what the leader does concurrently
-//! would wait for it.
+//! A maintainer that waited inside `pg_advisory_lock()` would hold a snapshot, and what the leader does
+//! concurrently would wait for it.
 
 use tokio_postgres::Client;
 

@@ -1,7 +1,7 @@
 //! `schema.rs` as it is printed, beside what diesel's own program prints; and the way from one to another.
 //!
-//! That program is the one that `DB_PLATFORM_DIESEL_CLI` names, or `diesel` on PATH; without it the files count that it
-//! wrote before.
+//! That program is the one that `DB_PLATFORM_DIESEL_CLI` names, or `diesel` on PATH; without it the files
+//! count that it wrote before.
 
 use std::path::Path;
 use std::process::Command;

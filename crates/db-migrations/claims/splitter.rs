@@ -153,7 +153,8 @@ fn behind_comment(mut rest: &str) -> &str {
     rest
 }
 
-/// Compares with squawk-syntax, a full parser, on every file that we have: files, statements, and where they differ.
+/// Compares with squawk-syntax, a full parser, on every file that we have: files, statements, and where they
+/// differ.
 fn second_opinion() -> (usize, usize, Vec<String>) {
     let mut files = Vec::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,5 @@
-//! Whether the check says no to what it must: each change of a corpus is made beside readers and writers, and judged.
+//! Whether the check says no to what it must: each change of a corpus is made beside readers and writers, and
+//! judged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -87,7 +88,8 @@ const PROBES: [&str; 6] = [
 const FEW: usize = 2_000;
 const MANY: usize = 1_500_000;
 
-/// So long a statement of the code beside it waits at least where a change blocks it for as long as the table is large.
+/// So long a statement of the code beside it waits at least where a change blocks it for as long as the table
+/// is large.
 const BLOCKED: Duration = Duration::from_millis(70);
 
 pub(crate) fn measure(size: Size) -> Figure {

@@ -1,8 +1,9 @@
-//! Checks migrations before anyone runs them: what a down loses, which locks a statement takes, what it rewrites.
+//! Checks migrations before anyone runs them: what a down loses, which locks a statement takes, what it
+//! rewrites.
 //!
-//! A check runs the migrations on a real server, on databases of its own that it makes and drops, and looks at what
-//! the server did: the catalogs before and after, the locks held, the rows read. It knows no rules about SQL; the
-//! rules of the static layer (feature `lint`) are overruled by what was seen.
+//! A check runs the migrations on a real server, on databases of its own that it makes and drops, and looks
+//! at what the server did: the catalogs before and after, the locks held, the rows read. It knows no rules
+//! about SQL; the rules of the static layer (feature `lint`) are overruled by what was seen.
 
 mod accepted;
 mod alterations;

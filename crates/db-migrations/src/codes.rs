@@ -1,5 +1,5 @@
-//! The SQLSTATE of the last failure, from whoever opened the connection: diesel's errors have none, and the server's messages
-//! are in any language.
+//! The SQLSTATE of the last failure, from whoever opened the connection: diesel's errors have none, and the
+//! server's messages are in any language.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ impl Codes {
 
 /// The code of a failure that has just come; from the error itself where nobody else knows.
 ///
-/// The server sends an error at once and the end of its answer after it, and observers hear of a statement at its
-/// end. So an empty query goes first, which is also answered in a transaction that failed: what comes behind
-/// that end.
+/// The server sends an error at once and the end of its answer after it, and observers hear of a statement at
+/// its end. So an empty query goes first, which is also answered in a transaction that failed: what comes
+/// behind that end.
 pub(crate) async fn of(
     codes: Option<&Codes>,
     conn: &mut AsyncPgConnection,

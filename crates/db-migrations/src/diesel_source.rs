@@ -1,7 +1,7 @@
 //! Between diesel's `MigrationSource` and ours, both ways.
 //!
-//! A diesel migration does not show its SQL: it is run, on a connection that only writes down what it is told. What a
-//! migration in Rust wants to know of a database it cannot say, so such a migration is refused.
+//! A diesel migration does not show its SQL: it is run, on a connection that only writes down what it is
+//! told. What a migration in Rust wants to know of a database it cannot say, so such a migration is refused.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,9 +25,9 @@ use crate::source::{Migration, Migrations, Version};
 impl Migrations {
     /// The migrations of any source of diesel's, such as `embed_migrations!`.
     ///
-    /// It works, with less: diesel has thrown away what a directory shows, so that of two directories with one version
-    /// one is never seen, a misspelt metadata.toml has turned the transaction off, repeatable migrations are not there,
-    /// and errors name no file. [`embed!`](crate::embed!) loses nothing.
+    /// It works, with less: diesel has thrown away what a directory shows, so that of two directories with
+    /// one version one is never seen, a misspelt metadata.toml has turned the transaction off, repeatable
+    /// migrations are not there, and errors name no file. [`embed!`](crate::embed!) loses nothing.
     ///
     /// # Errors
     /// [`MigrationError::Source`] where the source cannot be read, or where a migration is no SQL.

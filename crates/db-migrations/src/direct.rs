@@ -1,9 +1,10 @@
 //! Refuses a connection that goes through a transaction-pooling proxy.
 //!
-//! Such a proxy gives the server connection away whenever a transaction ends. So while the first connection is idle,
-//! others are opened that stay in a transaction: a proxy lends them what it has idle, the first one's server connection
-//! among it, and then either one of them has the first one's backend or the first one gets another. All of it is plain
-//! text: the driver closes prepared statements when it likes, and each close would occupy a server connection.
+//! Such a proxy gives the server connection away whenever a transaction ends. So while the first connection
+//! is idle, others are opened that stay in a transaction: a proxy lends them what it has idle, the first
+//! one's server connection among it, and then either one of them has the first one's backend or the first one
+//! gets another. All of it is plain text: the driver closes prepared statements when it likes, and each close
+//! would occupy a server connection.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,7 +18,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use crate::error::MigrationError;
 
-/// How many others are opened: as many idle server connections a proxy may lend before it lends the first one's.
+/// How many others are opened: as many idle server connections a proxy may lend before it lends the first
+/// one's.
 const OTHERS: usize = 3;
 
 /// A proxy that has no server connection to spare, since each belongs to a session, lets the other wait.

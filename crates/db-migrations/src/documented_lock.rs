@@ -1,7 +1,8 @@
 //! The strongest lock that a statement takes on tables that exist, as PostgreSQL's documentation has it.
 //!
-//! It is read from the text alone, so it is what the statement may take at worst; a statement that is not listed, such as
-//! a SELECT, a DO block or a function call, is not guessed at. What is really taken shows `dbctl migrate check`.
+//! It is read from the text alone, so it is what the statement may take at worst; a statement that is not
+//! listed, such as a SELECT, a DO block or a function call, is not guessed at. What is really taken shows
+//! `dbctl migrate check`.
 
 use crate::statement::Words;
 

@@ -1,4 +1,5 @@
-//! Migrations in the program itself, with their text: checksums, statements and plans work in a shipped binary.
+//! Migrations in the program itself, with their text: checksums, statements and plans work in a shipped
+//! binary.
 
 use std::path::Path;
 
@@ -13,12 +14,12 @@ pub struct Embedded {
     directory: Dir<'static>,
 }
 
-/// Puts a directory of migrations into the program, as an [`Embedded`]: `migrations` beside the crate's Cargo.toml, or the
-/// one that is named.
+/// Puts a directory of migrations into the program, as an [`Embedded`]: `migrations` beside the crate's
+/// Cargo.toml, or the one that is named.
 ///
-/// Variables in the path are the environment's of the compiler: `embed!("$CARGO_MANIFEST_DIR/../migrations")`.
-/// A migration that is added later is seen only when the crate is compiled again: its build.rs should print
-/// `cargo::rerun-if-changed=migrations`.
+/// Variables in the path are the environment's of the compiler:
+/// `embed!("$CARGO_MANIFEST_DIR/../migrations")`. A migration that is added later is seen only when the crate
+/// is compiled again: its build.rs should print `cargo::rerun-if-changed=migrations`.
 ///
 /// ```no_run
 /// static MIGRATIONS: db_migrations::Embedded = db_migrations::embed!("$CARGO_MANIFEST_DIR/../../migrations");

@@ -73,7 +73,8 @@ pub enum MigrationError {
         /// The second directory.
         second: PathBuf,
     },
-    /// A metadata.toml that says nothing, or something unknown; diesel would silently turn the transaction off.
+    /// A metadata.toml that says nothing, or something unknown; diesel would silently turn the transaction
+    /// off.
     #[error("{path}: {reason}; write run_in_transaction = true or false, or remove the file", path = path.display())]
     Metadata {
         /// The file.

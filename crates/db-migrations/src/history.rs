@@ -67,8 +67,8 @@ struct Row {
 }
 
 impl History {
-    /// Reads the newest `most` of them; `ledger_schema` is where the record is, or none to look for it. A database
-    /// without a record has no history. It takes no lock but that of reading the record.
+    /// Reads the newest `most` of them; `ledger_schema` is where the record is, or none to look for it. A
+    /// database without a record has no history. It takes no lock but that of reading the record.
     ///
     /// # Errors
     /// Where there are several records and none is named, and where the server does not answer.

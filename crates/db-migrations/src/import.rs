@@ -32,15 +32,17 @@ struct Parts {
     from: Vec<PathBuf>,
 }
 
-/// Copies the migrations in `from`, in the layout of Flyway, golang-migrate, sqlx or dbmate, into `into`, which is made where
-/// it is missing. Nothing is written where anything is wrong. Repeatable migrations of Flyway are copied as they are.
+/// Copies the migrations in `from`, in the layout of Flyway, golang-migrate, sqlx or dbmate, into `into`,
+/// which is made where it is missing. Nothing is written where anything is wrong. Repeatable migrations of
+/// Flyway are copied as they are.
 ///
-/// The order stays, also for programs that order versions as text: each gets as many digits as the longest has. Of Flyway's
-/// versions each part does: `1.2` and `1.10` become `102` and `110`.
+/// The order stays, also for programs that order versions as text: each gets as many digits as the longest
+/// has. Of Flyway's versions each part does: `1.2` and `1.10` become `102` and `110`.
 ///
 /// # Errors
 /// [`MigrationError::Read`], [`MigrationError::Write`]; [`MigrationError::NothingToImport`];
-/// [`MigrationError::Import`] where a version has no way up, two files are the same migration, or it is there already.
+/// [`MigrationError::Import`] where a version has no way up, two files are the same migration, or it is there
+/// already.
 pub fn import(from: &Path, into: &Path) -> Result<Vec<Imported>, MigrationError> {
     let (found, repeatable) = read(from)?;
     if found.is_empty() && repeatable.is_empty() {

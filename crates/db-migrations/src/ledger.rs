@@ -1,8 +1,8 @@
 //! What has been applied: diesel's own table, and ours beside it.
 //!
-//! Diesel's table says which versions are applied, so that a service can go back to diesel's CLI. Ours says what was
-//! applied, when, by whom, and how far a migration came that was cut off; a row of ours without one of diesel's means that
-//! diesel's CLI undid the migration since.
+//! Diesel's table says which versions are applied, so that a service can go back to diesel's CLI. Ours says
+//! what was applied, when, by whom, and how far a migration came that was cut off; a row of ours without one
+//! of diesel's means that diesel's CLI undid the migration since.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -169,7 +169,8 @@ impl Ledger {
         ))
     }
 
-    /// Creates the tables where they are missing. Only under the lock: `IF NOT EXISTS` does not protect against a race.
+    /// Creates the tables where they are missing. Only under the lock: `IF NOT EXISTS` does not protect
+    /// against a race.
     pub(crate) async fn create(&self, conn: &mut AsyncPgConnection) -> Result<(), MigrationError> {
         let Ledger { diesel, ours, under_way, location } = self;
         if location.diesel.is_some() && location.ours.is_some() && location.under_way.is_some() {

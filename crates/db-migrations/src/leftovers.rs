@@ -1,7 +1,7 @@
 //! What a statement outside a transaction left behind when it was cut off, and how to go on from there.
 //!
-//! Cut off means: the runner, its server process or the server was killed, or the statement failed. PostgreSQL keeps the
-//! INVALID index in all these cases, and `IF NOT EXISTS` would take it for the real one.
+//! Cut off means: the runner, its server process or the server was killed, or the statement failed.
+//! PostgreSQL keeps the INVALID index in all these cases, and `IF NOT EXISTS` would take it for the real one.
 
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
@@ -52,7 +52,8 @@ type Query<T> = Result<T, diesel::result::Error>;
 
 /// Clears what is in the statement's way and says how to go on.
 ///
-/// `before` are the indexes that the table had when the statement was first begun; none where it is begun now.
+/// `before` are the indexes that the table had when the statement was first begun; none where it is begun
+/// now.
 pub(crate) async fn next(conn: &mut AsyncPgConnection, what: &What, before: Option<&[i64]>) -> Query<Next> {
     let cut_off = before.is_some();
     match what {

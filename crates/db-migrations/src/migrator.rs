@@ -79,16 +79,16 @@ impl Migrator {
         Migrator { migrations, config, second: None, codes: None, progress: None }
     }
 
-    /// With a way to open a second connection like the one that is migrated on: only so can a transaction-pooling proxy
-    /// always be noticed and refused ([`MigrationError::Pooled`]).
+    /// With a way to open a second connection like the one that is migrated on: only so can a
+    /// transaction-pooling proxy always be noticed and refused ([`MigrationError::Pooled`]).
     #[must_use]
     pub fn opened_by(self, connect: impl Connect + 'static, endpoint: Endpoint) -> Self {
         Migrator { second: Some(Second::new(connect, endpoint)), ..self }
     }
 
     /// With the SQLSTATE of the last failure on the connection, as an observer of the connection hears it
-    /// ([`QueryEvent::sqlstate`](db_core::QueryEvent::sqlstate)); asked behind the end of that answer. Without it the
-    /// runner knows only codes that diesel tells, and those of messages in English.
+    /// ([`QueryEvent::sqlstate`](db_core::QueryEvent::sqlstate)); asked behind the end of that answer.
+    /// Without it the runner knows only codes that diesel tells, and those of messages in English.
     ///
     /// ```
     /// use db_migrations::{Migrations, Migrator, MigratorConfig};
@@ -101,8 +101,9 @@ impl Migrator {
         Migrator { codes: Some(Codes::new(last)), ..self }
     }
 
-    /// With somebody who hears how far a statement is that runs for more than five seconds, every ten seconds: what the server's
-    /// `pg_stat_progress_…` views tell. Needs [`Migrator::opened_by`], since the session is busy.
+    /// With somebody who hears how far a statement is that runs for more than five seconds, every ten
+    /// seconds: what the server's `pg_stat_progress_…` views tell. Needs [`Migrator::opened_by`], since the
+    /// session is busy.
     #[must_use]
     pub fn with_progress(self, hear: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         Migrator { progress: Some(OnProgress(Arc::new(hear))), ..self }
@@ -123,10 +124,11 @@ impl Migrator {
         Ok(plan)
     }
 
-    /// Everything that is wrong with the files, or with what is applied of them; what is pending is not. Reads only.
+    /// Everything that is wrong with the files, or with what is applied of them; what is pending is not.
+    /// Reads only.
     ///
-    /// Where [`Migrator::plan`] stops at the first finding and looks at what is pending, this looks at every file, its
-    /// down.sql too.
+    /// Where [`Migrator::plan`] stops at the first finding and looks at what is pending, this looks at every
+    /// file, its down.sql too.
     ///
     /// ```no_run
     /// # async fn of(migrator: &db_migrations::Migrator, conn: &mut diesel_async::AsyncPgConnection)
@@ -163,8 +165,9 @@ impl Migrator {
         Ok(Status::of(&self.migrations, &self.ledger(conn).await?.1))
     }
 
-    /// Applies what is pending, in order, and then the repeatable migrations that changed; calls `on_step` after each.
-    /// What another runner left half-done is finished first. With nothing pending no lock is taken.
+    /// Applies what is pending, in order, and then the repeatable migrations that changed; calls `on_step`
+    /// after each. What another runner left half-done is finished first. With nothing pending no lock is
+    /// taken.
     ///
     /// `conn` must be a direct connection: behind a transaction pooler the lock would protect nothing. Its
     /// session is as after its start-up before the first migration and after each: settings, role, temporary
@@ -172,13 +175,13 @@ impl Migrator {
     ///
     /// # Errors
     /// As [`Migrator::plan`]; [`MigrationError::Locked`] where another runner does not finish in time;
-    /// [`MigrationError::Sql`] where the server refuses a statement, and [`MigrationError::LockNotFree`] where its lock
-    /// is never free: what committed before it stays, and the next run goes on from there.
+    /// [`MigrationError::Sql`] where the server refuses a statement, and [`MigrationError::LockNotFree`]
+    /// where its lock is never free: what committed before it stays, and the next run goes on from there.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the statement under way: cancel it through the connection's cancel token, or
-    /// close the connection, and the server stops within a second. What was not committed is rolled back then. The
-    /// connection holds the lock until it is closed: do not put it back into a pool.
+    /// Dropping the future does not stop the statement under way: cancel it through the connection's cancel
+    /// token, or close the connection, and the server stops within a second. What was not committed is rolled
+    /// back then. The connection holds the lock until it is closed: do not put it back into a pool.
     pub async fn apply(
         &self,
         conn: &mut AsyncPgConnection,
@@ -232,8 +235,8 @@ impl Migrator {
         result
     }
 
-    /// Undoes the newest applied migration and applies it again, then the repeatable ones, of which it may have dropped
-    /// something; calls `on_step` after each.
+    /// Undoes the newest applied migration and applies it again, then the repeatable ones, of which it may
+    /// have dropped something; calls `on_step` after each.
     ///
     /// # Errors
     /// As [`Migrator::undo`].
@@ -336,8 +339,8 @@ impl Migrator {
         Ok(steps)
     }
 
-    /// Takes the lock and makes the ledger; the runner must be unlocked. None where nothing needs to be done, or not any
-    /// more since another runner did it.
+    /// Takes the lock and makes the ledger; the runner must be unlocked. None where nothing needs to be done,
+    /// or not any more since another runner did it.
     pub(crate) async fn lock<'a>(
         &'a self,
         conn: &'a mut AsyncPgConnection,
@@ -428,7 +431,8 @@ pub(crate) enum Need {
 }
 
 async fn leave(conn: &mut AsyncPgConnection, session: Option<&Session>) {
-    // A statement that failed may have left a transaction open; a lost connection has already forgotten everything.
+    // A statement that failed may have left a transaction open; a lost connection has already forgotten
+    // everything.
     let _ = roll_back(conn).await;
     let _ = match session {
         Some(session) => session.clean(conn).await,

@@ -1,8 +1,8 @@
 //! Changes of a table that no statement of the application waits for, as migrations in several parts.
 //!
-//! Each is the text of a migration in several transactions, cut by BEGIN and COMMIT: what scans the table holds no lock that
-//! stops reads or writes, and what takes such a lock changes the catalogue only. What an application must do
-//! between two migrations of a change is said in [`Files::then`].
+//! Each is the text of a migration in several transactions, cut by BEGIN and COMMIT: what scans the table
+//! holds no lock that stops reads or writes, and what takes such a lock changes the catalogue only. What an
+//! application must do between two migrations of a change is said in [`Files::then`].
 
 mod facts;
 mod shadow;

@@ -1,7 +1,7 @@
 //! Puts values in the place of `${name}`, for what differs between databases: a role, a tablespace, a schema.
 //!
-//! Off unless values are given, since `${…}` may stand in any text. Checksums are of the files as they are, so that another
-//! value does not look like an edit.
+//! Off unless values are given, since `${…}` may stand in any text. Checksums are of the files as they are,
+//! so that another value does not look like an edit.
 
 use std::collections::BTreeMap;
 use std::path::Path;

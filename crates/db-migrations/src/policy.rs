@@ -1,4 +1,5 @@
-//! How the runner behaves: what it refuses to pass over in silence, what the caller said to let be, how long it waits.
+//! How the runner behaves: what it refuses to pass over in silence, what the caller said to let be, how long
+//! it waits.
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ pub struct Accept {
     pub out_of_order: bool,
     /// Applied migrations that are not in the directory: an older release runs on a newer schema.
     pub unknown: bool,
-    /// Of those the ones that are newer than everything in the directory: what a rolling deploy brings, but no branch that
-    /// somebody forgot.
+    /// Of those the ones that are newer than everything in the directory: what a rolling deploy brings, but
+    /// no branch that somebody forgot.
     pub newer: bool,
 }
 
@@ -25,17 +26,18 @@ pub struct Accept {
 pub struct MigratorConfig {
     /// The longest to wait for another runner to finish.
     pub lock_patience: Duration,
-    /// The longest that a statement waits for a table's lock before everything is rolled back and tried again.
+    /// The longest that a statement waits for a table's lock before everything is rolled back and tried
+    /// again.
     ///
     /// Whoever wants the table meanwhile queues behind the waiting statement: this is how long traffic stops.
     pub lock_timeout: Duration,
-    /// The longest pause between two attempts; the first ones are shorter. At most 0.9 s is sensible: a lock that has
-    /// become free should be taken at once.
+    /// The longest pause between two attempts; the first ones are shorter. At most 0.9 s is sensible: a lock
+    /// that has become free should be taken at once.
     pub lock_pause: Duration,
     /// How often a transaction is tried whose locks are not free. The default goes on for about nine minutes.
     pub lock_attempts: u32,
-    /// The longest that CREATE INDEX CONCURRENTLY and its like wait for older transactions to end. Nobody queues behind
-    /// them.
+    /// The longest that CREATE INDEX CONCURRENTLY and its like wait for older transactions to end. Nobody
+    /// queues behind them.
     pub concurrently_lock_timeout: Duration,
     /// What is let be that would otherwise be an error.
     pub accept: Accept,

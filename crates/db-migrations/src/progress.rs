@@ -1,4 +1,5 @@
-//! How far a long statement is, by the server's own views. Source: the PostgreSQL manual, "Progress Reporting".
+//! How far a long statement is, by the server's own views. Source: the PostgreSQL manual, "Progress
+//! Reporting".
 
 use std::fmt;
 

@@ -23,8 +23,8 @@ pub enum Repaired {
 }
 
 impl Migrator {
-    /// Records every migration up to `newest` as applied without running it: for a database that is older than its
-    /// migrations. Those that are recorded already stay as they are.
+    /// Records every migration up to `newest` as applied without running it: for a database that is older
+    /// than its migrations. Those that are recorded already stay as they are.
     ///
     /// # Errors
     /// [`MigrationError::NoSuchVersion`], and as [`Migrator::apply`].
@@ -61,10 +61,10 @@ impl Migrator {
         Ok(done)
     }
 
-    /// Accepts what [`Migrator::plan`] complains of: edited migrations count as applied as they are now, a migration that
-    /// was cut off and then edited goes on behind its parts that ran, and versions that are not in the directory are
-    /// forgotten. With no `versions`, every edited one is accepted and every applied one without a checksum gets it;
-    /// nothing is forgotten.
+    /// Accepts what [`Migrator::plan`] complains of: edited migrations count as applied as they are now, a
+    /// migration that was cut off and then edited goes on behind its parts that ran, and versions that are
+    /// not in the directory are forgotten. With no `versions`, every edited one is accepted and every applied
+    /// one without a checksum gets it; nothing is forgotten.
     ///
     /// # Errors
     /// [`MigrationError::NoSuchVersion`], and as [`Migrator::apply`].
@@ -129,8 +129,8 @@ impl Migrator {
     /// Drops everything in the database and applies all migrations, in development and test only;
     /// `environment` is the one that a person or a setting named, none where nobody did.
     ///
-    /// Everything is: all schemas, extensions, publications, foreign servers and event triggers. The database itself, its
-    /// settings, roles and large objects stay.
+    /// Everything is: all schemas, extensions, publications, foreign servers and event triggers. The database
+    /// itself, its settings, roles and large objects stay.
     ///
     /// # Errors
     /// [`MigrationError::ResetRefused`] elsewhere, [`MigrationError::ResetNowhere`] without an environment,

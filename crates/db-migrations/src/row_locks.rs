@@ -1,9 +1,10 @@
-//! Tells which statements wait for rows only: nobody queues behind them, so they need not give up after `lock_timeout`.
+//! Tells which statements wait for rows only: nobody queues behind them, so they need not give up after
+//! `lock_timeout`.
 //!
-//! INSERT, UPDATE, DELETE and MERGE lock their tables in ROW EXCLUSIVE mode, for which no reader or writer waits. A short
-//! `lock_timeout` would meet the locks of rows, too, and an UPDATE of many rows would begin anew again and again. That ends
-//! where a statement before it in the transaction may hold a stronger lock. Source: the PostgreSQL manual, "Explicit
-//! Locking".
+//! INSERT, UPDATE, DELETE and MERGE lock their tables in ROW EXCLUSIVE mode, for which no reader or writer
+//! waits. A short `lock_timeout` would meet the locks of rows, too, and an UPDATE of many rows would begin
+//! anew again and again. That ends where a statement before it in the transaction may hold a stronger lock.
+//! Source: the PostgreSQL manual, "Explicit Locking".
 
 use std::time::Duration;
 

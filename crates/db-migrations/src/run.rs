@@ -1,7 +1,7 @@
 //! Runs one migration, segment by segment, and records each within its own transaction.
 //!
-//! A lock that is not free within `lock_timeout` rolls the whole transaction back before the next attempt: to wait inside
-//! it would keep the locks it already has, with everyone queued behind them.
+//! A lock that is not free within `lock_timeout` rolls the whole transaction back before the next attempt: to
+//! wait inside it would keep the locks it already has, with everyone queued behind them.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -377,7 +377,8 @@ fn hint(error: &Error, code: Option<SqlState>) -> Option<String> {
     // A connection that nobody listens on tells no code: there the words must do.
     let by_words = report.message.starts_with("unsafe use of new value").then_some("55P04");
     let known = match code.as_ref().map(SqlState::as_str).or(by_words).unwrap_or_default() {
-        // A new value of an enum that is used before COMMIT; a statement that runs outside a transaction only.
+        // A new value of an enum that is used before COMMIT; a statement that runs outside a transaction
+        // only.
         "55P04" | "25001" => Some(OUTSIDE.to_owned()),
         "2D000" => Some(format!("a block or a procedure that commits by itself runs outside a transaction: {OUTSIDE}")),
         "55006" => Some(

@@ -79,9 +79,11 @@ pub enum TableKind {
 pub struct Column {
     /// Its name in the database.
     pub name: String,
-    /// Its type as the server names it internally, such as `int4`, `timestamptz` or `text[]`; of a domain that below it.
+    /// Its type as the server names it internally, such as `int4`, `timestamptz` or `text[]`; of a domain
+    /// that below it.
     pub sql_type: String,
-    /// The schema of that type, `pg_catalog` for the server's own; none where it is the one that is searched first.
+    /// The schema of that type, `pg_catalog` for the server's own; none where it is the one that is searched
+    /// first.
     pub type_schema: Option<String>,
     /// Its type as SQL, with precision and domain; `schema.rs` does not know it.
     pub declared: Option<String>,
@@ -141,8 +143,8 @@ impl Schema {
 }
 
 impl Table {
-    /// Whether `schema.rs` has it, as [`print()`] writes it: tables with a primary key, but not those whose name begins with
-    /// two underscores.
+    /// Whether `schema.rs` has it, as [`print()`] writes it: tables with a primary key, but not those whose
+    /// name begins with two underscores.
     pub fn is_printed(&self) -> bool {
         self.kind == TableKind::Table && !self.primary_key.is_empty() && !self.name.starts_with("__")
     }

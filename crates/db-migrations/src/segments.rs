@@ -1,7 +1,8 @@
 //! Cuts a migration into segments: what commits together.
 //!
 //! A migration is one transaction, cut only where a statement cannot run in one. Outside a transaction
-//! (`run_in_transaction = false`) each statement commits by itself. `BEGIN` and `COMMIT` in the file cut it where it says.
+//! (`run_in_transaction = false`) each statement commits by itself. `BEGIN` and `COMMIT` in the file cut it
+//! where it says.
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +12,8 @@ use crate::statement::{Alone, Kind, What, Words, kind};
 /// What commits together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment<'a> {
-    /// The statements before it that change the session: run again before it, since each segment starts from a clean one.
+    /// The statements before it that change the session: run again before it, since each segment starts from
+    /// a clean one.
     pub(crate) settings: Vec<Statement<'a>>,
     /// What runs. Of a segment outside a transaction only the last statement is no setting.
     pub(crate) statements: Vec<Statement<'a>>,

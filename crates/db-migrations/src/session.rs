@@ -23,7 +23,8 @@ pub(crate) const OWN: &str =
 /// statements.
 const DISCARD: &str = "CLOSE ALL; UNLISTEN *; DISCARD PLANS; DISCARD SEQUENCES; DISCARD TEMP";
 
-/// A server whose client was killed notices within this time, not at the end of the statement: the lock goes with it.
+/// A server whose client was killed notices within this time, not at the end of the statement: the lock goes
+/// with it.
 const CHECK_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
 /// What is known of the session.

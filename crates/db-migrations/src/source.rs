@@ -18,8 +18,8 @@ pub(crate) const REPEATABLE: &str = "R__";
 
 /// A migration's version: the directory's name up to the first `_`, without dashes, as diesel stores it.
 ///
-/// They are in the order of their texts, as in diesel: 10 is before 2, which the runner warns of. A repeatable migration has
-/// none: its file's name without `.sql` stands for it, and comes after all others.
+/// They are in the order of their texts, as in diesel: 10 is before 2, which the runner warns of. A
+/// repeatable migration has none: its file's name without `.sql` stands for it, and comes after all others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(String);
 
@@ -112,8 +112,8 @@ struct Metadata {
 }
 
 impl Migrations {
-    /// Reads a directory. Hidden entries and files beside the migrations' directories are passed over, but for those that are
-    /// migrations of another tool.
+    /// Reads a directory. Hidden entries and files beside the migrations' directories are passed over, but
+    /// for those that are migrations of another tool.
     ///
     /// # Errors
     /// [`MigrationError::Read`], [`MigrationError::Name`], [`MigrationError::DuplicateVersion`],
@@ -156,7 +156,8 @@ impl Migrations {
         Ok(Migrations { all, repeatable })
     }
 
-    /// The repeatable migrations, in the order of their names: they run after the others, whenever they changed.
+    /// The repeatable migrations, in the order of their names: they run after the others, whenever they
+    /// changed.
     pub fn repeatable(&self) -> &[Migration] {
         &self.repeatable
     }

@@ -1,7 +1,8 @@
 //! Splits a file of SQL into statements.
 //!
-//! PostgreSQL runs several statements that come in one message as one transaction, so whoever wants to run them one by
-//! one must know where each ends: not at a semicolon in a string, a comment, parentheses or a `BEGIN ATOMIC` body.
+//! PostgreSQL runs several statements that come in one message as one transaction, so whoever wants to run
+//! them one by one must know where each ends: not at a semicolon in a string, a comment, parentheses or a
+//! `BEGIN ATOMIC` body.
 
 mod lexer;
 
@@ -34,7 +35,8 @@ impl Statement<'_> {
         }
     }
 
-    /// The line of the file that the server points at with a position, in characters from 1; else the first line.
+    /// The line of the file that the server points at with a position, in characters from 1; else the first
+    /// line.
     pub(crate) fn line_of(&self, position: Option<usize>) -> usize {
         let end = position.and_then(|position| self.text.char_indices().nth(position.checked_sub(1)?));
         let before = end.and_then(|(end, _)| self.text.get(..end)).unwrap_or_default();
@@ -44,8 +46,8 @@ impl Statement<'_> {
 
 /// Splits a file of SQL; what lies between the statements is white space, comments and semicolons only.
 ///
-/// Never fails: what is not closed reaches to the end of the file, and the server will say so. It is assumed that the
-/// session begins with `standard_conforming_strings = on`; a `SET` in the file is followed.
+/// Never fails: what is not closed reaches to the end of the file, and the server will say so. It is assumed
+/// that the session begins with `standard_conforming_strings = on`; a `SET` in the file is followed.
 pub fn split(sql: &str) -> Vec<Statement<'_>> {
     split_as(sql, true)
 }
@@ -178,7 +180,8 @@ impl Lines {
     }
 }
 
-/// What a statement sets `standard_conforming_strings` to, where it does; `default` is what RESET brings back.
+/// What a statement sets `standard_conforming_strings` to, where it does; `default` is what RESET brings
+/// back.
 fn strings_set_to(statement: &str, default: bool) -> Option<bool> {
     let mut words = Lexer::new(statement, false)
         .filter(|(token, _)| *token != Token::Blank)
@@ -293,7 +296,8 @@ mod tests {
         assert_eq!(places, [(7, 2), (20, 4), (32, 4)]);
     }
 
-    /// Pieces that meet in every way: quotes that open, close and escape, bodies, comments, and letters of two bytes.
+    /// Pieces that meet in every way: quotes that open, close and escape, bodies, comments, and letters of
+    /// two bytes.
     const PIECES: [&str; 34] = [
         "'",
         "''",

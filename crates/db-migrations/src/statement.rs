@@ -1,4 +1,5 @@
-//! What a statement asks of the runner: whether it may run in a transaction, and how to go on where a crash cut it off.
+//! What a statement asks of the runner: whether it may run in a transaction, and how to go on where a crash
+//! cut it off.
 
 use crate::split::{Lexer, Statement, Token};
 
@@ -7,7 +8,8 @@ use crate::split::{Lexer, Statement, Token};
 pub(crate) enum Kind {
     /// Runs in a transaction with its neighbours.
     Plain,
-    /// Changes the session for what follows, so it is run again where the runner starts in the middle of a file.
+    /// Changes the session for what follows, so it is run again where the runner starts in the middle of a
+    /// file.
     Setting,
     /// Cannot run in a transaction.
     Alone(Alone),
@@ -23,7 +25,8 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alone {
     pub(crate) what: What,
-    /// Whether it takes only locks that stop neither readers nor writers, so that it may wait for them at length.
+    /// Whether it takes only locks that stop neither readers nor writers, so that it may wait for them at
+    /// length.
     pub(crate) patient: bool,
 }
 

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::MigrationError;
 
-/// The sizes of a database's tables, as the server last counted them: no data, and no names but those of tables.
+/// The sizes of a database's tables, as the server last counted them: no data, and no names but those of
+/// tables.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// The server's version, as it says it.

@@ -1,7 +1,8 @@
-//! Says for whom the runner waits, while it waits: whoever sees nothing for minutes ends it, or the wrong session.
+//! Says for whom the runner waits, while it waits: whoever sees nothing for minutes ends it, or the wrong
+//! session.
 //!
-//! The runner's own connection is busy with the statement that waits, so another one is asked. Sources: the PostgreSQL
-//! manual, `pg_blocking_pids`, `pg_stat_activity`, `pg_stat_progress_create_index`.
+//! The runner's own connection is busy with the statement that waits, so another one is asked. Sources: the
+//! PostgreSQL manual, `pg_blocking_pids`, `pg_stat_activity`, `pg_stat_progress_create_index`.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -46,7 +47,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 const DOES: &str = "SELECT coalesce(state OPERATOR(pg_catalog.=) 'idle', false) AS pauses, coalesce(wait_event_type \
     OPERATOR(pg_catalog.=) 'Lock', false) AS waits FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) $1";
 
-/// Who blocks the session `$1`: with a lock that it wants, or as one whose end CREATE INDEX CONCURRENTLY waits for.
+/// Who blocks the session `$1`: with a lock that it wants, or as one whose end CREATE INDEX CONCURRENTLY
+/// waits for.
 const BLOCKERS: &str = "SELECT a.pid, a.application_name AS application, a.usename::pg_catalog.text AS role, a.state, \
     a.query, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
     coalesce(a.xact_start, a.state_change, a.backend_start)) AS since FROM pg_catalog.pg_stat_activity AS a WHERE a.pid \

@@ -1,4 +1,5 @@
-//! Compares what watching, collecting and showing cost: `cargo xtask bench monitoring`, one JSON object a line.
+//! Compares what watching, collecting and showing cost: `cargo xtask bench monitoring`, one JSON object a
+//! line.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 #![expect(clippy::print_stdout, reason = "figures go to standard output, one JSON object a line")]
 

@@ -1,4 +1,5 @@
-//! What it costs to watch a statement, in nanoseconds and in allocations, against OpenTelemetry's own record of one.
+//! What it costs to watch a statement, in nanoseconds and in allocations, against OpenTelemetry's own record
+//! of one.
 
 use std::hint::black_box;
 use std::panic::Location;

@@ -24,8 +24,8 @@ use crate::{Figure, Size, runtime};
 
 /// Everything that one scrape of the exporter's asks for, and more.
 const ROUNDS: [Round; 4] = [Round::Sizes, Round::Activity, Round::Counters, Round::Statements];
-/// How often each of them is asked in a minute unless told otherwise, while the exporter is scraped as often as
-/// counters are asked.
+/// How often each of them is asked in a minute unless told otherwise, while the exporter is scraped as often
+/// as counters are asked.
 const A_MINUTE: [f64; 4] = [1.0, 60.0, 4.0, 0.2];
 const SCRAPES_A_MINUTE: f64 = 4.0;
 

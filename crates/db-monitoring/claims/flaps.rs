@@ -122,7 +122,8 @@ fn is_critical(condition: usize) -> bool {
     condition % 2 == 1
 }
 
-/// Which of them did not come, at `all` or, where that refused them for good or they are critical, at `grave`.
+/// Which of them did not come, at `all` or, where that refused them for good or they are critical, at
+/// `grave`.
 fn missing<'a>(expected: &'a BTreeMap<String, bool>, all: &Receiver, grave: &Receiver) -> Vec<&'a str> {
     let (at_all, refused, at_grave) = (all.taken(), all.refused(), grave.taken());
     let came = |(id, is_critical): &(&String, &bool)| {
@@ -204,7 +205,8 @@ struct Flaps<'a> {
 }
 
 impl Flaps<'_> {
-    /// Goes on with each condition whose incident was raised or is over, as the database knows. How many are over.
+    /// Goes on with each condition whose incident was raised or is over, as the database knows. How many are
+    /// over.
     async fn look(&mut self, folder: &Path) -> usize {
         if self.conn.is_none() {
             self.conn = Some(self.cluster.connect(0).await.unwrap());

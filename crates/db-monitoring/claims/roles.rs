@@ -1,5 +1,5 @@
-//! All checks on each major, as three roles, and on a catalogue whose columns changed: nothing is falsely ok, and the server
-//! logs no error.
+//! All checks on each major, as three roles, and on a catalogue whose columns changed: nothing is falsely ok,
+//! and the server logs no error.
 
 use std::collections::{BTreeMap, BTreeSet};
 

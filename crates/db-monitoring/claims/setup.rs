@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::{Figure, Size, runtime};
 
-/// Everything that a person could have made: roles and what they may, settings, extensions, objects and comments.
+/// Everything that a person could have made: roles and what they may, settings, extensions, objects and
+/// comments.
 const STATE: &str = "SELECT line FROM ( \
       SELECT format('role %s', to_jsonb(r) - 'oid') AS line FROM pg_roles r WHERE rolname !~ '^pg_' \
       UNION ALL SELECT format('member %s %s', roleid::regrole, member::regrole) FROM pg_auth_members \
@@ -56,8 +57,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     })
 }
 
-/// The setup of a new role and of one that is there, each applied twice and undone twice. How many steps were done, and what
-/// is not as it was.
+/// The setup of a new role and of one that is there, each applied twice and undone twice. How many steps were
+/// done, and what is not as it was.
 async fn once(major: u16, loaded: bool) -> (usize, Vec<String>) {
     let mut builder = Cluster::builder().version(major).standbys(0);
     if loaded {

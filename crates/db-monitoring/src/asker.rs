@@ -1,8 +1,9 @@
 //! Asks a server's catalogue only for columns that it has and that the role may read.
 //!
-//! A statement names its columns in braces. `{a.state}` must be there, or the statement is not sent and says which column is
-//! missing; `{a.query_id?}` is NULL where it is not; `{a.shared_blk_read_time|blk_read_time}` is the first that is there.
-//! `{a}` is the view itself. What there is was read from `pg_attribute`, never concluded from a version.
+//! A statement names its columns in braces. `{a.state}` must be there, or the statement is not sent and says
+//! which column is missing; `{a.query_id?}` is NULL where it is not; `{a.shared_blk_read_time|blk_read_time}`
+//! is the first that is there. `{a}` is the view itself. What there is was read from `pg_attribute`, never
+//! concluded from a version.
 
 use serde::de::DeserializeOwned;
 

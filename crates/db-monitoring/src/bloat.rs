@@ -1,9 +1,11 @@
-//! How much of a table or B-tree could be given back: an estimate from statistics, without reading the relation.
+//! How much of a table or B-tree could be given back: an estimate from statistics, without reading the
+//! relation.
 //!
-//! What rows and entries need is counted from the statistics of their columns, alignment padding included, and compared
-//! with the relation's size. Room that `fillfactor` leaves is not bloat. After ioguix's estimate, with the padding walked
-//! column by column, the widths as they vary, and the deduplication of B-trees since 13. TOAST is apart: its chunks have no
-//! statistics. Relations under 100 pages are left out, because nobody gains by compacting them.
+//! What rows and entries need is counted from the statistics of their columns, alignment padding included,
+//! and compared with the relation's size. Room that `fillfactor` leaves is not bloat. After ioguix's
+//! estimate, with the padding walked column by column, the widths as they vary, and the deduplication of
+//! B-trees since 13. TOAST is apart: its chunks have no statistics. Relations under 100 pages are left out,
+//! because nobody gains by compacting them.
 
 mod read;
 mod widths;
@@ -72,7 +74,8 @@ impl Heap {
         let kept_free = self.page_size * (1.0 - self.fill);
         let needed = self.rows * (row + LINE_POINTER);
         let there = self.pages * (self.page_size - PAGE_HEADER - kept_free);
-        // A deleted row's line pointer stays, unless it was the last of its page: count half of them as in use.
+        // A deleted row's line pointer stays, unless it was the last of its page: count half of them as in
+        // use.
         let freed = (row + LINE_POINTER / 2.0) / (row + LINE_POINTER);
         percent(1.0 - needed / there) * freed
     }
@@ -134,8 +137,8 @@ impl Btree {
         }
     }
 
-    /// The leaves that so many bytes of tuples of this mean size fill. A leaf is closed when the next tuple does not fit, or
-    /// when less is free than `fillfactor` keeps; what bounds it is its first.
+    /// The leaves that so many bytes of tuples of this mean size fill. A leaf is closed when the next tuple
+    /// does not fit, or when less is free than `fillfactor` keeps; what bounds it is its first.
     fn pages_of(&self, bytes: f64, tuple: f64) -> f64 {
         let room = self.page_size - PAGE_HEADER - BTREE_SPECIAL - self.bound();
         let kept_free = self.page_size * (1.0 - self.fill);
@@ -143,8 +146,8 @@ impl Btree {
         bytes / (tuples.max(1.0) * tuple)
     }
 
-    /// What entries take that share a key: one tuple with a list of addresses, cut where it grows past a tenth of a page.
-    /// With it, the mean size of a tuple.
+    /// What entries take that share a key: one tuple with a list of addresses, cut where it grows past a
+    /// tenth of a page. With it, the mean size of a tuple.
     fn shared(&self, entry: f64, distinct: f64) -> (f64, f64) {
         let longest = self.page_size / 10.0 - LINE_POINTER;
         let in_one = ((longest - entry) / ROW_ADDRESS).floor().max(2.0);

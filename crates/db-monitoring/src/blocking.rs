@@ -1,8 +1,9 @@
 //! Who waits for whose lock: a tree with the sessions that block others and wait for nobody at its roots.
 //!
-//! A session is blocked by those that hold a conflicting lock, and by those that queue ahead of it for one (a soft block).
-//! It stands in the tree below one that holds, if there is one, and names all others. A prepared transaction has no session:
-//! it stands there by its name. A circle, which the deadlock check will break, is cut at the session that waits longest.
+//! A session is blocked by those that hold a conflicting lock, and by those that queue ahead of it for one (a
+//! soft block). It stands in the tree below one that holds, if there is one, and names all others. A prepared
+//! transaction has no session: it stands there by its name. A circle, which the deadlock check will break, is
+//! cut at the session that waits longest.
 
 mod read;
 mod snapshot;

@@ -1,7 +1,8 @@
 //! What a check of the database found: the verdict, about what, with which figures, and what to do about it.
 //!
-//! Alerts, reports and the dashboard stand on [`CheckResult`], and its JSON is stable. A check answers at least one result:
-//! one that says `ok`, one that says why it was skipped, or one for each thing that it found.
+//! Alerts, reports and the dashboard stand on [`CheckResult`], and its JSON is stable. A check answers at
+//! least one result: one that says `ok`, one that says why it was skipped, or one for each thing that it
+//! found.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -44,7 +45,8 @@ pub struct CheckResult {
     /// What the verdict stands on.
     #[serde(default)]
     pub evidence: Vec<Figure>,
-    /// What was found, as a sentence. Never a bind value, a constant of a statement, a password or a value of a row.
+    /// What was found, as a sentence. Never a bind value, a constant of a statement, a password or a value of
+    /// a row.
     pub summary: String,
     /// What to do about it.
     #[serde(default)]
@@ -273,8 +275,8 @@ type Source = Arc<dyn Fn() -> Vec<CheckResult> + Send + Sync>;
 
 /// Checks that others bring: a cache's slot, a partition that will be missing, a backup that is too old.
 ///
-/// A source is called from any thread, and tells what it knew when it last looked: it must not block. Cheap to clone; clones
-/// share their sources.
+/// A source is called from any thread, and tells what it knew when it last looked: it must not block. Cheap
+/// to clone; clones share their sources.
 ///
 /// ```
 /// use db_core::CheckStatus;
@@ -327,7 +329,8 @@ impl fmt::Debug for OtherChecks {
     }
 }
 
-/// An amount as people read it: bytes in binary multiples, seconds in the unit that fits, anything else as it is.
+/// An amount as people read it: bytes in binary multiples, seconds in the unit that fits, anything else as it
+/// is.
 pub fn amount(value: f64, unit: &str) -> String {
     match unit {
         "By" => bytes(value),

@@ -1,7 +1,8 @@
-//! The catalogue of checks: each a pure function of what was read, so that it says the same of the same evidence.
+//! The catalogue of checks: each a pure function of what was read, so that it says the same of the same
+//! evidence.
 //!
-//! A check that lacks a part of its evidence is skipped and says why. Counters are compared between two looks at the same
-//! server, and are no evidence where they were reset in between.
+//! A check that lacks a part of its evidence is skipped and says why. Counters are compared between two looks
+//! at the same server, and are no evidence where they were reset in between.
 
 mod bound;
 mod checker;
@@ -62,7 +63,8 @@ pub struct Check {
     judge: fn(&Evidence<'_>) -> Findings,
 }
 
-/// What a check cannot do without, by its name: where such a column is missing, an absent figure would look well.
+/// What a check cannot do without, by its name: where such a column is missing, an absent figure would look
+/// well.
 const NEEDS: [(&str, &[&str]); 8] = [
     ("idle-in-transaction", &["pg_stat_activity.state", "pg_stat_activity.state_age"]),
     ("long-transactions", &["pg_stat_activity.xact_age", "pg_stat_activity.query_age"]),

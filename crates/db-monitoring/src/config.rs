@@ -20,17 +20,19 @@ pub struct MonitoringConfig {
     pub enabled: bool,
     /// Whether durations, rows, bytes and errors are counted for each statement, and told to OpenTelemetry.
     pub metrics: bool,
-    /// A statement that takes this long is slow: it is counted, and [`Monitor::slow_queries`](crate::Monitor::slow_queries)
-    /// tells of it. None is never.
+    /// A statement that takes this long is slow: it is counted, and
+    /// [`Monitor::slow_queries`](crate::Monitor::slow_queries) tells of it. None is never.
     pub slow_query_threshold: Option<Duration>,
-    /// Whether each slow statement is logged as a warning. A database that is slow as a whole makes many of them.
+    /// Whether each slow statement is logged as a warning. A database that is slow as a whole makes many of
+    /// them.
     pub log_slow_queries: bool,
     /// Whether every statement is logged. That is for development: a line costs more than most statements.
     pub log_queries: bool,
     /// Of a hundred traces, how many the server's log names in the transactions that they run; 0 is none. It
     /// needs the pool's wire tap, and costs no round trip.
     pub trace_link: u32,
-    /// How often a `Db` with a collector of its own looks at the server's activity and locks; none: it has none.
+    /// How often a `Db` with a collector of its own looks at the server's activity and locks; none: it has
+    /// none.
     pub collect_every: Option<Duration>,
     /// For how many days a collector keeps history in the database; 0 keeps it in memory only.
     pub history_days: u32,

@@ -21,8 +21,8 @@ pub struct Counts {
     pub slow: u64,
     /// Statements that were cancelled: by request, by `statement_timeout`, or because their caller went away.
     pub cancelled: u64,
-    /// Statements that failed, by the server's code; none where the connection was lost before it gave one. Cancelled
-    /// ones are among them.
+    /// Statements that failed, by the server's code; none where the connection was lost before it gave one.
+    /// Cancelled ones are among them.
     pub failed: BTreeMap<Option<SqlState>, u64>,
 }
 

@@ -58,9 +58,11 @@ impl Monitor {
         }
     }
 
-    /// What attaches to the platform: it observes, and reports its counters. None where monitoring is turned off.
+    /// What attaches to the platform: it observes, and reports its counters. None where monitoring is turned
+    /// off.
     ///
-    /// With `pools` it looks at them once a second, and logs one warning for each episode in which one is under pressure.
+    /// With `pools` it looks at them once a second, and logs one warning for each episode in which one is
+    /// under pressure.
     pub fn part(&self, pools: Option<LookAtPools>) -> Option<Part> {
         let watching = Arc::clone(&self.watching);
         let part = Part::named("monitoring").starting(|ground| async move {
@@ -101,9 +103,9 @@ impl Monitor {
         all
     }
 
-    /// Takes in what is known of a slow statement by its plan, such as db-insight's tips, in place of what was
-    /// said before; false if it is none of the [slow ones](Monitor::slow_queries). A tip must hold no value of any
-    /// execution.
+    /// Takes in what is known of a slow statement by its plan, such as db-insight's tips, in place of what
+    /// was said before; false if it is none of the [slow ones](Monitor::slow_queries). A tip must hold no
+    /// value of any execution.
     ///
     /// ```
     /// use db_monitoring::{Monitor, MonitoringConfig};
@@ -142,7 +144,8 @@ impl Monitor {
         self.watching.tally.measures()
     }
 
-    /// Reports each statement to `meter` as `db.client.operation.duration`, from now on. Only the first call counts.
+    /// Reports each statement to `meter` as `db.client.operation.duration`, from now on. Only the first call
+    /// counts.
     ///
     /// `namespace` is the database's name. That costs about as much again as watching does.
     #[cfg(feature = "otel")]
@@ -188,8 +191,8 @@ impl Observe for Watching {
             return;
         }
         let config = &self.config;
-        // What we ask along with the service's statements waits when these wait: whoever looks for a slow one is not to
-        // find ours. They are counted as they were.
+        // What we ask along with the service's statements waits when these wait: whoever looks for a slow one
+        // is not to find ours. They are counted as they were.
         let own = OwnStatement::of(event.statement);
         let is_shown = own != Some(OwnStatement::Question);
         let slow =

@@ -1,7 +1,7 @@
 //! Each statement as OpenTelemetry's semantic conventions for database clients want it.
 //!
-//! A statement's attributes are made once for each server. No text and no fingerprint is among them: their number would
-//! grow without end.
+//! A statement's attributes are made once for each server. No text and no fingerprint is among them: their
+//! number would grow without end.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

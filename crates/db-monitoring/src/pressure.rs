@@ -1,7 +1,8 @@
 //! Finds the episodes in which a pool is under pressure, so that the log tells of each once.
 //!
-//! A pool is under pressure while callers wait for a connection or nine of ten are in use. One look may meet a moment's
-//! peak: an episode begins with the second look in a row, and ends when there was none for [`CALM`] looks.
+//! A pool is under pressure while callers wait for a connection or nine of ten are in use. One look may meet
+//! a moment's peak: an episode begins with the second look in a row, and ends when there was none for
+//! [`CALM`] looks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -67,8 +67,8 @@ impl Report {
         Report { at: SystemTime::now(), server, compared_with: None, sections: all }
     }
 
-    /// A report of what is known of a server, with what checks find there; `before` is an earlier visit, whose counters
-    /// are compared.
+    /// A report of what is known of a server, with what checks find there; `before` is an earlier visit,
+    /// whose counters are compared.
     pub fn of_visit(snapshot: &Snapshot, visit: &Visit, before: Option<&Visit>) -> Self {
         let results = checks::judge(&visit.evidence(before), &Selection::default());
         Report::of(snapshot, Some(&results))

@@ -1,4 +1,5 @@
-//! What checks want to know of one database's tables and indexes beyond counters: keys, definitions, leftovers, bloat.
+//! What checks want to know of one database's tables and indexes beyond counters: keys, definitions,
+//! leftovers, bloat.
 //!
 //! Only the catalogue is read, which takes no lock on any relation.
 
@@ -195,7 +196,8 @@ const MOSTLY_NULL: Question = Question {
     needs_stats_role: false,
 };
 
-/// How many relations have statistics that this role may not read: what is concluded from the others is not the whole truth.
+/// How many relations have statistics that this role may not read: what is concluded from the others is not
+/// the whole truth.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Unreadable {
     pub(crate) tables: f64,

@@ -1,8 +1,9 @@
 //! Makes a server ready to be watched, and takes back exactly what it did.
 //!
-//! A role that sees what it must and no more, and `pg_stat_statements` where the server has loaded it. What was done is marked
-//! where it was done, so that undoing needs no memory elsewhere. The server's settings are changed only where a person asks
-//! for it ([`ServerLog`]): those that write secrets into its log are named, for a person to decide.
+//! A role that sees what it must and no more, and `pg_stat_statements` where the server has loaded it. What
+//! was done is marked where it was done, so that undoing needs no memory elsewhere. The server's settings are
+//! changed only where a person asks for it ([`ServerLog`]): those that write secrets into its log are named,
+//! for a person to decide.
 
 mod logging;
 mod objects;
@@ -57,7 +58,8 @@ pub struct SetupPlan {
     pub already: Vec<String>,
     /// What is never done by itself: what it means, and the statement.
     pub to_decide: Vec<SetupStep>,
-    /// What is done to the server's settings: each by itself, because the server refuses that in a transaction.
+    /// What is done to the server's settings: each by itself, because the server refuses that in a
+    /// transaction.
     pub settings: Vec<SetupStep>,
     /// Whether settings go first: the steps forget how they were.
     #[serde(skip)]
@@ -191,8 +193,8 @@ impl SetupPlan {
         Ok(undo(&State::read(conn, role).await?, role))
     }
 
-    /// Does all steps, in one transaction: all of them or none. What is done to the server's settings is done behind
-    /// it, one by one, and put back before it; doing all again goes on where that ended.
+    /// Does all steps, in one transaction: all of them or none. What is done to the server's settings is done
+    /// behind it, one by one, and put back before it; doing all again goes on where that ended.
     ///
     /// # Errors
     /// What the server refuses, such as for want of the right to make roles.

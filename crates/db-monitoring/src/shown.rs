@@ -1,9 +1,10 @@
 //! Makes a name or a text from a server harmless on a terminal, and leaves it readable.
 
-/// The text on one line, without control characters, and without those that turn the direction of writing around.
+/// The text on one line, without control characters, and without those that turn the direction of writing
+/// around.
 ///
-/// Line breaks and tabs become spaces; what else would steer a terminal becomes `�`. Quotes and backslashes stay, so
-/// that SQL can be copied as it is.
+/// Line breaks and tabs become spaces; what else would steer a terminal becomes `�`. Quotes and backslashes
+/// stay, so that SQL can be copied as it is.
 ///
 /// ```
 /// assert_eq!(db_monitoring::shown("SET a = 'b';\n-- c\u{1b}[31m"), "SET a = 'b'; -- c�[31m");

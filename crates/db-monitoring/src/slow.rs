@@ -47,7 +47,8 @@ pub struct SlowQuery {
     /// What the server's log calls the span in which it was slow last, if it
     /// [names](crate::MonitoringConfig::trace_link) that.
     pub trace: Option<TraceLink>,
-    /// What somebody who has looked at its plan says of it: [`Monitor::note_tips`](crate::Monitor::note_tips).
+    /// What somebody who has looked at its plan says of it:
+    /// [`Monitor::note_tips`](crate::Monitor::note_tips).
     pub tips: Arc<[String]>,
 }
 

@@ -1,7 +1,8 @@
 //! A span for each statement, from its sending to the end of its answer, inside the span of who asked.
 //!
-//! Fields are OpenTelemetry's semantic conventions for database clients, so that a layer such as tracing-opentelemetry
-//! exports it as they want it. The text is the normal form: neither bind values nor constants.
+//! Fields are OpenTelemetry's semantic conventions for database clients, so that a layer such as
+//! tracing-opentelemetry exports it as they want it. The text is the normal form: neither bind values nor
+//! constants.
 
 use db_core::{Caller, Endpoint, QueryEvent, SqlState};
 use tracing::{Level, Span, field};

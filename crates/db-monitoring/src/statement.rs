@@ -149,12 +149,13 @@ impl Statement {
 pub struct StatementStats {
     /// What all its executions have in common.
     pub fingerprint: Fingerprint,
-    /// Its normal form: neither bind values nor constants. `(other statements)` stands for all that there was no room
-    /// for.
+    /// Its normal form: neither bind values nor constants. `(other statements)` stands for all that there was
+    /// no room for.
     pub text: Arc<str>,
     /// What it does, in a few words.
     pub summary: Summary,
-    /// How long it took, from sending to the end of the answer: those that failed and were cancelled included.
+    /// How long it took, from sending to the end of the answer: those that failed and were cancelled
+    /// included.
     pub durations: Timings,
     /// The longest that it took.
     pub max: Duration,

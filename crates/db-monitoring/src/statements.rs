@@ -1,7 +1,7 @@
 //! Finds the statement that a text is an execution of.
 //!
-//! A text is looked up by a hash of its own, which takes some ten nanoseconds; only a text that is new is put into its
-//! normal form. Texts themselves are not kept: they may hold constants.
+//! A text is looked up by a hash of its own, which takes some ten nanoseconds; only a text that is new is put
+//! into its normal form. Texts themselves are not kept: they may hold constants.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -40,7 +40,8 @@ impl Default for Statements {
 }
 
 impl Statements {
-    /// Does something with the statement that this text is an execution of: under a lock, so it must be short.
+    /// Does something with the statement that this text is an execution of: under a lock, so it must be
+    /// short.
     pub(crate) fn with<T>(&self, text: &str, what: impl FnOnce(&Arc<Statement>) -> T) -> T {
         let hash = self.hasher.hash_one(text);
         let part = &self.texts[(hash >> 60) as usize % PARTS];

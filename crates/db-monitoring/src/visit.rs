@@ -78,7 +78,8 @@ impl Visit {
         let access = snapshot.access.get().ok().cloned();
         let sees_all = access.as_ref().is_some_and(|access| access.reads_all_stats);
         let blocking = BlockingLook::read(session, sees_all).await;
-        // Where the extension is there and its library is not loaded, asking again would be another error in the log.
+        // Where the extension is there and its library is not loaded, asking again would be another error in
+        // the log.
         if sees_all && snapshot.statements.get().is_ok() {
             snapshot.statement_texts = Arc::new(texts(session).await);
         }
@@ -140,7 +141,8 @@ pub struct TopStatement {
 }
 
 impl TopStatement {
-    /// The statements that take most of the time: all that was counted, of all roles and databases, by query identifier.
+    /// The statements that take most of the time: all that was counted, of all roles and databases, by query
+    /// identifier.
     ///
     /// # Errors
     /// Why it is not known.
@@ -180,7 +182,8 @@ impl TopStatement {
         Ok(tops)
     }
 
-    /// Whether it only looks at the server's own catalogs and views of statistics, as whoever watches the server does.
+    /// Whether it only looks at the server's own catalogs and views of statistics, as whoever watches the
+    /// server does.
     ///
     /// A text that was not read, or that names no table, is none of these.
     pub fn reads_only_catalogs(&self) -> bool {

@@ -30,13 +30,14 @@ pub trait Channel: Send + Sync {
     /// What statuses and errors call it. It holds no secret.
     fn name(&self) -> &str;
 
-    /// Whether the receiver keeps incidents by their key, as PagerDuty does. Then each message goes alone, because an
-    /// incident that went in a digest could not be resolved, and repetitions do no harm.
+    /// Whether the receiver keeps incidents by their key, as PagerDuty does. Then each message goes alone,
+    /// because an incident that went in a digest could not be resolved, and repetitions do no harm.
     fn keeps_incidents(&self) -> bool {
         false
     }
 
-    /// Makes one attempt. Attempts at one message have one `id`, so that a receiver can tell that it has it already.
+    /// Makes one attempt. Attempts at one message have one `id`, so that a receiver can tell that it has it
+    /// already.
     ///
     /// # Errors
     /// [`SendError`], which says whether another attempt may help, and holds no secret.

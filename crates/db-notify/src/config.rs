@@ -13,8 +13,8 @@ use std::time::Duration;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotifyConfig {
-    /// A message with the key of one that was sent less than this ago, and no greater severity, is counted and not
-    /// sent. An incident that lasts is so repeated at most this often.
+    /// A message with the key of one that was sent less than this ago, and no greater severity, is counted
+    /// and not sent. An incident that lasts is so repeated at most this often.
     pub repeat_after: Duration,
     /// So many messages go to a channel within [`window`](NotifyConfig::window); what is more is gathered in
     /// one. A receiver that is flooded blocks us, and people stop reading. One in four is kept for what is

@@ -14,7 +14,8 @@ pub(crate) struct Undelivered {
     pub(crate) attempts: u32,
 }
 
-/// Sends a message: once, or again while that may help and the deadline is not over. Answers how many attempts it took.
+/// Sends a message: once, or again while that may help and the deadline is not over. Answers how many
+/// attempts it took.
 ///
 /// The receiver's wish to wait is granted where the deadline allows it.
 pub(crate) async fn deliver(

@@ -19,9 +19,9 @@ const COMMAND: Duration = Duration::from_secs(10);
 
 /// Sends e-mail by an SMTP server.
 ///
-/// `smtps://user:password@host` is encrypted from the first byte (port 465), `smtp://user:password@host` by STARTTLS
-/// (port 587), without which nothing is sent. A server on this machine is spoken to in the clear (port 25), and another
-/// one only where the URL ends in `?tls=none`, and then without a password.
+/// `smtps://user:password@host` is encrypted from the first byte (port 465), `smtp://user:password@host` by
+/// STARTTLS (port 587), without which nothing is sent. A server on this machine is spoken to in the clear
+/// (port 25), and another one only where the URL ends in `?tls=none`, and then without a password.
 ///
 /// ```
 /// let email = db_notify::Email::new(
@@ -42,8 +42,8 @@ impl Email {
     /// A channel to these recipients.
     ///
     /// # Errors
-    /// [`InvalidChannel`] where the URL or an address is not understood, there is no recipient, or a password would go
-    /// in the clear.
+    /// [`InvalidChannel`] where the URL or an address is not understood, there is no recipient, or a password
+    /// would go in the clear.
     pub fn new<'a>(
         url: &str,
         from: &str,

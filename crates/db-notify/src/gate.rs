@@ -1,7 +1,8 @@
-//! What goes to a channel now, what is counted instead, and what is gathered: a state machine without a clock.
+//! What goes to a channel now, what is counted instead, and what is gathered: a state machine without a
+//! clock.
 //!
-//! Repetitions of an incident are suppressed by key. Above the rate, a sliding window as in a token bucket's place,
-//! messages wait and go as one digest, the gravest first.
+//! Repetitions of an incident are suppressed by key. Above the rate, a sliding window as in a token bucket's
+//! place, messages wait and go as one digest, the gravest first.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -23,8 +23,8 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Reads an address. `name` is the channel's, for errors, which quote nothing. Without encryption only what is on
-    /// this machine is written to, unless `plain` says otherwise.
+    /// Reads an address. `name` is the channel's, for errors, which quote nothing. Without encryption only
+    /// what is on this machine is written to, unless `plain` says otherwise.
     pub(crate) fn new(name: &str, url: &str, plain: bool) -> Result<Self, InvalidChannel> {
         let wrong = |what: &str| InvalidChannel(format!("the address of {name} {what}"));
         let parsed = Url::parse(url.trim()).map_err(|_| wrong("is no URL: write https://host/path"))?;

@@ -21,7 +21,8 @@ pub enum Severity {
 
 /// One message to people.
 ///
-/// No channel interprets what is in it: markup in a name is shown as it is, and a line break in a title is a blank.
+/// No channel interprets what is in it: markup in a name is shown as it is, and a line break in a title is a
+/// blank.
 ///
 /// ```
 /// use db_notify::{Message, Severity};
@@ -111,7 +112,8 @@ impl Message {
         }
     }
 
-    /// Several messages, each with the id that it would have alone, as one: the gravest first. It is as grave as they.
+    /// Several messages, each with the id that it would have alone, as one: the gravest first. It is as grave
+    /// as they.
     ///
     /// ```
     /// use db_notify::{Message, Severity};

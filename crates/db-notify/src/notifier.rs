@@ -57,7 +57,8 @@ pub enum Delivery {
     },
     /// It was given up: at once where no other attempt would differ, else at the deadline.
     GivenUp(SendError),
-    /// It was not tried: the queue was full of graver ones, the notifier has ended, or there is no such channel.
+    /// It was not tried: the queue was full of graver ones, the notifier has ended, or there is no such
+    /// channel.
     Dropped,
 }
 
@@ -67,8 +68,9 @@ struct Shared {
 }
 
 impl Notifier {
-    /// Starts a task for each channel on the current runtime. With each channel goes the least severity that it is for.
-    /// When the last clone is dropped, what waits is lost: [`shutdown`](Notifier::shutdown) sends it.
+    /// Starts a task for each channel on the current runtime. With each channel goes the least severity that
+    /// it is for. When the last clone is dropped, what waits is lost: [`shutdown`](Notifier::shutdown) sends
+    /// it.
     ///
     /// # Panics
     /// Outside a tokio runtime, if there is a channel.
@@ -96,9 +98,10 @@ impl Notifier {
         }
     }
 
-    /// Hands a message to one channel, by its place among those that were given, whatever severity it is for, and
-    /// answers what became of it. Attempts at it carry `id`, also those of a later call, so that a receiver that has it
-    /// already can tell. It is subject to rates, and never counted as a repetition: who gives ids knows what was sent.
+    /// Hands a message to one channel, by its place among those that were given, whatever severity it is for,
+    /// and answers what became of it. Attempts at it carry `id`, also those of a later call, so that a
+    /// receiver that has it already can tell. It is subject to rates, and never counted as a repetition: who
+    /// gives ids knows what was sent.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing about the delivery.
@@ -123,8 +126,8 @@ impl Notifier {
         }
     }
 
-    /// Sends a test message to every channel at once, and waits for each. It goes the way of every message, past
-    /// repetitions and rates.
+    /// Sends a test message to every channel at once, and waits for each. It goes the way of every message,
+    /// past repetitions and rates.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the attempts.

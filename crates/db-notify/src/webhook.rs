@@ -1,9 +1,10 @@
 //! A webhook of the caller's own: JSON, signed as the Standard Webhooks specification has it.
 //!
-//! Three headers go with each POST. `webhook-id` is the same for all attempts at one message, so that a receiver can
-//! tell that it has it already. `webhook-timestamp` is the attempt's time in seconds since 1970. `webhook-signature` is
-//! `v1,` and the base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`. A receiver that refuses timestamps outside of
-//! [`REPLAY_WINDOW`] and ids that it has seen within it cannot be fooled by a message that is sent again.
+//! Three headers go with each POST. `webhook-id` is the same for all attempts at one message, so that a
+//! receiver can tell that it has it already. `webhook-timestamp` is the attempt's time in seconds since 1970.
+//! `webhook-signature` is `v1,` and the base64 of HMAC-SHA256 over `{id}.{timestamp}.{body}`. A receiver that
+//! refuses timestamps outside of [`REPLAY_WINDOW`] and ids that it has seen within it cannot be fooled by a
+//! message that is sent again.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,9 +26,10 @@ const SHORTEST_KEY: usize = 16;
 
 /// Posts messages as JSON to an address of the caller's own, signed where there is a key.
 ///
-/// The body has `id`, `severity`, `title`, `text`, `resolved`, `acknowledged`, `incident` (the message's key, or
-/// null), `repeated`, `link` (or null), `at` (seconds since 1970), `facts` (an object) and `messages`: those that a
-/// digest stands for, each with `id`, `severity`, `title`, `resolved`, `acknowledged` and `incident`.
+/// The body has `id`, `severity`, `title`, `text`, `resolved`, `acknowledged`, `incident` (the message's key,
+/// or null), `repeated`, `link` (or null), `at` (seconds since 1970), `facts` (an object) and `messages`:
+/// those that a digest stands for, each with `id`, `severity`, `title`, `resolved`, `acknowledged` and
+/// `incident`.
 ///
 /// ```
 /// use db_notify::{Secret, Webhook};
@@ -60,8 +62,8 @@ pub enum Refused {
 }
 
 impl Webhook {
-    /// A webhook at this address. The key is a text of at least 16 bytes, or `whsec_` and base64; without one nothing is
-    /// signed.
+    /// A webhook at this address. The key is a text of at least 16 bytes, or `whsec_` and base64; without one
+    /// nothing is signed.
     ///
     /// # Errors
     /// [`InvalidChannel`] where the address is no web address, or the key too short or no base64.
@@ -89,8 +91,8 @@ impl Channel for Webhook {
     }
 }
 
-/// Checks a message as a receiver does: signature first, then age. Remember the ids of the last [`REPLAY_WINDOW`]
-/// besides, and answer 200 to one that you have.
+/// Checks a message as a receiver does: signature first, then age. Remember the ids of the last
+/// [`REPLAY_WINDOW`] besides, and answer 200 to one that you have.
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
@@ -209,7 +211,8 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    /// The example of the specification: https://github.com/standard-webhooks/standard-webhooks, its libraries' tests.
+    /// The example of the specification: https://github.com/standard-webhooks/standard-webhooks, its
+    /// libraries' tests.
     #[test]
     fn signatures_are_those_of_the_specification() {
         let key = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");

@@ -1,9 +1,9 @@
 //! What retries cost a server where every attempt fails, and what they are worth to callers where some do.
 //!
-//! The line to remove: `self.affords(class)` in `next_pause` of db-retry's attempts.rs makes four attempts a call in every case;
-//! `LOCK_NOT_AVAILABLE if !config.lock_timeouts` in `judge` of said.rs tries NOWAIT again; `fraction: CONFLICTS` in `of_conflicts`
-//! of budget.rs leaves a hot row's callers without retries; `QUERY_CANCELED if …` and `ADMIN_SHUTDOWN` in said.rs undo what an
-//! operator wishes.
+//! The line to remove: `self.affords(class)` in `next_pause` of db-retry's attempts.rs makes four attempts a
+//! call in every case; `LOCK_NOT_AVAILABLE if !config.lock_timeouts` in `judge` of said.rs tries NOWAIT
+//! again; `fraction: CONFLICTS` in `of_conflicts` of budget.rs leaves a hot row's callers without retries;
+//! `QUERY_CANCELED if …` and `ADMIN_SHUTDOWN` in said.rs undo what an operator wishes.
 
 mod cases;
 mod hot_row;

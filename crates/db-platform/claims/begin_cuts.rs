@@ -1,10 +1,11 @@
-//! Transactions that are cancelled and cut while they begin: no statement ever runs outside its transaction, and nobody waits for
-//! ever.
+//! Transactions that are cancelled and cut while they begin: no statement ever runs outside its transaction,
+//! and nobody waits for ever.
 //!
-//! Each transaction writes one row in each of two tables; half of them fail on purpose after the first. Where a row stands
-//! alone, or one of a transaction that failed on purpose is there, a statement ran outside.
+//! Each transaction writes one row in each of two tables; half of them fail on purpose after the first. Where
+//! a row stands alone, or one of a transaction that failed on purpose is there, a statement ran outside.
 //!
-//! The line to remove: `Stage::Sent { .. } | Stage::AsOne(_) => break` in db-pool's opener.rs, behind which what the client pipelines waits.
+//! The line to remove: `Stage::Sent { .. } | Stage::AsOne(_) => break` in db-pool's opener.rs, behind which
+//! what the client pipelines waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -150,8 +151,8 @@ async fn call(db: &Db, n: i64) -> Result<()> {
     db.transaction(work).await
 }
 
-/// Cancels whatever runs, again and again, so that BEGIN is met too; now and then it ends a session, or cuts connections after a
-/// few bytes, which are those of BEGIN more often than not.
+/// Cancels whatever runs, again and again, so that BEGIN is met too; now and then it ends a session, or cuts
+/// connections after a few bytes, which are those of BEGIN more often than not.
 async fn sabotage(spared: i64, mut owner: AsyncPgConnection, proxy: Arc<Proxy>, seen: Arc<Seen>) {
     let others = format!(
         "FROM pg_stat_activity WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), {spared}) \

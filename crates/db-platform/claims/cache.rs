@@ -1,4 +1,5 @@
-//! The claims of the cache that take the whole stack: a database, its standbys, a Redis, and processes that read through `Db`.
+//! The claims of the cache that take the whole stack: a database, its standbys, a Redis, and processes that
+//! read through `Db`.
 
 pub(crate) mod chaos;
 pub(crate) mod commit_cost;

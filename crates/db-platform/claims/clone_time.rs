@@ -1,7 +1,8 @@
 //! How long a test database of the reference schema takes to clone, on PostgreSQL 15.
 //!
-//! The line to remove: `TEMPLATE "{template}"` in `create` of db-testkit's hub.rs makes clones without the schema;
-//! `get_or_try_init` in template.rs, which makes the template once, makes each as slow as the migrations.
+//! The line to remove: `TEMPLATE "{template}"` in `create` of db-testkit's hub.rs makes clones without the
+//! schema; `get_or_try_init` in template.rs, which makes the template once, makes each as slow as the
+//! migrations.
 #![expect(
     clippy::print_stdout,
     reason = "what a run of its own found goes to the parent through standard output"
@@ -17,7 +18,8 @@ use serde_json::{Value, json};
 
 use crate::{Figure, Size};
 
-/// The word that makes this program measure one run: the test kit reads its server's version from the environment.
+/// The word that makes this program measure one run: the test kit reads its server's version from the
+/// environment.
 pub(crate) const CHILD: &str = "clone-time";
 
 const RUNS: usize = 3;

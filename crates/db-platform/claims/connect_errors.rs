@@ -1,6 +1,7 @@
 //! Databases that cannot be reached, each in its own way.
 //!
-//! The line to remove: `; check user {user:?}` and its like in `ConnectError`'s `Display` of db-core's connect_error.rs.
+//! The line to remove: `; check user {user:?}` and its like in `ConnectError`'s `Display` of db-core's
+//! connect_error.rs.
 
 use std::time::{Duration, Instant};
 

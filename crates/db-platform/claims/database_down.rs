@@ -1,7 +1,8 @@
-//! pool-6: a database that is down sees few attempts, its callers fail at once, and it is found as soon as it is back.
+//! pool-6: a database that is down sees few attempts, its callers fail at once, and it is found as soon as it
+//! is back.
 //!
-//! The line to remove: `self.not_before = backoff::next_attempt(self.failures)` in db-pool's upkeep.rs, the pause between two
-//! attempts.
+//! The line to remove: `self.not_before = backoff::next_attempt(self.failures)` in db-pool's upkeep.rs, the
+//! pause between two attempts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

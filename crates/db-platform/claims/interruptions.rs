@@ -1,7 +1,8 @@
 //! A demo that is disturbed: a standby is killed, or the demo itself is interrupted.
 //!
-//! The line to remove: `attempts.again(…)` in `Retry::begin_at` of db-retry's retry.rs makes reads of the killed standby fail;
-//! `fs::remove_dir_all(&self.dir)` in `Home`'s `Drop` of db-server's home.rs leaves the directory behind.
+//! The line to remove: `attempts.again(…)` in `Retry::begin_at` of db-retry's retry.rs makes reads of the
+//! killed standby fail; `fs::remove_dir_all(&self.dir)` in `Home`'s `Drop` of db-server's home.rs leaves the
+//! directory behind.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};

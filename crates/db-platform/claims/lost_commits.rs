@@ -1,12 +1,13 @@
 //! What becomes of transactions whose COMMIT got no answer: a ledger is kept of what callers were told.
 //!
-//! Connections are cut at COMMIT: before the server has it, while it is at it, and after it has answered; or an error comes in
-//! the place of the answer. A primary is killed and its standby takes over, a server crashes and starts again, a synchronous
-//! standby is absent, the name moves to another cluster, and work ends its own transaction; with marker rows and without.
+//! Connections are cut at COMMIT: before the server has it, while it is at it, and after it has answered; or
+//! an error comes in the place of the answer. A primary is killed and its standby takes over, a server
+//! crashes and starts again, a synchronous standby is absent, the name moves to another cluster, and work
+//! ends its own transaction; with marker rows and without.
 //!
-//! The line to remove: `if same_cluster != Some(true)` in `by_marker` of db-retry's resolve.rs doubles on another cluster,
-//! `!is_doubtful(&error)` in attempt.rs doubles behind an error, `ended_inside` there doubles work that ends its transaction. What each other part
-//! would miss stands in its own file.
+//! The line to remove: `if same_cluster != Some(true)` in `by_marker` of db-retry's resolve.rs doubles on
+//! another cluster, `!is_doubtful(&error)` in attempt.rs doubles behind an error, `ended_inside` there
+//! doubles work that ends its transaction. What each other part would miss stands in its own file.
 
 mod absent_standby;
 mod crashes;
@@ -30,7 +31,8 @@ use tokio::task::JoinSet;
 /// Transactions under way at one time.
 const WORKERS: u32 = 8;
 
-/// Of the COMMITs whose answer was lost and that could be resolved, the share whose caller need not deal with it.
+/// Of the COMMITs whose answer was lost and that could be resolved, the share whose caller need not deal with
+/// it.
 const RESOLVED: f64 = 0.999;
 
 pub(crate) fn measure(size: Size) -> Figure {

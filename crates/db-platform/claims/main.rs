@@ -1,5 +1,5 @@
-//! Measures the claims of the area `first`, a workspace that runs its main job with one command, and those of other areas
-//! that take the whole stack.
+//! Measures the claims of the area `first`, a workspace that runs its main job with one command, and those of
+//! other areas that take the whole stack.
 //!
 //! `cargo xtask prove` runs this: `claims list`, or `claims run ID … [--nightly]`.
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]

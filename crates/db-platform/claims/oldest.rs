@@ -1,7 +1,7 @@
 //! moving-4: the oldest versions that the manifests allow, as a contributor checks them.
 //!
-//! The line to remove, with its mention in `tls`: without it any rustls 0.23 will do for the resolver, and the compiler is
-//! the first to disagree.
+//! The line to remove, with its mention in `tls`: without it any rustls 0.23 will do for the resolver, and
+//! the compiler is the first to disagree.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,5 @@
-//! What a transaction costs in round trips, counted at the test kit's proxy, and in time beside diesel-async's own, 2 ms away.
+//! What a transaction costs in round trips, counted at the test kit's proxy, and in time beside
+//! diesel-async's own, 2 ms away.
 //!
 //! The line to remove: `if from.begin_with(conn, &opening)` in db-retry's attempt.rs.
 

@@ -1,4 +1,5 @@
-//! The claims of the area `routing`: reads that scale out, survive a failover, and see the caller's own writes.
+//! The claims of the area `routing`: reads that scale out, survive a failover, and see the caller's own
+//! writes.
 
 pub(crate) mod balancers;
 pub(crate) mod decision;

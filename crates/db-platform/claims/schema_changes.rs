@@ -1,8 +1,9 @@
-//! The schema changes under a warm pool and a router, with traffic: no call fails that would not have failed on a new
-//! connection.
+//! The schema changes under a warm pool and a router, with traffic: no call fails that would not have failed
+//! on a new connection.
 //!
-//! The line to remove: `again_as_new` in db-retry's `Retry::begin_at` and `Retry::transaction_at`; for what a search path
-//! hides and for arrays of types made anew, the doubt (`Stale::Doubt`) in db-pool's `ServerError::stale`.
+//! The line to remove: `again_as_new` in db-retry's `Retry::begin_at` and `Retry::transaction_at`; for what a
+//! search path hides and for arrays of types made anew, the doubt (`Stale::Doubt`) in db-pool's
+//! `ServerError::stale`.
 
 use std::io::Write;
 use std::sync::Arc;

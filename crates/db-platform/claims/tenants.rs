@@ -1,8 +1,8 @@
-//! Two tenants with a schema each on one `Db`: calls of both and of neither are interleaved on few connections, and many are
-//! given up half-way.
+//! Two tenants with a schema each on one `Db`: calls of both and of neither are interleaved on few
+//! connections, and many are given up half-way.
 //!
-//! Every row that is written says for whom, and every read must find its own tenant's row. Beside it stands what one tenant needs whose
-//! schema is in the URL.
+//! Every row that is written says for whom, and every read must find its own tenant's row. Beside it stands
+//! what one tenant needs whose schema is in the URL.
 //!
 //! The line to remove: `opening = opening.then(path.set_local())` in db-retry's receipt.rs.
 

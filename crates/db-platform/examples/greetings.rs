@@ -1,4 +1,5 @@
-//! A page with axum whose parts load for themselves: handlers share the request's loaders, and know no batches.
+//! A page with axum whose parts load for themselves: handlers share the request's loaders, and know no
+//! batches.
 //!
 //! `cargo run -p db-platform --example greetings` starts a server of its own and waits for requests:
 //! `curl http://127.0.0.1:8080/greetings/1,2,3` is one statement.

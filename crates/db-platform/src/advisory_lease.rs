@@ -1,7 +1,7 @@
 //! One host at a time for jobs on a database: a session's advisory try-lock, which goes with its connection.
 //!
-//! A lock alone runs a short job twice: the next host's clock is late, and the lock is free again. So the lock is kept for a
-//! while after a short run, as ShedLock's `lockAtLeastFor` does.
+//! A lock alone runs a short job twice: the next host's clock is late, and the lock is free again. So the
+//! lock is kept for a while after a short run, as ShedLock's `lockAtLeastFor` does.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 
 /// Lets one host run a job on a database, by an advisory lock of the primary, on a connection of its own.
 ///
-/// The lock's key is made of the job's name, so two jobs do not wait for each other. When the connection is lost, the lock is
-/// free, and the run is cancelled here. It does not work behind a pooler that shares sessions: name the server itself in
-/// `DATABASE_DIRECT_URL`.
+/// The lock's key is made of the job's name, so two jobs do not wait for each other. When the connection is
+/// lost, the lock is free, and the run is cancelled here. It does not work behind a pooler that shares
+/// sessions: name the server itself in `DATABASE_DIRECT_URL`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -80,7 +80,8 @@ impl AdvisoryLease {
         }
     }
 
-    /// Keeps the lock for at least so long after it was taken, 30 s unless said: longer than two hosts' clocks differ.
+    /// Keeps the lock for at least so long after it was taken, 30 s unless said: longer than two hosts'
+    /// clocks differ.
     #[must_use]
     pub fn hold_at_least(mut self, at_least: Duration) -> Self {
         self.at_least = at_least;

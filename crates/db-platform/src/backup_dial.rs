@@ -3,7 +3,8 @@
 use db_backup::session::{Dial, Dialling, Link};
 use db_core::{DatabaseUrl, Endpoint};
 
-/// Opens the streams of backups as the pool opens its own: TCP, Unix sockets, and TLS as `sslmode` asks for it.
+/// Opens the streams of backups as the pool opens its own: TCP, Unix sockets, and TLS as `sslmode` asks for
+/// it.
 ///
 /// ```
 /// use std::sync::Arc;

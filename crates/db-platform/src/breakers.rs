@@ -1,8 +1,9 @@
 //! Circuit breakers above the router: one for writes, and one for reads, which other servers may answer.
 //!
-//! They stand above it because the router waits for a server that takes writes while there is none, as long as a
-//! failover may take. Only a call that has waited in vain says that the database is down. A breaker below, at
-//! one server's pool, would open within such a failover, and turn away callers that the router serves.
+//! They stand above it because the router waits for a server that takes writes while there is none, as long
+//! as a failover may take. Only a call that has waited in vain says that the database is down. A breaker
+//! below, at one server's pool, would open within such a failover, and turn away callers that the router
+//! serves.
 
 use std::fmt;
 use std::sync::Arc;

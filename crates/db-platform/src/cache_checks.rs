@@ -1,4 +1,5 @@
-//! What a cache tells monitoring of itself: that its second tier answers, and that its slot does not fill the disk.
+//! What a cache tells monitoring of itself: that its second tier answers, and that its slot does not fill the
+//! disk.
 
 use db_core::{CheckStatus, PartCheck};
 

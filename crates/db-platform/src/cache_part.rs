@@ -32,8 +32,8 @@ type Warned = HashSet<(&'static str, Arc<str>)>;
 
 /// A cache as [`Db`](crate::Db) uses it. Cheap to clone.
 ///
-/// Declare the tables that entries are made from: then a transaction that writes to one drops what was made from it when it
-/// commits, and nobody has to remember to.
+/// Declare the tables that entries are made from: then a transaction that writes to one drops what was made
+/// from it when it commits, and nobody has to remember to.
 ///
 /// ```no_run
 /// use db_platform::cache::{Cache, CacheConfig};
@@ -67,11 +67,12 @@ impl DbCache {
         }
     }
 
-    /// The cache that a configuration describes: on Redis where `REDIS_URL` is set, else in this process alone, which is
-    /// said in the log. It must be made within a tokio runtime.
+    /// The cache that a configuration describes: on Redis where `REDIS_URL` is set, else in this process
+    /// alone, which is said in the log. It must be made within a tokio runtime.
     ///
     /// # Errors
-    /// Where [`Config::cache`] names a second tier that is none; one that was read from settings was checked there.
+    /// Where [`Config::cache`] names a second tier that is none; one that was read from settings was checked
+    /// there.
     pub fn of(config: &Config) -> Result<Self> {
         let config = config.cache.clone().unwrap_or_default();
         let tier = RedisTier::of(&config).map_err(|error| Error::Client(Box::new(error)))?;
@@ -86,31 +87,31 @@ impl DbCache {
         }))
     }
 
-    /// The same, whose transactions tell a relay what they touch, in the log: what was committed is dropped even where this
-    /// process ends right after COMMIT.
+    /// The same, whose transactions tell a relay what they touch, in the log: what was committed is dropped
+    /// even where this process ends right after COMMIT.
     #[must_use]
     pub fn relayed_by(mut self, relay: Relay) -> Self {
         self.relay = Some(relay);
         self
     }
 
-    /// The same, where every write to `table` in a transaction touches [`Tag::table`](db_cache::Tag::table) of it. Name it as
-    /// statements do: with its schema only if they have one.
+    /// The same, where every write to `table` in a transaction touches [`Tag::table`](db_cache::Tag::table)
+    /// of it. Name it as statements do: with its schema only if they have one.
     #[must_use]
     pub fn table(self, table: &'static str) -> Self {
         self.declaring(table, Tagged::Whole)
     }
 
-    /// The same, where entries are made from single rows of `table`, whose tags transactions touch by themselves. A
-    /// development build warns of a transaction that writes to it and touches none.
+    /// The same, where entries are made from single rows of `table`, whose tags transactions touch by
+    /// themselves. A development build warns of a transaction that writes to it and touches none.
     #[must_use]
     pub fn rows_of(self, table: &'static str) -> Self {
         self.declaring(table, Tagged::Rows)
     }
 
-    /// The same, which knows how keys of this keyspace are loaded, many at a time: where `CACHE_ENABLE_WARMING` is on it
-    /// loads those that were hot in the last run when the service starts, and in any case when `dbctl cache warm` asks and in
-    /// [`Db::warm_cache`](crate::Db::warm_cache).
+    /// The same, which knows how keys of this keyspace are loaded, many at a time: where
+    /// `CACHE_ENABLE_WARMING` is on it loads those that were hot in the last run when the service starts, and
+    /// in any case when `dbctl cache warm` asks and in [`Db::warm_cache`](crate::Db::warm_cache).
     ///
     /// ```no_run
     /// # use db_platform::cache::{Keyspace, Tag};
@@ -186,7 +187,8 @@ impl DbCache {
         &self.steps
     }
 
-    /// Warms the cache now, where the configuration says so, and whenever an operator asks for it, until the part stops.
+    /// Warms the cache now, where the configuration says so, and whenever an operator asks for it, until the
+    /// part stops.
     pub(crate) fn start_warming(&self, db: &Db) {
         if self.steps.is_empty() {
             return;
@@ -220,8 +222,8 @@ impl DbCache {
         }
     }
 
-    /// The writer continues this history: what was read from another one is dropped here before this returns, and elsewhere
-    /// as soon as the second tier is told.
+    /// The writer continues this history: what was read from another one is dropped here before this returns,
+    /// and elsewhere as soon as the second tier is told.
     pub(crate) fn continues(&self, history: History) {
         let cache = self.cache.clone();
         let mut telling = Box::pin(async move { cache.set_history(history).await });
@@ -349,7 +351,8 @@ fn samples(samples: &Samples) -> Vec<Measure> {
     ]
 }
 
-/// What the reads of each keyspace came to. An exporter learns the names at the start, before anybody has read anything.
+/// What the reads of each keyspace came to. An exporter learns the names at the start, before anybody has
+/// read anything.
 fn keyspaces(stats: &CacheStats) -> Vec<Measure> {
     let of = |name: &str, hits: (u64, u64), misses: u64| {
         let counter = |metric, unit, value: u64| {

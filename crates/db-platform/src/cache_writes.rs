@@ -1,7 +1,8 @@
-//! What a transaction writes, as far as a cache must know: the tags it touches, and the tables that its statements name.
+//! What a transaction writes, as far as a cache must know: the tags it touches, and the tables that its
+//! statements name.
 //!
-//! A transaction's closure has a connection and nothing else, so what it touches is kept with the task: whatever runs within
-//! the transaction's future finds it there.
+//! A transaction's closure has a connection and nothing else, so what it touches is kept with the task:
+//! whatever runs within the transaction's future finds it there.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +18,8 @@ tokio::task_local! {
 /// How many different statements are remembered by what they write.
 const MOST_STATEMENTS: usize = 4_096;
 
-/// What one transaction writes, over all attempts at it: one attempt too many drops entries and is never wrong.
+/// What one transaction writes, over all attempts at it: one attempt too many drops entries and is never
+/// wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
     state: Mutex<State>,

@@ -15,13 +15,13 @@ use crate::cache_writes::Writes;
 use crate::db::{CachedValue, Db};
 
 impl Db {
-    /// As [`Db::loader`], behind the cache: a batch looks in the first tier, then for all that is not there in the second,
-    /// in one round trip, and runs one statement for the rest, as [`Db::cached_many`] does. `keys` says by which keys of
-    /// the cache it knows them.
+    /// As [`Db::loader`], behind the cache: a batch looks in the first tier, then for all that is not there
+    /// in the second, in one round trip, and runs one statement for the rest, as [`Db::cached_many`] does.
+    /// `keys` says by which keys of the cache it knows them.
     ///
-    /// The memo is in front of the cache, and forgets as that of [`Db::loader`]: what a transaction of the request has
-    /// touched is dropped from the cache by then. Made inside a transaction, it goes past the cache to the primary: there,
-    /// use [`lend`](db_loader::lend) and [`Query::within`].
+    /// The memo is in front of the cache, and forgets as that of [`Db::loader`]: what a transaction of the
+    /// request has touched is dropped from the cache by then. Made inside a transaction, it goes past the
+    /// cache to the primary: there, use [`lend`](db_loader::lend) and [`Query::within`].
     ///
     /// ```no_run
     /// # use db_platform::cache::{Keyspace, Tag};

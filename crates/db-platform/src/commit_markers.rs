@@ -1,4 +1,5 @@
-//! Removes the marker rows of transactions that nobody asks for any more, and says where their table is missing.
+//! Removes the marker rows of transactions that nobody asks for any more, and says where their table is
+//! missing.
 
 use std::time::Duration;
 

@@ -183,7 +183,8 @@ impl Config {
     }
 }
 
-/// The cache's configuration: where nobody says whose entries they are, they are those of the database of this name.
+/// The cache's configuration: where nobody says whose entries they are, they are those of the database of
+/// this name.
 #[cfg(feature = "cache")]
 fn cache_of(from: &mut Reader<'_>, primary: &DatabaseUrl) -> CacheConfig {
     let mut cache: CacheConfig = from.get();

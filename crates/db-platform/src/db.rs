@@ -1,5 +1,5 @@
-//! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again where that
-//! helps.
+//! The handle that a service holds: reads go to standbys, writes to the primary, and both are tried again
+//! where that helps.
 
 #[cfg(feature = "cache")]
 mod cached;
@@ -106,10 +106,12 @@ pub struct Db {
 }
 
 impl Db {
-    /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where that helps.
+    /// Runs a read on a standby that is alive and fresh enough, else on the primary; again elsewhere where
+    /// that helps.
     ///
-    /// A write in it fails with 25006 wherever it lands. Each attempt as a whole, however many statements it has, may take
-    /// two seconds more than the statement timeout (`DB_QUERY_TIMEOUT`): a server that has stopped does not hold the caller.
+    /// A write in it fails with 25006 wherever it lands. Each attempt as a whole, however many statements it
+    /// has, may take two seconds more than the statement timeout (`DB_QUERY_TIMEOUT`): a server that has
+    /// stopped does not hold the caller.
     ///
     /// # Errors
     /// The error of the last attempt.
@@ -164,7 +166,8 @@ impl Db {
         ReadBuilder::new(self)
     }
 
-    /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them together.
+    /// Reads with several statements in one round trip; routed and tried again as [`Db::read`], all of them
+    /// together.
     ///
     /// ```no_run
     /// # use db_platform::{BatchError, Db, batch};
@@ -178,7 +181,8 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// Writes go in [`Db::write_batch`]; in a transaction with others, `(…, …).run(conn).await`, see [`Batch::run`].
+    /// Writes go in [`Db::write_batch`]; in a transaction with others, `(…, …).run(conn).await`, see
+    /// [`Batch::run`].
     ///
     /// # Errors
     /// The first statement's that failed, and which one it was.
@@ -197,10 +201,11 @@ impl Db {
         )
     }
 
-    /// The rows of a query, however many: `batch_size` of them at a time, the next while the caller works on these.
+    /// The rows of a query, however many: `batch_size` of them at a time, the next while the caller works on
+    /// these.
     ///
-    /// They are read by a cursor in a read-only transaction, on a server that is chosen as for [`Db::read`]. All rows
-    /// are as of the same moment.
+    /// They are read by a cursor in a read-only transaction, on a server that is chosen as for [`Db::read`].
+    /// All rows are as of the same moment.
     ///
     /// ```no_run
     /// # use db_platform::{Db, Result};
@@ -216,9 +221,9 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// The transaction lies idle while the caller works on a batch: for at most `idle_in_transaction_timeout`, a minute
-    /// unless set, else the server ends it. A stream that is open for longer than the pool's leak threshold is reported
-    /// as any other connection is.
+    /// The transaction lies idle while the caller works on a batch: for at most
+    /// `idle_in_transaction_timeout`, a minute unless set, else the server ends it. A stream that is open for
+    /// longer than the pool's leak threshold is reported as any other connection is.
     ///
     /// # Errors
     /// The last item is an error where something failed. It is tried again only before the first row.
@@ -234,15 +239,16 @@ impl Db {
         cursor::rows(self.clone(), Location::caller(), query, batch_size)
     }
 
-    /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after a lost
-    /// connection, and where the answer to COMMIT was lost and it turns out not to have committed.
+    /// Runs `work` in a transaction on the primary; the whole transaction runs again after a conflict, after
+    /// a lost connection, and where the answer to COMMIT was lost and it turns out not to have committed.
     ///
     /// # Errors
-    /// The work's own error, as it was; [`Error::CommitUnknown`] where the answer to COMMIT was lost and it could not be
-    /// found out what became of it ([`TransactionBuilder::marked`] helps across a failover).
+    /// The work's own error, as it was; [`Error::CommitUnknown`] where the answer to COMMIT was lost and it
+    /// could not be found out what became of it ([`TransactionBuilder::marked`] helps across a failover).
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
+    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already
+    /// sent.
     #[track_caller]
     pub fn transaction<'a, T, E>(&'a self, work: impl Work<T, E> + 'a) -> BoxFuture<'a, Result<T, E>>
     where
@@ -281,11 +287,12 @@ impl Db {
         })
     }
 
-    /// How the database is, by what the monitors, pools and parts saw last. It asks no server and waits for nothing, so
-    /// it fits an endpoint that is asked often.
+    /// How the database is, by what the monitors, pools and parts saw last. It asks no server and waits for
+    /// nothing, so it fits an endpoint that is asked often.
     ///
-    /// A pool that is merely busy is [`Condition::Degraded`], not down: restarting the service would not help. Whether to
-    /// send requests here is [`Db::readiness`], whether to restart the process [`Db::liveness`].
+    /// A pool that is merely busy is [`Condition::Degraded`], not down: restarting the service would not
+    /// help. Whether to send requests here is [`Db::readiness`], whether to restart the process
+    /// [`Db::liveness`].
     pub fn health(&self) -> Health {
         let topology = self.topology();
         let primary = crate::health::primary(&topology);
@@ -311,52 +318,51 @@ impl Db {
         }
     }
 
-    /// That this process is alive: for a probe whose failure restarts it. It touches neither pool nor database, and could
-    /// not: there is no handle.
+    /// That this process is alive: for a probe whose failure restarts it. It touches neither pool nor
+    /// database, and could not: there is no handle.
     pub fn liveness() -> Liveness {
         Liveness { up: true }
     }
 
-    /// Whether requests that need the database can be served: for a probe whose failure sends them elsewhere. It asks no
-    /// server.
+    /// Whether requests that need the database can be served: for a probe whose failure sends them elsewhere.
+    /// It asks no server.
     ///
-    /// If all replicas of a service look at one database, they become unready together: take `reads` if most requests
-    /// read.
+    /// If all replicas of a service look at one database, they become unready together: take `reads` if most
+    /// requests read.
     pub fn readiness(&self) -> Readiness {
         Readiness::of(&self.topology())
     }
 
-    /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection, every attempt
-    /// and every pause between them.
+    /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection,
+    /// every attempt and every pause between them.
     ///
-    /// A call that is not done by then ends with [`Error::DeadlineExceeded`], and its statement is cancelled on the
-    /// server. Only a COMMIT that was already sent is waited for, for at most twice that time in all: what became of it must
-    /// be known.
-    /// Of a [`Db::stream`], each batch is a call.
+    /// A call that is not done by then ends with [`Error::DeadlineExceeded`], and its statement is cancelled
+    /// on the server. Only a COMMIT that was already sent is waited for, for at most twice that time in all:
+    /// what became of it must be known. Of a [`Db::stream`], each batch is a call.
     pub fn with_timeout(&self, timeout: Duration) -> Db {
         let config = RetryConfig { deadline: Some(timeout), ..self.retry.config().clone() };
         Db { retry: self.retry.with(config), timeout: Some(timeout), ..self.clone() }
     }
 
-    /// The same database, whose reads and transactions are tried again as `config` says: for one call or for many. What
-    /// retries may cost in sum stays what it was.
+    /// The same database, whose reads and transactions are tried again as `config` says: for one call or for
+    /// many. What retries may cost in sum stays what it was.
     pub fn with_retry(&self, config: RetryConfig) -> Db {
         Db { retry: self.retry.with(self.retry_config(config)), ..self.clone() }
     }
 
-    /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its reads see
-    /// what its transactions have committed, on standbys that have it and else on the primary.
+    /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its
+    /// reads see what its transactions have committed, on standbys that have it and else on the primary.
     ///
-    /// Inside such a scope every handle is in the task's session anyway, this one or a clone: a write is remembered whoever
-    /// makes it. [`Session::spawn`] carries the scope into a task. Outside of one, each call begins a session of its own:
-    /// call it once and clone what it returns.
+    /// Inside such a scope every handle is in the task's session anyway, this one or a clone: a write is
+    /// remembered whoever makes it. [`Session::spawn`] carries the scope into a task. Outside of one, each
+    /// call begins a session of its own: call it once and clone what it returns.
     ///
-    /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and [`Db::stream`]; a
-    /// [`Freshness`] that is asked for by name is what is meant. Of what is written through [`Db::primary`] a session
-    /// knows only when it is [told](Session::forget).
+    /// Clones of the handle are in the same session. That holds for [`Db::read`], [`Db::batch`] and
+    /// [`Db::stream`]; a [`Freshness`] that is asked for by name is what is meant. Of what is written through
+    /// [`Db::primary`] a session knows only when it is [told](Session::forget).
     ///
-    /// In development (`APP_ENV`) the log warns, once for each line, of a call outside of every scope where the process
-    /// opens any, of a transaction there, and of [`Db::primary`] in a session.
+    /// In development (`APP_ENV`) the log warns, once for each line, of a call outside of every scope where
+    /// the process opens any, of a transaction there, and of [`Db::primary`] in a session.
     #[track_caller]
     pub fn session(&self) -> Db {
         if let Some(lost_writes) = &self.lost_writes {
@@ -380,7 +386,8 @@ impl Db {
         self.router.sources(|_, pool| pool.status())
     }
 
-    /// Reports what every pool, the router and every statement do to `meter`, from now on: docs/metrics.md lists the metrics. Call it once.
+    /// Reports what every pool, the router and every statement do to `meter`, from now on: docs/metrics.md
+    /// lists the metrics. Call it once.
     #[cfg(feature = "otel")]
     pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
         // Those that are opened later find it here.
@@ -402,12 +409,12 @@ impl Db {
         self.parts.checks()
     }
 
-    /// Stops the parts, the last one first, then closes every pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`
-    /// each.
+    /// Stops the parts, the last one first, then closes every pool: nobody gets a connection any more, and
+    /// those in use are waited for, for at most `grace` each.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the waiting. The part that was stopping is dropped with it; the pools stay open where parts
-    /// were still to be stopped: call it again.
+    /// Dropping the future stops the waiting. The part that was stopping is dropped with it; the pools stay
+    /// open where parts were still to be stopped: call it again.
     pub async fn shutdown(&self, grace: Duration) -> Drained {
         self.parts.stop(grace).await;
         close(&self.router, grace).await
@@ -425,7 +432,8 @@ impl Db {
         &self.retry
     }
 
-    /// What retries of one call are to go by: what it says, and where it does not, what is known of this database.
+    /// What retries of one call are to go by: what it says, and where it does not, what is known of this
+    /// database.
     pub(crate) fn retry_config(&self, said: RetryConfig) -> RetryConfig {
         let own = self.retry.config();
         RetryConfig {

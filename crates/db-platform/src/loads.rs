@@ -11,11 +11,12 @@ use crate::db::Db;
 impl Db {
     /// A loader for one request or job, which remembers what it loaded; its batches are reads of this handle.
     ///
-    /// They are in the session that this task runs in, where it runs in one, so that they see what the request has
-    /// written, and the loader forgets what it remembers when the session writes. Without a session nobody knows whose
-    /// a write is: then it forgets after every transaction of this process that may write. Of what is written through
-    /// [`Db::primary`] or past this process, tell it: [`Loader::clear`], [`Loader::prime`]. In a transaction use
-    /// [`lend`](db_loader::lend) and [`Query::within`].
+    /// They are in the session that this task runs in, where it runs in one, so that they see what the
+    /// request has written, and the loader forgets what it remembers when the session writes. Without a
+    /// session nobody knows whose a write is: then it forgets after every transaction of this process that
+    /// may write. Of what is written through [`Db::primary`] or past this process, tell it:
+    /// [`Loader::clear`], [`Loader::prime`]. In a transaction use [`lend`](db_loader::lend) and
+    /// [`Query::within`].
     ///
     /// ```no_run
     /// # use db_platform::{Db, loader::{LoadError, Query}};

@@ -20,7 +20,8 @@ pub struct NotificationConfig {
     pub email_from: Option<String>,
     /// The mail server.
     pub smtp_url: Secret,
-    /// The addresses that messages are posted to; `slack+`, `discord+` or `teams+` in front says what reads there.
+    /// The addresses that messages are posted to; `slack+`, `discord+` or `teams+` in front says what reads
+    /// there.
     pub webhooks: Vec<Secret>,
     /// What messages to webhooks are signed with.
     pub webhook_secret: Option<Secret>,
@@ -86,7 +87,8 @@ mod channels {
             Ok(Notifier::start(config, self.channels()?))
         }
 
-        /// The channels, each with the least severity that it is for: PagerDuty wakes people, so it gets what is critical.
+        /// The channels, each with the least severity that it is for: PagerDuty wakes people, so it gets what
+        /// is critical.
         ///
         /// # Errors
         /// As [`NotificationConfig::notifier`].

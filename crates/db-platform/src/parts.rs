@@ -1,5 +1,5 @@
-//! The parts that siblings attach to a [`Db`](crate::Db): started after the servers are known, stopped in reverse before
-//! the pools.
+//! The parts that siblings attach to a [`Db`](crate::Db): started after the servers are known, stopped in
+//! reverse before the pools.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -46,7 +46,8 @@ impl<'a, C> ReadBuilder<'a, C> {
         self
     }
 
-    /// Try again as `config` says, in place of what the [`Config`](crate::Config) says. The budget stays the common one.
+    /// Try again as `config` says, in place of what the [`Config`](crate::Config) says. The budget stays the
+    /// common one.
     pub fn retry(mut self, config: RetryConfig) -> Self {
         self.retry = Some(config);
         self

@@ -39,7 +39,8 @@ enum Named {
 impl Servers {
     /// Where several URLs name one server, the first counts.
     pub(crate) fn of(config: &Config) -> Self {
-        // Which server writes and which reads is found out, and one that was a standby may have to be written to.
+        // Which server writes and which reads is found out, and one that was a standby may have to be written
+        // to.
         let connector =
             |url: &DatabaseUrl| Connector::new(url.clone().without_param(TARGET), config.connect.clone());
         let is_primary = config.url.hosts().len() == 1 && !config.nodes.contains(&config.url);

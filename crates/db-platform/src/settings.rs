@@ -200,8 +200,8 @@ const HEAD: &str = "# Configuration
 - A name that is not read and looks like one that is, is warned of once, at start; no warning shows a value.
 ";
 
-/// What `read` reads from the process's environment variables, for a program that needs only some of the settings, and
-/// perhaps no database.
+/// What `read` reads from the process's environment variables, for a program that needs only some of the
+/// settings, and perhaps no database.
 ///
 /// Warns as [`Config::from_env`](crate::Config::from_env) does.
 ///

@@ -9,7 +9,8 @@ use db_retry::CommitHooks;
 use diesel_async::AsyncPgConnection;
 use tokio::sync::watch;
 
-/// Waits for something, for as long as it may take; where that is dropped, the pool cancels its statement on the server.
+/// Waits for something, for as long as it may take; where that is dropped, the pool cancels its statement on
+/// the server.
 pub(crate) async fn within<T>(
     timeout: Option<Duration>,
     running: impl Future<Output = Result<T>>,
@@ -18,7 +19,8 @@ pub(crate) async fn within<T>(
     tokio::time::timeout(waited, running).await.unwrap_or(Err(Error::DeadlineExceeded { waited }))
 }
 
-/// As [`within`], for a transaction that says where it stands: once COMMIT is sent, what became of it is waited for.
+/// As [`within`], for a transaction that says where it stands: once COMMIT is sent, what became of it is
+/// waited for.
 pub(crate) async fn within_until_commit<T, E: From<Error>>(
     timeout: Option<Duration>,
     committing: &Committing<'_>,

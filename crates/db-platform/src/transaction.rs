@@ -1,4 +1,5 @@
-//! A transaction that differs from the default: isolation, limits, how a lost COMMIT is dealt with, a name for logs.
+//! A transaction that differs from the default: isolation, limits, how a lost COMMIT is dealt with, a name
+//! for logs.
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -72,16 +73,18 @@ impl<'a, C> TransactionBuilder<'a, C> {
     /// Write a row with it, so that it is known even after a failover whether it committed.
     ///
     /// The row goes out with COMMIT and costs no round trip. Its table is made by a migration
-    /// (`dbctl migrate new commit_markers --commit-markers`, or [`db_retry::marker::TABLE`]). With `DB_COMMIT_MARKERS=true` every
-    /// transaction is marked and old rows are removed by themselves; else [`db_retry::marker::forget`] removes them.
+    /// (`dbctl migrate new commit_markers --commit-markers`, or [`db_retry::marker::TABLE`]). With
+    /// `DB_COMMIT_MARKERS=true` every transaction is marked and old rows are removed by themselves; else
+    /// [`db_retry::marker::forget`] removes them.
     pub fn marked(self) -> Self {
         self.resolve(Resolve::ByMarker)
     }
 
     /// It may be applied twice: where it cannot be found out whether it committed, it runs again.
     ///
-    /// For work that leads to the same rows however often it runs, such as `INSERT … ON CONFLICT DO NOTHING` or an UPDATE that sets what
-    /// the caller brings. [`Error::CommitUnknown`] is left where no attempt was answered.
+    /// For work that leads to the same rows however often it runs, such as `INSERT … ON CONFLICT DO NOTHING`
+    /// or an UPDATE that sets what the caller brings. [`Error::CommitUnknown`] is left where no attempt was
+    /// answered.
     ///
     /// ```no_run
     /// # use db_platform::{Db, Result};
@@ -96,7 +99,8 @@ impl<'a, C> TransactionBuilder<'a, C> {
         self
     }
 
-    /// How it is found out whether it committed, where the answer to COMMIT is lost; by its id if this is not called.
+    /// How it is found out whether it committed, where the answer to COMMIT is lost; by its id if this is not
+    /// called.
     pub fn resolve(mut self, resolve: Resolve) -> Self {
         self.begin.resolve = resolve;
         self
@@ -104,20 +108,23 @@ impl<'a, C> TransactionBuilder<'a, C> {
 
     /// The longest that one attempt may take, from BEGIN to the answer to COMMIT; without it, for ever.
     ///
-    /// Before COMMIT is sent it ends with [`Error::DeadlineExceeded`]; after that, it is found out what became of it.
+    /// Before COMMIT is sent it ends with [`Error::DeadlineExceeded`]; after that, it is found out what
+    /// became of it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// It consists of so many statements that wait for no answer: where nothing else is to happen in it they may go out as one request.
+    /// It consists of so many statements that wait for no answer: where nothing else is to happen in it they
+    /// may go out as one request.
     pub(crate) fn batch(mut self, statements: Option<usize>) -> Self {
         let few = statements.filter(|statements| (1..=MOST_AS_ONE).contains(statements));
         self.begin.batch = few.filter(|_| self.db.needs_no_begin());
         self
     }
 
-    /// Try again as `config` says, in place of what the [`Config`](crate::Config) says. The budget stays the common one.
+    /// Try again as `config` says, in place of what the [`Config`](crate::Config) says. The budget stays the
+    /// common one.
     pub fn retry(mut self, config: RetryConfig) -> Self {
         self.retry = Some(config);
         self
@@ -125,8 +132,8 @@ impl<'a, C> TransactionBuilder<'a, C> {
 
     /// Try again where `condition` says so of the work's error, in place of what its class says.
     ///
-    /// It is not asked where another attempt could apply something twice. It should answer at once: it runs in the caller's task.
-    /// One that panics is logged and says no.
+    /// It is not asked where another attempt could apply something twice. It should answer at once: it runs
+    /// in the caller's task. One that panics is logged and says no.
     ///
     /// ```no_run
     /// # use db_platform::{Db, Error, Result};

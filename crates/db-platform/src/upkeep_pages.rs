@@ -11,8 +11,8 @@ use crate::Config;
 /// So long a look at the database is shown again: the page asks every few seconds.
 const SHOWN_AGAIN: Duration = Duration::from_secs(30);
 
-/// The same source, with what is known of migrations and partitions: for pages that are no service's own, as those of
-/// `dbctl serve`. A service's are there by [`Db::dashboard`](crate::Db::dashboard).
+/// The same source, with what is known of migrations and partitions: for pages that are no service's own, as
+/// those of `dbctl serve`. A service's are there by [`Db::dashboard`](crate::Db::dashboard).
 ///
 /// ```no_run
 /// # fn pages(config: &db_platform::Config) -> db_platform::Result<()> {

@@ -21,8 +21,8 @@ pub(crate) type Progress = Arc<dyn Fn(&Warmed) + Send + Sync>;
 pub(crate) type WarmStep =
     Arc<dyn Fn(Db, WarmConfig, Progress) -> BoxFuture<'static, Result<Warmed>> + Send + Sync>;
 
-/// A job that warms a cache, from [`Db::warm_cache`]. It may be run again and again: once a day before the first visitors,
-/// say. Cheap to clone.
+/// A job that warms a cache, from [`Db::warm_cache`]. It may be run again and again: once a day before the
+/// first visitors, say. Cheap to clone.
 ///
 /// ```no_run
 /// # use db_platform::cache::{Keyspace, Tag};
@@ -58,8 +58,9 @@ pub struct CacheWarming {
 }
 
 impl Db {
-    /// A job that warms the cache: from the saved hot keys of each keyspace that [`DbCache::warms`](crate::DbCache::warms)
-    /// has declared, and from what is added to it. It does nothing before [`CacheWarming::run`].
+    /// A job that warms the cache: from the saved hot keys of each keyspace that
+    /// [`DbCache::warms`](crate::DbCache::warms) has declared, and from what is added to it. It does nothing
+    /// before [`CacheWarming::run`].
     pub fn warm_cache(&self) -> CacheWarming {
         let steps = self.cache_steps();
         let config = WarmConfig::default();
@@ -108,7 +109,8 @@ impl CacheWarming {
         }))
     }
 
-    /// The same, with the saved hot keys of a keyspace, the dearest first. Without a second tier there are none.
+    /// The same, with the saved hot keys of a keyspace, the dearest first. Without a second tier there are
+    /// none.
     #[must_use]
     pub fn saved<K, V, R, E>(self, keyspace: &'static Keyspace<K, V>, load: impl Fetch<K, R, E>) -> Self
     where
@@ -144,8 +146,8 @@ impl CacheWarming {
     /// Warms the cache, one source of keys after the other; what it came to in all.
     ///
     /// # Errors
-    /// The first source's that could not tell its keys, once the others are through. A key that fails is counted and ends
-    /// nothing.
+    /// The first source's that could not tell its keys, once the others are through. A key that fails is
+    /// counted and ends nothing.
     ///
     /// # Cancel safety
     /// Dropping the future ends it after the batch that is under way. What is in the cache stays there.

@@ -80,7 +80,8 @@ impl Watched {
         parts.into_iter().map(CheckResult::from).collect()
     }
 
-    /// Whether another process of the service looks into the database, so that this one sees only a part of it.
+    /// Whether another process of the service looks into the database, so that this one sees only a part of
+    /// it.
     #[cfg(feature = "alerts")]
     pub(crate) fn leaves_it_to_another(&self) -> bool {
         self.checks.get().is_none() && self.collected.get().is_some_and(|one| !one.collector.is_leader())

@@ -45,9 +45,11 @@ pub struct WriteBuilder<'a> {
 impl Db {
     /// Runs one statement that writes, on the primary, and returns how many rows it wrote.
     ///
-    /// The verb is not `execute`, which diesel's `RunQueryDsl` gives to every value there is. It is a transaction of its own and takes one round trip, once its connection has it prepared (two for a `sql_query`, which diesel prepares each time): no BEGIN and no COMMIT go
-    /// around it. What was not sent, and what the server refused and may accept later (40001, 40P01, a standby after a
-    /// failover), runs again, and a session's reads see what it wrote, as for [`Db::transaction`].
+    /// The verb is not `execute`, which diesel's `RunQueryDsl` gives to every value there is. It is a
+    /// transaction of its own and takes one round trip, once its connection has it prepared (two for a
+    /// `sql_query`, which diesel prepares each time): no BEGIN and no COMMIT go around it. What was not sent,
+    /// and what the server refused and may accept later (40001, 40P01, a standby after a failover), runs
+    /// again, and a session's reads see what it wrote, as for [`Db::transaction`].
     ///
     /// ```no_run
     /// # use db_platform::{Db, Result};
@@ -60,18 +62,21 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// Nothing identifies such a transaction. Where its answer is lost after it was sent, the outcome is unknown, also where the
-    /// same server goes on. If that must not be, mark it: with `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`] of
-    /// one statement, in two round trips, and is resolved as these are. It does as well with [`Db::with_timeout`] and [`Db::with_search_path`], where a part
-    /// or a cache must hear of each COMMIT, and where it is a command other than SELECT, INSERT, UPDATE, DELETE, MERGE,
-    /// VALUES or TABLE: `CALL` may not commit inside then. What refuses to run in a transaction, such as `VACUUM`, goes through
-    /// [`Db::primary`].
+    /// Nothing identifies such a transaction. Where its answer is lost after it was sent, the outcome is
+    /// unknown, also where the same server goes on. If that must not be, mark it: with
+    /// `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`] of one statement, in two round trips, and is
+    /// resolved as these are. It does as well with [`Db::with_timeout`] and [`Db::with_search_path`], where a
+    /// part or a cache must hear of each COMMIT, and where it is a command other than SELECT, INSERT, UPDATE,
+    /// DELETE, MERGE, VALUES or TABLE: `CALL` may not commit inside then. What refuses to run in a
+    /// transaction, such as `VACUUM`, goes through [`Db::primary`].
     ///
     /// # Errors
-    /// The server's; [`Error::CommitUnknown`] where the answer was lost and nobody can tell what became of it.
+    /// The server's; [`Error::CommitUnknown`] where the answer was lost and nobody can tell what became of
+    /// it.
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the statement, which is cancelled on the server and may have been applied.
+    /// Dropping the future abandons the statement, which is cancelled on the server and may have been
+    /// applied.
     #[track_caller]
     pub fn write<'a, Q>(&'a self, query: Q) -> BoxFuture<'a, Result<usize>>
     where
@@ -94,7 +99,8 @@ impl Db {
     /// ```
     ///
     /// # Errors
-    /// As [`Db::write`]; [`Error::CommitUnknown`] as well where it was applied and its rows could not be read as `U`.
+    /// As [`Db::write`]; [`Error::CommitUnknown`] as well where it was applied and its rows could not be read
+    /// as `U`.
     ///
     /// # Cancel safety
     /// As [`Db::write`].
@@ -107,8 +113,8 @@ impl Db {
         self.build_write().returning(query)
     }
 
-    /// Whether nothing must happen inside of a transaction besides its statements, and nothing must be found out of it later: then it
-    /// needs no BEGIN.
+    /// Whether nothing must happen inside of a transaction besides its statements, and nothing must be found
+    /// out of it later: then it needs no BEGIN.
     pub(crate) fn needs_no_begin(&self) -> bool {
         self.begin().resolve != Resolve::ByMarker
             && !self.parts().hook_commits()
@@ -173,8 +179,8 @@ impl<'a> WriteBuilder<'a> {
         self.alone(site, Read::<Q, U> { query, row: PhantomData })
     }
 
-    /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides, nothing must be
-    /// found out of it later, and it does nothing but write or read rows.
+    /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides,
+    /// nothing must be found out of it later, and it does nothing but write or read rows.
     fn may_stand_alone(&self, statement: &impl QueryFragment<Pg>) -> bool {
         self.db.needs_no_begin() && is_of_rows(statement)
     }
@@ -263,7 +269,8 @@ where
     }
 }
 
-/// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and others commit inside.
+/// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and
+/// others commit inside.
 fn is_of_rows(statement: &impl QueryFragment<Pg>) -> bool {
     let mut sql = PgQueryBuilder::default();
     // What cannot be built is refused when it is sent.

@@ -11,12 +11,15 @@ use futures_util::future::BoxFuture;
 use crate::db::Db;
 
 impl Db {
-    /// Writes with several statements in one transaction and one round trip, once the connection has all of them prepared.
+    /// Writes with several statements in one transaction and one round trip, once the connection has all of
+    /// them prepared.
     ///
-    /// All of them are applied or none. They are sent without waiting for answers, so none can use what another one returns; for that there is
-    /// [`Db::transaction`]. They go out as one request: between two Syncs the server makes a transaction of them, and no BEGIN and
-    /// COMMIT go around it. Where one has to be prepared first (the first time, and a `sql_query` each time), and where one is
-    /// none of SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES and TABLE, they go out in a transaction that begins with the first.
+    /// All of them are applied or none. They are sent without waiting for answers, so none can use what
+    /// another one returns; for that there is [`Db::transaction`]. They go out as one request: between two
+    /// Syncs the server makes a transaction of them, and no BEGIN and COMMIT go around it. Where one has to
+    /// be prepared first (the first time, and a `sql_query` each time), and where one is none of SELECT,
+    /// INSERT, UPDATE, DELETE, MERGE, VALUES and TABLE, they go out in a transaction that begins with the
+    /// first.
     ///
     /// ```no_run
     /// # use db_platform::{BatchError, Db, batch};
@@ -31,20 +34,23 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// As for [`Db::write`] nothing identifies what has no BEGIN: where its answer is lost after it was sent, the outcome is unknown.
-    /// With `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`], in three round trips, and is resolved as these are;
-    /// so it does with [`Db::with_timeout`] and [`Db::with_search_path`], and where a part must hear of each COMMIT. In a
-    /// session the question for its token is a second round trip.
+    /// As for [`Db::write`] nothing identifies what has no BEGIN: where its answer is lost after it was sent,
+    /// the outcome is unknown. With `DB_COMMIT_MARKERS=true` it runs as a [`Db::transaction`], in three round
+    /// trips, and is resolved as these are; so it does with [`Db::with_timeout`] and
+    /// [`Db::with_search_path`], and where a part must hear of each COMMIT. In a session the question for its
+    /// token is a second round trip.
     ///
-    /// Where an answer cannot be read as asked (a [`batch::row`](crate::batch::row) that finds none), the error is that, and the batch is
-    /// applied all the same: ask for [`batch::maybe_row`](crate::batch::maybe_row).
+    /// Where an answer cannot be read as asked (a [`batch::row`](crate::batch::row) that finds none), the
+    /// error is that, and the batch is applied all the same: ask for
+    /// [`batch::maybe_row`](crate::batch::maybe_row).
     ///
     /// # Errors
     /// The first statement's that failed, and which one it was; [`Error::CommitUnknown`] where the
     /// answer was lost and nobody can tell what became of it.
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the batch, which is cancelled on the server and may have been applied, all of it.
+    /// Dropping the future abandons the batch, which is cancelled on the server and may have been applied,
+    /// all of it.
     #[track_caller]
     pub fn write_batch<'a, B: Batch + 'a>(
         &'a self,

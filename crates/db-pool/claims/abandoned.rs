@@ -32,11 +32,12 @@ pub(crate) fn measure(size: Size) -> Figure {
     }
 }
 
-/// Leaves transactions that hold a row lock, half of them idle and half with a statement running, and measures how long
-/// another session then waits for the row: the 99th percentile and the median in milliseconds, and the share of
-/// connections that were kept. The pool's server is `each_way` away.
+/// Leaves transactions that hold a row lock, half of them idle and half with a statement running, and
+/// measures how long another session then waits for the row: the 99th percentile and the median in
+/// milliseconds, and the share of connections that were kept. The pool's server is `each_way` away.
 ///
-/// The line whose removal this must notice: `cancel(inner, &slot.wire, key)` in `answer_everything`, in `returning.rs`.
+/// The line whose removal this must notice: `cancel(inner, &slot.wire, key)` in `answer_everything`, in
+/// `returning.rs`.
 pub(crate) async fn abandon(rounds: u64, each_way: Duration) -> (f64, f64, f64) {
     let database = TestDatabase::empty().await.unwrap();
     let mut other = database.connect().await.unwrap();

@@ -1,4 +1,5 @@
-//! pool-10: an adaptive limit does as well as the best fixed size, and pools that adapt leave the server room.
+//! pool-10: an adaptive limit does as well as the best fixed size, and pools that adapt leave the server
+//! room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,8 +22,9 @@ const SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const CALLERS: usize = 96;
 /// How long a new pool may adapt before it is measured.
 const ADAPTS: Duration = Duration::from_secs(8);
-/// As long for all: of a throughput that stalls now and then, the median over short turns is higher than over long ones.
-/// Long enough for the adaptive pool to go on trying other limits: what that costs is measured, too.
+/// As long for all: of a throughput that stalls now and then, the median over short turns is higher than over
+/// long ones. Long enough for the adaptive pool to go on trying other limits: what that costs is measured,
+/// too.
 const TURN: Duration = Duration::from_millis(600);
 /// Not counted at the beginning of a turn.
 const WARMS_UP: Duration = Duration::from_millis(100);
@@ -51,8 +53,8 @@ impl Load {
     }
 }
 
-/// The line whose removal this must notice: `self.adapt(&pool)` in `upkeep.rs`, without which the first limit stays; for what is
-/// left on the server, `.min(self.room.granted())` in `adaptive.rs`.
+/// The line whose removal this must notice: `self.adapt(&pool)` in `upkeep.rs`, without which the first limit
+/// stays; for what is left on the server, `.min(self.room.granted())` in `adaptive.rs`.
 pub(crate) fn measure(size: Size) -> Figure {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {

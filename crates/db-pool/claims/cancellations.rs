@@ -1,4 +1,5 @@
-//! pool-1: callers are dropped at every poll of everything that they can do; the next borrower must not notice.
+//! pool-1: callers are dropped at every poll of everything that they can do; the next borrower must not
+//! notice.
 
 use std::ops::AsyncFnMut;
 use std::sync::Arc;
@@ -103,9 +104,11 @@ async fn cancel(wanted: u64) -> Figure {
     }
 }
 
-/// The line whose removal this must notice: `answer_everything(inner, slot, unanswered)` in `clean`, in `returning.rs`.
+/// The line whose removal this must notice: `answer_everything(inner, slot, unanswered)` in `clean`, in
+/// `returning.rs`.
 ///
-/// Does everything that can be cancelled, in turns, each dropped after one poll, after two, and so on until it is done.
+/// Does everything that can be cancelled, in turns, each dropped after one poll, after two, and so on until
+/// it is done.
 async fn call(pool: Pool, found: Arc<Found>, caller: u64, wanted: u64) {
     let mut token = i64::try_from(caller).unwrap() << 40;
     while AtomicU64::load(&found.cancelled, Ordering::Relaxed) < wanted {
@@ -154,7 +157,8 @@ async fn probe(pool: &Pool, found: &Found, token: i64) {
     };
     let probed: Result<Probe, Box<dyn std::error::Error + Send + Sync>> = async {
         let mut conn: Connection = pool.get().await?;
-        // A statement that is its own transaction, sent as text, starts when that does; the division fails in another.
+        // A statement that is its own transaction, sent as text, starts when that does; the division fails in
+        // another.
         let alone = "SELECT 1 / (transaction_timestamp() = statement_timestamp())::int";
         add(&found.open_transactions, conn.batch_execute(alone).await.is_err());
         Ok(sql_query(

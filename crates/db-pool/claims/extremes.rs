@@ -136,8 +136,8 @@ fn ordinary() -> (PoolConfig, ConnectConfig) {
     (pool, ConnectConfig::default())
 }
 
-/// Three callers in turn, one of whom leaves a transaction open. The line whose removal this must notice: `checked_add` where
-/// a caller's deadline is made, in `pool.rs`.
+/// Three callers in turn, one of whom leaves a transaction open. The line whose removal this must notice:
+/// `checked_add` where a caller's deadline is made, in `pool.rs`.
 async fn check(
     url: &db_core::DatabaseUrl,
     config: PoolConfig,

@@ -39,8 +39,8 @@ const SCHEMA: &str = "
     CREATE DOMAIN by_domain AS int CHECK (public.sneak(VALUE) > 0);
     CREATE FUNCTION by_row(ledger) RETURNS int LANGUAGE sql AS 'SELECT public.sneak(3)';";
 
-/// All that one session could show another, as one text. The library of a language stays loaded once it was used, and shows
-/// settings of its own: these do not count.
+/// All that one session could show another, as one text. The library of a language stays loaded once it was
+/// used, and shows settings of its own: these do not count.
 const SESSION: &str = "SELECT concat_ws(' | ',
     (SELECT string_agg(name || '=' || setting, ',' ORDER BY name) FROM pg_settings
       WHERE name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable', 'seed')

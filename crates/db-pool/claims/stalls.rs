@@ -1,4 +1,5 @@
-//! pool-7: a server that is stopped, or that accepts and says nothing, is noticed at once and holds nobody up.
+//! pool-7: a server that is stopped, or that accepts and says nothing, is noticed at once and holds nobody
+//! up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -156,7 +157,8 @@ impl Observe for Ear {
 }
 
 impl Ear {
-    /// Milliseconds until it is heard; the line whose removal this must notice: `self.stalls.look` in `upkeep.rs`.
+    /// Milliseconds until it is heard; the line whose removal this must notice: `self.stalls.look` in
+    /// `upkeep.rs`.
     async fn hears(&self, begun: Instant) -> f64 {
         let heard = tokio::time::timeout(Duration::from_secs(10), self.0.notified()).await;
         heard.map_or(f64::MAX, |()| begun.elapsed().as_secs_f64() * 1_000.0)

@@ -1,7 +1,7 @@
 //! Prints src/wire/catalog/catalog.txt, made from servers of the versions that are named.
 //!
-//! `cargo run -p db-pool --example catalog -- 14 15 16 17 18 19 > catalog.txt`; a version that cannot be fetched is found
-//! where `DB_PLATFORM_PG_BIN` says.
+//! `cargo run -p db-pool --example catalog -- 14 15 16 17 18 19 > catalog.txt`; a version that cannot be
+//! fetched is found where `DB_PLATFORM_PG_BIN` says.
 #![expect(clippy::print_stdout, reason = "printing is all it does")]
 
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Finds out on the live load how many connections are enough, within what the server has room for.
 //!
-//! The upkeep task takes a sample of the pool ten times a second and hands it to the [`search`](Adaptive), which answers
-//! with a limit. Connections above the limit are parked, not closed. Every now and then the server is asked, on one of
-//! the pool's own connections, how many it has left.
+//! The upkeep task takes a sample of the pool ten times a second and hands it to the [`search`](Adaptive),
+//! which answers with a limit. Connections above the limit are parked, not closed. Every now and then the
+//! server is asked, on one of the pool's own connections, how many it has left.
 
 mod background;
 mod kinds;
@@ -39,18 +39,19 @@ const ASK_SOON: Duration = Duration::from_millis(400);
 
 /// Lets a pool find the number of connections that gives the most throughput.
 ///
-/// [`PoolConfig::max`](crate::PoolConfig::max) remains the most that it ever opens. While callers wait, the pool tries a
-/// larger and a smaller limit in turns of half a second, and keeps the smallest one beyond which throughput hardly
-/// grows. While nobody waits it learns nothing and leaves the limit as it is. It looks at throughput alone: statements
-/// that take long because of a lock, or because they are of another kind, are no sign of a server that has too much to do.
+/// [`PoolConfig::max`](crate::PoolConfig::max) remains the most that it ever opens. While callers wait, the
+/// pool tries a larger and a smaller limit in turns of half a second, and keeps the smallest one beyond which
+/// throughput hardly grows. While nobody waits it learns nothing and leaves the limit as it is. It looks at
+/// throughput alone: statements that take long because of a lock, or because they are of another kind, are no
+/// sign of a server that has too much to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdaptiveConfig {
     /// The limit is never below this, except where the server refuses connections.
     pub min: NonZeroUsize,
     /// The limit that a new pool begins with.
     pub start: NonZeroUsize,
-    /// Connections of the server's `max_connections` that stay free for others, beside those that it keeps for
-    /// superusers (`superuser_reserved_connections`, `reserved_connections`).
+    /// Connections of the server's `max_connections` that stay free for others, beside those that it keeps
+    /// for superusers (`superuser_reserved_connections`, `reserved_connections`).
     ///
     /// Several processes with such pools share the rest.
     pub leave_free: usize,

@@ -1,7 +1,8 @@
 //! Wakes callers whose time is up: one timer for all who wait, minded by a task that does nothing else.
 //!
-//! A timer for each would cost more than the rest of a hand-over. All wait equally long, so the first to wait is the first whose
-//! time is up; when the alarm rings, everyone looks, and whoever has time left sets it again.
+//! A timer for each would cost more than the rest of a hand-over. All wait equally long, so the first to wait
+//! is the first whose time is up; when the alarm rings, everyone looks, and whoever has time left sets it
+//! again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

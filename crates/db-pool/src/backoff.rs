@@ -1,14 +1,15 @@
 //! When the next attempt to connect may be made after one that failed.
 //!
-//! The whole process makes at most ten attempts a second at servers that are down, however many pools it has: a server
-//! that comes back is met by few, and by each soon.
+//! The whole process makes at most ten attempts a second at servers that are down, however many pools it has:
+//! a server that comes back is met by few, and by each soon.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between any two attempts of the process after a failure.
 const APART: Duration = Duration::from_millis(100);
-/// Between two attempts of one pool: from the first to the longest, so that a server that is back is found soon.
+/// Between two attempts of one pool: from the first to the longest, so that a server that is back is found
+/// soon.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 

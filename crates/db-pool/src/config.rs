@@ -9,17 +9,20 @@ use crate::{AdaptiveConfig, HarmlessFunctions, Pool};
 
 /// How a connection is opened, and what holds for its whole life.
 ///
-/// Everything here travels in the start-up packet, so that `RESET ALL` restores it and no statement is spent on it.
+/// Everything here travels in the start-up packet, so that `RESET ALL` restores it and no statement is spent
+/// on it.
 ///
-/// Who wins: what was chosen here, else what the URL says, else what `ALTER ROLE … SET` and `ALTER DATABASE … SET` say,
-/// else the default here. What was chosen is told by [`defaults`](ConnectConfig::defaults).
+/// Who wins: what was chosen here, else what the URL says, else what `ALTER ROLE … SET` and
+/// `ALTER DATABASE … SET` say, else the default here. What was chosen is told by
+/// [`defaults`](ConnectConfig::defaults).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectConfig {
     /// The longest that opening a connection may take: name lookup, TCP, login and set-up together.
     ///
     /// A server that accepts and then says nothing is given up after this time.
     pub connect_timeout: Duration,
-    /// How long sent data may stay unacknowledged before the kernel gives the connection up (`tcp_user_timeout`).
+    /// How long sent data may stay unacknowledged before the kernel gives the connection up
+    /// (`tcp_user_timeout`).
     ///
     /// It notices a network that swallows packets; a stopped server still acknowledges.
     pub socket_timeout: Option<Duration>,
@@ -37,25 +40,26 @@ pub struct ConnectConfig {
     pub application_name: Option<String>,
     /// Whether prepared statements are kept from one use to the next.
     ///
-    /// Without it no statement has a name, for poolers in transaction mode that do not follow prepared statements
-    /// (PgBouncer before 1.21): each is parsed anew whenever it is used, in two round trips, and closed in a third for
-    /// which nobody waits.
+    /// Without it no statement has a name, for poolers in transaction mode that do not follow prepared
+    /// statements (PgBouncer before 1.21): each is parsed anew whenever it is used, in two round trips, and
+    /// closed in a third for which nobody waits.
     pub prepared_statements: bool,
     /// How many prepared statements a connection may keep; with more, all are dropped when it is returned.
     pub max_prepared_statements: NonZeroUsize,
     /// Whether the bytes of every connection are read as they go by.
     ///
-    /// Without it these guarantees are lost: the exact SQLSTATE of every error (diesel's kinds and English messages
-    /// remain), a `BEGIN` sent as text is not seen, a connection left in the middle of something is closed and not
-    /// salvaged, nothing that was left behind is reset, leak reports name no statement. It costs less than one per
-    /// cent of a `SELECT 1`.
+    /// Without it these guarantees are lost: the exact SQLSTATE of every error (diesel's kinds and English
+    /// messages remain), a `BEGIN` sent as text is not seen, a connection left in the middle of something is
+    /// closed and not salvaged, nothing that was left behind is reset, leak reports name no statement. It
+    /// costs less than one per cent of a `SELECT 1`.
     pub wire_tap: bool,
-    /// What holds where nobody chose: a setting that equals its default yields to the URL and to the role's settings.
+    /// What holds where nobody chose: a setting that equals its default yields to the URL and to the role's
+    /// settings.
     pub defaults: ConnectDefaults,
 }
 
-/// The defaults of a [`ConnectConfig`]: a setting that equals the default here was not chosen; `None` means that the
-/// setting was chosen, whatever it is.
+/// The defaults of a [`ConnectConfig`]: a setting that equals the default here was not chosen; `None` means
+/// that the setting was chosen, whatever it is.
 ///
 /// ```
 /// use db_pool::{ConnectConfig, ConnectDefaults};
@@ -76,8 +80,8 @@ pub struct ConnectDefaults {
     pub statement_timeout: Option<Option<Duration>>,
     /// Of [`ConnectConfig::lock_timeout`]; the session's setting `lock_timeout` wins over it.
     pub lock_timeout: Option<Option<Duration>>,
-    /// Of [`ConnectConfig::idle_in_transaction_timeout`]; the session's setting `idle_in_transaction_session_timeout` wins
-    /// over it.
+    /// Of [`ConnectConfig::idle_in_transaction_timeout`]; the session's setting
+    /// `idle_in_transaction_session_timeout` wins over it.
     pub idle_in_transaction_timeout: Option<Option<Duration>>,
 }
 
@@ -148,47 +152,54 @@ pub struct PoolConfig {
     ///
     /// Keep this below the request timeout, or callers give up first and the pool reports nothing.
     pub acquire_timeout: Option<Duration>,
-    /// How many callers may wait at once, one at least; the next one is refused with [`QueueFull`](db_core::Error::QueueFull).
+    /// How many callers may wait at once, one at least; the next one is refused with
+    /// [`QueueFull`](db_core::Error::QueueFull).
     ///
     /// Refusing early keeps the wait of everyone else short when the database cannot keep up.
     pub max_waiters: usize,
     /// A connection idle for longer is closed, as long as `min` remain; none is never.
     pub idle_timeout: Option<Duration>,
-    /// A connection older than this is closed when it is next idle; each gets up to 5 % less, so that those that were
-    /// opened together are not closed together. None is never.
+    /// A connection older than this is closed when it is next idle; each gets up to 5 % less, so that those
+    /// that were opened together are not closed together. None is never.
     pub max_lifetime: Option<Duration>,
-    /// A connection idle for longer than this is asked for a sign of life before it is handed out; none is never.
+    /// A connection idle for longer than this is asked for a sign of life before it is handed out; none is
+    /// never.
     pub check_after: Option<Duration>,
     /// A connection idle for longer than this is asked for a sign of life, so that no firewall forgets it.
     pub keepalive: Option<Duration>,
-    /// The most connections that background work may hold at once ([`Pool::background`](crate::Pool::background)); none
-    /// means half of `max`, or of the limit where that is [adaptive](PoolConfig::adaptive).
+    /// The most connections that background work may hold at once
+    /// ([`Pool::background`](crate::Pool::background)); none means half of `max`, or of the limit where that
+    /// is [adaptive](PoolConfig::adaptive).
     pub background: Option<NonZeroUsize>,
-    /// A connection held for longer than this is reported once, with who holds it, and again when it is returned.
+    /// A connection held for longer than this is reported once, with who holds it, and again when it is
+    /// returned.
     pub leak_threshold: Option<Duration>,
-    /// The longest that cleaning a connection may take which came back in the middle of something; then it is closed.
+    /// The longest that cleaning a connection may take which came back in the middle of something; then it is
+    /// closed.
     pub salvage_timeout: Duration,
-    /// A connection over which a longer message went, in bytes, is closed when it comes back: the client library's buffers
-    /// grow to it and never shrink. None is no limit.
+    /// A connection over which a longer message went, in bytes, is closed when it comes back: the client
+    /// library's buffers grow to it and never shrink. None is no limit.
     pub max_buffer: Option<NonZeroUsize>,
     /// When a session is reset that comes back.
     pub reset: Reset,
-    /// Functions of the service's own that leave nothing behind, so that a statement which calls one costs no reset.
+    /// Functions of the service's own that leave nothing behind, so that a statement which calls one costs no
+    /// reset.
     pub harmless: HarmlessFunctions,
-    /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that it opens up
-    /// to `max` whenever callers wait.
+    /// Whether the pool finds out by itself how many connections are enough, `max` at most; none means that
+    /// it opens up to `max` whenever callers wait.
     pub adaptive: Option<AdaptiveConfig>,
 }
 
-/// When a session that comes back is reset: settings, roles, advisory locks, temporary objects, LISTEN, cursors, the
-/// sequences that it used, the seed of its random numbers.
+/// When a session that comes back is reset: settings, roles, advisory locks, temporary objects, LISTEN,
+/// cursors, the sequences that it used, the seed of its random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Reset {
-    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling: a function
-    /// counts unless it is known to be harmless, as most of PostgreSQL's own are, or [declared](PoolConfig::harmless) so.
+    /// Where a statement was seen whose text names what may leave something behind, in whatever spelling: a
+    /// function counts unless it is known to be harmless, as most of PostgreSQL's own are, or
+    /// [declared](PoolConfig::harmless) so.
     ///
-    /// What no text tells is not seen: what triggers, views, column defaults, operators and casts of the service's own
-    /// call, and what a column that counts up by itself leaves to `currval` and `lastval`.
+    /// What no text tells is not seen: what triggers, views, column defaults, operators and casts of the
+    /// service's own call, and what a column that counts up by itself leaves to `currval` and `lastval`.
     #[default]
     WhenSeen,
     /// After every use; one more round trip, on nobody's time.
@@ -202,13 +213,14 @@ impl PoolConfig {
         self.adaptive.as_ref().map_or(max, |adaptive| adaptive.start.max(adaptive.min).get().min(max))
     }
 
-    /// Whoever finds nothing idle must wait for a connection to be opened: without a place nobody would ever get one.
+    /// Whoever finds nothing idle must wait for a connection to be opened: without a place nobody would ever
+    /// get one.
     pub(crate) fn most_waiters(&self) -> usize {
         self.max_waiters.max(1)
     }
 
-    /// How many connections background work may hold at this limit: half of it, unless configured. Where the limit adapts
-    /// itself it is never all of it.
+    /// How many connections background work may hold at this limit: half of it, unless configured. Where the
+    /// limit adapts itself it is never all of it.
     pub(crate) fn background_within(&self, limit: usize) -> usize {
         let most = if self.adaptive.is_some() { limit.saturating_sub(1) } else { Pool::LARGEST };
         self.background.map_or(limit / 2, NonZeroUsize::get).min(most).max(1)

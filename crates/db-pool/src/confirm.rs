@@ -1,12 +1,12 @@
-//! Asks a connection whether it is as a new one would be: whether its search path is the one that the role has now, and
-//! the types that its client knows are still there.
+//! Asks a connection whether it is as a new one would be: whether its search path is the one that the role
+//! has now, and the types that its client knows are still there.
 
 use diesel::sql_types::{Bool, Text};
 use diesel::{QueryResult, QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-/// What the session started with is what a reset would bring back. Start-up options win over the role's settings, and of
-/// these the ones that are for the role and the database.
+/// What the session started with is what a reset would bring back. Start-up options win over the role's
+/// settings, and of these the ones that are for the role and the database.
 const QUERY: &str = "
     WITH kept AS (SELECT reset_val, source FROM pg_catalog.pg_settings WHERE name = 'search_path'),
     chosen AS (

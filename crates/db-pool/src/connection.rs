@@ -16,8 +16,9 @@ use crate::wire::Lease;
 
 /// A connection that is checked out of a [`Pool`](crate::Pool); it goes back when this is dropped.
 ///
-/// Dereferences to [`AsyncPgConnection`], so every diesel-async query runs on it. In whatever state it is dropped, the
-/// next user does not see it: what runs is cancelled, what is open is rolled back, what was set is reset.
+/// Dereferences to [`AsyncPgConnection`], so every diesel-async query runs on it. In whatever state it is
+/// dropped, the next user does not see it: what runs is cancelled, what is open is rolled back, what was set
+/// is reset.
 pub struct Connection {
     slot: Option<Object<Box<Slot>>>,
     inner: Arc<Inner>,
@@ -51,7 +52,8 @@ impl Connection {
 
     /// Whether the server has a transaction open on this connection, whoever opened it.
     ///
-    /// It is the server's own word (ReadyForQuery), as of the last answer that has come; `None` without the wire tap.
+    /// It is the server's own word (ReadyForQuery), as of the last answer that has come; `None` without the
+    /// wire tap.
     pub fn in_transaction(&self) -> Option<bool> {
         let wire = &self.slot.as_ref()?.wire;
         wire.is_tapped().then(|| {
@@ -60,7 +62,8 @@ impl Connection {
         })
     }
 
-    /// The server's role as it last said itself (`in_hot_standby`, PostgreSQL 14 and later); `None` without the tap.
+    /// The server's role as it last said itself (`in_hot_standby`, PostgreSQL 14 and later); `None` without
+    /// the tap.
     ///
     /// The server says so at the end of the next statement after it was promoted, not before.
     pub fn role(&self) -> Option<Role> {
@@ -77,9 +80,11 @@ impl Connection {
         self.slot.as_ref().map_or(Facts::UNKNOWN, |slot| slot.wire.facts())
     }
 
-    /// Has a transaction's BEGIN travel with the next request: see [`Acquire::begin_with`](db_core::Acquire::begin_with).
+    /// Has a transaction's BEGIN travel with the next request: see
+    /// [`Acquire::begin_with`](db_core::Acquire::begin_with).
     ///
-    /// False without the wire tap, where statements carry labels for the server's log, and where a transaction is open.
+    /// False without the wire tap, where statements carry labels for the server's log, and where a
+    /// transaction is open.
     pub fn begin_with(&mut self, opening: &Opening) -> bool {
         self.slot.as_ref().is_some_and(|slot| slot.wire.begin_with(opening))
     }

@@ -33,7 +33,8 @@ type AskPassword =
 /// Why there is no password; its text is shown, so it must not contain one.
 pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How often a login is tried again, 20 ms apart, while the server may still count the connection that was just closed.
+/// How often a login is tried again, 20 ms apart, while the server may still count the connection that was
+/// just closed.
 const STILL_COUNTED: u32 = 25;
 
 /// Opens connections as one user to one database, on whichever server is asked for.
@@ -67,8 +68,8 @@ pub(crate) struct Opened {
 }
 
 impl Connector {
-    /// A connector with this URL's user, password, database and options. Its hosts do not matter: each connection is
-    /// opened to the [`Endpoint`] that is asked for.
+    /// A connector with this URL's user, password, database and options. Its hosts do not matter: each
+    /// connection is opened to the [`Endpoint`] that is asked for.
     ///
     /// What the URL says wins over the configuration's [defaults](ConnectConfig::defaults).
     pub fn new(url: DatabaseUrl, config: ConnectConfig) -> Self {
@@ -96,10 +97,11 @@ impl Connector {
         self
     }
 
-    /// The same connector, which runs these hooks, each under a name for logs, on every connection that a pool opens, and
-    /// again when its session was reset.
+    /// The same connector, which runs these hooks, each under a name for logs, on every connection that a
+    /// pool opens, and again when its session was reset.
     ///
-    /// They count towards `connect_timeout`. One that fails fails the connection; one that panics is left out.
+    /// They count towards `connect_timeout`. One that fails fails the connection; one that panics is left
+    /// out.
     pub fn on_connect(mut self, hooks: impl IntoIterator<Item = (&'static str, ConnectionHook)>) -> Self {
         self.on_connect = Hooks::new(hooks);
         self
@@ -113,7 +115,8 @@ impl Connector {
         self
     }
 
-    /// The same connector, which asks for the password whenever it opens a connection: for credentials that rotate.
+    /// The same connector, which asks for the password whenever it opens a connection: for credentials that
+    /// rotate.
     ///
     /// `ask` counts towards `connect_timeout`; its error is shown, so it must not contain a secret.
     pub fn with_password<F, Fut>(mut self, ask: F) -> Self
@@ -131,8 +134,8 @@ impl Connector {
         self
     }
 
-    /// The `statement_timeout` that sessions start with: the chosen one, else the URL's, else the role's as far as one was
-    /// opened, else the default. None where there is no limit, or one that cannot be read.
+    /// The `statement_timeout` that sessions start with: the chosen one, else the URL's, else the role's as
+    /// far as one was opened, else the default. None where there is no limit, or one that cannot be read.
     pub fn statement_timeout(&self) -> Option<Duration> {
         self.baseline().statement_timeout(&self.role.known().0)
     }
@@ -169,7 +172,8 @@ impl Connector {
     /// The token's own `cancel_query` cannot: it does not know how the connection was opened.
     ///
     /// # Errors
-    /// [`Error::Connect`](db_core::Error::Connect) where the server cannot be asked; it has no deadline of its own.
+    /// [`Error::Connect`](db_core::Error::Connect) where the server cannot be asked; it has no deadline of
+    /// its own.
     ///
     /// # Cancel safety
     /// Dropping the future leaves it open whether the server was asked.
@@ -341,7 +345,8 @@ impl Connector {
 
         let (ended, at) = (Arc::clone(&wire), endpoint.clone());
         tokio::spawn(async move {
-            // The driver ends in good order when the client is dropped, and with an error when the link is lost.
+            // The driver ends in good order when the client is dropped, and with an error when the link is
+            // lost.
             let result = driver.await;
             if let Err(error) = &result {
                 tracing::debug!(endpoint = %at, %error, "connection lost");
@@ -393,8 +398,8 @@ impl Connector {
         Err((ConnectFailure::PasswordSource, reason))
     }
 
-    /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt with it: it
-    /// closes the connection that asked.
+    /// Asks the server to cancel what runs on the connection with this key, and returns once it has dealt
+    /// with it: it closes the connection that asked.
     pub(crate) async fn cancel_by_key(
         &self,
         endpoint: &Endpoint,

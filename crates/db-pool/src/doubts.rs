@@ -1,8 +1,10 @@
-//! Errors that a new connection might not have: after each the pool asks its connections whether they are still as new.
+//! Errors that a new connection might not have: after each the pool asks its connections whether they are
+//! still as new.
 //!
-//! A table or a function that is not there may be there for sessions with the search path that ALTER ROLE gave them since;
-//! a type that does not fit may have been made anew. Mostly such an error is an honest one: so the same statement raises
-//! it again only after [`REMEMBERED`], and a connection that was asked since is believed.
+//! A table or a function that is not there may be there for sessions with the search path that ALTER ROLE
+//! gave them since; a type that does not fit may have been made anew. Mostly such an error is an honest one:
+//! so the same statement raises it again only after [`REMEMBERED`], and a connection that was asked since is
+//! believed.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -44,7 +46,8 @@ impl Doubts {
         }
     }
 
-    /// A statement failed as it might not on a new connection; the one that it ran on is beyond so many doubts.
+    /// A statement failed as it might not on a new connection; the one that it ran on is beyond so many
+    /// doubts.
     pub(crate) fn raise(&self, text: &str, confirmed: u64) {
         let mut statements = self.inner.statements.lock().unwrap_or_else(PoisonError::into_inner);
         let hash = self.inner.hasher.hash_one(text);

@@ -1,7 +1,7 @@
 //! The last failed attempt to connect, and how those who wait for a connection hear that they should look up.
 //!
-//! Every caller that waits listens, so listening costs as little as it can: one place in one list, and no lock where
-//! nothing has failed.
+//! Every caller that waits listens, so listening costs as little as it can: one place in one list, and no
+//! lock where nothing has failed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};

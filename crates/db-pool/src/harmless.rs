@@ -9,12 +9,13 @@ use db_core::Endpoint;
 /// So many functions are named in the log; a service with more of them has seen what the matter is.
 const MOST_NAMED: usize = 50;
 
-/// The functions of a service's own that leave nothing behind in a session, so that a statement which calls one costs no
-/// reset ([`Reset::WhenSeen`](crate::Reset::WhenSeen)).
+/// The functions of a service's own that leave nothing behind in a session, so that a statement which calls
+/// one costs no reset ([`Reset::WhenSeen`](crate::Reset::WhenSeen)).
 ///
-/// Each is a name as `pg_proc` has it: `total_of` is one in whatever schema, `billing.total_of` is one that is called by
-/// this name; `billing.*` and `st_*` are all whose names begin like that, PostgreSQL's own excepted. A function of
-/// PostgreSQL's own must be named in full, as `nextval` by services that ask for no `currval` or `lastval`.
+/// Each is a name as `pg_proc` has it: `total_of` is one in whatever schema, `billing.total_of` is one that
+/// is called by this name; `billing.*` and `st_*` are all whose names begin like that, PostgreSQL's own
+/// excepted. A function of PostgreSQL's own must be named in full, as `nextval` by services that ask for no
+/// `currval` or `lastval`.
 ///
 /// ```
 /// use db_pool::{HarmlessFunctions, PoolConfig};
@@ -36,7 +37,8 @@ impl HarmlessFunctions {
         HarmlessFunctions { patterns: self.patterns.iter().chain(others.patterns.iter()).cloned().collect() }
     }
 
-    /// Whether a function is declared that is called by `name` in `schema`; `ours` is whether it is none of PostgreSQL's.
+    /// Whether a function is declared that is called by `name` in `schema`; `ours` is whether it is none of
+    /// PostgreSQL's.
     pub(crate) fn declares(&self, schema: Option<&str>, name: &str, ours: bool) -> bool {
         self.patterns.iter().any(|pattern| match pattern.split_once('.') {
             Some((within, pattern)) => schema == Some(within) && fits(pattern, name, ours),

@@ -1,7 +1,7 @@
 //! Asks a new connection which server it leads to, and whether what was set at start-up took effect.
 //!
-//! The questions travel with what the client library sets anyway, so that they cost no round trip. Each fact is asked for
-//! by itself: a role that may not have one still gets the other.
+//! The questions travel with what the client library sets anyway, so that they cost no round trip. Each fact
+//! is asked for by itself: a role that may not have one still gets the other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,8 +47,8 @@ pub(crate) struct Identity {
 impl Identity {
     /// The server that the connection leads to, where it surely leads there for as long as it is open.
     ///
-    /// A pooler hands out keys of its own and may lead each transaction elsewhere: the process that answers is another one
-    /// than the login named (BackendKeyData).
+    /// A pooler hands out keys of its own and may lead each transaction elsewhere: the process that answers
+    /// is another one than the login named (BackendKeyData).
     pub(crate) fn server(&self, key: Option<BackendKey>) -> Option<ServerId> {
         let same = key.is_some_and(|key| self.process == Some(key.pid.into()));
         same.then_some(self.server)

@@ -175,7 +175,8 @@ impl Inner {
 
     /// A connection has come back, and lies among the idle ones.
     pub(crate) fn came_back(&self) {
-        // A shutdown closes the gate, then looks at the idle ones: either it finds this one, or this finds the gate closed.
+        // A shutdown closes the gate, then looks at the idle ones: either it finds this one, or this finds
+        // the gate closed.
         fence(Ordering::SeqCst);
         if self.is_closed() {
             self.close_idle();
@@ -189,8 +190,8 @@ impl Inner {
         self.returned.notify_waiters();
     }
 
-    /// Takes every idle connection in hand once, and keeps those that are still good; returns those that have been
-    /// silent for so long that the server should be asked for a sign of life.
+    /// Takes every idle connection in hand once, and keeps those that are still good; returns those that have
+    /// been silent for so long that the server should be asked for a sign of life.
     pub(crate) fn retire_idle(self: &Arc<Self>) -> Vec<Object<Box<Slot>>> {
         let now = Instant::now();
         let (mut kept, mut silent) = (Vec::new(), Vec::new());
@@ -242,8 +243,9 @@ impl Inner {
         self.came_back();
     }
 
-    /// Waits until it is clear that no connection will come in time: the pool is closed, an attempt to connect, made since
-    /// `started`, shows that none will succeed; or, which is no error yet, it is later than `deadline`.
+    /// Waits until it is clear that no connection will come in time: the pool is closed, an attempt to
+    /// connect, made since `started`, shows that none will succeed; or, which is no error yet, it is later
+    /// than `deadline`.
     pub(crate) async fn no_hope(
         &self,
         started: Instant,

@@ -42,7 +42,8 @@ impl Leases {
         holders
     }
 
-    /// Reports every connection that has been out for longer than `threshold`, once; returns how many are new.
+    /// Reports every connection that has been out for longer than `threshold`, once; returns how many are
+    /// new.
     pub(crate) fn report_leaks(&self, endpoint: &Endpoint, threshold: Duration, now: Instant) -> usize {
         let mut found = 0;
         for wire in self.alive() {

@@ -1,6 +1,8 @@
-//! The pool's figures as OpenTelemetry metrics, by the semantic conventions for database clients where these have a name.
+//! The pool's figures as OpenTelemetry metrics, by the semantic conventions for database clients where these
+//! have a name.
 //!
-//! Counts are read when the exporter asks; durations are recorded as they happen. docs/metrics.md lists them all.
+//! Counts are read when the exporter asks; durations are recorded as they happen. docs/metrics.md lists them
+//! all.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -59,8 +61,8 @@ const TOTALS: [Total; 7] = [
 impl Pool {
     /// Reports everything that the pool knows of itself to `meter`, from now on, under a name of its own.
     ///
-    /// `name` tells the pools of a process apart (`db.client.connection.pool.name`). A pool is observed once: later
-    /// calls do nothing.
+    /// `name` tells the pools of a process apart (`db.client.connection.pool.name`). A pool is observed once:
+    /// later calls do nothing.
     pub fn observe_with(&self, meter: &Meter, name: impl Into<String>) {
         let inner = &self.inner;
         let pool = KeyValue::new("db.client.connection.pool.name", name.into());

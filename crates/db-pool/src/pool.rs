@@ -1,7 +1,8 @@
 //! The pool: callers wait for a connection in it, and one upkeep task puts connections there.
 //!
-//! A caller never opens a connection itself. A connection that comes back while another is being opened therefore
-//! serves the longest waiter first, and a database that is down meets one task that backs off, not every caller.
+//! A caller never opens a connection itself. A connection that comes back while another is being opened
+//! therefore serves the longest waiter first, and a database that is down meets one task that backs off, not
+//! every caller.
 
 use std::num::NonZeroUsize;
 use std::panic::Location;
@@ -39,8 +40,8 @@ pub enum Priority {
     /// Someone waits for the answer.
     #[default]
     Interactive,
-    /// Nobody waits: at most [`PoolConfig::background`] connections at once, so that the rest is always there for
-    /// interactive work.
+    /// Nobody waits: at most [`PoolConfig::background`] connections at once, so that the rest is always there
+    /// for interactive work.
     Background,
 }
 
@@ -75,9 +76,10 @@ impl Pool {
     /// Waits for a connection, first come first served.
     ///
     /// # Errors
-    /// [`Error::PoolTimeout`] after [`PoolConfig::acquire_timeout`], or [`Error::Connect`] where no connection could
-    /// be opened in that time (at once where it never will be, as with a wrong password);
-    /// [`Error::QueueFull`] where [`PoolConfig::max_waiters`] already wait; [`Error::PoolClosed`] after a shutdown.
+    /// [`Error::PoolTimeout`] after [`PoolConfig::acquire_timeout`], or [`Error::Connect`] where no
+    /// connection could be opened in that time (at once where it never will be, as with a wrong password);
+    /// [`Error::QueueFull`] where [`PoolConfig::max_waiters`] already wait; [`Error::PoolClosed`] after a
+    /// shutdown.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue and loses no connection.
@@ -177,8 +179,8 @@ impl Pool {
         Some(Connection::new(slot, Arc::clone(inner), place, now, site))
     }
 
-    /// Waits for whatever is in the way, and asks a connection that was silent for a sign of life. Begins with `next`, where that
-    /// one was handed over already.
+    /// Waits for whatever is in the way, and asks a connection that was silent for a sign of life. Begins
+    /// with `next`, where that one was handed over already.
     async fn wait(
         &self,
         started: Instant,
@@ -301,8 +303,8 @@ impl Pool {
 
     /// Lets at most `max` connections be open from now on, [`Pool::LARGEST`] at most.
     ///
-    /// Where more are open, the idle ones are closed now and others when they come back. The share of background work
-    /// stays as it was. An [adaptive limit](crate::AdaptiveConfig) stays below `max`.
+    /// Where more are open, the idle ones are closed now and others when they come back. The share of
+    /// background work stays as it was. An [adaptive limit](crate::AdaptiveConfig) stays below `max`.
     pub fn resize(&self, max: NonZeroUsize) {
         self.inner.resize(max.get().min(Pool::LARGEST));
         drop(self.inner.retire_idle());
@@ -316,7 +318,8 @@ impl Pool {
         self.inner.demand.notify_one();
     }
 
-    /// Closes the pool: nobody gets a connection any more, and those in use are waited for, for at most `grace`.
+    /// Closes the pool: nobody gets a connection any more, and those in use are waited for, for at most
+    /// `grace`.
     ///
     /// # Cancel safety
     /// Dropping the future stops the waiting; the pool stays closed.

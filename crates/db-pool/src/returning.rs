@@ -1,8 +1,9 @@
 //! What becomes of a connection that comes back.
 //!
-//! A clean one goes straight back. One that was left in the middle of something is salvaged in a task of its own, on
-//! nobody's time: what runs is cancelled, what is open is rolled back, what was left behind is reset, and only when the
-//! server has confirmed all of it does the connection go back. Where that does not succeed it is closed.
+//! A clean one goes straight back. One that was left in the middle of something is salvaged in a task of its
+//! own, on nobody's time: what runs is cancelled, what is open is rolled back, what was left behind is reset,
+//! and only when the server has confirmed all of it does the connection go back. Where that does not succeed
+//! it is closed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,11 +20,12 @@ use crate::inner::Inner;
 use crate::slot::Slot;
 use crate::wire::{BackendKey, Foreign, Lease, Leftover, Wire};
 
-/// How long it takes, besides a round trip, until it is clear whether a request that was queued is slow; the same lies
-/// between two cancels. It is never more than [`LONGEST_BEFORE_CANCEL`].
+/// How long it takes, besides a round trip, until it is clear whether a request that was queued is slow; the
+/// same lies between two cancels. It is never more than [`LONGEST_BEFORE_CANCEL`].
 const BEFORE_CANCEL: Duration = Duration::from_millis(5);
 const LONGEST_BEFORE_CANCEL: Duration = Duration::from_secs(1);
-/// What cleaning costs in round trips: a cancel with encryption, an answer, the reset. `salvage_timeout` comes on top.
+/// What cleaning costs in round trips: a cancel with encryption, an answer, the reset. `salvage_timeout`
+/// comes on top.
 const TRIPS: u32 = 8;
 const LONGEST_TRIPS: Duration = Duration::from_secs(10);
 
@@ -120,11 +122,13 @@ pub(crate) fn put_back(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, now: Ins
     inner.came_back();
 }
 
-/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is left alone.
+/// Closes a connection; what still runs on it is cancelled first, so that its locks go at once. A COMMIT is
+/// left alone.
 pub(crate) fn close(inner: &Arc<Inner>, mut slot: Object<Box<Slot>>, why: Closing) {
     why.log(&inner.endpoint);
     if slot.wire.has_opening() {
-        // A batch of which not all has come is held: behind the empty request it goes out, and the link can end.
+        // A batch of which not all has come is held: behind the empty request it goes out, and the link can
+        // end.
         drop(slot.conn.batch_execute("").now_or_never());
     }
     let is_busy = slot.is_in_the_middle() || slot.to_cancel().is_some();
@@ -224,11 +228,12 @@ async fn clean(
     if session.is_clean() { Ok(()) } else { Err(Unclean::Dirty) }
 }
 
-/// Cancels what runs until the server has answered every request, those included that were queued and not written.
+/// Cancels what runs until the server has answered every request, those included that were queued and not
+/// written.
 ///
-/// A request of our own goes behind all others: its answer means that theirs have come. It is empty, so that a cancel
-/// which comes late can do no harm. Nothing is cancelled where only our own is unanswered, nor a COMMIT: its answer is
-/// waited for.
+/// A request of our own goes behind all others: its answer means that theirs have come. It is empty, so that
+/// a cancel which comes late can do no harm. Nothing is cancelled where only our own is unanswered, nor a
+/// COMMIT: its answer is waited for.
 async fn answer_everything(inner: &Inner, slot: &mut Slot, unanswered: bool) -> Result<(), Unclean> {
     let key = slot.wire.session().key().ok_or(Unclean::Refused)?;
     let mut last = std::pin::pin!(slot.conn.batch_execute(""));

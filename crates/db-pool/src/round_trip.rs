@@ -1,6 +1,7 @@
 //! How long a question to the server and its answer take: what every patience is measured by.
 //!
-//! The least of the last few measurements counts, because an answer may be late for other reasons than the way.
+//! The least of the last few measurements counts, because an answer may be late for other reasons than the
+//! way.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -38,7 +38,8 @@ pub(crate) struct Slot {
     pub(crate) idle_since: Instant,
     /// When the server last answered.
     alive_at: Instant,
-    /// Whether what runs on it when it is closed is cancelled: not a COMMIT, which may wait for a synchronous standby.
+    /// Whether what runs on it when it is closed is cancelled: not a COMMIT, which may wait for a synchronous
+    /// standby.
     pub(crate) may_be_cancelled: bool,
 }
 
@@ -170,8 +171,8 @@ impl Slot {
         self.seen.forget_cached();
     }
 
-    /// Says what proved stale on it, for all connections of the pool: those that are just as old are renewed before their
-    /// next use.
+    /// Says what proved stale on it, for all connections of the pool: those that are just as old are renewed
+    /// before their next use.
     pub(crate) fn tell_stale(&self, inner: &Inner, stale: Stale) {
         // Of connections that hit the same change only the first has something new to say.
         let news = |told: &AtomicU64, known: u64| {

@@ -1,8 +1,9 @@
 //! Notices a server that has stopped: it neither answers what it was asked, nor whoever knocks.
 //!
-//! A statement that takes long is no sign: the server may be at work. So when nothing has been heard from the server for
-//! a while although someone waits, it is asked on a connection of its own whether it is there. A process that is stopped,
-//! or cut off, does not answer; one that is busy does, and then its slow statements are left alone for longer and longer.
+//! A statement that takes long is no sign: the server may be at work. So when nothing has been heard from the
+//! server for a while although someone waits, it is asked on a connection of its own whether it is there. A
+//! process that is stopped, or cut off, does not answer; one that is busy does, and then its slow statements
+//! are left alone for longer and longer.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,8 @@ use crate::inner::Inner;
 
 /// How often it looks.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
-/// How long nothing must have been heard although someone waits; and at least so long lies between two knocks.
+/// How long nothing must have been heard although someone waits; and at least so long lies between two
+/// knocks.
 const QUIET: Duration = Duration::from_millis(250);
 /// How long whoever knocks waits for an answer, besides round trips.
 const KNOCK: Duration = Duration::from_millis(400);
@@ -23,7 +25,8 @@ const KNOCK: Duration = Duration::from_millis(400);
 const FIRST_KNOCK: Duration = Duration::from_millis(550);
 /// The most that either becomes on a slow network.
 const LONGEST: Duration = Duration::from_secs(5);
-/// How long a statement is left alone after a knock was answered while it ran, doubled with each further answer.
+/// How long a statement is left alone after a knock was answered while it ran, doubled with each further
+/// answer.
 const BOUGHT: Duration = Duration::from_secs(2);
 const MOST_BOUGHT: Duration = Duration::from_secs(60);
 
@@ -102,7 +105,8 @@ impl StallWatch {
     }
 }
 
-/// Whether there is reason to knock: those wait in quiet whom the last answer says nothing of, or for whom it is too long ago.
+/// Whether there is reason to knock: those wait in quiet whom the last answer says nothing of, or for whom it
+/// is too long ago.
 fn knocks(
     waits: &[Instant],
     last: Option<Instant>,
@@ -137,7 +141,8 @@ impl Sight {
 
 /// Takes note of whether anyone answered.
 pub(crate) fn note(pool: &Arc<Inner>, knock: Knock) {
-    // What was heard meanwhile on another connection, one that is being opened included, is an answer as well.
+    // What was heard meanwhile on another connection, one that is being opened included, is an answer as
+    // well.
     let answered = knock.answered || Sight::of(pool, None).heard.is_some_and(|heard| heard >= knock.began);
     if answered {
         pool.unanswered.store(false, Ordering::Release);
@@ -165,7 +170,8 @@ pub(crate) fn note(pool: &Arc<Inner>, knock: Knock) {
 mod tests {
     use super::*;
 
-    /// Looks every 100 ms for a minute while one statement runs, each knock answered at once; returns when it knocked.
+    /// Looks every 100 ms for a minute while one statement runs, each knock answered at once; returns when it
+    /// knocked.
     fn knocks_during(statement: Duration) -> Vec<u128> {
         let begun = Instant::now();
         let (mut last, mut answered, mut all) = (None, None, Vec::new());

@@ -39,12 +39,13 @@ pub struct Status {
     pub destroys: u64,
     /// Attempts to open a connection that failed.
     pub connect_errors: u64,
-    /// Connections that came back in the middle of something or with something left behind, were cleaned, and went
-    /// back into the pool.
+    /// Connections that came back in the middle of something or with something left behind, were cleaned, and
+    /// went back into the pool.
     pub salvages: u64,
     /// Connections that came back in the middle of something and had to be closed.
     pub abandoned: u64,
-    /// Connections that were held for longer than [`PoolConfig::leak_threshold`](crate::PoolConfig::leak_threshold).
+    /// Connections that were held for longer than
+    /// [`PoolConfig::leak_threshold`](crate::PoolConfig::leak_threshold).
     pub leaks: u64,
     /// How long callers waited for a connection; zero for those who found one.
     pub wait_times: Timings,

@@ -1,7 +1,8 @@
 //! Encrypted connections: what rustls is told, once for each degree of trust, and the handshake.
 //!
-//! Files are read when a connection is wanted and one of them has changed since, so that a certificate which is renewed on
-//! disk is taken up by the next connection. A failure is not kept: the file may be there the next time.
+//! Files are read when a connection is wanted and one of them has changed since, so that a certificate which
+//! is renewed on disk is taken up by the next connection. A failure is not kept: the file may be there the
+//! next time.
 
 pub(crate) mod binding;
 mod failure;
@@ -57,8 +58,8 @@ impl Tls {
         Tls { files, sni, configs: Default::default() }
     }
 
-    /// What a server must prove for this mode. As with libpq, naming authorities makes `require` ask them, and a root.crt in
-    /// its place names them.
+    /// What a server must prove for this mode. As with libpq, naming authorities makes `require` ask them,
+    /// and a root.crt in its place names them.
     pub(crate) fn trust(&self, mode: SslMode) -> Trust {
         match mode {
             SslMode::VerifyFull => Trust::Name,

@@ -20,9 +20,11 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// What ties a login to this very encrypted stream: the hash of the server's certificate (`tls-server-end-point`).
+    /// What ties a login to this very encrypted stream: the hash of the server's certificate
+    /// (`tls-server-end-point`).
     ///
-    /// `None` on a stream that is not encrypted, and for a certificate whose signature has no hash of its own.
+    /// `None` on a stream that is not encrypted, and for a certificate whose signature has no hash of its
+    /// own.
     pub(crate) fn channel_binding(&self) -> Option<Vec<u8>> {
         match self {
             Transport::Tcp(_) | Transport::Unix(_) => None,

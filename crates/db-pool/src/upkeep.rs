@@ -16,8 +16,8 @@ use crate::inner::Inner;
 use crate::returning;
 use crate::stall::{self, StallWatch};
 
-/// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and a server
-/// that just came up must not be met by a stampede.
+/// Connections that may be being opened at once. Few: a connection that comes back meanwhile is cheaper, and
+/// a server that just came up must not be met by a stampede.
 const OPENING_AT_ONCE: usize = 2;
 
 /// How long a pool goes without upkeep that panicked.

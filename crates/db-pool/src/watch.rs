@@ -1,7 +1,8 @@
 //! Watches the statements of one connection through diesel's instrumentation.
 //!
-//! It knows whether a call is under way whose request may still be queued, which the wire tap cannot see, and how many
-//! statements diesel keeps prepared. Where there is no tap it also reports the statements, as far as it sees them.
+//! It knows whether a call is under way whose request may still be queued, which the wire tap cannot see, and
+//! how many statements diesel keeps prepared. Where there is no tap it also reports the statements, as far as
+//! it sees them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};

@@ -1,8 +1,10 @@
-//! What the bytes of one connection have shown: exact error codes, the transaction's state, what is unanswered.
+//! What the bytes of one connection have shown: exact error codes, the transaction's state, what is
+//! unanswered.
 //!
-//! The [`Tap`] feeds it from the connection's own task; the pool asks it when a connection comes back. The server's
-//! word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What it cannot see is a
-//! request that the client library has queued and not yet written: whoever must know sends one of their own behind it.
+//! The [`Tap`] feeds it from the connection's own task; the pool asks it when a connection comes back. The
+//! server's word counts, not the client library's: a `BEGIN` sent as text opens a transaction here too. What
+//! it cannot see is a request that the client library has queued and not yet written: whoever must know sends
+//! one of their own behind it.
 
 mod binds;
 mod buffered;
@@ -97,8 +99,8 @@ impl Wire {
         if self.tapped { session.facts() } else { Facts { server: session.server, ..Facts::UNKNOWN } }
     }
 
-    /// Has BEGIN go out with the next request; false where that cannot be: the bytes pass, or another layer writes to a BEGIN what
-    /// this one would keep from it.
+    /// Has BEGIN go out with the next request; false where that cannot be: the bytes pass, or another layer
+    /// writes to a BEGIN what this one would keep from it.
     pub(crate) fn begin_with(&self, opening: &Opening) -> bool {
         let mut session = self.session();
         if !self.tapped || self.labelled || !session.may_begin() || self.is_lost() {

@@ -1,12 +1,13 @@
 //! Several statements on one connection in one round trip.
 //!
-//! They are sent one behind the other without waiting for answers, and the server runs them in that order. Each is a
-//! statement of its own: outside a transaction, one that fails does not keep those behind it from running, and each
-//! sees what others committed before it began.
+//! They are sent one behind the other without waiting for answers, and the server runs them in that order.
+//! Each is a statement of its own: outside a transaction, one that fails does not keep those behind it from
+//! running, and each sees what others committed before it began.
 //!
-//! A connection prepares a statement when it first meets it, which takes a round trip of its own, every time for
-//! [`sql_query`](diesel::sql_query). And it looks up a type that the database itself defines, such as an enum, when it
-//! first binds a value of that: so that those behind do not overtake it, they wait for the answer of such a statement.
+//! A connection prepares a statement when it first meets it, which takes a round trip of its own, every time
+//! for [`sql_query`](diesel::sql_query). And it looks up a type that the database itself defines, such as an
+//! enum, when it first binds a value of that: so that those behind do not overtake it, they wait for the
+//! answer of such a statement.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,7 +29,8 @@ pub trait Statement: Clone + Send {
     /// What it answers.
     type Output: Send;
 
-    /// Whether those behind it wait for its answer: it binds a value of a type that the database itself defines.
+    /// Whether those behind it wait for its answer: it binds a value of a type that the database itself
+    /// defines.
     fn holds_up(&self) -> bool;
 
     /// Makes it ready to be sent.
@@ -53,7 +55,8 @@ pub trait Batch: Clone + Send {
     /// What they answer, in their order.
     type Output: Send;
 
-    /// How many there are, where all of them are sent at once; none where one waits for the answer of another.
+    /// How many there are, where all of them are sent at once; none where one waits for the answer of
+    /// another.
     fn sent_at_once(&self) -> Option<usize>;
 
     /// Sends them all and waits for all answers.
@@ -346,8 +349,8 @@ pub struct BatchError {
 }
 
 impl BatchError {
-    /// The error of the last of several attempts; `failed` is the statement that failed in the last one that came so far as
-    /// to run one.
+    /// The error of the last of several attempts; `failed` is the statement that failed in the last one that
+    /// came so far as to run one.
     pub fn of_last_attempt(failed: Option<usize>, error: Error) -> Self {
         // After a deadline nobody knows whether the last attempt came so far.
         let of_a_statement = !error.is_before_work()

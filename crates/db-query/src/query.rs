@@ -28,8 +28,8 @@ where
     }
 }
 
-/// Whether a statement binds a value of a type that the database itself defines: a connection looks such a type up when
-/// it first meets it, before it sends the statement.
+/// Whether a statement binds a value of a type that the database itself defines: a connection looks such a
+/// type up when it first meets it, before it sends the statement.
 pub(crate) fn binds_own_type(statement: &impl QueryFragment<Pg>) -> bool {
     let mut types = OwnTypes(false);
     let mut binds = RawBytesBindCollector::<Pg>::new();

@@ -1,7 +1,7 @@
 //! The rows of a query too large to hold at once: a cursor on the server, read one batch ahead of the caller.
 //!
-//! tokio-postgres's own row stream has no backpressure: it reads as fast as the server sends, into memory. A cursor
-//! sends what is fetched and no more.
+//! tokio-postgres's own row stream has no backpressure: it reads as fast as the server sends, into memory. A
+//! cursor sends what is fetched and no more.
 
 use std::marker::PhantomData;
 use std::ops::DerefMut;
@@ -27,8 +27,8 @@ const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL cursor_tuple_fraction = 1";
 
 /// The rows of a query, however many.
 ///
-/// At most two batches are in memory: one that the caller works on, and the next, which is fetched meanwhile. The query
-/// begins at once, in a task of its own.
+/// At most two batches are in memory: one that the caller works on, and the next, which is fetched meanwhile.
+/// The query begins at once, in a task of its own.
 ///
 /// # Cancel safety
 /// Dropping it ends the query and gives its connection back.
@@ -98,16 +98,16 @@ impl<C> Reading<C> {
         self
     }
 
-    /// The same, where `failed` sees each failure of a batch first: it may tell the connection's source, and say more of
-    /// the failure.
+    /// The same, where `failed` sees each failure of a batch first: it may tell the connection's source, and
+    /// say more of the failure.
     #[must_use]
     pub fn failing(mut self, failed: impl Fn(&mut C, Error) -> Error + Send + 'static) -> Self {
         self.failed = Box::new(failed);
         self
     }
 
-    /// The same, where a batch is given up as soon as `server_down` of its connection resolves: its server is known to be
-    /// gone, which the connection itself may never notice.
+    /// The same, where a batch is given up as soon as `server_down` of its connection resolves: its server is
+    /// known to be gone, which the connection itself may never notice.
     #[must_use]
     pub fn unless(mut self, server_down: impl Fn(&C) -> BoxFuture<'static, ()> + Send + 'static) -> Self {
         self.server_down = Box::new(server_down);
@@ -126,7 +126,8 @@ impl<C> std::fmt::Debug for Reading<C> {
 }
 
 impl<U: Send + 'static> Rows<U> {
-    /// Reads the rows of the query `Q`, whose cursor was [declared](declare) on the connection that `opening` yields.
+    /// Reads the rows of the query `Q`, whose cursor was [declared](declare) on the connection that `opening`
+    /// yields.
     ///
     /// # Panics
     /// Outside a tokio runtime.

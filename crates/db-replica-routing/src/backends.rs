@@ -1,9 +1,9 @@
 //! The servers behind a name that leads to several: which there are, and how far each of them is.
 //!
-//! The monitor's own connection leads to one of them. The others are found by opening connections, as the pool
-//! does, until each server that somebody has met has one; from then on each is asked as the monitor asks. The
-//! server that the monitor's connection leads to has one as well, because that connection is opened anew now and
-//! then, and may lead to another one afterwards.
+//! The monitor's own connection leads to one of them. The others are found by opening connections, as the
+//! pool does, until each server that somebody has met has one; from then on each is asked as the monitor
+//! asks. The server that the monitor's connection leads to has one as well, because that connection is opened
+//! anew now and then, and may lead to another one afterwards.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,8 +119,8 @@ impl<A, C: Connect> Backends<A, C> {
         self.looked.is_none_or(|at| at.elapsed() >= pause)
     }
 
-    /// Opens connections, which are kept until the end of the search, so that a balancer that counts them leads
-    /// elsewhere with the next.
+    /// Opens connections, which are kept until the end of the search, so that a balancer that counts them
+    /// leads elsewhere with the next.
     async fn search(&mut self) {
         let looks = match (self.looked.replace(Instant::now()), self.node.forget_stranger()) {
             (None, _) => FIRST_LOOKS,

@@ -108,7 +108,8 @@ pub struct RouterConfig {
     pub zones: BTreeMap<String, String>,
     /// The weights of nodes by `host:port` or `host`, also of those that are learned of later.
     pub weights: BTreeMap<String, NonZeroU32>,
-    /// Nodes by `host:port` or `host` whose name leads to several servers: as [`NodeConfig::one_server`] without it.
+    /// Nodes by `host:port` or `host` whose name leads to several servers: as [`NodeConfig::one_server`]
+    /// without it.
     pub balanced: BTreeSet<String>,
     /// Nodes by `host:port` or `host` that answer no reads: as [`NodeConfig::reads`] without it.
     pub without_reads: BTreeSet<String>,

@@ -6,12 +6,12 @@ use crate::session::Session;
 /// What a read sees that does not say how fresh it must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum ReadConsistency {
-    /// What a standby has that lags by at most [`max_lag`](crate::RouterConfig::max_lag): a write that was just
-    /// acknowledged may be missing, unless a [`Session`] remembers it.
+    /// What a standby has that lags by at most [`max_lag`](crate::RouterConfig::max_lag): a write that was
+    /// just acknowledged may be missing, unless a [`Session`] remembers it.
     #[default]
     Lag,
-    /// As `Lag`, and whatever this process has committed: the whole process is one session. Writes of other processes
-    /// may be missing.
+    /// As `Lag`, and whatever this process has committed: the whole process is one session. Writes of other
+    /// processes may be missing.
     Process,
     /// Whatever was committed: the primary answers.
     Primary,

@@ -1,6 +1,8 @@
-//! Tells of the history that the writer continues: another cluster, or another timeline of it, before anyone is led to it.
+//! Tells of the history that the writer continues: another cluster, or another timeline of it, before anyone
+//! is led to it.
 //!
-//! What was read from the writer before may hold commits that a failover has lost, so a cache must drop it first.
+//! What was read from the writer before may hold commits that a failover has lost, so a cache must drop it
+//! first.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

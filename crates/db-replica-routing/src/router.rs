@@ -161,8 +161,8 @@ impl<A> Router<A> {
         self.inner.unsaid.freshness(session)
     }
 
-    /// The session of the whole process, with [`ReadConsistency::Process`](crate::ReadConsistency::Process): for
-    /// transactions that run in no other.
+    /// The session of the whole process, with [`ReadConsistency::Process`](crate::ReadConsistency::Process):
+    /// for transactions that run in no other.
     pub fn process_session(&self) -> Option<&Session> {
         self.inner.unsaid.process()
     }
@@ -196,8 +196,9 @@ impl<A> Router<A> {
         Topology::of(&self.inner.cluster)
     }
 
-    /// Tells `hook` which history the writer continues: its system identifier, where the server tells it, and its timeline;
-    /// now, and whenever it is another one, before any caller is led to that writer. The last hook counts.
+    /// Tells `hook` which history the writer continues: its system identifier, where the server tells it, and
+    /// its timeline; now, and whenever it is another one, before any caller is led to that writer. The last
+    /// hook counts.
     ///
     /// It is called in a monitor's task and must not block.
     pub fn on_history(&self, hook: impl Fn(Option<u64>, u32) + Send + Sync + 'static) {

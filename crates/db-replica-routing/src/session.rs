@@ -162,8 +162,8 @@ impl Session {
         state.writes += 1;
     }
 
-    /// Whether it may hold what this process has not written in a transaction of its own: it was resumed, or another was
-    /// merged into it, or something was written past it ([`Session::forget`]).
+    /// Whether it may hold what this process has not written in a transaction of its own: it was resumed, or
+    /// another was merged into it, or something was written past it ([`Session::forget`]).
     pub fn has_written_elsewhere(&self) -> bool {
         self.state().elsewhere
     }

@@ -1,6 +1,7 @@
 //! A batch of statements that went out as one request: its answer is COMMIT's.
 //!
-//! There was no BEGIN, so nothing identifies it. Where its answer is lost after it was sent, nobody can find out whether it was applied.
+//! There was no BEGIN, so nothing identifies it. Where its answer is lost after it was sent, nobody can find
+//! out whether it was applied.
 
 use db_core::{Class, Classify, CommitOutcome, Error, Evidence, Facts, Opened, ServerReport};
 use diesel_async::AsyncPgConnection;
@@ -37,7 +38,8 @@ impl BatchEnd {
     }
 }
 
-/// Says how such a batch ended; `worked` is what the caller made of its answers, none where it did not wait for them.
+/// Says how such a batch ended; `worked` is what the caller made of its answers, none where it did not wait
+/// for them.
 pub(crate) async fn ended_as_one<T, E>(
     conn: &mut AsyncPgConnection,
     plan: &Plan<'_>,
@@ -61,7 +63,8 @@ where
             plan.around.after(Some(conn), CommitOutcome::Committed).await;
             match answer {
                 Ok(value) => Ended::Committed(value),
-                // The caller could not read what the server has applied: another attempt would apply it twice.
+                // The caller could not read what the server has applied: another attempt would apply it
+                // twice.
                 Err(error) => Ended::Failed(Failed::ours(error, Class::Unknown, false)),
             }
         }

@@ -17,7 +17,8 @@ use crate::plan::{GRACE, Plan};
 use crate::receipt::{self, Receipt};
 use crate::said::Said;
 
-/// How long a ROLLBACK may take where nobody set a limit: it waits for nothing, so a server that does not answer it has stopped.
+/// How long a ROLLBACK may take where nobody set a limit: it waits for nothing, so a server that does not
+/// answer it has stopped.
 const ROLLED_BACK: Duration = Duration::from_secs(5);
 
 /// Runs `work` in a transaction.
@@ -47,7 +48,8 @@ where
         None => return Ended::Failed(Failed::ours(plan.too_late().into(), Class::Overloaded, false)),
     };
     if begun.begin == Opened::Unsent && plan.begin.batched().is_some() {
-        // Whoever is dropped from here on has written, as far as the session knows; it is asked when the answer is there.
+        // Whoever is dropped from here on has written, as far as the session knows; it is asked when the
+        // answer is there.
         drop(plan.around.alongside(conn));
     }
     let worked = deadline::until(plan.limit, deadline::unless(work(conn), gone.as_mut())).await;
@@ -106,11 +108,12 @@ where
                 return disowned(conn, plan, "another transaction was open in its place").await;
             }
             let facts = from.facts(conn);
-            // A pooler may answer COMMIT with an error and keep its client: a ROLLBACK that goes through proves nothing
-            // then. What cannot have written has nothing to lose.
+            // A pooler may answer COMMIT with an error and keep its client: a ROLLBACK that goes through
+            // proves nothing then. What cannot have written has nothing to lose.
             let cannot_write = plan.begin.read_only || (plan.begin.is_identified() && receipt.is_none());
             let is_proof = !is_doubtful(&error) || (cannot_write && !plan.begin.is_marked());
-            // A connection that is gone now went while COMMIT was on its way, whatever the last words were: lost, 57P01.
+            // A connection that is gone now went while COMMIT was on its way, whatever the last words were:
+            // lost, 57P01.
             if roll_back(conn, plan).await && is_proof {
                 plan.around.after(Some(conn), CommitOutcome::RolledBack).await;
                 let class = overruled(error.class(), facts.failed_with);
@@ -134,8 +137,8 @@ where
     Ended::Lost(value, Lost { cause, receipt, marker, unresolvable })
 }
 
-/// Finds the table of the marker where there is to be one, and begins the transaction: with its first request where the source
-/// can do that. What is known then of the connection goes with it.
+/// Finds the table of the marker where there is to be one, and begins the transaction: with its first request
+/// where the source can do that. What is known then of the connection goes with it.
 async fn begin<A: Acquire>(
     from: &A,
     conn: &mut A::Conn,
@@ -156,11 +159,11 @@ async fn begin<A: Acquire>(
     Ok((begun, receipt.map(|receipt| Receipt { system, ..receipt }), marker))
 }
 
-/// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and inside that none
-/// where no answer came in time.
+/// Commits, and lets the caller's own statement go out behind: none where the server was seen to be gone, and
+/// inside that none where no answer came in time.
 ///
-/// COMMIT of a failed transaction rolls back and reports success, so a statement goes before it, in the same message,
-/// that fails in a failed transaction, and in another one than was begun where that is known.
+/// COMMIT of a failed transaction rolls back and reports success, so a statement goes before it, in the same
+/// message, that fails in a failed transaction, and in another one than was begun where that is known.
 async fn commit(
     conn: &AsyncPgConnection,
     plan: &Plan<'_>,
@@ -194,7 +197,8 @@ async fn commit(
     });
     let committed = deadline::unless(deadline::until(plan.limit, both), gone.as_mut()).await;
     if !answered && matches!(committed, Some(Some(Ok(())))) {
-        // Its answer is right behind that of COMMIT; where it is not, the transaction has committed all the same.
+        // Its answer is right behind that of COMMIT; where it is not, the transaction has committed all the
+        // same.
         let late = Some(Instant::now() + GRACE);
         let limit = deadline::earlier(plan.limit, late);
         let _ = deadline::unless(deadline::until(limit, alongside), gone).await;
@@ -220,7 +224,8 @@ fn of_answer(begun: &Facts, now: &Facts) -> Answered {
     }
 }
 
-/// Ends what goes on in the place of the transaction. What of the work was committed nobody knows, so it is not run again.
+/// Ends what goes on in the place of the transaction. What of the work was committed nobody knows, so it is
+/// not run again.
 async fn disowned<T, E: From<Error>>(
     conn: &mut AsyncPgConnection,
     plan: &Plan<'_>,
@@ -265,8 +270,9 @@ where
     Ended::Failed(Failed { error, class, said, gone, answered: alive && class == Class::Permanent })
 }
 
-/// Gives up what took too long, which it would again. A slow statement and a server that is gone look the same from here, so
-/// nothing is said against the server: the pool takes the connection back, cancels what is under way, and finds out.
+/// Gives up what took too long, which it would again. A slow statement and a server that is gone look the
+/// same from here, so nothing is said against the server: the pool takes the connection back, cancels what is
+/// under way, and finds out.
 async fn too_slow<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     plan.around.after(None, CommitOutcome::RolledBack).await;
     Ended::Failed(Failed::ours(plan.too_late().into(), Class::Permanent, false))
@@ -280,8 +286,8 @@ async fn abandoned<T, E: From<Error>>(plan: &Plan<'_>) -> Ended<T, E> {
     Ended::Failed(Failed::ours(error.into(), class, true))
 }
 
-/// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken, and its pool
-/// closes it.
+/// Rolls back, and says whether it went through. Where it did not, the connection is left marked as broken,
+/// and its pool closes it.
 async fn roll_back(conn: &mut AsyncPgConnection, plan: &Plan<'_>) -> bool {
     let longest = deadline::after(Instant::now(), Some(ROLLED_BACK));
     let limit = plan.limit.and_then(|limit| limit.checked_add(GRACE));

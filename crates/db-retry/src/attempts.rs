@@ -31,8 +31,8 @@ pub(crate) struct Attempts<'a> {
     before: Before,
 }
 
-/// How often a call is run again because what its connection kept of the database was stale: once for the connection, and
-/// once more where another change came in between.
+/// How often a call is run again because what its connection kept of the database was stale: once for the
+/// connection, and once more where another change came in between.
 const STALE: u32 = 2;
 
 impl<'a> Attempts<'a> {
@@ -86,8 +86,8 @@ impl<'a> Attempts<'a> {
         self.before.judge(class, said, self.attempt_started.elapsed(), self.config)
     }
 
-    /// Whether a failure is none of a new connection's: nothing was done, and the same work succeeds on one. So it runs
-    /// again at once, however many attempts there are.
+    /// Whether a failure is none of a new connection's: nothing was done, and the same work succeeds on one.
+    /// So it runs again at once, however many attempts there are.
     pub(crate) fn again_as_new(&mut self, said: &Said) -> bool {
         let again = said.stale && self.stale < STALE && self.deadline.is_none_or(|by| Instant::now() < by);
         self.stale += u32::from(again);
@@ -132,7 +132,8 @@ impl<'a> Attempts<'a> {
 
     fn affords(&self, class: Class) -> bool {
         let budget = match class {
-            // Another transaction came through, so the server is well: what those that came through have paid for.
+            // Another transaction came through, so the server is well: what those that came through have paid
+            // for.
             Class::Conflict => self.shared.conflicts(),
             _ => self.shared.budget(),
         };

@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt: pure arithmetic, no clock.
 //!
-//! Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. Jitter matters more than growth: it is what
-//! keeps callers that failed together from coming back together.
+//! Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. Jitter matters more than growth: it
+//! is what keeps callers that failed together from coming back together.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! How a transaction begins: its isolation, what it may do, and how a lost answer to its COMMIT is dealt with.
+//! How a transaction begins: its isolation, what it may do, and how a lost answer to its COMMIT is dealt
+//! with.
 
 /// The isolation level of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,21 +19,21 @@ pub enum Isolation {
 /// | `ByTransactionId` | found out | found out, unless it seems to have committed | unknown |
 /// | `ByMarker` | found out | found out | found out |
 ///
-/// After a crash or with another server it must be known that both are of one cluster: where the role may not call
-/// `pg_control_system()`, or another cluster answers, only a marker that is there proves anything.
+/// After a crash or with another server it must be known that both are of one cluster: where the role may not
+/// call `pg_control_system()`, or another cluster answers, only a marker that is there proves anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Resolve {
     /// Not at all: such a COMMIT is [`CommitUnknown`](db_core::Error::CommitUnknown).
     ///
-    /// For a transaction whose first statement must come before its snapshot is taken, such as `LOCK TABLE` under
-    /// [`Isolation::RepeatableRead`], or `SET TRANSACTION`: the other two ask the server something along with BEGIN. And
-    /// for a server that refuses `pg_walfile_name`.
+    /// For a transaction whose first statement must come before its snapshot is taken, such as `LOCK TABLE`
+    /// under [`Isolation::RepeatableRead`], or `SET TRANSACTION`: the other two ask the server something
+    /// along with BEGIN. And for a server that refuses `pg_walfile_name`.
     Never,
     /// By the transaction's id, which is asked for in the same round trip as BEGIN.
     #[default]
     ByTransactionId,
-    /// By that, and by a row in [`marker::TABLE`](crate::marker::TABLE) that is written in the same transaction and
-    /// the same round trip as COMMIT. A server that took over has it or has not.
+    /// By that, and by a row in [`marker::TABLE`](crate::marker::TABLE) that is written in the same
+    /// transaction and the same round trip as COMMIT. A server that took over has it or has not.
     ByMarker,
 }
 
@@ -45,16 +46,19 @@ pub struct Begin {
     pub read_only: bool,
     /// Whether a serializable, read-only transaction waits until it can run without any risk of failing.
     pub deferrable: bool,
-    /// How a lost answer to COMMIT is dealt with; without effect where `read_only`, which has nothing to lose.
+    /// How a lost answer to COMMIT is dealt with; without effect where `read_only`, which has nothing to
+    /// lose.
     pub resolve: Resolve,
-    /// Whether the work may be applied twice: where it cannot be found out what became of its COMMIT, it runs again.
+    /// Whether the work may be applied twice: where it cannot be found out what became of its COMMIT, it runs
+    /// again.
     pub idempotent: bool,
-    /// Of so many statements it consists, all of which are sent without waiting for an answer; none where that is not so.
+    /// Of so many statements it consists, all of which are sent without waiting for an answer; none where
+    /// that is not so.
     ///
-    /// Where the source of connections can do it, and all of them are prepared, they go out as one request, which is a transaction
-    /// without BEGIN and COMMIT. Then nothing identifies it, and of [`AroundCommit`](db_core::AroundCommit) only
-    /// `alongside`, behind the answer, and `after` run: it is for transactions that have no marker and nothing else to do
-    /// before COMMIT.
+    /// Where the source of connections can do it, and all of them are prepared, they go out as one request,
+    /// which is a transaction without BEGIN and COMMIT. Then nothing identifies it, and of
+    /// [`AroundCommit`](db_core::AroundCommit) only `alongside`, behind the answer, and `after` run: it is
+    /// for transactions that have no marker and nothing else to do before COMMIT.
     pub batch: Option<usize>,
 }
 

@@ -1,17 +1,17 @@
 //! What retries may cost one target, all its callers together.
 //!
-//! A token bucket: each call that the server answers pays in a fraction of a token, each retry takes a whole one. While
-//! nothing is answered nothing is paid in, so an outage costs what was saved before it, once. Source: M. Brooker, "Fixing retries
-//! with token buckets and circuit breakers", 2022. Tokens are counted in millionths: a bucket in whole tokens would make 30 %
-//! of 33 % (tower 0.5 does).
+//! A token bucket: each call that the server answers pays in a fraction of a token, each retry takes a whole
+//! one. While nothing is answered nothing is paid in, so an outage costs what was saved before it, once.
+//! Source: M. Brooker, "Fixing retries with token buckets and circuit breakers", 2022. Tokens are counted in
+//! millionths: a bucket in whole tokens would make 30 % of 33 % (tower 0.5 does).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many retries of conflicts each call pays for that comes through: with 60 % of all attempts in conflict there are one
-/// and a half to each, with 75 % three.
+/// How many retries of conflicts each call pays for that comes through: with 60 % of all attempts in conflict
+/// there are one and a half to each, with 75 % three.
 const CONFLICTS: f64 = 3.0;
 
 /// One token.
@@ -19,12 +19,12 @@ const TOKEN: u64 = 1_000_000;
 
 /// What retries may cost one target.
 ///
-/// Retries of conflicts have a budget of their own, which only calls that come through pay into, and generously: a
-/// conflict means that another transaction came through, so the server is well.
+/// Retries of conflicts have a budget of their own, which only calls that come through pay into, and
+/// generously: a conflict means that another transaction came through, so the server is well.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BudgetConfig {
-    /// How many retries each call pays for that the server answers, well or not: 0.1 for one retry to ten calls. Exact
-    /// to a millionth.
+    /// How many retries each call pays for that the server answers, well or not: 0.1 for one retry to ten
+    /// calls. Exact to a millionth.
     pub fraction: f64,
     /// How many retries a second are paid for at the least, as long as calls are answered now and then.
     ///
@@ -34,8 +34,8 @@ pub struct BudgetConfig {
     pub reserve: u32,
     /// How many retries may be saved up in all.
     ///
-    /// This is what a sudden outage may cost at once. It must bridge a failover, in which every transaction under way
-    /// fails once: take at least the size of the pool.
+    /// This is what a sudden outage may cost at once. It must bridge a failover, in which every transaction
+    /// under way fails once: take at least the size of the pool.
     pub max: u32,
 }
 
@@ -84,8 +84,9 @@ impl Budget {
         }
     }
 
-    /// The budget of conflicts: each call that comes through pays for several retries, since others came through in the
-    /// place of those that conflicted. Where none comes through, retries cost what was saved, and the floor.
+    /// The budget of conflicts: each call that comes through pays for several retries, since others came
+    /// through in the place of those that conflicted. Where none comes through, retries cost what was saved,
+    /// and the floor.
     pub(crate) fn of_conflicts(config: BudgetConfig) -> Self {
         Budget::new(BudgetConfig { fraction: CONFLICTS, ..config })
     }

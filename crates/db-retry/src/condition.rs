@@ -8,8 +8,8 @@ use db_core::{Class, foreign};
 pub trait Condition<E>: Send + Sync {
     /// What the failure means for whoever tries again, where its class means `class`.
     ///
-    /// Conflicts, unavailability and overload are tried again; permanent failures are not. Not asked about a COMMIT
-    /// whose outcome is unknown: that is never run again.
+    /// Conflicts, unavailability and overload are tried again; permanent failures are not. Not asked about a
+    /// COMMIT whose outcome is unknown: that is never run again.
     fn judge(&self, error: &E, class: Class) -> Class;
 }
 
@@ -23,8 +23,8 @@ impl<E> Condition<E> for ByClass {
     }
 }
 
-/// A condition of the caller's own decides. One that panics is no reason to try again: the caller gets the failure that it was
-/// asked about.
+/// A condition of the caller's own decides. One that panics is no reason to try again: the caller gets the
+/// failure that it was asked about.
 ///
 /// ```
 /// use db_core::{Class, Error};

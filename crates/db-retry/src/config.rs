@@ -21,36 +21,39 @@ pub struct RetryConfig {
     pub multiplier: f64,
     /// How pauses are spread.
     pub jitter: Jitter,
-    /// Within this time of the first attempt every other one must be able to end; none means that only `attempts`
-    /// counts.
+    /// Within this time of the first attempt every other one must be able to end; none means that only
+    /// `attempts` counts.
     ///
     /// An attempt that could not end in time, going by the quickest before it, does not start. Waiting for a
-    /// connection ends then. Work that is under way does not: what limits it are the two timeouts below. A call
-    /// inside another one's work ends no later than that one.
+    /// connection ends then. Work that is under way does not: what limits it are the two timeouts below. A
+    /// call inside another one's work ends no later than that one.
     pub deadline: Option<Duration>,
     /// The longest that one attempt at a read may take once it has its connection; none means for ever.
     ///
     /// The caller's own guard against a server that has stopped: `statement_timeout` is the server's.
     pub read_timeout: Option<Duration>,
-    /// The longest that one attempt at a transaction may take once it has its connection, from BEGIN to the answer to
-    /// COMMIT; none means for ever.
+    /// The longest that one attempt at a transaction may take once it has its connection, from BEGIN to the
+    /// answer to COMMIT; none means for ever.
     ///
     /// Before COMMIT is sent it ends the transaction with
-    /// [`DeadlineExceeded`](db_core::Error::DeadlineExceeded), and its connection is given up. After that it counts as
-    /// an answer that was lost.
+    /// [`DeadlineExceeded`](db_core::Error::DeadlineExceeded), and its connection is given up. After that it
+    /// counts as an answer that was lost.
     pub transaction_timeout: Option<Duration>,
-    /// The server's `statement_timeout`, where it is known: a statement that was cancelled (57014) well before was cancelled by
-    /// somebody, who is not made to do it again. None where it is not known. Work that sets a shorter one for itself (`SET LOCAL
-    /// statement_timeout`) is not tried again when that has passed.
+    /// The server's `statement_timeout`, where it is known: a statement that was cancelled (57014) well
+    /// before was cancelled by somebody, who is not made to do it again. None where it is not known. Work
+    /// that sets a shorter one for itself (`SET LOCAL statement_timeout`) is not tried again when that has
+    /// passed.
     pub statement_timeout: Option<Duration>,
     /// Whether a lock that was not to be had (55P03: `lock_timeout`, NOWAIT) is waited for again.
     ///
     /// The caller has said how long it waits, so by default it is told at once.
     pub lock_timeouts: bool,
-    /// The longest that it may take to find out what became of a COMMIT whose answer was lost, within `deadline`.
+    /// The longest that it may take to find out what became of a COMMIT whose answer was lost, within
+    /// `deadline`.
     pub resolve_timeout: Duration,
-    /// Whether every transaction that may write leaves a [marker row](crate::marker), which does not say otherwise itself: for
-    /// whoever builds transactions to go by. It is then known also after a failover whether it committed.
+    /// Whether every transaction that may write leaves a [marker row](crate::marker), which does not say
+    /// otherwise itself: for whoever builds transactions to go by. It is then known also after a failover
+    /// whether it committed.
     pub commit_markers: bool,
     /// The schema of the table of [marker rows](crate::marker), not quoted; none means the one that has it.
     ///
@@ -100,7 +103,8 @@ impl RetryConfig {
         }
     }
 
-    /// For connecting when a program starts: patient, and never in step with the programs that start beside it.
+    /// For connecting when a program starts: patient, and never in step with the programs that start beside
+    /// it.
     pub fn connecting() -> Self {
         RetryConfig {
             attempts: at_most(30),

@@ -12,10 +12,11 @@ tokio::task_local! {
     static DEADLINE: Option<Instant>;
 }
 
-/// How long the call of a [`Retry`](crate::Retry) that this runs in may still take: until its deadline, or until the
-/// timeout of the attempt. None outside of such a call, and where it has no limit.
+/// How long the call of a [`Retry`](crate::Retry) that this runs in may still take: until its deadline, or
+/// until the timeout of the attempt. None outside of such a call, and where it has no limit.
 ///
-/// Work that waits for something else passes it on. It is known in the call's own task, not in those that it spawns.
+/// Work that waits for something else passes it on. It is known in the call's own task, not in those that it
+/// spawns.
 pub fn time_left() -> Option<Duration> {
     current().map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
@@ -51,8 +52,8 @@ pub(crate) fn until<F: Future>(
 }
 
 pin_project! {
-    /// An `async fn` would hold what it runs twice: as its argument, and as what it awaits. Around one another they
-    /// would double it again and again.
+    /// An `async fn` would hold what it runs twice: as its argument, and as what it awaits. Around one
+    /// another they would double it again and again.
     struct Until<F> {
         #[pin]
         running: F,

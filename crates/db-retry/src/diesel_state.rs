@@ -1,4 +1,5 @@
-//! What diesel believes of the transaction on a connection: it cannot see of statements that it did not make itself.
+//! What diesel believes of the transaction on a connection: it cannot see of statements that it did not make
+//! itself.
 
 use diesel::connection::{TransactionDepthChange, TransactionManagerStatus};
 use diesel::result::{Error as DieselError, QueryResult};
@@ -6,7 +7,8 @@ use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager
 
 /// Tells diesel that a transaction is open, which it cannot see of statements that it did not make itself.
 ///
-/// Before BEGIN is sent: whoever is dropped while it is under way leaves a connection that is known to be unusable.
+/// Before BEGIN is sent: whoever is dropped while it is under way leaves a connection that is known to be
+/// unusable.
 pub(crate) fn inside_transaction(conn: &mut AsyncPgConnection) -> QueryResult<()> {
     let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
     match status {

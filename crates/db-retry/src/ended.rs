@@ -50,14 +50,16 @@ pub(crate) fn differ(one: Option<u64>, other: Option<u64>) -> bool {
     one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
-/// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal errors.
+/// Whether an error in answer to COMMIT leaves it open what became of it: connection, system and internal
+/// errors.
 pub(crate) fn is_doubtful(error: &Error) -> bool {
     error.sqlstate().is_none_or(|code| {
         matches!(code.category(), "08" | "58" | "XX") || matches!(code.as_str(), "57P01" | "57P02" | "57P03")
     })
 }
 
-/// Whether what was asked in the transaction may have reached the server: it is held back until BEGIN is answered.
+/// Whether what was asked in the transaction may have reached the server: it is held back until BEGIN is
+/// answered.
 pub(crate) fn is_sent(now: &Facts) -> bool {
     matches!(now.begin, Opened::Apart | Opened::Begun)
 }

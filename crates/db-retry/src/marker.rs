@@ -1,14 +1,15 @@
 //! The table of marker rows: proof that a transaction committed, which goes wherever its data goes.
 //!
-//! A transaction with [`Resolve::ByMarker`](crate::Resolve::ByMarker) inserts one row in the message that carries its
-//! COMMIT. Whoever lost the answer inserts the same row itself, marked as a fence: where it is there already the
-//! transaction has committed, and where it was not, the transaction never can, because its own insert would find the
-//! fence. A transaction that is under way is waited for, since both insert the same key.
+//! A transaction with [`Resolve::ByMarker`](crate::Resolve::ByMarker) inserts one row in the message that
+//! carries its COMMIT. Whoever lost the answer inserts the same row itself, marked as a fence: where it is
+//! there already the transaction has committed, and where it was not, the transaction never can, because its
+//! own insert would find the fence. A transaction that is under way is waited for, since both insert the same
+//! key.
 //!
-//! `search_path` does not decide which table is meant: roles, databases and transactions change it, and a row that is
-//! written to one table and looked for in another proves what is not so. The table is the one in the schema that
-//! [`RetryConfig::marker_schema`](crate::RetryConfig::marker_schema) names, else the one that the database has, whatever its schema;
-//! a new one is made in `public`.
+//! `search_path` does not decide which table is meant: roles, databases and transactions change it, and a row
+//! that is written to one table and looked for in another proves what is not so. The table is the one in the
+//! schema that [`RetryConfig::marker_schema`](crate::RetryConfig::marker_schema) names, else the one that the
+//! database has, whatever its schema; a new one is made in `public`.
 
 mod location;
 mod statements;
@@ -55,8 +56,8 @@ pub fn drop_in(schema: &str) -> String {
 /// Creates the table in `public` where the database has none in any schema.
 ///
 /// # Errors
-/// The server's, such as 42501 where the role may not create tables there; SQLSTATE 42P09 where several schemas have
-/// one.
+/// The server's, such as 42501 where the role may not create tables there; SQLSTATE 42P09 where several
+/// schemas have one.
 ///
 /// # Cancel safety
 /// Dropping the future may leave it created or not.
@@ -70,7 +71,8 @@ pub async fn apply(conn: &mut AsyncPgConnection) -> Result<()> {
 /// Removes rows that are older than `age`, `at_most` in one statement; returns how many.
 ///
 /// A row is needed for as long as somebody may ask for it, which is
-/// [`resolve_timeout`](crate::RetryConfig::resolve_timeout): an hour is plenty. Call it again while it returns `at_most`.
+/// [`resolve_timeout`](crate::RetryConfig::resolve_timeout): an hour is plenty. Call it again while it
+/// returns `at_most`.
 ///
 /// # Errors
 /// The server's; SQLSTATE 42P01 where there is no such table, 42P09 where several schemas have one: use
@@ -117,12 +119,14 @@ impl Marker {
         format!("INSERT INTO {} (id) VALUES ('{}')", self.table, self.id)
     }
 
-    /// Asks whether the transaction with this marker has committed, and sees to it that it never will where it has not.
+    /// Asks whether the transaction with this marker has committed, and sees to it that it never will where
+    /// it has not.
     pub(crate) async fn fence(&self, conn: &mut AsyncPgConnection) -> Result<bool> {
         Ok(Fence::new(&self.table, self.id).get_result::<bool>(conn).await?)
     }
 
-    /// Asks whether the transaction with this marker has committed, and changes nothing: its absence proves nothing.
+    /// Asks whether the transaction with this marker has committed, and changes nothing: its absence proves
+    /// nothing.
     pub(crate) async fn is_there(&self, conn: &mut AsyncPgConnection) -> Result<bool> {
         Ok(Look::new(&self.table, self.id).get_result::<bool>(conn).await?)
     }

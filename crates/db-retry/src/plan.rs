@@ -9,8 +9,8 @@ use crate::begin::Begin;
 use crate::marker;
 use crate::search_path::SearchPath;
 
-/// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT that of a statement
-/// behind it may come.
+/// How much longer than the attempt's limit a ROLLBACK may take, and how much later than the answer to COMMIT
+/// that of a statement behind it may come.
 pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// How an attempt is to be made.

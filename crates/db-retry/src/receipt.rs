@@ -1,9 +1,9 @@
 //! Begins a transaction and learns its id on the way, without a round trip for that.
 //!
-//! The id alone proves nothing once the server has crashed or another one has taken over: both may give the same id
-//! to another transaction (seen on PostgreSQL 15, one timeline: 725, `kill -9` of a backend, 725 again). So the server's
-//! history is noted with it: its timeline, and when its statistics were begun anew, which every crash recovery does and
-//! no orderly restart. Whose history it is, the system identifier says.
+//! The id alone proves nothing once the server has crashed or another one has taken over: both may give the
+//! same id to another transaction (seen on PostgreSQL 15, one timeline: 725, `kill -9` of a backend, 725
+//! again). So the server's history is noted with it: its timeline, and when its statistics were begun anew,
+//! which every crash recovery does and no orderly restart. Whose history it is, the system identifier says.
 
 use db_core::{Error, Facts, Opening, Result, SqlState};
 use diesel::pg::Pg;
@@ -49,7 +49,8 @@ pub(crate) struct Receipt {
     pub(crate) transaction: String,
     pub(crate) timeline: String,
     pub(crate) incarnation: String,
-    /// The cluster's system identifier, where the connection's source knows it: every new cluster is on timeline 1.
+    /// The cluster's system identifier, where the connection's source knows it: every new cluster is on
+    /// timeline 1.
     pub(crate) system: Option<u64>,
 }
 
@@ -118,8 +119,8 @@ impl Receipt {
         })
     }
 
-    /// A statement that fails unless this transaction is still the one that is open: its work may have ended it and begun
-    /// another one, which the transaction's status does not show.
+    /// A statement that fails unless this transaction is still the one that is open: its work may have ended
+    /// it and begun another one, which the transaction's status does not show.
     ///
     /// None where the server's id is none.
     pub(crate) fn guard(&self) -> Option<String> {

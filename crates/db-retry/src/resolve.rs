@@ -1,13 +1,15 @@
 //! Finds out what became of a transaction when the answer to its COMMIT was lost.
 //!
-//! The server is asked on another connection. While it is the same server and has not crashed since, its word is
-//! final: `pg_xact_status` of an id that it still remembers. After a crash an id may have been given again, so of its
-//! answers only "aborted" and "never given" prove something, and only where it is known to be the same cluster. After a
-//! change of the timeline none does, and the marker decides. On another cluster a marker proves that the transaction
-//! committed, and its absence proves nothing: what was committed elsewhere may never come here.
+//! The server is asked on another connection. While it is the same server and has not crashed since, its word
+//! is final: `pg_xact_status` of an id that it still remembers. After a crash an id may have been given
+//! again, so of its answers only "aborted" and "never given" prove something, and only where it is known to
+//! be the same cluster. After a change of the timeline none does, and the marker decides. On another cluster
+//! a marker proves that the transaction committed, and its absence proves nothing: what was committed
+//! elsewhere may never come here.
 //!
-//! Committed is more than "committed here": where the server waits for a synchronous standby, that one must have it.
-//! A transaction that is still open is waited for, and then ended, since nobody is left to commit it.
+//! Committed is more than "committed here": where the server waits for a synchronous standby, that one must
+//! have it. A transaction that is still open is waited for, and then ended, since nobody is left to commit
+//! it.
 
 use std::time::Duration;
 
@@ -142,8 +144,8 @@ async fn ask<A: Acquire>(from: &A, conn: &mut A::Conn, lost: &Lost, end_it: bool
     }
 }
 
-/// What the marker proves, else `otherwise`: it is nowhere but where the transaction committed, and where it is not on its
-/// own cluster, the fence sees to it that it never will be.
+/// What the marker proves, else `otherwise`: it is nowhere but where the transaction committed, and where it
+/// is not on its own cluster, the fence sees to it that it never will be.
 async fn by_marker(
     conn: &mut AsyncPgConnection,
     lost: &Lost,
@@ -158,7 +160,8 @@ async fn by_marker(
     Ok(if marker.fence(conn).await? { Answer::Committed } else { Answer::RolledBack })
 }
 
-/// Whether the synchronous standby has everything that this server has committed: a COMMIT of our own waits for it.
+/// Whether the synchronous standby has everything that this server has committed: a COMMIT of our own waits
+/// for it.
 async fn replicated<A: Acquire>(from: &A, conn: &mut A::Conn) -> Result<Answer> {
     let before = from.facts(conn).waits_given_up;
     Reach.execute(conn).await?;
@@ -171,8 +174,8 @@ async fn replicated<A: Acquire>(from: &A, conn: &mut A::Conn) -> Result<Answer> 
 
 const OPEN: &str = "the transaction is still open";
 
-/// Whether the server is a standby, whether it has our timeline and has not crashed, the status, and whether it waits for a
-/// synchronous standby.
+/// Whether the server is a standby, whether it has our timeline and has not crashed, the status, and whether
+/// it waits for a synchronous standby.
 type Told = (bool, bool, bool, Option<String>, bool);
 
 /// What the server's word proves, where it is known whether it is of the same cluster.
@@ -185,7 +188,8 @@ fn judge(same_cluster: Option<bool>, (standby, timeline, incarnation, status, _)
         (_, _, false, ..) => {
             Answer::Undecidable("another server has taken over, which only a marker row survives")
         }
-        // The same run of the same server, or one that crashed since: never given, or given to nobody who committed.
+        // The same run of the same server, or one that crashed since: never given, or given to nobody who
+        // committed.
         (_, _, _, true, Some("aborted" | "free")) | (_, Some(true), _, _, Some("aborted" | "free")) => {
             Answer::RolledBack
         }
@@ -199,7 +203,8 @@ fn judge(same_cluster: Option<bool>, (standby, timeline, incarnation, status, _)
     }
 }
 
-/// Commits something that waits for the synchronous standby as every COMMIT does: a message in the log that nobody reads.
+/// Commits something that waits for the synchronous standby as every COMMIT does: a message in the log that
+/// nobody reads.
 #[derive(Debug, Clone, Copy, QueryId)]
 struct Reach;
 
@@ -226,8 +231,8 @@ impl QueryId for Status<'_> {
 impl QueryFragment<Pg> for Status<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         let Receipt { transaction, timeline, incarnation, .. } = self.0;
-        // Nothing below is asked of a standby, which would refuse it. The id that the question itself takes is beyond
-        // all that were given, and keeps pg_xact_status from failing at one that was not.
+        // Nothing below is asked of a standby, which would refuse it. The id that the question itself takes
+        // is beyond all that were given, and keeps pg_xact_status from failing at one that was not.
         out.push_sql("SELECT pg_catalog.pg_is_in_recovery(), coalesce(CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN ");
         out.push_sql(TIMELINE);
         out.push_sql(" END OPERATOR(pg_catalog.=) ");

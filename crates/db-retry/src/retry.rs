@@ -21,8 +21,8 @@ use crate::search_path::SearchPath;
 
 /// Runs operations again while their failure says that this may help.
 ///
-/// One for each target: clones, and those made from it by [`Retry::with`] and [`Retry::retry_if`], are cheap, count
-/// together and share one budget. The caller always gets the error of the last attempt, unchanged.
+/// One for each target: clones, and those made from it by [`Retry::with`] and [`Retry::retry_if`], are cheap,
+/// count together and share one budget. The caller always gets the error of the last attempt, unchanged.
 #[derive(Debug, Clone)]
 pub struct Retry<C = ByClass> {
     config: RetryConfig,
@@ -95,9 +95,9 @@ impl<C> Retry<C> {
 
     /// The same target, where `condition` alone says which failures are worth another attempt.
     ///
-    /// A read is judged by the platform's [`Error`], a transaction by the work's own. A COMMIT whose outcome is
-    /// unknown, and one whose work ended its own transaction, is never run again, whatever the condition says. A condition
-    /// that panics says no.
+    /// A read is judged by the platform's [`Error`], a transaction by the work's own. A COMMIT whose outcome
+    /// is unknown, and one whose work ended its own transaction, is never run again, whatever the condition
+    /// says. A condition that panics says no.
     pub fn retry_if<E, F>(&self, condition: F) -> Retry<If<F>>
     where
         F: Fn(&E) -> bool + Send + Sync,
@@ -111,10 +111,12 @@ impl<C> Retry<C> {
         Retry { config: self.config.clone(), condition, shared, path }
     }
 
-    /// The same target, where reads and transactions run in this `search_path`: it goes out with BEGIN, and ends with the
-    /// transaction. A read is a transaction then, and takes one round trip more, for its COMMIT.
+    /// The same target, where reads and transactions run in this `search_path`: it goes out with BEGIN, and
+    /// ends with the transaction. A read is a transaction then, and takes one round trip more, for its
+    /// COMMIT.
     ///
-    /// Not in it are [`Retry::begin_at`], [`Retry::run`] and [`Retry::statement_at`], which begin no transaction.
+    /// Not in it are [`Retry::begin_at`], [`Retry::run`] and [`Retry::statement_at`], which begin no
+    /// transaction.
     pub fn in_path(&self, path: SearchPath) -> Self
     where
         C: Clone,
@@ -155,8 +157,8 @@ impl<C> Retry<C> {
         &self.condition
     }
 
-    /// Runs `operation` until it succeeds, its failure is not worth another attempt, or attempts, time or the budget
-    /// run out.
+    /// Runs `operation` until it succeeds, its failure is not worth another attempt, or attempts, time or the
+    /// budget run out.
     ///
     /// The operation must be one that may run twice. It is given the number of the attempt, from 0.
     ///
@@ -228,7 +230,8 @@ impl<C> Retry<C> {
         Ok(self.first_of(site, from, work, self.path()).await?.0)
     }
 
-    /// As [`Retry::read_at`], for work that goes on with the connection: it is returned with the work's value.
+    /// As [`Retry::read_at`], for work that goes on with the connection: it is returned with the work's
+    /// value.
     ///
     /// # Errors
     /// As [`Retry::read`].

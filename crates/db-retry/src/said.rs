@@ -1,6 +1,7 @@
 //! What the server said of a failure, beyond its class, and what that means for the next attempt.
 //!
-//! Some failures would come again, or are somebody's wish, although their class says that another attempt may help.
+//! Some failures would come again, or are somebody's wish, although their class says that another attempt may
+//! help.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! A `search_path` for all that one handle runs: it goes out with BEGIN, and the server takes it back with the transaction.
+//! A `search_path` for all that one handle runs: it goes out with BEGIN, and the server takes it back with
+//! the transaction.
 //!
-//! `SET LOCAL` ends with its transaction, whatever the end is: a COMMIT, an error, a cancelled call, a lost connection. So no
-//! connection carries one caller's path to the next, and nothing has to be put back. What runs in a path runs in a transaction.
+//! `SET LOCAL` ends with its transaction, whatever the end is: a COMMIT, an error, a cancelled call, a lost
+//! connection. So no connection carries one caller's path to the next, and nothing has to be put back. What
+//! runs in a path runs in a transaction.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,12 +29,13 @@ pub struct SearchPath {
 }
 
 impl SearchPath {
-    /// Of these schemas, whose names are quoted here. Whether they exist the server does not ask: what is in none of them
-    /// is not found.
+    /// Of these schemas, whose names are quoted here. Whether they exist the server does not ask: what is in
+    /// none of them is not found.
     ///
     /// # Errors
-    /// [`Error::Client`] for no schema, and for a name that would not mean the schema of that name: one that is empty, has a zero in
-    /// it or more than 63 bytes, and `$user` and those that begin with `pg_temp`, which mean something else in a path.
+    /// [`Error::Client`] for no schema, and for a name that would not mean the schema of that name: one that
+    /// is empty, has a zero in it or more than 63 bytes, and `$user` and those that begin with `pg_temp`,
+    /// which mean something else in a path.
     pub fn new(schemas: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self> {
         let mut quoted = String::new();
         for schema in schemas {

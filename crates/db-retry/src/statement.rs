@@ -1,7 +1,8 @@
 //! Runs one statement that is a transaction of its own, in one round trip.
 //!
-//! There is no BEGIN, so nothing identifies it, and no COMMIT: its answer is COMMIT's. Where the answer is lost after the
-//! statement was sent, nobody can find out whether it was applied. Where it was not sent, or the server has refused it, it was not.
+//! There is no BEGIN, so nothing identifies it, and no COMMIT: its answer is COMMIT's. Where the answer is
+//! lost after the statement was sent, nobody can find out whether it was applied. Where it was not sent, or
+//! the server has refused it, it was not.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -31,12 +32,13 @@ pub trait Statement<T>: Send + Sync {
 }
 
 impl<C> Retry<C> {
-    /// Runs one statement on a connection of `from`, as a transaction of its own; again where nothing of it was applied and
-    /// another attempt may help.
+    /// Runs one statement on a connection of `from`, as a transaction of its own; again where nothing of it
+    /// was applied and another attempt may help.
     ///
-    /// It must not begin or end a transaction, and must not be a command that commits by itself, such as `CALL`. Of `around`
-    /// only [`AroundCommit::alongside`] and [`AroundCommit::after`] run: there is no transaction for the others. With
-    /// `idempotent` it runs again as well where nobody can tell whether it was applied.
+    /// It must not begin or end a transaction, and must not be a command that commits by itself, such as
+    /// `CALL`. Of `around` only [`AroundCommit::alongside`] and [`AroundCommit::after`] run: there is no
+    /// transaction for the others. With `idempotent` it runs again as well where nobody can tell whether it
+    /// was applied.
     ///
     /// # Errors
     /// The server's; [`Error::CommitUnknown`] where the answer was lost after the statement was sent.
@@ -187,15 +189,16 @@ where
     }
 }
 
-/// Whether the first statement of what went along was the second that ran and neither had to be prepared: then it was sent
-/// when it was first asked for, right behind the first.
+/// Whether the first statement of what went along was the second that ran and neither had to be prepared:
+/// then it was sent when it was first asked for, right behind the first.
 fn is_behind(begun: &Facts, now: &Facts) -> bool {
     let runs = begun.runs.and_then(|runs| runs.checked_add(2));
     runs.is_some() && runs == now.runs && begun.prepares.is_some() && begun.prepares == now.prepares
 }
 
-/// Whether an error of the server's proves that nothing was applied: it refused the statement, and the session goes on. A pooler that
-/// has lost its server says so in codes of its own, and one that ends the session may do so after the statement was applied.
+/// Whether an error of the server's proves that nothing was applied: it refused the statement, and the
+/// session goes on. A pooler that has lost its server says so in codes of its own, and one that ends the
+/// session may do so after the statement was applied.
 async fn is_refusal(conn: &mut AsyncPgConnection, error: &Error, now: &Facts) -> bool {
     if error.report().is_none() || is_doubtful(error) || now.last_words.is_some() {
         return false;

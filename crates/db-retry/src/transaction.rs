@@ -1,8 +1,8 @@
 //! Runs work in a transaction, and the whole transaction again where that may help.
 //!
-//! A failure of BEGIN or of the work left nothing behind, so its class decides. A failure of COMMIT is different: when
-//! the connection was lost after COMMIT was sent, the server may have applied it, and a retry could apply it twice. So
-//! the server is asked first what became of it.
+//! A failure of BEGIN or of the work left nothing behind, so its class decides. A failure of COMMIT is
+//! different: when the connection was lost after COMMIT was sent, the server may have applied it, and a retry
+//! could apply it twice. So the server is asked first what became of it.
 
 use std::panic::Location;
 
@@ -25,19 +25,21 @@ use crate::said::Said;
 use crate::statement;
 
 impl<C> Retry<C> {
-    /// Runs `work` in a transaction on a connection of `from`; the whole transaction runs again after a conflict, after
-    /// a lost connection, and where the answer to COMMIT was lost and the transaction turns out not to have committed.
+    /// Runs `work` in a transaction on a connection of `from`; the whole transaction runs again after a
+    /// conflict, after a lost connection, and where the answer to COMMIT was lost and the transaction turns
+    /// out not to have committed.
     ///
-    /// Where it turns out to have committed, the work's value is returned. [`Resolve`](crate::Resolve) says how that is
-    /// found out, and when it cannot be.
+    /// Where it turns out to have committed, the work's value is returned. [`Resolve`](crate::Resolve) says
+    /// how that is found out, and when it cannot be.
     ///
     /// # Errors
-    /// The work's own error, as it was; [`Error::CommitUnknown`] where the answer to COMMIT was lost and its outcome
-    /// could not be found out; SQLSTATE 25P02 where the work swallowed an error of the server's and the transaction
-    /// could not commit.
+    /// The work's own error, as it was; [`Error::CommitUnknown`] where the answer to COMMIT was lost and its
+    /// outcome could not be found out; SQLSTATE 25P02 where the work swallowed an error of the server's and
+    /// the transaction could not commit.
     ///
     /// # Cancel safety
-    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already sent.
+    /// Dropping the future abandons the transaction; the server rolls it back, unless COMMIT was already
+    /// sent.
     #[track_caller]
     pub fn transaction<A, T, E>(
         &self,
@@ -55,7 +57,8 @@ impl<C> Retry<C> {
         self.transaction_at(Location::caller(), from, begin, around, work)
     }
 
-    /// As [`Retry::transaction`], on behalf of the code at `site`, which reports about the connection then name.
+    /// As [`Retry::transaction`], on behalf of the code at `site`, which reports about the connection then
+    /// name.
     ///
     /// # Errors
     /// As [`Retry::transaction`].

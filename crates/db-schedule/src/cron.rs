@@ -1,7 +1,7 @@
 //! When: a cron expression in a time zone, and the instants that it names.
 //!
-//! The expression is read by croner as Vixie cron has it. An instant is a pure function of the expression and of a
-//! time that is passed in.
+//! The expression is read by croner as Vixie cron has it. An instant is a pure function of the expression and
+//! of a time that is passed in.
 
 use std::fmt;
 
@@ -11,13 +11,14 @@ use croner::parser::{CronParser, Seconds, Year};
 
 /// A cron expression and the time zone whose clocks it means.
 ///
-/// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); six where seconds go
-/// first. `*/15`, `1-5`, `MON-FRI`, `L`, `15W`, `FRI#2`, `@daily` are understood. If both days are restricted, either
-/// is enough, as in every cron.
+/// Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); six where
+/// seconds go first. `*/15`, `1-5`, `MON-FRI`, `L`, `15W`, `FRI#2`, `@daily` are understood. If both days are
+/// restricted, either is enough, as in every cron.
 ///
-/// **When clocks go forward**, a job at a fixed time inside the hour that does not exist runs at the first instant
-/// after it; a job at intervals (`*` or `/` in minute or hour) has no run in that hour. **When clocks go back**, a job
-/// at a fixed time runs in the first of the two hours only; a job at intervals runs in both. In `UTC` there is neither.
+/// **When clocks go forward**, a job at a fixed time inside the hour that does not exist runs at the first
+/// instant after it; a job at intervals (`*` or `/` in minute or hour) has no run in that hour. **When clocks
+/// go back**, a job at a fixed time runs in the first of the two hours only; a job at intervals runs in both.
+/// In `UTC` there is neither.
 ///
 /// ```
 /// use chrono::{DateTime, Utc};
@@ -67,7 +68,8 @@ impl Cron {
     /// Reads an expression; `zone` is a name of the IANA database, which is compiled in.
     ///
     /// # Errors
-    /// [`InvalidCron`] where the text is not understood, names no time that ever comes, or the zone is not known.
+    /// [`InvalidCron`] where the text is not understood, names no time that ever comes, or the zone is not
+    /// known.
     pub fn parse(text: &str, zone: &str) -> Result<Self, InvalidCron> {
         let zone: Tz = zone.parse().map_err(|_| InvalidCron::Zone { zone: zone.to_owned() })?;
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -114,8 +114,8 @@ impl Job {
         self
     }
 
-    /// Starts each run at a random moment up to this long after its due time, so that many hosts do not ask one store
-    /// in the same second.
+    /// Starts each run at a random moment up to this long after its due time, so that many hosts do not ask
+    /// one store in the same second.
     #[must_use]
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;
@@ -129,16 +129,16 @@ impl Job {
         self
     }
 
-    /// Says [`Overdue`](crate::Event::Overdue) when there was no success for this long, whatever the reason. Take the
-    /// longest pause between two due times, and a run's time on top.
+    /// Says [`Overdue`](crate::Event::Overdue) when there was no success for this long, whatever the reason.
+    /// Take the longest pause between two due times, and a run's time on top.
     #[must_use]
     pub fn expect_within(mut self, within: Duration) -> Self {
         self.expect_within = Some(within);
         self
     }
 
-    /// When the job last succeeded before this process started, as its own records say: with it, a due time that
-    /// passed while no process ran is made up for, and the age of the last success survives a restart.
+    /// When the job last succeeded before this process started, as its own records say: with it, a due time
+    /// that passed while no process ran is made up for, and the age of the last success survives a restart.
     #[must_use]
     pub fn last_success(mut self, at: Option<DateTime<Utc>>) -> Self {
         self.last_success = at;

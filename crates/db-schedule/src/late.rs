@@ -1,4 +1,5 @@
-//! Which due time is next, and what is done about those that passed: pure functions of the expression and the times.
+//! Which due time is next, and what is done about those that passed: pure functions of the expression and the
+//! times.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -22,8 +23,8 @@ pub(crate) enum Due {
     Drop { last: DateTime<Utc>, passed: u32 },
 }
 
-/// The first due time of a process that starts at `now`: with records of a success, the first after it, which may have
-/// passed.
+/// The first due time of a process that starts at `now`: with records of a success, the first after it, which
+/// may have passed.
 pub(crate) fn first(
     cron: &Cron,
     last_success: Option<DateTime<Utc>>,
@@ -35,7 +36,8 @@ pub(crate) fn first(
 /// The next due time after `last`, which was attended to, seen at `now`.
 pub(crate) fn next(cron: &Cron, last: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match last {
-        // The clock was set back a little: what ran does not run again. A clock that was far ahead counts for nothing.
+        // The clock was set back a little: what ran does not run again. A clock that was far ahead counts for
+        // nothing.
         Some(last) if last > now && last - now < SMALL_CORRECTION => cron.next_after(last),
         _ => cron.next_after(now),
     }

@@ -1,7 +1,7 @@
 //! One at a time across hosts: what a lease is. It is implemented elsewhere, where its store is.
 //!
-//! A lock alone runs a short job twice: the second host's clock is late, and the lock is free again. So a lease is
-//! asked about one due time, and may answer that it was attended to.
+//! A lock alone runs a short job twice: the second host's clock is late, and the lock is free again. So a
+//! lease is asked about one due time, and may answer that it was attended to.
 
 use chrono::{DateTime, Utc};
 
@@ -57,7 +57,8 @@ pub trait Lease: Send + Sync {
 pub enum Claim {
     /// It is ours until it is released or lost.
     Held(Box<dyn Hold>),
-    /// Another host has it; it is asked for again. `why` names the host, and since when: an operator reads it.
+    /// Another host has it; it is asked for again. `why` names the host, and since when: an operator reads
+    /// it.
     Busy {
         /// Who has it and since when, as in `host db2 (pid 77) has it since 02:00:00Z`.
         why: String,
@@ -71,7 +72,8 @@ pub enum Claim {
 
 /// A lease that is held.
 pub trait Hold: Send {
-    /// Waits until the lease is lost, and says why. The run is then cancelled. It may be dropped and called again.
+    /// Waits until the lease is lost, and says why. The run is then cancelled. It may be dropped and called
+    /// again.
     ///
     /// Where the lease must be renewed, this is the place that does it.
     fn lost(&mut self) -> BoxFuture<'_, String>;

@@ -1,4 +1,5 @@
-//! The scheduler: one task for each job, which waits for its due times and runs it, and one that watches their age.
+//! The scheduler: one task for each job, which waits for its due times and runs it, and one that watches
+//! their age.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -108,8 +109,8 @@ impl Scheduler {
         move || shared.status()
     }
 
-    /// Runs a job now, besides its times. If it runs already, it runs once more when that run has ended; asking several
-    /// times meanwhile is asking once.
+    /// Runs a job now, besides its times. If it runs already, it runs once more when that run has ended;
+    /// asking several times meanwhile is asking once.
     ///
     /// # Errors
     /// [`SchedulerError::NoSuchJob`].
@@ -126,8 +127,8 @@ impl Scheduler {
         }
     }
 
-    /// Begins no more runs, waits up to `grace` for those that run, then cancels them and waits for each job's
-    /// [`cancel_grace`](Job::cancel_grace).
+    /// Begins no more runs, waits up to `grace` for those that run, then cancels them and waits for each
+    /// job's [`cancel_grace`](Job::cancel_grace).
     ///
     /// # Cancel safety
     /// Dropping the future ends all runs at once.

@@ -52,8 +52,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     })
 }
 
-/// The files without moments of the clock: those that triggers of the schema's own wrote when a row was changed. They
-/// have parts of seconds; what is made has none.
+/// The files without moments of the clock: those that triggers of the schema's own wrote when a row was
+/// changed. They have parts of seconds; what is made has none.
 fn without_clock(files: &[std::path::PathBuf]) -> Vec<String> {
     let moment = regex::Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+").unwrap();
     schemas::texts(files).iter().map(|text| moment.replace_all(text, "now").into_owned()).collect()

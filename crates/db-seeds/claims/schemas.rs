@@ -24,7 +24,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-/// Names a directory of further schemas by others, one `.sql` file for each, as `pg_dump --schema-only` writes them.
+/// Names a directory of further schemas by others, one `.sql` file for each, as `pg_dump --schema-only`
+/// writes them.
 ///
 /// What is not kept here has an owner, or was not seen before, which proves more.
 pub(crate) const STRANGERS: &str = "DB_SEEDS_SCHEMAS";

@@ -1,4 +1,5 @@
-//! A table as a CSV file: the header names the columns, an empty field without quotes is NULL, `""` is the empty text.
+//! A table as a CSV file: the header names the columns, an empty field without quotes is NULL, `""` is the
+//! empty text.
 //!
 //! The rules are RFC 4180's, and NULL is as COPY's CSV format has it. The server's own reading is not relied
 //! on: before PostgreSQL 18 it takes a line `\.` for the end of the data, and it takes an empty line for a

@@ -1,10 +1,10 @@
 //! Random numbers that are a pure function of seed, table, column and row.
 //!
-//! There is no generator that is advanced from row to row: each cell has its own short stream, so that any cell can
-//! be computed alone. That is how a foreign key is known without looking up the row it points at.
-//! The arithmetic is splitmix64 (public domain, Steele, Lea and Flood 2014) and IEEE multiplication only: no `powf`
-//! or `ln`, whose last bit differs between platforms. The same seed gives the same bytes everywhere, and no upgrade
-//! of a dependency can change them.
+//! There is no generator that is advanced from row to row: each cell has its own short stream, so that any
+//! cell can be computed alone. That is how a foreign key is known without looking up the row it points at.
+//! The arithmetic is splitmix64 (public domain, Steele, Lea and Flood 2014) and IEEE multiplication only: no
+//! `powf` or `ln`, whose last bit differs between platforms. The same seed gives the same bytes everywhere,
+//! and no upgrade of a dependency can change them.
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 

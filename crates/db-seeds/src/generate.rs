@@ -1,7 +1,7 @@
 //! Fills a schema that nobody described: the catalog says what a row of each table must be.
 //!
-//! Values are made from types, names and conditions, references from the keys that are there. The server has the
-//! last word: where it refuses a row, the row is left out and another one is made.
+//! Values are made from types, names and conditions, references from the keys that are there. The server has
+//! the last word: where it refuses a row, the row is left out and another one is made.
 
 mod apart;
 pub(crate) mod bounds;
@@ -67,8 +67,8 @@ const NAME: &str = "generated";
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
-    /// The rows of single tables: `users`, or `billing.invoices` where several schemas have such a table. 0 leaves
-    /// a table empty.
+    /// The rows of single tables: `users`, or `billing.invoices` where several schemas have such a table. 0
+    /// leaves a table empty.
     pub rows: BTreeMap<String, u64>,
     /// The rows of every other table.
     pub default_rows: u64,
@@ -176,8 +176,8 @@ impl Generator {
     /// Says what [`apply`](Self::apply) would fill, in its order. Reads only.
     ///
     /// # Errors
-    /// [`Error::Production`] in production, [`Error::Scale`], [`Error::NoSuchTable`] where rows are asked for a
-    /// table that is not there, and [`Error::Database`].
+    /// [`Error::Production`] in production, [`Error::Scale`], [`Error::NoSuchTable`] where rows are asked for
+    /// a table that is not there, and [`Error::Database`].
     pub async fn plan(&self, client: &mut Client) -> Result<Plan> {
         Plan::guard_environment(NAME, self.options.environment)?;
         let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
@@ -240,8 +240,8 @@ impl Generator {
 
     /// Fills the tables: one transaction, so that a crash or a dropped future leaves nothing behind.
     ///
-    /// Constraints and triggers are in force throughout. A table that cannot be filled is in the result with the
-    /// reason, and the others are filled all the same.
+    /// Constraints and triggers are in force throughout. A table that cannot be filled is in the result with
+    /// the reason, and the others are filled all the same.
     ///
     /// # Errors
     /// [`Error::StalePlan`] where the schema changed since the plan was made, [`Error::Nowhere`] without an

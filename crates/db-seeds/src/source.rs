@@ -1,4 +1,5 @@
-//! Opens a seed set: a directory with `seed.toml`, `prepare.sql`, `finish.sql` and numbered files, one for each table.
+//! Opens a seed set: a directory with `seed.toml`, `prepare.sql`, `finish.sql` and numbered files, one for
+//! each table.
 
 use std::fs;
 use std::io::Read;
@@ -13,7 +14,8 @@ use crate::keys;
 use crate::model::Model;
 use crate::spec::{self, TableSpec};
 
-/// Raised when the generators give other rows for the same spec, so that a loaded set is known to be another one.
+/// Raised when the generators give other rows for the same spec, so that a loaded set is known to be another
+/// one.
 const GENERATOR_VERSION: u32 = 1;
 
 /// A seed set that has been read and checked, but not yet compared with a database.
@@ -58,7 +60,8 @@ struct SeedToml {
 }
 
 impl Seeds {
-    /// Reads the set `name` in the directory `dir`, and checks everything that can be checked without a database.
+    /// Reads the set `name` in the directory `dir`, and checks everything that can be checked without a
+    /// database.
     ///
     /// Rows are not kept in memory: CSV files are read through once here, and again when they are loaded.
     pub fn open(dir: impl AsRef<Path>, name: &str) -> Result<Seeds> {

@@ -1,7 +1,8 @@
 //! Takes a part of a database out of it, closed under its references, with the values of people masked.
 //!
-//! From the rows of the roots the rows that refer to them are followed down (unless that is not wanted), and from all
-//! of these the rows that they refer to are followed up, until nothing is added. All is read in one snapshot.
+//! From the rows of the roots the rows that refer to them are followed down (unless that is not wanted), and
+//! from all of these the rows that they refer to are followed up, until nothing is added. All is read in one
+//! snapshot.
 
 mod allowed;
 mod copies;
@@ -52,12 +53,12 @@ impl Subset {
     /// Writes the part into a directory, which must be empty or not there yet, as a set that
     /// [`Seeds`](crate::Seeds) loads.
     ///
-    /// The masked values' copies in other columns, also within documents and texts, are replaced as well. Nothing
-    /// is written before every row is masked: an error leaves an empty directory.
+    /// The masked values' copies in other columns, also within documents and texts, are replaced as well.
+    /// Nothing is written before every row is masked: an error leaves an empty directory.
     ///
     /// # Errors
-    /// [`Error::NoSuchTable`] for a root that is not there, [`Error::Mask`] where the masks do not know a column or
-    /// cannot be applied to it, [`Error::Unreadable`] for the directory, and [`Error::Database`].
+    /// [`Error::NoSuchTable`] for a root that is not there, [`Error::Mask`] where the masks do not know a
+    /// column or cannot be applied to it, [`Error::Unreadable`] for the directory, and [`Error::Database`].
     pub async fn write(&self, client: &mut Client, dir: &Path) -> Result<Dumped> {
         let unwritable = |source| Error::unreadable(dir, source);
         fs::create_dir_all(dir).map_err(unwritable)?;

@@ -1,8 +1,9 @@
 //! Cleans up even when this process is killed with no chance to do so itself.
 //!
-//! A guardian is a small shell in a process group of its own that waits on a pipe which only this process holds.
-//! When this process ends, however it ends, the pipe closes, and the guardian ends the servers and removes their
-//! directory. Process groups alone would not reach a server's backends: each of them calls `setsid`.
+//! A guardian is a small shell in a process group of its own that waits on a pipe which only this process
+//! holds. When this process ends, however it ends, the pipe closes, and the guardian ends the servers and
+//! removes their directory. Process groups alone would not reach a server's backends: each of them calls
+//! `setsid`.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -17,8 +18,9 @@ const SCRIPT: &str = include_str!("guardian.sh");
 
 /// Ends every server that this process started and removes their directories, then lets nothing more start.
 ///
-/// This is for a Ctrl-C handler: it works at any moment, whatever the other threads are doing. Calls that are under
-/// way in them end with [`Error::Interrupted`] or another error. A cluster that was made to stay is not touched.
+/// This is for a Ctrl-C handler: it works at any moment, whatever the other threads are doing. Calls that are
+/// under way in them end with [`Error::Interrupted`] or another error. A cluster that was made to stay is not
+/// touched.
 pub fn end_everything() {
     process::start_nothing_more();
     let all = std::mem::take(&mut *lock(&REGISTRY));

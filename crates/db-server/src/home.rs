@@ -28,7 +28,8 @@ impl Home {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent);
         let dir = dir.map_err(Error::io("create a directory in", &parent))?;
-        // From here on the guardian removes it: between the two calls is the one moment at which it could be left.
+        // From here on the guardian removes it: between the two calls is the one moment at which it could be
+        // left.
         let guardian = Guardian::watch(dir.path())?;
         let dir = dir.keep();
         let dir = dir.canonicalize().map_err(Error::io("resolve", &dir))?;
@@ -99,7 +100,8 @@ fn give(dir: &Path, account: Option<&Account>) -> Result<()> {
 /// What a directory that is thrown away should lie on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Medium {
-    /// Memory where there is plenty: making a database makes hundreds of files, and each costs a disk a millisecond.
+    /// Memory where there is plenty: making a database makes hundreds of files, and each costs a disk a
+    /// millisecond.
     Fast,
     /// A disk, for whoever measures one.
     Disk,

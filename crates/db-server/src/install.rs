@@ -89,7 +89,8 @@ impl Install {
         self.bin.join(name)
     }
 
-    /// A command for one of the programs, free of settings that the caller's environment might hold for clients.
+    /// A command for one of the programs, free of settings that the caller's environment might hold for
+    /// clients.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = Command::new(self.program(name));
         for (variable, _) in std::env::vars_os() {

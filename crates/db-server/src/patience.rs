@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Calls `condition` until it holds, at most for `limit`, and says whether it came to hold.
 ///
-/// It looks often at first and less often later, so that quick things cost no time and slow ones no processor.
+/// It looks often at first and less often later, so that quick things cost no time and slow ones no
+/// processor.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);

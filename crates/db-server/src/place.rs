@@ -1,8 +1,8 @@
 //! Decides where fetched programs, templates and lasting clusters are kept.
 //!
-//! That is the workspace's `target/`, so that `cargo clean` removes all of it. Where the account that runs the
-//! servers cannot reach that (a clone below `/root`), or this user cannot write there, it is a directory of this
-//! user's own below the temporary directory.
+//! That is the workspace's `target/`, so that `cargo clean` removes all of it. Where the account that runs
+//! the servers cannot reach that (a clone below `/root`), or this user cannot write there, it is a directory
+//! of this user's own below the temporary directory.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -74,7 +74,8 @@ fn target_directory(cwd: &Path, lookup: &dyn Fn(&str) -> Option<String>) -> Opti
     }
 }
 
-// The name carries the user and the workspace: two clones must not share a cluster, and two users no directory.
+// The name carries the user and the workspace: two clones must not share a cluster, and two users no
+// directory.
 fn own_temporary_directory(target: Option<&Path>) -> Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let mut hasher = DefaultHasher::new();

@@ -1,7 +1,7 @@
 //! Chooses loopback ports that stay the server's own across restarts.
 //!
-//! They lie below the range that the kernel hands to outgoing connections. A port from that range can be taken
-//! while its server is down, and a client that dials it can even be connected to itself.
+//! They lie below the range that the kernel hands to outgoing connections. A port from that range can be
+//! taken while its server is down, and a client that dials it can even be connected to itself.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -15,7 +15,8 @@ const FIRST: u32 = 15_000;
 const COUNT: u32 = 17_000;
 const TRIES: u32 = 2_000;
 
-/// A port that nobody listens on at this moment; the caller binds it next, and asks again if it lost the race.
+/// A port that nobody listens on at this moment; the caller binds it next, and asks again if it lost the
+/// race.
 pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     static START: OnceLock<u32> = OnceLock::new();

@@ -101,7 +101,8 @@ pub(crate) struct Found {
     parent: u32,
 }
 
-/// The PostgreSQL, Redis and PgBouncer processes that work below this directory, even if it was removed under them.
+/// The PostgreSQL, Redis and PgBouncer processes that work below this directory, even if it was removed under
+/// them.
 ///
 /// On Linux; elsewhere none are found.
 pub(crate) fn servers_below(dir: &Path) -> Vec<Found> {

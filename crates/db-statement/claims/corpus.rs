@@ -6,7 +6,8 @@ use serde_json::json;
 use crate::read::{DIFFERENT, EQUAL, pairs};
 use crate::{Figure, Size};
 
-// Fails without the line `Kind::Integer if self.is_position() => Sort::Kept` in atoms.rs: `ORDER BY 1` is `ORDER BY 2` then.
+// Fails without the line `Kind::Integer if self.is_position() => Sort::Kept` in atoms.rs: `ORDER BY 1` is
+// `ORDER BY 2` then.
 pub(crate) fn measure(_: Size) -> Figure {
     let (equal, different) = (pairs(EQUAL), pairs(DIFFERENT));
     let is_equal = |(one, other): &&(String, String)| fingerprint(one) == fingerprint(other);

@@ -1,7 +1,8 @@
 //! A statement's tokens as its normal form sees them: which are constants, and which lists they stand in.
 //!
-//! One pass without recursion and without allocation. What is known of a level of parentheses is one bit for each level;
-//! below level 63 nothing is known, so positions in `ORDER BY` become placeholders there and lists keep their length.
+//! One pass without recursion and without allocation. What is known of a level of parentheses is one bit for
+//! each level; below level 63 nothing is known, so positions in `ORDER BY` become placeholders there and
+//! lists keep their length.
 
 use crate::keyword;
 use crate::lexer::{self, Kind, Lexer, Token};
@@ -184,7 +185,8 @@ impl<'a> Atoms<'a> {
         self.peek().is_some_and(|token| token.kind == Kind::Mark(b'('))
     }
 
-    // Inlined, or each token goes through memory in parts that the processor cannot forward: a third of the time.
+    // Inlined, or each token goes through memory in parts that the processor cannot forward: a third of the
+    // time.
     #[inline(always)]
     pub(crate) fn next(&mut self) -> Option<Atom> {
         let token = self.token()?;

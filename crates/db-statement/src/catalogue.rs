@@ -1,7 +1,7 @@
 //! The functions of PostgreSQL's catalogue that run no SQL of their own, in 15 to 19.
 //!
-//! They are the functions of `pg_catalog` that a user calls, without those that read tables which their arguments name
-//! (`query_to_xml`, `table_to_xml`, `ts_stat`), large objects, and what changes the server.
+//! They are the functions of `pg_catalog` that a user calls, without those that read tables which their
+//! arguments name (`query_to_xml`, `table_to_xml`, `ts_stat`), large objects, and what changes the server.
 
 /// Whether a call of `name`, in lower case, touches no table.
 pub(crate) fn touches_nothing(name: &str) -> bool {

@@ -8,8 +8,8 @@ use crate::normal::{self, Sink};
 
 /// The fingerprint of one SQL text.
 ///
-/// It takes one pass over the text and allocates nothing: about half a microsecond for 200 characters. A text longer than
-/// [`LONGEST_TEXT`](crate::LONGEST_TEXT) is read that far.
+/// It takes one pass over the text and allocates nothing: about half a microsecond for 200 characters. A text
+/// longer than [`LONGEST_TEXT`](crate::LONGEST_TEXT) is read that far.
 ///
 /// ```
 /// use db_statement::fingerprint;
@@ -26,8 +26,9 @@ pub fn fingerprint(text: &str) -> Fingerprint {
 
 /// What all executions of a statement have in common, in 64 bits.
 ///
-/// It is FNV-1a over the UTF-8 bytes of the [normal form](crate::normalize), so it is the same on every platform, and any
-/// language can compute it from the normal form. It is not meant to withstand someone who looks for collisions.
+/// It is FNV-1a over the UTF-8 bytes of the [normal form](crate::normalize), so it is the same on every
+/// platform, and any language can compute it from the normal form. It is not meant to withstand someone who
+/// looks for collisions.
 ///
 /// ```
 /// use db_statement::{Fingerprint, fingerprint};

@@ -2,8 +2,8 @@
 
 /// Whether a name keeps its quotes in the normal form: without them it would mean something else.
 ///
-/// Unreserved keywords, such as `name`, are names in most places and lose them; `year` and a few others do not, because
-/// `interval '1' year` and `interval '1' "year"` differ.
+/// Unreserved keywords, such as `name`, are names in most places and lose them; `year` and a few others do
+/// not, because `interval '1' year` and `interval '1' "year"` differ.
 pub(crate) fn needs_quotes(name: &[u8]) -> bool {
     contains(&DISTINCT, name)
 }
@@ -66,7 +66,8 @@ static DISTINCT: [u16; SLOTS] = {
     table
 };
 
-/// Reserved words, names of types and functions with a grammar of their own, and unreserved ones that their place gives a meaning.
+/// Reserved words, names of types and functions with a grammar of their own, and unreserved ones that their
+/// place gives a meaning.
 #[rustfmt::skip]
 const QUOTED: &[&str] = &[
     "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization",

@@ -1,7 +1,8 @@
 //! Cuts SQL into tokens by the rules of PostgreSQL's scan.l.
 //!
-//! Longest match, comments nest, a dollar quote needs its own tag to end, a string goes on behind a line break, and a
-//! backslash escapes in `E''` only. What never ends reaches to the end of the text, and no input is an error.
+//! Longest match, comments nest, a dollar quote needs its own tag to end, a string goes on behind a line
+//! break, and a backslash escapes in `E''` only. What never ends reaches to the end of the text, and no input
+//! is an error.
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,7 +260,8 @@ impl<'a> Lexer<'a> {
         (if end == whole { Kind::Integer } else { Kind::Number }, end)
     }
 
-    /// The end of digits of a class, with single underscores between them; before the first one, too, as in `0x_1f`.
+    /// The end of digits of a class, with single underscores between them; before the first one, too, as in
+    /// `0x_1f`.
     fn digits_end(&self, mut at: usize, class: u8) -> usize {
         loop {
             at = self.skip(at, class);
@@ -278,7 +280,8 @@ impl<'a> Lexer<'a> {
         while self.class(end) & OPERATOR != 0 && !self.starts(end, b"--") && !self.starts(end, b"/*") {
             end += 1;
         }
-        // scan.l: an operator of several characters ends in + or - only if it holds one that SQL's own do not have.
+        // scan.l: an operator of several characters ends in + or - only if it holds one that SQL's own do not
+        // have.
         let special = |byte: &u8| b"~!@#%^&|`?".contains(byte);
         let bytes = self.text.as_bytes().get(start..end).unwrap_or_default();
         if !bytes.iter().any(special) {

@@ -1,6 +1,7 @@
 //! The normal form of a statement: what is the same for all its constants, list lengths, spaces and comments.
 //!
-//! It is written token by token, as text or into the hash of the fingerprint, so that the two cannot disagree.
+//! It is written token by token, as text or into the hash of the fingerprint, so that the two cannot
+//! disagree.
 
 use crate::LONGEST_TEXT;
 use crate::atoms::{AND, ARRAY, AS, BY, FROM, IN, NOT, ON, OR, SELECT, VALUES, WHERE, WITH};
@@ -34,10 +35,12 @@ impl Sink for Vec<u8> {
 
 /// The normal form of one SQL text.
 ///
-/// Keywords and names without quotes are in lower case, tokens are set apart in one way, and comments are gone. Every
-/// constant and parameter is `?`, and a list of alike elements is one element. See the crate's front page for the rules.
+/// Keywords and names without quotes are in lower case, tokens are set apart in one way, and comments are
+/// gone. Every constant and parameter is `?`, and a list of alike elements is one element. See the crate's
+/// front page for the rules.
 ///
-/// A text longer than [`LONGEST_TEXT`](crate::LONGEST_TEXT) is read that far, and its normal form ends in ` …`.
+/// A text longer than [`LONGEST_TEXT`](crate::LONGEST_TEXT) is read that far, and its normal form ends in
+/// ` …`.
 ///
 /// ```
 /// let text = "SELECT \"id\" FROM Users -- all\n WHERE id IN (1, 2, 3) AND name = 'x'";

@@ -10,9 +10,9 @@ pub const LONGEST_SUMMARY: usize = 255;
 
 /// The summary of one SQL text: its operations and the tables they name, in the order of the text.
 ///
-/// Operations are in upper case, tables as [`Table`] prints them; names of CTEs are none, nor are calls of functions. So
-/// statements with the same fingerprint have the same summary. What would reach beyond [`LONGEST_SUMMARY`] is left out, from
-/// the first word that does not fit.
+/// Operations are in upper case, tables as [`Table`] prints them; names of CTEs are none, nor are calls of
+/// functions. So statements with the same fingerprint have the same summary. What would reach beyond
+/// [`LONGEST_SUMMARY`] is left out, from the first word that does not fit.
 ///
 /// ```
 /// let summary = db_statement::summary("insert into shipping_details select * from orders where id = 1");

@@ -10,8 +10,9 @@ const LONGEST_NAME: usize = 63;
 
 /// A table's name as a statement writes it: with a schema only if the statement has one.
 ///
-/// Names without quotes are in lower case, quoted ones as they are, both cut at 63 bytes, as the server does it. A
-/// database before the schema is left out: it can only be the current one. `Display` quotes where that is needed.
+/// Names without quotes are in lower case, quoted ones as they are, both cut at 63 bytes, as the server does
+/// it. A database before the schema is left out: it can only be the current one. `Display` quotes where that
+/// is needed.
 ///
 /// ```
 /// let table = &db_statement::touched("TABLE Shop.\"Order\"").reads[0];

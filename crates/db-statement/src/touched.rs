@@ -10,8 +10,8 @@ pub const MOST_TABLES: usize = 1000;
 
 /// The tables that the statements of one SQL text read and write.
 ///
-/// It takes one pass, without recursion. Names of CTEs are no tables; `EXPLAIN`, `PREPARE` and `DECLARE` count as what they
-/// explain, prepare and declare.
+/// It takes one pass, without recursion. Names of CTEs are no tables; `EXPLAIN`, `PREPARE` and `DECLARE`
+/// count as what they explain, prepare and declare.
 ///
 /// ```
 /// let touched = db_statement::touched(
@@ -34,10 +34,11 @@ pub fn touched(text: &str) -> Touched {
 
 /// Which tables a text reads and writes, sorted, each once.
 ///
-/// The text does not show everything. Views and partitions stand under their own names, not those of the tables below them.
-/// What triggers, foreign keys with `ON DELETE CASCADE`, rules, row-level security, generated columns, and the
-/// functions behind operators, types and aggregates of the user's own do is not in it either, and `complete` does not tell
-/// of them: who relies on this for a cache has to know these of the schema.
+/// The text does not show everything. Views and partitions stand under their own names, not those of the
+/// tables below them. What triggers, foreign keys with `ON DELETE CASCADE`, rules, row-level security,
+/// generated columns, and the functions behind operators, types and aggregates of the user's own do is not in
+/// it either, and `complete` does not tell of them: who relies on this for a cache has to know these of the
+/// schema.
 ///
 /// ```
 /// use db_statement::touched;
@@ -49,13 +50,16 @@ pub fn touched(text: &str) -> Touched {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Touched {
-    /// Tables whose rows are read. One that is only written is not among them, although the server looks for its rows.
+    /// Tables whose rows are read. One that is only written is not among them, although the server looks for
+    /// its rows.
     pub reads: Vec<Table>,
-    /// Tables whose rows are written: inserted, updated, deleted, merged, copied in, truncated; made or dropped.
+    /// Tables whose rows are written: inserted, updated, deleted, merged, copied in, truncated; made or
+    /// dropped.
     pub writes: Vec<Table>,
-    /// Whether the text shows that there is more to know: false where it calls a function that is not in PostgreSQL's
-    /// catalogue, for `DO`, `CALL`, `EXECUTE`, `FETCH`, `CASCADE`, and all commands but queries, changes of rows, `COPY`,
-    /// `CREATE TABLE`, `DROP TABLE` and those that only steer the session; and where a limit of this crate was met.
+    /// Whether the text shows that there is more to know: false where it calls a function that is not in
+    /// PostgreSQL's catalogue, for `DO`, `CALL`, `EXECUTE`, `FETCH`, `CASCADE`, and all commands but queries,
+    /// changes of rows, `COPY`, `CREATE TABLE`, `DROP TABLE` and those that only steer the session; and where
+    /// a limit of this crate was met.
     pub complete: bool,
 }
 

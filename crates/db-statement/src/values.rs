@@ -1,4 +1,5 @@
-//! Where a statement's values stand: its constants and parameters, in the order of the text, and what each is for.
+//! Where a statement's values stand: its constants and parameters, in the order of the text, and what each is
+//! for.
 
 use crate::lexer::{Kind, Lexer};
 

@@ -1,8 +1,8 @@
 //! Goes through a text and tells a visitor its operations and tables, in one pass and without recursion.
 //!
-//! It is no parser: it knows where PostgreSQL's grammar has names of tables, and what else stands there. Where it is not
-//! sure it says so, or tells of a table too many: a cache that misses a write serves stale rows, one that sees a table too
-//! many only loads again.
+//! It is no parser: it knows where PostgreSQL's grammar has names of tables, and what else stands there.
+//! Where it is not sure it says so, or tells of a table too many: a cache that misses a write serves stale
+//! rows, one that sees a table too many only loads again.
 
 mod calls;
 mod command;
@@ -35,7 +35,8 @@ pub(crate) trait Visitor {
     fn unknown(&mut self);
 }
 
-/// How deep parentheses may nest: beyond that nothing is looked at, and the visitor is told that something is unknown.
+/// How deep parentheses may nest: beyond that nothing is looked at, and the visitor is told that something is
+/// unknown.
 const DEEPEST: usize = 500;
 
 /// How many CTEs are kept in mind at a time; what goes beyond is taken for tables.

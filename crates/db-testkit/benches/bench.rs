@@ -60,7 +60,8 @@ async fn measure() -> Result<()> {
     let mut ratios: Vec<f64> = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer).collect();
     let (low, high) = interval(&mut ratios);
     let (ratio, ours, peer) = (median(&mut ratios), median(&mut ours), median(&mut peer));
-    // The file system decides: making 300 files takes a millisecond in memory and a quarter of a second on some disks.
+    // The file system decides: making 300 files takes a millisecond in memory and a quarter of a second on
+    // some disks.
     let (size, place) = seen.unwrap_or_default();
     let line = serde_json::json!({
         "bench": "testkit-clone", "ours": round(ours), "peer": round(peer),

@@ -9,7 +9,8 @@ use diesel_async::AsyncPgConnection;
 
 type Nothing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Runs what it holds right before COMMIT is sent, and does nothing else: a fault at the moment that matters most.
+/// Runs what it holds right before COMMIT is sent, and does nothing else: a fault at the moment that matters
+/// most.
 ///
 /// ```
 /// use db_testkit::AtCommit;

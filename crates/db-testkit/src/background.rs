@@ -1,7 +1,8 @@
 //! The kit's own thread, on which its connections and its cleaning up live.
 //!
-//! Test functions come and go with their runtimes, block them, pause their clocks or have none. What must go on
-//! regardless (the lock that says that this process lives, dropping a database inside a panic) happens here.
+//! Test functions come and go with their runtimes, block them, pause their clocks or have none. What must go
+//! on regardless (the lock that says that this process lives, dropping a database inside a panic) happens
+//! here.
 
 use crate::error::TestkitError;
 use std::cell::Cell;

@@ -1,9 +1,9 @@
 //! Drops a future at every point where it can be dropped.
 //!
-//! Cancellation in Rust happens between two polls, so a future that needs n polls has n - 1 places where it can be
-//! cut off. The harness visits them all: it polls a fresh future once and drops it, then one twice, and so on until
-//! one completes. Between two polls it waits until the future was woken, so that real servers get to answer; polls
-//! that nothing woke do not count, and are not passed on.
+//! Cancellation in Rust happens between two polls, so a future that needs n polls has n - 1 places where it
+//! can be cut off. The harness visits them all: it polls a fresh future once and drops it, then one twice,
+//! and so on until one completes. Between two polls it waits until the future was woken, so that real servers
+//! get to answer; polls that nothing woke do not count, and are not passed on.
 
 use crate::error::TestkitError;
 use std::pin::{Pin, pin};
@@ -33,7 +33,8 @@ pub enum Polled<T> {
 
 /// Polls `future` at most `polls` times, then drops it.
 ///
-/// Waits between polls until something wakes the future. Needs a tokio runtime with a clock that is not paused.
+/// Waits between polls until something wakes the future. Needs a tokio runtime with a clock that is not
+/// paused.
 ///
 /// # Errors
 /// When nothing wakes it for half a minute.
@@ -55,12 +56,12 @@ pub async fn poll_times<F: Future>(future: F, polls: usize) -> Result<Polled<F::
     Ok(Polled::Cancelled)
 }
 
-/// Runs fresh futures from `make`, dropping the first after one poll, the second after two, and so on until one
-/// completes; returns how many polls that one needed.
+/// Runs fresh futures from `make`, dropping the first after one poll, the second after two, and so on until
+/// one completes; returns how many polls that one needed.
 ///
-/// `after` runs each time one was dropped, with the number of its polls: the place to check that the pool is whole,
-/// the lock is free, the next query gets its own answer. Every future must do the same work, so `make` starts each
-/// from the same state.
+/// `after` runs each time one was dropped, with the number of its polls: the place to check that the pool is
+/// whole, the lock is free, the next query gets its own answer. Every future must do the same work, so `make`
+/// starts each from the same state.
 ///
 /// # Errors
 /// When a future is not woken for half a minute, or does not complete in ten thousand polls.

@@ -92,9 +92,9 @@ impl ClusterBuilder {
 
 /// A primary and its streaming standbys, for one test to break.
 ///
-/// Servers are numbered: 0 begins as the primary, 1 and up as standbys, and each keeps its number and its port
-/// whatever role it takes. Every method returns when what it says has happened. Dropping the value ends all
-/// processes and removes the directory, and so does the end of the test process, even by `kill -9`.
+/// Servers are numbered: 0 begins as the primary, 1 and up as standbys, and each keeps its number and its
+/// port whatever role it takes. Every method returns when what it says has happened. Dropping the value ends
+/// all processes and removes the directory, and so does the end of the test process, even by `kill -9`.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     inner: Arc<db_server::Cluster>,
@@ -163,8 +163,8 @@ impl Cluster {
         self.address(server)?.connect("connecting to a cluster").await
     }
 
-    /// Makes a standby the primary; the other standbys follow it. The old primary is left as it is: stop or kill it
-    /// first, or there are two.
+    /// Makes a standby the primary; the other standbys follow it. The old primary is left as it is: stop or
+    /// kill it first, or there are two.
     ///
     /// # Errors
     /// When it is no standby, or does not come out of recovery within a minute.
@@ -220,8 +220,8 @@ impl Cluster {
         self.on_node(format!("resuming server {server}"), server, db_server::Server::resume).await
     }
 
-    /// Makes a standby stop replaying: it goes on receiving, and its answers grow old. Should its primary go away
-    /// meanwhile, it looks for it again only when it is resumed.
+    /// Makes a standby stop replaying: it goes on receiving, and its answers grow old. Should its primary go
+    /// away meanwhile, it looks for it again only when it is resumed.
     ///
     /// # Errors
     /// When it is no standby, or does not stop within half a minute.

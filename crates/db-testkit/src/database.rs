@@ -14,9 +14,9 @@ const DROPPED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A database of its own for one test.
 ///
-/// It lives on the server that `DB_TESTKIT_URL` names, else on one that the kit starts for this process. Dropping
-/// the value drops the database and cuts its connections, in a panic too, with a runtime or without one; `drop`
-/// returns when it is gone. What a killed process left behind is swept by the next one.
+/// It lives on the server that `DB_TESTKIT_URL` names, else on one that the kit starts for this process.
+/// Dropping the value drops the database and cuts its connections, in a panic too, with a runtime or without
+/// one; `drop` returns when it is gone. What a killed process left behind is swept by the next one.
 pub struct TestDatabase {
     hub: Arc<Hub>,
     address: Address,
@@ -26,9 +26,10 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A copy of the template that `migrate` fills, once for each `content_hash`.
     ///
-    /// The hash stands for everything that `migrate` does: take it over the migrations' names and texts. Tests and
-    /// processes that ask for the same hash at once wait for the first to fill it; a template that was not filled
-    /// to its end is never used. `migrate` must end its own connections, if it opens more than the one it gets.
+    /// The hash stands for everything that `migrate` does: take it over the migrations' names and texts.
+    /// Tests and processes that ask for the same hash at once wait for the first to fill it; a template that
+    /// was not filled to its end is never used. `migrate` must end its own connections, if it opens more than
+    /// the one it gets.
     ///
     /// # Errors
     /// When there is no server, when it refuses, or when `migrate` fails.
@@ -52,7 +53,8 @@ impl TestDatabase {
     async fn clone_of(hub: Arc<Hub>, template: String) -> Result<Self, TestkitError> {
         background::run("cloning a database", async move {
             let name = hub.name();
-            // The value comes first: if its caller is gone when the clone is there, it is dropped like any other.
+            // The value comes first: if its caller is gone when the clone is there, it is dropped like any
+            // other.
             let database = Self { address: hub.admin().database(&name), name, hub };
             database.hub.create(&database.name, &template).await?;
             Ok(database)

@@ -34,7 +34,8 @@ impl Debian {
             && Path::new("/usr/lib/postgresql").join(MAJOR).join("bin/initdb").exists()
     }
 
-    /// Makes and starts one. Its data and its socket are below `home`, into which its account must be able to write.
+    /// Makes and starts one. Its data and its socket are below `home`, into which its account must be able to
+    /// write.
     ///
     /// # Panics
     /// Where Debian's programs fail; the text says why.

@@ -139,12 +139,12 @@ impl<A: fmt::Debug> fmt::Debug for Faulty<A> {
     }
 }
 
-/// Runs a scenario again and again, failing its 1st, 2nd, … nth acquire, until a run meets no failure; returns how
-/// many runs that took, the clean one included.
+/// Runs a scenario again and again, failing its 1st, 2nd, … nth acquire, until a run meets no failure;
+/// returns how many runs that took, the clean one included.
 ///
-/// The scenario asserts what must hold whatever failed: data is whole, the caller got an error or a right answer,
-/// nothing leaked. [`Faulty::failures`] tells it whether the failure was met. Each run must start from the same
-/// state.
+/// The scenario asserts what must hold whatever failed: data is whole, the caller got an error or a right
+/// answer, nothing leaked. [`Faulty::failures`] tells it whether the failure was met. Each run must start
+/// from the same state.
 ///
 /// # Errors
 /// When ten thousand runs all met a failure.

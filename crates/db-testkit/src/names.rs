@@ -1,7 +1,7 @@
 //! What the kit's databases are called, and which locks stand for what.
 //!
-//! A name tells who may drop the database: one with a run's id, whoever can take that run's lock (its process is
-//! gone); a template, whoever can take the template's lock alone (nobody uses it).
+//! A name tells who may drop the database: one with a run's id, whoever can take that run's lock (its process
+//! is gone); a template, whoever can take the template's lock alone (nobody uses it).
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,5 @@
-//! A thread with a runtime of its own, for what must go on while a test blocks its runtime or pauses its clock.
+//! A thread with a runtime of its own, for what must go on while a test blocks its runtime or pauses its
+//! clock.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,8 +16,8 @@ pub(crate) struct OwnThread {
 }
 
 impl OwnThread {
-    /// `begin` opens a port inside the runtime, so that it is there when this returns, and makes the work, which
-    /// ends when it is told to. The thread is called `name` and the port.
+    /// `begin` opens a port inside the runtime, so that it is there when this returns, and makes the work,
+    /// which ends when it is told to. The thread is called `name` and the port.
     ///
     /// # Errors
     /// When no thread or no runtime can be had, and those of `begin`.

@@ -1,7 +1,8 @@
 //! A TCP proxy on loopback that makes networks fail on command.
 //!
-//! It works on its own thread, so that it goes on while a test blocks its runtime or pauses its clock, and so that
-//! dropping it leaves nothing behind: when `drop` returns, its port, its connections and its thread are gone.
+//! It works on its own thread, so that it goes on while a test blocks its runtime or pauses its clock, and so
+//! that dropping it leaves nothing behind: when `drop` returns, its port, its connections and its thread are
+//! gone.
 
 mod accept;
 mod counters;
@@ -34,8 +35,8 @@ const SWITCHED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A TCP proxy in front of a server, with faults that are switched on and off while it runs.
 ///
-/// Faults are in force for open and for new connections as soon as the method returns. Latency, throttle, byte
-/// counts and commit cuts add up; [`refuse`](Self::refuse), [`blackhole`](Self::blackhole) and
+/// Faults are in force for open and for new connections as soon as the method returns. Latency, throttle,
+/// byte counts and commit cuts add up; [`refuse`](Self::refuse), [`blackhole`](Self::blackhole) and
 /// [`stall`](Self::stall) replace one another; [`heal`](Self::heal) takes everything back.
 #[derive(Debug)]
 pub struct Proxy {
@@ -116,14 +117,15 @@ impl Proxy {
         self.shared.counters.snapshot()
     }
 
-    /// Writes down from now on when each request comes and when its answer goes: on connections that are opened later,
-    /// and that use no TLS. It keeps all of them until [`take_exchanges`](Self::take_exchanges).
+    /// Writes down from now on when each request comes and when its answer goes: on connections that are
+    /// opened later, and that use no TLS. It keeps all of them until
+    /// [`take_exchanges`](Self::take_exchanges).
     pub fn write_down(&self) {
         lock(&self.shared.exchanges).get_or_insert_default();
     }
 
-    /// The requests that were answered since the last call, those of one connection in their order. Empty unless they are
-    /// [written down](Self::write_down).
+    /// The requests that were answered since the last call, those of one connection in their order. Empty
+    /// unless they are [written down](Self::write_down).
     #[must_use]
     pub fn take_exchanges(&self) -> Vec<Exchange> {
         lock(&self.shared.exchanges).as_mut().map(std::mem::take).unwrap_or_default()
@@ -134,8 +136,8 @@ impl Proxy {
         self.change(|plan| plan.cuts += 1);
     }
 
-    /// Closes the server's side of every open connection without telling its client, which goes on writing into
-    /// nowhere until it gives up or [`cut`](Self::cut) is called. New ones are served.
+    /// Closes the server's side of every open connection without telling its client, which goes on writing
+    /// into nowhere until it gives up or [`cut`](Self::cut) is called. New ones are served.
     pub fn half_open(&self) {
         self.change(|plan| plan.half_opens += 1);
     }
@@ -145,21 +147,22 @@ impl Proxy {
         self.mode(Mode::Refuse);
     }
 
-    /// Accepts connections, swallows all bytes both ways and answers nothing, as a firewall that drops packets does.
+    /// Accepts connections, swallows all bytes both ways and answers nothing, as a firewall that drops
+    /// packets does.
     ///
     /// Once healed, a connection that lost bytes is reset; one that lost none goes on.
     pub fn blackhole(&self) {
         self.mode(Mode::Blackhole);
     }
 
-    /// Accepts connections and lets no byte through either way, as a server that hangs does. Once healed, every
-    /// byte arrives.
+    /// Accepts connections and lets no byte through either way, as a server that hangs does. Once healed,
+    /// every byte arrives.
     pub fn stall(&self) {
         self.mode(Mode::Stall);
     }
 
-    /// Delays all bytes of one direction by `latency`, plus a random share of `jitter`. Bytes keep their order and
-    /// their rate.
+    /// Delays all bytes of one direction by `latency`, plus a random share of `jitter`. Bytes keep their
+    /// order and their rate.
     pub fn delay(&self, direction: Direction, latency: Duration, jitter: Duration) {
         self.change(|plan| {
             let shape = plan.shape_mut(direction);
@@ -183,8 +186,9 @@ impl Proxy {
 
     /// Cuts the next `count` connections on which the client sends a COMMIT.
     ///
-    /// A COMMIT is one in a simple query, alone or among other statements, or a prepared one that is executed.
-    /// `END` is its synonym. It is not seen on a connection that uses TLS: connect with `sslmode=disable`.
+    /// A COMMIT is one in a simple query, alone or among other statements, or a prepared one that is
+    /// executed. `END` is its synonym. It is not seen on a connection that uses TLS: connect with
+    /// `sslmode=disable`.
     pub fn cut_commits(&self, count: u64, when: CommitCut) {
         self.change(|plan| (plan.commits, plan.commit_cut) = (count, Some(when)));
     }

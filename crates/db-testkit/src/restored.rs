@@ -14,7 +14,8 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// A server that has not ended by then has not got the signal.
 const SIGNAL_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// A server that runs on restored data, listens on a socket in its directory only, and is stopped when it is dropped.
+/// A server that runs on restored data, listens on a socket in its directory only, and is stopped when it is
+/// dropped.
 ///
 /// ```no_run
 /// use db_testkit::Restored;

@@ -45,8 +45,8 @@ pub fn this_test(why: impl Display) {
     db_server::skip::this_test(why);
 }
 
-/// Whether the calling test is skipped because the server at the other end knows none of ICU's languages: then
-/// it returns. Debian's PostgreSQL has ICU, the wheel's has not.
+/// Whether the calling test is skipped because the server at the other end knows none of ICU's languages:
+/// then it returns. Debian's PostgreSQL has ICU, the wheel's has not.
 ///
 /// ```no_run
 /// # use db_testkit::{TestDatabase, TestkitError, skip};

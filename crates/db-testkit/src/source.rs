@@ -15,8 +15,8 @@ type Told<C> = dyn Fn(&mut C, Report) + Send + Sync;
 
 /// A place where connections come from, made of closures.
 ///
-/// It says what a test lets it say: [`Facts::UNKNOWN`] and no endpoint until told otherwise, and what it is told in
-/// [`Acquire::report`] goes nowhere. Cheap to clone; clones are one source.
+/// It says what a test lets it say: [`Facts::UNKNOWN`] and no endpoint until told otherwise, and what it is
+/// told in [`Acquire::report`] goes nowhere. Cheap to clone; clones are one source.
 ///
 /// ```
 /// use db_core::{Acquire, Error};
@@ -95,8 +95,8 @@ impl<C: Send + 'static> Source<C> {
         self.change(|made| made.report = Box::new(report))
     }
 
-    /// The same source, which does this to have a BEGIN go out with the next request; none of them does until told otherwise. Call
-    /// it before the source is cloned.
+    /// The same source, which does this to have a BEGIN go out with the next request; none of them does until
+    /// told otherwise. Call it before the source is cloned.
     #[must_use]
     pub fn beginning(self, begin_with: impl Fn(&mut C, &Opening) -> bool + Send + Sync + 'static) -> Self {
         self.change(|made| made.begin_with = Box::new(begin_with))

@@ -1,7 +1,7 @@
 //! Makes a template once, whatever number of tests and processes want it at the same time.
 //!
-//! It is filled under a name of this run and renamed when it is whole, so that a process that dies half-way leaves
-//! nothing that could be mistaken for a template, only a leftover that the next run sweeps.
+//! It is filled under a name of this run and renamed when it is whole, so that a process that dies half-way
+//! leaves nothing that could be mistaken for a template, only a leftover that the next run sweeps.
 
 use crate::background;
 use crate::error::{BoxError, TestkitError};

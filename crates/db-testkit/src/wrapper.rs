@@ -8,8 +8,9 @@ use tokio::sync::Notify;
 
 use crate::Source;
 
-/// Puts `wrap` around a source that knows and notes everything, and asserts that the wrapper hides none of it: the site of
-/// each acquire, the endpoint, the facts, each report, each BEGIN, the end of the server, and the eviction of all connections.
+/// Puts `wrap` around a source that knows and notes everything, and asserts that the wrapper hides none of
+/// it: the site of each acquire, the endpoint, the facts, each report, each BEGIN, the end of the server, and
+/// the eviction of all connections.
 ///
 /// Connections are opened to `url`.
 ///

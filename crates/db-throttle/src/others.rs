@@ -1,7 +1,8 @@
 //! Whether anybody else works on the server: where nobody does, slow probes hurt nobody.
 
-/// Asks, on the connection of the probes, whether a session other than this one and that of the backend `$1`, which does the
-/// work, has run anything within a second: `others`, a boolean. A session that the role may not see counts as one that has.
+/// Asks, on the connection of the probes, whether a session other than this one and that of the backend `$1`,
+/// which does the work, has run anything within a second: `others`, a boolean. A session that the role may
+/// not see counts as one that has.
 ///
 /// Source: the PostgreSQL manual, `pg_stat_activity`.
 pub const OTHERS_SQL: &str = "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>) 0 AS others \

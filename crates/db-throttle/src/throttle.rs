@@ -30,8 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How fast the work may go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThrottleConfig {
-    /// How long a batch should take where nobody else works, and a tenth of it beside others, who wait so long for a
-    /// row of the batch and for a processor.
+    /// How long a batch should take where nobody else works, and a tenth of it beside others, who wait so
+    /// long for a row of the batch and for a processor.
     pub batch: Duration,
     /// The fewest rows of a batch.
     pub min_rows: u32,
@@ -118,7 +118,8 @@ impl Throttle {
         }
     }
 
-    /// Takes in what [`OTHERS_SQL`](crate::OTHERS_SQL) answered. While nobody else works, probes slow nothing down.
+    /// Takes in what [`OTHERS_SQL`](crate::OTHERS_SQL) answered. While nobody else works, probes slow nothing
+    /// down.
     pub fn others(&mut self, others: bool) {
         self.is_alone = !others;
     }

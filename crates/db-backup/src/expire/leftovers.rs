@@ -1,5 +1,5 @@
-//! What an expiry removes besides backups and log: pieces of segments that are whole by now, and old verdicts of
-//! rehearsals. And what it may not remove yet, because the store locks it.
+//! What an expiry removes besides backups and log: pieces of segments that are whole by now, and old verdicts
+//! of rehearsals. And what it may not remove yet, because the store locks it.
 
 use std::collections::BTreeMap;
 
@@ -75,8 +75,8 @@ impl Cluster {
         Ok(removed)
     }
 
-    /// The verdicts whose backup is gone and that are older than the policy's days. The newest stays, so that it is known
-    /// when a restore was last tried; what cannot be read stays too.
+    /// The verdicts whose backup is gone and that are older than the policy's days. The newest stays, so that
+    /// it is known when a restore was last tried; what cannot be read stays too.
     pub(super) async fn remove_rehearsals(
         &self,
         expiry: &Expiry,

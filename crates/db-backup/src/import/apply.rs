@@ -37,11 +37,12 @@ pub struct Imported {
 /// Does what was planned.
 ///
 /// # Errors
-/// [`ImportError`]. Backups that were published stay; of the one that failed nothing is left but log, which does no harm. The
-/// same import goes on where it was.
+/// [`ImportError`]. Backups that were published stay; of the one that failed nothing is left but log, which
+/// does no harm. The same import goes on where it was.
 ///
 /// # Cancel safety
-/// Dropping the future publishes nothing more; what was written of a backup is garbage that an expiry collects.
+/// Dropping the future publishes nothing more; what was written of a backup is garbage that an expiry
+/// collects.
 pub async fn apply(
     source: &Source,
     repository: &Repository,

@@ -1,9 +1,10 @@
 //! The map of a file that pgBackRest stores as blocks (`repo-block`): where each block of the file lies.
 //!
-//! Blocks lie together in super blocks, each encrypted and compressed for itself, and a super block lies in the
-//! backup that wrote it. The map lists, in the order of the file, stretches of one backup; in a stretch, super blocks;
-//! in a super block, how many blocks of it follow here and their checksums. Numbers are varints of 7 bits, the low
-//! ones first. What a stretch has in common with the last one of the same backup is left out.
+//! Blocks lie together in super blocks, each encrypted and compressed for itself, and a super block lies in
+//! the backup that wrote it. The map lists, in the order of the file, stretches of one backup; in a stretch,
+//! super blocks; in a super block, how many blocks of it follow here and their checksums. Numbers are varints
+//! of 7 bits, the low ones first. What a stretch has in common with the last one of the same backup is left
+//! out.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,8 @@ struct Last {
     next: u64,
 }
 
-/// The blocks of a file in their order; `None` where the map is not what pgBackRest writes. A file has at most `most`.
+/// The blocks of a file in their order; `None` where the map is not what pgBackRest writes. A file has at
+/// most `most`.
 pub(super) fn blocks(map: &[u8], block_bytes: u64, checksum_bytes: usize, most: u64) -> Option<Vec<Block>> {
     let mut map = Map { rest: map };
     if block_bytes == 0 || map.number()? & LAST != 0 {
@@ -168,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_stretch_goes_on_where_a_newer_one_cut_it() {
-        // Backup 0: a super block of two blocks, stored in 100 bytes; its first block, then one block of backup 1 in its
-        // place, then backup 0 goes on with its second block... as pgBackRest writes it.
+        // Backup 0: a super block of two blocks, stored in 100 bytes; its first block, then one block of
+        // backup 1 in its place, then backup 0 goes on with its second block... as pgBackRest writes it.
         let size = |bytes: u64, flags: u64| varint(bytes << 3 | flags);
         let bytes = map(&[
             &varint(0),

@@ -14,7 +14,8 @@ use crate::manifest::WalRange;
 use crate::store::Store;
 use crate::wal_name::{Segment, WalName};
 
-/// The oldest version whose backups a restore here can start: it is the oldest with recovery.signal that is tried.
+/// The oldest version whose backups a restore here can start: it is the oldest with recovery.signal that is
+/// tried.
 const OLDEST_MAJOR: u32 = 14;
 /// Block incremental backups of earlier versions were a trial, in a form of their own.
 const BLOCKS_SINCE: (u32, u32) = (2, 46);

@@ -1,8 +1,9 @@
 //! Reads what pgBackRest encrypted: AES-256 in CBC mode, as `openssl enc -aes-256-cbc -md sha1` writes it.
 //!
 //! In front are `Salted__` and 8 bytes of salt, or the salt alone in the raw form that bundles have. Key and
-//! initialization vector are three rounds of SHA-1 over the passphrase and the salt, each over the round before too
-//! (EVP_BytesToKey with a count of 1). Nothing is authenticated: the checksums of the manifest have to do.
+//! initialization vector are three rounds of SHA-1 over the passphrase and the salt, each over the round
+//! before too (EVP_BytesToKey with a count of 1). Nothing is authenticated: the checksums of the manifest
+//! have to do.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -165,7 +166,8 @@ fn damaged(what: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// `printf 'what openssl wrote\n' | openssl enc -aes-256-cbc -md sha1 -S 0102030405060708 -pass pass:swordfish`, with its header.
+    /// `printf 'what openssl wrote\n' | openssl enc -aes-256-cbc -md sha1 -S 0102030405060708 -pass pass:swordfish`,
+    /// with its header.
     const SEALED: &str =
         "53616c7465645f5f01020304050607080a694fbb8d6fb61fd40093c298d564df4564dcc2a9d1f3e8f74d2c646484b42e";
 

@@ -1,7 +1,7 @@
 //! Reads from a backup's pg_control what a restore must know of its server.
 //!
-//! Versions lay the file out differently in front of the number that proves the format of floating point. Everything
-//! that is needed lies around that number at the same distances in PostgreSQL 14 to 18.
+//! Versions lay the file out differently in front of the number that proves the format of floating point.
+//! Everything that is needed lies around that number at the same distances in PostgreSQL 14 to 18.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! Reads the information files of pgBackRest: `backup.info`, `archive.info` and manifests.
 //!
-//! They are made of sections, keys, and values in JSON, one a line. A SHA-1 over all of them stands in the section
-//! `backrest`. Each has a copy beside it (`….copy`), which is read where the file itself is damaged.
+//! They are made of sections, keys, and values in JSON, one a line. A SHA-1 over all of them stands in the
+//! section `backrest`. Each has a copy beside it (`….copy`), which is read where the file itself is damaged.
 
 use std::io::Read;
 

@@ -60,8 +60,8 @@ impl Log {
         self.0.contains_key(&WalName::Segment(segment))
     }
 
-    /// What a restore of a backup that begins with this segment could ask for: all that comes later, whatever the
-    /// timeline, and all histories.
+    /// What a restore of a backup that begins with this segment could ask for: all that comes later, whatever
+    /// the timeline, and all histories.
     pub(super) fn since(mut self, first: Segment) -> Log {
         let place = |segment: &Segment| (segment.log, segment.number);
         self.0.retain(|name, _| match name {
@@ -114,7 +114,8 @@ impl Log {
         Ok(self)
     }
 
-    /// Reads each file, holds it against its checksum, and stores it, the oldest first; how many were not there yet.
+    /// Reads each file, holds it against its checksum, and stores it, the oldest first; how many were not
+    /// there yet.
     pub(super) async fn import(
         &self,
         source: &Source,

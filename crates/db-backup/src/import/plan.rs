@@ -98,8 +98,8 @@ pub struct PlannedLog {
 /// Plans an import.
 ///
 /// # Errors
-/// [`ImportError::NoBackup`] where a named one does not exist, and whatever keeps a named one, or the newest, from being
-/// imported; where all are asked for those are in [`Plan::refused`]. Those of the stores.
+/// [`ImportError::NoBackup`] where a named one does not exist, and whatever keeps a named one, or the newest,
+/// from being imported; where all are asked for those are in [`Plan::refused`]. Those of the stores.
 pub async fn plan(
     source: &Source,
     repository: &Repository,

@@ -22,7 +22,8 @@ const READ_BYTES: usize = 1 << 20;
 /// Dumps and publishes. Roles and tablespaces come along, without passwords where the role may not read them.
 ///
 /// # Errors
-/// [`PhysicalError`]; nothing is published then. Row security that would hide rows from the role is an error of pg_dump's.
+/// [`PhysicalError`]; nothing is published then. Row security that would hide rows from the role is an error
+/// of pg_dump's.
 pub async fn dump(
     repository: &Repository,
     config: &DumpConfig,

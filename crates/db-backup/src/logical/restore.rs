@@ -31,8 +31,8 @@ pub struct RestoredDump {
 /// Restores a dump into a database that is made for it.
 ///
 /// # Errors
-/// [`PhysicalError`]; the new database is then left as it is, for somebody to look at. The one that was dumped is never
-/// touched.
+/// [`PhysicalError`]; the new database is then left as it is, for somebody to look at. The one that was
+/// dumped is never touched.
 pub async fn restore(
     cluster: &Cluster,
     backup: &BackupId,

@@ -34,7 +34,8 @@ impl Drop for Work {
     }
 }
 
-/// Tells a program of PostgreSQL's where the server is. The password goes into its environment, never into its arguments.
+/// Tells a program of PostgreSQL's where the server is. The password goes into its environment, never into
+/// its arguments.
 pub(super) fn connect(command: &mut Command, url: &DatabaseUrl, database: &str) {
     let endpoint = &url.hosts()[0];
     command.env("PGHOST", endpoint.host()).env("PGPORT", endpoint.port().to_string());

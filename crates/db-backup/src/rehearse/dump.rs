@@ -1,5 +1,5 @@
-//! Rehearses a dump: a new throw-away server, the roles, each database, and its rows compared with those that were counted
-//! when it was dumped.
+//! Rehearses a dump: a new throw-away server, the roles, each database, and its rows compared with those that
+//! were counted when it was dumped.
 
 use std::fs;
 use std::time::Instant;

@@ -31,13 +31,15 @@ pub struct Restored {
     pub directory: PathBuf,
 }
 
-/// Restores as planned. When this returns, a server that is started on the directory replays the log up to the target.
+/// Restores as planned. When this returns, a server that is started on the directory replays the log up to
+/// the target.
 ///
 /// # Errors
 /// [`PhysicalError`]; run again, it continues where it was.
 ///
 /// # Cancel safety
-/// Dropping the future leaves an unfinished restore, on which no server starts and which the next run continues.
+/// Dropping the future leaves an unfinished restore, on which no server starts and which the next run
+/// continues.
 pub async fn apply(
     cluster: &Cluster,
     config: &RestoreConfig,
@@ -95,7 +97,8 @@ pub async fn apply(
     })
 }
 
-/// Removes what is in the directory and not in the backup: a relation that came later would be taken for the server's.
+/// Removes what is in the directory and not in the backup: a relation that came later would be taken for the
+/// server's.
 fn remove_strangers(manifest: &Manifest, directory: &Path) -> Result<(), PhysicalError> {
     let of_data = manifest.files.iter().filter(|file| file.root == Root::Data);
     let mut known: BTreeSet<PathBuf> = BTreeSet::new();

@@ -1,4 +1,5 @@
-//! Restores a chain of incremental backups: each is written beside the directory, and pg_combinebackup makes one of them.
+//! Restores a chain of incremental backups: each is written beside the directory, and pg_combinebackup makes
+//! one of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

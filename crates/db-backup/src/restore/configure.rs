@@ -1,4 +1,5 @@
-//! Tells the restored server where the log comes from and where to stop, and keeps a copy away from its source's archive.
+//! Tells the restored server where the log comes from and where to stop, and keeps a copy away from its
+//! source's archive.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -76,16 +77,17 @@ pub enum Tidied {
     Removed,
     /// There was nothing to take out.
     Nothing,
-    /// `ALTER SYSTEM` has rewritten the file since, and nothing tells any more whose these settings are. They were left:
-    /// `ALTER SYSTEM RESET` each.
+    /// `ALTER SYSTEM` has rewritten the file since, and nothing tells any more whose these settings are. They
+    /// were left: `ALTER SYSTEM RESET` each.
     Rewritten(Vec<String>),
 }
 
-/// Removes what a restore has added to the settings, once the server takes writes. That a copy does not archive stays.
+/// Removes what a restore has added to the settings, once the server takes writes. That a copy does not
+/// archive stays.
 ///
 /// # Errors
-/// [`PhysicalError::StillRecovers`] before the target is reached: without its settings the server would end its recovery
-/// somewhere else. Else where the file cannot be written.
+/// [`PhysicalError::StillRecovers`] before the target is reached: without its settings the server would end
+/// its recovery somewhere else. Else where the file cannot be written.
 pub fn tidy(directory: &Path) -> Result<Tidied, PhysicalError> {
     if still_recovers(directory) {
         return Err(PhysicalError::StillRecovers { directory: directory.to_owned() });
@@ -142,7 +144,8 @@ fn block(config: &RestoreConfig, timeline: u32, with_log: bool) -> String {
         Action::Shutdown => "shutdown",
     };
     settings.push(("recovery_target_action", action.to_owned()));
-    // Nobody gets in before the target is reached, and settings that were raised on the way do not stop replay.
+    // Nobody gets in before the target is reached, and settings that were raised on the way do not stop
+    // replay.
     let hot = config.action == Action::Pause && config.target != Target::Latest;
     settings.push(("hot_standby", if hot { "on" } else { "off" }.to_owned()));
     // A server on another system knows no syncfs, and would not start.

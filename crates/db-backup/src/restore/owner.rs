@@ -14,8 +14,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Who should own what is restored to a directory: `None` unless this is root. The directory's owner if that is not
-    /// root, else its parent's, else the account `postgres`.
+    /// Who should own what is restored to a directory: `None` unless this is root. The directory's owner if
+    /// that is not root, else its parent's, else the account `postgres`.
     pub(crate) fn of(directory: &Path) -> Result<Option<Owner>, PhysicalError> {
         let account = db_server::Account::for_servers().map_err(|error| PhysicalError::Program {
             program: "looking for the account of the server".to_owned(),

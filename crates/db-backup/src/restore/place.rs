@@ -1,4 +1,5 @@
-//! Where a restore writes: whether the directory may be used, what becomes of what is in it, and how that is undone.
+//! Where a restore writes: whether the directory may be used, what becomes of what is in it, and how that is
+//! undone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -112,7 +113,8 @@ const ASIDE: &str = ".before-restore-";
 /// The name of the file in a directory that was moved aside: what else was moved with it, and from where.
 const MOVED: &str = "db-backup.moved";
 
-/// Moves directories aside, the data directory first. Each moves back by itself where a later one cannot be moved.
+/// Moves directories aside, the data directory first. Each moves back by itself where a later one cannot be
+/// moved.
 pub(super) fn keep(moves: &[(PathBuf, PathBuf)]) -> Result<(), PhysicalError> {
     for (number, (from, to)) in moves.iter().enumerate() {
         let moved = fs::rename(from, to).map_err(PhysicalError::io(format!(
@@ -136,7 +138,8 @@ pub(super) fn keep(moves: &[(PathBuf, PathBuf)]) -> Result<(), PhysicalError> {
 /// Puts back what the last restore into a directory has replaced, and returns where the restored data went.
 ///
 /// # Errors
-/// [`PhysicalError::NothingToUndo`] where no copy is there, [`PhysicalError::InUse`] while a server runs on it.
+/// [`PhysicalError::NothingToUndo`] where no copy is there, [`PhysicalError::InUse`] while a server runs on
+/// it.
 pub fn undo(directory: &Path) -> Result<PathBuf, PhysicalError> {
     if let Some(pid) = server_on(directory) {
         return Err(PhysicalError::InUse { directory: directory.to_owned(), pid });

@@ -76,8 +76,8 @@ pub struct Replaced {
 ///
 /// # Errors
 /// [`PhysicalError::NoWay`] and [`PhysicalError::Unreachable`] where the archive does not lead to the target;
-/// [`PhysicalError::InUse`], [`PhysicalError::NotEmpty`] and [`PhysicalError::OtherCluster`] where the directory cannot
-/// be used.
+/// [`PhysicalError::InUse`], [`PhysicalError::NotEmpty`] and [`PhysicalError::OtherCluster`] where the
+/// directory cannot be used.
 pub async fn plan(cluster: &Cluster, config: &RestoreConfig) -> Result<Plan, PhysicalError> {
     let (summary, reach) = choose(cluster, config).await?;
     let manifests = chain(cluster, &summary).await?;
@@ -140,7 +140,8 @@ async fn choose(cluster: &Cluster, config: &RestoreConfig) -> Result<(Summary, R
         }
     }
     candidates.retain(|summary| summary.kind.is_physical() && summary.wal.is_some());
-    // Nothing tells on which side of a backup a restore point lies; before the oldest it cannot be reached at all.
+    // Nothing tells on which side of a backup a restore point lies; before the oldest it cannot be reached at
+    // all.
     if matches!(config.target, Target::Name(_)) {
         candidates.reverse();
     }

@@ -1,8 +1,8 @@
 //! Whether the archive leads from a backup to a target, before anything is touched.
 //!
-//! A decision on what is in the archive: the names of segments, and the histories of timelines. The case people get
-//! wrong is the newest timeline: a server that misses one segment of the way to it ends its recovery there and takes
-//! writes, and whoever restored it believes to have everything.
+//! A decision on what is in the archive: the names of segments, and the histories of timelines. The case
+//! people get wrong is the newest timeline: a server that misses one segment of the way to it ends its
+//! recovery there and takes writes, and whoever restored it believes to have everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -137,11 +137,12 @@ impl Archive {
         self.histories.keys().last().copied().unwrap_or(1).max(of_segments)
     }
 
-    /// How far the log leads from a backup; `included` where the backup brings the log of its own range along.
+    /// How far the log leads from a backup; `included` where the backup brings the log of its own range
+    /// along.
     ///
     /// # Errors
-    /// [`Unreachable`], unless replay would come to `target` on the timeline that is chosen, or, without a target, to
-    /// the end of all that the archive has of it.
+    /// [`Unreachable`], unless replay would come to `target` on the timeline that is chosen, or, without a
+    /// target, to the end of all that the archive has of it.
     pub fn reach(
         &self,
         backup: &WalRange,
@@ -203,7 +204,8 @@ impl Archive {
         Ok(history)
     }
 
-    /// The segments from the backup's start on as far as there are all of them, and the first that is missing.
+    /// The segments from the backup's start on as far as there are all of them, and the first that is
+    /// missing.
     fn walk(&self, history: &History, backup: &WalRange, included: bool) -> (Vec<Segment>, Segment) {
         let mut found = Vec::new();
         let mut at = Segment::containing(backup.timeline, backup.start, self.segment_bytes);
@@ -246,7 +248,8 @@ mod tests {
         Lsn(segment * u64::from(SIZE) + offset)
     }
 
-    /// Timelines with the numbers of their segments; timeline 2 left 1 in segment 5, and 3 left 2 in segment 8.
+    /// Timelines with the numbers of their segments; timeline 2 left 1 in segment 5, and 3 left 2 in segment
+    /// 8.
     fn archive(segments: &[(u32, &[u32])]) -> Archive {
         let names = segments.iter().flat_map(|(timeline, numbers)| {
             numbers

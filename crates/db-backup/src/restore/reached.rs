@@ -1,7 +1,8 @@
 //! Waits until a restored server has reached its target, and says which point that is.
 //!
-//! The server is the one that runs on the directory: its address is read from its `postmaster.pid`, so that no URL of
-//! another server can be taken for it. Recovery has ended once the server has removed `recovery.signal`.
+//! The server is the one that runs on the directory: its address is read from its `postmaster.pid`, so that
+//! no URL of another server can be taken for it. Recovery has ended once the server has removed
+//! `recovery.signal`.
 
 use std::fs;
 use std::path::Path;
@@ -22,23 +23,25 @@ pub struct Reached {
     pub takes_writes: bool,
     /// The timeline that it writes; `None` where it takes no writes.
     pub timeline: Option<u32>,
-    /// The position up to which the log was replayed, as in `16/B374D848`; `None` where it was started again since.
+    /// The position up to which the log was replayed, as in `16/B374D848`; `None` where it was started again
+    /// since.
     pub position: Option<String>,
-    /// The newest commit that was replayed; `None` where there was none behind the backup, or it was started again since.
+    /// The newest commit that was replayed; `None` where there was none behind the backup, or it was started
+    /// again since.
     pub newest_commit: Option<DateTime<Utc>>,
 }
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Waits until the server on this directory has ended its recovery, or waits at its target. It is logged in to as `login`
-/// says: its user, password and database count, and its address does not.
+/// Waits until the server on this directory has ended its recovery, or waits at its target. It is logged in
+/// to as `login` says: its user, password and database count, and its address does not.
 ///
 /// A server that is not started yet is waited for, too.
 ///
 /// # Errors
-/// [`PhysicalError::Ended`] where the server that was seen is gone; [`PhysicalError::NotReady`] where it does not get
-/// there within `within`, with what it answers.
+/// [`PhysicalError::Ended`] where the server that was seen is gone; [`PhysicalError::NotReady`] where it does
+/// not get there within `within`, with what it answers.
 ///
 /// # Cancel safety
 /// Dropping the future stops the waiting.

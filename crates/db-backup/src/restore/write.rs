@@ -1,4 +1,5 @@
-//! Writes the files of one backup: chunks side by side, each fetched only where what is on the disk is not the same.
+//! Writes the files of one backup: chunks side by side, each fetched only where what is on the disk is not
+//! the same.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -118,8 +119,8 @@ pub(super) async fn write(
     Ok(done)
 }
 
-/// Writes `pg_control`, and sees to it that everything is on the disk before and after. It appears at once, whole and
-/// its owner's: with it a restore is finished, whatever ends this process.
+/// Writes `pg_control`, and sees to it that everything is on the disk before and after. It appears at once,
+/// whole and its owner's: with it a restore is finished, whatever ends this process.
 pub(super) fn write_control(data: &Path, content: &[u8], owner: Option<Owner>) -> Result<(), PhysicalError> {
     sync(data)?;
     let path = data.join(CONTROL);

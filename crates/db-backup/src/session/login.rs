@@ -17,7 +17,8 @@ const OPTIONS: &str = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_trans
                        -c idle_session_timeout=0 \
                        -c client_min_messages=warning -c datestyle=ISO -c timezone=UTC";
 
-/// Names in our own statements mean the server's own functions and tables, whatever somebody has put in front of them.
+/// Names in our own statements mean the server's own functions and tables, whatever somebody has put in front
+/// of them.
 const OWN_NAMES: &str = " -c search_path=pg_catalog";
 
 pub(super) async fn login(

@@ -1,4 +1,5 @@
-//! Which repository of pgBackRest is imported: described by pgBackRest's own names, and read into [`ImportSettings`].
+//! Which repository of pgBackRest is imported: described by pgBackRest's own names, and read into
+//! [`ImportSettings`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -193,8 +194,8 @@ impl FromSettings for ImportSettings {
     }
 }
 
-/// What a configuration file of pgBackRest says, by the names of these settings: of the repository with this number, for
-/// this stanza or the file's only one. What else is in it is left out.
+/// What a configuration file of pgBackRest says, by the names of these settings: of the repository with this
+/// number, for this stanza or the file's only one. What else is in it is left out.
 ///
 /// ```
 /// let text = "[global]\nrepo1-path=/srv/backrest\nprocess-max=4\n[main]\npg1-path=/srv/postgresql\n";

@@ -7,7 +7,8 @@ use object_store::{Error, GetResult, GetResultPayload};
 
 use super::fault::cut_off;
 
-/// The bytes of the answer, in this buffer. A body that is cut off or too long is an error, and asked for again.
+/// The bytes of the answer, in this buffer. A body that is cut off or too long is an error, and asked for
+/// again.
 pub(super) async fn read(found: GetResult, mut buffer: Vec<u8>) -> object_store::Result<Vec<u8>> {
     let expected =
         usize::try_from(found.range.end.saturating_sub(found.range.start)).map_err(|_| cut_off())?;

@@ -34,8 +34,8 @@ impl Fault {
     }
 }
 
-/// What stores answer when an object may not be removed yet: Google's retention policy and holds, Azure's immutability
-/// policy, S3's object lock and those that speak its protocol. In lower case.
+/// What stores answer when an object may not be removed yet: Google's retention policy and holds, Azure's
+/// immutability policy, S3's object lock and those that speak its protocol. In lower case.
 const RETAINED: [&str; 6] = [
     "retentionpolicynotmet",
     "objectunderactivehold",

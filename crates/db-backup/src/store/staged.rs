@@ -1,5 +1,5 @@
-//! What a put to a local store leaves behind when its process is killed: a file whose name ends with `#` and a
-//! number, as `object_store` names it until it is whole.
+//! What a put to a local store leaves behind when its process is killed: a file whose name ends with `#` and
+//! a number, as `object_store` names it until it is whole.
 
 use std::fs;
 use std::path::Path;

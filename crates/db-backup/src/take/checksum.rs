@@ -1,6 +1,7 @@
 //! The checksum of a data page, and whether a page that does not match it is damaged.
 //!
-//! Source: PostgreSQL's checksum_impl.h: 32 FNV-1a sums side by side, folded into 16 bits with the block's number.
+//! Source: PostgreSQL's checksum_impl.h: 32 FNV-1a sums side by side, folded into 16 bits with the block's
+//! number.
 
 /// The bytes of a page: other sizes need a server that was built for them, and are not checked.
 pub(crate) const PAGE_BYTES: usize = 8192;

@@ -1,4 +1,5 @@
-//! What a backup must know of its server before the first byte: identity, versions, settings, and what forbids it.
+//! What a backup must know of its server before the first byte: identity, versions, settings, and what
+//! forbids it.
 
 use std::collections::BTreeMap;
 

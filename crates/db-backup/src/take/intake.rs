@@ -1,4 +1,5 @@
-//! Takes in what the server sends: archives become files of the manifest, their bytes chunks, and pages are looked at.
+//! Takes in what the server sends: archives become files of the manifest, their bytes chunks, and pages are
+//! looked at.
 
 use chrono::Utc;
 

@@ -1,7 +1,7 @@
 //! Looks at the pages of relations as they go by, and asks the server again about those that do not match.
 //!
-//! A page that the server was writing while it was read does not match either. Where replay will write it anew that is
-//! no damage: either its position says so at once, or it does on a second look.
+//! A page that the server was writing while it was read does not match either. Where replay will write it
+//! anew that is no damage: either its position says so at once, or it does on a second look.
 
 use db_core::Lsn;
 

@@ -28,7 +28,8 @@ const TELL_EVERY_BYTES: u64 = 8 << 20;
 pub(super) fn command(config: &TakeConfig, with_wal: bool, incremental: bool) -> String {
     let label = config.label.as_deref().unwrap_or("db-backup").replace('\'', "''");
     let checkpoint = if config.spread_checkpoint { "spread" } else { "fast" };
-    // Page checksums are looked at here: the server would send everything and then fail, and nothing would be kept.
+    // Page checksums are looked at here: the server would send everything and then fail, and nothing would be
+    // kept.
     let mut options = vec![
         format!("LABEL '{label}'"),
         "PROGRESS true".to_owned(),

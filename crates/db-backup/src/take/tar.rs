@@ -1,7 +1,7 @@
 //! Reads the tar stream that BASE_BACKUP sends, piece by piece and without a copy.
 //!
-//! Source: the POSIX ustar format as PostgreSQL's tar.c writes it. PostgreSQL refuses to send names of more than 100
-//! bytes, so there are no extended headers; one would be an error here.
+//! Source: the POSIX ustar format as PostgreSQL's tar.c writes it. PostgreSQL refuses to send names of more
+//! than 100 bytes, so there are no extended headers; one would be an error here.
 
 use chrono::{DateTime, Utc};
 

@@ -58,7 +58,8 @@ pub(crate) fn needed(wal: &WalRange, segment_bytes: u32) -> Vec<Segment> {
     all
 }
 
-/// What the server says of the last file that could not be archived, where that is newer than its last success.
+/// What the server says of the last file that could not be archived, where that is newer than its last
+/// success.
 async fn failure(session: &mut Session) -> Result<Option<String>, SessionError> {
     let sql = "SELECT format('%s failures, the last at %s with %s', failed_count, last_failed_time, last_failed_wal) \
                FROM pg_stat_archiver WHERE last_failed_time > coalesce(last_archived_time, '-infinity')";

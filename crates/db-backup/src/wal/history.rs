@@ -1,7 +1,7 @@
 //! The history of a timeline: from which older ones it comes, and where it left each.
 //!
-//! Source: PostgreSQL's timeline.c. A history file has a line for each ancestor: its number, the position at which it
-//! was left, and a reason.
+//! Source: PostgreSQL's timeline.c. A history file has a line for each ancestor: its number, the position at
+//! which it was left, and a reason.
 
 use db_core::Lsn;
 

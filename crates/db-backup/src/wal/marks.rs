@@ -1,7 +1,7 @@
 //! Marks of segments that were archived ahead of the server's asking.
 //!
-//! A mark says which file was archived by its size, inode and time of change: a file of the same name that is another one
-//! does not match it. A mark that is lost costs one more look at the repository.
+//! A mark says which file was archived by its size, inode and time of change: a file of the same name that is
+//! another one does not match it. A mark that is lost costs one more look at the repository.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! Whether each page of a segment is that segment's own.
 //!
-//! A segment that the server has finished has a header on each page, behind a switch too. A page that names another
-//! position is left from an earlier use of the file, or was never written: replay would end there.
+//! A segment that the server has finished has a header on each page, behind a switch too. A page that names
+//! another position is left from an earlier use of the file, or was never written: replay would end there.
 
 use super::WalError;
 use crate::wal_name::Segment;

@@ -1,11 +1,13 @@
-//! archive_command: puts a file of the log into the repository, and the next ones that are ready along with it.
+//! archive_command: puts a file of the log into the repository, and the next ones that are ready along with
+//! it.
 //!
-//! The server asks for one file at a time and waits. So one call archives several that are ready, side by side, and marks
-//! them; the calls that follow find their marks. Nothing is copied to a spool, so nothing can fill a disk, and no file is
-//! acknowledged before the server asks for it: a file that fails holds up those behind it, as it must.
+//! The server asks for one file at a time and waits. So one call archives several that are ready, side by
+//! side, and marks them; the calls that follow find their marks. Nothing is copied to a spool, so nothing can
+//! fill a disk, and no file is acknowledged before the server asks for it: a file that fails holds up those
+//! behind it, as it must.
 //!
-//! Segments are read, compressed and sealed side by side, and stored in their order: a segment is in the repository only when
-//! all before it are, so that a call that dies, and its host with it, leaves no gap.
+//! Segments are read, compressed and sealed side by side, and stored in their order: a segment is in the
+//! repository only when all before it are, so that a call that dies, and its host with it, leaves no gap.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +37,8 @@ pub struct PushConfig {
     pub spool: PathBuf,
     /// How many segments one call archives besides the one that was asked for.
     pub ahead: usize,
-    /// How many segments are compressed and stored at a time; each takes the memory of what it is compressed to, and 8 MiB.
+    /// How many segments are compressed and stored at a time; each takes the memory of what it is compressed
+    /// to, and 8 MiB.
     pub workers: usize,
     /// How hard segments are compressed.
     pub compression: Compression,
@@ -60,7 +63,8 @@ impl PushConfig {
     }
 }
 
-/// Whether an earlier call has archived this file already. It needs no repository, so ask it before one is opened.
+/// Whether an earlier call has archived this file already. It needs no repository, so ask it before one is
+/// opened.
 ///
 /// # Errors
 /// Where the path ends in no name of a file of the log.
@@ -69,12 +73,13 @@ pub fn pushed_before(path: &Path, config: &PushConfig) -> Result<bool, PhysicalE
     Ok(Marks::below(&config.spool).take(segment, path))
 }
 
-/// Archives the file at `path`, which the server gives as %p. When this returns `Ok`, the repository has it for good.
+/// Archives the file at `path`, which the server gives as %p. When this returns `Ok`, the repository has it
+/// for good.
 ///
 /// # Errors
-/// [`PhysicalError`]: the program's exit status must then be from 1 to 120, because the server takes a higher one for a
-/// crash of the command and does not count it as a failure. Another content under the same name is
-/// [`BackupError::WalConflict`](crate::BackupError::WalConflict).
+/// A [`PhysicalError`]: the program's exit status must then be from 1 to 120, because the server takes a
+/// higher one for a crash of the command and does not count it as a failure. Another content under the same
+/// name is [`BackupError::WalConflict`](crate::BackupError::WalConflict).
 ///
 /// # Cancel safety
 /// Dropping the future may leave a segment stored; pushing it again finds it there.

@@ -1,8 +1,9 @@
-//! Receives the log as the server writes it, so that a crash of the server loses milliseconds and not a segment.
+//! Receives the log as the server writes it, so that a crash of the server loses milliseconds and not a
+//! segment.
 //!
-//! Source: the PostgreSQL manual, START_REPLICATION PHYSICAL. What arrives is stored in pieces and acknowledged once it is
-//! durable; each whole segment is stored as archive_command would. Where the server's `synchronous_standby_names` has the
-//! session's application_name, a commit waits for that.
+//! Source: the PostgreSQL manual, START_REPLICATION PHYSICAL. What arrives is stored in pieces and
+//! acknowledged once it is durable; each whole segment is stored as archive_command would. Where the server's
+//! `synchronous_standby_names` has the session's application_name, a commit waits for that.
 
 use std::pin::{Pin, pin};
 use std::time::Duration;
@@ -24,10 +25,11 @@ use crate::{Cluster, Compression, Repository};
 pub struct ReceiveConfig {
     /// The server. The role needs LOGIN and REPLICATION.
     pub url: DatabaseUrl,
-    /// A replication slot, which is made where there is none: with it the server keeps what was not received yet. Without
-    /// it a receiver that was away for long finds a gap.
+    /// A replication slot, which is made where there is none: with it the server keeps what was not received
+    /// yet. Without it a receiver that was away for long finds a gap.
     pub slot: Option<String>,
-    /// How long bytes may wait for others before they are stored. Zero for a synchronous receiver; more saves requests.
+    /// How long bytes may wait for others before they are stored. Zero for a synchronous receiver; more saves
+    /// requests.
     pub every: Duration,
     /// How hard segments are compressed.
     pub compression: Compression,
@@ -44,7 +46,8 @@ pub struct Received {
     pub segments: u64,
 }
 
-/// A receiver tells the server at least so often how far it is: half of what the server waits by default would do.
+/// A receiver tells the server at least so often how far it is: half of what the server waits by default
+/// would do.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// The most that is gathered before it is stored, in bytes.

@@ -155,8 +155,8 @@ impl ArchiveFinding {
         format!("{}:{at}", self.kind())
     }
 
-    /// Whether it is a gap that the server is about to fill: several segments are stored at a time, and its archiver has not
-    /// done with this one yet.
+    /// Whether it is a gap that the server is about to fill: several segments are stored at a time, and its
+    /// archiver has not done with this one yet.
     fn comes_yet(&self, side: &ServerSide) -> bool {
         let ArchiveFinding::Gap { first, .. } = self else { return false };
         let segment = |name: &str| name.parse::<WalName>().ok().and_then(|name| name.segment());
@@ -165,7 +165,8 @@ impl ArchiveFinding {
     }
 }
 
-/// Looks at the archive, and at the server where a session is given. A segment may be as late as `late_after`.
+/// Looks at the archive, and at the server where a session is given. A segment may be as late as
+/// `late_after`.
 ///
 /// # Errors
 /// Where the repository or the server cannot be asked; what is wrong with the archive is a finding.
@@ -243,7 +244,8 @@ fn branch(
 ) -> Option<ArchiveFinding> {
     let left = history.ancestors.last()?;
     let first = segments.get(&history.timeline)?.first()?;
-    // Where the archive has nothing of the older timeline it began, or was expired, in the middle of this one.
+    // Where the archive has nothing of the older timeline it began, or was expired, in the middle of this
+    // one.
     let of = segments.get(&left.timeline)?;
     let holds = Segment::containing(history.timeline, left.left_at, segment_bytes);
     if holds.start(segment_bytes) < floor {

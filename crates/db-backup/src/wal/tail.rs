@@ -1,7 +1,7 @@
 //! The end of the log that is not a whole segment yet: pieces, as a receiver stores them.
 //!
-//! Each run of a receiver has a directory of its own in that of the segment, because another run cuts elsewhere. The
-//! longest run counts. Once the whole segment is stored nobody looks at its pieces any more.
+//! Each run of a receiver has a directory of its own in that of the segment, because another run cuts
+//! elsewhere. The longest run counts. Once the whole segment is stored nobody looks at its pieces any more.
 
 use bytes::Bytes;
 
@@ -30,7 +30,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Removes the pieces of a segment that is stored whole. Where the credentials may not, they stay and do no harm.
+    /// Removes the pieces of a segment that is stored whole. Where the credentials may not, they stay and do
+    /// no harm.
     pub(super) async fn forget(&self, segment: Segment) -> Result<()> {
         for object in self.cluster.store().list(&directory(&self.cluster, segment)).await? {
             match self.cluster.store().delete(&object.path).await {
@@ -52,8 +53,8 @@ pub(super) async fn assembled(cluster: &Cluster, segment: Segment) -> Result<Opt
     unfit.map_or(Ok(Some(Bytes::from(longest))), |what| Err(BackupError::damaged(directory, what)))
 }
 
-/// Copies to another repository what a restore could use: the pieces of segments that neither has whole, where the other
-/// one has fewer. How many segments they are of.
+/// Copies to another repository what a restore could use: the pieces of segments that neither has whole,
+/// where the other one has fewer. How many segments they are of.
 pub(crate) async fn copy(from: &Cluster, to: &Cluster) -> Result<u64> {
     let mut copied = 0;
     for segment in tails(from).await? {

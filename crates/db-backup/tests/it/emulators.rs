@@ -118,7 +118,8 @@ fn settings(provider: Provider, endpoint: String, options: &[(&str, &str)]) -> S
     }
 }
 
-/// The store that a text names: an emulator as it is named below, perhaps with a comma and a prefix, or a directory.
+/// The store that a text names: an emulator as it is named below, perhaps with a comma and a prefix, or a
+/// directory.
 pub(crate) fn store_at(place: &str) -> Store {
     let Some((kind, endpoint)) = place.split_once('+') else { return Store::local(place).unwrap() };
     let (endpoint, prefix) = endpoint.split_once(',').unwrap_or((endpoint, "repository"));

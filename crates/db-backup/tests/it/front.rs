@@ -1,8 +1,8 @@
 //! A front of an S3 emulator: it lets only some verbs through, as credentials would, and one put at a time.
 //!
-//! moto looks whether an object is there and writes it then, with nothing in between: under load of many writers two
-//! were told that they won. Its own policies cannot be used either: it takes the signature of a list whose prefix has a
-//! slash for a wrong one.
+//! moto looks whether an object is there and writes it then, with nothing in between: under load of many
+//! writers two were told that they won. Its own policies cannot be used either: it takes the signature of a
+//! list whose prefix has a slash for a wrong one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -173,7 +173,8 @@ async fn what_pgbackrest_took_is_imported_and_restored_to_a_moment() {
         let verdict = cluster.verify(VerifyOptions::default()).await.unwrap();
         assert!(verdict.holds(), "{:?}", verdict.findings);
         assert!(!newest.figures.reuses.is_empty(), "what did not change is stored once");
-        // Each byte was held against its SHA-1: that it restores is seen with the plainest and the richest one.
+        // Each byte was held against its SHA-1: that it restores is seen with the plainest and the richest
+        // one.
         if number == 1 || number == RICHEST {
             world.comes_back(&ours, newest, &format!("newest{number}")).await;
         }

@@ -1,4 +1,5 @@
-//! Backups of servers that are laid out otherwise: tablespaces, configuration elsewhere, standbys, damaged pages.
+//! Backups of servers that are laid out otherwise: tablespaces, configuration elsewhere, standbys, damaged
+//! pages.
 
 use std::os::unix::fs::{PermissionsExt, lchown};
 

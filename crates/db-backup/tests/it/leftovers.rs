@@ -1,4 +1,5 @@
-//! Pieces of segments and verdicts of rehearsals: what an expiry removes of them, and what a copy takes along.
+//! Pieces of segments and verdicts of rehearsals: what an expiry removes of them, and what a copy takes
+//! along.
 
 use db_backup::rehearse::{RehearseConfig, rehearsals, rehearse};
 use db_backup::restore::{self, RestoreConfig, Target};

@@ -12,7 +12,8 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use crate::commands::{fetch_command, push_command};
 use crate::emulators::store_at;
 
-/// A directory that goes with its value, in memory. The server runs as another account and writes into it as well.
+/// A directory that goes with its value, in memory. The server runs as another account and writes into it as
+/// well.
 pub(crate) fn home() -> tempfile::TempDir {
     rustix::process::umask(rustix::fs::Mode::empty());
     let home = tempfile::Builder::new().prefix("db-backup-").tempdir_in("/dev/shm").unwrap();
@@ -96,8 +97,8 @@ impl Live {
         text(&mut self.connect().await, sql).await
     }
 
-    /// Finishes the segment and waits until it is archived. From PostgreSQL 17 on the name of a position between two segments is
-    /// that of the later one, which may have nothing in it yet.
+    /// Finishes the segment and waits until it is archived. From PostgreSQL 17 on the name of a position
+    /// between two segments is that of the later one, which may have nothing in it yet.
     pub(crate) async fn archive(&self) {
         let segment = self.text("SELECT pg_walfile_name(pg_switch_wal() - 1)::text AS t").await;
         let sql =

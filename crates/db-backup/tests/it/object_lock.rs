@@ -37,7 +37,8 @@ async fn what_a_bucket_of_s3_locks_is_kept_until_the_lock_is_over() {
     assert_eq!(expired.locked, 2, "the segments before the oldest backup: {expired:?}");
     assert!(matches!(cluster.delete(&old.id).await, Err(BackupError::Kept { .. })));
 
-    // Whoever may delete, and does not know of the lock, only hides: each version is still there, and cannot be removed.
+    // Whoever may delete, and does not know of the lock, only hides: each version is still there, and cannot
+    // be removed.
     let hasty =
         Repository::open(store.with_object_lock(TimeDelta::zero()), &keys).await.unwrap().cluster(SYSTEM);
     let expiry = hasty.expiry(&NOTHING).await.unwrap();

@@ -8,7 +8,8 @@ use db_backup::wal::{PushConfig, Pushed, push};
 
 use crate::live::Live;
 
-/// A directory like a server's own, with copies of finished segments that nobody has archived; the paths of these.
+/// A directory like a server's own, with copies of finished segments that nobody has archived; the paths of
+/// these.
 async fn ready(live: &Live, segments: usize) -> Vec<PathBuf> {
     let (data, copy) = (live.server.dir().join("node1"), live.home.path().join("copy"));
     let status = copy.join("pg_wal/archive_status");

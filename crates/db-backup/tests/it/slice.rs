@@ -117,7 +117,8 @@ async fn only_what_differs_is_fetched_again() {
     let over = db_backup::restore::RestoreConfig { existing: Existing::Overwrite, ..config };
     let plan = db_backup::restore::plan(&cluster, &over).await.unwrap();
     let second = db_backup::restore::apply(&cluster, &over, &plan, &|_| ()).await.unwrap();
-    // The chunk with pg_control, which is never left in place, is fetched again, and that with the changed settings.
+    // The chunk with pg_control, which is never left in place, is fetched again, and that with the changed
+    // settings.
     assert!(second.fetched_bytes <= 2 * db_backup::CHUNK_BYTES as u64, "{second:?}");
     assert!(second.kept_bytes > first.fetched_bytes / 2, "{second:?}");
     let mut server = db_testkit::Restored::start(&over.directory, "app");

@@ -113,7 +113,8 @@ pub(crate) fn some_bytes(seed: u64, length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// A segment as a server writes it: pages that say where they are, the first one whose they are, and this content.
+/// A segment as a server writes it: pages that say where they are, the first one whose they are, and this
+/// content.
 pub(crate) fn segment(segment: Segment, system_identifier: u64, content: u64) -> Bytes {
     let mut bytes = some_bytes(content, SEGMENT as usize);
     for (number, page) in bytes.chunks_mut(8192).enumerate() {

@@ -19,15 +19,18 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// Where it is: `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. It may hold a password.
+    /// Where it is: `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. It may hold
+    /// a password.
     ///
     /// It must lead to the primary, also after a failover.
     pub url: String,
-    /// Whose keys they are. Two services on one database share it; two databases, and a copy of one, must not.
+    /// Whose keys they are. Two services on one database share it; two databases, and a copy of one, must
+    /// not.
     pub installation: String,
     /// What the server's `CLIENT LIST` calls this process.
     pub client_name: String,
-    /// The longest that opening a connection may take, with TLS and login. Callers wait only as long as they want to.
+    /// The longest that opening a connection may take, with TLS and login. Callers wait only as long as they
+    /// want to.
     pub connect_timeout: Duration,
     /// A connection on which nothing was answered for so long is given up.
     pub response_timeout: Duration,

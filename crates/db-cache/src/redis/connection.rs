@@ -86,8 +86,8 @@ impl Opener {
         self.response_timeout
     }
 
-    /// Opens a connection to the primary, on a cluster to the one that has the installation's keys. An answer may take
-    /// `limit`, if there is one.
+    /// Opens a connection to the primary, on a cluster to the one that has the installation's keys. An answer
+    /// may take `limit`, if there is one.
     pub(super) async fn open(&self, limit: Option<Duration>) -> Result<Connection, TierError> {
         let mut address = self.address.clone();
         for _ in 0..REDIRECTIONS {

@@ -1,7 +1,7 @@
 //! Reading the feed: what has changed since, or the word that something may be missing.
 //!
-//! A reader has missed nothing as long as the entry that it read last is still in the stream after it has read on: a feed
-//! is cut at its beginning, and no two feeds begin at the same place.
+//! A reader has missed nothing as long as the entry that it read last is still in the stream after it has
+//! read on: a feed is cut at its beginning, and no two feeds begin at the same place.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -108,7 +108,8 @@ impl RedisTier {
         self.run(pipeline, read).await
     }
 
-    /// On a connection of its own, which is given up where the caller gives up: what waits blocks all behind it.
+    /// On a connection of its own, which is given up where the caller gives up: what waits blocks all behind
+    /// it.
     async fn wait_for_changes(&self, after: Cursor, wait: Duration) -> Result<Found, TierError> {
         let kept = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match kept.filter(Connection::is_alive) {

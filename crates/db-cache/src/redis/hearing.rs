@@ -15,8 +15,8 @@ pub(super) struct Hearing {
     answers: AtomicU32,
     /// Questions whose callers wait.
     waiting: AtomicU32,
-    /// Questions since the last answer whose callers have given up. Nobody knows whether they were answered: one of them says
-    /// nothing.
+    /// Questions since the last answer whose callers have given up. Nobody knows whether they were answered:
+    /// one of them says nothing.
     given_up: AtomicU32,
 }
 
@@ -73,8 +73,8 @@ impl Drop for Question<'_> {
     }
 }
 
-/// Gives a connection up on which nothing was answered for `limit`, or a little longer, while somebody asked: its callers are
-/// told so, and nobody asks there any more.
+/// Gives a connection up on which nothing was answered for `limit`, or a little longer, while somebody asked:
+/// its callers are told so, and nobody asks there any more.
 pub(super) async fn watch(hearing: Arc<Hearing>, limit: Duration, driver: AbortHandle) {
     let pause = (limit / LOOKS).max(Duration::from_millis(1));
     let (mut heard, mut silent_for) = (hearing.answers.load(Ordering::Relaxed), 0);

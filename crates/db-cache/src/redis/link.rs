@@ -1,7 +1,7 @@
 //! The one connection that all callers share, opened again where it has ended.
 //!
-//! One task opens it, however many wait and whoever of them gives up. Where it cannot be opened, callers are told at once
-//! until the next attempt is due: no caller waits for a server that is down.
+//! One task opens it, however many wait and whoever of them gives up. Where it cannot be opened, callers are
+//! told at once until the next attempt is due: no caller waits for a server that is down.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The names of an installation's keys on the server.
 //!
-//! All of them share one hash tag, so on a cluster an installation lives on one shard: that is what makes a read one round
-//! trip, and a script atomic.
+//! All of them share one hash tag, so on a cluster an installation lives on one shard: that is what makes a
+//! read one round trip, and a script atomic.
 
 use crate::key::EntryKey;
 

@@ -1,7 +1,7 @@
 //! A read: what it asks in one round trip, and what the answer tells.
 //!
-//! Most of what a hit costs here is the number of values that are taken apart, so it asks for few: one entry, the records
-//! in one answer, and the server's clock now and then.
+//! Most of what a hit costs here is the number of values that are taken apart, so it asks for few: one entry,
+//! the records in one answer, and the server's clock now and then.
 
 use std::time::Instant;
 

@@ -1,4 +1,5 @@
-//! The scripts that change the records, each atomic: what `protocol.rs` does in memory, they do on the server.
+//! The scripts that change the records, each atomic: what `protocol.rs` does in memory, they do on the
+//! server.
 
 use redis::{Cmd, Script as Hashed};
 

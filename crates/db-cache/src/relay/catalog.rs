@@ -105,7 +105,8 @@ struct OutboxRow {
     body: String,
 }
 
-/// Makes a session fit for the relay: no name is looked up elsewhere, no standby is waited for, nothing waits for ever.
+/// Makes a session fit for the relay: no name is looked up elsewhere, no standby is waited for, nothing waits
+/// for ever.
 pub(crate) async fn prepare(conn: &mut AsyncPgConnection) -> Result<()> {
     let sql = "SET search_path = pg_catalog; SET synchronous_commit = local; SET statement_timeout = '60s'; \
                SET lock_timeout = '60s'; SET idle_session_timeout = 0";
@@ -220,7 +221,8 @@ pub(crate) async fn leave(
     Ok(())
 }
 
-/// Makes the slot; it waits for every transaction that writes now. From PostgreSQL 17 on standbys may carry it over.
+/// Makes the slot; it waits for every transaction that writes now. From PostgreSQL 17 on standbys may carry
+/// it over.
 pub(crate) async fn make_slot(conn: &mut AsyncPgConnection, slot: &str, here: Here) -> Result<()> {
     let failover = if here.version >= 170_000 { ", failover => true" } else { "" };
     let sql = format!("SELECT FROM pg_create_logical_replication_slot($1, 'pgoutput'{failover})");

@@ -1,11 +1,13 @@
-//! The SQL that the relay needs in the database, and that a table needs which others write to. All names are quoted.
+//! The SQL that the relay needs in the database, and that a table needs which others write to. All names are
+//! quoted.
 
 use super::RelayConfig;
 use super::message::Message;
 use crate::tag::Tag;
 
 impl RelayConfig {
-    /// What the relay needs in the database: a schema with its state, the outbox and two functions, and an empty publication.
+    /// What the relay needs in the database: a schema with its state, the outbox and two functions, and an
+    /// empty publication.
     ///
     /// The relay runs it by itself unless [`RelayConfig::installs`] is off. It may run again.
     pub fn install_sql(&self) -> String {
@@ -42,17 +44,17 @@ END $publication$;"
         )
     }
 
-    /// One statement that belongs into a transaction that touches these slots. It needs what [`RelayConfig::install_sql`]
-    /// makes.
+    /// One statement that belongs into a transaction that touches these slots. It needs what
+    /// [`RelayConfig::install_sql`] makes.
     pub fn sql(&self, message: &Message) -> String {
         format!("SELECT {}.\"emit\"({})", identifier(&self.name), literal(&message.to_string()))
     }
 
-    /// Makes every write to a table invalidate `tag`, whoever writes: psql, another service, a cascade. Once per statement,
-    /// and for TRUNCATE too.
+    /// Makes every write to a table invalidate `tag`, whoever writes: psql, another service, a cascade. Once
+    /// per statement, and for TRUNCATE too.
     ///
-    /// Row tags stay as they are: an entry that must see such writes carries the tag that is given here. A subscription's
-    /// apply worker fires no triggers of this kind.
+    /// Row tags stay as they are: an entry that must see such writes carries the tag that is given here. A
+    /// subscription's apply worker fires no triggers of this kind.
     ///
     /// ```
     /// use db_cache::Tag;

@@ -109,7 +109,8 @@ impl<'a> Leading<'a> {
                 if seen.is_some() {
                     catalog::drop_slot(self.conn, &self.slot).await?;
                 }
-                // The slot first: what it does not tell of was committed, and visible, before the epoch that follows.
+                // The slot first: what it does not tell of was committed, and visible, before the epoch that
+                // follows.
                 catalog::make_slot(self.conn, &self.slot, self.here).await?;
                 if is_shadowed { Accident::Shadowed } else { accident }
             }

@@ -144,7 +144,8 @@ pub(crate) enum Verdict {
     Make(Accident),
 }
 
-/// Which of the names a relay uses: that of a slot of its own, else the first that nobody has. None where others have all.
+/// Which of the names a relay uses: that of a slot of its own, else the first that nobody has. None where
+/// others have all.
 ///
 /// Answers whether the first name is somebody else's, too.
 pub(crate) fn choose(names: &[String], slots: &[SlotSeen]) -> (Option<String>, bool) {

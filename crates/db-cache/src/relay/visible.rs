@@ -1,7 +1,8 @@
 //! Which transactions a snapshot sees: a commit is in the log before readers see it.
 //!
-//! A commit that waits for a synchronous standby is decoded while every reader still sees the old row. A generation that
-//! was fresh at that moment would be taken by a load of the old row, and never end. So the relay waits until it is visible.
+//! A commit that waits for a synchronous standby is decoded while every reader still sees the old row. A
+//! generation that was fresh at that moment would be taken by a load of the old row, and never end. So the
+//! relay waits until it is visible.
 
 use std::str::FromStr;
 
@@ -13,7 +14,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether a transaction that has committed is visible. Ids are compared as PostgreSQL compares them: around the corner.
+    /// Whether a transaction that has committed is visible. Ids are compared as PostgreSQL compares them:
+    /// around the corner.
     pub(crate) fn shows(&self, xid: u32) -> bool {
         let is_later = xid.wrapping_sub(self.next) < 1 << 31;
         !is_later && !self.under_way.contains(&xid)

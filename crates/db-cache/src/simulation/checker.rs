@@ -129,7 +129,8 @@ impl Log {
             if read < before {
                 self.violations.push(Violation::BackInTime { row, read, before });
             }
-            // Until the relay has bumped what came from outside, a read past the tier may know more than the tier.
+            // Until the relay has bumped what came from outside, a read past the tier may know more than the
+            // tier.
             if !self.from_outside.contains(&read) {
                 self.strict_reads.push((row, read, ended));
             }

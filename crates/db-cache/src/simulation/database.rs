@@ -1,4 +1,5 @@
-//! A database of numbered rows with a standby behind it, whose COMMIT may lose its answer and which may fail over.
+//! A database of numbered rows with a standby behind it, whose COMMIT may lose its answer and which may fail
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -140,7 +141,8 @@ impl Database {
         state.locked.retain(|row| !rows.contains(row));
     }
 
-    /// Commits new versions of rows, which are locked: the log has the commit first, then it shows, then it is answered.
+    /// Commits new versions of rows, which are locked: the log has the commit first, then it shows, then it
+    /// is answered.
     ///
     /// # Errors
     /// [`Unanswered`]: it may have committed.

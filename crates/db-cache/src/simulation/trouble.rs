@@ -78,7 +78,8 @@ pub(super) async fn replay(world: Arc<World>) {
     }
 }
 
-/// A relay, where there is one: what was committed is bumped, in order, whatever became of the process that committed it.
+/// A relay, where there is one: what was committed is bumped, in order, whatever became of the process that
+/// committed it.
 pub(super) async fn relay(world: Arc<World>) {
     let (mut read, mut history) = (0, world.database.history());
     while world.relays() {
@@ -180,7 +181,8 @@ fn evict(world: &World) {
     }
 }
 
-/// The standby takes over. Each process hears of it, one after the other, before it reads from the new primary.
+/// The standby takes over. Each process hears of it, one after the other, before it reads from the new
+/// primary.
 async fn fail_over(world: &World) {
     let history = world.database.fail_over();
     let database = Arc::clone(&world.database);

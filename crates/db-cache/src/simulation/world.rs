@@ -271,7 +271,8 @@ impl World {
                 log.violations.push(Violation::NeverCommitted { row, read: version });
             }
             match lost {
-                // The failover came while the read was under way, or its process did not know of it when the read began.
+                // The failover came while the read was under way, or its process did not know of it when the
+                // read began.
                 true if self.database.history() != history || knew_less => {}
                 true => log.violations.push(Violation::Lost { row, read: version }),
                 false => log.read(row, version, promise, began, ended),

@@ -1,4 +1,5 @@
-//! What of a load is kept: that there is nothing, what depended on more than the key names, what came late, and how much.
+//! What of a load is kept: that there is nothing, what depended on more than the key names, what came late,
+//! and how much.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,10 @@
-//! A model of the protocol, searched exhaustively: every order in which steps, losses and failures can happen.
+//! A model of the protocol, searched exhaustively: every order in which steps, losses and failures can
+//! happen.
 //!
-//! It has two processes with a first tier each, two tags, two writers, a relay, a second tier that loses messages, restarts,
-//! fails over and is emptied, and a database that loses commits in a failover. Each scenario bounds how often what may go
-//! wrong; each guard that is left out shows why it is there, by the shortest way to a broken promise.
+//! It has two processes with a first tier each, two tags, two writers, a relay, a second tier that loses
+//! messages, restarts, fails over and is emptied, and a database that loses commits in a failover. Each
+//! scenario bounds how often what may go wrong; each guard that is left out shows why it is there, by the
+//! shortest way to a broken promise.
 //!
 //! It is our own search and not the crate `stateright`, which brings a web server for its explorer.
 

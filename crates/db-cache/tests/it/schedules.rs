@@ -78,8 +78,8 @@ impl Scene {
     }
 }
 
-/// The tier loses a mark to a failover, another process caches the row before COMMIT, and the writer does not reach the tier
-/// any more: whether its commit is answered while the old row is read.
+/// The tier loses a mark to a failover, another process caches the row before COMMIT, and the writer does not
+/// reach the tier any more: whether its commit is answered while the old row is read.
 async fn is_answered_untold(mutant: Mutant) -> bool {
     let scene = Scene::new(mutant).await;
     let replica = scene.tier.state();
@@ -131,8 +131,8 @@ async fn an_answer_waits_for_a_tier_that_stays_away_only_so_long() {
     assert_eq!(scene.read().await, 2, "the tier is told when it is back");
 }
 
-/// The tier is away for all, a commit is answered meanwhile, and the tier is back for the reader a moment before it is for the
-/// writer: what is read in that moment.
+/// The tier is away for all, a commit is answered meanwhile, and the tier is back for the reader a moment
+/// before it is for the writer: what is read in that moment.
 async fn reads_when_the_tier_is_back(mutant: Mutant) -> u64 {
     let scene = Scene::with(mutant, Unmarked::Commit).await;
     [&scene.reach, &scene.readers_reach].iter().for_each(|reach| reach.cut_off(true));
@@ -174,8 +174,8 @@ async fn a_rollback_keeps_what_it_touched_also_where_a_load_meets_its_mark() {
     assert!(drops_by_rollback(Mutant::BumpOnRollback).await, "the guard is needed");
 }
 
-/// The feed is silent for longer than the mode allows, so the read asks the tier, which takes its time to fail. Meanwhile the
-/// feed has come back, and with it the entry that the first tier has had for long.
+/// The feed is silent for longer than the mode allows, so the read asks the tier, which takes its time to
+/// fail. Meanwhile the feed has come back, and with it the entry that the first tier has had for long.
 #[tokio::test(start_paused = true)]
 async fn a_read_that_finds_its_entry_trusted_again_does_not_fail() {
     let scene = Scene::new(Mutant::None).await;

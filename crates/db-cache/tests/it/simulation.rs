@@ -62,8 +62,8 @@ caught! {
 /// Seeds that once showed a fault.
 #[test]
 fn what_was_mended_stays_so() {
-    // A read whose own load had found an entry that was too old for it, while the tier was not trusted; a read that was
-    // given the value of a load from before a failover.
+    // A read whose own load had found an entry that was too old for it, while the tier was not trusted; a
+    // read that was given the value of a load from before a failover.
     for seed in [234, 2002] {
         assert_eq!(run(seed, Mutant::None).violations, [], "seed {seed}");
     }

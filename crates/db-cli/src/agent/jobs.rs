@@ -32,8 +32,8 @@ const UPKEEP_END: Duration = Duration::from_secs(600);
 const FULL: &str = "backup";
 const INCREMENTAL: &str = "incremental";
 
-/// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at the start is
-/// no reason not to start.
+/// What jobs work with. The repository is opened by each run: credentials expire, and a store that is down at
+/// the start is no reason not to start.
 pub(super) struct Ground {
     /// The server, for people: host, port and database.
     pub(super) place: String,
@@ -169,7 +169,8 @@ where
         let cancelled = run.clone();
         let work = work(Arc::clone(&shared), run);
         async move {
-            // Dropping the library's future publishes nothing, and what it left behind is collected by the next expiry.
+            // Dropping the library's future publishes nothing, and what it left behind is collected by the
+            // next expiry.
             tokio::select! {
                 done = work => done.map_err(|error| Box::new(error) as BoxError),
                 () = cancelled.cancelled() => Err("it was to end before it was done".into()),
@@ -180,7 +181,8 @@ where
     .timeout(schedules.timeout)
 }
 
-/// One host at a time, by a lock in the repository. A host that may only add cannot see a lock: give one of them the schedule.
+/// One host at a time, by a lock in the repository. A host that may only add cannot see a lock: give one of
+/// them the schedule.
 fn leased(ground: &Arc<Ground>, job: Job, kind: Option<Kind>) -> Job {
     if ground.settings.keys.keys.is_none() {
         return job;
@@ -252,8 +254,8 @@ async fn take(ground: Arc<Ground>, incremental: bool) -> Result<String, CliError
     if taken.summary.bad_pages.is_empty() { after.map(|()| said) } else { Err(CliError::Damaged(said)) }
 }
 
-/// The newest physical backup with its log, and the newest dump, as far as there are any. Both are tried whatever comes of
-/// the first.
+/// The newest physical backup with its log, and the newest dump, as far as there are any. Both are tried
+/// whatever comes of the first.
 async fn rehearse_newest(ground: Arc<Ground>) -> Result<String, CliError> {
     let (_, cluster) = ground.cluster().await?;
     let whole = cluster.backups().await?.whole;

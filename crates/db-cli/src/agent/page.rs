@@ -1,4 +1,5 @@
-//! Metrics and the state of the jobs, on a port of the agent's own; nothing of it waits for a database or a store.
+//! Metrics and the state of the jobs, on a port of the agent's own; nothing of it waits for a database or a
+//! store.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -143,7 +144,8 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
 pub(super) struct Exposition(String);
 
 impl Exposition {
-    /// One family: its name, what it means, its kind, and its samples, each with one label's value; without a label there is one sample.
+    /// One family: its name, what it means, its kind, and its samples, each with one label's value; without a
+    /// label there is one sample.
     pub(super) fn family(
         &mut self,
         (name, help, kind): (&str, &str, &str),

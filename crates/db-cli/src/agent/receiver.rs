@@ -1,5 +1,5 @@
-//! Receives the log as the server writes it, where the settings name a slot: of several agents one does, by a lock in the
-//! repository.
+//! Receives the log as the server writes it, where the settings name a slot: of several agents one does, by a
+//! lock in the repository.
 
 use std::pin::pin;
 use std::sync::Arc;

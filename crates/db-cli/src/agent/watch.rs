@@ -1,4 +1,5 @@
-//! Looks at the archive every few seconds: a gap, a late or a foreign segment is told at once, and its end too.
+//! Looks at the archive every few seconds: a gap, a late or a foreign segment is told at once, and its end
+//! too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -113,8 +114,8 @@ impl Turn {
         Turn { holder, lasts, lease: None, asked: None, is_ours: false }
     }
 
-    /// Whether it is this host's, as far as is known. Where no lock can be had for another reason than that somebody has
-    /// it, this host tells: rather twice than never.
+    /// Whether it is this host's, as far as is known. Where no lock can be had for another reason than that
+    /// somebody has it, this host tells: rather twice than never.
     async fn comes(&mut self, cluster: Option<&Cluster>) -> bool {
         let Some(cluster) = cluster else { return self.is_ours };
         if self.asked.is_some_and(|asked| asked.elapsed() < self.lasts / 3) {
@@ -178,8 +179,8 @@ impl Known {
         self.told.iter().map(|(key, text)| Change::Began { key: key.clone(), text: text.clone() })
     }
 
-    /// What is to be told after a look, and whether no second look is needed. What only a server can say lasts while none
-    /// is asked.
+    /// What is to be told after a look, and whether no second look is needed. What only a server can say
+    /// lasts while none is asked.
     fn next(&mut self, findings: &[ArchiveFinding], asked_server: bool) -> (Vec<Change>, bool) {
         let mut now: BTreeMap<String, String> =
             findings.iter().map(|finding| (finding.key(), finding.to_string())).collect();

@@ -1,4 +1,5 @@
-//! `dbctl backup finish`, and `restore --wait`: which point a restored server has reached, and its settings tidied.
+//! `dbctl backup finish`, and `restore --wait`: which point a restored server has reached, and its settings
+//! tidied.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -71,7 +71,8 @@ pub(crate) async fn run(command: &Import, options: &Options) -> Result<ExitCode,
     Ok(status(&plan))
 }
 
-/// pgBackRest's configuration: the one that is named, or its own where nothing else says where the repository is.
+/// pgBackRest's configuration: the one that is named, or its own where nothing else says where the repository
+/// is.
 fn config(command: &Import, vars: &HashMap<String, String>) -> Option<PathBuf> {
     let named = command.config.clone().or_else(|| vars.get("PGBACKREST_CONFIG").map(PathBuf::from));
     let is_said = command.from.is_some() || vars.contains_key("PGBACKREST_REPO1_PATH");

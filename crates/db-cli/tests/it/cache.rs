@@ -45,7 +45,8 @@ impl Stage {
         dbctl(&settings, arguments).await
     }
 
-    /// What the service reads, and whether each is from the cache: nobody tells the cache of the writes in between.
+    /// What the service reads, and whether each is from the cache: nobody tells the cache of the writes in
+    /// between.
     async fn names(&self) -> [String; 3] {
         [self.read(&NAMES).await, self.read(&TITLES).await, self.read(&PAGE).await]
     }

@@ -1,4 +1,5 @@
-//! `dbctl migrate` in deploys: old releases beside new ones, values for each environment, errors for programs.
+//! `dbctl migrate` in deploys: old releases beside new ones, values for each environment, errors for
+//! programs.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The drill: a full backup, load, the log archived, the server killed, a restore to a chosen second, and a comparison.
+//! The drill: a full backup, load, the log archived, the server killed, a restore to a chosen second, and a
+//! comparison.
 //!
 //! `cargo xtask backup drill` runs it at length and says what it measured.
 

@@ -1,4 +1,5 @@
-//! Backups and the log's receiver over TLS: a server that lets the role in encrypted only, a client that must be sure whom it meets.
+//! Backups and the log's receiver over TLS: a server that lets the role in encrypted only, a client that must
+//! be sure whom it meets.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;

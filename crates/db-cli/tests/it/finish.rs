@@ -1,4 +1,5 @@
-//! A restored server says which point it has reached, and loses the settings of the restore then, and never before.
+//! A restored server says which point it has reached, and loses the settings of the restore then, and never
+//! before.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

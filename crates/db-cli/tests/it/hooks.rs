@@ -1,4 +1,5 @@
-//! The operator's hooks: what they are told and not told, what a failure of either does, and their time limit.
+//! The operator's hooks: what they are told and not told, what a failure of either does, and their time
+//! limit.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What `dbctl check`, `locks`, `slow`, `bloat`, `monitor setup`, `repeats` and `advise` print: scripts read it.
+//! What `dbctl check`, `locks`, `slow`, `bloat`, `monitor setup`, `repeats` and `advise` print: scripts read
+//! it.
 
 use std::io::Write as _;
 use std::process::Stdio;

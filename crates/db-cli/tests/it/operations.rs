@@ -1,4 +1,5 @@
-//! docs/operations.md is run: every block of shell, in order, against a real server, with what breaks in between.
+//! docs/operations.md is run: every block of shell, in order, against a real server, with what breaks in
+//! between.
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -9,7 +10,8 @@ use crate::server::DBCTL;
 
 const PAGE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md"));
 
-/// What is broken, and checked, around the blocks of a section: its heading, before its first block, and after its last.
+/// What is broken, and checked, around the blocks of a section: its heading, before its first block, and
+/// after its last.
 const AROUND: [(&str, &str, &str); 8] = [
     (
         "Take a backup, and see that it restores",

@@ -92,8 +92,9 @@ impl Live {
         ask_on(&mut conn, expression).await
     }
 
-    /// Finishes the segment and waits until it is archived, and nothing else is to be. From PostgreSQL 17 on the name of a
-    /// position between two segments is that of the later one, which may have nothing in it yet.
+    /// Finishes the segment and waits until it is archived, and nothing else is to be. From PostgreSQL 17 on
+    /// the name of a position between two segments is that of the later one, which may have nothing in it
+    /// yet.
     pub(crate) async fn archive(&self) {
         let segment = self.ask("pg_walfile_name(pg_switch_wal() - 1)").await;
         let began = Instant::now();

@@ -165,8 +165,8 @@ impl FromSettings for NamedEnvironment {
     }
 }
 
-/// The schema of the tables that say which migrations are applied and which seeds are loaded; none: where they are, and
-/// `public` for new ones.
+/// The schema of the tables that say which migrations are applied and which seeds are loaded; none: where
+/// they are, and `public` for new ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerSchema(pub Option<String>);
 

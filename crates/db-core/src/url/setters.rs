@@ -18,7 +18,8 @@ impl DatabaseUrl {
         self
     }
 
-    /// The same server and database, another user. The password stays: it is given with [`DatabaseUrl::with_password`].
+    /// The same server and database, another user. The password stays: it is given with
+    /// [`DatabaseUrl::with_password`].
     #[must_use]
     pub fn with_user(mut self, user: impl Into<String>) -> Self {
         self.user = user.into();
@@ -49,8 +50,9 @@ impl DatabaseUrl {
     /// ```
     ///
     /// # Errors
-    /// Where there is no such parameter, or it has a method of its own (`host`, `user`, `password`, `dbname`), or it cannot
-    /// have this value by itself or beside the others. The place that an error names is 1.
+    /// Where there is no such parameter, or it has a method of its own (`host`, `user`, `password`,
+    /// `dbname`), or it cannot have this value by itself or beside the others. The place that an error names
+    /// is 1.
     pub fn with_param(mut self, name: &str, value: impl Into<String>) -> Result<Self, InvalidUrl> {
         let value = value.into();
         Self::read_param(name, &value)?;
@@ -72,8 +74,8 @@ impl DatabaseUrl {
         self
     }
 
-    /// The same URL, whose sessions begin with this setting, such as `search_path`, in place of the value that it had among
-    /// the URL's `options`.
+    /// The same URL, whose sessions begin with this setting, such as `search_path`, in place of the value
+    /// that it had among the URL's `options`.
     ///
     /// ```
     /// let url: db_core::DatabaseUrl = "postgres://ann@db/app?options=-cwork_mem%3D8MB".parse()?;

@@ -1,7 +1,8 @@
 //! How a connection is encrypted, and what holds where the URL does not say.
 //!
-//! Source: the PostgreSQL manual, "SSL Support" in the libpq chapter. One thing differs: to a server on another machine
-//! libpq's default is `prefer`, which anyone on the way can turn into plain text; here it is `verify-full`.
+//! Source: the PostgreSQL manual, "SSL Support" in the libpq chapter. One thing differs: to a server on
+//! another machine libpq's default is `prefer`, which anyone on the way can turn into plain text; here it is
+//! `verify-full`.
 
 use std::fmt;
 
@@ -73,8 +74,9 @@ impl DatabaseUrl {
 
     /// The encryption that holds for connections to `endpoint`.
     ///
-    /// Where the URL names none: `verify-full`, except that a server on this machine gets `prefer`, unless the URL gives
-    /// an `sslrootcert` or negotiates directly, which make no sense without encryption. Over a Unix socket never any.
+    /// Where the URL names none: `verify-full`, except that a server on this machine gets `prefer`, unless
+    /// the URL gives an `sslrootcert` or negotiates directly, which make no sense without encryption. Over a
+    /// Unix socket never any.
     pub fn sslmode_to(&self, endpoint: &Endpoint) -> SslMode {
         if endpoint.socket_dir().is_some() {
             return SslMode::Disable;

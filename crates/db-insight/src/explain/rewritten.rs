@@ -1,7 +1,7 @@
 //! Mends texts of `pg_stat_statements` that are no SQL: constants of some syntax may not be parameters.
 
-/// The text with `interval $1` as `$1::interval` and `extract($1 from …)` as `date_part($1::text, …)`; none if there is
-/// nothing to mend.
+/// The text with `interval $1` as `$1::interval` and `extract($1 from …)` as `date_part($1::text, …)`; none
+/// if there is nothing to mend.
 pub(super) fn rewritten(sql: &str) -> Option<String> {
     let mut text = sql.to_owned();
     for type_name in ["interval", "timestamptz", "timestamp", "date", "time"] {

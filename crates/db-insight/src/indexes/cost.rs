@@ -1,7 +1,7 @@
 //! What reading through an index would cost, by the formulas of PostgreSQL's costsize.c and selfuncs.c.
 //!
-//! It is the planner's model without the planner: good enough to tell a great gain from none. Mackert and Lohman's formula
-//! says how many pages of a table are fetched for so many rows.
+//! It is the planner's model without the planner: good enough to tell a great gain from none. Mackert and
+//! Lohman's formula says how many pages of a table are fetched for so many rows.
 
 use super::catalog::{CostSettings, Table};
 
@@ -90,8 +90,9 @@ const LARGE: f64 = 100_000.0;
 
 /// A block range index: whole ranges are read.
 ///
-/// The planner does not see that they lie together, and so takes it for dearer than it is. Its view counts, because it
-/// decides whether the index is used, unless the table is so large that a B-tree's room counts more.
+/// The planner does not see that they lie together, and so takes it for dearer than it is. Its view counts,
+/// because it decides whether the index is used, unless the table is so large that a B-tree's room counts
+/// more.
 pub(crate) fn ranges(access: &Access, table: &Table, costs: &CostSettings) -> f64 {
     let pages = table.pages.max(1.0);
     if pages < LARGE {
@@ -108,7 +109,8 @@ pub(crate) fn ranges(access: &Access, table: &Table, costs: &CostSettings) -> f6
     3.0 * costs.random_page + read * each + checked * (costs.cpu_tuple + costs.cpu_operator)
 }
 
-/// How many pages so many rows are on, fetched in any order, with a cache of so many pages (Mackert and Lohman).
+/// How many pages so many rows are on, fetched in any order, with a cache of so many pages (Mackert and
+/// Lohman).
 fn fetched(rows: f64, pages: f64, cache: f64) -> f64 {
     let (rows, pages, cache) = (rows.max(0.0), pages.max(1.0), cache.max(1.0));
     let once = (2.0 * pages * rows / (2.0 * pages + rows)).min(pages);

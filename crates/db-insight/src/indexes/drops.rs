@@ -1,7 +1,8 @@
 //! Which indexes serve nobody: exact duplicates, prefixes of others, and those that nothing reads.
 //!
-//! Never one that a constraint, uniqueness, a replica identity or CLUSTER stands on, and never the last one that a foreign
-//! key of its table looks up by. Counters prove little: what is unused needs a long window, and standbys read too.
+//! Never one that a constraint, uniqueness, a replica identity or CLUSTER stands on, and never the last one
+//! that a foreign key of its table looks up by. Counters prove little: what is unused needs a long window,
+//! and standbys read too.
 
 use serde::Serialize;
 

@@ -1,7 +1,8 @@
 //! Reads the expressions that EXPLAIN prints: PostgreSQL's own text, whose operators are all in parentheses.
 //!
-//! The server has parsed and simplified the statement, looked through views, and written each column with its table and
-//! each cast. What this reader does not know becomes [`Expr::Other`] with the columns in it, never a wrong guess.
+//! The server has parsed and simplified the statement, looked through views, and written each column with its
+//! table and each cast. What this reader does not know becomes [`Expr::Other`] with the columns in it, never
+//! a wrong guess.
 
 mod reader;
 
@@ -9,7 +10,8 @@ use std::collections::BTreeSet;
 
 use reader::{column_at, tokens};
 
-/// A column as a plan writes it: the table's alias, empty where the plan has one table only, and the name, without quotes.
+/// A column as a plan writes it: the table's alias, empty where the plan has one table only, and the name,
+/// without quotes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Column {
     pub(crate) alias: String,

@@ -1,4 +1,5 @@
-//! Where a plan's cost could be saved by an index: its scans, what is sorted above them, and what they are joined with.
+//! Where a plan's cost could be saved by an index: its scans, what is sorted above them, and what they are
+//! joined with.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -227,7 +227,8 @@ async fn replanned(session: &mut Session<'_>, query: &Query) -> Option<Reading> 
     session.plan(&prepared).await.ok()
 }
 
-/// Copies a table, with its rows and indexes, under its own name into the temporary schema, which is searched first.
+/// Copies a table, with its rows and indexes, under its own name into the temporary schema, which is searched
+/// first.
 async fn copy(
     session: &mut Session<'_>,
     table: &Table,

@@ -1,4 +1,5 @@
-//! Chooses for each statement the fewest and smallest indexes that save enough, and merges them across the workload.
+//! Chooses for each statement the fewest and smallest indexes that save enough, and merges them across the
+//! workload.
 
 mod existing;
 mod record;
@@ -376,7 +377,8 @@ impl<'a> Selector<'a> {
             .collect()
     }
 
-    /// Greedy: the index that saves most, then the next with it; none where nothing could be proven either way.
+    /// Greedy: the index that saves most, then the next with it; none where nothing could be proven either
+    /// way.
     async fn proven(
         &self,
         session: &mut Session<'_>,
@@ -457,7 +459,8 @@ impl<'a> Selector<'a> {
         saved * calls > planned.max(counted) * each
     }
 
-    /// An index whose keys are the first of another's gives way to it, where that one helps its statement as well.
+    /// An index whose keys are the first of another's gives way to it, where that one helps its statement as
+    /// well.
     async fn merged(
         &self,
         session: &mut Session<'_>,

@@ -67,7 +67,8 @@ pub(crate) fn bytes(spec: &Spec, table: &Table, entries: f64) -> f64 {
                 .map(|key| key.column.as_deref().map_or(entries, |name| table.distinct(name)))
                 .product::<f64>()
                 .min(entries);
-            // Equal keys are kept once, with the places of their rows (since 13), unless there are other columns.
+            // Equal keys are kept once, with the places of their rows (since 13), unless there are other
+            // columns.
             let each = if distinct < entries / 8.0 && spec.include.is_empty() {
                 7.0
             } else {

@@ -1,4 +1,5 @@
-//! Indexes on expressions that the server would refuse, and those that spare the table by columns of their own.
+//! Indexes on expressions that the server would refuse, and those that spare the table by columns of their
+//! own.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ use super::select::{Choice, share_of};
 use super::spec::{Key, Spec};
 
 impl Evaluator<'_, '_> {
-    /// Whether the expressions in these indexes can be keys: the server refuses those that depend on settings.
+    /// Whether the expressions in these indexes can be keys: the server refuses those that depend on
+    /// settings.
     pub(crate) async fn can_be_keys(
         &mut self,
         specs: &[Spec],

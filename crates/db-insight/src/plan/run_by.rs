@@ -1,7 +1,7 @@
 //! Which node runs a subplan: where its time is counted.
 //!
-//! The server hangs CTEs and InitPlans below the top of their query, but a CTE runs when a CTE Scan asks for its
-//! rows, and an InitPlan when an expression first needs its value: the time is within the node that asks.
+//! The server hangs CTEs and InitPlans below the top of their query, but a CTE runs when a CTE Scan asks for
+//! its rows, and an InitPlan when an expression first needs its value: the time is within the node that asks.
 
 use super::Plan;
 use super::node::Node;
@@ -62,7 +62,8 @@ fn take(left: &mut [f64], at: usize, ms: f64) {
     }
 }
 
-/// The scan that asked first paid for most, so the one with the most time takes what fits into it, then the next.
+/// The scan that asked first paid for most, so the one with the most time takes what fits into it, then the
+/// next.
 fn by_cte_scans(plan: &Plan, cte: usize, ms: f64, left: &[f64]) -> RunBy {
     let room = |at: &usize| left.get(*at).copied().unwrap_or_default().max(0.0);
     let mut scans = plan.cte_scans(cte);
@@ -79,8 +80,8 @@ fn by_cte_scans(plan: &Plan, cte: usize, ms: f64, left: &[f64]) -> RunBy {
     RunBy { nodes, outside: rest.max(0.0) }
 }
 
-/// An InitPlan is run by the node whose expression reads it; with a Gather on the way, by that, before it starts
-/// its workers. Where no printed expression reads it, by the uppermost node that has the time.
+/// An InitPlan is run by the node whose expression reads it; with a Gather on the way, by that, before it
+/// starts its workers. Where no printed expression reads it, by the uppermost node that has the time.
 fn by_expression(plan: &Plan, at: usize, node: &Node, ms: f64, left: &[f64]) -> RunBy {
     let Some(parent) = node.parent else { return RunBy { nodes: Vec::new(), outside: 0.0 } };
     let own = plan.subtree(at);

@@ -8,8 +8,8 @@ use super::node::Node;
 
 /// The shape of a plan: equal as long as the server runs the statement the same way.
 ///
-/// It is a hash of the kinds of nodes, joins, the tables and the columns that are read by index, from the root
-/// down. Names of indexes are not in it, nor values, costs, workers, and how many partitions there are.
+/// It is a hash of the kinds of nodes, joins, the tables and the columns that are read by index, from the
+/// root down. Names of indexes are not in it, nor values, costs, workers, and how many partitions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape(pub(crate) u64);
 
@@ -72,7 +72,8 @@ fn own(plan: &Plan, at: usize, node: &Node) -> String {
     }
     let below_append = plan.ancestors(at).any(|(_, above)| plan.nodes.get(above).is_some_and(is_append));
     if let Some(alias) = &node.alias {
-        // Partitions are counted through: `events_1`, `events_2`. One that is left alone has the table's own alias.
+        // Partitions are counted through: `events_1`, `events_2`. One that is left alone has the table's own
+        // alias.
         let numbered = alias.trim_end_matches(|c: char| c.is_ascii_digit());
         let alias = numbered.strip_suffix('_').filter(|_| below_append && numbered != alias).unwrap_or(alias);
         words.push_str(&format!("|{alias}"));

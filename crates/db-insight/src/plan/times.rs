@@ -1,9 +1,9 @@
 //! Where a plan's time went: each node's own share, never negative, together the whole.
 //!
-//! A node's time includes what it ran, is an average over executions, and below a Gather one over processes that
-//! ran at once. So it is multiplied by the executions, divided by the processes, and what a node ran is taken
-//! off it, wherever that hangs in the tree. What rounding or workers that waited leave over is cut from the
-//! children in proportion.
+//! A node's time includes what it ran, is an average over executions, and below a Gather one over processes
+//! that ran at once. So it is multiplied by the executions, divided by the processes, and what a node ran is
+//! taken off it, wherever that hangs in the tree. What rounding or workers that waited leave over is cut from
+//! the children in proportion.
 
 use super::Plan;
 use super::run_by::{self, RunBy};
@@ -32,8 +32,8 @@ pub struct Times {
     pub whole_ms: f64,
     /// What no node took: starting and ending, triggers after the rows.
     pub outside_ms: f64,
-    /// How much of children's time did not fit into their parents, and was cut: rounding, and processes that ran
-    /// at once.
+    /// How much of children's time did not fit into their parents, and was cut: rounding, and processes that
+    /// ran at once.
     pub cut_ms: f64,
     /// Whether the server measured it; if not, all are 0, or the whole shared out by cost.
     pub are_measured: bool,

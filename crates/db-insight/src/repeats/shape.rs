@@ -9,7 +9,8 @@ pub(crate) enum Kind {
     Read,
     /// A statement that writes rows.
     Write,
-    /// It steers the session, asks the catalogue, is a ping, or takes many rows at once: repeats of it are no fault.
+    /// It steers the session, asks the catalogue, is a ping, or takes many rows at once: repeats of it are no
+    /// fault.
     Exempt,
 }
 

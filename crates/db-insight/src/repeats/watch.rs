@@ -35,7 +35,8 @@ pub enum RepeatsMode {
     Log,
 }
 
-/// Watches for repeated statements in units of work, which are [`WorkScope`]s. Cheap to clone: all clones are one.
+/// Watches for repeated statements in units of work, which are [`WorkScope`]s. Cheap to clone: all clones are
+/// one.
 ///
 /// In a test it is a guard:
 ///

@@ -1,4 +1,5 @@
-//! What the database's catalogue says of the tables of a plan, so that tips are certain where the plan is not.
+//! What the database's catalogue says of the tables of a plan, so that tips are certain where the plan is
+//! not.
 
 use std::collections::{BTreeMap, HashMap};
 

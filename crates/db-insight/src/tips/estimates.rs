@@ -136,7 +136,8 @@ fn fix(view: &View<'_>, node: &Node) -> String {
     }
 }
 
-/// One column compared with constants: fresh statistics are not ten times wrong about that, nor about a whole table.
+/// One column compared with constants: fresh statistics are not ten times wrong about that, nor about a whole
+/// table.
 fn stale(view: &View<'_>, at: usize, node: &Node, wrong: Wrong) -> Option<Tip> {
     if !node.is_scan() {
         return None;

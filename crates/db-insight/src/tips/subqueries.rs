@@ -1,4 +1,5 @@
-//! Subqueries that run for each row, lists that NOT IN reads for each row, and CTEs made whole to read little.
+//! Subqueries that run for each row, lists that NOT IN reads for each row, and CTEs made whole to read
+//! little.
 
 use super::filters::MOST;
 use super::view::{View, percent, shown};
@@ -103,8 +104,8 @@ fn depends_on_outer(view: &View<'_>, subplan: usize) -> bool {
     })
 }
 
-/// `NOT (SubPlan 1)` until 16, where NOT EXISTS looks the same, but for what it depends on; `NOT (ANY (x = (SubPlan
-/// 1).col1))` from 17 on.
+/// `NOT (SubPlan 1)` until 16, where NOT EXISTS looks the same, but for what it depends on;
+/// `NOT (ANY (x = (SubPlan 1).col1))` from 17 on.
 fn is_not_in(host: &Node, name: &str, is_independent: bool) -> bool {
     let texts = || host.fields.texts().map(|(_, text)| text);
     let says = |words: String| texts().any(|text| text.contains(&words));

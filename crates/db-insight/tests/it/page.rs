@@ -1,7 +1,8 @@
 //! docs/query-optimization.md shows a plan before and after for each tip, each sort of advice and each
 //! finding, and a server makes one of each now.
 //!
-//! Whether the page is word for word what a server makes depends on the machine's mood: claim insight-5 looks at it.
+//! Whether the page is word for word what a server makes depends on the machine's mood: claim insight-5 looks
+//! at it.
 
 use crate::pages;
 

@@ -55,7 +55,8 @@ fn adds_up(plan: &Plan, what: &str) {
         "{sum} of {}: {what}",
         times.whole_ms
     );
-    // An average is rounded to a microsecond, and loops multiply that. Processes that ran at once wait for each other.
+    // An average is rounded to a microsecond, and loops multiply that. Processes that ran at once wait for
+    // each other.
     let rounding: f64 = plan.nodes.iter().map(|node| node.loops() * 0.0006).sum();
     // On a busy machine they wait as long as they like, so nothing is asked of plans with workers.
     let at_once = if plan.nodes.iter().any(|node| node.kind.starts_with("Gather")) { 1.0 } else { 0.05 };

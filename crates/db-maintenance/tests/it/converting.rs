@@ -76,7 +76,8 @@ async fn a_table_that_is_written_to_is_converted_and_loses_nothing() {
         indrelid = 'orders'::regclass AND indisvalid))";
     assert_eq!(texts(&client, all).await, ["2000 ours t 1 2"]);
     client.batch_execute("INSERT INTO orders (customer) VALUES (9)").await.unwrap_err();
-    // Its sequence keeps its name, too. What names an index or a constraint of the table means the whole table's.
+    // Its sequence keeps its name, too. What names an index or a constraint of the table means the whole
+    // table's.
     let named = "SELECT string_agg(x.relname::text, ' ' ORDER BY x.relname) FROM pg_index i JOIN pg_class x \
         ON x.oid = i.indexrelid WHERE i.indrelid = 'orders'::regclass";
     assert_eq!(texts(&client, named).await, ["orders_customer orders_pkey"]);

@@ -1,4 +1,5 @@
-//! What a file accepts of its own findings: `-- check-ignore RULE: reason`, and `-- contract: reason` for what it takes away.
+//! What a file accepts of its own findings: `-- check-ignore RULE: reason`, and `-- contract: reason` for
+//! what it takes away.
 
 use serde::Serialize;
 
@@ -70,7 +71,8 @@ pub(crate) fn contract(sql: &str) -> Option<&str> {
 
 /// The reason that the text gives for a finding, where it accepts it.
 ///
-/// The comment stands right above the statement or on its line; for what is about no line, anywhere in the file.
+/// The comment stands right above the statement or on its line; for what is about no line, anywhere in the
+/// file.
 pub(crate) fn reason<'a>(sql: &'a str, rule: &str, line: Option<usize>) -> Option<&'a str> {
     let names_it = |ignore: &Ignore<'_>| {
         ignore.rule == rule || rules::of(rule).is_some_and(|rule| rule.also.contains(&ignore.rule))

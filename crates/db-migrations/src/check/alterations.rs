@@ -1,4 +1,5 @@
-//! What a statement takes from the code that runs beside it: what it drops, renames, empties or demands of each row.
+//! What a statement takes from the code that runs beside it: what it drops, renames, empties or demands of
+//! each row.
 
 use serde::Serialize;
 
@@ -21,7 +22,8 @@ pub enum AlterationKind {
     Renamed,
     /// A column has another name.
     RenamedColumn,
-    /// A row without a value for the column is refused: the code that does not know it cannot insert any more.
+    /// A row without a value for the column is refused: the code that does not know it cannot insert any
+    /// more.
     RequiredColumn,
     /// A new column is `json`, which has no equality: `SELECT DISTINCT` and `GROUP BY` over all columns fail.
     JsonColumn,

@@ -1,4 +1,5 @@
-//! Keeps a database with what a check applies without looking at it, so that the next check begins with its copy.
+//! Keeps a database with what a check applies without looking at it, so that the next check begins with its
+//! copy.
 
 use sha2::{Digest, Sha256};
 

@@ -51,15 +51,16 @@ pub struct DriftConfig {
     pub before: Option<String>,
 }
 
-/// Compares the database of `live` with what its applied migrations make on `server`, in a database of the check's own.
+/// Compares the database of `live` with what its applied migrations make on `server`, in a database of the
+/// check's own.
 ///
-/// Left out is what differs by rights: owners and grants, since roles are the server's; `search_path`; our own tables;
-/// partitions of a table that both have. `server` need not be the live one, and must be of the same major version. Reads
-/// only, on `live`.
+/// Left out is what differs by rights: owners and grants, since roles are the server's; `search_path`; our
+/// own tables; partitions of a table that both have. `server` need not be the live one, and must be of the
+/// same major version. Reads only, on `live`.
 ///
 /// # Errors
-/// [`CheckError::OtherVersion`]; [`CheckError::Failed`] where a migration cannot be applied; and where a server cannot
-/// be used.
+/// [`CheckError::OtherVersion`]; [`CheckError::Failed`] where a migration cannot be applied; and where a
+/// server cannot be used.
 pub async fn drift<S: Databases>(
     server: &S,
     migrations: &Migrations,

@@ -27,7 +27,8 @@ pub enum Severity {
 /// Something to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The rule: `trace/…` was seen on the server, `lint/…` was read in the text, `round-trip` is about down.sql.
+    /// The rule: `trace/…` was seen on the server, `lint/…` was read in the text, `round-trip` is about
+    /// down.sql.
     pub rule: String,
     /// How much it matters.
     pub severity: Severity,
@@ -45,8 +46,8 @@ const FEW_ROWS: i64 = 10_000;
 /// What was measured on fewer rows than this says nothing about larger tables.
 const ENOUGH_ROWS: i64 = 50_000;
 
-/// What a statement does to every row of a table, and how many rows a second it does at least, where nothing better is
-/// known: the slow end of what ordinary servers reach.
+/// What a statement does to every row of a table, and how many rows a second it does at least, where nothing
+/// better is known: the slow end of what ordinary servers reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Work {
     Rewrite,
@@ -72,7 +73,8 @@ impl Work {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FailOn {
-    /// What stops writers or readers for as long as the table is large, loses data, or breaks the code that still runs.
+    /// What stops writers or readers for as long as the table is large, loses data, or breaks the code that
+    /// still runs.
     #[default]
     Error,
     /// Everything but notes.
@@ -290,8 +292,8 @@ fn altered(one: &Alteration, line: usize, rows: Option<i64>) -> Option<Finding> 
     Some(found(rule, line, message, rows))
 }
 
-/// Strong locks on several tables, taken one after the other or at once: two such transactions, or one and a service that
-/// takes them in another order, wait for each other.
+/// Strong locks on several tables, taken one after the other or at once: two such transactions, or one and a
+/// service that takes them in another order, wait for each other.
 fn several_tables(statements: &[StatementTrace]) -> Option<Finding> {
     let strong = |lock: &&Lock| lock.mode.stops_readers() && !lock.partition;
     let (statement, held, lock) = statements.iter().find_map(|statement| {
@@ -330,7 +332,8 @@ fn rows_of(stats: &Stats, relation: &str) -> Option<i64> {
     stats.tables.iter().find(|table| table.table == full).map(|table| table.rows)
 }
 
-/// How long it would take at production's rows: in proportion to what was measured, where that was enough to measure.
+/// How long it would take at production's rows: in proportion to what was measured, where that was enough to
+/// measure.
 fn cost(work: Work, rows: i64, rows_here: i64, ms_here: f64) -> String {
     let measured = rows_here >= ENOUGH_ROWS;
     let seconds = if measured {

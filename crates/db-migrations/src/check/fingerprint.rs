@@ -1,8 +1,8 @@
 //! Reads a database's schema from its catalogs into a value that can be compared.
 //!
-//! Object ids, physical order and data are left out; names, definitions, grants, comments and everything else that a
-//! `down.sql` can forget are in. The query is prepared once for each connection: planning it takes longer than
-//! running it.
+//! Object ids, physical order and data are left out; names, definitions, grants, comments and everything else
+//! that a `down.sql` can forget are in. The query is prepared once for each connection: planning it takes
+//! longer than running it.
 
 use std::collections::BTreeMap;
 
@@ -36,9 +36,9 @@ const PRINTING: [(&str, &str); 10] = [
 
 /// A database's schema at one moment.
 ///
-/// It holds relations with columns, constraints, indexes, triggers, policies and rules, types, routines, operators,
-/// schemas, extensions, privileges, comments, publications and the rest; the tables of applied migrations and what
-/// belongs to an extension are left out.
+/// It holds relations with columns, constraints, indexes, triggers, policies and rules, types, routines,
+/// operators, schemas, extensions, privileges, comments, publications and the rest; the tables of applied
+/// migrations and what belongs to an extension are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fingerprint {
     pub(crate) objects: BTreeMap<String, Object>,
@@ -77,7 +77,8 @@ struct Printing {
 impl Fingerprint {
     /// Reads the schema of the database that `conn` is connected to, in its transaction if one is open.
     ///
-    /// The session's settings are as before when this returns; a prepared statement `db_migrations_fingerprint` stays.
+    /// The session's settings are as before when this returns; a prepared statement
+    /// `db_migrations_fingerprint` stays.
     ///
     /// # Errors
     /// [`CheckError::Database`] where the server refuses.
@@ -198,7 +199,8 @@ fn prepare() -> String {
     )
 }
 
-/// Some relations with their indexes, and what is printed with their names: views on them, and what refers to them.
+/// Some relations with their indexes, and what is printed with their names: views on them, and what refers to
+/// them.
 const ONLY: &str = "AND EXISTS (SELECT FROM wanted WHERE c.oid = wanted.oid)";
 
 /// What [`ONLY`] goes by.

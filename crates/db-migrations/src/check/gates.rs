@@ -1,8 +1,10 @@
-//! Watches the locks of a statement that runs outside a transaction, and so holds none of them when it is done.
+//! Watches the locks of a statement that runs outside a transaction, and so holds none of them when it is
+//! done.
 //!
-//! Such a statement waits for others before it goes on: CREATE INDEX CONCURRENTLY for old snapshots, DROP INDEX
-//! CONCURRENTLY for whoever uses the table. Two sessions give it something to wait for, in turns, and look at its locks
-//! while it waits. What does not wait, such as VACUUM, finds its tables locked and shows what it asks for.
+//! Such a statement waits for others before it goes on: CREATE INDEX CONCURRENTLY for old snapshots, DROP
+//! INDEX CONCURRENTLY for whoever uses the table. Two sessions give it something to wait for, in turns, and
+//! look at its locks while it waits. What does not wait, such as VACUUM, finds its tables locked and shows
+//! what it asks for.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -53,7 +55,8 @@ pub(crate) async fn pid_of(conn: &mut AsyncPgConnection) -> Result<i32, CheckErr
 }
 
 impl Gates {
-    /// Runs a statement on `conn`, whose process is `pid`, and sees the locks that it takes on what `origin` has.
+    /// Runs a statement on `conn`, whose process is `pid`, and sees the locks that it takes on what `origin`
+    /// has.
     ///
     /// The outer error is of the watching, the inner one of the statement.
     pub(crate) async fn watch(

@@ -1,8 +1,9 @@
-//! Checks the two halves of many migrations at once, each on a database of its own: a server session keeps one core busy.
+//! Checks the two halves of many migrations at once, each on a database of its own: a server session keeps
+//! one core busy.
 //!
-//! The second half begins behind the first one, whose migrations are applied there without a look at them, which takes a
-//! twentieth of the time. What belongs to the whole server, such as a role, cannot be made twice: with it all of them
-//! are checked one after the other.
+//! The second half begins behind the first one, whose migrations are applied there without a look at them,
+//! which takes a twentieth of the time. What belongs to the whole server, such as a role, cannot be made
+//! twice: with it all of them are checked one after the other.
 
 use crate::source::Migration;
 

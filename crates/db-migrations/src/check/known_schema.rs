@@ -1,7 +1,7 @@
 //! A schema that is read again only where the catalogs changed.
 //!
-//! To print every object takes the server ten times as long as to say where the rows of its catalogs stand. What stands
-//! where it stood prints as it did, unless a name in it has changed: then everything is read.
+//! To print every object takes the server ten times as long as to say where the rows of its catalogs stand.
+//! What stands where it stood prints as it did, unless a name in it has changed: then everything is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,7 +57,8 @@ impl KnownSchema {
         Ok(KnownSchema { groups, marks, has_old_names: false })
     }
 
-    /// Reads what differs from this one, in the transaction that made it differ and in a session that prints plainly.
+    /// Reads what differs from this one, in the transaction that made it differ and in a session that prints
+    /// plainly.
     pub(crate) async fn next(&self, conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
         let marks = marks(conn).await?;
         let mark = |marks: &BTreeMap<i64, Mark>, rel: i64| marks.get(&rel).map(|mark| mark.all);

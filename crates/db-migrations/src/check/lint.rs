@@ -1,8 +1,9 @@
 //! The static layer: what `squawk-linter` reads in the text of a migration, without a server.
 //!
-//! Its rules about style are off, and those that the runner makes needless (timeouts, CONCURRENTLY in a transaction).
-//! Where a migration was played on a server, what was seen there overrules what the text suggests: a rule cannot know
-//! whether the table is new, or whether the server changes a type without touching a row.
+//! Its rules about style are off, and those that the runner makes needless (timeouts, CONCURRENTLY in a
+//! transaction). Where a migration was played on a server, what was seen there overrules what the text
+//! suggests: a rule cannot know whether the table is new, or whether the server changes a type without
+//! touching a row.
 
 use squawk_linter::{Linter, Rule, Violation};
 use squawk_syntax::SourceFile;

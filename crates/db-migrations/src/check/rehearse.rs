@@ -1,8 +1,9 @@
 //! Plays one migration up, down and up again, and compares the schemas.
 //!
-//! Where both files are one transaction, all of it happens in one, and a savepoint takes the schema back to where the
-//! up left it: that is ten times faster than copying databases. What cannot be in one transaction (CONCURRENTLY, a new
-//! enum value and its use, waiting trigger events) is played on a copy, and each step commits.
+//! Where both files are one transaction, all of it happens in one, and a savepoint takes the schema back to
+//! where the up left it: that is ten times faster than copying databases. What cannot be in one transaction
+//! (CONCURRENTLY, a new enum value and its use, waiting trigger events) is played on a copy, and each step
+//! commits.
 
 use std::time::Instant;
 
@@ -55,7 +56,8 @@ const VACUUM_EVERY: usize = 60;
 const VACUUM: &str = "VACUUM (ANALYZE) pg_class, pg_attribute, pg_attrdef, pg_constraint, pg_depend, pg_index, pg_type, \
     pg_proc, pg_trigger, pg_description, pg_rewrite, pg_shdepend, pg_namespace, pg_enum, pg_sequence, pg_policy";
 
-/// What the server says where a statement only fails because it is in the transaction of the statement before it.
+/// What the server says where a statement only fails because it is in the transaction of the statement before
+/// it.
 const NEEDS_COMMIT: [&str; 5] = [
     "unsafe use of new value",
     "cannot run inside a transaction block",
@@ -335,7 +337,8 @@ impl<'s, S: Databases> Stage<'s, S> {
         let worked = redone.is_ok();
         Undone { undone: Some(undone), redone }.note(check, &before, &applied);
         if worked {
-            // What belongs to the whole server, such as a role, must be gone before the database itself gets the up.
+            // What belongs to the whole server, such as a role, must be gone before the database itself gets
+            // the up.
             play::committed(&mut conn, down_segments, None).await?;
         }
         Ok(())

@@ -21,18 +21,22 @@ use crate::stats::Stats;
 /// What is checked, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckConfig {
-    /// The versions to check, as they are stored; all where it is empty. Those before them are applied unchecked.
+    /// The versions to check, as they are stored; all where it is empty. Those before them are applied
+    /// unchecked.
     pub only: Vec<String>,
-    /// The versions that have run already where this is going to run ([`Past`](super::Past)): they are applied first,
-    /// whatever their place in the order, and unchecked.
+    /// The versions that have run already where this is going to run ([`Past`](super::Past)): they are
+    /// applied first, whatever their place in the order, and unchecked.
     pub past: Vec<Version>,
-    /// The `schema.rs` of the code that runs while the migrations do: its columns must still be there afterwards.
+    /// The `schema.rs` of the code that runs while the migrations do: its columns must still be there
+    /// afterwards.
     pub old_schema: Option<String>,
-    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock and read.
+    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock
+    /// and read.
     pub seed: Option<String>,
     /// The sizes of production's tables, for what a lock would mean there.
     pub stats: Option<Stats>,
-    /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its locks.
+    /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its
+    /// locks.
     pub start_after: Option<String>,
     /// SQL that runs before the first migration, for what they do not make themselves: roles, extensions.
     pub before: Option<String>,
@@ -40,8 +44,8 @@ pub struct CheckConfig {
     pub fail_on: FailOn,
     /// The longest that one statement may take.
     pub statement_timeout: Duration,
-    /// Keeps a database with what is applied unchecked, `db_migrations_base_` and a hash of it, for the next check that begins
-    /// there: of use on a server that stays. The three that were used last are kept.
+    /// Keeps a database with what is applied unchecked, `db_migrations_base_` and a hash of it, for the next
+    /// check that begins there: of use on a server that stays. The three that were used last are kept.
     pub keep_base: bool,
 }
 
@@ -62,12 +66,14 @@ impl Default for CheckConfig {
     }
 }
 
-/// Plays every migration up, down and up on databases of its own, and says what each did; `on_migration` hears of each.
+/// Plays every migration up, down and up on databases of its own, and says what each did; `on_migration`
+/// hears of each.
 ///
 /// A migration that fails stops none of the others.
 ///
 /// # Errors
-/// Where the server cannot be used, or [`CheckError::NoSuchVersion`]. What is wrong with a migration is in the report.
+/// Where the server cannot be used, or [`CheckError::NoSuchVersion`]. What is wrong with a migration is in
+/// the report.
 ///
 /// # Cancel safety
 /// A dropped future leaves databases behind, whose names begin with `db_migrations_check_`.
@@ -115,7 +121,8 @@ pub async fn check_until<S: Databases>(
     Ok(report)
 }
 
-/// Checks the chosen ones that are in the range, on a database that has those before `from`; the others between are applied.
+/// Checks the chosen ones that are in the range, on a database that has those before `from`; the others
+/// between are applied.
 pub(super) async fn check_on<S: Databases>(
     stage: &mut Stage<'_, S>,
     chosen: &[(&Migration, bool)],
@@ -224,7 +231,8 @@ fn choose<'m>(
     Ok(order.into_iter().take(last).map(|migration| (migration, is_chosen(&migration))).collect())
 }
 
-/// What the old code reads and the new schema lacks, unless a migration says `-- contract` in a line of its own.
+/// What the old code reads and the new schema lacks, unless a migration says `-- contract` in a line of its
+/// own.
 async fn missing_for_old_code(
     conn: &mut AsyncPgConnection,
     old_schema: &str,

@@ -12,8 +12,9 @@ use super::error::CheckError;
 
 /// A server on which a check may make databases.
 ///
-/// The check makes databases whose names begin with `db_migrations_check_`, and drops them; it changes no other. What a
-/// migration does to the whole server (roles, tablespaces) it does here too: a throw-away server is best.
+/// The check makes databases whose names begin with `db_migrations_check_`, and drops them; it changes no
+/// other. What a migration does to the whole server (roles, tablespaces) it does here too: a throw-away
+/// server is best.
 pub trait Databases: Send + Sync {
     /// Opens a connection to one of its databases, as a user who may create databases.
     ///
@@ -28,7 +29,8 @@ pub trait Databases: Send + Sync {
 /// The database that exists on every server, from which others are made.
 const MAINTENANCE: &str = "postgres";
 
-/// How every session of a check is set: parallel workers would hide what they read from the counters of the session.
+/// How every session of a check is set: parallel workers would hide what they read from the counters of the
+/// session.
 const SESSION: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; DISCARD \
     SEQUENCES; DISCARD TEMP; SET client_min_messages = 'warning'; SET jit = off; SET \
     max_parallel_workers_per_gather = 0; SET max_parallel_maintenance_workers = 0; SET \

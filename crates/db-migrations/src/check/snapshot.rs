@@ -1,4 +1,5 @@
-//! What the server knows about every relation at one moment: its file, what this transaction read of it, its locks.
+//! What the server knows about every relation at one moment: its file, what this transaction read of it, its
+//! locks.
 //!
 //! Two of these around a statement say what the statement did. All of it can be read before COMMIT.
 
@@ -117,7 +118,8 @@ const LOCKABLE: &str = "c.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I') \
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_' \
     AND c.relname !~ '^__(diesel_schema|db)_migrations'";
 
-/// All relations; and those that this session has locked, with their indexes. A statement does nothing to the others.
+/// All relations; and those that this session has locked, with their indexes. A statement does nothing to the
+/// others.
 fn prepare() -> String {
     let joined = "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
         LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid";
@@ -162,8 +164,8 @@ impl Snapshot {
         Ok(Snapshot::default().with(rows))
     }
 
-    /// The same relations in the next transaction of this session, which has no locks yet. What the session read is told from a
-    /// moment on that the server chooses, so it is asked again.
+    /// The same relations in the next transaction of this session, which has no locks yet. What the session
+    /// read is told from a moment on that the server chooses, so it is asked again.
     pub(crate) async fn later(mut self, conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
         for relation in self.relations.values_mut() {
             relation.modes.clear();
@@ -201,8 +203,8 @@ impl Snapshot {
 
     /// What a statement between these two moments did to the relations that were there at `origin`.
     ///
-    /// `outside` says that it ran outside a transaction: the counters of what it read are gone then, and that it read a
-    /// table shows in the index that it built from it.
+    /// `outside` says that it ran outside a transaction: the counters of what it read are gone then, and that
+    /// it read a table shows in the index that it built from it.
     pub(crate) fn effects(&self, after: &Snapshot, origin: &Snapshot, outside: bool) -> StatementTrace {
         let mut trace = StatementTrace::default();
         for (oid, was) in self.tables().filter(|(oid, _)| origin.relations.contains_key(oid)) {
@@ -292,7 +294,8 @@ impl Snapshot {
         indexes.filter_map(|oid| Some((*oid, self.relations.get(oid)?)))
     }
 
-    /// How many rows of a table were read since, if it was read from end to end: in its own order, or along an index.
+    /// How many rows of a table were read since, if it was read from end to end: in its own order, or along
+    /// an index.
     fn read_between(&self, after: &Snapshot, table: i64) -> Option<i64> {
         let (was, is) = (self.relations.get(&table)?, after.relations.get(&table)?);
         let along_an_index = |(oid, now): (i64, &Relation)| {
@@ -316,8 +319,8 @@ impl Snapshot {
         })
     }
 
-    /// What was dropped is not in the catalog any more, and its lock cannot be looked up there: a drop needs the
-    /// strongest one.
+    /// What was dropped is not in the catalog any more, and its lock cannot be looked up there: a drop needs
+    /// the strongest one.
     fn dropped_under_lock(&self, after: &Snapshot, origin: &Snapshot) -> Vec<Lock> {
         let gone = self.relations.iter().filter(|(oid, relation)| {
             relation.kind != Kind::Index

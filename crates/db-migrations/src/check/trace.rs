@@ -1,4 +1,5 @@
-//! What a statement did: which locks it took, what it rewrote, what it read from end to end, how long it took.
+//! What a statement did: which locks it took, what it rewrote, what it read from end to end, how long it
+//! took.
 
 use std::fmt;
 
@@ -120,8 +121,8 @@ pub struct StatementTrace {
     pub in_transaction: bool,
     /// The locks that it took beyond those that the transaction held already.
     pub locks: Vec<Lock>,
-    /// Locks on tables that were there before which an earlier statement took, which stop writers or readers, and which
-    /// were held while this statement ran.
+    /// Locks on tables that were there before which an earlier statement took, which stop writers or readers,
+    /// and which were held while this statement ran.
     pub while_holding: Vec<Lock>,
     /// The tables, there before, that were written anew.
     pub rewrites: Vec<String>,
@@ -131,7 +132,8 @@ pub struct StatementTrace {
     pub blocking_index_build: Vec<String>,
     /// The tables, there before, of which rows were changed or deleted.
     pub written: Vec<Written>,
-    /// What it took away, renamed or demands of what was there before: the code that runs beside it may need it.
+    /// What it took away, renamed or demands of what was there before: the code that runs beside it may need
+    /// it.
     pub alterations: Vec<Alteration>,
     /// What its text tells and the catalogs do not.
     #[serde(skip)]

@@ -28,9 +28,10 @@ impl SchemaDiff {
 
 /// The migration from `live` to `wanted`.
 ///
-/// `schema.rs` knows tables, columns, types, nullability, keys and joins; defaults, checks, indexes and triggers it does
-/// not, so read what was written before you run it. A renamed column is one dropped and one added. What `schema.rs` does
-/// not have is left alone: views, partitions, tables without a primary key, and those of extensions.
+/// `schema.rs` knows tables, columns, types, nullability, keys and joins; defaults, checks, indexes and
+/// triggers it does not, so read what was written before you run it. A renamed column is one dropped and one
+/// added. What `schema.rs` does not have is left alone: views, partitions, tables without a primary key, and
+/// those of extensions.
 pub fn difference(live: &Schema, wanted: &Schema) -> SchemaDiff {
     let mut script = Script::default();
     schemas_and_types(live, wanted, &mut script);

@@ -22,8 +22,8 @@ pub(super) fn pair<'a>(one: Name<'a>, other: Name<'a>) -> [Name<'a>; 2] {
 
 /// Of all foreign keys those that `joinable!` says.
 ///
-/// They are of one column, refer to the primary key of another table of the same schema, and are the only ones between
-/// the two tables. `primary_key` gives that of a table; none where it is not printed.
+/// They are of one column, refer to the primary key of another table of the same schema, and are the only
+/// ones between the two tables. `primary_key` gives that of a table; none where it is not printed.
 pub(super) fn joinable<'a>(
     keys: &[(Name<'a>, &'a ForeignKey)],
     primary_key: impl Fn(Name<'_>) -> Option<&'a [String]>,

@@ -26,8 +26,8 @@ pub struct PrintConfig {
     pub only_tables: Vec<String>,
     /// No tables whose name one of these matches.
     pub except_tables: Vec<String>,
-    /// Whether partitions are printed beside their table. diesel's own program does, so that the file changes as they come
-    /// and go.
+    /// Whether partitions are printed beside their table. diesel's own program does, so that the file changes
+    /// as they come and go.
     pub partitions: bool,
     /// Which comments are written.
     pub docs: Docs,
@@ -103,8 +103,9 @@ struct NameRow {
 
 /// Reads a database's tables and writes them as `diesel print-schema` does, rustfmt's layout included.
 ///
-/// Views, tables of extensions and tables whose name begins with two underscores are not printed. Where diesel's program
-/// writes what does not compile or names something else, this writes what is right: `docs/migrations.md` lists it.
+/// Views, tables of extensions and tables whose name begins with two underscores are not printed. Where
+/// diesel's program writes what does not compile or names something else, this writes what is right:
+/// `docs/migrations.md` lists it.
 ///
 /// ```no_run
 /// # async fn write(conn: &mut diesel_async::AsyncPgConnection) -> Result<(), Box<dyn std::error::Error>> {
@@ -116,8 +117,8 @@ struct NameRow {
 /// ```
 ///
 /// # Errors
-/// [`MigrationError::Unprintable`] where Rust cannot name the schema, and [`MigrationError::Database`], also for a pattern
-/// that the server does not understand.
+/// [`MigrationError::Unprintable`] where Rust cannot name the schema, and [`MigrationError::Database`], also
+/// for a pattern that the server does not understand.
 pub async fn print(
     conn: &mut AsyncPgConnection,
     config: &PrintConfig,

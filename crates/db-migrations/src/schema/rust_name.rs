@@ -22,7 +22,8 @@ pub(super) fn rust_name(sql_name: &str, table: Option<&str>) -> String {
     if table == Some(&name) { name + "_" } else { name }
 }
 
-/// The names of all in Rust, each another one: where diesel's rule gives two the same, the later one gets underscores.
+/// The names of all in Rust, each another one: where diesel's rule gives two the same, the later one gets
+/// underscores.
 pub(super) fn rust_names<'a>(sql_names: impl Iterator<Item = &'a str>, table: Option<&str>) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let name = |sql_name| {

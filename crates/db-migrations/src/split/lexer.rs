@@ -1,7 +1,8 @@
 //! Cuts SQL into tokens, as far as finding the ends of statements needs it.
 //!
-//! The rules are those of PostgreSQL's scan.l: longest match, comments nest, a dollar quote needs its own tag to end,
-//! and a string that goes on behind a line break goes on in its own mode. What never ends reaches to the end of the text.
+//! The rules are those of PostgreSQL's scan.l: longest match, comments nest, a dollar quote needs its own tag
+//! to end, and a string that goes on behind a line break goes on in its own mode. What never ends reaches to
+//! the end of the text.
 
 use std::ops::Range;
 

@@ -7,7 +7,8 @@ use db_testkit::Cluster;
 use crate::check_server::Server;
 use crate::fixture::{lines, migrations};
 
-/// Sixty tables, of which one has a down.sql that forgets a column's default, and one an up.sql that fails half-way.
+/// Sixty tables, of which one has a down.sql that forgets a column's default, and one an up.sql that fails
+/// half-way.
 fn sixty(first: &str) -> Migrations {
     let mut files = Vec::new();
     for number in 10..70 {

@@ -1,4 +1,5 @@
-//! What a check says: findings from the trace and the text, what silences them, and in which shapes they come.
+//! What a check says: findings from the trace and the text, what silences them, and in which shapes they
+//! come.
 
 use db_migrations::check::{
     CheckConfig, CheckReport, LintConfig, annotations, check, human, lint, markdown, sarif,

@@ -14,7 +14,8 @@ async fn every_statement_that_was_cut_out_is_one_for_the_server() {
     let corpus = include_str!("../corpus/hard_to_split.sql");
     let mut count = 0;
     for statement in split(corpus).into_iter().chain(split(CONTINUED)) {
-        // A statement that were two could be neither prepared nor described; that a table is missing is no matter.
+        // A statement that were two could be neither prepared nor described; that a table is missing is no
+        // matter.
         let sql = format!("BEGIN; {}; ROLLBACK", statement.text);
         if let Err(error) = conn.batch_execute(&sql).await {
             let error = error.to_string();

@@ -226,8 +226,8 @@ impl Deliveries {
         due
     }
 
-    /// Another replica sends from now on. What has not come through is not tried any more: it is owed, and that one sends
-    /// it. What has come through is still told by [`next`](Deliveries::next).
+    /// Another replica sends from now on. What has not come through is not tried any more: it is owed, and
+    /// that one sends it. What has come through is still told by [`next`](Deliveries::next).
     pub(crate) fn leave_the_rest(&mut self) {
         self.notifier = notifier(&self.channels, &self.config);
         self.waiting.abort_all();

@@ -124,7 +124,8 @@ impl Incidents {
         told
     }
 
-    /// When the first condition will have lasted as long as it must, unless it changes before; never before `now`.
+    /// When the first condition will have lasted as long as it must, unless it changes before; never before
+    /// `now`.
     pub(crate) fn next_due(&self, config: &AlertConfig, now: Instant) -> Option<Instant> {
         let due = |entry: &Entry| match entry.open {
             None => entry.bad_since?.checked_add(config.raise_after),

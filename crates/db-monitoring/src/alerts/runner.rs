@@ -24,8 +24,8 @@ const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 const BETWEEN_TRIES_IN_THE_DARK: Duration = Duration::from_secs(10);
 /// A new session is tried so often.
 const BETWEEN_CONNECTS: Duration = Duration::from_secs(1);
-/// A new leader tells nothing for so long: one that told people while it was cut off brings first what it told, and what
-/// came through.
+/// A new leader tells nothing for so long: one that told people while it was cut off brings first what it
+/// told, and what came through.
 const HANDOVER: Duration = Duration::from_secs(2);
 /// Other replicas hear what this one sees at least so often.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(15);
@@ -388,8 +388,8 @@ impl Runner {
         }
     }
 
-    /// Sends what others left behind: what the last leader has not said that it came through, once it could have, and
-    /// now and then what is old.
+    /// Sends what others left behind: what the last leader has not said that it came through, once it could
+    /// have, and now and then what is old.
     async fn sweep(&mut self, now: Instant) {
         let is_due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= BETWEEN_SWEEPS);
         let inherits = self.inherits && !is_new(self.led, now);

@@ -1,4 +1,5 @@
-//! Reads what the estimate of bloat stands on: sizes, rows, and the statistics of columns. No value leaves the server.
+//! Reads what the estimate of bloat stands on: sizes, rows, and the statistics of columns. No value leaves
+//! the server.
 
 use std::collections::HashMap;
 
@@ -8,8 +9,8 @@ use crate::asker::{Answer, Asker, Missing, Question};
 use crate::bloat::widths::Column;
 use crate::bloat::{Bloat, BloatKind, Btree, FEWEST_PAGES, Heap};
 
-/// Tables and B-trees that are large enough, with their sizes. A relation that somebody holds exclusively keeps the size
-/// that VACUUM wrote down: asking for the true one would wait in the lock's queue.
+/// Tables and B-trees that are large enough, with their sizes. A relation that somebody holds exclusively
+/// keeps the size that VACUUM wrote down: asking for the true one would wait in the lock's queue.
 const RELATIONS: Question = Question {
     from: &[("c", "pg_class"), ("n", "pg_namespace"), ("i", "pg_index"), ("l", "pg_locks"), ("m", "pg_am")],
     sql: "SELECT {c.oid}::bigint AS oid, {n.nspname}::text AS schema, {c.relname}::text AS name, {c.relkind}::text AS kind, \
@@ -103,9 +104,9 @@ struct ColumnRow {
 impl RelationRow {
     /// How much larger it is than when its rows were counted.
     ///
-    /// As the planner does it: `reltuples` and `relpages` are of one moment, and new pages are as full as those were.
-    /// `n_live_tup` is newer, but a session adds its counts when it is idle, also those of rows that a VACUUM has counted
-    /// meanwhile: it may be twice the truth, or nothing.
+    /// As the planner does it: `reltuples` and `relpages` are of one moment, and new pages are as full as
+    /// those were. `n_live_tup` is newer, but a session adds its counts when it is idle, also those of rows
+    /// that a VACUUM has counted meanwhile: it may be twice the truth, or nothing.
     fn growth(&self) -> f64 {
         let pages = self.bytes.map_or(self.pages, |bytes| bytes / self.page_size);
         if self.pages > 0.0 { pages / self.pages } else { 1.0 }

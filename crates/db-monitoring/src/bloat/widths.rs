@@ -1,7 +1,7 @@
 //! How many bytes a row takes on a page: alignment padding, null bitmap and varying widths, column by column.
 //!
-//! The server lays columns out in their order, each at a multiple of its alignment. Where a column's width varies, so does the
-//! padding behind it: all offsets are followed with their probabilities.
+//! The server lays columns out in their order, each at a multiple of its alignment. Where a column's width
+//! varies, so does the padding behind it: all offsets are followed with their probabilities.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,8 @@ impl Column {
     }
 }
 
-/// The mean size of a tuple: its header of `header` bytes, the bitmap of `bitmap` bytes where something is null, and its columns.
+/// The mean size of a tuple: its header of `header` bytes, the bitmap of `bitmap` bytes where something is
+/// null, and its columns.
 pub(crate) fn tuple_size(columns: &[Column], header: usize, bitmap: usize) -> f64 {
     let data = mean_data_size(columns);
     let without_nulls: f64 = columns.iter().map(|column| 1.0 - column.null_share).product();

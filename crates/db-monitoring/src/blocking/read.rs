@@ -1,4 +1,5 @@
-//! Reads who waits for whom. `pg_blocking_pids` stops the lock manager for a moment, so only waiters are asked about.
+//! Reads who waits for whom. `pg_blocking_pids` stops the lock manager for a moment, so only waiters are
+//! asked about.
 
 use std::collections::BTreeMap;
 

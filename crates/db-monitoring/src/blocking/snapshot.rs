@@ -1,7 +1,7 @@
 //! The tree from a collector's snapshot, which asks nothing more of the server.
 //!
-//! A snapshot does not say who holds a lock and who only queues, so a session stands below one that waits for nobody if there is
-//! one. A prepared transaction is named if it is the only one.
+//! A snapshot does not say who holds a lock and who only queues, so a session stands below one that waits for
+//! nobody if there is one. A prepared transaction is named if it is the only one.
 
 use std::collections::BTreeMap;
 

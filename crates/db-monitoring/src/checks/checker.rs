@@ -20,8 +20,8 @@ const KEPT_EVERY: Duration = Duration::from_secs(60);
 
 /// Judges what a collector has read, with the pools and with the checks that others brought.
 ///
-/// It asks the server nothing: schemas (bloat, duplicate indexes, foreign keys) are looked at by the collector, hourly.
-/// Cheap to clone; clones share what they know.
+/// It asks the server nothing: schemas (bloat, duplicate indexes, foreign keys) are looked at by the
+/// collector, hourly. Cheap to clone; clones share what they know.
 ///
 /// ```no_run
 /// # fn example(collector: db_monitoring::server::Collector) {
@@ -65,7 +65,8 @@ impl Judged {
 }
 
 impl Known {
-    /// Keeps a snapshot to compare with, and gives the one that is about [`COMPARED_OVER`] old, else the oldest.
+    /// Keeps a snapshot to compare with, and gives the one that is about [`COMPARED_OVER`] old, else the
+    /// oldest.
     fn before(&mut self, now: Instant, snapshot: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         let is_old = |(at, _): &(Instant, Arc<Snapshot>), age| now.saturating_duration_since(*at) >= age;
         while self.snapshots.get(1).is_some_and(|kept| is_old(kept, COMPARED_OVER)) {
@@ -112,8 +113,8 @@ impl Checker {
         results
     }
 
-    /// What [`results`](Checker::results) or [`run`](Checker::run) found last, for whoever is asked often; none before the first
-    /// time.
+    /// What [`results`](Checker::results) or [`run`](Checker::run) found last, for whoever is asked often;
+    /// none before the first time.
     pub fn last(&self) -> Option<Arc<Vec<CheckResult>>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.judged.as_ref().map(|judged| Arc::clone(&judged.results))

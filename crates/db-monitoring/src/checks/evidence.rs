@@ -46,7 +46,8 @@ pub struct Evidence<'a> {
 pub struct BlockingLook(pub(crate) BlockingRead);
 
 impl BlockingLook {
-    /// Reads it from the server. `reads_all_stats` is [`Access::reads_all_stats`](crate::server::Access::reads_all_stats).
+    /// Reads it from the server. `reads_all_stats` is
+    /// [`Access::reads_all_stats`](crate::server::Access::reads_all_stats).
     ///
     /// # Cancel safety
     /// Dropping the future drops the answer; the session stays usable.
@@ -135,7 +136,8 @@ impl<'a> Evidence<'a> {
     /// The same section of both looks, with the seconds between them.
     ///
     /// # Errors
-    /// Where there is no earlier look, the server started anew or is another one, or too little time has passed.
+    /// Where there is no earlier look, the server started anew or is another one, or too little time has
+    /// passed.
     pub(crate) fn window<T>(
         &self,
         section: impl for<'s> Fn(&'s Snapshot) -> &'s Section<T>,

@@ -1,4 +1,5 @@
-//! Checks of settings: those that risk data, those that wait for a restart, and those that evidence speaks against.
+//! Checks of settings: those that risk data, those that wait for a restart, and those that evidence speaks
+//! against.
 
 use std::collections::BTreeMap;
 

@@ -123,7 +123,8 @@ fn jit(one: &ServerStatement) -> f64 {
         .sum()
 }
 
-/// With `needs_window`, only what happened between two looks; else, where there is one look, all that was ever counted.
+/// With `needs_window`, only what happened between two looks; else, where there is one look, all that was
+/// ever counted.
 fn spent<'a>(evidence: &Evidence<'a>, needs_window: bool) -> Result<Vec<Spent<'a>>, String> {
     let visible = known(&evidence.now.statements)?;
     if !visible.is_empty() && visible.iter().all(|one| one.queryid.is_none()) {

@@ -165,8 +165,8 @@ impl Collector {
     }
 
     /// What is known now as Prometheus' text, as [`metrics_text`](crate::server::metrics_text) writes it.
-    /// It never waits. What is read a minute apart or more, tables above all, is written as soon as it is read
-    /// while somebody asks for it.
+    /// It never waits. What is read a minute apart or more, tables above all, is written as soon as it is
+    /// read while somebody asks for it.
     pub fn metrics_text(&self) -> String {
         let (mut text, slow) = self.metrics_parts();
         text.push_str(&slow.text);

@@ -40,8 +40,8 @@ pub fn metrics_text_at(snapshot: &Snapshot, now: SystemTime) -> String {
     text
 }
 
-/// The text of what is read a minute apart or more: tables, indexes, sequences, statements and settings. It is
-/// most of all, and the same until one of them is read again.
+/// The text of what is read a minute apart or more: tables, indexes, sequences, statements and settings. It
+/// is most of all, and the same until one of them is read again.
 #[derive(Debug, Default)]
 pub(crate) struct SlowText {
     of: SlowKey,

@@ -15,8 +15,8 @@ use crate::server::{Collector, METRICS_CONTENT_TYPE};
 /// Adds what else the page shows: what the service itself counts.
 pub type AlsoShown = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// A router with `/metrics`: what the collector knows, and what `also` adds to it. It is compressed for those who
-/// take gzip, as Prometheus does.
+/// A router with `/metrics`: what the collector knows, and what `also` adds to it. It is compressed for those
+/// who take gzip, as Prometheus does.
 ///
 /// It answers whoever reaches it, so nest it where only Prometheus does, or put a layer of the service's
 /// before it.

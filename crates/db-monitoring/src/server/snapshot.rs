@@ -15,7 +15,8 @@ use crate::server::{
     StatementTexts, StatementsInfo, TableStats, Wal, WalReceiver,
 };
 
-/// Hands the parts of a [`Snapshot`] that are one for the server to a macro, so that a new part is named here alone.
+/// Hands the parts of a [`Snapshot`] that are one for the server to a macro, so that a new part is named here
+/// alone.
 macro_rules! server_sections {
     ($then:ident) => {
         $then!(
@@ -68,7 +69,8 @@ pub struct Snapshot {
     pub access: Section<Access>,
     /// Whether this process collects for the others, too; they keep to what each needs.
     pub is_leader: bool,
-    /// What this server has no column for, as `pg_stat_activity.xmin_age`: there a figure that is absent is not known.
+    /// What this server has no column for, as `pg_stat_activity.xmin_age`: there a figure that is absent is
+    /// not known.
     pub missing_columns: Arc<BTreeSet<String>>,
     /// Who is connected, each second, without our own sessions.
     pub activity: Section<Vec<Backend>>,

@@ -12,8 +12,8 @@ use crate::server::prometheus::SlowText;
 
 /// Nobody has asked for so long: nobody is about to.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
-/// Between two writings this many times the time of one goes by: several databases that are read one after the other
-/// make one text, and whoever serves requests has the cores.
+/// Between two writings this many times the time of one goes by: several databases that are read one after
+/// the other make one text, and whoever serves requests has the cores.
 const PAUSE_TO_WRITING: u32 = 25;
 /// As `nice` has it.
 #[cfg(target_os = "linux")]
@@ -21,8 +21,8 @@ const BACKGROUND: i32 = 10;
 /// What is shown is never older than what was read by more than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The text of the parts that are read a minute apart or more, written on a thread of its own as soon as one was
-/// read again, while somebody asks for it.
+/// The text of the parts that are read a minute apart or more, written on a thread of its own as soon as one
+/// was read again, while somebody asks for it.
 #[derive(Default)]
 pub(crate) struct TextAtHand {
     text: Arc<ArcSwap<SlowText>>,

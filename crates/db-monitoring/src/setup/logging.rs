@@ -19,13 +19,16 @@ pub enum ServerLog {
     AsItIs,
     /// Checkpoints, connections, long autovacuums, and whose each line is. Nothing of it holds a value.
     Events,
-    /// Slow statements and waits for locks as well: with the constants that stand in them, without bind values.
+    /// Slow statements and waits for locks as well: with the constants that stand in them, without bind
+    /// values.
     Slow,
-    /// Each statement that changes something as well: with constants, and with the password of an `ALTER ROLE`.
+    /// Each statement that changes something as well: with constants, and with the password of an
+    /// `ALTER ROLE`.
     Changes,
 }
 
-/// A setting: from which [`ServerLog`] on, what it is to be in its base unit, whether a value is good enough, what it does.
+/// A setting: from which [`ServerLog`] on, what it is to be in its base unit, whether a value is good enough,
+/// what it does.
 type Wanted = (ServerLog, &'static str, &'static str, fn(&str) -> bool, &'static str);
 
 const WANTED: [Wanted; 10] = [
@@ -130,8 +133,8 @@ struct Line {
 
 /// How the settings are that any of this is about.
 ///
-/// What ALTER SYSTEM has set is read from the file where the role may: a session learns of it later, and of some
-/// settings never.
+/// What ALTER SYSTEM has set is read from the file where the role may: a session learns of it later, and of
+/// some settings never.
 pub(super) async fn read(conn: &mut AsyncPgConnection) -> Result<Vec<Setting>> {
     const RIGHTS: &str = "SELECT to_regprocedure('pg_catalog.has_parameter_privilege(text, text)') IS NOT NULL \
             AS grants_parameters, has_table_privilege('pg_catalog.pg_file_settings', 'SELECT') \
@@ -170,7 +173,8 @@ fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
-/// What is to be set, and a line of JSON that remembers what was before, on top of what an earlier setup has changed.
+/// What is to be set, and a line of JSON that remembers what was before, on top of what an earlier setup has
+/// changed.
 pub(super) fn plan(
     settings: &[Setting],
     wanted: ServerLog,

@@ -86,7 +86,8 @@ pub(super) const STATE: &str = "json_build_object( \
         obj_description(to_regprocedure('dbp.get_connection_stats()'), 'pg_proc')))";
 
 impl Objects {
-    /// What is missing; `schema` is where pg_stat_statements is or will be, and none where statements are not counted.
+    /// What is missing; `schema` is where pg_stat_statements is or will be, and none where statements are not
+    /// counted.
     pub(super) fn plan(
         &self,
         (role, uses_schema): (&str, bool),
@@ -140,8 +141,8 @@ impl Objects {
         }
     }
 
-    /// Takes ours away, the last made first, and the schema if we made it and nothing else is in it; from `role` where
-    /// the setup let it in.
+    /// Takes ours away, the last made first, and the schema if we made it and nothing else is in it; from
+    /// `role` where the setup let it in.
     pub(super) fn undo(&self, role: Option<&str>, steps: &mut Vec<SetupStep>, already: &mut Vec<String>) {
         let mut dropped = 0;
         for (object, mark) in OBJECTS.iter().zip(&self.marks).rev() {

@@ -1,4 +1,5 @@
-//! Every attempt fails, after days on which all went well: once for each reason, through each verb of a service.
+//! Every attempt fails, after days on which all went well: once for each reason, through each verb of a
+//! service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use tokio::task::JoinSet;
 
 use super::MOST;
 
-/// Of the calls of a case, the share that must fail for its reason: others may find the server out of use for a moment.
+/// Of the calls of a case, the share that must fail for its reason: others may find the server out of use for
+/// a moment.
 const AS_MEANT: f64 = 0.25;
 
 /// Callers at one time: they share the wait for a server that has just cut a connection.
@@ -23,8 +25,8 @@ const CALLERS: i64 = 32;
 /// Good calls before each case: as many as fill the budget.
 const GOOD: i64 = 2_500;
 
-/// A case in which each attempt takes a new connection has so many times fewer calls, and twice as many times fewer good ones
-/// before it: an answer that ends a call pays for retries, too.
+/// A case in which each attempt takes a new connection has so many times fewer calls, and twice as many times
+/// fewer good ones before it: an answer that ends a call pays for retries, too.
 const DEAR: i64 = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Transactions contend for one row: more than half of all attempts end in a conflict, and their callers are served.
+//! Transactions contend for one row: more than half of all attempts end in a conflict, and their callers are
+//! served.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +14,12 @@ use serde_json::{Value, json};
 
 use super::cases::each;
 
-/// Of the calls, the share that comes through within ten attempts where six in ten conflict at random: `1 - 0.6^10` is 0.994.
+/// Of the calls, the share that comes through within ten attempts where six in ten conflict at random:
+/// `1 - 0.6^10` is 0.994.
 const SERVED: f64 = 0.98;
 
-/// The same on a row that is busy all the time: callers that go on at once are in the way of those that pause.
+/// The same on a row that is busy all the time: callers that go on at once are in the way of those that
+/// pause.
 const SERVED_WHEN_BUSY: f64 = 0.95;
 
 /// How many of a hundred attempts conflict where conflicts are planted.
@@ -65,7 +68,8 @@ async fn value(conn: &mut AsyncPgConnection) -> Result<i64> {
     Ok(sql_query("SELECT n FROM hot").get_result::<Number>(conn).await?.n)
 }
 
-/// Callers that read the row, take a while, and write it: of those that have read it together one comes through.
+/// Callers that read the row, take a while, and write it: of those that have read it together one comes
+/// through.
 pub(super) async fn real(calls: i64) -> Served {
     serve(calls, 8, (0.25, SERVED_WHEN_BUSY), |_| "SELECT pg_sleep(0.005)").await
 }

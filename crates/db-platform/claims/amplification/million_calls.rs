@@ -32,8 +32,8 @@ impl Run {
     }
 }
 
-/// A million calls, a millisecond apart, of which each attempt fails with this probability; after an hour of good
-/// days, so that the budget has saved all it may.
+/// A million calls, a millisecond apart, of which each attempt fails with this probability; after an hour of
+/// good days, so that the budget has saved all it may.
 pub(super) fn run(failing: f64) -> Run {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -1,4 +1,5 @@
-//! An operator ends what runs: a cancel is a wish, and so is a second termination on the same run of the server.
+//! An operator ends what runs: a cancel is a wish, and so is a second termination on the same run of the
+//! server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,8 +1,8 @@
-//! cache-3: several processes read and write through their caches while servers, connections and processes are killed, stopped,
-//! emptied and delayed. Every read is checked against what callers had been told.
+//! cache-3: several processes read and write through their caches while servers, connections and processes
+//! are killed, stopped, emptied and delayed. Every read is checked against what callers had been told.
 //!
-//! What is checked: each process writes down what it read, with the moments before and after, and what it was told to be
-//! committed, with the moment after. All of it is compared when the run is over.
+//! What is checked: each process writes down what it read, with the moments before and after, and what it was
+//! told to be committed, with the moment after. All of it is compared when the run is over.
 
 mod child;
 mod faults;

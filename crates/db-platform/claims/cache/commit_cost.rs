@@ -1,7 +1,8 @@
 //! cache-11: what it costs that an invalidation survives a crash.
 //!
-//! The same transactions on two like clusters whose disks are flushed: on one the cache marks and bumps, on the other they
-//! also tell the relay, in their own log, and the relay reads it beside. Both run in turns, a second each.
+//! The same transactions on two like clusters whose disks are flushed: on one the cache marks and bumps, on
+//! the other they also tell the relay, in their own log, and the relay reads it beside. Both run in turns, a
+//! second each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

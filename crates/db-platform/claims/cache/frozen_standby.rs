@@ -1,4 +1,5 @@
-//! cache-7: a standby that has stopped replaying fills nothing old, and still fills whatever was not written since.
+//! cache-7: a standby that has stopped replaying fills nothing old, and still fills whatever was not written
+//! since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

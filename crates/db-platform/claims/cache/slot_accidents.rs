@@ -1,4 +1,5 @@
-//! What happens to the relay's slot while a program writes that knows no cache: missing, lost, timed out, shadowed.
+//! What happens to the relay's slot while a program writes that knows no cache: missing, lost, timed out,
+//! shadowed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

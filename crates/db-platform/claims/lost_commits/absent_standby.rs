@@ -1,8 +1,9 @@
-//! COMMIT waits for a synchronous standby that is not there, and its answer is lost: nobody is told that it has committed
-//! before the standby has it.
+//! COMMIT waits for a synchronous standby that is not there, and its answer is lost: nobody is told that it
+//! has committed before the standby has it.
 //!
 //! The line to remove: `Answer::Committed if waits => replicated(…)` in `ask` of db-retry's resolve.rs, or
-//! `Answered::Unreplicated` in `of_answer` of attempt.rs, or `wait_event IS DISTINCT FROM 'SyncRep'` in `End`.
+//! `Answered::Unreplicated` in `of_answer` of attempt.rs, or `wait_event IS DISTINCT FROM 'SyncRep'` in
+//! `End`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +96,8 @@ impl Absent {
         }
     }
 
-    /// Loses the answers to a COMMIT with a marker row and to one without, both of which wait for the standby.
+    /// Loses the answers to a COMMIT with a marker row and to one without, both of which wait for the
+    /// standby.
     async fn lose(&mut self, way: Way, resolve_timeout: Duration) -> Held {
         let before = count(&mut self.conn, WAITING).await;
         if way == Way::Cut {

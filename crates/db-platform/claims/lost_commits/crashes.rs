@@ -1,6 +1,8 @@
-//! The server crashes with answers to COMMIT under way, starts again, and gives the transactions' ids to others.
+//! The server crashes with answers to COMMIT under way, starts again, and gives the transactions' ids to
+//! others.
 //!
-//! The line to remove: `(_, _, _, false, _)` in `judge` of db-retry's resolve.rs takes the others' outcome for their own.
+//! The line to remove: `(_, _, _, false, _)` in `judge` of db-retry's resolve.rs takes the others' outcome
+//! for their own.
 
 use db_testkit::{Cluster, CommitCut, Proxy};
 

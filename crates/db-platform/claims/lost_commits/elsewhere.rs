@@ -10,8 +10,8 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::Number;
 
-/// How many of so many transactions, with a marker row and without, ended otherwise than unknown, or are not on the first
-/// cluster once and nowhere else.
+/// How many of so many transactions, with a marker row and without, ended otherwise than unknown, or are not
+/// on the first cluster once and nowhere else.
 pub(super) async fn count_wrong(rounds: u32) -> u32 {
     let first = with_ledger(Cluster::builder().start().await.unwrap()).await;
     let other = with_ledger(Cluster::builder().another_system().start().await.unwrap()).await;

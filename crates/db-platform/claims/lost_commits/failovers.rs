@@ -1,8 +1,10 @@
-//! A primary is killed with answers to COMMIT under way, its standby takes over, and it comes back as the standby, in turns.
+//! A primary is killed with answers to COMMIT under way, its standby takes over, and it comes back as the
+//! standby, in turns.
 //!
 //! No answer is lost by luck: the proxy holds COMMITs, or their answers, until the primary is dead.
 //!
-//! The line to remove: `(_, _, false, ..)` in `judge` of db-retry's resolve.rs takes the word of the server that took over.
+//! The line to remove: `(_, _, false, ..)` in `judge` of db-retry's resolve.rs takes the word of the server
+//! that took over.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};

@@ -1,4 +1,5 @@
-//! How soon people are told: of sessions that wait, of a change of a table in the queue, of a server that is down.
+//! How soon people are told: of sessions that wait, of a change of a table in the queue, of a server that is
+//! down.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use tokio::task::JoinHandle;
 const RAISE_AFTER: Duration = Duration::from_secs(1);
 /// A wait for ACCESS EXCLUSIVE is bad from here on.
 const LOCK_IS_BAD_AFTER: Duration = Duration::from_secs(2);
-/// A round takes at least so long: six messages each, of the fifteen that a channel takes in a minute besides critical ones.
+/// A round takes at least so long: six messages each, of the fifteen that a channel takes in a minute besides
+/// critical ones.
 const ROUND: Duration = Duration::from_secs(30);
 /// More sessions than this behind one blocker are bad at once.
 const VICTIMS: usize = 5;

@@ -71,7 +71,8 @@ async fn of_calls(calls: usize) -> Figure {
     }
 }
 
-/// The 99th percentile of a call with its JSON, in seconds; the best of three runs, because others use the machine.
+/// The 99th percentile of a call with its JSON, in seconds; the best of three runs, because others use the
+/// machine.
 fn best_of_three(db: &Db, calls: usize) -> f64 {
     let once = |_| {
         let mut times: Vec<f64> = (0..calls)

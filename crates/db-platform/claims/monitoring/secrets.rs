@@ -1,4 +1,5 @@
-//! What was planted as a bind value, a constant, a row, a password and a token, looked for in all that monitoring puts out.
+//! What was planted as a bind value, a constant, a row, a password and a token, looked for in all that
+//! monitoring puts out.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,7 +1,8 @@
-//! What the monitor tells of each statement, against what the test kit's proxy saw of it on the client's side.
+//! What the monitor tells of each statement, against what the test kit's proxy saw of it on the client's
+//! side.
 //!
-//! Each execution has a text of its own, so that the monitor's figures of one statement are those of one execution. Times
-//! are compared one by one, and rows, errors and cancellations must be the same.
+//! Each execution has a text of its own, so that the monitor's figures of one statement are those of one
+//! execution. Times are compared one by one, and rows, errors and cancellations must be the same.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -152,10 +153,12 @@ async fn compare(latency: Duration, each: usize, seen: &mut Seen) {
     seen.differ.extend(told.keys().map(|mark| format!("{mark} was never sent")));
 }
 
-/// One of each kind: rows that come slowly, an error behind some of them, a caller that goes away, a statement that is
-/// cancelled by its timeout, four statements in a pipeline, and now and then a long parameter.
+/// One of each kind: rows that come slowly, an error behind some of them, a caller that goes away, a
+/// statement that is cancelled by its timeout, four statements in a pipeline, and now and then a long
+/// parameter.
 ///
-/// On a busy machine a probe may find the server too slow, and a call ends early: that is told and passes as any cancellation.
+/// On a busy machine a probe may find the server too slow, and a call ends early: that is told and passes as
+/// any cancellation.
 async fn statements(db: &Db, n: usize) {
     let rows = async move |conn: &mut AsyncPgConnection| {
         let text = format!(

@@ -43,7 +43,8 @@ pub(crate) fn measure(size: Size) -> Figure {
     }
 }
 
-/// What it takes to get a connection and give it back: from the pool, and through the router for two kinds of read.
+/// What it takes to get a connection and give it back: from the pool, and through the router for two kinds of
+/// read.
 struct Medians {
     pool: f64,
     ordinary: f64,

@@ -117,7 +117,8 @@ async fn series(how: How, warm: bool, proof: Proof, rounds: usize) -> Series {
     Series { first_writes, sound: lost == 0 && doubled == 0 && failed == 0, unknown, failed, detail }
 }
 
-/// An absolute limit holds on the best of three runs: a machine that is busy with something else is slow once or twice.
+/// An absolute limit holds on the best of three runs: a machine that is busy with something else is slow once
+/// or twice.
 const RUNS: usize = 3;
 
 pub(crate) fn crash(size: Size) -> Figure {

@@ -126,7 +126,8 @@ async fn write(db: &Db, proof: Proof, id: i64) -> Result<Acknowledged, Error> {
 }
 
 impl Told {
-    /// Compares what was acknowledged with what is there, on the new primary, whose promotion began at `promoting`.
+    /// Compares what was acknowledged with what is there, on the new primary, whose promotion began at
+    /// `promoting`.
     pub(crate) async fn compare(&self, conn: &mut AsyncPgConnection, promoting: Instant) -> Compared {
         let doubled = number(conn, "SELECT count(*) - count(DISTINCT id) AS n FROM ledger").await.unwrap();
         let rows = sql_query("SELECT id AS n FROM ledger").load::<Number>(conn).await.unwrap();
@@ -164,8 +165,8 @@ impl Received {
 
     /// Whether the write's COMMIT can have been missing from it.
     ///
-    /// The token lies behind COMMIT: where even that was received, COMMIT was. Without one, the position before COMMIT must
-    /// show it.
+    /// The token lies behind COMMIT: where even that was received, COMMIT was. Without one, the position
+    /// before COMMIT must show it.
     fn lacks(self, write: &Acknowledged) -> bool {
         let shown = write.behind.or(write.before);
         shown.is_some_and(|token| token.timeline == self.timeline && token.position > self.up_to)

@@ -1,4 +1,5 @@
-//! The load with the cache on against off, near its servers and some way from them, for a person and for a program.
+//! The load with the cache on against off, near its servers and some way from them, for a person and for a
+//! program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +28,8 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    /// Compares on loopback, and then, with a new process's empty first tier, over a network; each for so long.
+    /// Compares on loopback, and then, with a new process's empty first tier, over a network; each for so
+    /// long.
     pub(crate) async fn run(workers: u32, duration: Duration) -> Result<Self> {
         let config = settled(Config::from_env()?);
         if config.cache.as_ref().is_none_or(|cache| cache.second_tier.is_none()) {

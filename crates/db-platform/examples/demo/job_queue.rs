@@ -1,8 +1,8 @@
 //! What a page of the job queue is made from, which only the page tells.
 //!
-//! The queue is read from its oldest job on, so a new job changes a page only where there is room behind its last one. A
-//! transaction that began before that one did may still commit: a page is closed when its last job is older than
-//! any transaction.
+//! The queue is read from its oldest job on, so a new job changes a page only where there is room behind its
+//! last one. A transaction that began before that one did may still commit: a page is closed when its last
+//! job is older than any transaction.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use db_platform::cache::Tag;

@@ -1,7 +1,7 @@
 //! The platform's main job on a real cluster: a mixed load of reads and transactions, watched while it runs.
 //!
-//! `cargo xtask demo` starts the cluster, migrates and seeds it, and runs this. The database is the one that the
-//! environment names; docs/configuration.md lists the variables.
+//! `cargo xtask demo` starts the cluster, migrates and seeds it, and runs this. The database is the one that
+//! the environment names; docs/configuration.md lists the variables.
 #![expect(clippy::print_stdout, reason = "the summary goes to standard output")]
 
 mod comparison;

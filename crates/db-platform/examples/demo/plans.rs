@@ -43,8 +43,8 @@ async fn seeded() -> TestDatabase {
     database
 }
 
-/// The tables are small, and the planner may rightly prefer another index or none. The question is whether this one fits
-/// the query: with every other index out of the way, is it used?
+/// The tables are small, and the planner may rightly prefer another index or none. The question is whether
+/// this one fits the query: with every other index out of the way, is it used?
 async fn leave_only(conn: &mut AsyncPgConnection, index: &str) {
     let others: Vec<Name> = sql_query(
         "SELECT i.indexrelid::regclass::text AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \

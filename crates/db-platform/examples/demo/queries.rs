@@ -1,7 +1,9 @@
-//! The queries of the load: one for each index of the reference schema, and what must be sampled to call them.
+//! The queries of the load: one for each index of the reference schema, and what must be sampled to call
+//! them.
 //!
-//! Each statement reads a page of at most 50 rows as one text, so that the load reads all of them the same way. The times
-//! are binds, never `now()`: the same data gives the same answer on any day. docs/query-optimization.md explains the indexes.
+//! Each statement reads a page of at most 50 rows as one text, so that the load reads all of them the same
+//! way. The times are binds, never `now()`: the same data gives the same answer on any day.
+//! docs/query-optimization.md explains the indexes.
 
 use db_platform::cache::{Keyspace, Tag};
 
@@ -10,7 +12,8 @@ use crate::job_queue;
 /// A query of the load.
 #[derive(Debug)]
 pub(crate) struct LoadQuery {
-    /// The pages by what `$1`, `$2` … are: its name in the summary, and what a write must touch to change one.
+    /// The pages by what `$1`, `$2` … are: its name in the summary, and what a write must touch to change
+    /// one.
     pub(crate) pages: Keyspace<Vec<String>, String>,
     /// The index that it is there for; for a partitioned table, the parent's.
     pub(crate) index: &'static str,

@@ -1,4 +1,5 @@
-//! A second database with the same rows: what runs without the cache writes there, past the pages that the cache holds.
+//! A second database with the same rows: what runs without the cache writes there, past the pages that the
+//! cache holds.
 
 use db_platform::{Config, DatabaseUrl, Db, Result};
 use diesel_async::SimpleAsyncConnection;

@@ -1,6 +1,8 @@
-//! A package registry on db-platform: publishing, searching, and a page that must see what was just published.
+//! A package registry on db-platform: publishing, searching, and a page that must see what was just
+//! published.
 //!
-//! `cargo run -p db-platform --example registry -- NAME` publishes NAME in the database that `DATABASE_URL` names.
+//! `cargo run -p db-platform --example registry -- NAME` publishes NAME in the database that `DATABASE_URL`
+//! names.
 
 mod database;
 

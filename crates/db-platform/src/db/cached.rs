@@ -48,13 +48,15 @@ impl<V> Deref for CachedValue<V> {
 /// What a session has written, as far as a cache must know.
 struct InSession {
     token: SessionToken,
-    /// Another process may have written it: whether this one has heard of that, only the second tier can tell.
+    /// Another process may have written it: whether this one has heard of that, only the second tier can
+    /// tell.
     elsewhere: bool,
 }
 
 /// Where a connection stands in the log.
 ///
-/// A standby's timeline is the one that it streams, which takes the role `pg_read_all_stats` to see, or the control file's.
+/// A standby's timeline is the one that it streams, which takes the role `pg_read_all_stats` to see, or the
+/// control file's.
 const PLACE: &str = "SELECT r AS in_recovery, (SELECT system_identifier FROM pg_control_system()) AS system, \
     CASE WHEN r THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver), \
         (SELECT timeline_id FROM pg_control_checkpoint()))::int8 \
@@ -158,14 +160,16 @@ impl Db {
         Ok(db)
     }
 
-    /// The value of a key: from the cache, or from `load`, which reads as [`Db::read`] does and whose value is kept for the
-    /// next caller; none where there is none, which is remembered for the keyspace's `negative_ttl`.
+    /// The value of a key: from the cache, or from `load`, which reads as [`Db::read`] does and whose value
+    /// is kept for the next caller; none where there is none, which is remembered for the keyspace's
+    /// `negative_ttl`.
     ///
-    /// A standby answers the load only where it has replayed what the entry's tags were last written by. In a session
-    /// ([`Db::session`]) the value is at least as new as what the session has written, whatever the keyspace's mode is;
-    /// where another process wrote it, that takes a round trip to the second tier. Callers that want
-    /// the same key at once share one load, which goes on when they are dropped. Inside a transaction, `load` runs past the
-    /// cache, on another connection to the primary: there, read on the transaction's own.
+    /// A standby answers the load only where it has replayed what the entry's tags were last written by. In a
+    /// session ([`Db::session`]) the value is at least as new as what the session has written, whatever the
+    /// keyspace's mode is; where another process wrote it, that takes a round trip to the second tier.
+    /// Callers that want the same key at once share one load, which goes on when they are dropped. Inside a
+    /// transaction, `load` runs past the cache, on another connection to the primary: there, read on the
+    /// transaction's own.
     ///
     /// ```no_run
     /// # use db_platform::cache::{Keyspace, Tag};
@@ -188,8 +192,8 @@ impl Db {
     /// ```
     ///
     /// # Errors
-    /// The load's, if there is nothing that may be served instead; [`CacheError::Load`] with [`Error::Client`] where this
-    /// `Db` has no cache.
+    /// The load's, if there is nothing that may be served instead; [`CacheError::Load`] with
+    /// [`Error::Client`] where this `Db` has no cache.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the wait; a load that was begun goes on.
@@ -233,8 +237,8 @@ impl Db {
         Ok(())
     }
 
-    /// Drops every entry that was made from one of these, however many there are, in all processes: for what was written past
-    /// [`Db::transaction`].
+    /// Drops every entry that was made from one of these, however many there are, in all processes: for what
+    /// was written past [`Db::transaction`].
     ///
     /// # Errors
     /// As [`Db::invalidate`].
@@ -246,8 +250,8 @@ impl Db {
         Ok(())
     }
 
-    /// Says that the transaction which this task is in writes what `tags` stand for: when it commits, what was made from them
-    /// is dropped, and when it rolls back nothing is.
+    /// Says that the transaction which this task is in writes what `tags` stand for: when it commits, what
+    /// was made from them is dropped, and when it rolls back nothing is.
     ///
     /// ```no_run
     /// # use db_platform::cache::Tag;

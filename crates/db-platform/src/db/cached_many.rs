@@ -26,13 +26,14 @@ pub type CachedMany<K, V> = HashMap<K, CachedValue<V>>;
 pub(crate) type EachCached<K, V> = HashMap<K, Result<Option<CachedValue<V>>, CacheError<Error>>>;
 
 impl Db {
-    /// The values of many keys: from the first tier, from the second in one round trip, or from one `load` for all keys that
-    /// both lack. A key that `load` answers nothing for is not in the answer, and that is remembered for the keyspace's
-    /// `negative_ttl`.
+    /// The values of many keys: from the first tier, from the second in one round trip, or from one `load`
+    /// for all keys that both lack. A key that `load` answers nothing for is not in the answer, and that is
+    /// remembered for the keyspace's `negative_ttl`.
     ///
-    /// A key that somebody else is loading already is waited for and not loaded twice. A standby answers `load` only where it
-    /// has replayed what the tags of all its keys were last written by. Inside a transaction `load` runs past the cache, for
-    /// all keys, on another connection to the primary: there, read on the transaction's own.
+    /// A key that somebody else is loading already is waited for and not loaded twice. A standby answers
+    /// `load` only where it has replayed what the tags of all its keys were last written by. Inside a
+    /// transaction `load` runs past the cache, for all keys, on another connection to the primary: there,
+    /// read on the transaction's own.
     ///
     /// ```no_run
     /// # use db_platform::cache::{Keyspace, Tag};
@@ -82,7 +83,8 @@ impl Db {
         })
     }
 
-    /// As [`Db::cached_many`], on behalf of the code at `site`, with an answer for each key: `load` may fail for some of them.
+    /// As [`Db::cached_many`], on behalf of the code at `site`, with an answer for each key: `load` may fail
+    /// for some of them.
     pub(crate) fn cached_each<'a, K, V, R>(
         &'a self,
         site: Site,

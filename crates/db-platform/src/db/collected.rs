@@ -18,8 +18,8 @@ pub(super) fn is_wanted(config: &MonitoringConfig) -> bool {
     config.enabled && config.collect_every.is_some()
 }
 
-/// The parts, after one that collects and one that judges; only themselves where the settings want no collector, or one of them
-/// is one.
+/// The parts, after one that collects and one that judges; only themselves where the settings want no
+/// collector, or one of them is one.
 pub(super) fn parts(
     config: &MonitoringConfig,
     watched: &Arc<Watched>,
@@ -48,8 +48,8 @@ fn checker(collector: &Collector) -> Checker {
 
 impl Db {
     /// The collector by which this handle knows the server: its own, which
-    /// [`collect_every`](MonitoringConfig::collect_every) asks for (`MONITORING_INTERVAL`), else the one that [`Db::follow`] was
-    /// given; none without either.
+    /// [`collect_every`](MonitoringConfig::collect_every) asks for (`MONITORING_INTERVAL`), else the one that
+    /// [`Db::follow`] was given; none without either.
     ///
     /// ```no_run
     /// # fn show(db: db_platform::Db) {
@@ -64,8 +64,9 @@ impl Db {
         self.watched.collected.get().map(|one| &one.collector)
     }
 
-    /// Takes what this collector knows into [`Db::metrics`], and what checks find in it into [`Db::health`] and alerts. It is for
-    /// a collector of the service's own: attach its part, which keeps this handle from starting one. Only the first counts.
+    /// Takes what this collector knows into [`Db::metrics`], and what checks find in it into [`Db::health`]
+    /// and alerts. It is for a collector of the service's own: attach its part, which keeps this handle from
+    /// starting one. Only the first counts.
     pub fn follow(&self, collector: &Collector) {
         let (checker, collector) = (checker(collector), collector.clone());
         let _ = self.watched.collected.set(Collected { collector, checker, is_own: false });

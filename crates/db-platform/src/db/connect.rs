@@ -27,11 +27,12 @@ use crate::watched::Watched;
 impl Db {
     /// Connects: finds the primary, starts the pools and the monitors.
     ///
-    /// Standbys that do not answer are no error: reads go elsewhere until they do. With the feature `cache` it has a cache,
-    /// as `Config::cache` says; to declare tables for it, use `Db::connect_with_cache`.
+    /// Standbys that do not answer are no error: reads go elsewhere until they do. With the feature `cache`
+    /// it has a cache, as `Config::cache` says; to declare tables for it, use `Db::connect_with_cache`.
     ///
     /// # Errors
-    /// [`Error::Connect`](db_core::Error::Connect) where the primary cannot be reached within `connect_timeout`; its message says what to do.
+    /// [`Error::Connect`](db_core::Error::Connect) where the primary cannot be reached within
+    /// `connect_timeout`; its message says what to do.
     ///
     /// # Cancel safety
     /// Dropping the future closes whatever was opened.
@@ -41,8 +42,8 @@ impl Db {
 
     /// As [`Db::connect`], with what siblings attach: a cache, a collector, or a part of the service's own.
     ///
-    /// Their hooks see every connection from the first one on. They start in their order when the servers are known, and
-    /// [`Db::shutdown`] stops them in reverse, before the pools close.
+    /// Their hooks see every connection from the first one on. They start in their order when the servers are
+    /// known, and [`Db::shutdown`] stops them in reverse, before the pools close.
     ///
     /// ```no_run
     /// # use db_platform::{Config, Db, Part, Result};
@@ -165,7 +166,8 @@ impl Db {
             router.follow_patroni(config.patroni);
         }
         router.settle(PATIENCE).await;
-        // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must not wait for it.
+        // The server ends a statement at its timeout; where it does not, it has stopped, and the caller must
+        // not wait for it.
         let read_timeout = statement_timeout.map(|timeout| timeout.saturating_add(PATIENCE));
         let retry = Retry::new(RetryConfig { read_timeout, statement_timeout, ..config.retry });
         let breakers = config.breaker.map(|breaker| Arc::new(Breakers::new(&router, &breaker)));
@@ -267,7 +269,8 @@ fn warn_of_too_many_connections(config: &Config, servers: &Servers, facts: &Serv
     }
 }
 
-/// The most connections that one server may get from us: it is the primary, or becomes it, and answers reads as well.
+/// The most connections that one server may get from us: it is the primary, or becomes it, and answers reads
+/// as well.
 fn most_connections(config: &Config, servers: &Servers) -> usize {
     let (writes, reads) = (config.pool.max.get(), config.read_pool.max.get());
     let plain = if servers.are_several() || !config.patroni.is_empty() { writes.max(reads) } else { writes };

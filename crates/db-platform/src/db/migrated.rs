@@ -10,10 +10,10 @@ use crate::primary_of;
 impl Db {
     /// Applies what is not applied yet of the service's migrations, and returns what it did.
     ///
-    /// It runs on a connection of its own to the primary (`DATABASE_DIRECT_URL`), past pools and poolers, without
-    /// `DB_QUERY_TIMEOUT`: an index may take its time. Of several processes that start at once one applies them, and the
-    /// others wait for it, for at most five minutes. No process serves meanwhile what it would serve wrongly: call it
-    /// before the first request.
+    /// It runs on a connection of its own to the primary (`DATABASE_DIRECT_URL`), past pools and poolers,
+    /// without `DB_QUERY_TIMEOUT`: an index may take its time. Of several processes that start at once one
+    /// applies them, and the others wait for it, for at most five minutes. No process serves meanwhile what
+    /// it would serve wrongly: call it before the first request.
     ///
     /// ```no_run
     /// use db_platform::migrations::Embedded;
@@ -30,15 +30,16 @@ impl Db {
     /// # }
     /// ```
     ///
-    /// A database that was made by hand, or by another tool, has no record of what is applied: tell it once with
-    /// `dbctl migrate baseline VERSION`, else the first migration fails because its tables are there.
+    /// A database that was made by hand, or by another tool, has no record of what is applied: tell it once
+    /// with `dbctl migrate baseline VERSION`, else the first migration fails because its tables are there.
     ///
     /// # Errors
-    /// As [`Migrator::apply`]. What committed before the failure stays, and the next start goes on from there.
+    /// As [`Migrator::apply`]. What committed before the failure stays, and the next start goes on from
+    /// there.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection: the server stops within a second, and rolls back what was not
-    /// committed.
+    /// Dropping the future closes the connection: the server stops within a second, and rolls back what was
+    /// not committed.
     pub async fn migrate(&self, migrations: &Embedded) -> Result<Vec<Step>, MigrationError> {
         let migrations = migrations.read()?;
         let connect = ConnectConfig {

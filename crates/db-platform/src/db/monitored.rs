@@ -52,9 +52,9 @@ impl Db {
         Metrics::of(&self.monitor, &self.watched, &self.topology(), &self.pools())
     }
 
-    /// Takes what checks found into [`Db::health`], and into alerts, in place of what this handle's own checks
-    /// find: `look` tells what is known now, or none while this process does not look at the server. It is called
-    /// often, from any thread, and must not block. Only the first call counts.
+    /// Takes what checks found into [`Db::health`], and into alerts, in place of what this handle's own
+    /// checks find: `look` tells what is known now, or none while this process does not look at the server.
+    /// It is called often, from any thread, and must not block. Only the first call counts.
     pub fn follow_checks(&self, look: impl Fn() -> Option<Vec<CheckResult>> + Send + Sync + 'static) {
         let _ = self.watched.checks.set(std::sync::Arc::new(look));
     }

@@ -89,8 +89,8 @@ mod dashboard {
     use crate::Db;
 
     impl Db {
-        /// What the dashboard of this service shows: its statements, its pools, its servers as it sees them, and
-        /// what [`Db::collector`] and the checks know of the server. Mount it.
+        /// What the dashboard of this service shows: its statements, its pools, its servers as it sees them,
+        /// and what [`Db::collector`] and the checks know of the server. Mount it.
         ///
         /// ```no_run
         /// # async fn mount(db: db_platform::Db) -> Result<axum::Router, Box<dyn std::error::Error>> {

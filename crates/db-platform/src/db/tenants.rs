@@ -8,13 +8,14 @@ use diesel_async::SimpleAsyncConnection;
 use super::Db;
 
 impl Db {
-    /// The same database, where names without a schema are looked for in these, in their order, and in no other one.
+    /// The same database, where names without a schema are looked for in these, in their order, and in no
+    /// other one.
     ///
-    /// It shares everything with this handle: pools, monitors, sessions, retries. So a service with a schema for each tenant
-    /// has one [`Db`], and makes such a handle for each request; it costs a clone. The path goes out with BEGIN and ends with
-    /// the transaction, by the server's own doing: no connection carries it on, whatever becomes of a call. Names are quoted
-    /// here. A schema that is not there is passed over by the server, so with `["acme", "public"]` a table that `acme` lacks is
-    /// looked for in `public`.
+    /// It shares everything with this handle: pools, monitors, sessions, retries. So a service with a schema
+    /// for each tenant has one [`Db`], and makes such a handle for each request; it costs a clone. The path
+    /// goes out with BEGIN and ends with the transaction, by the server's own doing: no connection carries it
+    /// on, whatever becomes of a call. Names are quoted here. A schema that is not there is passed over by
+    /// the server, so with `["acme", "public"]` a table that `acme` lacks is looked for in `public`.
     ///
     /// ```no_run
     /// # use db_platform::{Db, Result};
@@ -36,15 +37,18 @@ impl Db {
     ///
     /// Migrations, monitoring and upkeep do not look at it.
     ///
-    /// Statements stay prepared for all tenants: the server plans them again where the path differs, and where a table's
-    /// columns are of other types for one tenant the call runs again on connections that know it, as after a migration. An enum or another type
-    /// of one's own is looked up once for a connection: keep such types in one schema for all tenants.
+    /// Statements stay prepared for all tenants: the server plans them again where the path differs, and
+    /// where a table's columns are of other types for one tenant the call runs again on connections that know
+    /// it, as after a migration. An enum or another type of one's own is looked up once for a connection:
+    /// keep such types in one schema for all tenants.
     ///
-    /// A cache's keys do not know the path. So such a handle has no cache: its reads through one fail with [`Error::Client`].
-    /// Read through the handle without a path, with the tenant in the key. A loader belongs to the handle that made it.
+    /// A cache's keys do not know the path. So such a handle has no cache: its reads through one fail with
+    /// [`Error::Client`]. Read through the handle without a path, with the tenant in the key. A loader
+    /// belongs to the handle that made it.
     ///
     /// # Errors
-    /// [`Error::Client`] for no schema, and for a name that would not mean the schema of that name (see [`SearchPath::new`]).
+    /// [`Error::Client`] for no schema, and for a name that would not mean the schema of that name (see
+    /// [`SearchPath::new`]).
     pub fn with_search_path(&self, schemas: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Db> {
         let path = SearchPath::new(schemas)?;
         Ok(Db {
@@ -55,7 +59,8 @@ impl Db {
         })
     }
 
-    /// As [`Db::with_search_path`], with the tenant's schema alone: what it lacks is an error (42P01), and is looked for nowhere else.
+    /// As [`Db::with_search_path`], with the tenant's schema alone: what it lacks is an error (42P01), and is
+    /// looked for nowhere else.
     ///
     /// ```no_run
     /// # use db_platform::{Db, Result};
@@ -70,7 +75,8 @@ impl Db {
         self.with_search_path([schema])
     }
 
-    /// That a session's path may be set, where this handle has one: behind a pooler it would be somebody else's session next.
+    /// That a session's path may be set, where this handle has one: behind a pooler it would be somebody
+    /// else's session next.
     pub(super) fn can_set_path(&self) -> Result<()> {
         if self.retry.path().is_some() && self.router.is_pooled() {
             let why = "behind a pooler no session can have a search_path of its own: use transaction or read";

@@ -14,8 +14,8 @@ use crate::breakers::Probes;
 use crate::timeout::within;
 
 impl Db {
-    /// A load for the cache. Its callers wait for it, and what it must see was often committed a moment ago: where no
-    /// standby has that yet, the primary answers at once.
+    /// A load for the cache. Its callers wait for it, and what it must see was often committed a moment ago:
+    /// where no standby has that yet, the primary answers at once.
     #[cfg(feature = "cache")]
     pub(crate) fn load_at<'a, T, E>(
         &'a self,
@@ -42,8 +42,8 @@ impl Db {
         T: Send + 'a,
         E: Into<Error> + Send + 'a,
     {
-        // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental build where
-        // `select!` meets a future with a closure such as this one in its type.
+        // Boxed: futures that wrap one another grow to many kilobytes, and rustc 1.95 fails in an incremental
+        // build where `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
             let reader = reader();
             within(self.timeout, self.retry.read_at(site, &reader, work)).await
@@ -114,8 +114,8 @@ impl Db {
         CountsWrite(Arc::clone(&self.writes))
     }
 
-    /// Answers with a number that goes up whenever what this handle has read may have been written since: by the session,
-    /// and where there is none by any transaction of this process.
+    /// Answers with a number that goes up whenever what this handle has read may have been written since: by
+    /// the session, and where there is none by any transaction of this process.
     pub(crate) fn own_writes(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
         let (session, writes) = (self.session_now(), Arc::clone(&self.writes));
         move || session.as_ref().map_or_else(|| AtomicU64::load(&writes, Ordering::Acquire), Session::writes)

@@ -1,6 +1,7 @@
 //! Where people are told: described, and read into [`NotificationConfig`].
 //!
-//! The umbrella describes these because backups and monitoring both tell people, and `db-notify` knows none of ours.
+//! The umbrella describes these because backups and monitoring both tell people, and `db-notify` knows none
+//! of ours.
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
 use db_notify::{Secret, Severity};

@@ -1,6 +1,7 @@
 //! Loaders behind the cache, on a real Redis: the memo, the first tier, one multi-get, one statement.
 //!
-//! One thread, so that what is asked for together is one batch: with two the other may take the first keys alone.
+//! One thread, so that what is asked for together is one batch: with two the other may take the first keys
+//! alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,8 +105,8 @@ impl Stage {
         client.get_multiplexed_async_connection().await.unwrap()
     }
 
-    /// Waits until the second tier holds so many entries and no lease: a load answers before it has stored. The processes keep
-    /// a few entries of their own there.
+    /// Waits until the second tier holds so many entries and no lease: a load answers before it has stored.
+    /// The processes keep a few entries of their own there.
     async fn holds(&self, entries: usize) {
         let mut conn = self.client().await;
         until("the entries are stored", async || {

@@ -1,4 +1,5 @@
-//! Replay on a standby cancels reads that need rows which the primary has removed: others answer in its place.
+//! Replay on a standby cancels reads that need rows which the primary has removed: others answer in its
+//! place.
 
 use std::sync::Mutex;
 use std::time::Duration;

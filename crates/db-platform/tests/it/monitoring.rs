@@ -191,7 +191,8 @@ async fn a_pool_under_pressure_is_warned_of_once() {
     assert_eq!(log.count("a pool is under pressure"), 1);
 }
 
-/// They travel with the caller's statements and wait when these do: with a server that is slow they would fill the list.
+/// They travel with the caller's statements and wait when these do: with a server that is slow they would
+/// fill the list.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_statement_of_ours_is_among_the_slow_ones() {
     let (database, db) = service(|config| {

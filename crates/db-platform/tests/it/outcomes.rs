@@ -1,4 +1,5 @@
-//! What became of a transaction is told rightly, whatever answers in the server's place and whatever its work does.
+//! What became of a transaction is told rightly, whatever answers in the server's place and whatever its work
+//! does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -40,7 +41,8 @@ async fn make_ledger(conn: &mut AsyncPgConnection) {
 
 /// A cluster whose COMMITs wait for a standby that is not there, and a connection whose own do not.
 async fn waiting_cluster() -> (Cluster, AsyncPgConnection) {
-    // From its start: after a reload, commits wait only once the checkpointer has read the setting, which nothing tells.
+    // From its start: after a reload, commits wait only once the checkpointer has read the setting, which
+    // nothing tells.
     let cluster = Cluster::builder().setting("synchronous_standby_names", "absent").start().await.unwrap();
     let mut conn = cluster.connect(0).await.unwrap();
     conn.batch_execute("SET synchronous_commit = local").await.unwrap();
@@ -103,8 +105,8 @@ async fn a_commit_that_no_synchronous_standby_has_is_not_reported_as_committed()
     assert_eq!((result.unwrap_err().class(), runs), (Class::Unknown, 1));
     assert_eq!(number(&mut conn, waiting).await, 1, "the server goes on waiting for its standby");
 
-    // An operator cancels the wait: the server answers as if nothing were missing. Or ends the session that waits: the id
-    // says committed, and no standby has it.
+    // An operator cancels the wait: the server answers as if nothing were missing. Or ends the session that
+    // waits: the id says committed, and no standby has it.
     for end in ["pg_cancel_backend", "pg_terminate_backend"] {
         let (cluster, mut conn) = waiting_cluster().await;
         let db = Db::connect(config(&cluster.primary_url())).await.unwrap();
@@ -120,7 +122,8 @@ async fn a_commit_that_no_synchronous_standby_has_is_not_reported_as_committed()
     }
 }
 
-/// A pooler that lost its server keeps its client and says so: a ROLLBACK that goes through is no proof about COMMIT.
+/// A pooler that lost its server keeps its client and says so: a ROLLBACK that goes through is no proof about
+/// COMMIT.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_in_place_of_the_answer_to_commit_is_looked_into() {
     for code in [b"08006", b"57P01", b"58000", b"XX000", b"57P02", b"08003"] {
@@ -211,7 +214,8 @@ async fn work_that_ends_its_transaction_is_told_so_and_not_run_again() {
                 .await;
             let kept = rows(&mut conn).await;
             let runs = AtomicU32::load(&runs, Ordering::Relaxed);
-            // A conflict after a rollback that began anew left nothing behind: it may run again, and ends the same way.
+            // A conflict after a rollback that began anew left nothing behind: it may run again, and ends the
+            // same way.
             let nothing_left = fails && end.starts_with("ROLLBACK") && end != "ROLLBACK";
             if nothing_left {
                 assert!(result.is_err(), "{end} {fails}");
@@ -249,7 +253,8 @@ async fn an_error_that_was_dealt_with_in_a_savepoint_is_no_evidence() {
     }
 }
 
-/// The server ended the session and said why: the caller hears that, and what would happen again is not tried again.
+/// The server ended the session and said why: the caller hears that, and what would happen again is not tried
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_servers_last_words_reach_the_caller() {
     let database = TestDatabase::empty().await.unwrap();
@@ -261,7 +266,8 @@ async fn the_servers_last_words_reach_the_caller() {
         .transaction::<(), Error>(async |conn| {
             runs.fetch_add(1, Ordering::Relaxed);
             let pid = number(conn, "SELECT pg_backend_pid()::int8 AS n").await;
-            // In a task of its own, because the futures of closures are not general enough for a transaction's work.
+            // In a task of its own, because the futures of closures are not general enough for a
+            // transaction's work.
             tokio::spawn(ended(Arc::clone(&url), pid)).await.unwrap();
             Ok(conn.batch_execute("SELECT 1").await?)
         })

@@ -82,7 +82,8 @@ impl AroundCommit for Mark {
     }
 }
 
-/// A sibling: an observer, a commit hook with SQL, hooks on connections, a job, health, metrics and an orderly end.
+/// A sibling: an observer, a commit hook with SQL, hooks on connections, a job, health, metrics and an
+/// orderly end.
 fn sibling(name: &'static str, log: &Arc<Log>) -> Part {
     let (hooks, starts) = (Arc::clone(log), Arc::clone(log));
     Part::named(name)

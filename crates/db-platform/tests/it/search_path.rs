@@ -1,5 +1,5 @@
-//! No `search_path` decides which marker row is meant, or what a question of ours asks: roles, databases and transactions
-//! change it.
+//! No `search_path` decides which marker row is meant, or what a question of ours asks: roles, databases and
+//! transactions change it.
 
 use std::time::Duration;
 
@@ -66,7 +66,8 @@ async fn a_marker_is_written_whatever_changes_the_path() {
     assert_eq!(removed, usize::try_from(written).unwrap());
 }
 
-/// The server crashes, so that the marker decides, and the path of the one who asks is not that of the one who wrote.
+/// The server crashes, so that the marker decides, and the path of the one who asks is not that of the one
+/// who wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_marker_is_looked_for_where_it_was_written() {
     let cluster = Cluster::builder().start().await.unwrap();
@@ -137,7 +138,8 @@ async fn the_markers_table_is_the_one_that_there_is_or_is_named() {
     assert_eq!(number(&mut owner, "SELECT count(*) AS n FROM public.ledger").await, 3);
 }
 
-/// What a schema before `pg_catalog` may define: each of these would turn an answer of the server's into another one.
+/// What a schema before `pg_catalog` may define: each of these would turn an answer of the server's into
+/// another one.
 const SHADOWS: &str = "
     CREATE SCHEMA shadow;
     CREATE FUNCTION shadow.pg_is_in_recovery() RETURNS bool LANGUAGE sql AS 'SELECT true';

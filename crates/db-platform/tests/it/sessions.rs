@@ -44,7 +44,8 @@ async fn note(db: &Db, n: i64) {
     db.transaction::<_, Error>(async |conn| Ok(conn.batch_execute(&sql).await?)).await.unwrap();
 }
 
-/// A transaction of this session that is at its COMMIT, and stays there for as long as `observer` keeps the lock.
+/// A transaction of this session that is at its COMMIT, and stays there for as long as `observer` keeps the
+/// lock.
 async fn hold(db: &Db, session: &Session, observer: &mut AsyncPgConnection) -> JoinHandle<()> {
     observer.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
     let db = db.in_session(session);

@@ -1,4 +1,5 @@
-//! Two tenants with a schema each on one `Db`: each sees its own tables by every verb, and no connection carries a path on.
+//! Two tenants with a schema each on one `Db`: each sees its own tables by every verb, and no connection
+//! carries a path on.
 
 use std::io::Write;
 use std::time::Duration;
@@ -20,7 +21,8 @@ diesel::table! { whose (n) { n -> BigInt, name -> Text, } }
 const A: &str = "a \"Quoted\" one";
 const B: &str = "b";
 
-/// Three schemas with the same table, which says whose it is; the third is what a session finds without a path.
+/// Three schemas with the same table, which says whose it is; the third is what a session finds without a
+/// path.
 async fn tenants(owner: &mut AsyncPgConnection) {
     for schema in [A, B, "public"] {
         let quoted = schema.replace('"', "\"\"");
@@ -298,7 +300,8 @@ async fn a_type_of_ones_own_is_found_by_each_tenant_where_all_share_it() {
     for schema in ["b", "public", "b"] {
         assert_eq!(write(schema).await.unwrap(), 1, "{schema}");
     }
-    // One of its own is another type, and what is bound as the one is refused as the other: nothing is written.
+    // One of its own is another type, and what is bound as the one is refused as the other: nothing is
+    // written.
     owner
         .batch_execute("CREATE SCHEMA own; CREATE TYPE own.mood AS ENUM ('good'); CREATE TABLE own.people (id int, mood own.mood)")
         .await

@@ -1,4 +1,5 @@
-//! The time that one call may take: the caller goes, the server stops, the connection stays; only COMMIT is waited for.
+//! The time that one call may take: the caller goes, the server stops, the connection stays; only COMMIT is
+//! waited for.
 
 use std::time::{Duration, Instant};
 

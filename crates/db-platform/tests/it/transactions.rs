@@ -1,4 +1,5 @@
-//! Transactions through the whole stack: what the server said, markers, timeouts, and who is named in reports.
+//! Transactions through the whole stack: what the server said, markers, timeouts, and who is named in
+//! reports.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

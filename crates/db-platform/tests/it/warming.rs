@@ -1,4 +1,5 @@
-//! Warming: a service that starts again has the values that it was asked for before, before it is asked for them.
+//! Warming: a service that starts again has the values that it was asked for before, before it is asked for
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

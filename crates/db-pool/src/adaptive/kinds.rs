@@ -1,9 +1,9 @@
-//! Weighs what came back by how long its kind usually takes, so that another mix of kinds does not look like another
-//! throughput.
+//! Weighs what came back by how long its kind usually takes, so that another mix of kinds does not look like
+//! another throughput.
 //!
-//! A kind is the place in the program that asks for the connection. Where one in ten callers holds a connection fifty
-//! times as long as the others, how many come back in a fifth of a second depends on chance far more than on the limit;
-//! how much of their usual work was done does not.
+//! A kind is the place in the program that asks for the connection. Where one in ten callers holds a
+//! connection fifty times as long as the others, how many come back in a fifth of a second depends on chance
+//! far more than on the limit; how much of their usual work was done does not.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -72,8 +72,8 @@ impl<K> Default for Kinds<K> {
 impl<K: Eq + Hash> Kinds<K> {
     /// The work that was done, in units of what a connection that comes back usually has done.
     ///
-    /// With `learn` it also takes part in what is usual. While another limit is tried it must not: holds that grow with
-    /// the limit would make as much work of fewer statements.
+    /// With `learn` it also takes part in what is usual. While another limit is tried it must not: holds that
+    /// grow with the limit would make as much work of fewer statements.
     pub(crate) fn work(&mut self, seen: impl IntoIterator<Item = (K, Held)>, learn: bool) -> f64 {
         let learn = learn || self.total().count < FEW;
         if learn {

@@ -43,7 +43,8 @@ impl Parked {
         slot
     }
 
-    /// Parks idle connections above the limit, puts parked ones back into service below it, and of the rest keeps `keep`.
+    /// Parks idle connections above the limit, puts parked ones back into service below it, and of the rest
+    /// keeps `keep`.
     pub(crate) fn rebalance(&self, inner: &Arc<Inner>, keep: usize) {
         while inner.is_over_limit()
             && let Ok(idle) = inner.idle.try_get()

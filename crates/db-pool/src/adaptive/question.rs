@@ -17,8 +17,8 @@ use crate::slot::Slot;
 /// How long the answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Every role may read what this reads: the sessions of others hide what they do, not that they are there. Workers with
-/// a database of their own are counted, too, which errs on the safe side.
+/// Every role may read what this reads: the sessions of others hide what they do, not that they are there.
+/// Workers with a database of their own are counted, too, which errs on the safe side.
 const QUESTION: &str = "SELECT pg_catalog.current_setting('max_connections')::bigint \
      OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::bigint \
      OPERATOR(pg_catalog.-) coalesce(pg_catalog.current_setting('reserved_connections', true)::bigint, 0) \
@@ -62,8 +62,8 @@ impl Question {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Takes a clean connection that nobody uses where there is something to ask, and puts it back afterwards; otherwise
-    /// hands it back.
+    /// Takes a clean connection that nobody uses where there is something to ask, and puts it back
+    /// afterwards; otherwise hands it back.
     pub(crate) fn offer(inner: &Arc<Inner>, slot: Object<Box<Slot>>) -> Option<Object<Box<Slot>>> {
         if !AtomicBool::load(&inner.question.raised, Ordering::Relaxed)
             || !inner.question.raised.swap(false, Ordering::AcqRel)

@@ -1,9 +1,11 @@
 //! How many connections the server still has room for, and this pool's share of it.
 //!
-//! Several processes find the limit of one server without knowing each other: each takes a part of what is left, and when
-//! too little is left each gives a part of its own back, so that those with more give more and all end up alike.
+//! Several processes find the limit of one server without knowing each other: each takes a part of what is
+//! left, and when too little is left each gives a part of its own back, so that those with more give more and
+//! all end up alike.
 
-/// The part of what is left that one pool may take before it asks again: three that ask at once cannot take too much.
+/// The part of what is left that one pool may take before it asks again: three that ask at once cannot take
+/// too much.
 const SHARE: usize = 4;
 /// What a pool gives back: this part of what it has.
 const TENTH: usize = 10;
@@ -42,7 +44,8 @@ impl Room {
     pub(crate) fn has(&mut self, free: usize, open: usize) {
         match free.checked_sub(self.leave_free) {
             Some(left) => {
-                // One more even where nothing is left: of those that then give back, those with much give more.
+                // One more even where nothing is left: of those that then give back, those with much give
+                // more.
                 self.may_have(open + left.max(1), open + left.div_ceil(SHARE).max(1));
             }
             None => {
@@ -65,7 +68,8 @@ impl Room {
         self.may_have(usize::MAX, usize::MAX);
     }
 
-    /// What a refusal took away comes back later: there are limits that the server does not tell, as that of a role.
+    /// What a refusal took away comes back later: there are limits that the server does not tell, as that of
+    /// a role.
     fn may_have(&mut self, most: usize, granted: usize) {
         if self.wait == 0 {
             (self.most, self.granted) = (most, granted);

@@ -20,10 +20,12 @@ const LONG_STRIDE: f64 = 2.0;
 const SHORT_STRIDE: f64 = 1.5;
 /// A neighbour that is closer than this is not worth a trial.
 const SHORTEST_STRIDE: f64 = 1.1;
-/// How long it rests once neither a smaller nor a larger limit was better; the rest doubles while that stays so.
+/// How long it rests once neither a smaller nor a larger limit was better; the rest doubles while that stays
+/// so.
 const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(16);
-/// A throughput that differs by this much from what it was (as a logarithm) means that the load is another one.
+/// A throughput that differs by this much from what it was (as a logarithm) means that the load is another
+/// one.
 const ANOTHER_LOAD: f64 = 0.35;
 
 /// What a pool did since the last sample.
@@ -95,8 +97,8 @@ impl Window {
         u32::try_from(self.releases).ok().and_then(|count| self.held.checked_div(count)).unwrap_or_default()
     }
 
-    /// Whether enough was seen. Connections held for long come back seldom: what was begun before the window must not
-    /// weigh as much as what was begun in it.
+    /// Whether enough was seen. Connections held for long come back seldom: what was begun before the window
+    /// must not weigh as much as what was begun in it.
     fn is_full(&self) -> bool {
         let long_enough = self.elapsed >= WINDOW.max(self.mean_hold().min(LONG_WINDOW) * 2);
         long_enough && (self.releases >= ENOUGH || self.elapsed >= LONG_WINDOW && self.releases >= FEW)
@@ -173,8 +175,9 @@ impl Adaptive {
     }
 
     fn measure(&mut self, sample: &Sample, ceiling: usize) {
-        // With nobody waiting the limit bounds nothing, and the throughput is the callers' doing. At the larger limit of
-        // a trial that is an answer too where it serves everybody, and more than the smaller one could at once.
+        // With nobody waiting the limit bounds nothing, and the throughput is the callers' doing. At the
+        // larger limit of a trial that is an answer too where it serves everybody, and more than the smaller
+        // one could at once.
         let serves_all = |trial: &Trial| trial.larger() == self.limit && sample.in_use >= trial.smaller();
         let bound = sample.waiting > 0 || self.trial.as_ref().is_some_and(serves_all);
         let was_bound = std::mem::replace(&mut self.bound, bound);
@@ -209,7 +212,8 @@ impl Adaptive {
         }
     }
 
-    /// Whether the limit is in force: connections above it have come back, those up to it are open if anyone wants them.
+    /// Whether the limit is in force: connections above it have come back, those up to it are open if anyone
+    /// wants them.
     fn is_settled(&mut self, sample: &Sample) -> bool {
         let Some(since) = &mut self.settling else { return true };
         *since += sample.elapsed;

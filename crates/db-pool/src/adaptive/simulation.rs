@@ -1,4 +1,5 @@
-//! The search on a simulated server: callers that never stop asking, shared cores, one lock, sleep, and neighbours.
+//! The search on a simulated server: callers that never stop asking, shared cores, one lock, sleep, and
+//! neighbours.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

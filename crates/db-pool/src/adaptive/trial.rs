@@ -1,10 +1,10 @@
 //! Compares the throughput at two limits, measured in turns, until the difference is clear.
 //!
-//! Only the difference between neighbouring windows counts. Whatever changes the throughput at both limits alike (another
-//! mix of statements, locks, a busy neighbour on the machine) cancels out.
+//! Only the difference between neighbouring windows counts. Whatever changes the throughput at both limits
+//! alike (another mix of statements, locks, a busy neighbour on the machine) cancels out.
 
-/// The larger limit wins where it brings more than this share of what it would bring if throughput grew with it: the
-/// exponent in `throughput ~ limit ^ exponent`.
+/// The larger limit wins where it brings more than this share of what it would bring if throughput grew with
+/// it: the exponent in `throughput ~ limit ^ exponent`.
 ///
 /// Below it another connection does next to nothing but make everybody else's statement slower.
 const WORTH: f64 = 0.05;
@@ -12,7 +12,8 @@ const WORTH: f64 = 0.05;
 const TURN: usize = 2;
 /// Windows at each limit after which the trial ends.
 const ENOUGH: usize = 6;
-/// How sure to be, in standard errors: before both limits were measured twice at least, after that, and in the end.
+/// How sure to be, in standard errors: before both limits were measured twice at least, after that, and in
+/// the end.
 const AT_FIRST: f64 = 3.5;
 const LATER: f64 = 2.0;
 const IN_THE_END: f64 = 1.0;
@@ -53,7 +54,8 @@ impl Trial {
         Trial { base, smaller, larger, turn: 0 }
     }
 
-    /// Takes a window measured at one of the limits; `noise` is how much windows at one limit differed in earlier trials.
+    /// Takes a window measured at one of the limits; `noise` is how much windows at one limit differed in
+    /// earlier trials.
     pub(super) fn record(&mut self, limit: usize, rate: f64, noise: f64) -> Verdict {
         let other = self.other(limit);
         self.side(limit).rates.push(rate);
@@ -96,8 +98,8 @@ impl Trial {
         if limit == self.smaller.limit { &mut self.smaller } else { &mut self.larger }
     }
 
-    /// How much the windows of one turn differ, as a sum of squares with its degrees of freedom. Windows of different
-    /// turns may differ for another reason: something that changes slowly, at both limits alike.
+    /// How much the windows of one turn differ, as a sum of squares with its degrees of freedom. Windows of
+    /// different turns may differ for another reason: something that changes slowly, at both limits alike.
     fn spread(&self) -> (f64, f64) {
         let turns = [&self.smaller, &self.larger].into_iter().flat_map(|side| side.rates.chunks_exact(TURN));
         turns.fold((0.0, 0.0), |(squares, freedom), turn| {

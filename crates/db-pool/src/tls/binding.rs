@@ -1,7 +1,7 @@
 //! Channel binding: the hash of the server's certificate that ties a login to the encrypted stream.
 //!
-//! Source: RFC 5929, section 4.1 (`tls-server-end-point`): the hash is the one of the certificate's signature, SHA-256
-//! instead of MD5 and SHA-1.
+//! Source: RFC 5929, section 4.1 (`tls-server-end-point`): the hash is the one of the certificate's
+//! signature, SHA-256 instead of MD5 and SHA-1.
 
 use ring::digest::{self, Algorithm, SHA256, SHA384, SHA512};
 use rustls::pki_types::CertificateDer;
@@ -11,8 +11,8 @@ use x509_cert::der::asn1::ObjectIdentifier;
 
 /// The hash of the server's certificate.
 ///
-/// `None` where its signature does not name one hash: Ed25519 has none, and servers before PostgreSQL 16 know none for
-/// RSASSA-PSS. The login then goes without, unless `channel_binding=require`.
+/// `None` where its signature does not name one hash: Ed25519 has none, and servers before PostgreSQL 16 know
+/// none for RSASSA-PSS. The login then goes without, unless `channel_binding=require`.
 pub(crate) fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let signature = parse(certificate)?.signature_algorithm().oid;
     Some(digest::digest(hash_of(signature)?, certificate).as_ref().to_vec())

@@ -49,7 +49,8 @@ impl ServerCertVerifier for Verifier {
         let Some(roots) = &self.roots else { return Ok(ServerCertVerified::assertion()) };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         if roots.given.iter().any(|given| given == end_entity) {
-            // A certificate that signed itself is its own authority, which the chain's rules do not provide for.
+            // A certificate that signed itself is its own authority, which the chain's rules do not provide
+            // for.
             check_dates(end_entity, now)?;
         } else {
             let algorithms = self.algorithms.all;
@@ -82,8 +83,8 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        // Servers that were set up by the old book show certificates of version 1, which the chain's rules refuse. Where
-        // the chain does not matter, their key alone is enough.
+        // Servers that were set up by the old book show certificates of version 1, which the chain's rules
+        // refuse. Where the chain does not matter, their key alone is enough.
         match public_key(cert).filter(|_| self.roots.is_none()) {
             Some(key) => verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms),
             None => verify_tls13_signature(message, cert, dss, &self.algorithms),

@@ -1,8 +1,9 @@
 //! Opens the stream to a server: looks up its name, connects, and encrypts as `sslmode` says.
 //!
-//! Source: the PostgreSQL manual, "SSL Session Encryption" in the protocol chapter. Unlike libpq, nothing is tried again
-//! after a login that the server refused: `allow` is therefore taken as `prefer`, which encrypts where it can and is never
-//! less, and `prefer` does not reach a server that offers encryption and lets nobody in with it.
+//! Source: the PostgreSQL manual, "SSL Session Encryption" in the protocol chapter. Unlike libpq, nothing is
+//! tried again after a login that the server refused: `allow` is therefore taken as `prefer`, which encrypts
+//! where it can and is never less, and `prefer` does not reach a server that offers encryption and lets
+//! nobody in with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,8 +23,8 @@ use crate::tls::Tls;
 /// Why no stream could be opened, and the words for it.
 pub(crate) type Failed = (ConnectFailure, String);
 
-/// How long a silent connection is left alone before the kernel asks for a sign of life: shorter than the few minutes
-/// after which firewalls and load balancers forget a connection.
+/// How long a silent connection is left alone before the kernel asks for a sign of life: shorter than the few
+/// minutes after which firewalls and load balancers forget a connection.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest that the kernel takes: milliseconds in 31 bits.
@@ -36,8 +37,8 @@ const WEAKER: &str = "no sslmode is set, so this server gets verify-full (weaker
                       anyone on the way can pose as the server, sslmode=prefer also that there is encryption at all, \
                       sslmode=disable any encryption)";
 
-/// Opens a byte stream to a server, encrypted where the URL's `sslmode` asks for it, and says nothing on it: for protocols
-/// other than a session's, such as replication's. It has no deadline: the caller has.
+/// Opens a byte stream to a server, encrypted where the URL's `sslmode` asks for it, and says nothing on it:
+/// for protocols other than a session's, such as replication's. It has no deadline: the caller has.
 ///
 /// ```
 /// use db_core::{DatabaseUrl, Endpoint};
@@ -108,7 +109,8 @@ impl Dialer {
         Dialer { inner: Arc::new(dialer) }
     }
 
-    /// Opens a stream to `endpoint`, encrypted where `sslmode` asks for it. It has no deadline: the caller has.
+    /// Opens a stream to `endpoint`, encrypted where `sslmode` asks for it. It has no deadline: the caller
+    /// has.
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
@@ -130,11 +132,13 @@ impl Dialer {
         })
     }
 
-    /// Whether someone is there: asks for encryption, which every server answers before anything else, and leaves.
+    /// Whether someone is there: asks for encryption, which every server answers before anything else, and
+    /// leaves.
     ///
-    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer. Returns about how
-    /// long the way takes, or nothing where nobody answers in time: within `least` each for the connection and for the
-    /// answer, or longer where the network proves slower than that takes into account.
+    /// A process that was stopped still has its connections accepted, by the kernel; it does not answer.
+    /// Returns about how long the way takes, or nothing where nobody answers in time: within `least` each for
+    /// the connection and for the answer, or longer where the network proves slower than that takes into
+    /// account.
     pub(crate) async fn knock(&self, endpoint: &Endpoint, least: Duration) -> Option<Duration> {
         let started = Instant::now();
         let connect = async {
@@ -250,8 +254,8 @@ enum Answer {
     Error,
 }
 
-/// Sends an SSLRequest and reads the one byte of its answer. Whatever follows that byte in the clear goes into the
-/// handshake, which fails on it: nothing sent before encryption is taken for the server's.
+/// Sends an SSLRequest and reads the one byte of its answer. Whatever follows that byte in the clear goes
+/// into the handshake, which fails on it: nothing sent before encryption is taken for the server's.
 async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Answer, Failed> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
     let exchange = async {

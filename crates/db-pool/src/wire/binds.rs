@@ -1,6 +1,7 @@
 //! Hashes the parameters of a Bind message, for observers that tell repeated statements apart.
 //!
-//! Source: the PostgreSQL manual, "Message Formats": format codes, then each parameter with its length, -1 for NULL.
+//! Source: the PostgreSQL manual, "Message Formats": format codes, then each parameter with its length, -1
+//! for NULL.
 
 use db_core::BindHashes;
 

@@ -1,4 +1,5 @@
-//! What a stream that is rewritten keeps of each direction: what is yet to be written, and what is yet to be read.
+//! What a stream that is rewritten keeps of each direction: what is yet to be written, and what is yet to be
+//! read.
 
 use std::io;
 use std::pin::Pin;
@@ -34,8 +35,8 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    /// The bytes of a write, of so many, are taken. What cannot be written now is by the flush that follows, or by the next
-    /// write.
+    /// The bytes of a write, of so many, are taken. What cannot be written now is by the flush that follows,
+    /// or by the next write.
     pub(super) fn poll_taken<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,

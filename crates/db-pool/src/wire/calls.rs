@@ -1,7 +1,7 @@
 //! Finds the calls of functions in the tokens of a statement, and what each may leave in its session.
 //!
-//! A name before a parenthesis is a call, unless the grammar says otherwise: a list of columns, a type, a key word.
-//! Where that is not clear it is taken for one, which costs a reset too many at worst.
+//! A name before a parenthesis is a call, unless the grammar says otherwise: a list of columns, a type, a key
+//! word. Where that is not clear it is taken for one, which costs a reset too many at worst.
 
 use super::catalog::{Meaning, Meanings, Version};
 use super::tokens::Token;

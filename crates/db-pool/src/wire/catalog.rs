@@ -1,6 +1,7 @@
 //! What a name means to PostgreSQL itself: its own functions and its key words, by version.
 //!
-//! `catalog.txt` is made from servers of these versions by the example `catalog`; catalog.sql says what each line means.
+//! `catalog.txt` is made from servers of these versions by the example `catalog`; catalog.sql says what each
+//! line means.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

@@ -1,15 +1,16 @@
 //! Cuts a byte stream into PostgreSQL messages, whatever the pieces in which it arrives.
 //!
 //! Source: the PostgreSQL manual, "Message Formats". The bytes are hostile: a length is never believed for an
-//! allocation, a message that cannot be is the end of the cutting, and nothing panics. A message that lies whole in
-//! one piece is handed on without a copy, and one that nobody wants is skipped by its length.
+//! allocation, a message that cannot be is the end of the cutting, and nothing panics. A message that lies
+//! whole in one piece is handed on without a copy, and one that nobody wants is skipped by its length.
 
 /// One message, or several rows: its type byte and the beginning of its body, as far as it was wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     /// The type byte; [`STARTUP`] for the first message of a client, which has none.
     pub(crate) tag: u8,
-    /// How many messages it stands for: rows of which nothing is wanted come as one where they lie side by side.
+    /// How many messages it stands for: rows of which nothing is wanted come as one where they lie side by
+    /// side.
     pub(crate) count: u64,
     /// How long they are on the wire, headers included.
     pub(crate) len: usize,
@@ -28,8 +29,8 @@ impl Frame<'_> {
 /// The type of the message that has no type byte.
 pub(crate) const STARTUP: u8 = 0;
 
-/// The types of a row, of a result (DataRow) and of a COPY (CopyData). There may be millions, and what they cost is
-/// what a tap costs.
+/// The types of a row, of a result (DataRow) and of a COPY (CopyData). There may be millions, and what they
+/// cost is what a tap costs.
 const ROW: u8 = b'D';
 const COPIED: u8 = b'd';
 

@@ -1,7 +1,8 @@
 //! What a statement may leave behind in its session, read off its text.
 //!
-//! The reading errs on the side of cleaning up once too often: a call of any function that is not known to be harmless
-//! counts. What no text tells it cannot see: what a trigger, a view, a column's default or an operator calls.
+//! The reading errs on the side of cleaning up once too often: a call of any function that is not known to be
+//! harmless counts. What no text tells it cannot see: what a trigger, a view, a column's default or an
+//! operator calls.
 
 use super::calls::{Calls, Known};
 use super::tokens::{Token, Tokens};
@@ -13,7 +14,8 @@ pub(crate) struct Leftover {
     pub(crate) state: bool,
     /// The session's prepared statements changed behind the client library's back.
     pub(crate) prepared: bool,
-    /// What ends with the session only: a loaded library, a temporary replication slot, a connection to elsewhere.
+    /// What ends with the session only: a loaded library, a temporary replication slot, a connection to
+    /// elsewhere.
     pub(crate) lasting: bool,
     /// It commits a transaction: whoever cancels it may undo the wait for a synchronous standby.
     pub(crate) commits: bool,
@@ -149,8 +151,8 @@ impl<'a> Statement<'a> {
     }
 }
 
-/// Functions that leave behind what ends with the session only: temporary slots, libraries that decoding loads, connections
-/// to elsewhere, a backup.
+/// Functions that leave behind what ends with the session only: temporary slots, libraries that decoding
+/// loads, connections to elsewhere, a backup.
 const LASTING: &[&str] = &[
     "pg_create_physical_replication_slot",
     "pg_create_logical_replication_slot",
@@ -183,7 +185,8 @@ fn by_first_word(word: &[u8]) -> Leftover {
     }
 }
 
-/// Whether the text names the schema of temporary objects, in a name or in a constant that may become a search_path.
+/// Whether the text names the schema of temporary objects, in a name or in a constant that may become a
+/// search_path.
 fn names_pg_temp(sql: &str) -> bool {
     sql.as_bytes().windows(PG_TEMP.len()).any(|part| part.eq_ignore_ascii_case(PG_TEMP))
 }

@@ -1,5 +1,5 @@
-//! The stream that the client library writes to: the tap, and before it, where statements may have no names, what takes
-//! these away.
+//! The stream that the client library writes to: the tap, and before it, where statements may have no names,
+//! what takes these away.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -130,7 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Link<S> {
     }
 }
 
-/// Hands a stream that is already open, and encrypted where it is to be, to tokio-postgres as if it had opened it.
+/// Hands a stream that is already open, and encrypted where it is to be, to tokio-postgres as if it had
+/// opened it.
 ///
 /// tokio-postgres takes the channel binding of a stream only where it believes to have encrypted it.
 pub(crate) struct HandOver;

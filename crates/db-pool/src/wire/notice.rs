@@ -8,8 +8,8 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    /// From the body of NoticeResponse: a letter and a text that ends with zero, again and again. What was cut off is left
-    /// out.
+    /// From the body of NoticeResponse: a letter and a text that ends with zero, again and again. What was
+    /// cut off is left out.
     pub(crate) fn read(body: &[u8]) -> Option<Notice> {
         let field = |wanted: u8| {
             body.split(|byte| *byte == 0)

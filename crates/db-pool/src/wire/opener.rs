@@ -1,15 +1,19 @@
-//! Puts what begins a transaction before its first request, up to the same Sync, so that BEGIN costs no round trip.
+//! Puts what begins a transaction before its first request, up to the same Sync, so that BEGIN costs no round
+//! trip.
 //!
-//! Source: the PostgreSQL manual, "Extended Query": after an error the server skips what follows up to the next Sync, so where
-//! BEGIN fails, the request behind it does not run. What the client sends behind that request waits until BEGIN is answered: it
-//! has a Sync of its own, and would run alone. A simple query skips nothing, so BEGIN has a Sync of its own before one, and the
-//! query waits. Where the server refuses BEGIN, the client hears of it as the answer to its first request, and what it asks then
-//! is answered here, as in a failed transaction, until it rolls back.
+//! Source: the PostgreSQL manual, "Extended Query": after an error the server skips what follows up to the
+//! next Sync, so where BEGIN fails, the request behind it does not run. What the client sends behind that
+//! request waits until BEGIN is answered: it has a Sync of its own, and would run alone. A simple query skips
+//! nothing, so BEGIN has a Sync of its own before one, and the query waits. Where the server refuses BEGIN,
+//! the client hears of it as the answer to its first request, and what it asks then is answered here, as in a
+//! failed transaction, until it rolls back.
 //!
-//! What goes before the first request is not the client's: its answers are kept from it, and the tap does not see them.
+//! What goes before the first request is not the client's: its answers are kept from it, and the tap does not
+//! see them.
 //!
-//! A batch needs no BEGIN: its statements go out up to one Sync, which makes them a transaction, and each gets the ReadyForQuery
-//! that the client waits for. Where one of them has to be prepared first, it begins as any other transaction.
+//! A batch needs no BEGIN: its statements go out up to one Sync, which makes them a transaction, and each
+//! gets the ReadyForQuery that the client waits for. Where one of them has to be prepared first, it begins as
+//! any other transaction.
 
 mod answers;
 mod batch;
@@ -81,7 +85,8 @@ impl Opener {
         matches!(self.stage, Stage::Sent { .. } | Stage::AsOne(_)) && self.held.len() >= stream::MOST_HELD
     }
 
-    /// Takes what the client writes, from the beginning of a message on, and writes what the server is to get.
+    /// Takes what the client writes, from the beginning of a message on, and writes what the server is to
+    /// get.
     fn client_said(&mut self, session: &mut Session, bytes: &[u8], ahead: usize) {
         // The end of a request that began before passes.
         let midway = self.held.is_empty() && session.is_building();
@@ -176,7 +181,8 @@ impl Opener {
         }
     }
 
-    /// Something came of which the session knows that the batch will not be whole: what of it is held goes out.
+    /// Something came of which the session knows that the batch will not be whole: what of it is held goes
+    /// out.
     fn batch_is_off(&self, session: &Session) -> bool {
         matches!(self.stage, Stage::Passing)
             && !self.held.is_empty()

@@ -17,7 +17,8 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// The server has reported one, before the session had its baseline or after; false where it reports too many.
+    /// The server has reported one, before the session had its baseline or after; false where it reports too
+    /// many.
     pub(super) fn reported(&mut self, name: &str, value: &str, ready: bool) -> bool {
         if name == "in_hot_standby" {
             let role = if value == "on" { Role::Standby } else { Role::Primary };

@@ -28,7 +28,8 @@ pub(crate) enum Kind {
 pub(crate) enum Foreign {
     Nothing,
     Something,
-    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction stays committed.
+    /// A COMMIT, which may wait for a synchronous standby: a cancel would end that wait, and the transaction
+    /// stays committed.
     Commit,
 }
 
@@ -150,8 +151,8 @@ impl Request {
         }
     }
 
-    /// A COPY that sent rows has ended, if this is its tag: it tells how many there were, where their messages may
-    /// be one more.
+    /// A COPY that sent rows has ended, if this is its tag: it tells how many there were, where their
+    /// messages may be one more.
     pub(crate) fn copied_out(&mut self, tag: &[u8]) {
         let copied = std::mem::take(&mut self.copied);
         let told = tag.strip_prefix(b"COPY ").and_then(|rest| text(rest)?.0.parse::<u64>().ok());
@@ -160,8 +161,8 @@ impl Request {
         }
     }
 
-    /// Since when an answer can be waited for. What was long in being written is long on its way: the network has
-    /// yet to take what the kernel has taken, at the pace at which it took the rest.
+    /// Since when an answer can be waited for. What was long in being written is long on its way: the network
+    /// has yet to take what the kernel has taken, at the pace at which it took the rest.
     pub(crate) fn awaited_since(&self) -> Instant {
         let wholly = self.sent_wholly.unwrap_or(self.sent);
         wholly.checked_add(wholly.saturating_duration_since(self.sent)).unwrap_or(wholly)

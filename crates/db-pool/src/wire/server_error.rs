@@ -68,8 +68,8 @@ impl<'a> ServerError<'a> {
                 Some(Stale::Types)
             }
             ("42704", "lookup_type_cache") => Some(Stale::Types),
-            // A relation, a schema, a function, an object or a column is not there; a type does not fit: it may be there,
-            // and fit, for a new session.
+            // A relation, a schema, a function, an object or a column is not there; a type does not fit: it
+            // may be there, and fit, for a new session.
             ("42P01" | "3F000" | "42883" | "42704" | "42703" | "42804" | "42809", _) => Some(Stale::Doubt),
             _ => None,
         }

@@ -1,7 +1,8 @@
 //! The session as the messages show it.
 //!
-//! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is answered by
-//! exactly one ReadyForQuery, in order; messages between two of these belong to the request that is answered next.
+//! Source: the PostgreSQL manual, "Message Flow": each Sync, each simple Query and each FunctionCall is
+//! answered by exactly one ReadyForQuery, in order; messages between two of these belong to the request that
+//! is answered next.
 
 mod facts;
 mod label;
@@ -26,7 +27,8 @@ use super::{Known, Leftover, binds};
 /// The longest text of a statement, and the longest error, that are read; what is longer is read up to here.
 const LONGEST_TEXT: usize = 64 * 1024;
 const LONGEST_ERROR: usize = 256 * 1024;
-/// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the tag is ROLLBACK.
+/// The command tag of a transaction that committed, also of COMMIT AND CHAIN; where it was rolled back the
+/// tag is ROLLBACK.
 const COMMITTED: &[u8] = b"COMMIT\0";
 
 /// What a cancel request names (BackendKeyData).
@@ -144,7 +146,8 @@ impl Session {
         self.heard
     }
 
-    /// Whether every request that was written has been answered; where not, [`Session::ends_a_wait`] will say so.
+    /// Whether every request that was written has been answered; where not, [`Session::ends_a_wait`] will say
+    /// so.
     pub(super) fn is_settled_or_awaited(&mut self) -> bool {
         self.awaited = !self.is_settled();
         !self.awaited
@@ -304,7 +307,8 @@ impl Session {
                     self.prepared.remove(name);
                 }
             }
-            // While data is copied in, the server ignores the Sync that came with the statement: this one is answered.
+            // While data is copied in, the server ignores the Sync that came with the statement: this one is
+            // answered.
             b'S' if std::mem::take(&mut self.ends_copy) => self.building = None,
             b'S' => {
                 let request = self.take_building();
@@ -366,7 +370,8 @@ impl Session {
         None
     }
 
-    /// Whether the server runs a statement of the request that is answered next: it was bound, and has not ended.
+    /// Whether the server runs a statement of the request that is answered next: it was bound, and has not
+    /// ended.
     fn is_at_work(&mut self, at_work: bool) {
         if let Some(request) = self.requests.front_mut()
             && !request.is_simple

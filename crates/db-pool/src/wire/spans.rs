@@ -1,7 +1,7 @@
 //! Gives each statement that was sent the span that an observer makes for it.
 //!
-//! An observer is code of others, so it is asked without the session's lock. Nothing can be answered meanwhile: one task
-//! writes and reads the connection.
+//! An observer is code of others, so it is asked without the session's lock. Nothing can be answered
+//! meanwhile: one task writes and reads the connection.
 
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ impl Wire {
 }
 
 impl Session {
-    /// The requests that nobody was asked about, the last one first; none stands for one that runs nothing for a caller.
+    /// The requests that nobody was asked about, the last one first; none stands for one that runs nothing
+    /// for a caller.
     fn without_span(&self) -> Vec<Option<(Arc<Statement>, Arc<Caller>)>> {
         let latest = self.requests.iter().rev().take_while(|request| request.span.is_none());
         latest

@@ -1,7 +1,7 @@
 //! Tokens of SQL text, as far as reading it over the shoulder needs them.
 //!
-//! Source: the PostgreSQL manual, "Lexical Structure". Comments nest, quotes double, dollar quotes are constants; text
-//! that ends in the middle of one of them ends there.
+//! Source: the PostgreSQL manual, "Lexical Structure". Comments nest, quotes double, dollar quotes are
+//! constants; text that ends in the middle of one of them ends there.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Token<'a> {

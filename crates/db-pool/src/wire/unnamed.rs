@@ -1,9 +1,9 @@
-//! Turns a client's named statements into unnamed ones, for poolers that lead each transaction to a server of their own
-//! choice and do not follow what was prepared there.
+//! Turns a client's named statements into unnamed ones, for poolers that lead each transaction to a server of
+//! their own choice and do not follow what was prepared there.
 //!
-//! Source: the PostgreSQL manual, "Extended Query". The unnamed statement lasts until the next Parse, so what a Bind or a
-//! Describe names is parsed again right before it, up to the same Sync, which no pooler tears apart. The server's
-//! ParseComplete for a Parse that the client did not send is kept from the client.
+//! Source: the PostgreSQL manual, "Extended Query". The unnamed statement lasts until the next Parse, so what
+//! a Bind or a Describe names is parsed again right before it, up to the same Sync, which no pooler tears
+//! apart. The server's ParseComplete for a Parse that the client did not send is kept from the client.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -122,7 +122,8 @@ impl Unnamed {
         Some(())
     }
 
-    /// Parses a statement again unless it is the unnamed one already; nothing where the client has not named it.
+    /// Parses a statement again unless it is the unnamed one already; nothing where the client has not named
+    /// it.
     fn make_current(&mut self, name: &str, out: &mut Vec<u8>) -> Option<()> {
         let rest = self.statements.get(name)?;
         if self.current.as_deref() != Some(name) {

@@ -1,4 +1,5 @@
-//! A transaction whose BEGIN goes out with its first request: one round trip less, and nothing ever runs outside.
+//! A transaction whose BEGIN goes out with its first request: one round trip less, and nothing ever runs
+//! outside.
 
 use db_core::{Acquire, Opened, Opening, TransactionStatus};
 use db_pool::Pool;

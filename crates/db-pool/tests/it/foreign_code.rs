@@ -1,4 +1,5 @@
-//! Observers and password sources are code of others: where they panic or block the pool goes on, and says whose fault it was.
+//! Observers and password sources are code of others: where they panic or block the pool goes on, and says
+//! whose fault it was.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};

@@ -107,7 +107,8 @@ async fn a_spike_of_callers_opens_few_connections() {
     assert!(pool.status().creates() <= 7, "{:?}", pool.status());
 }
 
-/// Opening hangs, so that it is still under way when the upkeep task looks again, many times until a stall is noticed.
+/// Opening hangs, so that it is still under way when the upkeep task looks again, many times until a stall is
+/// noticed.
 #[tokio::test]
 async fn connections_that_are_being_opened_count_towards_the_maximum() {
     let database = TestDatabase::empty().await.unwrap();

@@ -1,4 +1,5 @@
-//! What comes back, and what becomes of it: nobody gets a connection that another left in the middle of something.
+//! What comes back, and what becomes of it: nobody gets a connection that another left in the middle of
+//! something.
 
 use std::time::{Duration, Instant};
 

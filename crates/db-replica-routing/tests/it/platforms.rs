@@ -189,7 +189,8 @@ async fn split(cluster: &Cluster, monitored: usize, settings: RouterConfig) -> (
     (balancer, router)
 }
 
-/// Of sixty reads, three at once each time: the one server that may answer has its connections in the same pool.
+/// Of sixty reads, three at once each time: the one server that may answer has its connections in the same
+/// pool.
 const FAIR_SHARE: usize = 20;
 
 /// Whether all of some reads at once saw the row, and how many of them the name answered.
@@ -290,7 +291,8 @@ async fn a_writer_behind_an_address_that_led_to_a_standby_is_found_again_within_
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
-/// Another region, with a login of several round trips: it takes longer to open a connection than a near node is given.
+/// Another region, with a login of several round trips: it takes longer to open a connection than a near node
+/// is given.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_is_far_away_is_found_and_stays_up() {
     let cluster = Cluster::builder().standbys(1).start().await.unwrap();

@@ -12,8 +12,8 @@ pub struct BreakerConfig {
     pub min_calls: NonZeroU32,
     /// It opens when this share of the calls failed because of the server or the network, from 0 to 1.
     pub failure_rate: f64,
-    /// A call that takes longer counts as slow, from asking for the connection until it is given back; none means that
-    /// no call does.
+    /// A call that takes longer counts as slow, from asking for the connection until it is given back; none
+    /// means that no call does.
     ///
     /// The caller's own time on the connection counts too, so take more than the longest transaction.
     pub slow_after: Option<Duration>,

@@ -18,12 +18,14 @@ use super::window::Call;
 
 /// A place where connections come from, behind a breaker: one for each server.
 ///
-/// It opens when too many calls failed because of the server: no connection could be opened, or the work on one met
-/// was [reported](Acquire::report) to have lost its server. Conflicts, violated constraints and a pool that is merely busy
-/// ([`PoolTimeout`](Error::PoolTimeout), [`QueueFull`](Error::QueueFull)) say nothing about the server and do not count.
+/// It opens when too many calls failed because of the server: no connection could be opened, or the work on
+/// one met was [reported](Acquire::report) to have lost its server. Conflicts, violated constraints and a
+/// pool that is merely busy ([`PoolTimeout`](Error::PoolTimeout), [`QueueFull`](Error::QueueFull)) say
+/// nothing about the server and do not count.
 ///
-/// While it is open, callers fail at once with [`Error::CircuitOpen`], those that were already waiting too, and a task of
-/// its own asks for a connection and runs `SELECT 1` on it, until that succeeds. Cheap to clone; clones are one breaker.
+/// While it is open, callers fail at once with [`Error::CircuitOpen`], those that were already waiting too,
+/// and a task of its own asks for a connection and runs `SELECT 1` on it, until that succeeds. Cheap to
+/// clone; clones are one breaker.
 pub struct Guarded<A> {
     pub(super) shared: Arc<Shared<A>>,
 }

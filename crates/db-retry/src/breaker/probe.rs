@@ -1,4 +1,5 @@
-//! Finds out whether the server behind an open breaker is back: one task, one connection at a time, a real query.
+//! Finds out whether the server behind an open breaker is back: one task, one connection at a time, a real
+//! query.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

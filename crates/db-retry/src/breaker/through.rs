@@ -10,8 +10,8 @@ use super::guarded::{Guarded, admitted, report};
 /// A place where connections come from, behind somebody else's breaker; or behind none.
 ///
 /// A router makes a place for each call, such as one for reads of a certain freshness: all of them share one
-/// [`Guarded`], whose probes go its own way. Where there is no breaker nothing is counted and nobody is turned
-/// away, so that a service can switch it on and off.
+/// [`Guarded`], whose probes go its own way. Where there is no breaker nothing is counted and nobody is
+/// turned away, so that a service can switch it on and off.
 ///
 /// ```
 /// use db_core::Acquire;

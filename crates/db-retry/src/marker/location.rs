@@ -1,6 +1,7 @@
 //! Finds the table of marker rows: by its name and columns in the catalogue, in whatever schema it is.
 //!
-//! Each name in the query has its schema, and so has each operator: a `search_path` decides about them otherwise.
+//! Each name in the query has its schema, and so has each operator: a `search_path` decides about them
+//! otherwise.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,7 @@
 //! The statements that ask for marker rows and remove them; their table is named with its schema.
 //!
-//! Their text depends on the table, so none of them has an id of its own, by which a connection would find another one's.
+//! Their text depends on the table, so none of them has an id of its own, by which a connection would find
+//! another one's.
 
 use std::time::Duration;
 

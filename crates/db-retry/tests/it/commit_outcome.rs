@@ -170,7 +170,8 @@ impl std::ops::DerefMut for Loan {
     }
 }
 
-/// Counts what others have put into the ledger, right behind COMMIT, and notes what it was told of the outcome.
+/// Counts what others have put into the ledger, right behind COMMIT, and notes what it was told of the
+/// outcome.
 #[derive(Default)]
 struct Behind {
     outcomes: Mutex<Vec<CommitOutcome>>,

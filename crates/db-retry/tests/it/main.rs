@@ -20,7 +20,8 @@ use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio::sync::Barrier;
 
-/// Opens a connection for each acquire, wherever `url` says for the nth (from 0), which may do something first.
+/// Opens a connection for each acquire, wherever `url` says for the nth (from 0), which may do something
+/// first.
 fn steered<F>(url: impl Fn(u32) -> F + Send + Sync + 'static) -> Source
 where
     F: Future<Output = String> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Keeps rows out of each other's way where an exclusion constraint wants that: rows that are equal in some columns
-//! have ranges that do not overlap.
+//! Keeps rows out of each other's way where an exclusion constraint wants that: rows that are equal in some
+//! columns have ranges that do not overlap.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -43,7 +43,8 @@ pub(crate) struct Reference {
     pub(crate) of: Vec<String>,
     /// Whether all of its columns are NULL or none is (MATCH FULL).
     pub(crate) full: bool,
-    /// Further columns, and those of the same name there: both refer to the same keys, so that they mostly agree.
+    /// Further columns, and those of the same name there: both refer to the same keys, so that they mostly
+    /// agree.
     pub(crate) implied: Vec<(usize, String)>,
 }
 
@@ -176,7 +177,8 @@ const INDEXES: &str = "SELECT i.indrelid, i.indisunique AND NOT i.indisexclusion
     FROM pg_index AS i WHERE i.indrelid = ANY ($1::oid[]) AND (i.indisunique OR i.indisexclusion)
     ORDER BY i.indrelid, i.indexrelid";
 
-/// What the rows of each leaf are, its parents' bounds included. The default partition takes what is left over.
+/// What the rows of each leaf are, its parents' bounds included. The default partition takes what is left
+/// over.
 const LEAVES: &str = "SELECT root.oid, pg_get_partition_constraintdef(leaf.relid)
     FROM unnest($1::oid[]) AS root (oid) JOIN pg_class AS c ON c.oid = root.oid AND c.relkind = 'p'
     CROSS JOIN LATERAL pg_partition_tree(root.oid) AS leaf
@@ -377,8 +379,8 @@ impl Table {
         }
     }
 
-    /// A check that names a generated column says something of what that one is generated from. The server cannot
-    /// be asked before it has generated it.
+    /// A check that names a generated column says something of what that one is generated from. The server
+    /// cannot be asked before it has generated it.
     fn add_check(&mut self, text: String) {
         let check = Expression::parse(&text);
         if !self.generated.iter().any(|(name, _)| check.columns().contains(&name.as_str())) {
@@ -400,7 +402,8 @@ impl Table {
         self.generated.iter().fold(expression, |whole, (name, from)| whole.replaced(name, from))
     }
 
-    /// A reference of which the server generates a column: a row whose generated value is NULL refers to nothing.
+    /// A reference of which the server generates a column: a row whose generated value is NULL refers to
+    /// nothing.
     fn leave_generated_null(&mut self, columns: &[Option<usize>], numbers: &[String]) {
         let generated = numbers.iter().zip(columns).filter(|(_, column)| column.is_none());
         for (name, _) in generated {

@@ -323,7 +323,8 @@ fn geometry(shape: Geometry, draw: &mut Draw) -> String {
     }
 }
 
-/// A text: what a column of that name usually has, where the patterns allow it, else one drawn from a pattern.
+/// A text: what a column of that name usually has, where the patterns allow it, else one drawn from a
+/// pattern.
 fn text(wish: &Wish<'_>, draw: &mut Draw) -> String {
     /// How often a pattern is drawn from until length and all patterns agree.
     const TRIES: usize = 60;

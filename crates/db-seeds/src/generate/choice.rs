@@ -1,8 +1,8 @@
 //! Chooses which keys the references of a row take, so that those which share columns agree.
 //!
-//! References that share a column are a join. Keys without a partner in another reference that must have one are left
-//! out beforehand (arc consistency, Mackworth 1977); for a row, keys are tried in turn, and a choice that leads
-//! nowhere is taken back.
+//! References that share a column are a join. Keys without a partner in another reference that must have one
+//! are left out beforehand (arc consistency, Mackworth 1977); for a row, keys are tried in turn, and a choice
+//! that leads nowhere is taken back.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,8 @@ const MOST_STEPS: u32 = 150;
 pub(crate) struct Choice {
     /// For each reference; `None` for one that stays NULL for now, or leads to the table itself.
     parents: Vec<Option<Parents>>,
-    /// The references in the order in which they are chosen, and the conditions that can be judged after each.
+    /// The references in the order in which they are chosen, and the conditions that can be judged after
+    /// each.
     order: Vec<(usize, Vec<usize>)>,
     /// References in which each row takes the key of its own number.
     in_step: Vec<usize>,
@@ -200,7 +201,8 @@ impl Choice {
         }
     }
 
-    /// Rows take the keys of their numbers in the references that tell a column, where those have keys already.
+    /// Rows take the keys of their numbers in the references that tell a column, where those have keys
+    /// already.
     pub(crate) fn promise(&mut self, table: &Table, column: usize) {
         for (place, reference) in table.references.iter().enumerate() {
             let has_keys = self.parents[place].as_ref().is_some_and(|parents| parents.len() > 0);

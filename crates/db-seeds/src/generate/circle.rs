@@ -1,7 +1,8 @@
-//! Keys of tables that refer to each other in a circle: each table needs keys of the other before either has rows.
+//! Keys of tables that refer to each other in a circle: each table needs keys of the other before either has
+//! rows.
 //!
-//! A key that is told by its row alone can be promised. A part of a key that is itself a reference within the circle is
-//! told by the row that it refers to: then all references go in step, row by row.
+//! A key that is told by its row alone can be promised. A part of a key that is itself a reference within the
+//! circle is told by the row that it refers to: then all references go in step, row by row.
 
 use super::catalog::{Reference, Table};
 use super::rows::Rows;
@@ -68,7 +69,8 @@ impl Circle<'_> {
         self.tables[place].references.iter().any(|one| one.columns.contains(&column))
     }
 
-    /// The table and the column by whose own values, or by whose reference to a table outside, a column is told.
+    /// The table and the column by whose own values, or by whose reference to a table outside, a column is
+    /// told.
     fn source(&self, place: usize, column: usize) -> Option<(usize, usize)> {
         let mut way = vec![(place, column)];
         loop {

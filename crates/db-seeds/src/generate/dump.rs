@@ -27,8 +27,8 @@ pub struct Dumped {
     pub left_out: Vec<String>,
 }
 
-/// Writes every row of these schemas (all where there are none) into a directory, which must be empty or not there
-/// yet: `seed.toml`, and a CSV file for each table, referred-to tables first.
+/// Writes every row of these schemas (all where there are none) into a directory, which must be empty or not
+/// there yet: `seed.toml`, and a CSV file for each table, referred-to tables first.
 ///
 /// All files show one moment. Generated columns are left out, because the server computes them.
 ///
@@ -165,7 +165,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// The foreign keys between tables of a set: who refers to whom, and the start of the statement that alters one.
+/// The foreign keys between tables of a set: who refers to whom, and the start of the statement that alters
+/// one.
 const LATER: &str = "SELECT k.conrelid, k.confrelid, pg_catalog.format('ALTER TABLE %s ALTER CONSTRAINT %I',
         k.conrelid::pg_catalog.regclass, k.conname), k.condeferrable
     FROM pg_catalog.pg_constraint AS k
@@ -180,7 +181,8 @@ fn in_csv(cell: Option<&str>) -> String {
     cell.map_or_else(String::new, |text| format!("\"{}\"", text.replace('"', "\"\"")))
 }
 
-/// Writes the rows of a table in the order of its first key, and counts them. A file without rows is not kept.
+/// Writes the rows of a table in the order of its first key, and counts them. A file without rows is not
+/// kept.
 async fn write(transaction: &Transaction<'_>, table: &Table, file: Option<&PathBuf>) -> Result<u64> {
     let Some(file) = file else {
         let count = format!("SELECT pg_catalog.count(*) FROM {}", table.sql());

@@ -1,8 +1,9 @@
 //! A condition as the server knows it: of a check, of a domain, or the bounds of a partition.
 //!
 //! The server prints a condition in one normal form: each operator in parentheses, casts as `::type`, `IN` as
-//! `= ANY (ARRAY[…])`, `BETWEEN` as two comparisons. Casts are dropped, because values are compared as what they
-//! are; those that change a value stay. What the parser does not know becomes [`Expression::Unknown`], which nothing is concluded from.
+//! `= ANY (ARRAY[…])`, `BETWEEN` as two comparisons. Casts are dropped, because values are compared as what
+//! they are; those that change a value stay. What the parser does not know becomes [`Expression::Unknown`],
+//! which nothing is concluded from.
 
 use super::parser;
 use super::worth::Worth;

@@ -258,8 +258,8 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         Ok(row.map_err(Error::database("reading the catalog"))?.get::<_, i64>(0) > 0)
     }
 
-    /// Fills in a reference that stayed NULL because its table was filled first. Where the server refuses, NULL
-    /// stays, which is allowed.
+    /// Fills in a reference that stayed NULL because its table was filled first. Where the server refuses,
+    /// NULL stays, which is allowed.
     async fn fill_in(&mut self, at: usize, reference: usize) -> Result<()> {
         let table = &self.catalog.tables[at];
         let reference = &table.references[reference];
@@ -275,8 +275,8 @@ impl<'a, P: FnMut(Progress<'_>)> Fill<'a, P> {
         let open: Vec<_> = pairs.iter().filter(|(_, _, given)| !given).collect();
         let sets: Vec<String> =
             open.iter().map(|(column, ..)| format!("{column} = found.{column}")).collect();
-        // Rows that were there before are somebody else's. A savepoint's rows have a number of its own, which is
-        // greater than the transaction's.
+        // Rows that were there before are somebody else's. A savepoint's rows have a number of its own, which
+        // is greater than the transaction's.
         let ours = "t.xmin::text::int8 >= (pg_current_xact_id()::text::int8 & 4294967295)".to_owned();
         let nulls = open.iter().map(|(column, ..)| format!("t.{column} IS NULL"));
         let nulls: Vec<String> = nulls.chain([ours]).collect();

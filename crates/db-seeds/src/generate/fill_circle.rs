@@ -1,5 +1,5 @@
-//! Fills tables that refer to each other in a circle without a NULL in it: by one statement, at whose end the server
-//! checks the references.
+//! Fills tables that refer to each other in a circle without a NULL in it: by one statement, at whose end the
+//! server checks the references.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ const MOST_REFUSALS: u32 = 100;
 type Outcome = (Vec<u64>, Option<String>);
 
 impl<P: FnMut(Progress<'_>)> Fill<'_, P> {
-    /// Fills the tables of a circle. Where rows that refer across each other are refused, rows go in step: those of
-    /// one number refer to each other and to no others, so that one that is refused costs no other.
+    /// Fills the tables of a circle. Where rows that refer across each other are refused, rows go in step:
+    /// those of one number refer to each other and to no others, so that one that is refused costs no other.
     pub(super) async fn circle(&mut self, group: &[usize], order: &Order) -> Result<Vec<Filled>> {
         let tables: Vec<&Table> = group.iter().map(|at| &self.catalog.tables[*at]).collect();
         let mut filled: Vec<Filled> = tables

@@ -1,7 +1,8 @@
-//! Takes composite values and ranges apart: each field, and each end, is a column of its own while rows are made.
+//! Takes composite values and ranges apart: each field, and each end, is a column of its own while rows are
+//! made.
 //!
-//! So what a condition says of `(price).amount` or of `lower(period)` is said of a column, and bounds, search and
-//! draws know no other kind. The whole is put together when the row is done.
+//! So what a condition says of `(price).amount` or of `lower(period)` is said of a column, and bounds, search
+//! and draws know no other kind. The whole is put together when the row is done.
 
 use std::collections::HashSet;
 

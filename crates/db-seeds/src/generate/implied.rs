@@ -1,11 +1,12 @@
-//! What nobody declared, but triggers check: a line of an order that names a tenant has the tenant of its order.
+//! What nobody declared, but triggers check: a line of an order that names a tenant has the tenant of its
+//! order.
 
 use std::collections::BTreeSet;
 
 use super::catalog::Catalog;
 
-/// Notes for each reference of a table with triggers which further columns agree with those of the same name there: both
-/// refer, by way of others or not, to the same keys.
+/// Notes for each reference of a table with triggers which further columns agree with those of the same name
+/// there: both refer, by way of others or not, to the same keys.
 pub(crate) fn imply(catalog: &mut Catalog) {
     let mut found = Vec::new();
     for (at, table) in catalog.tables.iter().enumerate().filter(|(_, table)| table.triggers) {

@@ -24,7 +24,8 @@ pub(crate) fn moment(text: &str) -> Option<f64> {
     Some((time - NaiveTime::MIN).num_microseconds()? as f64)
 }
 
-/// An interval as PostgreSQL prints one (`1 year 2 mons 3 days 04:05:06`), as microseconds of 30-day months, as the server compares them.
+/// An interval as PostgreSQL prints one (`1 year 2 mons 3 days 04:05:06`), as microseconds of 30-day months,
+/// as the server compares them.
 pub(crate) fn interval(text: &str) -> Option<f64> {
     let words: Vec<&str> = text.split_whitespace().collect();
     if words == ["0"] {

@@ -1,8 +1,8 @@
 //! The order in which tables are filled: what is referred to first.
 //!
-//! Where tables refer to each other in a circle (strongly connected components, Tarjan 1972), references that may be
-//! NULL are left NULL at first and filled in at the end. Tables that still are in a circle are filled together, by
-//! one statement: the server checks foreign keys at a statement's end.
+//! Where tables refer to each other in a circle (strongly connected components, Tarjan 1972), references that
+//! may be NULL are left NULL at first and filled in at the end. Tables that still are in a circle are filled
+//! together, by one statement: the server checks foreign keys at a statement's end.
 
 use super::catalog::Catalog;
 

@@ -55,8 +55,8 @@ impl Parents {
         self.keys.get(at)
     }
 
-    /// Draws the places of some keys that have these values: one for each column, `None` for any. Crowded ones are
-    /// mostly the first: rows that refer to the same few agree more often in what else they share.
+    /// Draws the places of some keys that have these values: one for each column, `None` for any. Crowded
+    /// ones are mostly the first: rows that refer to the same few agree more often in what else they share.
     pub(crate) fn some(
         &mut self,
         given: &[Option<String>],

@@ -339,8 +339,8 @@ impl Parser {
         }
     }
 
-    /// A type's name: `numeric(10,2)`, `character varying(20)[]`, `timestamp with time zone`. Returns its last
-    /// word before all of that.
+    /// A type's name: `numeric(10,2)`, `character varying(20)[]`, `timestamp with time zone`. Returns its
+    /// last word before all of that.
     fn type_name(&mut self) -> Option<String> {
         const FURTHER: [&str; 13] = [
             "varying",

@@ -56,7 +56,8 @@ pub(crate) fn text_for(operator: &str, pattern: &str, draw: &mut Draw) -> Option
     Some(text)
 }
 
-/// What a pattern that begins with `^(?=…)` or `^(?!…)` wants ahead, and the rest of it: our syntax knows neither.
+/// What a pattern that begins with `^(?=…)` or `^(?!…)` wants ahead, and the rest of it: our syntax knows
+/// neither.
 fn looks_ahead(operator: &str, pattern: &str) -> Option<(Vec<(String, bool)>, String)> {
     let mut rest =
         pattern.strip_prefix('^').filter(|rest| operator.starts_with("~") && rest.starts_with("(?"))?;
@@ -152,8 +153,8 @@ fn of_like(pattern: &str) -> String {
     regex
 }
 
-/// The regular expression of a pattern of `SIMILAR TO`: that of a whole text, in which `%` and `_` mean what they
-/// mean in LIKE, and a dot is a dot.
+/// The regular expression of a pattern of `SIMILAR TO`: that of a whole text, in which `%` and `_` mean what
+/// they mean in LIKE, and a dot is a dot.
 pub(crate) fn of_similar(pattern: &str) -> String {
     let (mut regex, mut in_class) = (String::from("^(?:"), false);
     let mut characters = pattern.chars();
@@ -177,7 +178,8 @@ pub(crate) fn of_similar(pattern: &str) -> String {
 
 type Compiled = Option<Rc<Regex>>;
 
-/// A regular expression, compiled once: a copy of a `Regex` has to make its caches anew, a shared one has not.
+/// A regular expression, compiled once: a copy of a `Regex` has to make its caches anew, a shared one has
+/// not.
 pub(crate) fn regex(pattern: &str, any_case: bool) -> Compiled {
     thread_local! {
         static COMPILED: RefCell<HashMap<(String, bool), Compiled>> = RefCell::new(HashMap::new());

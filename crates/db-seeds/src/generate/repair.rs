@@ -1,8 +1,8 @@
 //! Changes a row until its conditions hold.
 //!
-//! A condition that is false names what would make it true: `a < b` another value for `a` or for `b`, an OR one of
-//! its parts, an IS NULL the NULL. One change may break another condition, so all are looked at again, a few times;
-//! this is a local search (WalkSAT, Selman and Kautz 1994). The server has the last word.
+//! A condition that is false names what would make it true: `a < b` another value for `a` or for `b`, an OR
+//! one of its parts, an IS NULL the NULL. One change may break another condition, so all are looked at again,
+//! a few times; this is a local search (WalkSAT, Selman and Kautz 1994). The server has the last word.
 
 use super::bounds::{Bounds, mirrored};
 use super::catalog::Table;
@@ -54,7 +54,8 @@ impl Values for Row<'_> {
 }
 
 impl Row<'_> {
-    /// Makes the conditions true, as far as that is possible. Returns one that is false in the end, if any is.
+    /// Makes the conditions true, as far as that is possible. Returns one that is false in the end, if any
+    /// is.
     pub(crate) fn repair<'c>(
         &mut self,
         conditions: &[&'c Expression],
@@ -80,8 +81,8 @@ impl Row<'_> {
         conditions.iter().find(|condition| condition.worth(self) == Worth::Boolean(false)).copied()
     }
 
-    /// NULL agrees with every check: so columns of conditions that only the server can judge are NULL where they may be,
-    /// always or every other time.
+    /// NULL agrees with every check: so columns of conditions that only the server can judge are NULL where
+    /// they may be, always or every other time.
     pub(crate) fn leave_open(&mut self, conditions: &[&Expression], always: bool, draw: &mut Draw) {
         for condition in conditions {
             if condition.worth(self) != Worth::Unknown || !(always || draw.below(2) == 0) {

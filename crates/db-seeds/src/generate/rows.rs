@@ -51,7 +51,8 @@ pub(crate) struct Rows {
     told: Vec<bool>,
     /// Whether the server takes all rows of it or none.
     in_circle: bool,
-    /// Ends of ranges that conditions ask to be missing: others are always there, for what has no end leaves no room.
+    /// Ends of ranges that conditions ask to be missing: others are always there, for what has no end leaves
+    /// no room.
     open_ends: HashSet<usize>,
     /// Columns for which no value is known: their default, or NULL.
     left_out: Vec<bool>,
@@ -81,7 +82,8 @@ impl Rows {
             .collect();
         let alone = (0..count).map(|column| {
             let by_itself = table.uniques.iter().any(|unique| unique.columns == [column]);
-            // Of several columns one that is no reference is enough, and the last is the most likely to count.
+            // Of several columns one that is no reference is enough, and the last is the most likely to
+            // count.
             let last = |unique: &Unique| {
                 let own = |column: &&usize| {
                     let holds = &table.columns[**column].holds;
@@ -197,7 +199,8 @@ impl Rows {
         self.in_circle = true;
     }
 
-    /// Promises that the row alone tells a column: by a value of its own, or by the key of its number that it refers to.
+    /// Promises that the row alone tells a column: by a value of its own, or by the key of its number that it
+    /// refers to.
     pub(crate) fn promise(&mut self, column: usize) {
         self.promised[column] = true;
         let table = self.table.clone();
@@ -349,7 +352,8 @@ impl Rows {
         }
     }
 
-    /// Parts of a value are NULL together. Ranges begin in a slot of the row's own, so that they do not overlap.
+    /// Parts of a value are NULL together. Ranges begin in a slot of the row's own, so that they do not
+    /// overlap.
     fn draw_wholes(&self, table: &Table, (number, attempt): (u64, u64), cells: &mut Cells, draw: &mut Draw) {
         for whole in &self.wholes {
             let of = &table.columns[whole.column];
@@ -406,7 +410,8 @@ impl Rows {
         cell::value(&wish, draw)
     }
 
-    /// Fills references of the table to itself: to a row before, or to the row itself where NULL is not allowed.
+    /// Fills references of the table to itself: to a row before, or to the row itself where NULL is not
+    /// allowed.
     fn refer_to_itself(
         &mut self,
         table: &Table,
@@ -473,7 +478,8 @@ fn key_of(unique: &Unique, cells: &Cells) -> Option<Vec<String>> {
     }
 }
 
-/// The same for an index over expressions, or over some of the rows; `None` also where only the server can tell.
+/// The same for an index over expressions, or over some of the rows; `None` also where only the server can
+/// tell.
 fn key_of_some(partial: &Partial, row: &Row<'_>) -> Option<Vec<String>> {
     if partial.when.as_ref().is_some_and(|when| when.worth(row) != Worth::Boolean(true)) {
         return None;

@@ -1,8 +1,8 @@
 //! Hands rows to the server so that a row that it refuses costs no other: by way of a temporary table.
 //!
-//! Most tables take all rows by COPY. Where one row is refused, the rows go into a table without constraints, and
-//! from there by INSERT … SELECT: rows that a check or a unique index would refuse are left out, and where that is
-//! not enough, each row goes by itself, in a loop on the server.
+//! Most tables take all rows by COPY. Where one row is refused, the rows go into a table without constraints,
+//! and from there by INSERT … SELECT: rows that a check or a unique index would refuse are left out, and
+//! where that is not enough, each row goes by itself, in a loop on the server.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -33,7 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) refused: Option<String>,
 }
 
-/// The statement between a savepoint and its end. A refusal by the server is an outcome, a lost server an error.
+/// The statement between a savepoint and its end. A refusal by the server is an outcome, a lost server an
+/// error.
 pub(crate) async fn attempt<T>(
     transaction: &Transaction<'_>,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -243,7 +244,8 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Moves row by row, on the server: each has a subtransaction of its own, and none a way over the network.
+    /// Moves row by row, on the server: each has a subtransaction of its own, and none a way over the
+    /// network.
     async fn move_each(
         &self,
         transaction: &Transaction<'_>,

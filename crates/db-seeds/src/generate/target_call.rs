@@ -1,4 +1,5 @@
-//! Gives a call of a function a value, by way of its arguments: the length of a text, a part of it, a field of a date.
+//! Gives a call of a function a value, by way of its arguments: the length of a text, a part of it, a field
+//! of a date.
 
 use super::bounds;
 use super::column_type::ColumnType;

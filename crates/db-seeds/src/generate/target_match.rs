@@ -1,4 +1,5 @@
-//! Makes matches true: a text that fits a pattern, lists that have something in common, keys of documents, networks.
+//! Makes matches true: a text that fits a pattern, lists that have something in common, keys of documents,
+//! networks.
 
 use super::bounds::mirrored;
 use super::cell;

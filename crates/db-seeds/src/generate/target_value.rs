@@ -1,4 +1,5 @@
-//! Gives a part of a condition a value: a column, the length of one, a sum, a field of a moment, a part of a text.
+//! Gives a part of a condition a value: a column, the length of one, a sum, a field of a moment, a part of a
+//! text.
 
 use super::bounds::{self, mirrored};
 use super::cell;
@@ -242,8 +243,8 @@ pub(crate) fn near(
     if least > most {
         return None;
     }
-    // As likely near as far, in orders of magnitude: the next condition may want it near or far. Numbers are mostly
-    // small, and not negative.
+    // As likely near as far, in orders of magnitude: the next condition may want it near or far. Numbers are
+    // mostly small, and not negative.
     let usual = holds.is_number() && draw.below(3) > 0;
     let magnitude = draw.below(match holds {
         ColumnType::Date => 9,

@@ -1,6 +1,7 @@
 //! Splits a condition, as `pg_get_expr` prints it, into words, signs and values.
 
-/// A domain's condition as SQL about a column: `VALUE` is the column, but not in quotes and not in longer words.
+/// A domain's condition as SQL about a column: `VALUE` is the column, but not in quotes and not in longer
+/// words.
 pub(crate) fn about_column(condition: &str, column: &str) -> String {
     let (mut sql, mut in_quotes, mut word) = (String::new(), None, String::new());
     let end = |word: &mut String, sql: &mut String| {

@@ -1,4 +1,5 @@
-//! What a condition is worth for a row, as PostgreSQL would compute it, as far as that can be said without it.
+//! What a condition is worth for a row, as PostgreSQL would compute it, as far as that can be said without
+//! it.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -241,7 +242,8 @@ pub(crate) fn binary(operator: &str, left: Worth, right: Worth) -> Worth {
     }
 }
 
-/// The rest of a number of more digits than a binary number has room for: check digits of accounts are computed so.
+/// The rest of a number of more digits than a binary number has room for: check digits of accounts are
+/// computed so.
 fn long_rest(left: &Worth, right: &Worth) -> Option<Worth> {
     let (Worth::Text(digits), Worth::Number(by)) = (left, right) else { return None };
     let is_long = digits.len() > 15 && digits.bytes().all(|byte| byte.is_ascii_digit());

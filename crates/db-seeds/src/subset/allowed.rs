@@ -1,7 +1,8 @@
 //! Masked values that the conditions of their columns allow.
 //!
-//! A key is masked by its value alone, so that what refers to it is masked alike: of its own conditions those on that
-//! column count. A value that nothing refers to may also be changed until the conditions over several columns hold.
+//! A key is masked by its value alone, so that what refers to it is masked alike: of its own conditions those
+//! on that column count. A value that nothing refers to may also be changed until the conditions over several
+//! columns hold.
 
 use std::collections::HashMap;
 
@@ -59,8 +60,8 @@ impl<'a> Allowed<'a> {
         near.into_iter().chain(drawn).find(|text| text != value && is(text))
     }
 
-    /// Changes masked values that nothing refers to until the conditions hold that held before. Returns the columns of one
-    /// that does not.
+    /// Changes masked values that nothing refers to until the conditions hold that held before. Returns the
+    /// columns of one that does not.
     pub(super) fn mend(
         &self,
         at: usize,

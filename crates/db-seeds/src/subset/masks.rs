@@ -22,8 +22,8 @@ use crate::generate::{is_named, own_path};
 /// note = { fixed = "-" }
 /// ```
 ///
-/// A column that is not in it ends the work, so that a new column is never taken along unseen. A column that refers
-/// to a masked one is masked alike.
+/// A column that is not in it ends the work, so that a new column is never taken along unseen. A column that
+/// refers to a masked one is masked alike.
 #[derive(Debug, Clone)]
 pub struct Masks {
     file: PathBuf,
@@ -31,7 +31,8 @@ pub struct Masks {
     secret: Secret,
 }
 
-/// The masks of a subset's columns, those that keep left out, each with the key that the column refers to, or itself.
+/// The masks of a subset's columns, those that keep left out, each with the key that the column refers to, or
+/// itself.
 pub(crate) struct MaskPlan(BTreeMap<(usize, usize), Followed>);
 
 /// A mask, and the column that it is for: of a column that refers to a masked one, that one.
@@ -48,8 +49,8 @@ impl MaskPlan {
 }
 
 impl Masks {
-    /// Reads a file's text. `secret` is what the masks are keyed with: the same secret masks a value alike in every
-    /// run, and without it nobody finds a value by trying.
+    /// Reads a file's text. `secret` is what the masks are keyed with: the same secret masks a value alike in
+    /// every run, and without it nobody finds a value by trying.
     ///
     /// # Errors
     /// [`Error::Malformed`] for what is no mask, [`Error::Mask`] for an empty secret.

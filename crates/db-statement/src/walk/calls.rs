@@ -68,7 +68,8 @@ impl<V: Visitor> Walker<'_, V> {
         }
     }
 
-    /// A parenthesis where an expression can be: tells the visitor if it calls a function that is not the catalogue's.
+    /// A parenthesis where an expression can be: tells the visitor if it calls a function that is not the
+    /// catalogue's.
     fn call(&mut self) {
         let [name, before, qualifier] = self.before;
         let is_name = matches!(name.kind, Kind::Word | Kind::Quoted | Kind::Unicode);
@@ -141,7 +142,8 @@ fn is_construct(word: &Before) -> bool {
     is_clause || keyword::is_reserved(word.word.as_bytes())
 }
 
-/// Whether this token makes a name behind it an alias or a type, so that a parenthesis begins columns or a length.
+/// Whether this token makes a name behind it an alias or a type, so that a parenthesis begins columns or a
+/// length.
 fn is_behind_name(before: &Before) -> bool {
     match before.kind {
         Kind::Cast | Kind::Quoted | Kind::Unicode | Kind::Mark(b')') => true,

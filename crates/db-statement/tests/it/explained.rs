@@ -1,4 +1,5 @@
-//! The server as the judge: the locks that it takes to plan a statement are those of the tables that it reads and writes.
+//! The server as the judge: the locks that it takes to plan a statement are those of the tables that it reads
+//! and writes.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Writes down when each request came from a client, and when the end of its answer went back.
 //!
-//! Source: the PostgreSQL manual, "Message Flow": each Sync and each simple query is answered by one ReadyForQuery, in
-//! order. It looks at the client's side of the proxy, so latency that the proxy adds is in the time, as it is for the
-//! client. It follows no TLS: connect with `sslmode=disable`.
+//! Source: the PostgreSQL manual, "Message Flow": each Sync and each simple query is answered by one
+//! ReadyForQuery, in order. It looks at the client's side of the proxy, so latency that the proxy adds is in
+//! the time, as it is for the client. It follows no TLS: connect with `sslmode=disable`.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;

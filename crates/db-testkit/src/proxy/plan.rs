@@ -13,27 +13,29 @@ pub enum Direction {
 
 /// When the connection is cut around a COMMIT.
 ///
-/// The client sees the same in the first three, and in the last two once the connection ends: a connection that died after it
-/// had sent COMMIT. What happened on the server differs, and that is what code under test has to find out.
+/// The client sees the same in the first three, and in the last two once the connection ends: a connection
+/// that died after it had sent COMMIT. What happened on the server differs, and that is what code under test
+/// has to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommitCut {
     /// The COMMIT never reaches the server, so the transaction is rolled back.
     Withheld,
     /// The COMMIT reaches the server and the client is cut off at once: the server may be at it still.
     Forwarded,
-    /// The server has answered, and the answer is thrown away: the transaction is committed (unless that answer
-    /// was an error).
+    /// The server has answered, and the answer is thrown away: the transaction is committed (unless that
+    /// answer was an error).
     Answered,
-    /// The server has answered, and the client gets an error with this SQLSTATE instead, on a connection that goes on:
-    /// what a pooler says that has lost its server and keeps its client.
+    /// The server has answered, and the client gets an error with this SQLSTATE instead, on a connection that
+    /// goes on: what a pooler says that has lost its server and keeps its client.
     Falsified([u8; 5]),
-    /// The same, where the COMMIT, sent as a simple query, never reached the server: it gets a ROLLBACK in its place.
+    /// The same, where the COMMIT, sent as a simple query, never reached the server: it gets a ROLLBACK in
+    /// its place.
     Refused([u8; 5]),
-    /// The COMMIT, sent as a simple query, is held back, and nothing is closed: the transaction stays open and the client
-    /// waits until one side closes the connection or it is [cut](super::Proxy::cut).
+    /// The COMMIT, sent as a simple query, is held back, and nothing is closed: the transaction stays open
+    /// and the client waits until one side closes the connection or it is [cut](super::Proxy::cut).
     HeldBack,
-    /// The server has answered, the answer is held back, and nothing is closed: the transaction is committed and the client
-    /// waits until one side closes the connection or it is [cut](super::Proxy::cut).
+    /// The server has answered, the answer is held back, and nothing is closed: the transaction is committed
+    /// and the client waits until one side closes the connection or it is [cut](super::Proxy::cut).
     Unanswered,
 }
 

@@ -1,8 +1,8 @@
 //! Carries the bytes of one connection one way, through whatever faults are in force.
 //!
-//! A reader stamps each piece with the moment it is due and a writer waits for that moment, so that latency delays
-//! bytes without slowing their flow. Every fault is looked at right before bytes are written: what a client sends
-//! after a fault was switched on is always under that fault.
+//! A reader stamps each piece with the moment it is due and a writer waits for that moment, so that latency
+//! delays bytes without slowing their flow. Every fault is looked at right before bytes are written: what a
+//! client sends after a fault was switched on is always under that fault.
 
 use super::exchanges::Follower;
 use super::plan::{CommitCut, Direction, Mode, Plan};
@@ -91,7 +91,8 @@ impl Pump<'_> {
         loop {
             let piece = tokio::select! {
                 piece = pieces.recv() => piece.unwrap_or(Piece::End),
-                // Nothing more may ever come on a connection that lost bytes: it must notice its end by itself.
+                // Nothing more may ever come on a connection that lost bytes: it must notice its end by
+                // itself.
                 _ = self.plan.wait_for(|plan| plan.mode != Mode::Blackhole), if swallowed => return Some(End::Reset),
             };
             if let Piece::Bytes(due, _) = piece {

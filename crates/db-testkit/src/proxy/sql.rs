@@ -1,8 +1,8 @@
 //! Finds a COMMIT in SQL text that arrives in pieces.
 //!
-//! Only a statement's first word counts: `COMMIT`, or its synonym `END`. Text in quotes, in dollar quotes and in
-//! comments is stepped over, and so is the `END` of a `BEGIN ATOMIC` body. The scanner keeps a few bytes of state
-//! and never the text, so that a query of a gigabyte costs what a short one costs.
+//! Only a statement's first word counts: `COMMIT`, or its synonym `END`. Text in quotes, in dollar quotes and
+//! in comments is stepped over, and so is the `END` of a `BEGIN ATOMIC` body. The scanner keeps a few bytes
+//! of state and never the text, so that a query of a gigabyte costs what a short one costs.
 
 /// The longest word or dollar tag that is remembered; a longer one is no keyword of ours.
 const WORD: usize = 64;

@@ -1,8 +1,8 @@
 //! Follows the PostgreSQL protocol as it passes, without holding it up.
 //!
-//! The client's side is read to know where a message that executes a COMMIT ends; the server's side, to know when
-//! it has answered that COMMIT. Nothing is stored but a few counters, the first bytes of a message and the names
-//! of prepared COMMITs, all bounded: a length that a peer claims is only ever counted down.
+//! The client's side is read to know where a message that executes a COMMIT ends; the server's side, to know
+//! when it has answered that COMMIT. Nothing is stored but a few counters, the first bytes of a message and
+//! the names of prepared COMMITs, all bounded: a length that a peer claims is only ever counted down.
 //!
 //! Whatever cannot be followed (TLS, GSSAPI, a peer that does not speak the protocol) turns the conversation
 //! opaque: its bytes pass, and no COMMIT is seen in them.

@@ -327,7 +327,8 @@ pub(super) fn feed(s: &mut State, p: usize, without: Guard) -> bool {
     true
 }
 
-/// No word from the feed for so long that the process trusts its first tier no longer; or the second tier, in the end.
+/// No word from the feed for so long that the process trusts its first tier no longer; or the second tier, in
+/// the end.
 fn end_lease(s: &mut State, p: usize) -> bool {
     let process = &mut s.processes[p];
     let is_news = process.has_lease || (s.tier.is_down && !process.in_quarantine);

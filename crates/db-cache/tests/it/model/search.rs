@@ -1,4 +1,5 @@
-//! Breadth-first search over all states that can be reached: the shortest way to a promise that is not kept, if there is one.
+//! Breadth-first search over all states that can be reached: the shortest way to a promise that is not kept,
+//! if there is one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +17,8 @@ pub(super) struct Searched {
 
 /// Searches from `start`, with one guard left out, or none. It gives up after so many states.
 pub(super) fn search(start: State, without: Guard, most_states: usize) -> Searched {
-    // States are told apart by 64 bits of their hash: of ten million two meet with a probability below 1 in 100,000.
+    // States are told apart by 64 bits of their hash: of ten million two meet with a probability below 1 in
+    // 100,000.
     let mut came_by: HashMap<u64, Option<(u64, Action)>> = HashMap::new();
     let mut ahead = VecDeque::new();
     came_by.insert(hash(&start), None);

@@ -1,5 +1,5 @@
-//! What the model consists of: a database with a standby, a second tier with a replica, two processes with a first tier, a
-//! writer and a reader in each.
+//! What the model consists of: a database with a standby, a second tier with a replica, two processes with a
+//! first tier, a writer and a reader in each.
 //!
 //! One entry is made from two tags. Generations, runs and versions are small numbers that only grow.
 
@@ -21,7 +21,8 @@ pub(super) struct State {
     pub(super) processes: [Process; 2],
     pub(super) writers: [Writer; 2],
     pub(super) readers: [Reader; 2],
-    /// What callers of transactions were told, and what reads have returned that promise not to lead back in time.
+    /// What callers of transactions were told, and what reads have returned that promise not to lead back in
+    /// time.
     pub(super) acknowledged: Both<u8>,
     pub(super) seen: Both<u8>,
     /// What fenced transactions have committed and were told.

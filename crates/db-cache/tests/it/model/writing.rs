@@ -1,4 +1,5 @@
-//! A transaction, step by step: its locks, its mark, COMMIT, its bump, and what becomes of it where one of them is lost.
+//! A transaction, step by step: its locks, its mark, COMMIT, its bump, and what becomes of it where one of
+//! them is lost.
 
 use super::actions::Guard;
 use super::state::{Commit, Place, Slot, State, TAGS, Word, Writing, max};
@@ -74,7 +75,8 @@ fn changed(s: &mut State, tag: usize) {
     s.processes.iter_mut().for_each(|process| process.pending[tag] = true);
 }
 
-/// The request is lost, so the transaction rolls back; where only the answer is lost, the doubt stays, and ends by time.
+/// The request is lost, so the transaction rolls back; where only the answer is lost, the doubt stays, and
+/// ends by time.
 pub(super) fn lose_mark(s: &mut State, w: usize) -> bool {
     if s.writers[w].at != Writing::Locked || !(s.tier.is_down || take(&mut s.left.lost_messages)) {
         return false;
@@ -234,7 +236,8 @@ pub(super) fn tell(s: &mut State, w: usize) -> bool {
     true
 }
 
-/// Where nobody says what became of a transaction, its process bumps when it must be over, in case the mark is gone.
+/// Where nobody says what became of a transaction, its process bumps when it must be over, in case the mark
+/// is gone.
 pub(super) fn give_up(s: &mut State, w: usize) {
     if s.writers[w].at == Writing::Unknown {
         bump(s, w, None, Guard::None);

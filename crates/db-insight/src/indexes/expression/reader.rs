@@ -271,7 +271,8 @@ impl<'a> Parser<'a> {
             && self.token(0).is_some_and(|(kind, t)| kind == Kind::Word && t != "NOT")
     }
 
-    /// Everything up to the parenthesis that closes the one before; then `.col1`, as 17 writes a subquery's result.
+    /// Everything up to the parenthesis that closes the one before; then `.col1`, as 17 writes a subquery's
+    /// result.
     fn rest_of_parentheses(&mut self, what: &str) -> Option<Expr> {
         let mut depth = 1;
         let start = self.tokens.get(self.at)?.start;

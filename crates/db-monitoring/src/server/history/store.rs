@@ -32,8 +32,9 @@ pub struct HistoryConfig {
     pub most_bytes: u64,
     /// How many rows it may have; above, whole days go, the oldest first.
     pub most_rows: u64,
-    /// How many bytes must be free on the server's disk. That is known only of a server on this machine, where the role may
-    /// read `data_directory`; elsewhere history stops when the server says that its disk is full.
+    /// How many bytes must be free on the server's disk. That is known only of a server on this machine,
+    /// where the role may read `data_directory`; elsewhere history stops when the server says that its disk
+    /// is full.
     pub least_free: u64,
 }
 

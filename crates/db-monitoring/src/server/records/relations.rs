@@ -83,8 +83,8 @@ record! {
         oid: i64;
         indexrelname: String, from ["relname"];
         schemaname: String, as "n.nspname", from [];
-        /// Its table, by [`DatabaseSnapshot::collect`](crate::server::DatabaseSnapshot::collect), which has read
-        /// the tables, too; empty where indexes are read alone.
+        /// Its table, by [`DatabaseSnapshot::collect`](crate::server::DatabaseSnapshot::collect), which has
+        /// read the tables, too; empty where indexes are read alone.
         relname: String, as "''", from [];
         table_oid: i64, as "i.indrelid", from [];
         relpages: i64;

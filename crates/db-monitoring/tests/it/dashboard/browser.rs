@@ -1,4 +1,5 @@
-//! The pages in Chromium: what it says on its console, what it asks of whom, how wide pages are, and what Tab reaches.
+//! The pages in Chromium: what it says on its console, what it asks of whom, how wide pages are, and what Tab
+//! reaches.
 
 mod devtools;
 pub(crate) mod walk;

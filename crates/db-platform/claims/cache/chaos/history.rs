@@ -209,7 +209,8 @@ impl Checked {
             && self.after_fenced[0] > 1_000
     }
 
-    /// How consistent reads are at least, in nines, with 95 % confidence: the rule of three, where none was wrong.
+    /// How consistent reads are at least, in nines, with 95 % confidence: the rule of three, where none was
+    /// wrong.
     pub(super) fn nines(&self) -> f64 {
         -((self.wrong().max(1) as f64 * 3.0 / self.reads().max(1) as f64).log10())
     }

@@ -133,8 +133,8 @@ impl Batch {
     }
 }
 
-/// Whether an error says that nothing was committed: the server's own, which did not end the session. A pooler that has lost its
-/// server says so in codes of its own.
+/// Whether an error says that nothing was committed: the server's own, which did not end the session. A
+/// pooler that has lost its server says so in codes of its own.
 fn proves_a_rollback(error: &ServerError<'_>) -> bool {
     let is_doubtful = |code: SqlState| {
         matches!(code.category(), "08" | "58" | "XX") || matches!(code.as_str(), "57P01" | "57P02" | "57P03")

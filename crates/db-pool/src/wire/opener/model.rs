@@ -1,5 +1,5 @@
-//! The opener between a client that asks anything in any order and a server that refuses anything: each request is answered once and in
-//! order, and nothing runs outside the transaction.
+//! The opener between a client that asks anything in any order and a server that refuses anything: each
+//! request is answered once and in order, and nothing runs outside the transaction.
 
 use db_core::{Opened, Opening};
 use proptest::prelude::*;

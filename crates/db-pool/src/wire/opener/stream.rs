@@ -1,4 +1,5 @@
-//! The bytes of a stream on which a transaction begins: cut into messages on the way to the [`Opener`], and joined behind it.
+//! The bytes of a stream on which a transaction begins: cut into messages on the way to the [`Opener`], and
+//! joined behind it.
 
 use std::io;
 use std::pin::Pin;
@@ -26,12 +27,14 @@ pub(super) struct Buffers {
     is_unflushed: bool,
     /// Whether the server's next byte is the first of a message.
     is_aligned: bool,
-    /// Whether that message, of which a part has come, is a ReadyForQuery: it ends one of the requests that are not answered.
+    /// Whether that message, of which a part has come, is a ReadyForQuery: it ends one of the requests that
+    /// are not answered.
     is_ready_under_way: bool,
 }
 
 impl Buffers {
-    /// Looks from here on at what comes; how many ReadyForQuery will come before the next request's, of so many requests.
+    /// Looks from here on at what comes; how many ReadyForQuery will come before the next request's, of so
+    /// many requests.
     pub(super) fn awaited(&mut self, unanswered: usize) -> usize {
         self.is_aligned = false;
         unanswered.saturating_sub(usize::from(self.is_ready_under_way))

@@ -39,7 +39,8 @@ impl Session {
         Some(opening)
     }
 
-    /// Of so many requests before it the end is yet to come: what they say of the transaction is about another one.
+    /// Of so many requests before it the end is yet to come: what they say of the transaction is about
+    /// another one.
     pub(in crate::wire) fn begins_behind(&mut self, requests: usize) {
         self.before_begin = requests;
     }
@@ -56,7 +57,8 @@ impl Session {
         self.leftover.prepared = true;
     }
 
-    /// Whether the connection may begin a transaction with its next request: nothing but the end of a statement is awaited.
+    /// Whether the connection may begin a transaction with its next request: nothing but the end of a
+    /// statement is awaited.
     pub(in crate::wire) fn may_begin(&self) -> bool {
         self.status == TransactionStatus::Idle
             && !self.broken
@@ -68,7 +70,8 @@ impl Session {
     pub(in crate::wire) fn set_opened(&mut self, begin: Opened) {
         self.begin = begin;
         if begin == Opened::Begun {
-            // The client hears of an error before the server says that it is ready, and asks then what is open.
+            // The client hears of an error before the server says that it is ready, and asks then what is
+            // open.
             self.status = TransactionStatus::Open;
             self.failed_with = None;
         }

@@ -6,7 +6,8 @@ use super::super::request::Statement;
 use super::Session;
 
 impl Session {
-    /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close them.
+    /// Names of statements whose preparation is under way: once nobody waits for them, nobody will close
+    /// them.
     pub(crate) fn being_prepared(&self) -> Vec<Box<str>> {
         let names = self.requests.iter().flat_map(|request| request.names.iter());
         names.filter(|name| !name.is_empty()).cloned().collect()

@@ -1,4 +1,5 @@
-//! What a session has asked that the server has not answered: whose it is, and since when it can be waited for.
+//! What a session has asked that the server has not answered: whose it is, and since when it can be waited
+//! for.
 
 use std::time::Instant;
 
@@ -6,9 +7,11 @@ use super::super::request::{Foreign, Kind, Request};
 use super::Session;
 
 impl Session {
-    /// What the user of the connection has asked and the server may be at work on, our own empty requests aside.
+    /// What the user of the connection has asked and the server may be at work on, our own empty requests
+    /// aside.
     ///
-    /// After an error the server does nothing more for a request than to say that it is ready, which it does by itself.
+    /// After an error the server does nothing more for a request than to say that it is ready, which it does
+    /// by itself.
     pub(crate) fn foreign(&self) -> Foreign {
         let theirs = self
             .requests

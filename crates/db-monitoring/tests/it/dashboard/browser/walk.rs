@@ -60,7 +60,8 @@ pub(crate) fn first_page(sent: &Sent, base: &str) -> usize {
     sent[base] + assets
 }
 
-/// Opens each page in both widths and themes. What is wrong comes back in words; screenshots go into the directory.
+/// Opens each page in both widths and themes. What is wrong comes back in words; screenshots go into the
+/// directory.
 pub(crate) async fn all_pages(
     browser: &mut Browser,
     home: &str,
@@ -116,7 +117,8 @@ pub(crate) async fn out_of_reach(browser: &mut Browser, url: &str) -> Tested<(u6
     Ok((there.saturating_sub(reached.len() as u64), there))
 }
 
-/// How many elements can be used with a mouse, each with a number of its own: what takes a click, and each chart.
+/// How many elements can be used with a mouse, each with a number of its own: what takes a click, and each
+/// chart.
 const USABLE: &str = "(() => { let n = 0; for (const e of document.querySelectorAll('a[href], button, \
     input:not([type=hidden]), summary, pre, .canvas')) if (e.checkVisibility({ checkVisibilityCSS: true }) \
     && !e.closest('dialog:not([open])') && (e.tagName !== 'PRE' || e.scrollHeight > e.clientHeight)) e.dataset.n = n++; \
