@@ -253,7 +253,7 @@ async fn probes_that_become_slow_make_it_pause() {
     let probes = database.connect().await.unwrap();
     // Fast while nothing is filled, and slow as soon as something is.
     let probe = "SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM users WHERE email_lower IS NOT NULL) \
-                 THEN 0.05 ELSE 0 END)";
+                 THEN 0.004 ELSE 0 END)";
     let throttle = ThrottleConfig { max_rows: 20, min_rows: 1, ..ThrottleConfig::default() };
     let config = BackfillConfig {
         throttle,
