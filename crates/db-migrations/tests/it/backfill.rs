@@ -251,9 +251,12 @@ async fn what_cannot_be_filled_is_refused_with_its_reason() {
 async fn probes_that_become_slow_make_it_pause() {
     let (database, mut conn) = database(&USERS.replace("1000", "20000")).await;
     let probes = database.connect().await.unwrap();
+    // Where nobody else works, slow probes hurt nobody.
+    let mut other = database.connect().await.unwrap();
+    let works = tokio::spawn(async move { while other.batch_execute("SELECT 1").await.is_ok() {} });
     // Fast while nothing is filled, and slow as soon as something is.
     let probe = "SELECT pg_sleep(CASE WHEN EXISTS (SELECT FROM users WHERE email_lower IS NOT NULL) \
-                 THEN 0.004 ELSE 0 END)";
+                 THEN 0.02 ELSE 0 END)";
     let throttle = ThrottleConfig { max_rows: 20, min_rows: 1, ..ThrottleConfig::default() };
     let config = BackfillConfig {
         throttle,
@@ -278,6 +281,7 @@ async fn probes_that_become_slow_make_it_pause() {
         })
         .await
         .unwrap();
+    works.abort();
     assert!(paused || outcome.finished, "{outcome:?}");
     assert!(paused, "it never paused");
 }
