@@ -6,11 +6,10 @@ use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
 use db_query::{Reading, Returns, Rows, declare_with};
 use db_replica_routing::{Freshness, Routed};
-use db_retry::SearchPath;
+use db_retry::{SearchPath, within};
 use diesel_async::AsyncPgConnection;
 
 use crate::db::Db;
-use crate::timeout::within;
 
 /// The rows of a query.
 pub(crate) fn rows<Q, U>(db: Db, site: Site, query: Q, batch_size: u32) -> Rows<U>

@@ -41,19 +41,17 @@ use std::time::Duration;
 use db_core::{Acquire, Classify, Condition, Error, Measure, PartCheck, Result, Site, Work};
 use db_pool::{Connection, Drained, Pool, Status};
 use db_query::{Batch, BatchError, Returns, Rows};
-use db_replica_routing::{Freshness, NodeStatus, Router, Session, Topology, Writer};
-use db_retry::{Retry, RetryConfig, Through};
+use db_replica_routing::{Freshness, LostWrites, NodeStatus, Readiness, Router, Session, Topology, Writer};
+use db_retry::{Retry, RetryConfig, Through, within};
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use crate::breakers::{Breakers, Probes};
 use crate::cursor;
-use crate::health::{Health, Liveness, PoolHealth, Readiness};
-use crate::lost_writes::LostWrites;
+use crate::health::{Health, Liveness, PoolHealth};
 use crate::parts::Parts;
 use crate::read::ReadBuilder;
-use crate::timeout::within;
 use crate::transaction::TransactionBuilder;
 
 /// How long `connect` waits for the standbys to be seen alive.
@@ -295,7 +293,7 @@ impl Db {
     /// [`Db::liveness`].
     pub fn health(&self) -> Health {
         let topology = self.topology();
-        let primary = crate::health::primary(&topology);
+        let primary = topology.writer_answers_in();
         let parts = self.parts.health();
         let all_well = topology.nodes.iter().all(NodeStatus::is_up)
             && parts.iter().all(|part| part.health.condition == Condition::Up);
@@ -330,7 +328,7 @@ impl Db {
     /// If all replicas of a service look at one database, they become unready together: take `reads` if most
     /// requests read.
     pub fn readiness(&self) -> Readiness {
-        Readiness::of(&self.topology())
+        self.topology().readiness()
     }
 
     /// The same database, where each call takes at most `timeout` as a whole: the wait for a connection,
@@ -347,7 +345,7 @@ impl Db {
     /// The same database, whose reads and transactions are tried again as `config` says: for one call or for
     /// many. What retries may cost in sum stays what it was.
     pub fn with_retry(&self, config: RetryConfig) -> Db {
-        Db { retry: self.retry.with(self.retry_config(config)), ..self.clone() }
+        Db { retry: self.retry.saying(config), ..self.clone() }
     }
 
     /// The same database, in the session that this task runs in ([`Session::scope`]), else in a new one: its
@@ -430,18 +428,6 @@ impl Db {
 
     pub(crate) fn retry(&self) -> &Retry {
         &self.retry
-    }
-
-    /// What retries of one call are to go by: what it says, and where it does not, what is known of this
-    /// database.
-    pub(crate) fn retry_config(&self, said: RetryConfig) -> RetryConfig {
-        let own = self.retry.config();
-        RetryConfig {
-            read_timeout: said.read_timeout.or(own.read_timeout),
-            statement_timeout: said.statement_timeout.or(own.statement_timeout),
-            marker_schema: said.marker_schema.or_else(|| own.marker_schema.clone()),
-            ..said
-        }
     }
 
     pub(crate) fn writer(&self) -> Through<'_, Probes, Writer<'_, Pool>> {

@@ -5,10 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use db_core::Condition;
-#[cfg(feature = "monitoring")]
-use db_core::Role;
 use db_pool::Status;
-use db_replica_routing::{NodeStatus, Purpose, Topology};
+use db_replica_routing::{Purpose, Topology};
 #[cfg(feature = "monitoring")]
 use serde::Serialize;
 
@@ -61,28 +59,6 @@ pub struct Liveness {
     pub up: bool,
 }
 
-/// Whether this process can serve requests that need the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "monitoring", derive(Serialize))]
-#[non_exhaustive]
-pub struct Readiness {
-    /// Whether reads are answered: by the primary or a standby.
-    pub reads: bool,
-    /// Whether writes are taken.
-    pub writes: bool,
-    /// Why not. Never a password.
-    pub why: Option<String>,
-}
-
-impl Readiness {
-    pub(crate) fn of(topology: &Topology) -> Self {
-        let writes = topology.writer.is_some();
-        let reads = writes || topology.nodes.iter().any(NodeStatus::is_up);
-        let why = (!writes).then(|| topology.conflict.clone().unwrap_or_else(|| no_writer(topology)));
-        Readiness { reads, writes, why }
-    }
-}
-
 impl PoolHealth {
     pub(crate) fn new(purpose: Purpose, status: Status) -> Self {
         let purpose = match purpose {
@@ -90,24 +66,6 @@ impl PoolHealth {
             Purpose::ReadOnly => "reads on the primary",
         };
         PoolHealth { purpose, status }
-    }
-}
-
-/// How long the primary's monitor waits for its answers, or why there is none.
-pub(crate) fn primary(topology: &Topology) -> Result<Duration, String> {
-    let writer = topology.writer.as_ref().and_then(|writer| topology.node(writer));
-    match writer {
-        Some(NodeStatus { trouble: Some(trouble), .. }) => Err(trouble.clone()),
-        Some(node) => Ok(node.latency),
-        None => Err(topology.conflict.clone().unwrap_or_else(|| no_writer(topology))),
-    }
-}
-
-fn no_writer(topology: &Topology) -> String {
-    let troubles: Vec<&str> = topology.nodes.iter().filter_map(|node| node.trouble.as_deref()).collect();
-    match troubles.as_slice() {
-        [] => "no server takes writes".to_owned(),
-        troubles => format!("no server takes writes: {}", troubles.join("; ")),
     }
 }
 
@@ -163,7 +121,8 @@ impl Serialize for Health {
 
 #[cfg(feature = "monitoring")]
 mod json {
-    use super::{NodeStatus, PoolHealth, Role, Serialize, Status};
+    use super::{PoolHealth, Serialize, Status};
+    use db_replica_routing::NodeStatus;
 
     #[derive(Serialize)]
     pub(super) struct Health<'a> {
@@ -171,22 +130,10 @@ mod json {
         primary_answers_in_seconds: Option<f64>,
         primary_trouble: Option<&'a str>,
         writer: Option<String>,
-        servers: Vec<Server<'a>>,
+        servers: &'a [NodeStatus],
         pools: Vec<Pool<'a>>,
         parts: Vec<Part<'a>>,
         checks: Option<&'a [db_monitoring::CheckResult]>,
-    }
-
-    #[derive(Serialize)]
-    struct Server<'a> {
-        server: String,
-        up: bool,
-        role: Option<&'static str>,
-        lag_seconds: Option<f64>,
-        lag_bytes: Option<u64>,
-        latency_seconds: f64,
-        in_use: usize,
-        trouble: Option<&'a str>,
     }
 
     #[derive(Serialize)]
@@ -219,24 +166,11 @@ mod json {
                 primary_answers_in_seconds: health.primary.as_ref().ok().map(|took| took.as_secs_f64()),
                 primary_trouble: health.primary.as_ref().err().map(String::as_str),
                 writer: health.topology.writer.as_ref().map(ToString::to_string),
-                servers: health.topology.nodes.iter().map(server).collect(),
+                servers: &health.topology.nodes,
                 pools: health.pools.iter().map(pool).collect(),
                 parts: health.parts.iter().map(part).collect(),
                 checks: health.checks.as_deref(),
             }
-        }
-    }
-
-    fn server(node: &NodeStatus) -> Server<'_> {
-        Server {
-            server: node.endpoint.to_string(),
-            up: node.is_up(),
-            role: node.role.map(|role| if role == Role::Primary { "primary" } else { "standby" }),
-            lag_seconds: node.lag.map(|lag| lag.as_secs_f64()),
-            lag_bytes: node.lag_bytes,
-            latency_seconds: node.latency.as_secs_f64(),
-            in_use: node.in_flight,
-            trouble: node.trouble.as_deref(),
         }
     }
 

@@ -16,7 +16,6 @@ mod cache_part;
 mod cache_writes;
 #[cfg(feature = "cache")]
 mod cached_loads;
-mod commit_markers;
 mod config;
 mod cursor;
 mod db;
@@ -29,7 +28,6 @@ mod insight_panels;
 #[cfg(all(feature = "collector", feature = "insight"))]
 mod insight_part;
 mod loads;
-mod lost_writes;
 mod notifications;
 #[cfg(feature = "otel")]
 mod part_metrics;
@@ -41,7 +39,6 @@ mod read;
 mod routine_upkeep;
 mod servers;
 mod settings;
-mod timeout;
 mod transaction;
 #[cfg(all(feature = "dashboard", any(feature = "maintenance", feature = "migrations")))]
 mod upkeep_pages;
@@ -69,15 +66,15 @@ pub use db_core::{
     ServerReport, SqlState, Work,
 };
 pub use db_pool::{Connection, Drained};
-pub use db_query::{Batch, BatchError, Returns, Rows, batch};
-pub use db_replica_routing::{Freshness, Session, Token, Topology, Written};
+pub use db_query::{Batch, BatchError, Returning, Returns, Rows, batch};
+pub use db_replica_routing::{Freshness, Readiness, Session, Token, Topology, Written};
 pub use db_retry::{
     Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,
     RetryConfig, RetryCounts,
 };
 #[cfg(feature = "monitoring")]
 pub use figures::{Metrics, ServerFigures};
-pub use health::{Health, Liveness, PoolHealth, Readiness};
+pub use health::{Health, Liveness, PoolHealth};
 #[cfg(all(feature = "report", feature = "insight"))]
 pub use insight_panels::InsightPages;
 pub use notifications::NotificationConfig;
@@ -94,7 +91,7 @@ pub use transaction::TransactionBuilder;
 pub use upkeep_pages::with_upkeep;
 #[cfg(feature = "cache")]
 pub use warming::CacheWarming;
-pub use write::{Returning, WriteBuilder};
+pub use write::WriteBuilder;
 
 #[cfg(feature = "backup")]
 pub use db_backup as backup;

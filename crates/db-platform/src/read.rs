@@ -4,11 +4,10 @@ use std::panic::Location;
 
 use db_core::{Error, Result, Work};
 use db_replica_routing::Freshness;
-use db_retry::{ByClass, Condition, If, RetryConfig};
+use db_retry::{ByClass, Condition, If, RetryConfig, within};
 use futures_util::future::BoxFuture;
 
 use crate::db::Db;
-use crate::timeout::within;
 
 /// A read that is about to run; made by [`Db::build_read`].
 ///
@@ -84,7 +83,7 @@ impl<'a, C> ReadBuilder<'a, C> {
             let common = db.retry();
             let retries = match retry {
                 None => common.judged_by(condition),
-                Some(said) => common.with(db.retry_config(said)).judged_by(condition),
+                Some(said) => common.saying(said).judged_by(condition),
             };
             within(db.timeout(), retries.read_at(site, &db.reader(freshness), work)).await
         })

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use db_core::{Class, Classify, Connect, DatabaseUrl, Endpoint, Error, Result};
+use db_core::{DatabaseUrl, Endpoint, Result};
 use db_pool::{Connector, PoolConfig};
-use diesel::sql_types::{Bool, Integer};
-use diesel::{QueryableByName, sql_query};
-use diesel_async::RunQueryDsl;
+use db_replica_routing::{ServerFacts, find_primary, find_primary_beside};
 
 use crate::config::Config;
 
@@ -95,31 +93,17 @@ impl Servers {
         self.known.iter().any(|server| server.named != Named::Primary)
     }
 
-    /// What the primary says of itself; where only standbys answer, what one of these says, because reads can
-    /// go on.
+    /// What the primary says of itself; where only standbys answer, what one of these says.
     ///
     /// # Errors
-    /// As [`primary_of`]; that of the primary where it refuses us for good (the user, the password, the
-    /// database), whoever else answers.
+    /// As [`find_primary_beside`].
     pub(crate) async fn primary(&self) -> Result<ServerFacts> {
         let of = |standbys: bool| {
             let chosen = self.known.iter().filter(move |server| (server.named == Named::Standby) == standbys);
             chosen.map(|server| (&server.endpoint, &server.connector))
         };
-        let named = find_primary(of(false)).await;
-        if let Ok((_, facts)) = &named
-            && !facts.in_recovery
-        {
-            return named.map(|(_, facts)| facts);
-        }
-        // A failover may have made it one of these.
-        match find_primary(of(true)).await {
-            Ok((_, facts)) if !facts.in_recovery => Ok(facts),
-            Ok(standby) if named.as_ref().is_err_and(|error| error.class() != Class::Permanent) => {
-                Ok(warned_of_standbys(standby).1)
-            }
-            Ok(_) | Err(_) => named.map(warned_of_standbys).map(|(_, facts)| facts),
-        }
+        let limit = self.common.config().connect_timeout;
+        Ok(find_primary_beside(of(false), of(true), limit).await?.1)
     }
 
     /// All of them.
@@ -128,73 +112,16 @@ impl Servers {
     }
 }
 
-/// What a server says of itself.
-#[derive(QueryableByName)]
-pub(crate) struct ServerFacts {
-    #[diesel(sql_type = Bool)]
-    in_recovery: bool,
-    #[diesel(sql_type = Integer)]
-    pub(crate) max_connections: i32,
-}
-
 /// The first of a URL's hosts that is a primary; where all that answer are standbys, the first of these.
 ///
 /// # Errors
-/// [`Error::Connect`] where none answers within the connector's `connect_timeout`; the last one's error.
+/// [`Error::Connect`](db_core::Error::Connect) where none answers within the connector's `connect_timeout`; the last one's error.
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was opened.
 pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
-    let found = find_primary(connector.url().hosts().iter().map(|host| (host, connector))).await?;
-    Ok(warned_of_standbys(found).0)
-}
-
-fn warned_of_standbys(found: (Endpoint, ServerFacts)) -> (Endpoint, ServerFacts) {
-    if found.1.in_recovery {
-        let endpoint = &found.0;
-        tracing::warn!(%endpoint, "only standbys answer: reads go on, writes wait for a primary and then fail");
-    }
-    found
-}
-
-/// The first that is a primary; where all that answer are standbys, the first of these.
-async fn find_primary<'a>(
-    servers: impl IntoIterator<Item = (&'a Endpoint, &'a Connector)>,
-) -> Result<(Endpoint, ServerFacts)> {
-    let servers: Vec<_> = servers.into_iter().collect();
-    let (mut standby, mut failure) = (None, None);
-    for &(host, connector) in &servers {
-        match ask(connector, host).await {
-            Ok(facts) if !facts.in_recovery => return Ok((host.clone(), facts)),
-            Ok(facts) => standby = standby.or(Some((host.clone(), facts))),
-            Err(error) => {
-                if servers.len() > 1 {
-                    tracing::warn!(endpoint = %host, %error, "trying the next host");
-                }
-                failure = Some(error);
-            }
-        }
-    }
-    match (standby, failure) {
-        (Some(standby), _) => Ok(standby),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(Error::ConnectionLost { reason: "the URL names no host".to_owned() }),
-    }
-}
-
-/// A server that lets us in and then says nothing is given up as one that does not let us in.
-async fn ask(connector: &Connector, host: &Endpoint) -> Result<ServerFacts> {
-    let waited = connector.config().connect_timeout;
-    let asking = async {
-        let mut conn = connector.connect(host).await?;
-        let facts = sql_query(
-            "SELECT pg_catalog.pg_is_in_recovery() AS in_recovery, \
-             pg_catalog.current_setting('max_connections')::integer AS max_connections",
-        );
-        Ok(facts.get_result(&mut conn).await?)
-    };
-    let waited = waited.saturating_mul(2);
-    tokio::time::timeout(waited, asking).await.unwrap_or(Err(Error::DeadlineExceeded { waited }))
+    let hosts = connector.url().hosts().iter().map(|host| (host, connector));
+    Ok(find_primary(hosts, connector.config().connect_timeout).await?.0)
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use db_core::{AroundCommit, Classify, Error, Once, Site, Work};
 use db_replica_routing::{Session, SessionCommit};
-use db_retry::{Begin, ByClass, CommitHooks, Condition, If, Isolation, Resolve, Retry, RetryConfig};
+use db_retry::{
+    Begin, ByClass, CommitHooks, Committing, Condition, If, Isolation, Resolve, Retry, RetryConfig,
+    within_until_commit,
+};
 use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use crate::db::Db;
-use crate::timeout::{Committing, within_until_commit};
 
 /// The most statements that go out as one request: all of them are kept until the last is there.
 const MOST_AS_ONE: usize = 256;
@@ -238,15 +240,11 @@ impl<'a, C> TransactionBuilder<'a, C> {
             return Cow::Borrowed(common);
         }
         let said = self.retry.clone().unwrap_or_else(|| common.config().clone());
-        let mut config = self.db.retry_config(said);
-        config.transaction_timeout = self.timeout.or(config.transaction_timeout);
-        if let Some(whole) = self.db.timeout() {
-            // Whoever waits goes after that time; this is left for a COMMIT that is under way then.
-            let most = whole.saturating_mul(2);
-            config.deadline = Some(config.deadline.map_or(most, |deadline| deadline.max(most)));
-            config.transaction_timeout = Some(config.transaction_timeout.map_or(most, |own| own.min(most)));
-        }
-        Cow::Owned(common.with(config))
+        let said = RetryConfig { transaction_timeout: self.timeout.or(said.transaction_timeout), ..said };
+        Cow::Owned(common.saying(match self.db.timeout() {
+            Some(whole) => said.for_calls_within(whole),
+            None => said,
+        }))
     }
 
     fn span(&self) -> tracing::Span {

@@ -2,25 +2,22 @@
 
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use db_core::{AroundCommit, Error, Result, Site};
+use db_query::{Returning, is_of_rows};
 use db_replica_routing::Session;
 use db_retry::{CommitHooks, Resolve, Statement};
-use diesel::deserialize::FromSqlRow;
-use diesel::pg::{Pg, PgQueryBuilder};
-use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment, QueryId};
-use diesel::query_dsl::CompatibleType;
-use diesel::result::{Error as DieselError, QueryResult};
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
-use futures_util::TryStreamExt;
+use diesel::pg::Pg;
+use diesel::query_builder::{QueryFragment, QueryId};
+use diesel::result::QueryResult;
+use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 
 use crate::db::Db;
 
 /// The answer to a statement.
-type Answer<'c, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'c>>;
+type Answer<'c, T> = BoxFuture<'c, QueryResult<T>>;
 
 /// A write of one statement that is about to run; made by [`Db::build_write`].
 ///
@@ -173,10 +170,10 @@ impl<'a> WriteBuilder<'a> {
     {
         let (site, query) = (Location::caller(), query.as_query());
         if !self.may_stand_alone(&query) {
-            let statement = Arc::new(Read::<Q, U> { query, row: PhantomData });
+            let statement = Arc::new(Read::<Q, U>(query, PhantomData));
             return self.in_transaction(async move |conn| Ok(statement.send(conn).await?));
         }
-        self.alone(site, Read::<Q, U> { query, row: PhantomData })
+        self.alone(site, Read::<Q, U>(query, PhantomData))
     }
 
     /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides,
@@ -220,95 +217,15 @@ where
     Q: QueryFragment<Pg> + QueryId + Send + Sync,
 {
     fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, usize> {
-        let mut conn = conn;
-        let counted = AsyncConnectionCore::execute_returning_count(&mut conn, &self.0);
-        Box::pin(counted)
+        db_query::affected(conn, &self.0)
     }
 }
 
-/// A statement whose rows are read as `U`.
-struct Read<Q: Returning<U>, U> {
-    query: Q::Query,
-    row: PhantomData<fn() -> U>,
-}
+/// A statement whose rows are read as those of `Q`.
+struct Read<Q: Returning<U>, U>(Q::Query, PhantomData<fn() -> U>);
 
 impl<Q: Returning<U>, U: Send> Statement<Vec<U>> for Read<Q, U> {
-    /// It is read to the end also where a row cannot be: what goes wrong at its end would be lost else.
     fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, Vec<U>> {
-        let mut conn = conn;
-        let answer = AsyncConnectionCore::load(&mut conn, &self.query);
-        Box::pin(async move {
-            let mut answer = answer.await?;
-            let (mut rows, mut unreadable) = (Vec::new(), None);
-            while let Some(row) = answer.try_next().await? {
-                match Q::read(&row) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => unreadable = unreadable.or(Some(error)),
-                }
-            }
-            unreadable.map_or(Ok(rows), Err)
-        })
-    }
-}
-
-/// A statement of diesel's that returns rows which are read as `U`.
-pub trait Returning<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync> {
-    /// Reads one row.
-    #[doc(hidden)]
-    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U>;
-}
-
-impl<Q, U, ST> Returning<U> for Q
-where
-    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync>,
-    Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-    U: FromSqlRow<ST, Pg>,
-{
-    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U> {
-        U::build_from_row(row).map_err(DieselError::DeserializationError)
-    }
-}
-
-/// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and
-/// others commit inside.
-fn is_of_rows(statement: &impl QueryFragment<Pg>) -> bool {
-    let mut sql = PgQueryBuilder::default();
-    // What cannot be built is refused when it is sent.
-    statement.to_sql(&mut sql, &Pg).is_ok() && begins_with_rows(&sql.finish())
-}
-
-const OF_ROWS: [&str; 8] = ["select", "insert", "update", "delete", "merge", "with", "values", "table"];
-
-fn begins_with_rows(sql: &str) -> bool {
-    // Behind a comment nobody looks: it runs in a transaction.
-    let sql = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
-    let word = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
-    OF_ROWS.iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_reads_or_writes_rows_is_a_transaction_of_its_own() {
-        for sql in ["SELECT 1", "  insert into t", "(VALUES (1))", "with w AS (SELECT 1) SELECT 1", "TABLE t"]
-        {
-            assert!(begins_with_rows(sql), "{sql}");
-        }
-        for sql in [
-            "",
-            "CALL p()",
-            "DO $$$$",
-            "VACUUM",
-            "BEGIN",
-            "COMMIT",
-            "inserted",
-            "-- c\nSELECT 1",
-            "tablé",
-            "CREATE TABLE t ()",
-        ] {
-            assert!(!begins_with_rows(sql), "{sql}");
-        }
+        db_query::returned::<Q, U>(conn, &self.0)
     }
 }

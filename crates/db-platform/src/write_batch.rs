@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use db_core::Error;
 use db_query::{Batch, BatchError};
-use diesel::result::Error as DieselError;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 
@@ -63,7 +61,7 @@ impl Db {
             match batch.run(conn).await {
                 Ok(answers) => Ok(Ok(answers)),
                 // The server has applied what cannot be read, and the batch commits, however it was sent.
-                Err(error) if is_unreadable(&error.error) => Ok(Err(error)),
+                Err(error) if error.is_unreadable() => Ok(Err(error)),
                 Err(error) => {
                     *at.lock().unwrap_or_else(PoisonError::into_inner) = error.statement;
                     Err(error)
@@ -76,16 +74,5 @@ impl Db {
                 BatchError::of_last_attempt(failed, error.into())
             })?
         })
-    }
-}
-
-/// Whether an answer came and could not be read as it was to be. What could not be sent is another matter.
-fn is_unreadable(error: &Error) -> bool {
-    match error {
-        Error::NotFound => true,
-        Error::Client(source) => {
-            matches!(source.downcast_ref::<DieselError>(), Some(DieselError::DeserializationError(_)))
-        }
-        _ => false,
     }
 }

@@ -357,6 +357,17 @@ impl BatchError {
             && !matches!(error, Error::DeadlineExceeded { .. } | Error::CommitUnknown(_));
         BatchError { statement: failed.filter(|_| of_a_statement), error }
     }
+
+    /// Whether the server has answered what cannot be read as asked: the statements ran all the same.
+    pub fn is_unreadable(&self) -> bool {
+        match &self.error {
+            Error::NotFound => true,
+            Error::Client(source) => {
+                matches!(source.downcast_ref::<DieselError>(), Some(DieselError::DeserializationError(_)))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for BatchError {

@@ -6,5 +6,5 @@ mod query;
 mod stream;
 
 pub use batch::{Batch, BatchError};
-pub use query::Returns;
+pub use query::{Returning, Returns, affected, is_of_rows, returned};
 pub use stream::{Reading, Rows, declare, declare_with};

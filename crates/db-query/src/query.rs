@@ -1,20 +1,23 @@
 //! A query whose rows are read as one type, as batches and streams send it.
 
 use diesel::deserialize::FromSqlRow;
-use diesel::pg::{Pg, PgMetadataLookup, PgTypeMetadata};
+use diesel::pg::{Pg, PgMetadataLookup, PgQueryBuilder, PgTypeMetadata};
 use diesel::query_builder::bind_collector::RawBytesBindCollector;
-use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
+use diesel::query_builder::{AsQuery, QueryBuilder, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
 use diesel::result::{Error as DieselError, QueryResult};
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 
+/// A row as diesel-async has it.
+type Row<'r, 's> = <AsyncPgConnection as AsyncConnectionCore>::Row<'r, 's>;
+
 /// A query of diesel's whose rows are read as `U`: whatever `load` of diesel-async would take.
 pub trait Returns<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send> + Clone + Send {
     /// Reads one row.
     #[doc(hidden)]
-    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U>;
+    fn read(row: &Row<'_, '_>) -> QueryResult<U>;
 }
 
 impl<Q, U, ST> Returns<U> for Q
@@ -23,9 +26,88 @@ where
     Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
     U: FromSqlRow<ST, Pg>,
 {
-    fn read(row: &<AsyncPgConnection as AsyncConnectionCore>::Row<'_, '_>) -> QueryResult<U> {
+    fn read(row: &Row<'_, '_>) -> QueryResult<U> {
         U::build_from_row(row).map_err(DieselError::DeserializationError)
     }
+}
+
+/// A statement of diesel's that returns rows which are read as `U`, and that is sent by reference: it need
+/// not be cloneable.
+pub trait Returning<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync> {
+    /// Reads one row.
+    #[doc(hidden)]
+    fn read(row: &Row<'_, '_>) -> QueryResult<U>;
+}
+
+impl<Q, U, ST> Returning<U> for Q
+where
+    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync>,
+    Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+    U: FromSqlRow<ST, Pg>,
+{
+    fn read(row: &Row<'_, '_>) -> QueryResult<U> {
+        U::build_from_row(row).map_err(DieselError::DeserializationError)
+    }
+}
+
+/// Sends a statement when the future is first polled, and counts the rows that it wrote.
+///
+/// ```no_run
+/// # use diesel_async::AsyncPgConnection;
+/// # async fn close(conn: &AsyncPgConnection) -> diesel::QueryResult<usize> {
+/// db_query::affected(conn, &diesel::sql_query("UPDATE orders SET state = 'closed' WHERE id = 7")).await
+/// # }
+/// ```
+pub fn affected<'c, Q>(conn: &'c AsyncPgConnection, statement: &'c Q) -> BoxFuture<'c, QueryResult<usize>>
+where
+    Q: QueryFragment<Pg> + QueryId + Send + Sync,
+{
+    let mut conn = conn;
+    let counted = AsyncConnectionCore::execute_returning_count(&mut conn, statement);
+    Box::pin(counted)
+}
+
+/// Sends a statement when the future is first polled, and reads its rows as those of `Q`.
+///
+/// ```no_run
+/// # use diesel::query_builder::AsQuery;
+/// # use diesel_async::AsyncPgConnection;
+/// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+/// # async fn all(conn: &AsyncPgConnection) -> diesel::QueryResult<Vec<(i32, String)>> {
+/// db_query::returned::<todos::table, _>(conn, &todos::table.as_query()).await
+/// # }
+/// ```
+pub fn returned<'c, Q, U>(
+    conn: &'c AsyncPgConnection,
+    statement: &'c Q::Query,
+) -> BoxFuture<'c, QueryResult<Vec<U>>>
+where
+    Q: Returning<U>,
+    U: Send + 'c,
+{
+    read_to_end(conn, statement, Q::read)
+}
+
+/// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and
+/// others commit inside.
+///
+/// ```
+/// assert!(db_query::is_of_rows(&diesel::sql_query("DELETE FROM todos")));
+/// assert!(!db_query::is_of_rows(&diesel::sql_query("VACUUM todos")));
+/// ```
+pub fn is_of_rows(statement: &impl QueryFragment<Pg>) -> bool {
+    let mut sql = PgQueryBuilder::default();
+    // What cannot be built is refused when it is sent.
+    statement.to_sql(&mut sql, &Pg).is_ok() && begins_with_rows(&sql.finish())
+}
+
+const OF_ROWS: [&str; 8] = ["select", "insert", "update", "delete", "merge", "with", "values", "table"];
+
+fn begins_with_rows(sql: &str) -> bool {
+    // Behind a comment nobody looks: it runs in a transaction.
+    let sql = sql.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == '(');
+    let word = sql.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+    OF_ROWS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// Whether a statement binds a value of a type that the database itself defines: a connection looks such a
@@ -57,6 +139,18 @@ where
     U: Send + 'c,
     S: AsQuery<Query: QueryFragment<Pg> + QueryId>,
 {
+    read_to_end(conn, query, Q::read)
+}
+
+fn read_to_end<'c, U, S>(
+    conn: &'c AsyncPgConnection,
+    query: S,
+    read: fn(&Row<'_, '_>) -> QueryResult<U>,
+) -> BoxFuture<'c, QueryResult<Vec<U>>>
+where
+    U: Send + 'c,
+    S: AsQuery<Query: QueryFragment<Pg> + QueryId>,
+{
     let mut conn = conn;
     let answer = AsyncConnectionCore::load(&mut conn, query);
     Box::pin(async move {
@@ -64,11 +158,38 @@ where
         let (mut rows, mut unreadable) = (Vec::new(), None);
         // To the end also where a row cannot be read: what the server says there would be lost else.
         while let Some(row) = answer.try_next().await? {
-            match Q::read(&row) {
+            match read(&row) {
                 Ok(row) => rows.push(row),
                 Err(error) => unreadable = unreadable.or(Some(error)),
             }
         }
         unreadable.map_or(Ok(rows), Err)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reads_or_writes_rows_is_a_transaction_of_its_own() {
+        for sql in ["SELECT 1", "  insert into t", "(VALUES (1))", "with w AS (SELECT 1) SELECT 1", "TABLE t"]
+        {
+            assert!(begins_with_rows(sql), "{sql}");
+        }
+        for sql in [
+            "",
+            "CALL p()",
+            "DO $$$$",
+            "VACUUM",
+            "BEGIN",
+            "COMMIT",
+            "inserted",
+            "-- c\nSELECT 1",
+            "tablé",
+            "CREATE TABLE t ()",
+        ] {
+            assert!(!begins_with_rows(sql), "{sql}");
+        }
+    }
 }

@@ -13,12 +13,14 @@ mod ejection;
 mod election;
 #[cfg(feature = "axum")]
 mod extract;
+mod first_look;
 mod freshness;
 mod histories;
 mod lag;
 #[cfg(feature = "tower")]
 mod layer;
 mod lines;
+mod lost_writes;
 #[cfg(feature = "otel")]
 mod metrics;
 mod moment;
@@ -52,9 +54,11 @@ mod written;
 pub use config::{EjectionConfig, Fallback, NodeConfig, Policy, RouterConfig};
 pub use consistency::ReadConsistency;
 pub use counts::ReadCounts;
+pub use first_look::{ServerFacts, find_primary, find_primary_beside};
 pub use freshness::Freshness;
 #[cfg(feature = "tower")]
 pub use layer::{OnError, PassOn, SessionLayer, SessionService};
+pub use lost_writes::LostWrites;
 #[cfg(feature = "patroni")]
 pub use patroni::{InvalidPatroniUrl, PatroniUrl};
 pub use purpose::Purpose;
@@ -69,6 +73,6 @@ pub use session_store::SessionStore;
 pub use settings::PatroniUrls;
 pub use signals::Signals;
 pub use token::{InvalidToken, Token};
-pub use topology::{NodeStatus, Topology};
+pub use topology::{NodeStatus, Readiness, Topology};
 pub use writer::Writer;
 pub use written::Written;

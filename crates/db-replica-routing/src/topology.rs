@@ -2,6 +2,7 @@
 
 #[cfg(feature = "serde")]
 mod json;
+mod readiness;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,6 +13,8 @@ use db_core::{Endpoint, Role};
 use crate::cluster::{Cluster, Leader};
 use crate::counts::ReadCounts;
 use crate::node::Node;
+
+pub use readiness::Readiness;
 
 /// What the router sees.
 #[derive(Debug, Clone, PartialEq)]

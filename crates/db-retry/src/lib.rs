@@ -8,6 +8,7 @@ mod backoff;
 mod begin;
 mod breaker;
 mod budget;
+mod call_limit;
 mod commit_hooks;
 mod condition;
 mod config;
@@ -33,6 +34,7 @@ pub use breaker::{
     BreakerChange, BreakerConfig, BreakerState, BreakerStatus, Guarded, GuardedConnection, Through,
 };
 pub use budget::{BudgetConfig, BudgetStatus};
+pub use call_limit::{Committing, within, within_until_commit};
 pub use commit_hooks::CommitHooks;
 pub use condition::{ByClass, Condition, If};
 pub use config::RetryConfig;

@@ -13,6 +13,7 @@
 
 mod location;
 mod statements;
+mod upkeep;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use uuid::Uuid;
 pub(crate) use location::{Location, is_missing};
 use location::{find, name_in};
 use statements::{Fence, Forget, Look};
+pub use upkeep::part;
 
 /// What creates the table in `public`: for a migration. [`table_in`] is for another schema.
 ///

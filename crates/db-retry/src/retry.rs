@@ -93,6 +93,15 @@ impl<C> Retry<C> {
         Retry { config, condition: self.condition.clone(), shared, path }
     }
 
+    /// The same target with another configuration, which says of the server only what it knows better: its
+    /// timeouts and the schema of its markers stay where `said` names none.
+    pub fn saying(&self, said: RetryConfig) -> Self
+    where
+        C: Clone,
+    {
+        self.with(said.or_known(&self.config))
+    }
+
     /// The same target, where `condition` alone says which failures are worth another attempt.
     ///
     /// A read is judged by the platform's [`Error`], a transaction by the work's own. A COMMIT whose outcome

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use db_core::{Endpoint, Observe, Part, Result, Server};
 use db_pool::{Connector, Pool, PoolConfig};
-use db_replica_routing::{NodeStatus, Purpose, Router, Signals};
+use db_replica_routing::{LostWrites, NodeStatus, Purpose, Router, ServerFacts, Signals};
 use db_retry::{Retry, RetryConfig};
 
 use super::{Db, PATIENCE, close};
@@ -18,9 +18,8 @@ use crate::alerting::Looks;
 use crate::breakers::Breakers;
 use crate::config::Config;
 use crate::ground::Standing;
-use crate::lost_writes::LostWrites;
 use crate::parts::Wants;
-use crate::servers::{ServerFacts, Servers};
+use crate::servers::Servers;
 #[cfg(feature = "monitoring")]
 use crate::watched::Watched;
 
@@ -116,7 +115,7 @@ impl Db {
             .chain(upkeep.routine_part(&config.upkeep));
         #[cfg(feature = "monitoring")]
         let parts = monitor.part(Some(look_at_pools(&watched))).into_iter().chain(parts);
-        let parts = crate::commit_markers::part(&config.retry).into_iter().chain(parts);
+        let parts = db_retry::marker::part(&config.retry).into_iter().chain(parts);
         let mut wants = Wants::of(parts);
         let signals = Signals::default();
         let servers = Arc::new(Servers::of(&config));

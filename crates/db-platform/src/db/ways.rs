@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use db_core::{Error, Result, Site, Work};
 use db_pool::Pool;
 use db_replica_routing::{Freshness, Reader, Router, Session};
-use db_retry::{Begin, Resolve, Through};
+use db_retry::{Begin, Resolve, Through, within};
 use futures_util::future::BoxFuture;
 
 use super::Db;
 use crate::breakers::Probes;
-use crate::timeout::within;
 
 impl Db {
     /// A load for the cache. Its callers wait for it, and what it must see was often committed a moment ago:

@@ -7,22 +7,30 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use db_core::{Environment, Site};
-use db_replica_routing::Session;
 
-/// The lines that were told of already.
+use crate::session::Session;
+
+/// Warns of writes that no session will remember, and knows the lines that were told of already.
+///
+/// ```
+/// use db_core::Environment;
+/// use db_replica_routing::LostWrites;
+///
+/// assert!(LostWrites::watched_in(Environment::Production).is_none());
+/// ```
 #[derive(Default)]
-pub(crate) struct LostWrites {
+pub struct LostWrites {
     told: Mutex<HashSet<Site>>,
 }
 
 impl LostWrites {
     /// None where nobody would look at the warnings.
-    pub(crate) fn watched_in(environment: Environment) -> Option<Arc<Self>> {
+    pub fn watched_in(environment: Environment) -> Option<Arc<Self>> {
         (environment == Environment::Development).then(Arc::default)
     }
 
     /// A transaction that may write is in no session.
-    pub(crate) fn transaction(&self, site: Site) {
+    pub fn transaction(&self, site: Site) {
         if Session::has_scopes() && self.is_first(site) {
             tracing::warn!(
                 %site,
@@ -34,7 +42,7 @@ impl LostWrites {
     }
 
     /// `Db::session` begins a session of its own.
-    pub(crate) fn session(&self, site: Site) {
+    pub fn session(&self, site: Site) {
         if Session::has_scopes() && Session::current().is_none() && self.is_first(site) {
             tracing::warn!(
                 %site,
@@ -45,7 +53,7 @@ impl LostWrites {
     }
 
     /// A connection that no session sees the commits of.
-    pub(crate) fn primary(&self, site: Site) {
+    pub fn primary(&self, site: Site) {
         if self.is_first(site) {
             tracing::warn!(
                 %site,

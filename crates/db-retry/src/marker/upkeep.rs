@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use db_core::{Ground, Part, Result, Running, SqlState};
-use db_retry::{RetryConfig, marker};
 use diesel_async::AsyncPgConnection;
+
+use crate::{RetryConfig, marker};
 
 /// A row is needed while somebody may ask for it: far less than an hour.
 const KEPT: Duration = Duration::from_secs(3_600);
@@ -16,8 +17,16 @@ const EVERY: Duration = Duration::from_secs(600);
 /// So many in one statement, which holds no lock that a transaction waits for.
 const AT_ONCE: u32 = 5_000;
 
-/// What runs beside where every transaction is marked.
-pub(crate) fn part(retry: &RetryConfig) -> Option<Part> {
+/// What removes old marker rows beside where every transaction is marked; none where not every one is.
+///
+/// ```
+/// use db_retry::{RetryConfig, marker};
+///
+/// assert!(marker::part(&RetryConfig::default()).is_none());
+/// let part = marker::part(&RetryConfig { commit_markers: true, ..RetryConfig::default() });
+/// assert_eq!(part.unwrap().name, "commit markers");
+/// ```
+pub fn part(retry: &RetryConfig) -> Option<Part> {
     let schema = retry.marker_schema.clone();
     retry.commit_markers.then(|| {
         Part::named("commit markers").starting(move |ground| async move {
