@@ -1,10 +1,11 @@
 //! Reads the rows of a stream from a server that may answer, and from another one where that helps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use db_core::{Acquire, Class, Classify, Error, Report, Result, Site};
 use db_pool::Pool;
-use db_query::{Reading, Returns, Rows, declare_with};
+use db_query::{Kept, Reading, Returns, Rows, declare_with};
 use db_replica_routing::{Freshness, Routed};
 use db_retry::{SearchPath, within};
 use diesel_async::AsyncPgConnection;
@@ -63,7 +64,8 @@ where
 {
     let reader = db.reader(Freshness::Default);
     let path = db.retry().path().map(SearchPath::set_local);
+    let query = Arc::new(Kept::new(query.as_query()));
     let declaring =
-        async move |conn: &mut AsyncPgConnection| declare_with(conn, query, path.as_deref()).await;
+        async move |conn: &mut AsyncPgConnection| declare_with(conn, &query, path.as_deref()).await;
     Ok(db.retry().begin_at(site, &reader, declaring).await?.1.into_inner())
 }

@@ -29,6 +29,7 @@ mod insight_panels;
 mod insight_part;
 mod loads;
 mod notifications;
+mod one_read;
 #[cfg(feature = "otel")]
 mod part_metrics;
 #[cfg(feature = "maintenance")]
@@ -66,7 +67,7 @@ pub use db_core::{
     ServerReport, SqlState, Work,
 };
 pub use db_pool::{Connection, Drained};
-pub use db_query::{Batch, BatchError, Returning, Returns, Rows, batch};
+pub use db_query::{Batch, BatchError, Returns, Rows, batch};
 pub use db_replica_routing::{Freshness, Readiness, Session, Token, Topology, Written};
 pub use db_retry::{
     Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,

@@ -5,7 +5,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use db_core::{AroundCommit, Error, Result, Site};
-use db_query::{Returning, is_of_rows};
+use db_query::{Kept, Returns, is_of_rows};
 use db_replica_routing::Session;
 use db_retry::{CommitHooks, Resolve, Statement};
 use diesel::pg::Pg;
@@ -77,7 +77,7 @@ impl Db {
     #[track_caller]
     pub fn write<'a, Q>(&'a self, query: Q) -> BoxFuture<'a, Result<usize>>
     where
-        Q: QueryFragment<Pg> + QueryId + Send + Sync + 'a,
+        Q: QueryFragment<Pg> + QueryId + Send + 'a,
     {
         self.build_write().run(query)
     }
@@ -104,10 +104,41 @@ impl Db {
     #[track_caller]
     pub fn write_returning<'a, Q, U>(&'a self, query: Q) -> BoxFuture<'a, Result<Vec<U>>>
     where
-        Q: Returning<U, Query: 'a> + 'a,
+        Q: Returns<U, Query: 'a> + 'a,
         U: Send + 'a,
     {
         self.build_write().returning(query)
+    }
+
+    /// As [`Db::write_returning`], for a statement that returns one row.
+    ///
+    /// ```no_run
+    /// # use db_platform::{Db, Result};
+    /// # use diesel::prelude::*;
+    /// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
+    /// # async fn add(db: Db) -> Result<i32> {
+    /// let row = diesel::insert_into(todos::table).values(todos::title.eq("buy milk"));
+    /// db.write_row(row.returning(todos::id)).await
+    /// # }
+    /// ```
+    ///
+    /// Where it may find none, such as an `UPDATE` or an `ON CONFLICT DO NOTHING`, and that is no error:
+    /// `db.write_returning(query).await?.pop()`.
+    ///
+    /// # Errors
+    /// As [`Db::write_returning`]; [`Error::NotFound`] where it returned no row. What it wrote stays written,
+    /// also where it returned several rows, of which this is the first.
+    ///
+    /// # Cancel safety
+    /// As [`Db::write`].
+    #[track_caller]
+    pub fn write_row<'a, Q, U>(&'a self, query: Q) -> BoxFuture<'a, Result<U>>
+    where
+        Q: Returns<U, Query: 'a> + 'a,
+        U: Send + 'a,
+    {
+        let returning = self.build_write().returning(query);
+        Box::pin(async move { returning.await?.into_iter().next().ok_or(Error::NotFound) })
     }
 
     /// Whether nothing must happen inside of a transaction besides its statements, and nothing must be found
@@ -145,14 +176,14 @@ impl<'a> WriteBuilder<'a> {
     #[track_caller]
     pub fn run<Q>(self, query: Q) -> BoxFuture<'a, Result<usize>>
     where
-        Q: QueryFragment<Pg> + QueryId + Send + Sync + 'a,
+        Q: QueryFragment<Pg> + QueryId + Send + 'a,
     {
         let site = Location::caller();
         if !self.may_stand_alone(&query) {
-            let statement = Arc::new(Counted(query));
+            let statement = Arc::new(Counted(Kept::new(query)));
             return self.in_transaction(async move |conn| Ok(statement.send(conn).await?));
         }
-        self.alone(site, Counted(query))
+        self.alone(site, Counted(Kept::new(query)))
     }
 
     /// Runs it, and returns its rows.
@@ -165,15 +196,15 @@ impl<'a> WriteBuilder<'a> {
     #[track_caller]
     pub fn returning<Q, U>(self, query: Q) -> BoxFuture<'a, Result<Vec<U>>>
     where
-        Q: Returning<U, Query: 'a> + 'a,
+        Q: Returns<U, Query: 'a> + 'a,
         U: Send + 'a,
     {
         let (site, query) = (Location::caller(), query.as_query());
         if !self.may_stand_alone(&query) {
-            let statement = Arc::new(Read::<Q, U>(query, PhantomData));
+            let statement = Arc::new(Read::<Q, U>(Kept::new(query), PhantomData));
             return self.in_transaction(async move |conn| Ok(statement.send(conn).await?));
         }
-        self.alone(site, Read::<Q, U>(query, PhantomData))
+        self.alone(site, Read::<Q, U>(Kept::new(query), PhantomData))
     }
 
     /// Whether the statement may be a transaction of its own: nothing must happen inside of it besides,
@@ -210,22 +241,22 @@ impl<'a> WriteBuilder<'a> {
 }
 
 /// A statement whose rows are counted.
-struct Counted<Q>(Q);
+struct Counted<Q>(Kept<Q>);
 
 impl<Q> Statement<usize> for Counted<Q>
 where
-    Q: QueryFragment<Pg> + QueryId + Send + Sync,
+    Q: QueryFragment<Pg> + QueryId + Send,
 {
     fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, usize> {
-        db_query::affected(conn, &self.0)
+        self.0.affected(conn)
     }
 }
 
 /// A statement whose rows are read as those of `Q`.
-struct Read<Q: Returning<U>, U>(Q::Query, PhantomData<fn() -> U>);
+struct Read<Q: Returns<U>, U>(Kept<Q::Query>, PhantomData<fn() -> U>);
 
-impl<Q: Returning<U>, U: Send> Statement<Vec<U>> for Read<Q, U> {
+impl<Q: Returns<U>, U: Send> Statement<Vec<U>> for Read<Q, U> {
     fn send<'c>(&'c self, conn: &'c AsyncPgConnection) -> Answer<'c, Vec<U>> {
-        db_query::returned::<Q, U>(conn, &self.0)
+        self.0.rows::<Q, U>(conn)
     }
 }

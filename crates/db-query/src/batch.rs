@@ -17,12 +17,13 @@ use db_core::{Class, Classify, Error, SqlState};
 use diesel::pg::Pg;
 use diesel::query_builder::{QueryFragment, QueryId};
 use diesel::result::{Error as DieselError, OptionalExtension, QueryResult};
-use diesel_async::{AsyncConnectionCore, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
-use crate::query::{self, Returns};
+use crate::kept::Kept;
+use crate::query::Returns;
 
 /// A statement of a batch: made by [`rows`], [`row`], [`maybe_row`] and [`affected`].
 pub trait Statement: Clone + Send {
@@ -73,29 +74,33 @@ pub trait Batch: Clone + Send {
 
 /// All rows of a query.
 pub fn rows<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = Vec<U>> {
-    Rows { query, read_as: PhantomData }
+    Rows::new(query)
 }
 
 /// The only row of a query that finds one; [`Error::NotFound`] where it finds none.
 pub fn row<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = U> {
-    Row(Rows { query, read_as: PhantomData })
+    Row(Rows::new(query))
 }
 
 /// The only row of a query, where it finds one.
 pub fn maybe_row<U: Send + 'static>(query: impl Returns<U>) -> impl Statement<Output = Option<U>> {
-    MaybeRow(Row(Rows { query, read_as: PhantomData }))
+    MaybeRow(Row(Rows::new(query)))
 }
 
 /// How many rows an INSERT, UPDATE or DELETE affected.
-pub fn affected(
-    statement: impl QueryFragment<Pg> + QueryId + Clone + Send,
-) -> impl Statement<Output = usize> {
-    Affected(statement)
+pub fn affected(statement: impl QueryFragment<Pg> + QueryId + Send) -> impl Statement<Output = usize> {
+    Affected(Arc::new(Kept::new(statement)))
 }
 
-struct Rows<Q, U> {
-    query: Q,
-    read_as: PhantomData<fn() -> U>,
+struct Rows<Q: Returns<U>, U> {
+    query: Arc<Kept<Q::Query>>,
+    read_as: PhantomData<fn() -> (Q, U)>,
+}
+
+impl<Q: Returns<U>, U> Rows<Q, U> {
+    fn new(query: Q) -> Self {
+        Rows { query: Arc::new(Kept::new(query.as_query())), read_as: PhantomData }
+    }
 }
 
 #[derive(Clone)]
@@ -104,12 +109,17 @@ struct Row<R>(R);
 #[derive(Clone)]
 struct MaybeRow<R>(R);
 
-#[derive(Clone)]
-struct Affected<S>(S);
+struct Affected<S>(Arc<Kept<S>>);
 
-impl<Q: Clone, U> Clone for Rows<Q, U> {
+impl<Q: Returns<U>, U> Clone for Rows<Q, U> {
     fn clone(&self) -> Self {
-        Rows { query: self.query.clone(), read_as: PhantomData }
+        Rows { query: Arc::clone(&self.query), read_as: PhantomData }
+    }
+}
+
+impl<S> Clone for Affected<S> {
+    fn clone(&self) -> Self {
+        Affected(Arc::clone(&self.0))
     }
 }
 
@@ -117,13 +127,11 @@ impl<Q: Returns<U>, U: Send + 'static> Statement for Rows<Q, U> {
     type Output = Vec<U>;
 
     fn holds_up(&self) -> bool {
-        query::binds_own_type(&self.query.clone().as_query())
+        self.query.binds_own_type()
     }
 
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, Vec<U>> {
-        let query = self.query.as_query();
-        let holds_up = query::binds_own_type(&query);
-        Sending { answer: query::rows::<Q, U, Q::Query>(conn, query), holds_up }
+        Sending { answer: self.query.rows::<Q, U>(conn), holds_up: self.holds_up() }
     }
 }
 
@@ -151,16 +159,15 @@ impl<U: Send + 'static, R: Statement<Output = U>> Statement for MaybeRow<R> {
     }
 }
 
-impl<S: QueryFragment<Pg> + QueryId + Clone + Send> Statement for Affected<S> {
+impl<S: QueryFragment<Pg> + QueryId + Send> Statement for Affected<S> {
     type Output = usize;
 
     fn holds_up(&self) -> bool {
-        query::binds_own_type(&self.0)
+        self.0.binds_own_type()
     }
 
     fn send(self, conn: &AsyncPgConnection) -> Sending<'_, usize> {
-        let (mut conn, holds_up) = (conn, query::binds_own_type(&self.0));
-        Sending { answer: conn.execute_returning_count(self.0), holds_up }
+        Sending { answer: self.0.affected(conn), holds_up: self.holds_up() }
     }
 }
 

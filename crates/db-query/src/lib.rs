@@ -2,9 +2,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod batch;
+mod kept;
 mod query;
 mod stream;
 
 pub use batch::{Batch, BatchError};
-pub use query::{Returning, Returns, affected, is_of_rows, returned};
+pub use kept::Kept;
+pub use query::{Returns, is_of_rows};
 pub use stream::{Reading, Rows, declare, declare_with};

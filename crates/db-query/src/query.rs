@@ -13,8 +13,8 @@ use futures_util::future::BoxFuture;
 /// A row as diesel-async has it.
 type Row<'r, 's> = <AsyncPgConnection as AsyncConnectionCore>::Row<'r, 's>;
 
-/// A query of diesel's whose rows are read as `U`: whatever `load` of diesel-async would take.
-pub trait Returns<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send> + Clone + Send {
+/// A statement of diesel's whose rows are read as `U`: whatever `load` of diesel-async would take.
+pub trait Returns<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Send> + Send {
     /// Reads one row.
     #[doc(hidden)]
     fn read(row: &Row<'_, '_>) -> QueryResult<U>;
@@ -22,70 +22,13 @@ pub trait Returns<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send>
 
 impl<Q, U, ST> Returns<U> for Q
 where
-    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Clone + Send> + Clone + Send,
+    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Send> + Send,
     Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
     U: FromSqlRow<ST, Pg>,
 {
     fn read(row: &Row<'_, '_>) -> QueryResult<U> {
         U::build_from_row(row).map_err(DieselError::DeserializationError)
     }
-}
-
-/// A statement of diesel's that returns rows which are read as `U`, and that is sent by reference: it need
-/// not be cloneable.
-pub trait Returning<U>: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync> {
-    /// Reads one row.
-    #[doc(hidden)]
-    fn read(row: &Row<'_, '_>) -> QueryResult<U>;
-}
-
-impl<Q, U, ST> Returning<U> for Q
-where
-    Q: AsQuery<Query: QueryFragment<Pg> + QueryId + Send + Sync>,
-    Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-    U: FromSqlRow<ST, Pg>,
-{
-    fn read(row: &Row<'_, '_>) -> QueryResult<U> {
-        U::build_from_row(row).map_err(DieselError::DeserializationError)
-    }
-}
-
-/// Sends a statement when the future is first polled, and counts the rows that it wrote.
-///
-/// ```no_run
-/// # use diesel_async::AsyncPgConnection;
-/// # async fn close(conn: &AsyncPgConnection) -> diesel::QueryResult<usize> {
-/// db_query::affected(conn, &diesel::sql_query("UPDATE orders SET state = 'closed' WHERE id = 7")).await
-/// # }
-/// ```
-pub fn affected<'c, Q>(conn: &'c AsyncPgConnection, statement: &'c Q) -> BoxFuture<'c, QueryResult<usize>>
-where
-    Q: QueryFragment<Pg> + QueryId + Send + Sync,
-{
-    let mut conn = conn;
-    let counted = AsyncConnectionCore::execute_returning_count(&mut conn, statement);
-    Box::pin(counted)
-}
-
-/// Sends a statement when the future is first polled, and reads its rows as those of `Q`.
-///
-/// ```no_run
-/// # use diesel::query_builder::AsQuery;
-/// # use diesel_async::AsyncPgConnection;
-/// # diesel::table! { todos (id) { id -> Integer, title -> Text, } }
-/// # async fn all(conn: &AsyncPgConnection) -> diesel::QueryResult<Vec<(i32, String)>> {
-/// db_query::returned::<todos::table, _>(conn, &todos::table.as_query()).await
-/// # }
-/// ```
-pub fn returned<'c, Q, U>(
-    conn: &'c AsyncPgConnection,
-    statement: &'c Q::Query,
-) -> BoxFuture<'c, QueryResult<Vec<U>>>
-where
-    Q: Returning<U>,
-    U: Send + 'c,
-{
-    read_to_end(conn, statement, Q::read)
 }
 
 /// Whether a statement reads or writes rows and does nothing else: some commands refuse a transaction, and
@@ -139,18 +82,6 @@ where
     U: Send + 'c,
     S: AsQuery<Query: QueryFragment<Pg> + QueryId>,
 {
-    read_to_end(conn, query, Q::read)
-}
-
-fn read_to_end<'c, U, S>(
-    conn: &'c AsyncPgConnection,
-    query: S,
-    read: fn(&Row<'_, '_>) -> QueryResult<U>,
-) -> BoxFuture<'c, QueryResult<Vec<U>>>
-where
-    U: Send + 'c,
-    S: AsQuery<Query: QueryFragment<Pg> + QueryId>,
-{
     let mut conn = conn;
     let answer = AsyncConnectionCore::load(&mut conn, query);
     Box::pin(async move {
@@ -158,7 +89,7 @@ where
         let (mut rows, mut unreadable) = (Vec::new(), None);
         // To the end also where a row cannot be read: what the server says there would be lost else.
         while let Some(row) = answer.try_next().await? {
-            match read(&row) {
+            match Q::read(&row) {
                 Ok(row) => rows.push(row),
                 Err(error) => unreadable = unreadable.or(Some(error)),
             }

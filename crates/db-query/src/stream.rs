@@ -14,12 +14,13 @@ use db_core::{Error, Result};
 use diesel::pg::Pg;
 use diesel::query_builder::{AsQuery, AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncConnectionCore, AsyncPgConnection, TransactionManager};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::kept::Kept;
 use crate::query::{self, Returns};
 
 /// Every row is wanted, not the first few soon: the planner is told so.
@@ -186,24 +187,29 @@ pub async fn declare<Q>(conn: &mut AsyncPgConnection, query: Q) -> QueryResult<(
 where
     Q: AsQuery<Query: QueryFragment<Pg> + Send>,
 {
-    declare_with(conn, query, None).await
+    declare_with(conn, &Kept::new(query.as_query()), None).await
 }
 
-/// As [`declare`], in a transaction that begins with this command, such as a `SET LOCAL`.
+/// As [`declare`] of a query that may be declared again, in a transaction that begins with this command, such
+/// as a `SET LOCAL`.
 ///
 /// # Errors
 /// As [`declare`]; the server's, where it refuses the command.
 ///
 /// # Cancel safety
 /// As [`declare`].
-pub async fn declare_with<Q>(conn: &mut AsyncPgConnection, query: Q, first: Option<&str>) -> QueryResult<()>
+pub async fn declare_with<Q>(
+    conn: &mut AsyncPgConnection,
+    query: &Kept<Q>,
+    first: Option<&str>,
+) -> QueryResult<()>
 where
-    Q: AsQuery<Query: QueryFragment<Pg> + Send>,
+    Q: QueryFragment<Pg> + Send,
 {
-    let query = query.as_query();
     let begin = first.map_or_else(|| BEGIN.to_owned(), |first| format!("{BEGIN}; {first}"));
     AnsiTransactionManager::begin_transaction_sql(&mut *conn, &begin).await?;
-    Declare(query).execute(conn).await?;
+    let declared = query.with(|query| conn.execute_returning_count(Declare(query)));
+    declared.await?;
     Ok(())
 }
 
@@ -264,16 +270,16 @@ where
 }
 
 /// Opens the cursor of a query.
-struct Declare<Q>(Q);
+struct Declare<'q, Q>(&'q Q);
 
-impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Declare<Q> {
+impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Declare<'_, Q> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("DECLARE db_stream NO SCROLL CURSOR FOR ");
         self.0.walk_ast(out)
     }
 }
 
-impl<Q> QueryId for Declare<Q> {
+impl<Q> QueryId for Declare<'_, Q> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }

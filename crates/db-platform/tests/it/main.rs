@@ -22,6 +22,7 @@ mod markers;
 mod metrics;
 mod migrating;
 mod monitoring;
+mod one_statement;
 mod outcomes;
 mod parts;
 mod pooled;
