@@ -1,12 +1,15 @@
 //! `dbctl agent`: jobs at their times, metrics on a port of its own, messages to people, an end in good
 //! order.
 
+mod exposition;
 mod figures;
+mod ground;
 mod jobs;
 mod page;
 mod receiver;
 mod reports;
 mod tell;
+mod warnings;
 mod watch;
 
 use std::process::ExitCode;
@@ -28,7 +31,7 @@ use crate::{interrupt, notify, say};
 const LAST_MESSAGES: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, CliError> {
-    let ground = Arc::new(jobs::Ground::read(options)?);
+    let ground = Arc::new(ground::Ground::read(options)?);
     let mut jobs = jobs::all(&ground).await?;
     if let Some(directory) = &command.reports {
         jobs.extend(reports::jobs(&ground, directory)?);
@@ -100,7 +103,7 @@ pub(crate) async fn run(command: Agent, options: &Options) -> Result<ExitCode, C
 }
 
 /// What looks into the server for the page; without a page nobody would see it.
-fn collector(collect: Collect, is_shown: bool, ground: &jobs::Ground) -> Option<Collector> {
+fn collector(collect: Collect, is_shown: bool, ground: &ground::Ground) -> Option<Collector> {
     let databases = match collect {
         Collect::Off => return None,
         Collect::Own => Databases::Own,

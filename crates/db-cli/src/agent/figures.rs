@@ -8,7 +8,7 @@ use db_platform::backup::rehearse::Rehearsal;
 use db_platform::backup::wal::ArchiveStatus;
 use db_platform::backup::{Backups, Summary};
 
-use super::page::{Exposition, float, unix};
+use super::exposition::{Exposition, float, unix};
 
 /// Figures as of the last run that knew them.
 #[derive(Default)]

@@ -2,12 +2,10 @@
 //! store.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Utc};
 use db_platform::monitoring::server::Collector;
 use db_platform::notify::{ChannelStatus, Notifier};
 use db_platform::schedule::JobStatus;
@@ -22,8 +20,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::exposition::{Exposition, float, unix};
 use super::figures::Figures;
-use super::jobs::Ground;
+use super::ground::Ground;
 use crate::error::CliError;
 
 /// A client that sends its request more slowly is turned away.
@@ -114,9 +113,9 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
         channels(&mut text, &self.notifier.status());
         self.figures.write(&mut text);
         if let Some(collector) = &self.collector {
-            text.0.push_str(&collector.metrics_text());
+            text.append(&collector.metrics_text());
         }
-        text.0
+        text.into_text()
     }
 
     fn jobs(&self) -> Value {
@@ -137,47 +136,6 @@ impl<W: Fn() -> Vec<JobStatus>> Seen<W> {
             .collect();
         json!({ "jobs": jobs })
     }
-}
-
-/// Prometheus' text format.
-#[derive(Default)]
-pub(super) struct Exposition(String);
-
-impl Exposition {
-    /// One family: its name, what it means, its kind, and its samples, each with one label's value; without a
-    /// label there is one sample.
-    pub(super) fn family(
-        &mut self,
-        (name, help, kind): (&str, &str, &str),
-        label: &str,
-        samples: impl IntoIterator<Item = (String, f64)>,
-    ) {
-        let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_none() {
-            return;
-        }
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (value, figure) in samples {
-            let _ = match label {
-                "" => writeln!(self.0, "{name} {figure}"),
-                label => writeln!(self.0, "{name}{{{label}=\"{}\"}} {figure}", escaped(&value)),
-            };
-        }
-    }
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has doubles only")]
-pub(super) fn float(count: u64) -> f64 {
-    count as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has doubles only")]
-pub(super) fn unix(at: DateTime<Utc>) -> f64 {
-    at.timestamp_millis() as f64 / 1_000.0
 }
 
 fn jobs(text: &mut Exposition, jobs: &[JobStatus]) {
@@ -263,20 +221,4 @@ fn channels(text: &mut Exposition, channels: &[ChannelStatus]) {
 
 fn seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_escaped_and_empty_families_left_out() {
-        let mut text = Exposition::default();
-        text.family(("a", "An a.", "gauge"), "job", [("x\"\\\n".to_owned(), 1.5)]);
-        text.family(("b", "A b.", "gauge"), "job", []);
-        assert_eq!(text.0, "# HELP a An a.\n# TYPE a gauge\na{job=\"x\\\"\\\\\\n\"} 1.5\n");
-        let mut text = Exposition::default();
-        text.family(("c", "A c.", "gauge"), "", [(String::new(), 2.0)]);
-        assert_eq!(text.0, "# HELP c A c.\n# TYPE c gauge\nc 2\n");
-    }
 }

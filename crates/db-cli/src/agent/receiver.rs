@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::jobs::Ground;
+use super::ground::Ground;
 use super::tell::Tell;
 use super::watch::Change;
 use crate::error::CliError;

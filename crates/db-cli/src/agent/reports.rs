@@ -9,7 +9,8 @@ use db_platform::monitoring::report::{Kept, Period, Report, ReportDirectory};
 use db_platform::monitoring::server::{Collector, CollectorConfig};
 use db_platform::schedule::{Cron, Job};
 
-use super::jobs::{Ground, job};
+use super::ground::Ground;
+use super::jobs::job;
 use crate::error::CliError;
 
 /// When each is made, in UTC, off the full hour, at which everything else runs.

@@ -1,29 +1,15 @@
 //! What people are told of jobs: failures and what has not run for long at once, successes once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use db_platform::notify::{Message, Notifier, Severity};
 use db_platform::schedule::{Event, Observer};
 
-use super::jobs::Ground;
+use super::ground::Ground;
+use super::warnings::Warnings;
 use super::watch::Change;
-
-/// What runs that succeeded have found all the same, by job, until it is told.
-#[derive(Default)]
-pub(super) struct Warnings(Mutex<BTreeMap<String, Vec<String>>>);
-
-impl Warnings {
-    /// Notes what the job's run has found.
-    pub(super) fn note(&self, job: &str, found: &[String]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(job.to_owned(), found.to_vec());
-    }
-
-    fn take(&self, job: &str) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(job).unwrap_or_default()
-    }
-}
 
 /// Tells people what happens to jobs.
 pub(super) struct Tell {

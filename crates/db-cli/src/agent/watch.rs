@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::jobs::Ground;
+use super::ground::Ground;
 use super::tell::Tell;
 use crate::connect;
 use crate::error::CliError;
