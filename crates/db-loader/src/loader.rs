@@ -170,6 +170,13 @@ where
         self.counts().measures(self.queue.name)
     }
 
+    /// Reports to `meter` what this loader and all of its scopes do, from now on, under its name. Later calls
+    /// do nothing.
+    #[cfg(feature = "otel")]
+    pub fn observe_with(&self, meter: &opentelemetry::metrics::Meter) {
+        crate::metrics::observe(meter, self.name(), &self.queue.counters);
+    }
+
     /// The loader's name.
     pub fn name(&self) -> &'static str {
         self.queue.name

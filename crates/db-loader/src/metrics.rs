@@ -1,14 +1,12 @@
 //! A loader's figures as OpenTelemetry metrics; docs/metrics.md lists them.
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Histogram, Meter};
 
-use crate::counts::LoadCounts;
-use crate::loader::Loader;
+use crate::counts::{Counters, LoadCounts};
 
 /// In seconds.
 const DURATIONS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 10.0];
@@ -60,41 +58,35 @@ const TOTALS: [Metric; 6] = [
     ),
 ];
 
-impl<K, V> Loader<K, V>
-where
-    K: Eq + Hash + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    /// Reports to `meter` what this loader and all of its scopes do, from now on, under its name. Later calls
-    /// do nothing.
-    pub fn observe_with(&self, meter: &Meter) {
-        let name = KeyValue::new("db.loader.name", self.name());
-        let sizes = meter.u64_histogram("db.loader.batch.size").with_unit("{key}");
-        let durations = meter.f64_histogram("db.loader.batch.duration").with_unit("s");
-        let instruments = Instruments {
-            sizes: sizes.with_description("Keys in a batch.").with_boundaries(SIZES.to_vec()).build(),
-            durations: durations
-                .with_description("How long a batch function ran.")
-                .with_boundaries(DURATIONS.to_vec())
-                .build(),
-            name: [name.clone()],
-        };
-        if self.queue.counters.instruments.set(instruments).is_err() {
-            return;
-        }
-        for (metric, unit, meaning, figures) in TOTALS {
-            // It keeps no loader alive.
-            let (counters, name) = (Arc::downgrade(&self.queue.counters), name.clone());
-            let builder = meter.u64_observable_counter(metric).with_unit(unit).with_description(meaning);
-            let reported = builder.with_callback(move |instrument| {
-                let Some(counters) = counters.upgrade() else { return };
-                for (value, by) in figures(&counters.read()) {
-                    let attributes: Vec<_> = [name.clone()].into_iter().chain(by).collect();
-                    instrument.observe(value, &attributes);
-                }
-            });
-            let _ = reported.build();
-        }
+/// Reports to `meter` what these counters count and record, from now on, under this name. Later calls do
+/// nothing.
+pub(crate) fn observe(meter: &Meter, name: &'static str, counters: &Arc<Counters>) {
+    let name = KeyValue::new("db.loader.name", name);
+    let sizes = meter.u64_histogram("db.loader.batch.size").with_unit("{key}");
+    let durations = meter.f64_histogram("db.loader.batch.duration").with_unit("s");
+    let instruments = Instruments {
+        sizes: sizes.with_description("Keys in a batch.").with_boundaries(SIZES.to_vec()).build(),
+        durations: durations
+            .with_description("How long a batch function ran.")
+            .with_boundaries(DURATIONS.to_vec())
+            .build(),
+        name: [name.clone()],
+    };
+    if counters.instruments.set(instruments).is_err() {
+        return;
+    }
+    for (metric, unit, meaning, figures) in TOTALS {
+        // It keeps no loader alive.
+        let (counters, name) = (Arc::downgrade(counters), name.clone());
+        let builder = meter.u64_observable_counter(metric).with_unit(unit).with_description(meaning);
+        let reported = builder.with_callback(move |instrument| {
+            let Some(counters) = counters.upgrade() else { return };
+            for (value, by) in figures(&counters.read()) {
+                let attributes: Vec<_> = [name.clone()].into_iter().chain(by).collect();
+                instrument.observe(value, &attributes);
+            }
+        });
+        let _ = reported.build();
     }
 }
 
