@@ -47,9 +47,7 @@ const KNOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("db-cache", &["redis", "redis::connection", "redis::link", "redis::read"]),
-    ("db-cli", &["agent::figures", "agent::jobs", "agent::page", "agent::tell", "agent::watch"]),
     ("db-platform", &["cache_part", "cursor", "db", "read", "transaction", "warming"]),
-    ("db-loader", &["counts", "drive", "loader", "metrics", "queue"]),
     ("db-migrations", &["check::alterations", "check::snapshot", "check::trace"]),
     ("db-migrations", &["check::accepted", "check::findings", "check::report", "check::rules"]),
     ("db-migrations", &["ledger", "migrator", "plan", "policy", "repair", "run", "status"]),
@@ -71,7 +69,6 @@ const KNOWN: &[(&str, &[&str])] = &[
         "db-seeds",
         &["generate::apart", "generate::bounds", "generate::cell", "generate::flat", "generate::repair"],
     ),
-    ("db-seeds", &["generate", "generate::dump", "generate::fill"]),
 ];
 
 /// A file, by its path of modules.

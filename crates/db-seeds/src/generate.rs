@@ -17,6 +17,7 @@ pub(crate) mod dump;
 pub(crate) mod expression;
 mod fill;
 mod fill_circle;
+mod filled;
 mod flat;
 mod implied;
 mod instant;
@@ -25,6 +26,7 @@ mod network;
 pub(crate) mod order;
 mod parents;
 mod parser;
+pub(crate) mod path;
 mod pattern;
 pub(crate) mod repair;
 mod rows;
@@ -36,17 +38,18 @@ mod token;
 pub(crate) mod worth;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use db_core::Environment;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
-use self::catalog::Catalog;
+use self::catalog::{Catalog, is_named};
 pub use self::dump::{Dumped, dump};
 use self::fill::Fill;
+pub use self::filled::Filled;
 use self::order::Order;
+use self::path::{own_path, restore_path};
 use crate::apply::Progress;
 use crate::error::{Error, Result};
 use crate::ledger::{self, Ledger, Standing};
@@ -97,30 +100,6 @@ impl Default for GenerateOptions {
             anchor: None,
             environment: None,
             ledger_schema: None,
-        }
-    }
-}
-
-/// What became of one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Filled {
-    /// The table with its schema.
-    pub table: String,
-    /// The rows that were asked for.
-    pub wanted: u64,
-    /// The rows that it got.
-    pub rows: u64,
-    /// Why it got fewer, in words.
-    pub short: Option<String>,
-}
-
-impl fmt::Display for Filled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} of {} rows", self.table, self.rows, self.wanted)?;
-        match &self.short {
-            Some(short) => write!(f, ": {short}"),
-            None => Ok(()),
         }
     }
 }
@@ -291,30 +270,6 @@ impl Generator {
         transaction.commit().await.map_err(Error::database("committing"))?;
         Ok(Generated { took: begun.elapsed(), ..made })
     }
-}
-
-pub(crate) fn is_named(table: &catalog::Table, name: &str) -> bool {
-    table.name == name || name.split_once('.') == Some((table.schema.as_str(), table.name.as_str()))
-}
-
-/// Makes names mean the server's own, and texts of times one form. Returns the path of before.
-pub(crate) async fn own_path(transaction: &Transaction<'_>) -> Result<String> {
-    let path = transaction.query_one("SELECT pg_catalog.current_setting('search_path')", &[]).await;
-    let path = path.map_err(Error::database("reading search_path"))?.get(0);
-    set_path(transaction, "pg_catalog, pg_temp").await?;
-    let forms =
-        "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'postgres'";
-    transaction.batch_execute(forms).await.map_err(Error::database("setting the session's forms"))?;
-    Ok(path)
-}
-
-pub(crate) async fn restore_path(transaction: &Transaction<'_>, path: &str) -> Result<()> {
-    set_path(transaction, path).await
-}
-
-async fn set_path(transaction: &Transaction<'_>, path: &str) -> Result<()> {
-    let set = transaction.execute("SELECT pg_catalog.set_config('search_path', $1, true)", &[&path]).await;
-    set.map(|_| ()).map_err(Error::database("setting search_path"))
 }
 
 async fn today(transaction: &Transaction<'_>) -> Result<i64> {

@@ -20,10 +20,11 @@ use self::copies::Copies;
 pub use self::masks::Masks;
 use self::masks::place;
 use crate::error::{Error, Result};
+use crate::generate::catalog::is_named;
 use crate::generate::catalog::{Catalog, Reference};
 use crate::generate::dump::{Dumped, Writer};
 use crate::generate::order::Order;
-use crate::generate::{is_named, own_path, restore_path};
+use crate::generate::path::{own_path, restore_path};
 use crate::ledger::quoted;
 
 /// Which part is taken, and how it is masked.

@@ -487,3 +487,8 @@ impl Types {
         }
     }
 }
+
+/// Whether a table is meant by this name, with or without its schema.
+pub(crate) fn is_named(table: &Table, name: &str) -> bool {
+    table.name == name || name.split_once('.') == Some((table.schema.as_str(), table.name.as_str()))
+}

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::catalog::{Catalog, Table};
 use super::order::Order;
-use super::{own_path, restore_path};
+use super::path::{own_path, restore_path};
 use crate::error::{Error, Result};
 use crate::ledger::quoted;
 use crate::source::is_plain;

@@ -6,11 +6,13 @@ use tokio_postgres::Transaction;
 
 use super::catalog::{Catalog, Reference, Table};
 use super::column_type::ColumnType;
+use super::filled::Filled;
 use super::order::Order;
 use super::parents::Parents;
+use super::path::set_path;
 use super::rows::{Cells, Rows};
 use super::stage::{self, Stage};
-use super::{Filled, set_path};
+
 use crate::apply::Progress;
 use crate::error::{Error, Result};
 use crate::ledger::quoted;

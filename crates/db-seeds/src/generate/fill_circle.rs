@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Filled;
 use super::catalog::Table;
 use super::circle::{Circle, Promise};
 use super::fill::{BATCH, Fill};
+use super::filled::Filled;
 use super::order::Order;
 use super::rows::{Cells, Rows};
 use super::stage::{self, Stage};

@@ -8,9 +8,10 @@ use tokio_postgres::Client;
 
 use super::mask::{Mask, Secret};
 use crate::error::{Error, Place, Result};
+use crate::generate::catalog::is_named;
 use crate::generate::catalog::{Catalog, Column, Table};
 use crate::generate::column_type::ColumnType;
-use crate::generate::{is_named, own_path};
+use crate::generate::path::own_path;
 
 /// What becomes of each column, read from a file such as
 ///
