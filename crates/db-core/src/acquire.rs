@@ -60,6 +60,16 @@ pub trait Acquire: Sync {
     /// Dropping the future gives up the place in the queue and loses no connection.
     fn acquire_at(&self, site: Site) -> impl Future<Output = Result<Self::Conn>> + Send;
 
+    /// A connection that is there at once: what [`Acquire::acquire_at`] would answer when it is first looked
+    /// at, where nothing is waited for and nobody is asked.
+    ///
+    /// It spares the most common case a future with room for all that may have to be waited for. None says
+    /// nothing: `acquire_at` decides. So a source that has no such shorter way leaves it as it is here.
+    fn acquire_now(&self, site: Site) -> Option<Self::Conn> {
+        let _ = site;
+        None
+    }
+
     /// Waits for a connection on behalf of the caller.
     ///
     /// # Errors
@@ -128,6 +138,10 @@ impl<'a, A: Acquire + ?Sized> Acquire for &'a A {
 
     fn acquire_at(&self, site: Site) -> impl Future<Output = Result<Self::Conn>> + Send {
         (**self).acquire_at(site)
+    }
+
+    fn acquire_now(&self, site: Site) -> Option<Self::Conn> {
+        (**self).acquire_now(site)
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

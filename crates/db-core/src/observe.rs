@@ -3,6 +3,7 @@
 //! Observers are called where the bytes are read, in the connection's own task. They must not block, should
 //! not allocate, and must not panic.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::Span;
@@ -110,6 +111,14 @@ pub trait Observe: Send + Sync {
     /// A statement ended.
     fn on_query(&self, event: &QueryEvent<'_>) {
         let _ = event;
+    }
+
+    /// The observer of the connections to one server, in the place of this one: where it keeps something for
+    /// each server, it need not look that up for each statement. It is asked once for each connection; none
+    /// is the observer itself.
+    fn of_server(&self, endpoint: &Endpoint) -> Option<Arc<dyn Observe>> {
+        let _ = endpoint;
+        None
     }
 
     /// Whether it looks at [`QueryEvent::binds`]. It is asked once for each connection.

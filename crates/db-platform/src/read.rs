@@ -1,6 +1,7 @@
 //! A read that differs from the default: how stale it may be, and how often and when it is tried again.
 
 use std::panic::Location;
+use std::pin::pin;
 
 use db_core::{Error, Result, Work};
 use db_replica_routing::Freshness;
@@ -85,7 +86,9 @@ impl<'a, C> ReadBuilder<'a, C> {
                 None => common.judged_by(condition),
                 Some(said) => common.saying(said).judged_by(condition),
             };
-            within(db.timeout(), retries.read_at(site, &db.reader(freshness), work)).await
+            let reader = db.reader(freshness);
+            let reading = pin!(retries.read_at(site, &reader, work));
+            within(db.timeout(), reading).await
         })
     }
 }

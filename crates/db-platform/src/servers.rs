@@ -115,7 +115,8 @@ impl Servers {
 /// The first of a URL's hosts that is a primary; where all that answer are standbys, the first of these.
 ///
 /// # Errors
-/// [`Error::Connect`](db_core::Error::Connect) where none answers within the connector's `connect_timeout`; the last one's error.
+/// [`Error::Connect`](db_core::Error::Connect) where none answers within the connector's `connect_timeout`;
+/// the last one's error.
 ///
 /// # Cancel safety
 /// Dropping the future closes whatever was opened.

@@ -327,7 +327,7 @@ impl Connector {
         let mut config = self.postgres_config(endpoint).await.map_err(failed)?;
         config.options(options);
         let stream = self.dialer.dial(endpoint).await.map_err(failed)?;
-        let wire = Wire::new(endpoint.clone(), self.observers.clone(), self.config.wire_tap);
+        let wire = Wire::new(endpoint.clone(), self.observers.of_server(endpoint), self.config.wire_tap);
         {
             let mut session = wire.session();
             session.known.harmless = self.harmless.clone();

@@ -56,6 +56,14 @@ impl Observers {
         }
     }
 
+    /// The same for the connections to one server.
+    pub(crate) fn of_server(&self, endpoint: &Endpoint) -> Self {
+        let of_server = |observer: &Arc<dyn Observe>| {
+            foreign::call(|| observer.of_server(endpoint)).flatten().unwrap_or_else(|| Arc::clone(observer))
+        };
+        Observers { all: self.all.iter().map(of_server).collect(), said: Arc::clone(&self.said) }
+    }
+
     /// Whether one of them looks at the parameters' hashes.
     pub(crate) fn want_binds(&self) -> bool {
         self.all.iter().any(|observer| foreign::call(|| observer.wants_binds()).unwrap_or(false))

@@ -31,9 +31,13 @@ impl From<Instant> for Moment {
     fn from(at: Instant) -> Self {
         static FIRST: OnceLock<Instant> = OnceLock::new();
         let first = *FIRST.get_or_init(Instant::now);
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(BEFORE);
-        let (since, until) = (at.saturating_duration_since(first), first.saturating_duration_since(at));
-        Moment(BEFORE.saturating_add(micros(since)).saturating_sub(micros(until)).max(2))
+        let micros = |duration: Duration| {
+            duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into())
+        };
+        match at.checked_duration_since(first) {
+            Some(since) => Moment(BEFORE.saturating_add(micros(since))),
+            None => Moment(BEFORE.saturating_sub(micros(first.saturating_duration_since(at))).max(2)),
+        }
     }
 }
 

@@ -62,9 +62,15 @@ impl<'a, A> Reader<'a, A> {
 
     /// The standbys that may answer now, those in `without` left out.
     fn candidates(&self, rule: &Rule, without: Set) -> Set {
-        let rule = rule.now();
+        let nodes = self.cluster.nodes.now();
+        let may = |node: &&Arc<Node<A>>| node.is_standby() && !without.contains(node.number);
+        let mut standbys = nodes.iter().filter(may).peekable();
         let (mut all, mut in_favour) = (Set::default(), Set::default());
-        for node in self.cluster.nodes.now().iter().filter(|node| !without.contains(node.number)) {
+        if standbys.peek().is_none() {
+            return all;
+        }
+        let rule = rule.now();
+        for node in standbys {
             if rule.admits(node) {
                 all.add(node.number);
                 if !node.ejection.is_active() {
@@ -74,6 +80,13 @@ impl<'a, A> Reader<'a, A> {
         }
         // Never all: where every candidate is out of favour, they are used as they are.
         if in_favour.is_empty() { all } else { in_favour }
+    }
+
+    /// One of the standbys that may answer now, those in `without` left out.
+    fn choose(&self, rule: &Rule, without: Set) -> Option<Arc<Node<A>>> {
+        let candidates = self.candidates(rule, without);
+        let zone_bias = self.cluster.config.zone_bias.get() as f32;
+        choose(&self.cluster.nodes.now(), candidates, zone_bias).cloned()
     }
 }
 
@@ -92,10 +105,7 @@ impl<A: Acquire + Send> Reader<'_, A> {
         let Some(rule) = self.rule(freshness) else { return Ok(None) };
         let (mut without, mut overloaded) = (self.avoided(), None);
         loop {
-            let candidates = self.candidates(&rule, without);
-            let zone_bias = self.cluster.config.zone_bias.get() as f32;
-            let chosen = choose(&self.cluster.nodes.now(), candidates, zone_bias).cloned();
-            let Some(node) = chosen else { return overloaded.map_or(Ok(None), Err) };
+            let Some(node) = self.choose(&rule, without) else { return overloaded.map_or(Ok(None), Err) };
             without.add(node.number);
             // A caller that waits for a connection is load, too.
             let under_way = UnderWay::on(Arc::clone(&node));
@@ -125,6 +135,51 @@ impl<A: Acquire + Send> Reader<'_, A> {
                 }
             }
         }
+    }
+
+    /// A connection that lies idle at the node that would be chosen.
+    fn idle(&self, site: Site) -> Option<Routed<A>> {
+        let cluster = self.cluster;
+        if cluster.is_stopped() {
+            return None;
+        }
+        let reasons = self.asks();
+        let chosen =
+            self.rule(self.freshness).and_then(|rule| Some((rule, self.choose(&rule, self.avoided())?)));
+        if let Some((rule, node)) = chosen {
+            let acquired = Acquired { conn: node.plain.acquire_now(site)?, waited: false };
+            if self.fit(&rule, &node, &acquired) != Fit::Fits {
+                return None;
+            }
+            node.vitals.succeeded();
+            node.reads.count(reasons.at_once);
+            return Some(Routed::new(acquired.conn, UnderWay::on(node), Purpose::Plain));
+        }
+        // Where there are standbys, one may be waited for, or the primary may not take their place.
+        let is_settled = match self.freshness {
+            Freshness::Primary => true,
+            Freshness::AtLeast(token) => !cluster.has_standbys() && !cluster.is_outdated_by(&token),
+            _ => !cluster.has_standbys(),
+        };
+        let conn = is_settled.then(|| cluster.on_writer_now(Purpose::ReadOnly, site)).flatten()?;
+        conn.node().reads.count(reasons.in_vain);
+        self.avoided.store(0, Ordering::Relaxed);
+        Some(conn)
+    }
+
+    /// Notes what is asked for, and as what the reads are counted that get it.
+    fn asks(&self) -> Reasons {
+        if let Freshness::Within(lag) = self.freshness {
+            self.cluster.demand.ask(lag);
+        }
+        let (at_once, after_wait, in_vain) = match self.freshness {
+            Freshness::Primary => (Reason::Asked, Reason::Asked, Reason::Asked),
+            Freshness::AtLeast(_) | Freshness::Since(_) => {
+                (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback)
+            }
+            _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
+        };
+        Reasons { at_once, after_wait, in_vain }
     }
 
     /// Whether the node may still answer now that there is a connection, and on this one.
@@ -283,16 +338,8 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
 
     async fn acquire_at(&self, site: Site) -> Result<Routed<A>> {
         self.cluster.check_running()?;
-        if let Freshness::Within(lag) = self.freshness {
-            self.cluster.demand.ask(lag);
-        }
-        let (at_once, after_wait, in_vain) = match self.freshness {
-            Freshness::Primary => return self.fall_back(Reason::Asked, site).await,
-            Freshness::AtLeast(_) | Freshness::Since(_) => {
-                (Reason::Token, Reason::TokenAfterWait, Reason::TokenFallback)
-            }
-            _ => (Reason::Fresh, Reason::Fresh, Reason::Fallback),
-        };
+        let Reasons { at_once, after_wait, in_vain } = self.asks();
+        // No rule admits a standby to a read that asks for the primary.
         if let Some(conn) = self.on_standby(self.freshness, at_once, site).await? {
             return Ok(conn);
         }
@@ -304,6 +351,10 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
             return Ok(conn);
         }
         self.fall_back(in_vain, site).await
+    }
+
+    fn acquire_now(&self, site: Site) -> Option<Routed<A>> {
+        self.idle(site)
     }
 
     /// A reader leads to whichever node it chooses.
@@ -354,6 +405,14 @@ impl<'a, A: Acquire + Send> Acquire for Reader<'a, A> {
 struct Acquired<C> {
     conn: C,
     waited: bool,
+}
+
+/// As what a read is counted: that got a standby at once, after a wait for one, and in vain.
+#[derive(Debug, Clone, Copy)]
+struct Reasons {
+    at_once: Reason,
+    after_wait: Reason,
+    in_vain: Reason,
 }
 
 /// Whether a read may use a connection.

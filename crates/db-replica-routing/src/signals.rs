@@ -63,14 +63,28 @@ impl Signals {
     }
 }
 
+/// Whether a server says with this that it is about to go, or is no longer what it was.
+fn is_alarming(event: &QueryEvent<'_>) -> bool {
+    let told = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::READ_ONLY_SQL_TRANSACTION];
+    event.sqlstate.is_some_and(|code| told.contains(&code))
+}
+
+/// Notes that a node has answered. A statement that failed was answered too, but says nothing of how fast the
+/// node is.
+fn note_answer(vitals: &Vitals, event: &QueryEvent<'_>) {
+    vitals.answered(event.sent + event.elapsed, (!event.failed).then_some(event.elapsed));
+}
+
 impl Observe for Signals {
+    fn of_server(&self, endpoint: &Endpoint) -> Option<Arc<dyn Observe>> {
+        let nodes = self.inner.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        let vitals = Arc::clone(nodes.get(endpoint)?);
+        Some(Arc::new(NodeSignals { vitals, all: self.clone() }))
+    }
+
     fn on_query(&self, event: &QueryEvent<'_>) {
-        // A statement that failed was answered too, but says nothing of how fast the node is.
-        self.with(event.endpoint, |vitals| {
-            vitals.answered(Instant::now(), (!event.failed).then_some(event.elapsed));
-        });
-        let told = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::READ_ONLY_SQL_TRANSACTION];
-        if event.sqlstate.is_some_and(|code| told.contains(&code)) {
+        self.with(event.endpoint, |vitals| note_answer(vitals, event));
+        if is_alarming(event) {
             self.raise();
         }
     }
@@ -84,5 +98,24 @@ impl Observe for Signals {
             LinkEvent::Refused { .. } => self.raise(),
             _ => {}
         }
+    }
+}
+
+/// Listens to the connections to one node.
+struct NodeSignals {
+    vitals: Arc<Vitals>,
+    all: Signals,
+}
+
+impl Observe for NodeSignals {
+    fn on_query(&self, event: &QueryEvent<'_>) {
+        note_answer(&self.vitals, event);
+        if is_alarming(event) {
+            self.all.raise();
+        }
+    }
+
+    fn on_link(&self, event: &LinkEvent<'_>) {
+        self.all.on_link(event);
     }
 }

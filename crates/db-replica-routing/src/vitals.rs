@@ -30,6 +30,7 @@ pub(crate) struct Vitals {
 impl Vitals {
     /// It answered; quickly or not, where that says something.
     pub(crate) fn answered(&self, at: Instant, elapsed: Option<Duration>) {
+        let at = micros(at);
         self.answered.set(at);
         if let Some(elapsed) = elapsed {
             self.statements.measured(at, elapsed);
@@ -44,7 +45,7 @@ impl Vitals {
     /// A connection was lost: whoever depends on what was known of it must wait until it has been asked
     /// again.
     pub(crate) fn doubt(&self, at: Instant) {
-        self.doubted.set(at);
+        self.doubted.set(micros(at));
     }
 
     /// Whether it must be asked again.
@@ -73,7 +74,7 @@ impl Vitals {
 
     /// A probe took this long.
     pub(crate) fn probed(&self, at: Instant, elapsed: Duration) {
-        self.probes.measured(at, elapsed);
+        self.probes.measured(micros(at), elapsed);
         self.statements.forget_before(at, STALE);
     }
 
@@ -119,9 +120,10 @@ impl Latency {
         });
     }
 
-    fn measured(&self, at: Instant, elapsed: Duration) {
+    /// An answer at this moment, in microseconds, took so long.
+    fn measured(&self, at: u64, elapsed: Duration) {
         // The lower half wraps after 71 minutes: probes come more often.
-        let now = low_half(micros(at));
+        let now = low_half(at);
         let sample = elapsed.as_secs_f32() * 1e6;
         let _ = self.packed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
             let since = now.wrapping_sub(low_half(packed));
@@ -145,8 +147,8 @@ fn low_half(number: u64) -> u32 {
 struct Stamp(AtomicU64);
 
 impl Stamp {
-    fn set(&self, at: Instant) {
-        self.0.fetch_max(micros(at), Ordering::AcqRel);
+    fn set(&self, at: u64) {
+        self.0.fetch_max(at, Ordering::AcqRel);
     }
 
     fn is_set(&self) -> bool {
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn the_mean_follows_recent_answers_however_many_there_were_before() {
         let (latency, start) = (Latency::default(), Instant::now());
-        let add = |at: Duration, millis| latency.measured(start + at, Duration::from_millis(millis));
+        let add = |at: Duration, millis| latency.measured(micros(start + at), Duration::from_millis(millis));
         for n in 0..1_000 {
             add(SECOND * n / 1_000, 2);
         }

@@ -46,6 +46,10 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
         self.cluster.on_writer(Purpose::Plain, site).await
     }
 
+    fn acquire_now(&self, site: Site) -> Option<Routed<A>> {
+        self.cluster.on_writer_now(Purpose::Plain, site)
+    }
+
     /// A writer leads to whichever node takes writes.
     fn endpoint(&self) -> Option<&Endpoint> {
         None
@@ -83,6 +87,16 @@ impl<'a, A: Acquire + Send> Acquire for Writer<'a, A> {
 }
 
 impl<A: Acquire + Send> Cluster<A> {
+    /// A connection to the writer that lies idle; none where anything has to be waited for.
+    pub(crate) fn on_writer_now(&self, purpose: Purpose, site: Site) -> Option<Routed<A>> {
+        if self.is_stopped() {
+            return None;
+        }
+        let node = self.trusted_writer()?;
+        let conn = self.source(&node, purpose).acquire_now(site)?;
+        Some(Routed::new(conn, UnderWay::on(node), purpose))
+    }
+
     /// Takes a connection to the writer; waits while there is none.
     pub(crate) async fn on_writer(&self, purpose: Purpose, site: Site) -> Result<Routed<A>> {
         let mut search = None;

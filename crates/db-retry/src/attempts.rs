@@ -61,9 +61,16 @@ impl<'a> Attempts<'a> {
 
     /// Waits for a connection, until the deadline at the latest.
     pub(crate) async fn acquire<A: Acquire>(&self, from: &A, site: Site) -> Result<A::Conn> {
-        let acquiring = pin!(from.acquire_at(site));
-        let acquired = deadline::until(self.deadline, deadline::scope(self.deadline, acquiring)).await;
-        acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
+        if let Some(conn) = from.acquire_now(site) {
+            return Ok(conn);
+        }
+        // Boxed: few wait, and every call would carry the room for it.
+        Box::pin(async {
+            let acquiring = pin!(from.acquire_at(site));
+            let acquired = deadline::until(self.deadline, deadline::scope(self.deadline, acquiring)).await;
+            acquired.unwrap_or_else(|| Err(Error::DeadlineExceeded { waited: self.started.elapsed() }))
+        })
+        .await
     }
 
     /// Notes that the server has answered the call, well or not, which pays for retries.

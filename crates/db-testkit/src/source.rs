@@ -34,6 +34,7 @@ pub struct Source<C = Box<AsyncPgConnection>> {
 
 struct Made<C> {
     acquire: Box<dyn Fn(Site) -> Answer<Result<C>> + Send + Sync>,
+    idle: Box<dyn Fn() -> Option<C> + Send + Sync>,
     endpoint: Option<Endpoint>,
     facts: Box<dyn Fn(&C) -> Facts + Send + Sync>,
     report: Box<Told<C>>,
@@ -66,6 +67,7 @@ impl<C: Send + 'static> Source<C> {
         Source {
             made: Arc::new(Made {
                 acquire: Box::new(move |site| Box::pin(acquire(site))),
+                idle: Box::new(|| None),
                 endpoint: None,
                 facts: Box::new(|_| Facts::UNKNOWN),
                 report: Box::new(|_, _| {}),
@@ -81,6 +83,13 @@ impl<C: Send + 'static> Source<C> {
     #[must_use]
     pub fn at(self, host: &str, port: u16) -> Self {
         self.change(|made| made.endpoint = Some(Endpoint::new(host, port)))
+    }
+
+    /// The same source, whose idle connections these are, as long as there are some. Call it before the
+    /// source is cloned.
+    #[must_use]
+    pub fn with_idle(self, idle: impl Fn() -> Option<C> + Send + Sync + 'static) -> Self {
+        self.change(|made| made.idle = Box::new(idle))
     }
 
     /// The same source, which knows this of a connection. Call it before the source is cloned.
@@ -143,6 +152,10 @@ impl<C: DerefMut<Target = AsyncPgConnection> + Send + 'static> Acquire for Sourc
 
     fn acquire_at(&self, site: Site) -> impl Future<Output = Result<C>> + Send {
         (self.made.acquire)(site)
+    }
+
+    fn acquire_now(&self, _: Site) -> Option<C> {
+        (self.made.idle)()
     }
 
     fn endpoint(&self) -> Option<&Endpoint> {

@@ -1,5 +1,6 @@
 //! How a handle's reads and transactions reach servers, and in which session they are.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,7 +46,9 @@ impl Db {
         // build where `select!` meets a future with a closure such as this one in its type.
         Box::pin(async move {
             let reader = reader();
-            within(self.timeout, self.retry.read_at(site, &reader, work)).await
+            // Pinned here: `within` would move it, and it is large.
+            let reading = pin!(self.retry.read_at(site, &reader, work));
+            within(self.timeout, reading).await
         })
     }
 

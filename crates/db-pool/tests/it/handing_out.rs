@@ -1,9 +1,10 @@
 //! Who gets a connection, in what order, and what those hear who get none.
 
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use db_core::{DatabaseUrl, Error};
+use db_core::{Acquire, DatabaseUrl, Error};
 use db_pool::PoolConfig;
 use db_testkit::{Direction, Proxy, TestDatabase, until};
 use diesel_async::SimpleAsyncConnection;
@@ -20,6 +21,29 @@ async fn a_connection_is_used_again() {
     assert_eq!(first, second);
     let status = pool.status();
     assert_eq!((status.open, status.idle, status.acquires, status.creates()), (1, 1, 2, 1));
+}
+
+#[tokio::test]
+async fn what_is_given_at_once_waits_for_nothing_and_asks_nobody() {
+    let database = TestDatabase::empty().await.unwrap();
+    let pool = open(database.url(), pool_config(1));
+    let now = || pool.acquire_now(Location::caller());
+    assert!(now().is_none(), "none is open yet");
+    let before = pool.status().acquires;
+    drop(pool.get().await.unwrap());
+    let held = now().unwrap();
+    assert_eq!(pool.status().acquires, before + 2);
+    assert!(now().is_none(), "it would have to wait");
+    drop(held);
+    pool.suspend();
+    assert!(now().is_none(), "nobody gets one meanwhile");
+    pool.resume();
+    drop(now().unwrap());
+    let asks = open(database.url(), PoolConfig { check_after: Some(Duration::ZERO), ..pool_config(1) });
+    drop(asks.get().await.unwrap());
+    assert!(asks.acquire_now(Location::caller()).is_none(), "its sign of life would have to be waited for");
+    assert_eq!(pool.shutdown(Duration::from_secs(1)).await.abandoned, 0);
+    assert!(now().is_none(), "the pool is closed");
 }
 
 #[tokio::test]

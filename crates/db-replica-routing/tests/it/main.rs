@@ -14,6 +14,7 @@ mod sources;
 mod split_brain;
 mod tokens;
 
+use std::panic::Location;
 use std::time::Duration;
 
 use db_core::{Acquire, Endpoint, Lsn};
@@ -81,7 +82,12 @@ async fn router_with<N: Into<NodeConfig>>(nodes: Vec<N>, config: RouterConfig) -
     router
 }
 
-/// Who answers a read now.
+/// Who answers a read now, which takes an idle connection if there is one, as calls do.
 async fn answering(router: &Router<Kept>, freshness: Freshness) -> Endpoint {
-    router.reader(freshness).acquire().await.unwrap().endpoint().clone()
+    let reader = router.reader(freshness);
+    let conn = match reader.acquire_now(Location::caller()) {
+        Some(conn) => conn,
+        None => reader.acquire().await.unwrap(),
+    };
+    conn.endpoint().clone()
 }

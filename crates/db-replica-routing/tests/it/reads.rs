@@ -1,9 +1,10 @@
 //! Who answers reads.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use db_core::{Acquire, Error, Facts, Report, Role};
-use db_replica_routing::{Fallback, Freshness, NodeConfig, Purpose, RouterConfig};
+use db_replica_routing::{Fallback, Freshness, NodeConfig, Purpose, RouterConfig, Token};
 use db_testkit::{Cluster, Stop, until};
 use diesel_async::SimpleAsyncConnection;
 
@@ -39,6 +40,62 @@ async fn freshness_chooses_who_may_answer() {
     assert!(router.topology().nodes[0].lag_bytes.unwrap() > 0);
     assert_eq!(answering(&router, Freshness::Within(Duration::from_millis(200))).await, primary);
     assert_eq!(answering(&router, Freshness::Any).await, standby);
+}
+
+/// What an idle connection answers at once is what a wait would have led to, and is counted alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_is_given_at_once_where_no_wait_could_lead_elsewhere() {
+    let cluster = Cluster::builder().standbys(1).start().await.unwrap();
+    let router = router(&cluster).await;
+    let (primary, standby) = (node(&cluster, 0), node(&cluster, 1));
+    let now = |freshness| router.reader(freshness).acquire_now(Location::caller());
+    let at = |freshness| now(freshness).map(|conn| conn.endpoint().clone());
+    assert_eq!(at(Freshness::Default), None, "no connection is open yet");
+    drop(router.reader(Freshness::Default).acquire().await.unwrap());
+    drop(router.reader(Freshness::Primary).acquire().await.unwrap());
+    drop(router.writer().acquire().await.unwrap());
+    let before = router.topology().reads;
+    assert_eq!(at(Freshness::Default), Some(standby.clone()));
+    assert_eq!(at(Freshness::Primary), Some(primary.clone()));
+    let reads = router.topology().reads;
+    assert_eq!((reads.fresh, reads.primary), (before.fresh + 1, before.primary + 1));
+    let held = now(Freshness::Default).unwrap();
+    assert_eq!(at(Freshness::Default), None, "its only connection is in use");
+    drop(held);
+    let writer = router.writer().acquire_now(Location::caller()).unwrap();
+    assert_eq!(*writer.endpoint(), primary);
+    // A read in a session may wait for the standby, and must not be sent on before that was tried.
+    cluster.pause_replay(1).await.unwrap();
+    let mut conn = router.writer().acquire().await.unwrap();
+    conn.batch_execute("CREATE TABLE late ()").await.unwrap();
+    let token = Token::read(&conn).await.unwrap().unwrap();
+    assert_eq!(at(Freshness::AtLeast(token)), None);
+    cluster.stop(1, Stop::Immediate).await.unwrap();
+    until("it is seen down", async || !router.topology().nodes[0].is_up()).await;
+    assert_eq!(at(Freshness::Default), None, "whether the primary may take its place is not settled here");
+}
+
+/// Where there are no standbys there is nothing to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alone_the_primary_answers_every_read_at_once() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let router = router(&cluster).await;
+    drop(router.reader(Freshness::Default).acquire().await.unwrap());
+    let token = Token::read(&router.writer().acquire().await.unwrap()).await.unwrap().unwrap();
+    let before = router.topology().reads;
+    for freshness in [Freshness::Default, Freshness::Any, Freshness::AtLeast(token)] {
+        let mut conn = router.reader(freshness).acquire_now(Location::caller()).unwrap();
+        let refused = Error::from(conn.batch_execute("CREATE TABLE t ()").await.unwrap_err());
+        assert_eq!(refused.sqlstate().unwrap().as_str(), "25006", "{freshness:?}: {refused}");
+    }
+    let reads = router.topology().reads;
+    assert_eq!((reads.fallback, reads.token_fallback), (before.fallback + 2, before.token_fallback + 1));
+    let ahead = Token { timeline: token.timeline + 1, ..token };
+    let of_another = router.reader(Freshness::AtLeast(ahead)).acquire_now(Location::caller());
+    assert!(of_another.is_none(), "a failover that nobody has seen here is waited for");
+    router.stop();
+    assert!(router.reader(Freshness::Default).acquire_now(Location::caller()).is_none());
+    assert!(router.writer().acquire_now(Location::caller()).is_none());
 }
 
 /// It may become the writer all the same.

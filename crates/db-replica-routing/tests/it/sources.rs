@@ -50,9 +50,10 @@ pub(crate) fn kept(signals: &Signals) -> impl Fn(&Endpoint, Purpose) -> Kept + S
     let signals = signals.clone();
     move |endpoint, purpose| {
         let (shelf, signals, at) = (Arc::new(Shelf::default()), signals.clone(), endpoint.clone());
-        let emptied = Arc::clone(&shelf);
+        let (emptied, idle) = (Arc::clone(&shelf), Arc::clone(&shelf));
         Source::new(move |_| lend(Arc::clone(&shelf), signals.clone(), at.clone(), purpose))
             .at(endpoint.host(), endpoint.port())
+            .with_idle(move || lend_idle(&idle))
             .knowing(move |conn: &Lent| Facts {
                 commits: Some(conn.told),
                 server: Some(conn.server),
@@ -79,23 +80,26 @@ pub(crate) fn known(purpose: Purpose) -> Facts {
 }
 
 async fn lend(shelf: Arc<Shelf>, signals: Signals, endpoint: Endpoint, purpose: Purpose) -> Result<Lent> {
+    if let Some(idle) = lend_idle(&shelf) {
+        return Ok(idle);
+    }
     let lent_after = AtomicU64::load(&shelf.evictions, Ordering::Relaxed);
-    let idle = shelf.idle.lock().unwrap().pop();
-    let (conn, server) = match idle {
-        Some(kept) => kept,
-        None => {
-            let opened = Opener.connect(&endpoint).await;
-            let mut conn = opened.inspect_err(|_| {
-                signals.on_link(&LinkEvent::Refused { endpoint: &endpoint });
-            })?;
-            if purpose == Purpose::ReadOnly {
-                conn.batch_execute("SET default_transaction_read_only = on").await?;
-            }
-            let server = server_of(&mut conn).await?;
-            (conn, server)
-        }
-    };
+    let opened = Opener.connect(&endpoint).await;
+    let mut conn = opened.inspect_err(|_| {
+        signals.on_link(&LinkEvent::Refused { endpoint: &endpoint });
+    })?;
+    if purpose == Purpose::ReadOnly {
+        conn.batch_execute("SET default_transaction_read_only = on").await?;
+    }
+    let server = server_of(&mut conn).await?;
     Ok(Lent { conn: Some(conn), shelf, lent_after, evicted: false, told: 0, server })
+}
+
+fn lend_idle(shelf: &Arc<Shelf>) -> Option<Lent> {
+    let lent_after = AtomicU64::load(&shelf.evictions, Ordering::Relaxed);
+    let (conn, server) = shelf.idle.lock().unwrap().pop()?;
+    let shelf = Arc::clone(shelf);
+    Some(Lent { conn: Some(conn), shelf, lent_after, evicted: false, told: 0, server })
 }
 
 #[derive(QueryableByName)]

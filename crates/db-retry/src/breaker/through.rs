@@ -52,6 +52,15 @@ where
         }
     }
 
+    /// None where there is a breaker: whom it lets through is counted, and that goes on until the connection
+    /// is there.
+    fn acquire_now(&self, site: Site) -> Option<Self::Conn> {
+        match self.breaker {
+            Some(_) => None,
+            None => self.way.acquire_now(site).map(|conn| GuardedConnection { conn, visit: None }),
+        }
+    }
+
     fn endpoint(&self) -> Option<&Endpoint> {
         self.way.endpoint()
     }
