@@ -4,6 +4,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::unwrap_used, reason = "what cannot be measured must stop the measuring")]
 
+pub mod alone;
 pub mod cache;
 pub mod checkout;
 pub mod demo_load;

@@ -4,7 +4,7 @@ use db_core::Environment;
 use db_platform::{Config, Db};
 use diesel::IntoSql;
 use diesel::sql_types::Integer;
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio_postgres::NoTls;
 
 use crate::pairs::{Compared, Took, compare};
@@ -12,12 +12,13 @@ use crate::server::{OnOneProcessor, on_one_thread};
 
 const ROUNDS: u32 = 20;
 
-/// `Db::read` against a bare diesel-async connection; the statement is prepared and kept on both sides.
+/// `Db::read` against a bare diesel-async connection, as bare as the pool's own; the statement is prepared
+/// and kept on both sides.
 pub fn against_diesel(pairs: usize) -> Compared {
     on_one_thread(async |url| {
         let _pinned = OnOneProcessor::keep(url).await;
         let db = open(url).await;
-        let mut conn = AsyncPgConnection::establish(url).await.unwrap();
+        let mut conn = bare(url).await;
         compare(
             pairs,
             async || through_db(&db).await,
@@ -61,8 +62,16 @@ pub fn against_tokio_postgres(pairs: usize) -> Compared {
     })
 }
 
-async fn open(url: &str) -> Db {
+pub(crate) async fn open(url: &str) -> Db {
     Db::connect(Config::new(Environment::Production, url.parse().unwrap())).await.unwrap()
+}
+
+/// A connection as bare as the pool's own: nobody hears its notifications, and nothing selects between them
+/// and answers.
+pub(crate) async fn bare(url: &str) -> AsyncPgConnection {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    AsyncPgConnection::try_from(client).await.unwrap()
 }
 
 async fn through_db(db: &Db) -> Took {
@@ -74,6 +83,6 @@ async fn through_db(db: &Db) -> Took {
     .await
 }
 
-async fn select_one(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
+pub(crate) async fn select_one(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
     diesel::select(1.into_sql::<Integer>()).get_result(conn).await
 }
