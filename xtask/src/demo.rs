@@ -5,7 +5,7 @@ use lexopt::Arg;
 
 use crate::command::{Command, Options, unexpected};
 use crate::failure::{Failure, Result};
-use crate::{children, say, up, workspace};
+use crate::{children, say, test, up, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "demo",
@@ -129,10 +129,11 @@ pub(crate) fn demonstrate(wishes: &Wishes) -> Result {
 }
 
 fn build(release: bool) -> std::process::Command {
-    let mut cargo = children::cargo(&["build", "--package", "db-cli", "--package", "db-platform"]);
-    cargo.args(["--bin", "dbctl", "--example", "demo"]).current_dir(workspace::root());
-    if release {
-        cargo.arg("--release");
-    }
+    // Without optimization it is for a contributor, who has built the tests: with their features, so that
+    // nothing is built a second time.
+    let what: &[&str] =
+        if release { &["--release", "--package", "db-cli", "--package", "db-platform"] } else { test::OURS };
+    let mut cargo = children::cargo(&[&["build"], what, &["--bin", "dbctl", "--example", "demo"]].concat());
+    cargo.current_dir(workspace::root());
     cargo
 }
