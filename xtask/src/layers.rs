@@ -8,7 +8,7 @@ use std::process::Command as Process;
 use crate::command::{Command, Options};
 use crate::failure::{Failure, Result};
 use crate::workspace::Package;
-use crate::{children, circles, described, say, workspace};
+use crate::{children, circles, described, front, say, workspace};
 
 pub(crate) const COMMAND: Command = Command {
     name: "layers",
@@ -19,9 +19,9 @@ cargo xtask layers
 Reads `cargo metadata` and fails when a crate depends on a sibling against docs/architecture.md: db-core and the
 leaves (db-server, db-statement, db-notify, db-schedule, db-throttle) on none, the ring on db-core and the leaves (in the ring's own tests
 db-testkit besides), db-platform on ground and ring, db-cli on db-platform, db-core and the leaves, db-testkit on db-core and
-db-server, xtask on db-server; nobody on db-benches. Also fails when db-core or db-loader without features pulls a database driver, and
-when a setting is described outside its own crate's src/settings.rs, and when three or more files of a crate use each other all the
-way round.",
+db-server, xtask on db-server; nobody on db-benches. Also fails when db-core or db-loader without features pulls a database driver,
+when a setting is described outside its own crate's src/settings.rs, when three or more files of a crate use each other all the
+way round, and when a crate has no README as its front page or no row in the tables of README.md and docs/architecture.md.",
     run,
 };
 
@@ -55,6 +55,7 @@ pub(crate) fn check_workspace() -> Result {
     findings.extend(bare_are_bare()?);
     for package in &packages {
         findings.extend(circles::findings(&package.name)?);
+        findings.extend(front::findings(package));
     }
     findings.extend(described::findings()?);
     if findings.is_empty() {
@@ -133,13 +134,15 @@ fn drivers_in(package: &str, tree: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::workspace::Dependency;
 
     fn package(name: &str, on: &[(&str, bool)]) -> Package {
         let dependencies =
             on.iter().map(|(name, dev)| Dependency { name: (*name).to_owned(), dev: *dev }).collect();
-        Package { name: name.to_owned(), dependencies, benches: Vec::new() }
+        Package { name: name.to_owned(), folder: PathBuf::new(), dependencies, benches: Vec::new() }
     }
 
     #[test]

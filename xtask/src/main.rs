@@ -17,6 +17,7 @@ mod dev;
 mod doctor;
 mod down;
 mod failure;
+mod front;
 mod interrupt;
 mod layers;
 mod migrate;

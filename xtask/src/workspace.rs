@@ -11,6 +11,8 @@ use crate::failure::{Failure, Result};
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    /// The directory of its manifest.
+    pub(crate) folder: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     /// The names of its bench targets.
     pub(crate) benches: Vec<String>,
@@ -51,6 +53,7 @@ fn parse(value: &Value) -> Workspace {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let package = |package: &Value| Package {
         name: text(&package["name"]),
+        folder: Path::new(&text(&package["manifest_path"])).parent().map(Path::to_owned).unwrap_or_default(),
         dependencies: list(package, "dependencies")
             .iter()
             .map(|one| Dependency { name: text(&one["name"]), dev: one["kind"] == "dev" })
