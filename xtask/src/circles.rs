@@ -48,10 +48,8 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
     ("db-cache", &["redis", "redis::connection", "redis::link", "redis::read"]),
     ("db-platform", &["cache_part", "cursor", "db", "read", "transaction", "warming"]),
-    ("db-migrations", &["check::alterations", "check::snapshot", "check::trace"]),
     ("db-migrations", &["check::accepted", "check::findings", "check::report", "check::rules"]),
     ("db-migrations", &["ledger", "migrator", "plan", "policy", "repair", "run", "status"]),
-    ("db-migrations", &["check::base", "check::halves", "check::rehearse", "check::run", "check::server"]),
     ("db-pool", &["adaptive", "alarm", "counters", "histogram", "inner", "metrics", "returning", "slot"]),
     (
         "db-seeds",

@@ -6,11 +6,14 @@
 //! about SQL; the rules of the static layer (feature `lint`) are overruled by what was seen.
 
 mod accepted;
+mod alteration;
 mod alterations;
 mod base;
+mod config;
 mod difference;
 mod drift;
 mod error;
+mod files;
 mod findings;
 mod fingerprint;
 mod gates;
@@ -19,9 +22,12 @@ mod known_schema;
 mod lawful;
 #[cfg(feature = "lint")]
 mod lint;
+mod marks;
 mod output;
 mod past;
 mod play;
+mod prepared;
+mod question;
 mod rehearse;
 mod report;
 mod rules;
@@ -30,9 +36,11 @@ mod server;
 mod snapshot;
 mod statement_text;
 mod trace;
+mod undone;
 
 pub use accepted::Accepted;
-pub use alterations::{Alteration, AlterationKind};
+pub use alteration::{Alteration, AlterationKind};
+pub use config::CheckConfig;
 pub use difference::{Change, Difference};
 pub use drift::{Drift, DriftConfig, drift};
 pub use error::CheckError;
@@ -44,6 +52,6 @@ pub use output::{annotations, human, markdown, sarif};
 pub use past::Past;
 pub use report::{CheckReport, FileFinding, MigrationCheck, Outcome, RoundTrip, Summary};
 pub use rules::{Rule, rules};
-pub use run::{CheckConfig, check, check_until};
+pub use run::{check, check_until};
 pub use server::Databases;
 pub use trace::{Lock, Mode, Scan, StatementTrace, Written};

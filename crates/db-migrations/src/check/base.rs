@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::run::CheckConfig;
+use super::config::CheckConfig;
 use crate::source::Migration;
 
 /// How the names of kept databases begin.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::accepted::{self, Accepted};
-use super::alterations::{Alteration, AlterationKind};
+use super::alteration::{Alteration, AlterationKind};
 use super::report::{MigrationCheck, Outcome, RoundTrip};
 use super::rules;
 use super::statement_text::{TRIGGER, Told, WHOLE_TABLE, made, same};

@@ -5,6 +5,7 @@
 //! longer than running it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
@@ -12,6 +13,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::difference::{self, Difference};
 use super::error::CheckError;
+use super::question::Question;
 
 const PARTS: [&str; 3] = [
     include_str!("catalog/1_relations.sql"),
@@ -67,7 +69,7 @@ struct Row {
 pub(crate) type Placed = (i64, String, Object);
 
 #[derive(QueryableByName)]
-struct Printing {
+pub(crate) struct Printing {
     #[diesel(sql_type = Text)]
     name: String,
     #[diesel(sql_type = Text)]
@@ -86,8 +88,9 @@ impl Fingerprint {
     /// # Cancel safety
     /// A dropped future may leave the session with other settings for printing (`search_path` among them).
     pub async fn of(conn: &mut AsyncPgConnection) -> Result<Fingerprint, CheckError> {
-        prepared(conn).await?;
-        let rows = rows(conn, "EXECUTE db_migrations_fingerprint").await?;
+        let before = print_plainly(conn).await?;
+        let rows = all(conn).await?;
+        print_as(conn, before).await?;
         Ok(Fingerprint { objects: rows.into_iter().map(|(_, object, rest)| (object, rest)).collect() })
     }
 
@@ -109,11 +112,27 @@ impl Fingerprint {
     }
 }
 
-/// What one of the prepared statements reads, printed plainly.
-pub(crate) async fn rows(conn: &mut AsyncPgConnection, execute: &str) -> Result<Vec<Placed>, CheckError> {
-    let before = print_plainly(conn).await?;
-    let rows: Vec<Row> = sql_query(execute).get_results(conn).await?;
-    print_as(conn, before).await?;
+/// Everything, in a session that prints plainly.
+pub(crate) async fn all(conn: &mut AsyncPgConnection) -> Result<Vec<Placed>, CheckError> {
+    prepared(conn).await?;
+    let rows: Vec<Row> = sql_query("EXECUTE db_migrations_fingerprint").get_results(conn).await?;
+    Ok(rows.into_iter().map(placed).collect())
+}
+
+/// Some relations with their indexes and the views on them, and what refers to others, in a session that
+/// prints plainly.
+pub(crate) async fn some(
+    conn: &mut AsyncPgConnection,
+    relations: Vec<i64>,
+    referred_to: Vec<i64>,
+) -> Result<Vec<Placed>, CheckError> {
+    let rows: Vec<Row> = Some::about(&[relations, referred_to]).get_results(conn).await?;
+    Ok(rows.into_iter().map(placed).collect())
+}
+
+/// What is of no relation, in a session that prints plainly.
+pub(crate) async fn rest(conn: &mut AsyncPgConnection) -> Result<Vec<Placed>, CheckError> {
+    let rows: Vec<Row> = Rest::about(&[]).get_results(conn).await?;
     Ok(rows.into_iter().map(placed).collect())
 }
 
@@ -121,23 +140,19 @@ fn placed(row: Row) -> Placed {
     (row.of, row.object, Object { parent: row.parent, definition: row.definition })
 }
 
-/// The same in a session that prints plainly already ([`plainly`]).
-pub(crate) async fn rows_printed(
-    conn: &mut AsyncPgConnection,
-    execute: &str,
-) -> Result<Vec<Placed>, CheckError> {
-    let rows: Vec<Row> = sql_query(execute).get_results(conn).await?;
-    Ok(rows.into_iter().map(placed).collect())
-}
+/// How the rows of what migrations made are found beside thousands of rows of the server's own: without this
+/// it reads all of them each time, since a large part of each catalog is asked for.
+const BY_INDEX: [&str; 2] = ["SET enable_seqscan = off", "SET enable_bitmapscan = off"];
 
 /// What makes a session print plainly.
 pub(crate) fn plainly() -> String {
     let each = PRINTING.iter().map(|(name, value)| format!("SET {name} = '{value}'"));
+    let each = each.chain(BY_INDEX.map(str::to_owned));
     each.collect::<Vec<_>>().join("; ")
 }
 
-/// Prepares the queries where they are not yet: a migration may have removed them.
-pub(crate) async fn prepared(conn: &mut AsyncPgConnection) -> Result<(), CheckError> {
+/// Prepares the query where it is not yet: a migration may have removed it.
+async fn prepared(conn: &mut AsyncPgConnection) -> Result<(), CheckError> {
     #[derive(QueryableByName)]
     struct Prepared {
         #[diesel(sql_type = Bool)]
@@ -148,15 +163,13 @@ pub(crate) async fn prepared(conn: &mut AsyncPgConnection) -> Result<(), CheckEr
     );
     let Prepared { prepared } = asked.get_result(conn).await?;
     if !prepared {
-        let before = print_plainly(conn).await?;
-        conn.batch_execute(&prepare()).await?;
-        print_as(conn, before).await?;
+        conn.batch_execute(&format!("PREPARE db_migrations_fingerprint AS {}", everything())).await?;
     }
     Ok(())
 }
 
 /// Sets what decides how the server prints, and says what was set before.
-async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, CheckError> {
+pub(crate) async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, CheckError> {
     let (names, values): (Vec<_>, Vec<_>) = PRINTING.iter().copied().unzip();
     let before: Vec<Printing> = sql_query(
         "SELECT name, before FROM (SELECT name, value, current_setting(name) AS before \
@@ -170,7 +183,7 @@ async fn print_plainly(conn: &mut AsyncPgConnection) -> Result<Vec<Printing>, Ch
     Ok(before)
 }
 
-async fn print_as(conn: &mut AsyncPgConnection, before: Vec<Printing>) -> Result<(), CheckError> {
+pub(crate) async fn print_as(conn: &mut AsyncPgConnection, before: Vec<Printing>) -> Result<(), CheckError> {
     let (names, values): (Vec<_>, Vec<_>) =
         before.into_iter().map(|setting| (setting.name, setting.before)).unzip();
     sql_query("SELECT set_config(name, value, false) FROM unnest($1, $2) setting(name, value)")
@@ -181,30 +194,61 @@ async fn print_as(conn: &mut AsyncPgConnection, before: Vec<Printing>) -> Result
     Ok(())
 }
 
-fn prepare() -> String {
-    let ground = |only: &str| include_str!("catalog/0_ground.sql").replace("/* only these */", only);
-    let object = "kind || ' ' || name AS object, parent, jsonb_strip_nulls(definition)::text AS definition";
-    let [relations, rest @ ..] = PARTS;
-    let relations =
-        format!("SELECT {object}, of::int8 FROM ({relations}) objects (kind, name, parent, definition, of)");
+const OBJECT: &str =
+    "kind || ' ' || name AS object, parent, jsonb_strip_nulls(definition)::text AS definition";
+
+fn ground(and_these: &str, only: &str) -> String {
+    include_str!("catalog/0_ground.sql")
+        .replace("/* and these */", and_these)
+        .replace("/* only these */", only)
+}
+
+fn relations() -> String {
+    let [relations, ..] = PARTS;
+    format!("SELECT {OBJECT}, of::int8 FROM ({relations}) objects (kind, name, parent, definition, of)")
+}
+
+fn others() -> String {
+    let [_, rest @ ..] = PARTS;
     let rest = rest.join("\nUNION ALL\n");
-    let rest =
-        format!("SELECT {object}, 0::int8 AS of FROM ({rest}) objects (kind, name, parent, definition)");
-    let (all, some) = (ground(""), ground(ONLY).replace("/* and these */", WANTED));
-    format!(
-        "PREPARE db_migrations_fingerprint AS {all} {relations} UNION ALL {rest}; \
-         PREPARE db_migrations_some (oid[]) AS {some} {relations}; PREPARE db_migrations_rest AS {all} {rest}; \
-         PREPARE db_migrations_marks AS {}",
-        include_str!("catalog/marks.sql")
-    )
+    format!("SELECT {OBJECT}, 0::int8 AS of FROM ({rest}) objects (kind, name, parent, definition)")
+}
+
+fn everything() -> String {
+    format!("{} {} UNION ALL {}", ground("", ""), relations(), others())
 }
 
 /// Some relations with their indexes, and what is printed with their names: views on them, and what refers to
 /// them.
-const ONLY: &str = "AND EXISTS (SELECT FROM wanted WHERE c.oid = wanted.oid)";
+struct Some;
+
+impl Question for Some {
+    fn sql() -> &'static str {
+        static SQL: LazyLock<String> = LazyLock::new(|| format!("{} {}", ground(WANTED, ONLY), relations()));
+        &SQL
+    }
+}
+
+/// What is of no relation.
+struct Rest;
+
+impl Question for Rest {
+    fn sql() -> &'static str {
+        static SQL: LazyLock<String> = LazyLock::new(|| format!("{} {}", ground("", ""), others()));
+        &SQL
+    }
+}
+
+const ONLY: &str = "AND c.oid = ANY (ARRAY(SELECT oid FROM wanted))";
 
 /// What [`ONLY`] goes by.
-const WANTED: &str = "named AS MATERIALIZED (SELECT unnest($1) AS oid UNION SELECT r.ev_class FROM pg_depend d \
-    JOIN pg_rewrite r ON r.oid = d.objid WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY ($1) \
-    AND d.classid = 'pg_rewrite'::regclass UNION SELECT conrelid FROM pg_constraint WHERE confrelid = ANY ($1)), \
-    wanted AS MATERIALIZED (SELECT oid FROM named UNION SELECT indexrelid FROM pg_index JOIN named ON named.oid = indrelid), ";
+const WANTED: &str = "asked AS MATERIALIZED (SELECT $list::int8[]::oid[] AS relations, $list::int8[]::oid[] AS referred_to), \
+    listed AS MATERIALIZED (SELECT unnest(relations) AS oid FROM asked \
+        UNION SELECT indrelid FROM pg_index WHERE indexrelid = ANY ((SELECT relations FROM asked)::oid[]) \
+        UNION SELECT conrelid FROM pg_constraint WHERE (SELECT cardinality(referred_to) > 0 FROM asked) \
+            AND confrelid = ANY ((SELECT referred_to FROM asked)::oid[])), \
+    named AS MATERIALIZED (SELECT oid FROM listed UNION SELECT ev_class FROM pg_rewrite WHERE oid = ANY (ARRAY(\
+        SELECT objid FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = ANY (ARRAY(SELECT oid FROM listed)) \
+            AND classid = 'pg_rewrite'::regclass))), \
+    wanted AS MATERIALIZED (SELECT oid FROM named UNION SELECT indexrelid FROM pg_index \
+        WHERE indrelid = ANY (ARRAY(SELECT oid FROM named))), ";

@@ -7,10 +7,11 @@
 
 use crate::source::Migration;
 
+use super::config::CheckConfig;
 use super::error::CheckError;
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
-use super::run::{CheckConfig, check_on};
+use super::run::check_on;
 use super::server::{Databases, Scratch};
 
 /// With fewer the second database is not worth its making.
@@ -90,12 +91,31 @@ fn concerns_the_server(sql: &str) -> bool {
     const SHARED: [&str; 8] =
         ["role", "user", "group", "tablespace", "database", "subscription", "system", "owned"];
     let is_of_a_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let mut words = sql.split(|letter| !is_of_a_word(letter)).filter(|word| !word.is_empty());
-    let mut before = words.next().unwrap_or_default();
-    words.any(|word| {
-        let verb = std::mem::replace(&mut before, word);
-        let is = |list: &[&str], word: &str| list.iter().any(|one| one.eq_ignore_ascii_case(word));
-        is(&VERBS, verb) && is(&SHARED, word)
+    sql.split(';').any(|statement| {
+        let words: Vec<String> = statement
+            .split(|letter| !is_of_a_word(letter))
+            .filter(|word| !word.is_empty())
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let shared = |pair: &[String]| match pair {
+            [verb, word] => VERBS.contains(&verb.as_str()) && SHARED.contains(&word.as_str()),
+            _ => false,
+        };
+        words.windows(2).any(shared) || grants_a_role(&words)
+    })
+}
+
+/// Whether a statement makes a role a member of another, or takes it out: only privileges are granted ON
+/// something.
+fn grants_a_role(words: &[String]) -> bool {
+    words.iter().enumerate().any(|(place, verb)| {
+        let whom = match verb.as_str() {
+            "grant" => "to",
+            "revoke" => "from",
+            _ => return false,
+        };
+        let behind = words.iter().skip(place + 1);
+        behind.map(String::as_str).find(|word| *word == "on" || *word == whom) == Some(whom)
     })
 }
 
@@ -109,6 +129,21 @@ mod tests {
             ["CREATE ROLE a", "DO $$ BEGIN EXECUTE 'drop  user b'; END $$", "COMMENT ON DATABASE d IS ''"]
         {
             assert!(concerns_the_server(sql), "{sql}");
+        }
+        for sql in [
+            "GRANT readers TO writers",
+            "SELECT 1; grant a, b\n to c WITH ADMIN OPTION",
+            "REVOKE ADMIN OPTION FOR readers FROM writers CASCADE",
+            "DO $$ BEGIN EXECUTE format('GRANT %I TO %I', 'a', 'b'); END $$",
+        ] {
+            assert!(concerns_the_server(sql), "{sql}");
+        }
+        for sql in [
+            "GRANT SELECT (a) ON t TO readers WITH GRANT OPTION; INSERT INTO t SELECT a FROM u",
+            "REVOKE ALL ON ALL TABLES IN SCHEMA s FROM readers",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO readers",
+        ] {
+            assert!(!concerns_the_server(sql), "{sql}");
         }
         for sql in ["SELECT a FROM t GROUP BY a", "CREATE TABLE users ()", "ALTER SEQUENCE s OWNED BY t.a"] {
             assert!(!concerns_the_server(sql), "{sql}");

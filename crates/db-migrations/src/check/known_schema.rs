@@ -3,97 +3,100 @@
 //! To print every object takes the server ten times as long as to say where the rows of its catalogs stand.
 //! What stands where it stood prints as it did, unless a name in it has changed: then everything is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use diesel::sql_types::BigInt;
-use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 
 use super::difference::Difference;
 use super::error::CheckError;
-use super::fingerprint::{Fingerprint, Object, Placed, prepared, rows, rows_printed};
+use super::fingerprint::{self, Fingerprint, Object, Placed};
+use super::marks::{Marks, Rest};
 
 /// A schema at one moment, and where the rows of its catalogs stood.
 #[derive(Debug, Clone)]
 pub(crate) struct KnownSchema {
     /// The objects of each table, view and sequence; those of none are at 0.
     groups: BTreeMap<i64, Arc<Group>>,
-    marks: BTreeMap<i64, Mark>,
+    marks: Marks,
     /// Whether every name is as it was in the schema that it was read behind.
     pub(crate) has_old_names: bool,
 }
 
 type Group = BTreeMap<String, Object>;
 
-/// Where the rows stand that are of one relation; without what the transaction wrote, where that is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    all: i64,
-    old: i64,
-}
-
-/// What is of no relation, what only views tell, and what belongs to extensions.
+/// What is of no relation.
 const NONE: i64 = 0;
-const VIEWS: i64 = -1;
-const EXTENSIONS: i64 = -2;
-
-#[derive(QueryableByName)]
-struct MarkRow {
-    #[diesel(sql_type = BigInt)]
-    rel: i64,
-    #[diesel(sql_type = BigInt)]
-    mark: i64,
-    #[diesel(sql_type = BigInt)]
-    old: i64,
-}
 
 impl KnownSchema {
     /// Reads all of it.
     pub(crate) async fn read(conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
-        prepared(conn).await?;
-        let marks = marks(conn).await?;
-        let groups = grouped(rows(conn, "EXECUTE db_migrations_fingerprint").await?);
+        let before = fingerprint::print_plainly(conn).await?;
+        let marks = Marks::read(conn).await?;
+        let all = Self::all(marks, conn).await?;
+        fingerprint::print_as(conn, before).await?;
+        Ok(all)
+    }
+
+    async fn all(marks: Marks, conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
+        let groups = grouped(fingerprint::all(conn).await?);
         Ok(KnownSchema { groups, marks, has_old_names: false })
+    }
+
+    /// The same at the beginning of a transaction, from which on its changes are counted.
+    pub(crate) async fn counted(&self, conn: &AsyncPgConnection) -> Result<Self, CheckError> {
+        Ok(KnownSchema { marks: self.marks.counted(conn).await?, ..self.clone() })
+    }
+
+    /// Where the rows of the catalogs stand at a later moment of the transaction; all of them are looked at
+    /// where the counts may lie.
+    pub(crate) async fn marks_now(
+        &self,
+        conn: &AsyncPgConnection,
+        counts_may_lie: bool,
+    ) -> Result<Marks, CheckError> {
+        if counts_may_lie { self.marks.uncounted().later(conn).await } else { self.marks.later(conn).await }
     }
 
     /// Reads what differs from this one, in the transaction that made it differ and in a session that prints
     /// plainly.
-    pub(crate) async fn next(&self, conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
-        let marks = marks(conn).await?;
-        let mark = |marks: &BTreeMap<i64, Mark>, rel: i64| marks.get(&rel).map(|mark| mark.all);
-        let same = |rel: i64| mark(&marks, rel) == mark(&self.marks, rel);
-        let only_added = marks.get(&NONE).map(|mark| mark.old) == mark(&self.marks, NONE);
-        if !same(VIEWS) || !same(EXTENSIONS) || !(same(NONE) || only_added) {
-            return Self::read(conn).await;
+    pub(crate) async fn next(&self, marks: Marks, conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
+        let rest = marks.rest(&self.marks);
+        if rest == Rest::Changed {
+            return Self::all(marks, conn).await;
         }
-        let relations = self.marks.keys().chain(marks.keys()).copied().filter(|rel| *rel > NONE);
-        let changed: BTreeSet<i64> = relations.filter(|rel| !same(*rel)).collect();
+        let changed = marks.changed_relations(&self.marks);
         let mut groups = self.groups.clone();
         if !changed.is_empty() {
-            let listed: Vec<String> = changed.iter().map(i64::to_string).collect();
-            let some = rows_printed(conn, &format!("EXECUTE db_migrations_some('{{{}}}')", listed.join(",")))
-                .await?;
-            let mut some = grouped(some);
-            for rel in &changed {
-                let is = some.remove(rel);
-                let was = groups.remove(rel);
-                if let (Some(was), Some(is)) = (&was, &is)
-                    && renamed(was, is)
-                {
-                    return Self::read(conn).await;
+            let listed: Vec<i64> = changed.iter().copied().collect();
+            let mut some = grouped(fingerprint::some(conn, listed, Vec::new()).await?);
+            let mut moved = Vec::new();
+            for relation in &changed {
+                let is = some.remove(relation);
+                let was = groups.remove(relation);
+                if let (Some(was), Some(is)) = (&was, &is) {
+                    if renamed(was, is) {
+                        return Self::all(marks, conn).await;
+                    }
+                    if reordered(was, is) {
+                        moved.push(*relation);
+                    }
                 }
                 if let Some(is) = is {
-                    groups.insert(*rel, is);
+                    groups.insert(*relation, is);
                 }
             }
             groups.extend(some);
+            if !moved.is_empty() {
+                // Columns may have changed their names among each other, which foreign keys print.
+                groups.extend(grouped(fingerprint::some(conn, Vec::new(), moved).await?));
+            }
         }
         // A publication of all tables names each.
         let publishes =
             || groups.get(&NONE).is_some_and(|rest| rest.keys().any(|name| name.starts_with("publication ")));
-        if !same(NONE) || !changed.is_empty() && publishes() {
-            let mut rest = grouped(rows_printed(conn, "EXECUTE db_migrations_rest").await?);
+        if rest != Rest::Same || !changed.is_empty() && publishes() {
+            let mut rest = grouped(fingerprint::rest(conn).await?);
             groups.insert(NONE, rest.remove(&NONE).unwrap_or_default());
         }
         Ok(KnownSchema { groups, marks, has_old_names: true })
@@ -131,15 +134,23 @@ fn renamed(was: &Group, is: &Group) -> bool {
     head(was) != head(is) || lost("column ") && new("column ")
 }
 
+/// Whether columns that stay are in another order.
+fn reordered(was: &Group, is: &Group) -> bool {
+    let order = |group: &Group| -> Vec<String> {
+        let head = group.values().find(|object| object.parent.is_none());
+        let head = head.and_then(|head| serde_json::from_str::<serde_json::Value>(&head.definition).ok());
+        let order = head.as_ref().and_then(|head| head.get("column order")?.as_str());
+        order.unwrap_or_default().split(", ").map(str::to_owned).collect()
+    };
+    let (was, is) = (order(was), order(is));
+    let stay = was.iter().filter(|name| is.contains(name));
+    stay.ne(is.iter().filter(|name| was.contains(name)))
+}
+
 fn grouped(rows: Vec<Placed>) -> BTreeMap<i64, Arc<Group>> {
     let mut groups: BTreeMap<i64, Group> = BTreeMap::new();
     for (of, name, object) in rows {
         groups.entry(of).or_default().insert(name, object);
     }
     groups.into_iter().map(|(of, group)| (of, Arc::new(group))).collect()
-}
-
-async fn marks(conn: &mut AsyncPgConnection) -> Result<BTreeMap<i64, Mark>, CheckError> {
-    let rows: Vec<MarkRow> = sql_query("EXECUTE db_migrations_marks").get_results(conn).await?;
-    Ok(rows.into_iter().map(|MarkRow { rel, mark, old }| (rel, Mark { all: mark, old })).collect())
 }

@@ -1,5 +1,8 @@
 //! Plays one file of a migration on a database of the check's own, and traces each statement.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use db_core::{Class, Classify, Error};
@@ -63,6 +66,51 @@ pub(crate) async fn inside(
     Ok(None)
 }
 
+/// Sends texts one behind the other without a wait between them, and then asks; the inner error is the first
+/// that the server gave to a text.
+pub(crate) async fn then<T>(
+    conn: &AsyncPgConnection,
+    texts: &[&str],
+    asks: impl Future<Output = Result<T, CheckError>>,
+) -> Result<diesel::QueryResult<T>, CheckError> {
+    let texts = texts.iter().map(|text| Some(Box::pin(sent(conn, text)))).collect::<Vec<_>>();
+    let (ran, told) = tokio::join!(in_order(texts), asks);
+    match ran.into_iter().find_map(Result::err) {
+        Some(refused) => Ok(Err(refused)),
+        None => told.map(Ok),
+    }
+}
+
+/// Runs a text on a connection that others ask meanwhile.
+pub(crate) async fn sent(mut conn: &AsyncPgConnection, sql: &str) -> diesel::QueryResult<()> {
+    conn.batch_execute(sql).await
+}
+
+/// Waits for all of them; each is begun before the next one.
+async fn in_order<T>(mut futures: Vec<Option<Pin<Box<impl Future<Output = T>>>>>) -> Vec<T> {
+    let mut done: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        let mut waits = false;
+        for (future, done) in futures.iter_mut().zip(&mut done) {
+            match future.as_mut().map(|future| future.as_mut().poll(context)) {
+                Some(Poll::Ready(value)) => (*future, *done) = (None, Some(value)),
+                Some(Poll::Pending) => waits = true,
+                None => {}
+            }
+        }
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+/// Runs a statement, and says how long it took.
+async fn timed(mut conn: &AsyncPgConnection, sql: &str) -> (diesel::QueryResult<()>, Duration) {
+    let started = Instant::now();
+    let ran = conn.batch_execute(sql).await;
+    (ran, started.elapsed())
+}
+
 /// The same, and traces each: `before` is what there is now, `origin` what there was at first.
 pub(crate) async fn traced(
     conn: &mut AsyncPgConnection,
@@ -73,13 +121,14 @@ pub(crate) async fn traced(
     let mut played = Played::default();
     for statement in statements {
         let while_holding = before.strong_locks(origin);
-        let started = Instant::now();
-        if let Err(error) = conn.batch_execute(statement.text).await {
+        // What it locked is asked in the same breath.
+        let asked = &*conn;
+        let ((ran, elapsed), touched) = tokio::join!(timed(asked, statement.text), Snapshot::touched(asked));
+        if let Err(error) = ran {
             played.failure = Some(failure(statement, error)?);
             break;
         }
-        let elapsed = started.elapsed();
-        let after = before.next(conn).await?;
+        let after = before.next(touched?);
         let effects = before.effects(&after, origin, false);
         played.traces.push(filled(effects, statement, elapsed, Some(while_holding)));
         before = after;

@@ -7,21 +7,21 @@
 
 use std::time::Instant;
 
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
 use super::base::Base;
 use super::error::CheckError;
-use super::fingerprint::{plainly, prepared};
+use super::files::Files;
+use super::fingerprint::plainly;
 use super::gates::Gates;
 use super::known_schema::KnownSchema;
 use super::play::{self, Failure};
-use super::report::{MigrationCheck, Outcome, RoundTrip};
+use super::prepared::{self, EVADES_COUNTS, REMOVES_PREPARED, says_one_of};
+use super::report::{MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
 use super::snapshot::Snapshot;
+use super::undone::{Undone, failed, refused};
 use crate::ledger::Ledger;
-use crate::segments::Segment;
 use crate::source::{Migration, REPEATABLE};
 use crate::split::Statement;
 
@@ -37,8 +37,10 @@ pub(crate) struct Stage<'s, S> {
     origin: Option<Snapshot>,
     /// How many migrations were played since the catalogs were vacuumed.
     played: usize,
-    /// Whether a migration may remove what is prepared.
-    pub(super) forgets: bool,
+    /// Whether the migration that is played may write catalogs without this session's counting it.
+    counts_may_lie: bool,
+    /// Whether what is prepared is kept: the migration that is played may remove it.
+    keeps: bool,
     /// Where the migrations make what they make, if not where the server has it.
     pub(crate) search_path: Option<String>,
 }
@@ -82,7 +84,18 @@ impl<'s, S: Databases> Stage<'s, S> {
         match opened {
             Ok((database, conn, schema)) => {
                 let (conn, origin, search_path) = (Some(conn), None, None);
-                Ok(Stage { scratch, database, conn, schema, origin, played: 0, forgets: true, search_path })
+                let (counts_may_lie, keeps) = (false, true);
+                Ok(Stage {
+                    scratch,
+                    database,
+                    conn,
+                    schema,
+                    origin,
+                    played: 0,
+                    counts_may_lie,
+                    keeps,
+                    search_path,
+                })
             }
             Err(error) => {
                 scratch.finish().await?;
@@ -119,9 +132,38 @@ impl<'s, S: Databases> Stage<'s, S> {
     /// The connection to the database, opened again where it was closed.
     pub(crate) async fn conn(&mut self) -> Result<&mut AsyncPgConnection, CheckError> {
         if self.conn.is_none() {
-            self.conn = Some(self.scratch.connect(&self.database).await?);
+            self.conn = Some(self.connect(&self.database).await?);
         }
         self.conn.as_mut().ok_or_else(|| CheckError::Answer("no connection".to_owned()))
+    }
+
+    async fn connect(&self, database: &str) -> Result<AsyncPgConnection, CheckError> {
+        let mut conn = self.scratch.connect(database).await?;
+        conn.set_prepared_statement_cache_size(prepared::cache(self.keeps));
+        Ok(conn)
+    }
+
+    /// Whether what is prepared is kept from now on; what was prepared is forgotten where this changes.
+    fn keep_prepared(&mut self, keeps: bool) {
+        self.keeps = keeps;
+        if let Some(conn) = &mut self.conn {
+            conn.set_prepared_statement_cache_size(prepared::cache(keeps));
+        }
+    }
+
+    /// Forgets what is prepared, where a text that was run may have removed it.
+    pub(super) fn forget_behind(&mut self, sql: &str) {
+        if says_one_of(sql, &REMOVES_PREPARED) {
+            self.keep_prepared(false);
+            self.keep_prepared(true);
+        }
+    }
+
+    /// The schema as it is now, and the connection.
+    async fn known_and_conn(&mut self) -> Result<(&KnownSchema, &mut AsyncPgConnection), CheckError> {
+        self.conn().await?;
+        let conn = self.conn.as_mut().ok_or_else(|| CheckError::Answer("no connection".to_owned()))?;
+        Ok((&self.schema, conn))
     }
 
     /// Applies a migration without looking at it, because later ones need it.
@@ -132,6 +174,7 @@ impl<'s, S: Databases> Stage<'s, S> {
         };
         let conn = self.conn().await?;
         let played = play::committed(conn, &segments, None).await?;
+        self.forget_behind(&migration.up);
         self.reset().await?;
         Ok(played.failure)
     }
@@ -140,6 +183,7 @@ impl<'s, S: Databases> Stage<'s, S> {
     pub(crate) async fn before(&mut self, sql: &str) -> Result<(), CheckError> {
         let made = self.conn().await?.batch_execute(sql).await;
         made.map_err(|error| CheckError::Before { source: Box::new(error.into()) })?;
+        self.forget_behind(sql);
         self.reset().await?;
         self.look().await
     }
@@ -163,7 +207,7 @@ impl<'s, S: Databases> Stage<'s, S> {
         match Files::of(migration) {
             Err(failure) => failed(&mut check, "up.sql", &failure),
             Ok(files) => {
-                check = self.play(migration, &files).await?;
+                check = self.play_and_keep(migration, &files).await?;
                 if let Err(failure) = &files.down {
                     failed(&mut check, "down.sql", failure);
                 }
@@ -196,6 +240,30 @@ impl<'s, S: Databases> Stage<'s, S> {
         Ok(())
     }
 
+    /// Plays it, and prepares nothing where it may remove what is prepared.
+    async fn play_and_keep(
+        &mut self,
+        migration: &Migration,
+        files: &Files<'_>,
+    ) -> Result<MigrationCheck, CheckError> {
+        let says = |words: &[&str]| {
+            says_one_of(&migration.up, words)
+                || migration.down.as_ref().is_some_and(|down| says_one_of(down, words))
+        };
+        self.counts_may_lie = says(&EVADES_COUNTS);
+        self.keep_prepared(!says(&REMOVES_PREPARED));
+        let mut played = self.play(migration, files).await;
+        // A function that an earlier one made may do so, too.
+        if self.keeps && played.as_ref().is_err_and(prepared::may_be_missing) {
+            self.keep_prepared(false);
+            self.roll_back().await?;
+            self.look().await?;
+            played = self.play(migration, files).await;
+        }
+        self.keep_prepared(true);
+        played
+    }
+
     async fn play(&mut self, migration: &Migration, files: &Files<'_>) -> Result<MigrationCheck, CheckError> {
         if let Some((up, down)) = files.in_one_transaction() {
             let mut check = MigrationCheck::new(migration);
@@ -215,22 +283,30 @@ impl<'s, S: Databases> Stage<'s, S> {
         up: &[Statement<'_>],
         down: Option<&[Statement<'_>]>,
     ) -> Result<Went, CheckError> {
-        let (before, origin) = (self.schema.clone(), self.origin.take());
-        let conn = self.conn().await?;
-        conn.batch_execute("BEGIN").await?;
-        let origin = match origin {
-            Some(origin) => origin.later(conn).await?,
-            None => Snapshot::take(conn).await?,
+        let origin = self.origin.take();
+        let (known, conn) = self.known_and_conn().await?;
+        let asked = &*conn;
+        let origin = async {
+            match origin {
+                Some(origin) => origin.later(asked).await,
+                None => Snapshot::take(asked).await,
+            }
         };
+        let (begun, before, origin) = tokio::join!(play::sent(asked, "BEGIN"), known.counted(asked), origin);
+        begun?;
+        let (before, origin) = (before?, origin?);
         let mut played = play::traced(conn, up, origin.clone(), &origin).await?;
-        // What a COMMIT would check is checked now.
-        let kept = format!("SAVEPOINT up; SET CONSTRAINTS ALL IMMEDIATE; {}", self.plainly());
-        if let (None, Some(last)) = (&played.failure, up.last())
-            && let Err(error) = self.conn().await?.batch_execute(&kept).await
-        {
-            played.failure = Some(play::failure(last, error)?);
-        } else if up.is_empty() {
-            self.conn().await?.batch_execute(&kept).await?;
+        let mut applied = None;
+        if played.failure.is_none() {
+            // What a COMMIT would check is checked now.
+            let kept = if up.is_empty() { "" } else { "; SET CONSTRAINTS ALL IMMEDIATE" };
+            match self.read_behind(&format!("SAVEPOINT up{kept}"), &[], &before, &before).await? {
+                Ok(schema) => applied = Some(schema),
+                Err(error) => {
+                    let last = up.last().ok_or_else(|| CheckError::Answer("no savepoint".to_owned()))?;
+                    played.failure = Some(play::failure(last, error)?);
+                }
+            }
         }
         if let Some(failure) = &played.failure {
             self.roll_back().await?;
@@ -242,10 +318,10 @@ impl<'s, S: Databases> Stage<'s, S> {
         }
         check.up = Outcome::Ok;
         check.statements = played.traces;
-        let applied = self.next(&before).await?;
+        let Some(applied) = applied else { return Ok(Went::NeedsCopy) };
         let again = is_repeatable(check);
         if down.is_some() || again {
-            let Some(undone) = self.undo_and_redo(down, up, &before).await? else {
+            let Some(undone) = self.undo_and_redo(down, up, &before, &applied).await? else {
                 // It may have failed only because it is in the up's transaction: a copy will tell.
                 self.roll_back().await?;
                 return Ok(Went::NeedsCopy);
@@ -254,12 +330,11 @@ impl<'s, S: Databases> Stage<'s, S> {
         } else {
             check.down = Outcome::Missing;
         }
-        let ends = format!("ROLLBACK TO SAVEPOINT up; COMMIT; {}", self.scratch.resetting());
+        let ends = format!("ROLLBACK TO SAVEPOINT up; COMMIT; {}", self.beginning());
         if self.conn().await?.batch_execute(&ends).await.is_err() {
             self.roll_back().await?;
             return Ok(Went::NeedsCopy);
         }
-        self.find_own_objects().await?;
         self.origin = played.end.filter(|_| applied.has_old_names);
         self.schema = applied;
         Ok(Went::Done)
@@ -289,12 +364,12 @@ impl<'s, S: Databases> Stage<'s, S> {
         check: &mut MigrationCheck,
         files: &Files<'_>,
     ) -> Result<(), CheckError> {
-        let mut conn = self.scratch.connect(copy).await?;
+        let mut conn = self.connect(copy).await?;
         let mut gates =
             Gates { first: self.scratch.connect(copy).await?, second: self.scratch.connect(copy).await? };
         // A copy lacks the settings of the database itself, so it is compared with itself.
         let before = KnownSchema::read(&mut conn).await?;
-        let origin = Snapshot::take(&mut conn).await?;
+        let origin = Snapshot::take(&conn).await?;
         let up = play::committed(&mut conn, &files.up, Some((&origin, &mut gates))).await?;
         if let Some(failure) = &up.failure {
             failed(check, "up.sql", failure);
@@ -350,52 +425,59 @@ impl<'s, S: Databases> Stage<'s, S> {
         down: Option<&[Statement<'_>]>,
         up: &[Statement<'_>],
         before: &KnownSchema,
+        applied: &KnownSchema,
     ) -> Result<Option<Undone>, CheckError> {
+        let beginning = self.beginning();
         let mut undone = None;
         if let Some(down) = down {
-            self.reset().await?;
-            if play::inside(self.conn().await?, down).await?.is_some() {
-                return Ok(None);
+            match self.read_behind(&beginning, down, before, applied).await? {
+                Ok(schema) => undone = Some(schema),
+                Err(error) => return refused(error),
             }
-            let plainly = self.plainly();
-            self.conn().await?.batch_execute(&plainly).await?;
-            undone = Some(self.next(before).await?);
         }
-        self.reset().await?;
-        if play::inside(self.conn().await?, up).await?.is_some() {
-            return Ok(None);
+        let last = undone.as_ref().unwrap_or(applied);
+        match self.read_behind(&beginning, up, before, last).await? {
+            Ok(redone) => Ok(Some(Undone { undone, redone: Ok(redone) })),
+            Err(error) => refused(error),
         }
-        let plainly = self.plainly();
-        self.conn().await?.batch_execute(&plainly).await?;
-        let redone = Ok(self.next(before).await?);
-        Ok(Some(Undone { undone, redone }))
     }
 
-    /// Reads what differs from a schema, in a session that prints plainly.
-    async fn next(&mut self, before: &KnownSchema) -> Result<KnownSchema, CheckError> {
-        let forgets = self.forgets;
+    /// Runs a text and plays statements in the open transaction, and reads what differs from a schema then,
+    /// by what was known `last`; the inner error is what the server said of one of them.
+    async fn read_behind(
+        &mut self,
+        first: &str,
+        statements: &[Statement<'_>],
+        before: &KnownSchema,
+        last: &KnownSchema,
+    ) -> Result<diesel::QueryResult<KnownSchema>, CheckError> {
+        // What they have set is undone, and the session prints plainly.
+        let resetting = format!("{}; {}", self.scratch.resetting(), plainly());
+        let mut texts = vec![first];
+        texts.extend(statements.iter().map(|statement| statement.text));
+        texts.push(&resetting);
+        let counts_may_lie = self.counts_may_lie;
         let conn = self.conn().await?;
-        if forgets {
-            prepared(conn).await?;
+        match play::then(conn, &texts, last.marks_now(conn, counts_may_lie)).await? {
+            Ok(marks) => Ok(Ok(before.next(marks, conn).await?)),
+            Err(error) => Ok(Err(error)),
         }
-        before.next(conn).await
     }
 
-    /// Undoes what a file has set, and makes the session print plainly.
-    fn plainly(&self) -> String {
-        format!("{}; {}", self.scratch.resetting(), plainly())
+    /// What puts a session into the state in which a file of a migration begins.
+    fn beginning(&self) -> String {
+        let mut text = self.scratch.resetting();
+        if let Some(path) = &self.search_path {
+            let path = path.replace('\\', "\\\\").replace('\'', "''");
+            text.push_str(&format!("; SELECT pg_catalog.set_config('search_path', E'{path}', false)"));
+        }
+        text
     }
 
     pub(crate) async fn reset(&mut self) -> Result<(), CheckError> {
-        let Some(conn) = self.conn.as_mut() else { return Ok(()) };
-        self.scratch.reset(conn).await?;
-        self.find_own_objects().await
-    }
-
-    async fn find_own_objects(&mut self) -> Result<(), CheckError> {
-        if let (Some(conn), Some(path)) = (self.conn.as_mut(), &self.search_path) {
-            let set = sql_query("SELECT pg_catalog.set_config('search_path', $1, false)");
-            set.bind::<Text, _>(path).execute(conn).await?;
+        let beginning = self.beginning();
+        if let Some(conn) = self.conn.as_mut() {
+            conn.batch_execute(&beginning).await?;
         }
         Ok(())
     }
@@ -406,71 +488,11 @@ impl<'s, S: Databases> Stage<'s, S> {
     }
 }
 
-/// The schema after a down, where there is one, and after the up behind it.
-struct Undone {
-    undone: Option<KnownSchema>,
-    redone: Result<KnownSchema, Failure>,
-}
-
-impl Undone {
-    /// Notes what is not as it was.
-    fn note(&self, check: &mut MigrationCheck, before: &KnownSchema, applied: &KnownSchema) {
-        let (again, what) = match &self.undone {
-            Some(_) => ("after up, down, up: ", "after down.sql"),
-            None => {
-                ("when it runs again: ", "when it runs again (CREATE OR REPLACE, or DROP … IF EXISTS first)")
-            }
-        };
-        check.down = if self.undone.is_some() { Outcome::Ok } else { Outcome::NotChecked };
-        if let Some(undone) = &self.undone {
-            check.differs("", &before.diff(undone));
-        }
-        match &self.redone {
-            Err(failure) => {
-                check.lost.push(format!("up.sql fails {what}: {}", failure.message));
-                check.error = Some(format!("up.sql:{}: {what}: {}", failure.line, failure.message));
-            }
-            // What down left over is still there: it is not told twice.
-            Ok(_) if !check.lost.is_empty() => {}
-            Ok(redone) => check.differs(again, &applied.diff(redone)),
-        }
-        check.round_trip = if check.lost.is_empty() { RoundTrip::Same } else { RoundTrip::Differs };
-    }
-}
-
 /// Whether it has no down and runs again whenever it changes.
 fn is_repeatable(check: &MigrationCheck) -> bool {
     check.version.starts_with(REPEATABLE)
 }
 
-/// Both files of a migration, cut into what commits together.
-struct Files<'a> {
-    up: Vec<Segment<'a>>,
-    down: Result<Option<Vec<Segment<'a>>>, Failure>,
-}
-
-impl<'a> Files<'a> {
-    fn of(migration: &'a Migration) -> Result<Self, Failure> {
-        let cut = |sql: &'a str| play::cut(sql, migration.run_in_transaction);
-        Ok(Files { up: cut(&migration.up)?, down: migration.down.as_deref().map(cut).transpose() })
-    }
-
-    /// The statements of both, where each file is one transaction.
-    fn in_one_transaction(&self) -> Option<(Vec<Statement<'a>>, Option<Vec<Statement<'a>>>)> {
-        let up = play::one_transaction(&self.up)?;
-        match &self.down {
-            Ok(Some(down)) => Some((up, Some(play::one_transaction(down)?))),
-            _ => Some((up, None)),
-        }
-    }
-}
-
 fn needs_commit(failure: &Failure) -> bool {
     NEEDS_COMMIT.iter().any(|said| failure.message.contains(said))
-}
-
-fn failed(check: &mut MigrationCheck, file: &str, failure: &Failure) {
-    let outcome = if file == "up.sql" { &mut check.up } else { &mut check.down };
-    *outcome = Outcome::Error;
-    check.error = Some(format!("{file}:{}: {}", failure.line, failure.message));
 }

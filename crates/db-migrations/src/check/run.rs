@@ -1,70 +1,22 @@
 //! Checks migrations one after the other, on a server that may be thrown away.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::sql_types::Text;
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 
 use super::base::Base;
+use super::config::CheckConfig;
 use super::error::CheckError;
-use super::findings::{self, FailOn};
+use super::findings;
 use super::halves;
 use super::rehearse::Stage;
 use super::report::{CheckReport, MigrationCheck, Outcome};
 use super::server::{Databases, Scratch};
 use crate::schema::Schema;
 use crate::source::{Migration, Migrations, Version};
-use crate::stats::Stats;
-
-/// What is checked, and how.
-#[derive(Debug, Clone, PartialEq)]
-pub struct CheckConfig {
-    /// The versions to check, as they are stored; all where it is empty. Those before them are applied
-    /// unchecked.
-    pub only: Vec<String>,
-    /// The versions that have run already where this is going to run ([`Past`](super::Past)): they are
-    /// applied first, whatever their place in the order, and unchecked.
-    pub past: Vec<Version>,
-    /// The `schema.rs` of the code that runs while the migrations do: its columns must still be there
-    /// afterwards.
-    pub old_schema: Option<String>,
-    /// SQL that fills the tables before the first migration that is checked, so that there are rows to lock
-    /// and read.
-    pub seed: Option<String>,
-    /// The sizes of production's tables, for what a lock would mean there.
-    pub stats: Option<Stats>,
-    /// Up to this version only the round trip is judged: what has run everywhere is not indicted for its
-    /// locks.
-    pub start_after: Option<String>,
-    /// SQL that runs before the first migration, for what they do not make themselves: roles, extensions.
-    pub before: Option<String>,
-    /// From which severity on the check fails.
-    pub fail_on: FailOn,
-    /// The longest that one statement may take.
-    pub statement_timeout: Duration,
-    /// Keeps a database with what is applied unchecked, `db_migrations_base_` and a hash of it, for the next
-    /// check that begins there: of use on a server that stays. The three that were used last are kept.
-    pub keep_base: bool,
-}
-
-impl Default for CheckConfig {
-    fn default() -> Self {
-        CheckConfig {
-            only: Vec::new(),
-            past: Vec::new(),
-            old_schema: None,
-            seed: None,
-            stats: None,
-            start_after: None,
-            before: None,
-            fail_on: FailOn::Error,
-            statement_timeout: Duration::from_secs(600),
-            keep_base: false,
-        }
-    }
-}
 
 /// Plays every migration up, down and up on databases of its own, and says what each did; `on_migration`
 /// hears of each.
@@ -133,7 +85,6 @@ pub(super) async fn check_on<S: Databases>(
 ) -> Result<CheckReport, CheckError> {
     let mut report = CheckReport::default();
     report.summary.server_version = server_version(stage.conn().await?).await?;
-    stage.forgets = chosen.iter().any(|(migration, _)| may_forget(migration));
     let base = Base::of(chosen, config, &report.summary.server_version);
     let mut start = from;
     match base {
@@ -153,6 +104,7 @@ pub(super) async fn check_on<S: Databases>(
     for (place, (migration, checked)) in chosen.iter().enumerate().take(range.end).skip(start) {
         if let (true, false, Some(seed)) = (*checked, seeded, &config.seed) {
             stage.conn().await?.batch_execute(&format!("{seed}\n;ANALYZE")).await?;
+            stage.forget_behind(seed);
             stage.reset().await?;
             stage.forget_sizes();
             seeded = true;
@@ -184,16 +136,6 @@ pub(super) async fn check_on<S: Databases>(
         report.missing_for_old_code = missing_for_old_code(stage.conn().await?, old_schema, chosen).await?;
     }
     Ok(report)
-}
-
-/// Whether a migration may remove prepared statements.
-fn may_forget(migration: &Migration) -> bool {
-    let texts = [Some(&migration.up), migration.down.as_ref()];
-    texts
-        .into_iter()
-        .flatten()
-        .map(|sql| sql.to_ascii_lowercase())
-        .any(|sql| sql.contains("deallocate") || sql.contains("discard"))
 }
 
 /// With the findings about what was seen.

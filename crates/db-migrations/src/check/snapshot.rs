@@ -4,20 +4,22 @@
 //! Two of these around a statement say what the statement did. All of it can be read before COMMIT.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use diesel::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Bool, Text};
-use diesel::{QueryableByName, sql_query};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::alterations::{self, Column};
+use super::alteration::Column;
+use super::alterations;
 use super::error::CheckError;
+use super::question::Question;
 use super::trace::{Lock, Mode, Scan, StatementTrace, Written};
 
 /// The relations of the database, by their object ids.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
-    pub(crate) relations: BTreeMap<i64, Relation>,
+    pub(crate) relations: BTreeMap<i64, Arc<Relation>>,
     /// The indexes of each table.
     indexes: BTreeMap<i64, Vec<i64>>,
 }
@@ -88,6 +90,9 @@ struct Row {
     modes: Vec<String>,
 }
 
+/// What a session has locked.
+pub(crate) struct Touches(Vec<Row>);
+
 #[derive(QueryableByName)]
 struct CountRow {
     #[diesel(sql_type = BigInt)]
@@ -99,6 +104,9 @@ struct CountRow {
     #[diesel(sql_type = BigInt)]
     written: i64,
 }
+
+const JOINED: &str = "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid";
 
 /// The locks of this session by relation, and a relation's row with them.
 const HELD: &str = "SELECT relation AS oid, pg_catalog.array_agg(mode) AS modes FROM pg_catalog.pg_locks \
@@ -118,28 +126,53 @@ const LOCKABLE: &str = "c.relkind IN ('r', 'p', 'm', 'v', 'f', 'i', 'I') \
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(toast_)?temp_' \
     AND c.relname !~ '^__(diesel_schema|db)_migrations'";
 
-/// All relations; and those that this session has locked, with their indexes. A statement does nothing to the
-/// others.
-fn prepare() -> String {
-    let joined = "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-        LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid";
-    format!(
-        "PREPARE db_migrations_snapshot AS WITH held AS MATERIALIZED ({HELD}) \
-            SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
-            FROM pg_catalog.pg_class c {joined} LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE}; \
-         PREPARE db_migrations_touched AS WITH held AS MATERIALIZED ({HELD}), touched AS MATERIALIZED (SELECT oid FROM held \
-                UNION SELECT indexrelid FROM pg_catalog.pg_index JOIN held ON held.oid = indrelid) \
-            SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
-            FROM touched JOIN pg_catalog.pg_class c ON c.oid = touched.oid {joined} \
-            LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE} \
-            UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, 0, false, false, \
-                '{{}}', '{{}}' FROM touched \
-            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid); \
-         PREPARE db_migrations_counted AS SELECT oid, scans, read, written FROM (SELECT c.oid::int8, \
-                pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, \
-                pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS written \
-            FROM pg_catalog.pg_class c WHERE c.oid >= 16384) counted WHERE (scans, read, written) <> (0, 0, 0)"
-    )
+/// All relations.
+struct All;
+
+impl Question for All {
+    fn sql() -> &'static str {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "WITH held AS MATERIALIZED ({HELD}) SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
+                    FROM pg_catalog.pg_class c {JOINED} LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE}"
+            )
+        });
+        &SQL
+    }
+}
+
+/// Those that this session has locked, with their indexes. A statement does nothing to the others.
+struct Touched;
+
+impl Question for Touched {
+    fn sql() -> &'static str {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            format!(
+                "WITH held AS MATERIALIZED ({HELD}), touched AS MATERIALIZED (SELECT oid FROM held \
+                    UNION SELECT indexrelid FROM pg_catalog.pg_index WHERE indrelid = ANY (ARRAY(SELECT oid FROM held))) \
+                SELECT c.oid::int8, {COLUMNS}, coalesce(held.modes, '{{}}') AS modes \
+                FROM touched JOIN pg_catalog.pg_class c ON c.oid = touched.oid {JOINED} \
+                LEFT JOIN held ON held.oid = c.oid WHERE {LOCKABLE} \
+                UNION ALL SELECT touched.oid::int8, '', '', '', 0, 0, 0, 0, 0, 0, 0, false, false, \
+                    '{{}}', '{{}}' FROM touched \
+                WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = touched.oid)"
+            )
+        });
+        &SQL
+    }
+}
+
+/// What this session read and wrote.
+struct Counted;
+
+impl Question for Counted {
+    fn sql() -> &'static str {
+        "SELECT oid, scans, read, written FROM (SELECT c.oid::int8, \
+            pg_catalog.pg_stat_get_xact_numscans(c.oid) AS scans, pg_catalog.pg_stat_get_xact_tuples_returned(c.oid) AS read, \
+            pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) AS written \
+        FROM pg_catalog.pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'm', 'i', 'I')) counted \
+        WHERE (scans, read, written) <> (0, 0, 0)"
+    }
 }
 
 /// The kind of a relation that is locked and gone.
@@ -147,43 +180,41 @@ const GONE: &str = "";
 
 impl Snapshot {
     /// What this session sees now, in its transaction.
-    pub(crate) async fn take(conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
-        #[derive(QueryableByName)]
-        struct Prepared {
-            #[diesel(sql_type = Bool)]
-            prepared: bool,
-        }
-        let asked = sql_query(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE name = 'db_migrations_snapshot') AS prepared",
-        );
-        let Prepared { prepared } = asked.get_result(conn).await?;
-        if !prepared {
-            conn.batch_execute(&prepare()).await?;
-        }
-        let rows: Vec<Row> = sql_query("EXECUTE db_migrations_snapshot").get_results(conn).await?;
+    pub(crate) async fn take(mut conn: &AsyncPgConnection) -> Result<Snapshot, CheckError> {
+        let rows: Vec<Row> = All::about(&[]).get_results(&mut conn).await?;
         Ok(Snapshot::default().with(rows))
     }
 
     /// The same relations in the next transaction of this session, which has no locks yet. What the session
     /// read is told from a moment on that the server chooses, so it is asked again.
-    pub(crate) async fn later(mut self, conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
+    pub(crate) async fn later(mut self, mut conn: &AsyncPgConnection) -> Result<Snapshot, CheckError> {
         for relation in self.relations.values_mut() {
+            if relation.modes.is_empty() && (relation.scans, relation.read, relation.written) == (0, 0, 0) {
+                continue;
+            }
+            let relation = Arc::make_mut(relation);
             relation.modes.clear();
             (relation.scans, relation.read, relation.written) = (0, 0, 0);
         }
-        let rows: Vec<CountRow> = sql_query("EXECUTE db_migrations_counted").get_results(conn).await?;
+        let rows: Vec<CountRow> = Counted::about(&[]).get_results(&mut conn).await?;
         for row in rows {
             if let Some(relation) = self.relations.get_mut(&row.oid) {
+                let relation = Arc::make_mut(relation);
                 (relation.scans, relation.read, relation.written) = (row.scans, row.read, row.written);
             }
         }
         Ok(self)
     }
 
-    /// What this session sees after one more statement of the same transaction.
-    pub(crate) async fn next(&self, conn: &mut AsyncPgConnection) -> Result<Snapshot, CheckError> {
-        let rows: Vec<Row> = sql_query("EXECUTE db_migrations_touched").get_results(conn).await?;
-        Ok(self.clone().with(rows))
+    /// What this session sees after one more statement of the same transaction, as
+    /// [`touched`](Self::touched) told.
+    pub(crate) fn next(&self, touched: Touches) -> Snapshot {
+        self.clone().with(touched.0)
+    }
+
+    /// What this session has locked by now.
+    pub(crate) async fn touched(mut conn: &AsyncPgConnection) -> Result<Touches, CheckError> {
+        Ok(Touches(Touched::about(&[]).get_results(&mut conn).await?))
     }
 
     fn with(mut self, rows: Vec<Row>) -> Self {
@@ -191,7 +222,7 @@ impl Snapshot {
             if row.kind == GONE {
                 self.relations.remove(&row.oid);
             } else {
-                self.relations.insert(row.oid, Relation::from(row));
+                self.relations.insert(row.oid, Arc::new(Relation::from(row)));
             }
         }
         self.indexes = BTreeMap::new();
@@ -260,7 +291,8 @@ impl Snapshot {
     pub(crate) fn add_locks(&mut self, before: &Snapshot, seen: &BTreeMap<i64, Mode>) {
         for (oid, mode) in seen {
             if let Some(was) = before.relations.get(oid) {
-                self.relations.entry(*oid).or_insert_with(|| was.clone()).modes.insert(*mode);
+                let is = self.relations.entry(*oid).or_insert_with(|| Arc::clone(was));
+                Arc::make_mut(is).modes.insert(*mode);
             }
         }
     }
@@ -286,12 +318,12 @@ impl Snapshot {
         self.relations
             .iter()
             .filter(move |(_, relation)| has_file(relation))
-            .map(|(oid, relation)| (*oid, relation))
+            .map(|(oid, relation)| (*oid, &**relation))
     }
 
     fn indexes_of(&self, table: i64) -> impl Iterator<Item = (i64, &Relation)> {
         let indexes = self.indexes.get(&table).into_iter().flatten();
-        indexes.filter_map(|oid| Some((*oid, self.relations.get(oid)?)))
+        indexes.filter_map(|oid| Some((*oid, &**self.relations.get(oid)?)))
     }
 
     /// How many rows of a table were read since, if it was read from end to end: in its own order, or along

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::alterations::Alteration;
+use super::alteration::Alteration;
 use super::statement_text::Told;
 
 /// A table-level lock mode, the weakest first.

@@ -92,3 +92,45 @@ async fn a_base_that_is_kept_is_begun_with() {
     let left = "SELECT datname AS line FROM pg_database WHERE datname LIKE 'db_migrations_check_%'";
     assert_eq!(lines(&mut conn, left).await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn what_a_check_does_not_read_again_is_as_it_was() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let server = Server::new(cluster.primary_url());
+    let set = migrations(&[
+        (
+            "1_forget/up.sql",
+            "CREATE FUNCTION forget() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLO' || 'CATE ALL'; END $$",
+        ),
+        ("1_forget/down.sql", "DROP FUNCTION forget()"),
+        (
+            "2_tables/up.sql",
+            "CREATE TABLE a (x int UNIQUE, y int UNIQUE, z int); CREATE TABLE b (x int REFERENCES a (x))",
+        ),
+        ("2_tables/down.sql", "DROP TABLE b; DROP TABLE a"),
+        // It takes away what the check has prepared, and does not say so.
+        ("3_forgets/up.sql", "SELECT forget(); CREATE TABLE c (); CREATE TABLE d ()"),
+        ("3_forgets/down.sql", "DROP TABLE c"),
+        // No name came and none went, and yet a foreign key elsewhere reads otherwise.
+        (
+            "4_swaps/up.sql",
+            "ALTER TABLE a RENAME x TO w; ALTER TABLE a RENAME y TO x; ALTER TABLE a RENAME w TO y",
+        ),
+        ("4_swaps/down.sql", "SELECT 1"),
+        // The server does not count what it writes.
+        ("5_uncounted/up.sql", "SET track_counts = off; COMMENT ON TABLE a IS 'is read'"),
+        ("5_uncounted/down.sql", "SELECT 1"),
+        // A row of a catalog is gone that was a relation's, and no lock on that tells.
+        ("6_by_hand/up.sql", "DELETE FROM pg_description WHERE objoid = 'a'::regclass"),
+        ("6_by_hand/down.sql", "SELECT 1"),
+        ("7_right/up.sql", "SELECT forget(); ALTER TABLE a ADD v int"),
+        ("7_right/down.sql", "ALTER TABLE a DROP v"),
+    ]);
+    let report = check(&server, &set, &CheckConfig::default(), |_| ()).await.unwrap();
+    let lost: Vec<String> = report.migrations.iter().map(|one| one.lost.join("; ")).collect();
+    let said = ["", "", "table public.d", "b_x_fkey", "is read", "is read", ""];
+    for (lost, said) in lost.iter().zip(said) {
+        assert!(lost.contains(said) && lost.is_empty() == said.is_empty(), "{said}: {lost}");
+    }
+    assert_eq!(report.summary.up_errors, 0, "{:?}", report.summary);
+}

@@ -32,7 +32,8 @@ SELECT rel.kind, rel.name, NULL::text AS parent, jsonb_build_object(
                 CASE WHEN is_grantable THEN ' with grant option' END), ', ' ORDER BY grantee, privilege_type, is_grantable)
         FROM aclexplode(coalesce(rel.relacl, acldefault(CASE rel.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", rel.relowner)))
         WHERE rel.relkind <> 'c'),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid AND objsubid = 0)
+    'comment', (SELECT description FROM pg_description
+        WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid AND objsubid = 0)
 ) AS definition, rel.oid
 FROM rel WHERE rel.relkind NOT IN ('i', 'I')
 
@@ -54,7 +55,7 @@ SELECT 'column', rel.name || '.' || quote_ident(a.attname), rel.kind || ' ' || r
                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END,
                 CASE WHEN is_grantable THEN ' with grant option' END), ', ' ORDER BY grantee, privilege_type, is_grantable)
         FROM aclexplode(a.attacl)),
-    'comment', (SELECT description FROM extra
+    'comment', (SELECT description FROM pg_description
         WHERE classoid = 'pg_class'::regclass AND objoid = a.attrelid AND objsubid = a.attnum)
 ), rel.oid
 FROM rel JOIN pg_attribute a ON a.attrelid = rel.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -68,7 +69,7 @@ SELECT 'constraint', format('%I on %s', con.conname, rel.name), rel.kind || ' ' 
     'inherited', CASE WHEN con.coninhcount > 0 THEN format('%s time(s)%s', con.coninhcount, CASE WHEN con.conislocal THEN ', also local' END) END,
     'disabled triggers', (SELECT string_agg(tgenabled::text, '' ORDER BY tgenabled) FROM pg_trigger
         WHERE tgconstraint = con.oid AND tgisinternal AND tgenabled <> 'O'),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_constraint'::regclass AND objoid = con.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_constraint'::regclass AND objoid = con.oid)
 ), rel.oid
 FROM rel JOIN pg_constraint con ON con.conrelid = rel.oid
 WHERE con.contype IN ('c', 'f', 'p', 'u', 'x') AND NOT (con.contype = 'f' AND con.conparentid <> 0)
@@ -94,7 +95,7 @@ SELECT 'index', rel.name,
     'tablespace', (SELECT spcname FROM pg_tablespace WHERE oid = rel.reltablespace),
     'statistics targets', (SELECT string_agg(format('%s: %s', attnum, attstattarget), ', ' ORDER BY attnum) FROM pg_attribute
         WHERE attrelid = rel.oid AND coalesce(attstattarget, -1) <> -1),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_class'::regclass AND objoid = rel.oid)
 ), tab.oid
 FROM rel JOIN pg_index i ON i.indexrelid = rel.oid JOIN rel tab ON tab.oid = i.indrelid
 LEFT JOIN pg_constraint con ON con.conindid = rel.oid AND con.contype IN ('p', 'u', 'x')
@@ -104,7 +105,7 @@ UNION ALL
 SELECT 'trigger', format('%I on %s', tg.tgname, rel.name), rel.kind || ' ' || rel.name, jsonb_build_object(
     'definition', pg_get_triggerdef(tg.oid),
     'enabled', CASE tg.tgenabled WHEN 'D' THEN 'disabled' WHEN 'R' THEN 'replica' WHEN 'A' THEN 'always' END,
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_trigger'::regclass AND objoid = tg.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_trigger'::regclass AND objoid = tg.oid)
 ), rel.oid
 FROM rel JOIN pg_trigger tg ON tg.tgrelid = rel.oid AND NOT tg.tgisinternal
 
@@ -115,7 +116,7 @@ SELECT 'policy', format('%I on %s', pol.polname, rel.name), rel.kind || ' ' || r
     'roles', (SELECT string_agg(CASE r WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(r) END, ', ' ORDER BY r) FROM unnest(pol.polroles) r),
     'using', pg_get_expr(pol.polqual, pol.polrelid),
     'with check', pg_get_expr(pol.polwithcheck, pol.polrelid),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_policy'::regclass AND objoid = pol.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_policy'::regclass AND objoid = pol.oid)
 ), rel.oid
 FROM rel JOIN pg_policy pol ON pol.polrelid = rel.oid
 
@@ -123,7 +124,7 @@ UNION ALL
 SELECT 'rule', format('%I on %s', ru.rulename, rel.name), rel.kind || ' ' || rel.name, jsonb_build_object(
     'definition', pg_get_ruledef(ru.oid),
     'enabled', nullif(ru.ev_enabled, 'O'),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_rewrite'::regclass AND objoid = ru.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_rewrite'::regclass AND objoid = ru.oid)
 ), rel.oid
 FROM rel JOIN pg_rewrite ru ON ru.ev_class = rel.oid AND ru.rulename <> '_RETURN'
 
@@ -132,6 +133,6 @@ SELECT 'statistics', ns.prefix || quote_ident(s.stxname), rel.kind || ' ' || rel
     'definition', pg_get_statisticsobjdef(s.oid),
     'target', nullif(s.stxstattarget, -1),
     'owner', pg_get_userbyid(s.stxowner),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_statistic_ext'::regclass AND objoid = s.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_statistic_ext'::regclass AND objoid = s.oid)
 ), rel.oid
 FROM pg_statistic_ext s JOIN ns ON ns.oid = s.stxnamespace JOIN rel ON rel.oid = s.stxrelid

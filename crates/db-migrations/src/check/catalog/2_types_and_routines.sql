@@ -14,7 +14,7 @@ SELECT CASE typ.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' WHEN 'r' THE
                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END,
                 CASE WHEN is_grantable THEN ' with grant option' END), ', ' ORDER BY grantee, privilege_type, is_grantable)
         FROM aclexplode(coalesce(typ.typacl, acldefault('T', typ.typowner)))),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_type'::regclass AND objoid = typ.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_type'::regclass AND objoid = typ.oid)
 )
 FROM typ WHERE typ.typtype IN ('e', 'd', 'r')
     OR (typ.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type element WHERE element.typarray = typ.oid))
@@ -22,7 +22,7 @@ FROM typ WHERE typ.typtype IN ('e', 'd', 'r')
 UNION ALL
 SELECT 'constraint', format('%I on domain %s', con.conname, typ.name), 'domain ' || typ.name, jsonb_build_object(
     'definition', pg_get_constraintdef(con.oid),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_constraint'::regclass AND objoid = con.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_constraint'::regclass AND objoid = con.oid)
 )
 FROM pg_constraint con JOIN typ ON typ.oid = con.contypid WHERE con.contype = 'c'
 
@@ -39,7 +39,7 @@ SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' WHEN '
                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END,
                 CASE WHEN is_grantable THEN ' with grant option' END), ', ' ORDER BY grantee, privilege_type, is_grantable)
         FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner)))),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_proc'::regclass AND objoid = p.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_proc'::regclass AND objoid = p.oid)
 )
 FROM pg_proc p JOIN ns ON ns.oid = p.pronamespace
 WHERE p.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_proc'::regclass)
@@ -49,7 +49,7 @@ WHERE p.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_proc'::regclass
 UNION ALL
 SELECT 'cast', format('(%s AS %s)', format_type(castsource, NULL), format_type(casttarget, NULL)), NULL, jsonb_build_object(
     'function', nullif(castfunc, 0)::regprocedure::text, 'context', castcontext, 'method', castmethod,
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_cast'::regclass AND objoid = pg_cast.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_cast'::regclass AND objoid = pg_cast.oid)
 )
 FROM pg_cast WHERE oid >= 16384 AND oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_cast'::regclass)
 
@@ -58,7 +58,7 @@ SELECT 'operator', o.oid::regoperator::text, NULL, jsonb_build_object(
     'function', o.oprcode::text, 'result', format_type(o.oprresult, NULL), 'commutator', nullif(o.oprcom, 0)::regoperator::text,
     'negator', nullif(o.oprnegate, 0)::regoperator::text, 'restrict', nullif(o.oprrest, 0)::text, 'join', nullif(o.oprjoin, 0)::text,
     'merges', o.oprcanmerge, 'hashes', o.oprcanhash, 'owner', pg_get_userbyid(o.oprowner),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_operator'::regclass AND objoid = o.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_operator'::regclass AND objoid = o.oid)
 )
 FROM pg_operator o JOIN ns ON ns.oid = o.oprnamespace
 WHERE o.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_operator'::regclass)

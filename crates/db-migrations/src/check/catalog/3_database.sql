@@ -4,7 +4,7 @@ SELECT 'schema', quote_ident(ns.nspname), NULL::text, jsonb_build_object(
                 CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END,
                 CASE WHEN is_grantable THEN ' with grant option' END), ', ' ORDER BY grantee, privilege_type, is_grantable)
         FROM aclexplode(coalesce(ns.nspacl, acldefault('n', ns.nspowner)))),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_namespace'::regclass AND objoid = ns.oid)
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_namespace'::regclass AND objoid = ns.oid)
 )
 FROM ns WHERE ns.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_namespace'::regclass)
 
@@ -28,7 +28,7 @@ UNION ALL
 SELECT 'publication', quote_ident(p.pubname), NULL, (to_jsonb(p) - 'oid' - 'pubname' - 'pubowner') || jsonb_build_object(
     'tables', (SELECT string_agg((to_jsonb(t) - 'pubname')::text, ', ' ORDER BY t.schemaname, t.tablename)
         FROM pg_publication_tables t WHERE t.pubname = p.pubname),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_publication'::regclass AND objoid = p.oid))
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_publication'::regclass AND objoid = p.oid))
 FROM pg_publication p
 
 UNION ALL
@@ -40,7 +40,7 @@ UNION ALL
 SELECT 'event trigger', quote_ident(e.evtname), NULL, jsonb_build_object(
     'event', e.evtevent, 'function', e.evtfoid::regprocedure::text, 'enabled', nullif(e.evtenabled, 'O'),
     'tags', array_to_string(e.evttags, ', '),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_event_trigger'::regclass AND objoid = e.oid))
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_event_trigger'::regclass AND objoid = e.oid))
 FROM pg_event_trigger e WHERE e.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_event_trigger'::regclass)
 
 UNION ALL
@@ -71,7 +71,7 @@ SELECT 'text search configuration', ns.prefix || quote_ident(c.cfgname), NULL, j
     'parser', (SELECT prsname FROM pg_ts_parser WHERE oid = c.cfgparser),
     'mapping', (SELECT string_agg(format('%s: %s', maptokentype, mapdict::regdictionary), ', ' ORDER BY maptokentype, mapseqno)
         FROM pg_ts_config_map WHERE mapcfg = c.oid),
-    'comment', (SELECT description FROM extra WHERE classoid = 'pg_ts_config'::regclass AND objoid = c.oid))
+    'comment', (SELECT description FROM pg_description WHERE classoid = 'pg_ts_config'::regclass AND objoid = c.oid))
 FROM pg_ts_config c JOIN ns ON ns.oid = c.cfgnamespace
 WHERE c.oid NOT IN (SELECT objid FROM member WHERE classid = 'pg_ts_config'::regclass)
 

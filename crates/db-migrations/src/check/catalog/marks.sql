@@ -1,95 +1,48 @@
--- Where the rows of the catalogs stand, as one number for each table, view and sequence with all that belongs to it: a row that
--- is written anew stands elsewhere, one that is gone stands nowhere. What is not a relation's is relation 0, and -1 where only views
--- tell; what belongs to extensions is relation -2. `old` leaves out what this transaction wrote.
-WITH m AS MATERIALIZED (
-    SELECT c.oid, coalesce(i.indrelid, c.oid) AS rel, c.relkind, c.ctid AS place
-    FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-    WHERE c.oid >= 16384 AND c.relkind <> 't'
-), own (rel, place, seed) AS (
-    SELECT rel, place, 1 FROM m
-    UNION ALL SELECT m.rel, a.ctid, 2 FROM pg_catalog.pg_attribute a JOIN m ON m.oid = a.attrelid
-        WHERE a.attnum > 0
-    UNION ALL SELECT d.adrelid, d.ctid, 3 FROM pg_catalog.pg_attrdef d
-    UNION ALL SELECT i.indrelid, i.ctid, 4 FROM pg_catalog.pg_index i WHERE i.indrelid >= 16384
-    UNION ALL SELECT c.conrelid, c.ctid, 5 FROM pg_catalog.pg_constraint c WHERE c.conrelid <> 0
-    UNION ALL SELECT t.tgrelid, t.ctid, 6 FROM pg_catalog.pg_trigger t
-    UNION ALL SELECT p.polrelid, p.ctid, 7 FROM pg_catalog.pg_policy p
-    UNION ALL SELECT r.ev_class, r.ctid, 8 FROM pg_catalog.pg_rewrite r WHERE r.ev_class >= 16384
-    UNION ALL SELECT s.stxrelid, s.ctid, 9 FROM pg_catalog.pg_statistic_ext s
-    UNION ALL SELECT s.seqrelid, s.ctid, 10 FROM pg_catalog.pg_sequence s
-    UNION ALL SELECT m.rel, h.ctid, 11 FROM pg_catalog.pg_inherits h JOIN m ON m.oid = h.inhrelid
-    UNION ALL SELECT f.ftrelid, f.ctid, 12 FROM pg_catalog.pg_foreign_table f
-    UNION ALL SELECT p.partrelid, p.ctid, 13 FROM pg_catalog.pg_partitioned_table p
-    UNION ALL SELECT m.rel, d.ctid, 14 FROM m JOIN pg_catalog.pg_depend d ON d.classid = 1259
-        AND d.objid = m.oid WHERE m.relkind = 'S'
-    UNION ALL SELECT coalesce(m.rel, con.conrelid, tg.tgrelid, pol.polrelid, ru.ev_class, st.stxrelid), d.ctid, 15
-        FROM pg_catalog.pg_description d
-        LEFT JOIN m ON d.classoid = 1259 AND m.oid = d.objoid
-        LEFT JOIN pg_catalog.pg_constraint con ON d.classoid = 'pg_catalog.pg_constraint'::regclass
-            AND con.oid = d.objoid AND con.conrelid <> 0
-        LEFT JOIN pg_catalog.pg_trigger tg ON d.classoid = 'pg_catalog.pg_trigger'::regclass
-            AND tg.oid = d.objoid
-        LEFT JOIN pg_catalog.pg_policy pol ON d.classoid = 'pg_catalog.pg_policy'::regclass
-            AND pol.oid = d.objoid
-        LEFT JOIN pg_catalog.pg_rewrite ru ON d.classoid = 'pg_catalog.pg_rewrite'::regclass
-            AND ru.oid = d.objoid
-        LEFT JOIN pg_catalog.pg_statistic_ext st ON d.classoid = 'pg_catalog.pg_statistic_ext'::regclass
-            AND st.oid = d.objoid
-        WHERE d.objoid >= 16384
-), others (place, seed, written) AS (
-    SELECT ctid, 21, xmin FROM pg_catalog.pg_namespace
-    UNION ALL SELECT ctid, 22, xmin FROM pg_catalog.pg_type t WHERE t.oid >= 16384
-        AND t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e
-            WHERE e.oid = t.typelem AND e.typrelid <> 0)
-    UNION ALL SELECT ctid, 23, xmin FROM pg_catalog.pg_proc WHERE oid >= 16384
-    UNION ALL SELECT ctid, 24, xmin FROM pg_catalog.pg_enum
-    UNION ALL SELECT ctid, 25, xmin FROM pg_catalog.pg_range WHERE rngtypid >= 16384
-    UNION ALL SELECT ctid, 26, xmin FROM pg_catalog.pg_constraint WHERE conrelid = 0
-        AND oid >= 16384
-    UNION ALL SELECT ctid, 27, xmin FROM pg_catalog.pg_aggregate WHERE aggfnoid::oid >= 16384
-    UNION ALL SELECT ctid, 28, xmin FROM pg_catalog.pg_cast WHERE oid >= 16384
-    UNION ALL SELECT ctid, 29, xmin FROM pg_catalog.pg_operator WHERE oid >= 16384
-    UNION ALL SELECT ctid, 30, xmin FROM pg_catalog.pg_opclass WHERE oid >= 16384
-    UNION ALL SELECT ctid, 31, xmin FROM pg_catalog.pg_opfamily WHERE oid >= 16384
-    UNION ALL SELECT ctid, 32, xmin FROM pg_catalog.pg_amop WHERE oid >= 16384
-    UNION ALL SELECT ctid, 33, xmin FROM pg_catalog.pg_amproc WHERE oid >= 16384
-    UNION ALL SELECT ctid, 34, xmin FROM pg_catalog.pg_default_acl
-    UNION ALL SELECT ctid, 35, xmin FROM pg_catalog.pg_publication
-    UNION ALL SELECT ctid, 36, xmin FROM pg_catalog.pg_publication_rel
-    UNION ALL SELECT ctid, 37, xmin FROM pg_catalog.pg_event_trigger
-    UNION ALL SELECT ctid, 38, xmin FROM pg_catalog.pg_collation WHERE oid >= 16384
-    UNION ALL SELECT ctid, 39, xmin FROM pg_catalog.pg_conversion WHERE oid >= 16384
-    UNION ALL SELECT ctid, 40, xmin FROM pg_catalog.pg_am
-    UNION ALL SELECT ctid, 41, xmin FROM pg_catalog.pg_transform
-    UNION ALL SELECT ctid, 42, xmin FROM pg_catalog.pg_ts_config WHERE oid >= 16384
-    UNION ALL SELECT ctid, 43, xmin FROM pg_catalog.pg_ts_config_map WHERE mapcfg >= 16384
-    UNION ALL SELECT ctid, 44, xmin FROM pg_catalog.pg_ts_dict WHERE oid >= 16384
-    UNION ALL SELECT ctid, 45, xmin FROM pg_catalog.pg_ts_parser WHERE oid >= 16384
-    UNION ALL SELECT ctid, 46, xmin FROM pg_catalog.pg_ts_template WHERE oid >= 16384
-    UNION ALL SELECT ctid, 47, xmin FROM pg_catalog.pg_foreign_data_wrapper
-    UNION ALL SELECT ctid, 48, xmin FROM pg_catalog.pg_foreign_server
-        UNION ALL SELECT ctid, 50, xmin FROM pg_catalog.pg_language
-    UNION ALL SELECT ctid, 51, xmin FROM pg_catalog.pg_db_role_setting
-    UNION ALL SELECT ctid, 52, xmin FROM pg_catalog.pg_seclabel
-    UNION ALL SELECT ctid, 54, xmin FROM pg_catalog.pg_tablespace
-    UNION ALL SELECT d.ctid, 56, d.xmin FROM pg_catalog.pg_description d
-        WHERE (d.objoid >= 16384 OR d.objoid = 2200)
-            AND d.classoid <> 1259
+-- Where the rows of the catalogs stand, as one number for each relation: a row that is written anew stands elsewhere, one that is
+-- gone stands nowhere. Row 0 says how often each catalog was written, and only the catalogs are read of which that is not as it
+-- was known; below 0 is what is of no relation: all of it, and without what this transaction wrote.
+WITH asked AS MATERIALIZED (SELECT $list::int8[] AS known), n AS MATERIALIZED (/* counts */), own (place, rel, row) AS (
+    SELECT 1, c.oid, c.ctid FROM pg_class c
+        WHERE (SELECT changed[1] FROM n) AND c.oid >= 16384 AND c.relkind <> 't'
+    UNION ALL SELECT 2, a.attrelid, a.ctid FROM pg_attribute a
+        WHERE (SELECT changed[2] FROM n) AND a.attrelid >= 16384 AND a.attnum > 0
+    UNION ALL SELECT 3, d.adrelid, d.ctid FROM pg_attrdef d WHERE (SELECT changed[3] FROM n)
+    UNION ALL SELECT 4, i.indrelid, i.ctid FROM pg_index i WHERE (SELECT changed[4] FROM n) AND i.indrelid >= 16384
+    UNION ALL SELECT 5, c.conrelid, c.ctid FROM pg_constraint c WHERE (SELECT changed[5] FROM n) AND c.conrelid >= 16384
+    UNION ALL SELECT 6, t.tgrelid, t.ctid FROM pg_trigger t WHERE (SELECT changed[6] FROM n)
+    UNION ALL SELECT 7, p.polrelid, p.ctid FROM pg_policy p WHERE (SELECT changed[7] FROM n)
+    UNION ALL SELECT 8, r.ev_class, r.ctid FROM pg_rewrite r WHERE (SELECT changed[8] FROM n) AND r.ev_class >= 16384
+    UNION ALL SELECT 9, s.stxrelid, s.ctid FROM pg_statistic_ext s WHERE (SELECT changed[9] FROM n)
+    UNION ALL SELECT 10, s.seqrelid, s.ctid FROM pg_sequence s WHERE (SELECT changed[10] FROM n)
+    UNION ALL SELECT 11, h.inhrelid, h.ctid FROM pg_inherits h WHERE (SELECT changed[11] FROM n)
+    UNION ALL SELECT 12, f.ftrelid, f.ctid FROM pg_foreign_table f WHERE (SELECT changed[12] FROM n)
+    UNION ALL SELECT 13, p.partrelid, p.ctid FROM pg_partitioned_table p WHERE (SELECT changed[13] FROM n)
+    UNION ALL SELECT 14, s.seqrelid, d.ctid FROM pg_sequence s JOIN pg_depend d ON d.classid = 1259 AND d.objid = s.seqrelid
+        WHERE (SELECT changed[14] FROM n)
+    UNION ALL SELECT 15, CASE d.classoid WHEN 1259 THEN d.objoid
+            WHEN 'pg_constraint'::regclass THEN (SELECT nullif(conrelid, 0) FROM pg_constraint WHERE oid = d.objoid)
+            WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = d.objoid)
+            WHEN 'pg_policy'::regclass THEN (SELECT polrelid FROM pg_policy WHERE oid = d.objoid)
+            WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = d.objoid)
+            WHEN 'pg_statistic_ext'::regclass THEN (SELECT stxrelid FROM pg_statistic_ext WHERE oid = d.objoid) END, d.ctid
+        FROM pg_description d WHERE (SELECT changed[15] FROM n) AND d.objoid >= 16384
+), others (place, row, written) AS (
+    SELECT -5, c.ctid, c.xmin FROM pg_constraint c WHERE (SELECT changed[5] FROM n) AND c.conrelid = 0 AND c.oid >= 16384
+    -- What belongs to extensions.
+    UNION ALL SELECT -14, d.ctid, d.xmin FROM pg_depend d
+        WHERE (SELECT changed[14] FROM n) AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    UNION ALL SELECT -15, d.ctid, d.xmin FROM pg_description d
+        WHERE (SELECT changed[15] FROM n) AND (d.objoid >= 16384 OR d.objoid = 2200) AND d.classoid <> 1259
+    UNION ALL SELECT -16, t.ctid, t.xmin FROM pg_type t
+        WHERE (SELECT changed[16] FROM n) AND t.oid >= 16384 AND t.typrelid = 0
+            AND coalesce((SELECT e.typrelid FROM pg_type e WHERE e.oid = t.typelem), 0) = 0
 )
-SELECT rel::int8 AS rel, pg_catalog.bit_xor(pg_catalog.hashtidextended(place, seed)) AS mark, 0::int8 AS old
-FROM own WHERE rel IS NOT NULL GROUP BY rel
+SELECT 0::int8 AS place, counts AS relations, '{}'::int8[] AS marks FROM n
 UNION ALL
-SELECT 0, coalesce(pg_catalog.bit_xor(pg_catalog.hashtidextended(place, seed)), 0),
-    coalesce(pg_catalog.bit_xor(pg_catalog.hashtidextended(place, seed)) FILTER (WHERE pg_catalog.age(written) > 0), 0)
-FROM others
+SELECT place, array_agg(rel::int8), array_agg(mark) FROM (
+    SELECT place, rel, bit_xor(hashtidextended(row, place)) AS mark FROM own WHERE rel IS NOT NULL GROUP BY place, rel
+) marks GROUP BY place
 UNION ALL
--- Not everybody may read these catalogs: what the views show is compared.
-SELECT -1, coalesce(pg_catalog.bit_xor(pg_catalog.hashtextextended(told, 0)), 0), 0 FROM (
-    SELECT pg_catalog.concat_ws(' ', 'role', oid, rolname) FROM pg_catalog.pg_roles
-    UNION ALL SELECT pg_catalog.concat_ws(' ', 'mapping', umid, srvname, usename, umoptions) FROM pg_catalog.pg_user_mappings
-    UNION ALL SELECT pg_catalog.concat_ws(' ', 'subscription', oid, subname, subenabled, subpublications, subslotname)
-        FROM pg_catalog.pg_subscription
-) views (told)
-UNION ALL
-SELECT -2, coalesce(pg_catalog.bit_xor(pg_catalog.hashtidextended(ctid, 60)), 0), 0 FROM pg_catalog.pg_depend
-WHERE refclassid = 3079 AND deptype = 'e'
+SELECT place, '{}', ARRAY[bit_xor(hashtidextended(row, place)),
+    coalesce(bit_xor(hashtidextended(row, place)) FILTER (WHERE age(written) > 0), 0)]
+FROM others GROUP BY place
