@@ -32,7 +32,7 @@ impl KnownSchema {
     /// Reads all of it.
     pub(crate) async fn read(conn: &mut AsyncPgConnection) -> Result<Self, CheckError> {
         let before = fingerprint::print_plainly(conn).await?;
-        let marks = Marks::read(conn).await?;
+        let marks = Marks::read(&*conn).await?;
         let all = Self::all(marks, conn).await?;
         fingerprint::print_as(conn, before).await?;
         Ok(all)
@@ -48,14 +48,19 @@ impl KnownSchema {
         Ok(KnownSchema { marks: self.marks.counted(conn).await?, ..self.clone() })
     }
 
-    /// Where the rows of the catalogs stand at a later moment of the transaction; all of them are looked at
-    /// where the counts may lie.
+    /// Where the rows of the catalogs stand at a later moment of the transaction, at whose beginning the
+    /// schema was `before`; all of them are looked at where the counts may lie.
     pub(crate) async fn marks_now(
         &self,
+        before: &KnownSchema,
         conn: &AsyncPgConnection,
         counts_may_lie: bool,
     ) -> Result<Marks, CheckError> {
-        if counts_may_lie { self.marks.uncounted().later(conn).await } else { self.marks.later(conn).await }
+        if counts_may_lie {
+            self.marks.read_all(conn).await
+        } else {
+            self.marks.later(&before.marks, conn).await
+        }
     }
 
     /// Reads what differs from this one, in the transaction that made it differ and in a session that prints
