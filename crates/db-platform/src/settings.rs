@@ -62,13 +62,13 @@ const PARTITIONS: Group = Group {
     ],
 };
 
-/// Names that only a build with a cache reads.
+/// Names that only a build with a cache reads. REDIS_URL is none of them: services have a Redis of their own,
+/// and would hear of it at each start.
 #[cfg(not(feature = "cache"))]
 const CACHE: Group = Group {
     title: "The cache",
     settings: &[],
     elsewhere: &[
-        Foreign::new("REDIS_URL", NO_CACHE),
         Foreign::new("CACHE_TTL", NO_CACHE),
         Foreign::new("CACHE_MODE", NO_CACHE),
         Foreign::new("CACHE_MAX_MEMORY", NO_CACHE),
