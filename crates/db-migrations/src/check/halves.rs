@@ -41,14 +41,14 @@ pub(super) async fn check<S: Databases>(
     on_migration: &mut (dyn FnMut(&MigrationCheck) + Send),
     stop: impl Future<Output = ()> + Send,
 ) -> Result<CheckReport, CheckError> {
-    let mut first = Stage::open(Scratch::open(server, config.statement_timeout).await?).await?;
-    let opened = async { Stage::open(Scratch::open(server, config.statement_timeout).await?).await };
-    let mut second = match opened.await {
-        Ok(second) => second,
-        Err(error) => {
-            first.close().await?;
+    let open = async || Stage::open(Scratch::open(server, config.statement_timeout).await?).await;
+    let (mut first, mut second) = match tokio::join!(open(), open()) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Ok(opened), Err(error)) | (Err(error), Ok(opened)) => {
+            opened.close().await?;
             return Err(error);
         }
+        (Err(error), Err(_)) => return Err(error),
     };
     let (front, back) = (0..middle, middle..chosen.len());
     let mut kept = Vec::new();
@@ -77,9 +77,9 @@ pub(super) async fn check<S: Databases>(
             checked
         }
     };
-    let closed = [first.close().await, second.close().await];
+    let closed = tokio::join!(first.close(), second.close());
     let (mut report, back) = checked?;
-    closed.into_iter().collect::<Result<(), _>>()?;
+    closed.0.and(closed.1)?;
     report.migrations.extend(back.migrations);
     report.missing_for_old_code = back.missing_for_old_code;
     Ok(report)
