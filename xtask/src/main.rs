@@ -31,6 +31,7 @@ mod seed;
 mod status;
 mod table;
 mod test;
+mod thin;
 mod tidy;
 mod up;
 mod width;

@@ -1,6 +1,8 @@
 //! A cache in two tiers whose entries are valid exactly as long as the database says so.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "part")]
+mod attached;
 mod cache;
 mod clock;
 mod codec;
@@ -37,7 +39,11 @@ mod many;
 mod mode;
 mod mutant;
 mod operator;
+#[cfg(feature = "panels")]
+mod panel;
 mod past_first_tier;
+#[cfg(feature = "part")]
+mod place;
 mod plan;
 mod policy;
 mod position;
@@ -67,6 +73,8 @@ pub mod relay;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 
+#[cfg(feature = "part")]
+pub use attached::{AttachedCache, ReadPosition};
 pub use cache::{Cache, Foundation};
 pub use clock::{Clock, CoarseClock, Moment, SharedClock, TokioClock};
 pub use codec::Codec;

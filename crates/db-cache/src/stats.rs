@@ -115,8 +115,15 @@ pub struct CacheStats {
 impl CacheStats {
     /// Which part of all reads a tier answered, from 0 to 1; none where there were none.
     pub fn hit_rate(&self) -> Option<f64> {
-        let misses = self.misses.iter().map(|(_, times)| times).sum();
-        hit_rate(self.first_tier_hits.saturating_add(self.second_tier_hits), misses)
+        let (asked, answered) = self.asked_and_answered();
+        hit_rate(answered, asked.saturating_sub(answered))
+    }
+
+    /// How many reads there were, and how many of them a tier answered.
+    pub fn asked_and_answered(&self) -> (u64, u64) {
+        let misses: u64 = self.misses.iter().map(|(_, times)| times).sum();
+        let hits = self.first_tier_hits.saturating_add(self.second_tier_hits);
+        (hits.saturating_add(misses), hits)
     }
 
     /// What the reads of one keyspace came to; none where there were none.

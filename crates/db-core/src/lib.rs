@@ -21,9 +21,12 @@ mod measure;
 mod observe;
 mod opening;
 mod own_statement;
+#[cfg(feature = "panel")]
+pub mod panel;
 mod recent_codes;
 mod report;
 pub mod settings;
+mod shown;
 mod sqlstate;
 mod trace_link;
 mod unknown_commit;
@@ -40,6 +43,8 @@ mod connect;
 mod from_diesel;
 #[cfg(feature = "diesel")]
 mod from_postgres;
+#[cfg(feature = "diesel")]
+mod open_direct;
 #[cfg(feature = "diesel")]
 mod part;
 #[cfg(feature = "diesel")]
@@ -65,6 +70,7 @@ pub use opening::{Opened, Opening};
 pub use own_statement::OwnStatement;
 pub use recent_codes::ErrorFields;
 pub use report::{Evidence, ServerReport};
+pub use shown::shown;
 pub use sqlstate::{InvalidSqlState, SqlState};
 pub use trace_link::TraceLink;
 pub use unknown_commit::UnknownCommit;
@@ -77,6 +83,8 @@ pub use acquire::{Acquire, EvictAll, Report};
 pub use around_commit::{AroundCommit, CommitOutcome};
 #[cfg(feature = "diesel")]
 pub use connect::Connect;
+#[cfg(feature = "diesel")]
+pub use open_direct::OpenDirect;
 #[cfg(feature = "diesel")]
 pub use part::{ConnectionHook, Ground, Host, MakeAroundCommit, Part, Running, Server, Start};
 #[cfg(feature = "diesel")]

@@ -12,6 +12,8 @@ pub mod indexes;
 mod insights;
 #[cfg(feature = "diesel")]
 pub mod introspect;
+#[cfg(feature = "panels")]
+mod panels;
 mod plan;
 pub mod repeats;
 mod settings;

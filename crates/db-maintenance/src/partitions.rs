@@ -13,6 +13,8 @@ mod health;
 mod key;
 mod mark;
 mod new_tables;
+#[cfg(feature = "panels")]
+mod panel;
 mod plan;
 mod policy;
 mod retention;

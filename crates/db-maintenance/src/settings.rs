@@ -2,11 +2,14 @@
 //! [`UpkeepSettings`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use db_core::settings::{FromSettings, Group, Reader, Setting, Text};
 use db_schedule::Cron;
 
+use crate::error::MaintenanceError;
+use crate::partitions::{CommandArchive, DirectoryArchive, Partitions, Policy};
 use crate::routine::Routine;
 
 const ENABLED: Setting<bool> = Setting {
@@ -158,6 +161,26 @@ pub struct PartitionSettings {
     pub archive_dir: Option<PathBuf>,
     /// The commands that store rows before their table is dropped, and read them back.
     pub archive_commands: Option<(String, String)>,
+}
+
+impl PartitionSettings {
+    /// The partitions that these settings name; none where they name no policy.
+    ///
+    /// ```
+    /// assert!(db_maintenance::PartitionSettings::default().partitions().unwrap().is_none());
+    /// ```
+    ///
+    /// # Errors
+    /// Where the policy cannot be read, or contradicts itself.
+    pub fn partitions(&self) -> Result<Option<Partitions>, MaintenanceError> {
+        let Some(path) = &self.policy else { return Ok(None) };
+        let partitions = Partitions::new(Policy::read(path)?)?;
+        Ok(Some(match (&self.archive_dir, &self.archive_commands) {
+            (Some(directory), _) => partitions.archive(Arc::new(DirectoryArchive::new(directory))),
+            (None, Some((store, read))) => partitions.archive(Arc::new(CommandArchive::new(store, read))),
+            (None, None) => partitions,
+        }))
+    }
 }
 
 impl FromSettings for PartitionSettings {

@@ -1,5 +1,8 @@
 //! What was applied to a database and when, as its own record says, without a directory of migrations.
 
+#[cfg(feature = "panels")]
+mod panel;
+
 use std::time::{Duration, SystemTime};
 
 use diesel::sql_types::{BigInt, Double, Nullable, Text};

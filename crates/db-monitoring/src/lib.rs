@@ -39,8 +39,6 @@ pub mod server;
 mod settings;
 #[cfg(feature = "server")]
 mod setup;
-#[cfg(feature = "server")]
-mod shown;
 mod slow;
 mod span;
 mod statement;
@@ -56,6 +54,8 @@ pub use blocking::{BlockedHow, Blocker, BlockingNode, BlockingTree, LockOwner, W
 pub use check::{CheckResult, Figure, Fix, OtherChecks, Subject, SubjectKind, amount};
 pub use config::MonitoringConfig;
 pub use counts::Counts;
+#[cfg(feature = "server")]
+pub use db_core::shown;
 pub use monitor::Monitor;
 #[cfg(feature = "otlp")]
 pub use otlp::{OtlpError, OtlpMetrics};
@@ -67,7 +67,5 @@ pub use recent::{Recent, Span};
 pub use schema_look::SchemaLook;
 #[cfg(feature = "server")]
 pub use setup::{ServerLog, SetupPlan, SetupStep};
-#[cfg(feature = "server")]
-pub use shown::shown;
 pub use slow::SlowQuery;
 pub use statement::StatementStats;

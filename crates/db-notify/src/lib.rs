@@ -8,9 +8,13 @@ mod gate;
 mod letter;
 mod line;
 mod message;
+mod notification_config;
 mod notifier;
 mod secret;
 mod status;
+
+#[cfg(feature = "settings")]
+mod settings;
 
 #[cfg(feature = "discord")]
 mod discord;
@@ -47,6 +51,7 @@ pub use webhook::Webhook;
 pub use channel::{BoxFuture, Channel, InvalidChannel, SendError};
 pub use config::NotifyConfig;
 pub use message::{Gathered, Message, Severity};
+pub use notification_config::NotificationConfig;
 pub use notifier::{Delivery, Notifier};
 pub use secret::Secret;
 pub use status::ChannelStatus;

@@ -2,7 +2,7 @@
 //!
 //! The line to remove: `"p95_ms": self.all.p95_ms` of the demo's report.rs for `first-2`;
 //! `Some("wheel") => Ok(true)` in `wheel_only` of db-server's find.rs for `first-1`; the one that marks what
-//! a transaction touches, in `CommitTouch` of cache_part.rs, for `cache-12`.
+//! a transaction touches, in `CommitTouch` of db-cache, for `cache-12`.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -152,7 +152,7 @@ const CLAIMS: &[Claim] = &[
                    and what the cache answers is what the database holds.",
         target: "hit rate at least 85 %, mean over all reads at least 70 % shorter, on loopback and with 1 ms more a round trip; \
                  0 of 4,000 cached pages stale",
-        fails_without: "crates/db-platform/src/cache_part.rs: writes.tags().into_iter().for_each(|tag| self.transaction.touch(tag));",
+        fails_without: "crates/db-cache/src/attached/commit_touch.rs: writes.tags().into_iter().for_each(|tag| self.transaction.touch(tag));",
         measure: demo::with_and_without_cache,
     },
     Claim {

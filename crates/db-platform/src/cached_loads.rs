@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use db_cache::{CacheError, Keys, Keyspace};
+use db_cache::{AttachedCache, CacheError, Keys, Keyspace};
 use db_core::{Error, Result};
 use db_loader::{Ahead, Children, Found, Loader, PageOf, Query, Statement, Top};
 use db_replica_routing::Freshness;
@@ -11,7 +11,6 @@ use diesel_async::AsyncPgConnection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cache_writes::Writes;
 use crate::db::{CachedValue, Db};
 
 impl Db {
@@ -83,7 +82,7 @@ impl Db {
     }
 
     fn ahead<F>(&self, keys: F) -> ThroughCache<F> {
-        ThroughCache { db: self.of_this_task(), keys, is_past: Writes::current().is_some() }
+        ThroughCache { db: self.of_this_task(), keys, is_past: AttachedCache::is_in_transaction() }
     }
 }
 

@@ -10,11 +10,11 @@ use db_maintenance::{PartitionSettings, UpkeepSettings};
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
 use db_monitoring::alerts::AlertConfig;
+use db_notify::NotificationConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrl, PatroniUrls, RouterConfig};
 use db_retry::{BreakerConfig, CircuitBreaker, RetryConfig};
 
-use crate::notifications::NotificationConfig;
 use crate::settings::{gather, settings_from_env, settings_from_vars};
 
 /// Everything that a [`Db`](crate::Db) needs to know.

@@ -89,7 +89,7 @@ pub struct Db {
     #[cfg(feature = "migrations")]
     ledger_schema: Option<Arc<str>>,
     #[cfg(feature = "maintenance")]
-    upkeep: crate::partition_upkeep::Upkeep,
+    upkeep: db_maintenance::Upkeep,
     /// The database's name, as metrics have it.
     #[cfg(all(feature = "monitoring", feature = "otel"))]
     namespace: Arc<str>,

@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use db_core::{Connect, DatabaseUrl, Endpoint, Host, Result, Server, foreign};
+use db_core::{Connect, DatabaseUrl, Endpoint, Host, OpenDirect, Result, Server, foreign};
 use db_pool::Connector;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::servers::{Servers, primary_of};
+use crate::servers::{Servers, open_direct};
 
 /// The jobs of one part.
 #[derive(Default)]
@@ -66,7 +66,8 @@ impl Standing {
     pub(crate) fn for_part(&self, jobs: &Arc<Jobs>) -> PartGround {
         PartGround {
             servers: Arc::clone(&self.servers),
-            direct: self.direct.clone(),
+            direct_url: self.direct.url().clone(),
+            open: open_direct(self.direct.clone()),
             look: Arc::clone(&self.look),
             jobs: Arc::clone(jobs),
             runtime: Handle::current(),
@@ -77,7 +78,8 @@ impl Standing {
 /// What one part stands on.
 pub(crate) struct PartGround {
     servers: Arc<Servers>,
-    direct: Connector,
+    direct_url: DatabaseUrl,
+    open: OpenDirect,
     look: Arc<dyn Fn() -> Vec<Server> + Send + Sync>,
     jobs: Arc<Jobs>,
     runtime: Handle,
@@ -85,7 +87,7 @@ pub(crate) struct PartGround {
 
 impl Host for PartGround {
     fn direct_url(&self) -> &DatabaseUrl {
-        self.direct.url()
+        &self.direct_url
     }
 
     fn servers(&self) -> Vec<Server> {
@@ -96,7 +98,7 @@ impl Host for PartGround {
         Box::pin(async move {
             match to {
                 Some(endpoint) => self.servers.connector(endpoint).connect(endpoint).await,
-                None => self.direct.connect(&primary_of(&self.direct).await?).await,
+                None => Ok((self.open)(None).await?.1),
             }
         })
     }
@@ -105,17 +107,7 @@ impl Host for PartGround {
         &'a self,
         database: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(Endpoint, AsyncPgConnection)>> {
-        Box::pin(async move {
-            let primary = primary_of(&self.direct).await?;
-            let conn = match database {
-                None => self.direct.connect(&primary).await?,
-                Some(database) => {
-                    let url = self.direct.url().clone().with_database(database);
-                    Connector::new(url, self.direct.config().clone()).connect(&primary).await?
-                }
-            };
-            Ok((primary, conn))
-        })
+        (self.open)(database.map(Arc::from))
     }
 
     fn spawn(&self, job: BoxFuture<'static, ()>) {

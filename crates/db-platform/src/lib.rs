@@ -1,19 +1,13 @@
 //! Everything between a Rust service and PostgreSQL: the one place where the crates of db-platform meet.
 #![doc = include_str!("../README.md")]
 
-#[cfg(feature = "schedule")]
-mod advisory_lease;
 #[cfg(feature = "alerts")]
 mod alerting;
 #[cfg(feature = "backup")]
 mod backup_dial;
 mod breakers;
 #[cfg(feature = "cache")]
-mod cache_checks;
-#[cfg(feature = "cache")]
 mod cache_part;
-#[cfg(feature = "cache")]
-mod cache_writes;
 #[cfg(feature = "cache")]
 mod cached_loads;
 mod config;
@@ -24,11 +18,10 @@ mod figures;
 mod ground;
 mod health;
 #[cfg(all(feature = "report", feature = "insight"))]
-mod insight_panels;
+mod insight_pages;
 #[cfg(all(feature = "collector", feature = "insight"))]
 mod insight_part;
 mod loads;
-mod notifications;
 mod one_read;
 #[cfg(feature = "otel")]
 mod part_metrics;
@@ -50,8 +43,6 @@ mod watched;
 mod write;
 mod write_batch;
 
-#[cfg(feature = "schedule")]
-pub use advisory_lease::AdvisoryLease;
 #[cfg(feature = "backup")]
 pub use backup_dial::BackupDial;
 #[cfg(feature = "cache")]
@@ -66,6 +57,7 @@ pub use db_core::{
     Class, Classify, Condition, DatabaseUrl, Endpoint, Environment, Error, Lsn, Once, Part, Result,
     ServerReport, SqlState, Work,
 };
+pub use db_notify::NotificationConfig;
 pub use db_pool::{Connection, Drained};
 pub use db_query::{Batch, BatchError, Returns, Rows, batch};
 pub use db_replica_routing::{Freshness, Readiness, Session, Token, Topology, Written};
@@ -73,12 +65,13 @@ pub use db_retry::{
     Begin, BreakerConfig, BreakerState, BreakerStatus, BudgetStatus, CommitCounts, Isolation, Resolve,
     RetryConfig, RetryCounts,
 };
+#[cfg(feature = "schedule")]
+pub use db_schedule::AdvisoryLease;
 #[cfg(feature = "monitoring")]
 pub use figures::{Metrics, ServerFigures};
 pub use health::{Health, Liveness, PoolHealth};
 #[cfg(all(feature = "report", feature = "insight"))]
-pub use insight_panels::InsightPages;
-pub use notifications::NotificationConfig;
+pub use insight_pages::InsightPages;
 #[cfg(feature = "maintenance")]
 pub use partition_upkeep::partitions_of;
 pub use parts::PartStatus;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use db_core::{DatabaseUrl, Endpoint, Result};
+use std::sync::Arc;
+
+use db_core::{Connect as _, DatabaseUrl, Endpoint, OpenDirect, Result};
 use db_pool::{Connector, PoolConfig};
 use db_replica_routing::{ServerFacts, find_primary, find_primary_beside};
 
@@ -123,6 +125,31 @@ impl Servers {
 pub async fn primary_of(connector: &Connector) -> Result<Endpoint> {
     let hosts = connector.url().hosts().iter().map(|host| (host, connector));
     Ok(find_primary(hosts, connector.config().connect_timeout).await?.0)
+}
+
+/// The way to the primary that is behind this connector.
+pub(crate) fn open_direct(direct: Connector) -> OpenDirect {
+    Arc::new(move |database| {
+        let direct = direct.clone();
+        Box::pin(async move {
+            let primary = primary_of(&direct).await?;
+            let there = match database {
+                None => direct,
+                Some(database) => {
+                    let url = direct.url().clone().with_database(&*database);
+                    Connector::new(url, direct.config().clone())
+                }
+            };
+            let conn = there.connect(&primary).await?;
+            Ok((primary, conn))
+        })
+    })
+}
+
+impl From<&Config> for OpenDirect {
+    fn from(config: &Config) -> OpenDirect {
+        open_direct(Connector::new(config.direct_url.clone(), config.connect.clone()))
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Names of what this build leaves out, and the page made of every crate's settings.
 
-mod notifications;
-
 use std::collections::HashMap;
 
 #[cfg(feature = "backup-import")]
@@ -26,11 +24,10 @@ use db_maintenance::{PartitionSettings, UpkeepSettings};
 use db_monitoring::MonitoringConfig;
 #[cfg(feature = "alerts")]
 use db_monitoring::alerts::AlertConfig;
+use db_notify::NotificationConfig;
 use db_pool::{ConnectConfig, PoolConfig, ReadPoolConfig};
 use db_replica_routing::{PatroniUrls, RouterConfig};
 use db_retry::{CircuitBreaker, RetryConfig};
-
-use crate::notifications::NotificationConfig;
 
 /// What is said of a name whose part of the platform does not exist.
 #[cfg(not(feature = "cache"))]

@@ -258,7 +258,7 @@ impl<'a, C> TransactionBuilder<'a, C> {
 /// Runs a transaction where what it writes is kept for a cache.
 #[cfg(feature = "cache")]
 fn in_scope<F: Future>(running: F) -> impl Future<Output = F::Output> {
-    crate::cache_writes::Writes::scope(running)
+    db_cache::AttachedCache::in_transaction(running)
 }
 
 #[cfg(not(feature = "cache"))]

@@ -1,10 +1,10 @@
 //! What the dashboard's page of migrations and partitions says, and the marks of migrations on its charts.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use db_monitoring::dashboard::Source;
-use db_monitoring::panel::{Column, Panel, Table, Value};
+use db_monitoring::panel::Panel;
 
 use crate::Config;
 
@@ -32,7 +32,7 @@ pub fn with_upkeep(source: Source, config: &Config) -> crate::Result<Source> {
         migrations::shown(source, direct, config.ledger_schema.as_deref().map(Arc::from))
     };
     #[cfg(feature = "maintenance")]
-    let source = partitions::shown(source, &crate::partition_upkeep::Upkeep::of(config)?);
+    let source = partitions::shown(source, &crate::partition_upkeep::upkeep_of(config)?);
     Ok(source)
 }
 
@@ -67,8 +67,6 @@ impl<T: Clone + Default> Last<T> {
 
 #[cfg(feature = "migrations")]
 pub(crate) mod migrations {
-    use std::time::UNIX_EPOCH;
-
     use db_core::Connect as _;
     use db_migrations::History;
     use db_pool::Connector;
@@ -108,13 +106,7 @@ pub(crate) mod migrations {
                 runtime.spawn(async move { record.look().await });
             }
             let Some(Ok(history)) = self.last.get() else { return Vec::new() };
-            let at = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            let applied = history.applied.iter().filter_map(|one| Some((at(one.at?), one)));
-            applied
-                .map(|(at, one)| {
-                    (at, format!("migration {}", one.name.as_deref().unwrap_or(one.version.as_str())))
-                })
-                .collect()
+            history.marks()
         }
     }
 
@@ -134,49 +126,20 @@ pub(crate) mod migrations {
 
     fn panel(known: Known) -> Panel {
         let panel = Panel::new("migrations", "Migrations");
-        let history = match known {
-            None => return panel.missing("it was not looked at yet"),
-            Some(Err(why)) => return panel.missing(why),
-            Some(Ok(history)) => history,
-        };
-        let columns = [
-            Column::new("version", "Version"),
-            Column::new("name", "Name"),
-            Column::new("applied_at", "Applied"),
-            Column::new("took_seconds", "Took"),
-            Column::new("by", "By"),
-            Column::new("how", "How"),
-        ];
-        let table = Table::new("applied", columns).when_empty("No migration is recorded in this database.");
-        let table = history.applied.iter().fold(table, |table, one| {
-            table.row([
-                Value::text(one.version.as_str()),
-                Value::some_text(one.name.as_deref()),
-                one.at.map_or(Value::Missing, Value::At),
-                one.elapsed.map_or(Value::Missing, |took| Value::Seconds(took.as_secs_f64())),
-                Value::some_text(one.by.as_deref()),
-                Value::some_text(one.how.as_deref()),
-            ])
-        });
-        let cut_off: Vec<_> =
-            history.cut_off.iter().map(|(version, parts)| format!("{version} after {parts} parts")).collect();
-        let panel = panel.figure("applied", "Applied in all", Value::Count(history.count)).table(table);
-        match cut_off.is_empty() {
-            true => panel,
-            false => panel.text(format!(
-                "Begun and not ended: {}. `dbctl migrate apply` goes on where it was cut off.",
-                cut_off.join(", ")
-            )),
+        match known {
+            None => panel.missing("it was not looked at yet"),
+            Some(Err(why)) => panel.missing(why),
+            Some(Ok(history)) => history.panel(),
         }
     }
 }
 
 #[cfg(feature = "maintenance")]
 pub(crate) mod partitions {
+    use db_maintenance::Upkeep;
     use db_maintenance::partitions::Report;
 
     use super::*;
-    use crate::partition_upkeep::Upkeep;
 
     /// Shows the sets of the policy; without one there is nothing to show.
     pub(crate) fn shown(source: Source, upkeep: &Upkeep) -> Source {
@@ -198,42 +161,10 @@ pub(crate) mod partitions {
 
     fn panel(known: Option<Result<Arc<Report>, String>>) -> Panel {
         let panel = Panel::new("partitions", "Partitions");
-        let report = match known {
-            None => return panel.missing("they were not looked at yet"),
-            Some(Err(why)) => return panel.missing(why),
-            Some(Ok(report)) => report,
-        };
-        let columns = [
-            Column::new("table", "Table"),
-            Column::new("partitions", "Partitions"),
-            Column::new("ahead_seconds", "Ahead"),
-            Column::new("wanted_ahead_seconds", "Wanted ahead"),
-            Column::new("fails_at", "Next insert fails"),
-            Column::new("rows_in_default", "Rows in the default"),
-            Column::new("needs", "Needs"),
-        ];
-        let table = Table::new("sets", columns).when_empty("The policy names no table.");
-        let table = report.sets.iter().fold(table, |table, set| {
-            let health = &set.health;
-            #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
-            let seconds = |seconds: i64| Value::Seconds(seconds as f64);
-            let needs: Vec<String> = set
-                .failed
-                .iter()
-                .map(|failed| format!("{}: {}", failed.what, failed.why))
-                .chain(health.missing.iter().map(|what| format!("no partition for {what}")))
-                .chain(health.pending.iter().map(|table| format!("{table} is half detached")))
-                .collect();
-            table.row([
-                Value::text(set.table.to_string()),
-                Value::Count(health.partitions as u64),
-                health.ahead_seconds.map_or(Value::Missing, seconds),
-                seconds(health.wanted_ahead_seconds),
-                health.next_insert_fails_at.map_or(Value::Missing, |at| Value::At(SystemTime::from(at))),
-                Value::Count(u64::try_from(health.rows_in_default).unwrap_or(0)),
-                Value::some_text((!needs.is_empty()).then(|| needs.join("; "))),
-            ])
-        });
-        panel.table(table)
+        match known {
+            None => panel.missing("they were not looked at yet"),
+            Some(Err(why)) => panel.missing(why),
+            Some(Ok(report)) => report.panel(),
+        }
     }
 }

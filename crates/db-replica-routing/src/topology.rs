@@ -2,6 +2,8 @@
 
 #[cfg(feature = "serde")]
 mod json;
+#[cfg(feature = "panels")]
+mod panel;
 mod readiness;
 
 use std::fmt;

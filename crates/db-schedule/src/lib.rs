@@ -1,6 +1,8 @@
 //! Runs jobs at the times of cron expressions: one run of a job at a time, here and across hosts.
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "postgres")]
+mod advisory_lease;
 mod cron;
 mod event;
 mod job;
@@ -10,6 +12,8 @@ mod running;
 mod scheduler;
 mod status;
 
+#[cfg(feature = "postgres")]
+pub use advisory_lease::AdvisoryLease;
 pub use cron::{Cron, InvalidCron};
 pub use event::{Event, Observer, Outcome};
 pub use job::{BoxError, Job, Missed, Run};

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::panel::{Plot, Series};
+use crate::panel::Plot;
 use crate::server::{Collector, HistoryPoint, Resolution, Snapshot};
 
 /// What sessions wait for, in the server's words, in the order of the colours. The first is none of them: it
@@ -91,7 +91,7 @@ impl Seen {
         for (figure, name, colour) in lines {
             let values = self.values(|point| point.figures.get(*figure).copied());
             if values.iter().any(Option::is_some) {
-                plot.series.push(Series { name: (*name).to_owned(), colour: *colour, values });
+                plot = plot.series(*name, *colour, values);
             }
         }
         plot

@@ -28,12 +28,9 @@ impl Previous {
             match item {
                 Item::Figure(figure) => {
                     let change = change(&figure.value, &before["figures"][&figure.key]);
-                    let beside = change.map(|value| Figure {
-                        key: format!("{}_change", figure.key),
-                        title: format!("{}: change", figure.title),
-                        value,
-                        status: None,
-                    });
+                    let (key, title) =
+                        (format!("{}_change", figure.key), format!("{}: change", figure.title));
+                    let beside = change.map(|value| Figure::new(key, title, value));
                     panel.items.push(Item::Figure(figure));
                     panel.items.extend(beside.map(Item::Figure));
                 }

@@ -1,9 +1,10 @@
 //! Writes a panel as HTML: escaped by maud, without inline script or style, so that a strict policy fits.
 
 use db_core::CheckStatus;
+use db_core::panel::human;
 use maud::{Markup, html};
 
-use super::{Figure, Item, Node, Panel, Plot, Row, Table, Tree, Value, human, json, svg};
+use super::{Figure, Item, Node, Panel, Plot, Row, Table, Tree, Value, svg};
 
 /// A longer statement is folded, in characters.
 const FOLD_AT: usize = 160;
@@ -37,7 +38,7 @@ pub(crate) fn panel(panel: &Panel, look: Look<'_>) -> Markup {
 
 /// What the page's script draws, as JSON in an attribute.
 fn plot_data(plot: &Plot) -> String {
-    json::plot(plot).to_string()
+    plot.to_json().to_string()
 }
 
 fn as_figure(item: &Item) -> Option<&Figure> {
@@ -70,6 +71,7 @@ fn item(item: &Item, look: Look<'_>) -> Markup {
             div.sql { pre tabindex="0" { code { (sql) } } @if look.base.is_some() { button type="button" data-copy="" { "Copy" } } }
         },
         Item::Missing(why) => html! { p.missing { "Not known: " (why) } },
+        _ => html! {},
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use db_core::panel::human;
 use maud::{Markup, html};
 
-use super::{Plot, human};
+use super::Plot;
 
 /// So many colours has the style sheet.
 pub(crate) const COLOURS: usize = 12;

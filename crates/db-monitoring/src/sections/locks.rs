@@ -54,11 +54,8 @@ pub(crate) fn blocking(snapshot: &Snapshot) -> Panel {
     let forest = BlockingTree::in_snapshot(backends, waits, prepared);
     let by_pid: Backends<'_> = backends.iter().map(|backend| (backend.pid, backend)).collect();
     let longest = forest.roots.iter().map(BlockingNode::longest_wait).reduce(f64::max);
-    let tree = Tree {
-        key: "tree".to_owned(),
-        roots: forest.roots.iter().map(|root| node(root, &by_pid, DEEPEST)).collect(),
-        when_empty: "Nobody waits for a lock.".to_owned(),
-    };
+    let roots = forest.roots.iter().map(|root| node(root, &by_pid, DEEPEST)).collect();
+    let tree = Tree::of("tree", roots, "Nobody waits for a lock.");
     panel
         .figure("blocked", "Waiting sessions", Value::Count(forest.waiting() as u64))
         .figure("longest_seconds", "Longest wait", some_seconds(longest))

@@ -1,7 +1,6 @@
 //! A connection of our own: it reads only, gives up soon, and stands in nobody's way.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -18,9 +17,7 @@ use crate::server::{Access, Catalog, Database, Record, ServerIdentity, SkipReaso
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens a connection to a database of the server, or to the one of the settings where none is named.
-pub type OpenConnection = Arc<
-    dyn Fn(Option<Arc<str>>) -> Answer<'static, db_core::Result<(Endpoint, AsyncPgConnection)>> + Send + Sync,
->;
+pub type OpenConnection = db_core::OpenDirect;
 
 /// All that was sent in one flush is answered within this time, or the connection is given up: the server
 /// ends each statement after two seconds, and a lost server ends nothing.

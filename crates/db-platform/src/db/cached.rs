@@ -5,23 +5,18 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use db_cache::{
-    Cache, CacheError, CacheStats, Cached, Floor, History, Key, Keys, LoadFrom, Loaded, Mode, Position,
+    AttachedCache, Cache, CacheError, CacheStats, Cached, Floor, History, Key, Keys, LoadFrom, Loaded, Mode,
     ReadAt, SessionToken, Tag,
 };
-use db_core::{Error, Lsn, Part, Result, Site, Work};
+use db_core::{Error, Part, Result, Site, Work};
 use db_replica_routing::{Freshness, Token};
-use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
-use diesel::{QueryResult, Queryable};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Db;
-use crate::cache_part::DbCache;
-use crate::cache_writes::Writes;
+use crate::cache_part::{DbCache, position_of};
 use crate::config::Config;
 use crate::warming::WarmStep;
 
@@ -51,58 +46,6 @@ struct InSession {
     /// Another process may have written it: whether this one has heard of that, only the second tier can
     /// tell.
     elsewhere: bool,
-}
-
-/// Where a connection stands in the log.
-///
-/// A standby's timeline is the one that it streams, which takes the role `pg_read_all_stats` to see, or the
-/// control file's.
-const PLACE: &str = "SELECT r AS in_recovery, (SELECT system_identifier FROM pg_control_system()) AS system, \
-    CASE WHEN r THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver), \
-        (SELECT timeline_id FROM pg_control_checkpoint()))::int8 \
-      ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int8 END AS timeline, \
-    CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS position \
-    FROM pg_is_in_recovery() AS r";
-
-/// Its text is always the same, so that each connection prepares it once: every load asks for it, in a round
-/// trip of its own.
-#[derive(Debug, Clone, Copy, QueryId)]
-struct ReadPlace;
-
-impl QueryFragment<Pg> for ReadPlace {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(PLACE);
-        Ok(())
-    }
-}
-
-impl Query for ReadPlace {
-    type SqlType = (Bool, Nullable<BigInt>, Nullable<BigInt>, Nullable<Text>);
-}
-
-#[derive(Queryable)]
-struct Place {
-    in_recovery: bool,
-    system: Option<i64>,
-    timeline: Option<i64>,
-    position: Option<String>,
-}
-
-impl Place {
-    fn read_at(self) -> ReadAt {
-        let position = self.position();
-        match (self.in_recovery, position) {
-            (false, position) => ReadAt::Primary(position),
-            (true, Some(position)) => ReadAt::Standby(position),
-            (true, None) => ReadAt::Elsewhere,
-        }
-    }
-
-    fn position(&self) -> Option<Position> {
-        let timeline = u32::try_from(self.timeline?).ok()?;
-        let lsn: Lsn = self.position.as_deref()?.parse().ok()?;
-        Some(Position::new(History { system: self.system?.cast_unsigned(), timeline }, lsn.0))
-    }
 }
 
 impl Db {
@@ -141,18 +84,13 @@ impl Db {
         #[cfg(feature = "monitoring")]
         {
             let counted = cache.clone();
-            let _ = db.watched.cache.set(Arc::new(move || {
-                let stats = counted.cache().stats();
-                let hits = stats.first_tier_hits.saturating_add(stats.second_tier_hits);
-                let misses: u64 = stats.misses.iter().map(|(_, misses)| misses).sum();
-                (hits.saturating_add(misses), hits)
-            }));
+            let _ = db.watched.cache.set(Arc::new(move || counted.cache().stats().asked_and_answered()));
         }
         let told = cache.clone();
         // A failover may have lost commits whose values are cached: they go before the new writer is named.
         db.router.on_history(move |system, timeline| {
             if let Some(system) = system.filter(|_| timeline > 0) {
-                told.continues(History { system, timeline });
+                told.attached().continues(History { system, timeline });
             }
         });
         let db = Db { cache: Some(cache.clone()), is_pooled, ..db };
@@ -211,7 +149,7 @@ impl Db {
         let site = Location::caller();
         Box::pin(async move {
             let cache = self.cache_or_error().map_err(failed)?;
-            if Writes::current().is_some() {
+            if AttachedCache::is_in_transaction() {
                 let own = self.read_at(site, Freshness::Primary, load).await.map_err(failed)?;
                 return Ok(own.map(CachedValue::Own));
             }
@@ -272,9 +210,7 @@ impl Db {
     /// [`Error::Client`] outside a transaction of this crate, and in a task that was spawned within one: use
     /// [`Db::invalidate_tags`] after the write there.
     pub fn touch(&self, tags: impl IntoIterator<Item = Tag>) -> Result<()> {
-        let outside = "a tag is touched outside a transaction: call Db::invalidate_tags after the write";
-        Writes::current().ok_or_else(|| Error::Client(outside.into()))?.touch(tags);
-        Ok(())
+        AttachedCache::touch(tags)
     }
 
     /// What the cache has counted, and how it is; none where this `Db` has none.
@@ -309,10 +245,7 @@ impl Db {
     fn session_of_cache(&self) -> Option<InSession> {
         let (session, cache) = (self.session_now()?, self.cache.as_ref()?.cache());
         session.written()?;
-        let position = session.token().map(|token| {
-            let history = History { system: token.system, timeline: token.timeline };
-            Position::new(history, token.position.0)
-        });
+        let position = session.token().map(position_of);
         // What this process has written it knows: only what the second tier does not know can be missing.
         let token = SessionToken { feed: None, position, untold: !cache.has_told_everything() };
         Some(InSession { token, elsewhere: session.has_written_elsewhere() })
@@ -340,7 +273,7 @@ impl Db {
         let freshness = self.freshness_for(from);
         let work = async move |conn: &mut AsyncPgConnection| {
             // Before the snapshot: on a standby it holds what was replayed by now.
-            let read_at = place(conn).await?;
+            let read_at = ReadAt::of(conn).await?;
             let value = load(conn).await.map_err(Into::into)?;
             Ok::<_, Error>(Loaded::new(value, read_at))
         };
@@ -352,12 +285,6 @@ impl Db {
         // Behind a pooler that leads each statement elsewhere, no position says anything of the next one.
         if self.is_pooled { Freshness::Primary } else { freshness_of(from) }
     }
-}
-
-/// Where a connection stands in the log, for what is read on it next.
-pub(super) async fn place(conn: &mut AsyncPgConnection) -> Result<ReadAt> {
-    let place: Place = ReadPlace.get_result(conn).await?;
-    Ok(place.read_at())
 }
 
 pub(super) fn failed(error: Error) -> CacheError<Error> {

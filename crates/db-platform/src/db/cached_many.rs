@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::panic::Location;
 use std::sync::Arc;
 
-use db_cache::{CacheError, Keys, LoadFrom, LoadedMany, WarmConfig, Warmed};
+use db_cache::{AttachedCache, CacheError, Keys, LoadFrom, LoadedMany, ReadAt, WarmConfig, Warmed};
 use db_core::{Error, Result, Site};
 use db_loader::Fetch;
 use db_replica_routing::Freshness;
@@ -15,8 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Db;
-use super::cached::{CachedValue, place};
-use crate::cache_writes::Writes;
+use super::cached::CachedValue;
 use crate::warming::Progress;
 
 /// The values that there are, by their keys: from [`Db::cached_many`].
@@ -101,7 +100,7 @@ impl Db {
                 Ok(cache) => cache,
                 Err(error) => return all_failed(keys.keys(), error),
             };
-            if Writes::current().is_some() {
+            if AttachedCache::is_in_transaction() {
                 return self.each_past_cache(site, keys.keys(), load).await;
             }
             let db = self.clone();
@@ -153,9 +152,9 @@ impl Db {
     {
         let wanted = keys.to_vec();
         let read = self.read_at(site, Freshness::Primary, async move |conn: &mut AsyncPgConnection| {
-            Ok::<_, Error>(by_key(load(conn, wanted).await?))
+            Ok::<_, Error>(LoadedMany::of_rows(load(conn, wanted).await?, ReadAt::Elsewhere))
         });
-        let (mut values, mut failed) = match read.await {
+        let LoadedMany { mut values, mut failed, .. } = match read.await {
             Ok(read) => read,
             Err(error) => return all_failed(keys, error),
         };
@@ -182,9 +181,8 @@ impl Db {
         let freshness = self.freshness_for(from);
         let work = async move |conn: &mut AsyncPgConnection| {
             // Before the snapshot: on a standby it holds what was replayed by now.
-            let read_at = place(conn).await?;
-            let (values, failed) = by_key(load(conn, keys).await?);
-            Ok::<_, Error>(LoadedMany { values, failed, read_at, scope: None })
+            let read_at = ReadAt::of(conn).await?;
+            Ok::<_, Error>(LoadedMany::of_rows(load(conn, keys).await?, read_at))
         };
         self.load_at(site, freshness, work).await
     }
@@ -202,28 +200,6 @@ where
         let rows = load(conn, missing).await.map_err(Into::into)?;
         Ok(rows.into_iter().map(|(key, value)| (key, Ok(value))).collect())
     }
-}
-
-/// What was answered for each key, and which failed: a key that is answered twice has no value.
-fn by_key<K, V>(rows: impl IntoIterator<Item = (K, Result<V>)>) -> (HashMap<K, V>, HashMap<K, Error>)
-where
-    K: Clone + Eq + Hash,
-{
-    let (mut values, mut failed) = (HashMap::new(), HashMap::new());
-    for (key, answer) in rows {
-        match answer {
-            Err(error) => {
-                failed.insert(key, error);
-            }
-            Ok(value) => {
-                if values.insert(key.clone(), value).is_some() {
-                    let twice = "a key was answered twice: let the statement return one row a key";
-                    failed.insert(key, Error::Client(twice.into()));
-                }
-            }
-        }
-    }
-    (values, failed)
 }
 
 fn all_failed<K: Clone + Eq + Hash, V>(keys: &[K], error: Error) -> EachCached<K, V> {

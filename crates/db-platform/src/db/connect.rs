@@ -107,7 +107,7 @@ impl Db {
         #[cfg(feature = "collector")]
         let parts = super::collected::parts(&config.monitoring, &watched, look_at_pools(&watched), parts);
         #[cfg(feature = "maintenance")]
-        let upkeep = crate::partition_upkeep::Upkeep::of(&config)?;
+        let upkeep = crate::partition_upkeep::upkeep_of(&config)?;
         #[cfg(feature = "maintenance")]
         let parts = parts
             .into_iter()

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use db_core::Connect as _;
 use db_monitoring::checks::Visit;
 use db_monitoring::report::Report;
 use db_monitoring::server::{Collector, CollectorConfig, OpenConnection, ServerSession};
-use db_pool::Connector;
 
 use super::Db;
-use crate::primary_of;
+use crate::servers::open_direct;
 
 impl Db {
     /// Looks at the primary once, on connections of its own past the pools, and reports what it found:
@@ -54,27 +52,9 @@ impl Db {
 
     /// How a collector or the dashboard's actions open connections: to the primary, past pools and poolers.
     pub fn open_direct(&self) -> OpenConnection {
-        let direct = self.direct.clone();
-        Arc::new(move |database| {
-            let direct = direct.clone();
-            Box::pin(async move {
-                let primary = primary_of(&direct).await?;
-                let conn = match database {
-                    None => direct.connect(&primary).await?,
-                    Some(database) => {
-                        let url = direct.url().clone().with_database(&*database);
-                        Connector::new(url, direct.config().clone()).connect(&primary).await?
-                    }
-                };
-                Ok((primary, conn))
-            })
-        })
+        open_direct(self.direct.clone())
     }
 }
-
-#[cfg(all(feature = "cache", feature = "dashboard"))]
-#[path = "reported/cache_panel.rs"]
-mod cache_panel;
 
 #[cfg(feature = "dashboard")]
 mod dashboard {
@@ -84,7 +64,7 @@ mod dashboard {
     use db_monitoring::dashboard::Source;
     use db_monitoring::panel::{Column, Panel, Table, Value};
     use db_pool::{Pool, Status};
-    use db_replica_routing::{Router, Topology};
+    use db_replica_routing::Router;
 
     use crate::Db;
 
@@ -132,7 +112,7 @@ mod dashboard {
                 Some(cache) => {
                     let cache = cache.cache().clone();
                     source.feed("cache", move || {
-                        let panel = super::cache_panel::of(&cache.stats());
+                        let panel = cache.stats().panel();
                         async move { vec![panel] }
                     })
                 }
@@ -148,7 +128,7 @@ mod dashboard {
                     async move { vec![panel] }
                 })
                 .feed("replication", move || {
-                    let panel = for_topology.upgrade().map(|router| nodes(&router.topology()));
+                    let panel = for_topology.upgrade().map(|router| router.topology().panel());
                     async move { panel.into_iter().collect() }
                 })
         }
@@ -191,31 +171,5 @@ mod dashboard {
             ])
         });
         Panel::new("pools_counted", "Waits for connections, and how long they are held").table(table)
-    }
-
-    /// The servers as this service sees them.
-    fn nodes(topology: &Topology) -> Panel {
-        let columns = [
-            Column::new("server", "Server"),
-            Column::new("role", "Role"),
-            Column::new("up", "Answers"),
-            Column::new("lag_seconds", "Behind"),
-            Column::new("latency_seconds", "Round trip"),
-            Column::new("trouble", "Trouble"),
-        ];
-        let table = topology.nodes.iter().fold(Table::new("nodes", columns), |table, node| {
-            table.row([
-                Value::text(node.endpoint.to_string()),
-                Value::some_text(node.role.map(|role| role.to_string())),
-                Value::text(if node.is_up() { "yes" } else { "no" }),
-                node.lag.map_or(Value::Missing, |lag| Value::Seconds(lag.as_secs_f64())),
-                Value::Seconds(node.latency.as_secs_f64()),
-                Value::some_text(node.trouble.as_ref().map(ToString::to_string)),
-            ])
-        });
-        let writer = Value::some_text(topology.writer.as_ref().map(ToString::to_string));
-        Panel::new("nodes", "The servers as this service sees them")
-            .figure("writer", "Writes go to", writer)
-            .table(table)
     }
 }

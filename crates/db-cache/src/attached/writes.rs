@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use db_cache::Tag;
 use diesel::connection::{Instrumentation, InstrumentationEvent};
+
+use crate::tag::Tag;
 
 tokio::task_local! {
     static OPEN: Arc<Writes>;

@@ -1,16 +1,14 @@
 //! Who is told, and how: the channels that the settings name, for backups, monitoring and services.
 
-use db_notify::{Secret, Severity};
+use crate::{Secret, Severity};
 
 /// Who is told, and how. Nothing of it shows that must not.
 ///
 /// ```
-/// use db_platform::NotificationConfig;
-/// use db_platform::core::settings::{FromSettings, Reader};
+/// use db_notify::NotificationConfig;
 ///
-/// let set = |name: &str| (name == "NOTIFICATION_EMAIL").then(|| "ops@shop.example, ann@shop.example".to_owned());
-/// let config = NotificationConfig::read(&mut Reader::of(&set));
-/// assert_eq!(config.email.len(), 2);
+/// let config = NotificationConfig { email: vec!["ops@shop.example".to_owned()], ..Default::default() };
+/// assert_eq!(config.smtp_url.reveal(), "smtp://localhost");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotificationConfig {
@@ -51,11 +49,11 @@ impl Default for NotificationConfig {
     }
 }
 
-#[cfg(feature = "notify")]
+#[cfg(feature = "all")]
 mod channels {
     use std::sync::Arc;
 
-    use db_notify::{
+    use crate::{
         Channel, Discord, Email, Heartbeat, InvalidChannel, Notifier, NotifyConfig, PagerDuty, Severity,
         Slack, Teams, Webhook,
     };

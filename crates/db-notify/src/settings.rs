@@ -1,12 +1,8 @@
 //! Where people are told: described, and read into [`NotificationConfig`].
-//!
-//! The umbrella describes these because backups and monitoring both tell people, and `db-notify` knows none
-//! of ours.
 
 use db_core::settings::{Foreign, FromSettings, Group, Reader, Setting, Text};
-use db_notify::{Secret, Severity};
 
-use crate::notifications::NotificationConfig;
+use crate::{NotificationConfig, Secret, Severity};
 
 const ENABLED: Setting<bool> = Setting {
     name: "NOTIFICATION_ENABLED",
@@ -134,7 +130,7 @@ impl FromSettings for NotificationConfig {
 impl NotificationConfig {
     /// What is wrong, by the setting's name.
     fn problems(&self) -> Vec<(&'static str, String)> {
-        #[cfg(feature = "notify")]
+        #[cfg(feature = "all")]
         {
             let named = |channel: &str| match channel {
                 "email" => EMAIL.name,
@@ -148,7 +144,7 @@ impl NotificationConfig {
                 .chain(heartbeat)
                 .collect()
         }
-        #[cfg(not(feature = "notify"))]
+        #[cfg(not(feature = "all"))]
         Vec::new()
     }
 }

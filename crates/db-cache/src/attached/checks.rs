@@ -3,22 +3,22 @@
 
 use db_core::{CheckStatus, PartCheck};
 
-use crate::DbCache;
+use crate::relay::Relay;
+use crate::stats::CacheStats;
 
 /// From so many bytes of log on that the relay's slot holds back, someone should look at it, and must.
 const WARN_BYTES: u64 = 1 << 30;
 const CRITICAL_BYTES: u64 = 10 << 30;
 
 /// One check of the cache, and one of its relay where there is one; also what is well.
-pub(crate) fn of(cache: &DbCache) -> Vec<PartCheck> {
-    let stats = cache.cache().stats();
+pub(crate) fn of(stats: &CacheStats, relay: Option<&Relay>) -> Vec<PartCheck> {
     let tier = match stats.breaker_open {
         true => (CheckStatus::Warn, "the second tier does not answer: values are kept in each process only"),
         false => (CheckStatus::Ok, "the cache answers"),
     };
     let lag = stats.feed_lag.unwrap_or_default().as_secs_f64();
     let cache_check = PartCheck::new("cache", "Cache", tier.0).figure("feed_lag", lag, "s").saying(tier.1);
-    let Some(relay) = cache.relay() else { return vec![cache_check] };
+    let Some(relay) = relay else { return vec![cache_check] };
     let status = relay.status();
     vec![cache_check, relay_check(status.problem.as_deref(), status.is_leader, status.retained_bytes)]
 }

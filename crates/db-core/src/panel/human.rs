@@ -1,11 +1,17 @@
 //! Writes numbers with their units as people read them.
+//!
+//! ```
+//! use db_core::panel::human;
+//!
+//! assert_eq!((human::bytes(1536.0), human::seconds(200.0)), ("1.5 KiB".into(), "3 min 20 s".into()));
+//! ```
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Value;
 
 /// The value in words; nothing known is a dash.
-pub(crate) fn value(value: &Value) -> String {
+pub fn value(value: &Value) -> String {
     match value {
         Value::Missing => "–".to_owned(),
         Value::Text(text) | Value::Code(text) => text.clone(),
@@ -20,7 +26,7 @@ pub(crate) fn value(value: &Value) -> String {
 }
 
 /// A whole number with a comma between each three digits.
-pub(crate) fn count(n: u64) -> String {
+pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -33,7 +39,7 @@ pub(crate) fn count(n: u64) -> String {
 }
 
 /// Three digits that matter.
-pub(crate) fn number(n: f64) -> String {
+pub fn number(n: f64) -> String {
     if !n.is_finite() {
         return "–".to_owned();
     }
@@ -51,7 +57,7 @@ pub(crate) fn number(n: f64) -> String {
 }
 
 /// Bytes in the unit of 1,024 that fits.
-pub(crate) fn bytes(n: f64) -> String {
+pub fn bytes(n: f64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut size, mut unit) = (n.abs(), 0);
     while size >= 1024.0 && unit + 1 < units.len() {
@@ -64,7 +70,7 @@ pub(crate) fn bytes(n: f64) -> String {
 }
 
 /// A duration in the units that fit: `1.5 ms`, `3 min 20 s`, `2 d 3 h`.
-pub(crate) fn seconds(n: f64) -> String {
+pub fn seconds(n: f64) -> String {
     let (sign, size) = if n < 0.0 { ("-", -n) } else { ("", n) };
     let whole = size.round() as u64;
     let two = |big: u64, big_unit, small: u64, small_unit| match small {
@@ -84,7 +90,7 @@ pub(crate) fn seconds(n: f64) -> String {
 }
 
 /// A moment in UTC, to the second.
-pub(crate) fn stamp(at: SystemTime) -> String {
+pub fn stamp(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

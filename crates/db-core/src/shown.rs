@@ -7,7 +7,7 @@
 /// stay, so that SQL can be copied as it is.
 ///
 /// ```
-/// assert_eq!(db_monitoring::shown("SET a = 'b';\n-- c\u{1b}[31m"), "SET a = 'b'; -- c�[31m");
+/// assert_eq!(db_core::shown("SET a = 'b';\n-- c\u{1b}[31m"), "SET a = 'b'; -- c�[31m");
 /// ```
 pub fn shown(text: &str) -> String {
     let turns =

@@ -6,15 +6,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use db_core::{Connect, Endpoint};
-use db_pool::Connector;
-use db_schedule::{BoxError, BoxFuture, Claim, Hold, Lease};
+use db_core::OpenDirect;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel::{QueryableByName, sql_query};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio::time::{Instant, interval, sleep_until};
 
-use crate::servers::primary_of;
+use crate::{BoxError, BoxFuture, Claim, Hold, Lease};
 
 /// A connection that is gone is noticed this soon.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
@@ -27,16 +25,16 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 ///
 /// ```
 /// use std::sync::Arc;
-/// use db_platform::schedule::{Cron, InvalidCron, Job};
-/// use db_platform::{AdvisoryLease, Config};
+/// use db_core::OpenDirect;
+/// use db_schedule::{AdvisoryLease, Cron, InvalidCron, Job};
 ///
-/// fn nightly(config: &Config) -> Result<Job, InvalidCron> {
+/// fn nightly(open: OpenDirect) -> Result<Job, InvalidCron> {
 ///     let job = Job::new("vacuum", Cron::parse("30 3 * * *", "UTC")?, |_| async { Ok(String::new()) });
-///     Ok(job.lease(Arc::new(AdvisoryLease::new(config))))
+///     Ok(job.lease(Arc::new(AdvisoryLease::new(open))))
 /// }
 /// ```
 pub struct AdvisoryLease {
-    connector: Connector,
+    open: OpenDirect,
     at_least: Duration,
 }
 
@@ -72,12 +70,9 @@ const TRY: &str = "WITH tried AS MATERIALIZED (SELECT pg_catalog.pg_try_advisory
     FROM tried";
 
 impl AdvisoryLease {
-    /// A lease on the primary of this configuration's database.
-    pub fn new(config: &crate::Config) -> Self {
-        AdvisoryLease {
-            connector: Connector::new(config.direct_url.clone(), config.connect.clone()),
-            at_least: Duration::from_secs(30),
-        }
+    /// A lease on the primary that this leads to: db-platform's `&Config` does.
+    pub fn new(to: impl Into<OpenDirect>) -> Self {
+        AdvisoryLease { open: to.into(), at_least: Duration::from_secs(30) }
     }
 
     /// Keeps the lock for at least so long after it was taken, 30 s unless said: longer than two hosts'
@@ -89,8 +84,7 @@ impl AdvisoryLease {
     }
 
     async fn take(&self, job: &str) -> Result<Claim, BoxError> {
-        let host: Endpoint = primary_of(&self.connector).await?;
-        let mut conn = self.connector.connect(&host).await?;
+        let (_, mut conn) = (self.open)(None).await?;
         let key = key(job);
         let tried: Tried = sql_query(TRY).bind::<BigInt, _>(key).get_result(&mut conn).await?;
         if tried.locked && !tried.held {

@@ -1,57 +1,37 @@
 //! What the pages and the reports show of plans, regressions, repeated statements and advice.
 
-use db_insight::indexes::Advice;
-use db_insight::{ExplainedStatement, Flip, Insights};
-use db_monitoring::panel::{Column, Panel, Row, Table, Value};
+use db_core::panel::{Column, Panel, Row, Table, Value};
 
-/// What is known of plans, regressions, repeated statements and advice, for pages and reports. It asks no
-/// server.
-///
-/// [`Db::dashboard`](crate::Db::dashboard) and [`Db::report`](crate::Db::report) have it; this is for
-/// pages of a program that has no [`Db`](crate::Db).
-///
-/// ```
-/// use db_platform::InsightPages;
-/// use db_platform::insight::Insights;
-///
-/// let insights = Insights::default(); // and `insights.look_at_plans(&mut conn)` once an hour
-/// let panels = InsightPages::of(&insights).panels();
-/// assert_eq!(panels[0].title, "Slower than last week");
-/// ```
-#[derive(Debug, Clone)]
-pub struct InsightPages {
-    insights: Insights,
-}
+use crate::indexes::Advice;
+use crate::{ExplainedStatement, Flip, Insights};
 
-impl InsightPages {
-    /// The pages of these insights, as they are when somebody looks.
-    pub fn of(insights: &Insights) -> Self {
-        InsightPages { insights: insights.clone() }
-    }
-
-    /// What is known of the database as a whole: regressions, tips, repeated statements, advice.
+impl Insights {
+    /// What is known of the database as a whole, for pages and reports: regressions, tips, repeated
+    /// statements, advice. It asks no server.
+    ///
+    /// ```
+    /// use db_insight::Insights;
+    ///
+    /// let insights = Insights::default(); // and `insights.look_at_plans(&mut conn)` once an hour
+    /// assert_eq!(insights.panels()[0].title, "Slower than last week");
+    /// ```
     pub fn panels(&self) -> Vec<Panel> {
-        let insights = &self.insights;
-        vec![regressions(insights), tips(insights), repeats_panel(insights), advice(insights)]
+        vec![regressions(self), tips(self), repeats_panel(self), advice(self)]
+    }
+
+    /// What is known of one statement: its plan with the tips at its nodes, and how it was run before.
+    ///
+    /// ```
+    /// use db_insight::Insights;
+    ///
+    /// let panels = Insights::default().panels_of(db_statement::fingerprint("SELECT 1"));
+    /// assert_eq!(panels[0].title, "Plan");
+    /// ```
+    pub fn panels_of(&self, statement: db_statement::Fingerprint) -> Vec<Panel> {
+        of_statement(self, statement)
     }
 }
 
-#[cfg(feature = "dashboard")]
-impl db_monitoring::dashboard::Insight for InsightPages {
-    fn of_statement(&self, fingerprint: db_statement::Fingerprint) -> Answer<'_> {
-        Box::pin(async move { of_statement(&self.insights, fingerprint) })
-    }
-
-    fn of_database(&self) -> Answer<'_> {
-        Box::pin(async move { self.panels() })
-    }
-}
-
-#[cfg(feature = "dashboard")]
-type Answer<'a> = std::pin::Pin<Box<dyn Future<Output = Vec<Panel>> + Send + 'a>>;
-
-/// The plan of one statement with the tips at its nodes, and how it was run before.
-#[cfg(feature = "dashboard")]
 fn of_statement(insights: &Insights, statement: db_statement::Fingerprint) -> Vec<Panel> {
     let mut panels = Vec::new();
     panels.push(match insights.statement(statement) {
@@ -82,7 +62,6 @@ fn of_statement(insights: &Insights, statement: db_statement::Fingerprint) -> Ve
     panels
 }
 
-#[cfg(feature = "dashboard")]
 fn plan(one: &ExplainedStatement) -> Panel {
     let mut panel = Panel::new("plan", "Plan")
         .note("For any values, as the server would run it at that time; nothing was run.")
@@ -190,7 +169,7 @@ fn repeats(insights: &Insights) -> Vec<(Row, db_statement::Fingerprint)> {
     found.sort_by_key(|one| std::cmp::Reverse(one.count));
     let mut told = std::collections::HashSet::new();
     found.retain(|one| told.insert((one.callsite.clone(), one.fingerprint, one.label)));
-    let row = |one: db_insight::repeats::Finding| {
+    let row = |one: crate::repeats::Finding| {
         let mut row = Row::of([
             Value::some_text(one.callsite),
             Value::text(one.scope),
