@@ -43,8 +43,9 @@ impl Db {
     /// [`batch::maybe_row`](crate::batch::maybe_row).
     ///
     /// # Errors
-    /// The first statement's that failed, and which one it was; [`Error::CommitUnknown`] where the
-    /// answer was lost and nobody can tell what became of it.
+    /// The first statement's that failed, and which one it was;
+    /// [`Error::CommitUnknown`](db_core::Error::CommitUnknown) where the answer was lost and nobody can tell
+    /// what became of it.
     ///
     /// # Cancel safety
     /// Dropping the future abandons the batch, which is cancelled on the server and may have been applied,

@@ -1,4 +1,4 @@
-//! Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats.
+//! Prometheus' text format: <https://prometheus.io/docs/instrumenting/exposition_formats>.
 
 use std::fmt::Write;
 
