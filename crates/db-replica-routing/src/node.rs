@@ -198,6 +198,11 @@ impl<A> Node<A> {
         asked.or_else(|| self.backends().iter().find(|backend| backend.is_by(server)).copied())
     }
 
+    /// Whether what was seen of the node last was told by this server.
+    pub(crate) fn was_asked_of(&self, server: ServerId) -> bool {
+        self.seen.borrow().up().is_some_and(|asked| asked.is_by(server))
+    }
+
     pub(crate) fn set_backends(&self, told: Vec<Sighting>) {
         *self.backends() = told;
     }
@@ -377,6 +382,10 @@ mod tests {
         node.set_backends(vec![Sighting { started: Some(2_000), ..sighting(Instant::now()) }]);
         check(other, Some(2_000));
         assert!(!node.has_backend(|_| true), "the name leads to one server, as far as is known");
+        assert!(
+            node.was_asked_of(server) && !node.was_asked_of(other),
+            "it was asked for itself, not for the node"
+        );
         node.note_several();
         assert!(node.has_backend(|backend| backend.started == Some(2_000)));
         node.suspect();

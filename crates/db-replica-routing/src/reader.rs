@@ -234,9 +234,13 @@ impl<A: Acquire + Send> Reader<'_, A> {
             return !rule.is_about_one_server();
         }
         let server = node.plain.facts(conn).server.filter(|server| server.started.is_some());
-        match server.map(|server| node.told_by(server)) {
-            Some(Some(told)) => !several || rule.now().admits_server(&told),
-            Some(None) => {
+        match server.map(|server| (server, node.told_by(server))) {
+            // The node was asked through this very server, and the rule holds of that; else of what it told
+            // itself: others behind the name are asked before it is known to lead to several.
+            Some((server, Some(told))) => {
+                (!several && node.was_asked_of(server)) || rule.now().admits_server(&told)
+            }
+            Some((_, None)) => {
                 node.meet_stranger();
                 self.is_admitted_unknown(rule, node)
             }

@@ -125,7 +125,10 @@ async fn a_disk_without_room_ends_a_task_and_harms_nothing() {
     let mut client = connect(&cluster.primary_url()).await;
     let inner = small.0.path().join("space");
     let inside = inner.display();
-    client.batch_execute(&format!("COPY (SELECT 1) TO PROGRAM 'mkdir -m 700 {inside}'")).await.unwrap();
+    client
+        .batch_execute(&format!("COPY (SELECT 1) TO PROGRAM 'mkdir -m 700 {inside} && cat > /dev/null'"))
+        .await
+        .unwrap();
     client.batch_execute(&format!("CREATE TABLESPACE small LOCATION '{inside}'")).await.unwrap();
     let sql = "CREATE TABLE orders (id int, note text) WITH (autovacuum_enabled = off) TABLESPACE small; \
         INSERT INTO orders SELECT n, md5(n::text) FROM generate_series(1, 60000) n; \
